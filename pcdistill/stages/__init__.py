@@ -1,0 +1,1 @@
+"""The stages: read artefacts, call the mathematics, write artefacts."""

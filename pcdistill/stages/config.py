@@ -1,0 +1,393 @@
+"""One YAML file describes one run: a frozen dataclass a section, and the loader that checks it."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from pcdistill.choices import suggest
+from pcdistill.errors import ConfigError
+
+
+def _require(condition: bool, setting: str, expected: str, found: object) -> None:
+    if not condition:
+        raise ConfigError(f"{setting} must be {expected}, got {found}")
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What concerns the whole run."""
+
+    title: str = "pcdistill run"
+    """Heading of the report."""
+    workspace: str = "runs/run"
+    """Folder of all artefacts; a relative path is taken from the current folder."""
+    seed: int = 0
+    """Seeds everything random."""
+    text_encoder: str = "static"
+    """The text space in which teachers, vocabulary and questions meet."""
+    label_set: str = "scannet20"
+    """Evaluation classes: a name or the path of a JSON file."""
+    vocabulary: str = "indoor"
+    """Class names used to compare teachers: a name or the path of a JSON file."""
+    teachers: tuple[str, ...] = ("dense", "masks")
+    """Their order is the teacher axis of every (T, ...) tensor."""
+
+    def __post_init__(self) -> None:
+        _require(len(self.teachers) > 0, "run.teachers", "at least one name", "none")
+        twice = len(set(self.teachers)) != len(self.teachers)
+        _require(not twice, "run.teachers", "different names", ", ".join(self.teachers))
+
+
+@dataclass(frozen=True)
+class IngestConfig:
+    """Where scenes come from."""
+
+    source: Literal["homes", "scan"] = "homes"
+    """`homes`: generate furnished homes; `scan`: read the folder `path`."""
+    path: str | None = None
+    """A scan, or a folder of scans; for `source: scan`."""
+    train: int = 8
+    """Number of generated training homes."""
+    validation: int = 4
+    """Number of generated validation homes."""
+    frames: int = 28
+    """Frames per generated home."""
+    image_size: tuple[int, int] = (240, 320)
+    """(H, W) pixels of generated frames."""
+    frame_step: int = 1
+    """Use every n-th frame of a scan."""
+    depth_scale: float = 1000.0
+    """Stored depth units per metre."""
+    up: Literal["z", "y", "-y"] = "z"
+    """Which axis of the scan's world points up."""
+
+    def __post_init__(self) -> None:
+        _require(
+            self.source != "scan" or self.path is not None,
+            "ingest.path",
+            "the folder of a scan (or pass --scan)",
+            self.path,
+        )
+        _require(self.train >= 1, "ingest.train", "at least 1", self.train)
+        _require(self.validation >= 0, "ingest.validation", "at least 0", self.validation)
+        _require(self.frames >= 1, "ingest.frames", "at least 1", self.frames)
+        _require(self.frame_step >= 1, "ingest.frame_step", "at least 1", self.frame_step)
+        _require(self.depth_scale > 0, "ingest.depth_scale", "> 0", self.depth_scale)
+
+
+@dataclass(frozen=True)
+class LiftConfig:
+    """How what teachers see is carried onto points."""
+
+    depth_tolerance: float = 0.25
+    """A point is seen if |z - depth| <= tolerance * depth; unitless."""
+    border: int = 10
+    """Pixels along the image border that see nothing."""
+
+    def __post_init__(self) -> None:
+        _require(self.depth_tolerance > 0, "lift.depth_tolerance", "> 0", self.depth_tolerance)
+        _require(self.border >= 0, "lift.border", ">= 0", self.border)
+
+
+@dataclass(frozen=True)
+class SynthesizeConfig:
+    """How reference images of each vocabulary class are made without annotations."""
+
+    generator: str = "embedded"
+    """Draws "a good photo of a XX" and says roughly where XX is."""
+    segmenter: str = "superpixels"
+    """Turns prompt points into a mask."""
+    images: int = 8
+    """Images per class (m of Eq. 3)."""
+    threshold: float = 0.7
+    """Of the min-max normalised attention map; unitless."""
+    prompts: int = 3
+    """Prompt points per image."""
+
+    def __post_init__(self) -> None:
+        _require(self.images >= 1, "synthesize.images", "at least 1", self.images)
+        inside = 0 < self.threshold < 1
+        _require(inside, "synthesize.threshold", "between 0 and 1", self.threshold)
+        _require(self.prompts >= 1, "synthesize.prompts", "at least 1", self.prompts)
+
+
+@dataclass(frozen=True)
+class ScoreConfig:
+    """How a teacher's skill is summed up."""
+
+    pooled: bool = False
+    """Pool intersections and unions over images instead of averaging each image's IoU."""
+
+
+@dataclass(frozen=True)
+class FuseConfig:
+    """How the teachers' point features become one."""
+
+    temperature: float = 0.05
+    """Softmax temperature of Eq. 8, unitless; smaller trusts the more capable teacher more."""
+    mode: Literal["paper", "release"] = "paper"
+    """`release` normalises each pair of probabilities to sum 1 first."""
+    keep_points: bool = True
+    """Also store fused features per point, which point-wise distillation needs."""
+
+    def __post_init__(self) -> None:
+        _require(self.temperature > 0, "fuse.temperature", "> 0", self.temperature)
+
+
+@dataclass(frozen=True)
+class PartitionConfig:
+    """How a scan is cut into superpoints."""
+
+    method: Literal["auto", "mesh", "neighbours", "none"] = "auto"
+    """`auto` takes the mesh where the scene has one, else nearest neighbours."""
+    threshold: float = 0.01
+    """Merging threshold on normal differences, unitless."""
+    min_size: int = 60
+    """Smaller superpoints join a neighbour; points."""
+    neighbours: int = 8
+    """Edges per point where there is no mesh."""
+
+    def __post_init__(self) -> None:
+        _require(self.threshold > 0, "partition.threshold", "> 0", self.threshold)
+        _require(self.min_size >= 1, "partition.min_size", "at least 1", self.min_size)
+        _require(self.neighbours >= 1, "partition.neighbours", "at least 1", self.neighbours)
+
+
+STUDENTS = ("point", "superpoint", "superpoint+ensemble")
+
+
+@dataclass(frozen=True)
+class DistillConfig:
+    """How the student learns."""
+
+    students: tuple[Literal["point", "superpoint", "superpoint+ensemble"], ...] = (
+        "superpoint",
+        "superpoint+ensemble",
+    )
+    """Which losses; each gives a student."""
+    architecture: str = "MinkUNet18A"
+    """One of the MinkUNet family."""
+    width: float = 1.0
+    """Multiplies every channel count; 1 is the published network."""
+    voxel_size: float = 0.02
+    """Metres."""
+    epochs: int = 100
+    """Passes over the training scenes."""
+    ensemble_from: float = 0.7
+    """Share of the epochs after which the temporal ensemble joins."""
+    ensemble_decay: float = 0.9
+    """Alpha of Eq. 11: how much of the past each update keeps."""
+    ensemble_temperature: float = 1.0
+    """Divides the student's scores before the cross entropy of Eq. 13."""
+    ensemble_weight: float = 1.0
+    """Multiplies the self-distillation loss."""
+    keep_superpoint_loss: bool = True
+    """Keep the superpoint loss after `ensemble_from`; the authors' code drops it."""
+    batch_size: int = 12
+    """Scenes per step."""
+    learning_rate: float = 1.0e-4
+    """At the start; it falls linearly to `final_learning_rate`."""
+    final_learning_rate: float = 1.0e-5
+    rows_per_step: int = 20000
+    """Voxels drawn for the losses at each step; 0 takes all."""
+    augment: bool = True
+    """Turn and scale the scenes randomly, as the reference loaders do."""
+    device: str = "auto"
+    """`auto`, `cpu` or `cuda`."""
+
+    def __post_init__(self) -> None:
+        _require(len(self.students) > 0, "distill.students", "at least one name", "none")
+        _require(self.width > 0, "distill.width", "> 0", self.width)
+        _require(self.voxel_size > 0, "distill.voxel_size", "> 0 metres", self.voxel_size)
+        _require(self.epochs >= 1, "distill.epochs", "at least 1", self.epochs)
+        _require(self.batch_size >= 1, "distill.batch_size", "at least 1", self.batch_size)
+        inside = 0 < self.ensemble_from < 1
+        _require(inside, "distill.ensemble_from", "between 0 and 1", self.ensemble_from)
+        inside = 0 <= self.ensemble_decay < 1
+        _require(inside, "distill.ensemble_decay", "in [0, 1)", self.ensemble_decay)
+        _require(self.learning_rate > 0, "distill.learning_rate", "> 0", self.learning_rate)
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """What is measured, and how."""
+
+    protocol: str = "seen"
+    """Name of the evaluation protocol."""
+    votes: int = 1
+    """Voxel offsets over which the student's scores are added."""
+
+    def __post_init__(self) -> None:
+        _require(self.votes >= 1, "evaluate.votes", "at least 1", self.votes)
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """What the report shows."""
+
+    scenes: tuple[str, ...] = ()
+    """Scenes that are drawn; by default one validation scene."""
+    queries: tuple[str, ...] = ("couch", "fridge", "a place to sleep", "where can I wash my hands")
+    """Questions whose best answers are listed."""
+    heat_maps: tuple[str, ...] = ("couch", "fridge", "a place to sleep")
+    """Questions drawn as heat maps."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A whole run."""
+
+    run: RunSettings = field(default_factory=RunSettings)
+    ingest: IngestConfig = field(default_factory=IngestConfig)
+    lift: LiftConfig = field(default_factory=LiftConfig)
+    synthesize: SynthesizeConfig = field(default_factory=SynthesizeConfig)
+    score: ScoreConfig = field(default_factory=ScoreConfig)
+    fuse: FuseConfig = field(default_factory=FuseConfig)
+    partition: PartitionConfig = field(default_factory=PartitionConfig)
+    distill: DistillConfig = field(default_factory=DistillConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a run's YAML file, then apply `section.key=value` overrides.
+
+    Raises:
+        ConfigError: the file is missing or not YAML, a section or key is unknown, or a value is
+            of the wrong kind or out of range.
+    """
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist; give the YAML file of a run") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read ({error}); give the YAML file of a run") from None
+    try:
+        sections = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}" if mark is not None else "somewhere"
+        problem = getattr(error, "problem", None) or "a syntax error"
+        raise ConfigError(f"{path}: not valid YAML at {where}: {problem}; correct it") from None
+    if not isinstance(sections, dict):
+        raise ConfigError(
+            f"{path}: found {type(sections).__name__}, expected sections as a mapping"
+        )
+    for override in overrides:
+        _apply_override(sections, override)
+    return config_from_mapping(sections, str(path))
+
+
+def config_from_mapping(sections: Mapping[str, Any], source: str) -> RunConfig:
+    """Check a mapping of sections and make the run's configuration of it.
+
+    Raises:
+        ConfigError: see `load_config`; messages begin with `source`.
+    """
+    kinds = get_type_hints(RunConfig)
+    made = {}
+    for name, values in sections.items():
+        if name not in kinds:
+            raise ConfigError(f"{source}: unknown section '{name}'; {suggest(str(name), kinds)}")
+        made[name] = _section(kinds[name], name, {} if values is None else values, source)
+    return RunConfig(**made)
+
+
+def config_as_mapping(config: RunConfig) -> dict[str, Any]:
+    """The configuration as plain JSON values; `config_from_mapping` reads it back."""
+    plain: dict[str, Any] = yaml.safe_load(yaml.safe_dump(_plain(dataclasses.asdict(config))))
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _apply_override(sections: dict[str, Any], override: str) -> None:
+    setting, equals, value = override.partition("=")
+    section, dot, key = setting.partition(".")
+    if not (equals and dot and section and key):
+        raise ConfigError(
+            f"--set {override}: expected section.key=value, such as distill.epochs=50"
+        )
+    values = sections.get(section)
+    if values is None:
+        values = sections[section] = {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"--set {override}: section '{section}' is not a mapping")
+    try:
+        values[key] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {override}: '{value}' is not a YAML value") from None
+
+
+def _section(kind: Any, name: str, values: Any, source: str) -> Any:
+    if not isinstance(values, dict):
+        raise ConfigError(
+            f"{source}: section '{name}' is {type(values).__name__}, expected key: value pairs"
+        )
+    wanted = get_type_hints(kind)
+    made = {}
+    for key, value in values.items():
+        if key not in wanted:
+            hint = suggest(str(key), wanted)
+            raise ConfigError(f"{source}: unknown key '{name}.{key}'; {hint}")
+        made[key] = _value(wanted[key], f"{name}.{key}", value, source)
+    try:
+        return kind(**made)
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from None
+
+
+def _value(kind: Any, setting: str, value: Any, source: str) -> Any:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        if value in arguments:
+            return value
+        hint = suggest(str(value), map(str, arguments))
+        raise ConfigError(f"{source}: {setting} is '{value}'; {hint}")
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        (inner,) = (a for a in arguments if a is not type(None))
+        return _value(inner, setting, value, source)
+    if origin is tuple:
+        return _tuple(arguments, setting, value, source)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind is float and isinstance(value, str):  # YAML reads 1e-3 as text
+        raise ConfigError(
+            f"{source}: {setting} is the text '{value}', expected a number; "
+            "write it with a point, such as 1.0e-3"
+        )
+    if (isinstance(value, bool) and kind is not bool) or not isinstance(value, kind):
+        raise ConfigError(
+            f"{source}: {setting} is {value!r}, expected {_KIND_NAMES.get(kind, kind.__name__)}"
+        )
+    return value
+
+
+def _tuple(arguments: tuple[Any, ...], setting: str, value: Any, source: str) -> tuple[Any, ...]:
+    repeated = len(arguments) == 2 and arguments[1] is Ellipsis
+    expected = "a list" if repeated else f"a list of {len(arguments)} values"
+    if not isinstance(value, list | tuple) or not (repeated or len(value) == len(arguments)):
+        raise ConfigError(f"{source}: {setting} is {value!r}, expected {expected}")
+    kinds = [arguments[0]] * len(value) if repeated else arguments
+    return tuple(
+        _value(kind, f"{setting}[{index}]", item, source)
+        for index, (kind, item) in enumerate(zip(kinds, value, strict=True))
+    )
+
+
+_KIND_NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}

@@ -1,0 +1,101 @@
+"""Whole files or none: everything a stage writes appears under its name only when complete."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from pcdistill.errors import ArtifactError
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path`; when the block ends well it becomes `path`.
+
+    The content is on the disk before the name changes; after an exception nothing is left.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        with temporary.open("rb") as handle:
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as readable JSON, whole or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON artefact.
+
+    Raises:
+        ArtifactError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} is missing; run the stage that makes it") from None
+    except ValueError as error:
+        raise ArtifactError(
+            f"{path} is not readable JSON ({error}); delete it and run again"
+        ) from None
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], provenance: Mapping[str, Any]) -> None:
+    """Write tensors as safetensors with their provenance in the header, whole or not at all."""
+    contiguous = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+    header = {"provenance": json.dumps(dict(provenance), sort_keys=True)}
+    with whole_file(path) as temporary:
+        save_file(contiguous, temporary, metadata=header)
+
+
+def read_tensors(path: Path, names: tuple[str, ...] | None = None) -> dict[str, Tensor]:
+    """Read the named tensors (all by default) of a safetensors artefact.
+
+    Raises:
+        ArtifactError: the file is missing, damaged, or lacks one of `names`.
+    """
+    try:
+        with safe_open(path, framework="pt") as archive:
+            present = set(archive.keys())
+            wanted = present if names is None else set(names)
+            if missing := wanted - present:
+                raise ArtifactError(
+                    f"{path} lacks {', '.join(sorted(missing))}; delete it and run again"
+                )
+            return {key: archive.get_tensor(key) for key in wanted}
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} is missing; run the stage that makes it") from None
+    except (SafetensorError, OSError) as error:
+        raise ArtifactError(f"{path} is damaged ({error}); delete it and run again") from None
+
+
+def read_provenance(path: Path) -> dict[str, Any]:
+    """Read the provenance that `write_tensors` put into a file's header.
+
+    Raises:
+        ArtifactError: the file is missing or damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as archive:
+            header = archive.metadata() or {}
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} is missing; run the stage that makes it") from None
+    except (SafetensorError, OSError) as error:
+        raise ArtifactError(f"{path} is damaged ({error}); delete it and run again") from None
+    provenance: dict[str, Any] = json.loads(header.get("provenance", "{}"))
+    return provenance

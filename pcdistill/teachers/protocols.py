@@ -1,0 +1,104 @@
+"""What every teacher and every text encoder gives, so that the stages can treat them alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pcdistill.geometry import sample_feature_map
+
+
+class FeatureMap(NamedTuple):
+    """One image seen by a dense teacher: a vector in the text space for every cell of a grid."""
+
+    features: Tensor
+    """(D, h, w) float, at the teacher's own resolution, never upsampled."""
+    image_size: tuple[int, int]
+    """(H, W) pixels of the image that the map describes."""
+    align_corners: bool = False
+    """Which bilinear convention the teacher's authors use to upsample to the image."""
+
+    def sample(self, pixels: Tensor) -> Tensor:
+        """Features (M, D) float32 at integer `pixels` (M, 2), (u, v) = (column, row).
+
+        Equal to upsampling the whole map to the image first and then indexing it, without ever
+        building the (D, H, W) map.
+        """
+        return sample_feature_map(
+            self.features, self.image_size, pixels, align_corners=self.align_corners
+        )
+
+    def classify(self, text_embeddings: Tensor) -> Tensor:
+        """Best of the K `text_embeddings` (K, D) for every pixel: (H, W) int64.
+
+        Similarities are linear in the features, so they are upsampled instead of the features.
+        """
+        scores = torch.einsum("dhw,kd->khw", self.features.float(), text_embeddings.float())
+        upsampled = functional.interpolate(
+            scores[None],
+            self.image_size,
+            mode="bilinear",
+            align_corners=self.align_corners,
+        )
+        return upsampled[0].argmax(dim=0)
+
+
+class LabelledMasks(NamedTuple):
+    """One image seen by a teacher of masks: regions, each with a noun and a described vector."""
+
+    mask_ids: Tensor
+    """(H, W) int32 row of `embeddings`, -1 where the teacher has nothing to say."""
+    embeddings: Tensor
+    """(m, D) float32, unit length, the text embedding of each mask's caption."""
+    labels: tuple[str, ...]
+    """m nouns, the teacher's own label of each mask."""
+    captions: tuple[str, ...]
+    """m captions with the label in the place of their noun (SAS 3.1); the embeddings' texts."""
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(H, W) pixels of the image that the masks describe."""
+        return (self.mask_ids.shape[0], self.mask_ids.shape[1])
+
+    def at(self, pixels: Tensor) -> Tensor:
+        """Mask row (M,) int64 at integer `pixels` (M, 2), (u, v) = (column, row); -1 for none."""
+        return self.mask_ids[pixels[:, 1], pixels[:, 0]].long()
+
+    def classify(self, text_embeddings: Tensor) -> Tensor:
+        """Best of the K `text_embeddings` (K, D) for every pixel: (H, W) int64, -1 for none."""
+        if len(self.labels) == 0:
+            return torch.full(self.image_size, -1, dtype=torch.int64)
+        best = (self.embeddings.float() @ text_embeddings.float().T).argmax(dim=1)
+        with_none = torch.cat([best, best.new_full((1,), -1)])
+        return with_none[self.mask_ids.long()]
+
+
+class Teacher(Protocol):
+    """A frozen 2D model that says what is where in an image."""
+
+    name: str
+    text_space: str
+    """Teachers are fused only inside one text space."""
+    dimensions: int
+    """D, channels of its features."""
+    provenance: dict[str, str]
+    """Revision, licence and training of the weights, written into every artefact."""
+
+    def __call__(self, image: Tensor) -> FeatureMap | LabelledMasks:
+        """See a (3, H, W) uint8 RGB image."""
+        ...
+
+
+class TextEncoder(Protocol):
+    """Words as unit vectors in a text space shared with teachers."""
+
+    text_space: str
+    dimensions: int
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """Embed K texts as (K, D) float32 rows of unit length."""
+        ...
