@@ -1,0 +1,238 @@
+"""The posed images of a scene, read when they are asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from pcdistill.errors import SceneError
+from pcdistill.scenes.images import read_color, read_depth
+
+RIGID_TOLERANCE = 1e-2
+"""Largest entry of |R R^T - 1| that still counts as a rotation: text files are rounded."""
+
+
+@runtime_checkable
+class Frame(Protocol):
+    """One posed image of a scene.
+
+    `image()` and `depth()` describe the same pixel grid, the one `intrinsics` belong to.
+    """
+
+    @property
+    def name(self) -> str:
+        """Unique in its scene; a valid file name without suffix."""
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(H, W), pixels."""
+
+    @property
+    def intrinsics(self) -> Tensor:
+        """(3, 3) float64, pixels; integer coordinates are pixel centres."""
+
+    @property
+    def camera_to_world(self) -> Tensor:
+        """(4, 4) float64, metres, rigid; camera axes +x right, +y down, +z forward."""
+
+    def image(self) -> Tensor:
+        """(H, W, 3) uint8, red green blue."""
+
+    def depth(self) -> Tensor | None:
+        """(H, W) float32, metres along the optical axis, 0 = unknown; None without a sensor."""
+
+
+@dataclass(frozen=True, eq=False)
+class MemoryFrame:
+    """A frame whose pixels are in memory, such as a rendering."""
+
+    name: str
+    intrinsics: Tensor
+    """(3, 3) float64, pixels."""
+    camera_to_world: Tensor
+    """(4, 4) float64, metres, rigid."""
+    pixels: Tensor
+    """(H, W, 3) uint8."""
+    depth_pixels: Tensor | None = None
+    """(H, W) float32, metres, 0 = unknown."""
+
+    def __post_init__(self) -> None:
+        check_camera(f"frame {self.name}", self.intrinsics, self.camera_to_world)
+        if self.pixels.dtype != torch.uint8 or self.pixels.ndim != 3 or self.pixels.shape[2] != 3:
+            raise ValueError(
+                f"frame {self.name}: pixels are {_found(self.pixels)}, expected (H, W, 3) uint8"
+            )
+        depth = self.depth_pixels
+        if depth is not None and (
+            depth.dtype != torch.float32 or tuple(depth.shape) != self.image_size
+        ):
+            raise ValueError(
+                f"frame {self.name}: depth is {_found(depth)}, "
+                f"expected {self.image_size} float32 metres like the image"
+            )
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(H, W), pixels."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+    def image(self) -> Tensor:
+        """(H, W, 3) uint8, red green blue."""
+        return self.pixels
+
+    def depth(self) -> Tensor | None:
+        """(H, W) float32, metres, 0 = unknown; None without a sensor."""
+        return self.depth_pixels
+
+
+@dataclass(frozen=True, eq=False)
+class StoredFrame:
+    """A frame whose pixels stay in image files until they are asked for."""
+
+    name: str
+    image_size: tuple[int, int]
+    """(H, W), pixels."""
+    intrinsics: Tensor
+    """(3, 3) float64, pixels, for `image_size`."""
+    camera_to_world: Tensor
+    """(4, 4) float64, metres, rigid."""
+    image_path: Path
+    depth_path: Path | None = None
+    """A 16-bit PNG, or a .npy in metres."""
+    depth_scale: float = 1000.0
+    """Counts per metre of a depth PNG."""
+    depth_intrinsics: Tensor | None = None
+    """(3, 3) float64, of the depth file, where its camera has another size or focal length.
+
+    Both cameras are taken to share centre and axes; `depth()` is then looked up per image pixel.
+    """
+    image_checksum: int | None = None
+    """CRC-32 of the image file, where known; a file that changed is refused."""
+    depth_checksum: int | None = None
+    """CRC-32 of the depth file, where known."""
+
+    def __post_init__(self) -> None:
+        check_camera(f"frame {self.name}", self.intrinsics, self.camera_to_world)
+        if min(self.image_size) < 1:
+            raise ValueError(f"frame {self.name}: image_size is {self.image_size}, expected > 0")
+
+    def image(self) -> Tensor:
+        """(H, W, 3) uint8, red green blue.
+
+        Raises:
+            SceneError: the file is missing, damaged, or of another size.
+        """
+        pixels = read_color(self.image_path, checksum=self.image_checksum)
+        _require_size(self.image_path, (pixels.shape[0], pixels.shape[1]), self.image_size)
+        return pixels
+
+    def depth(self) -> Tensor | None:
+        """(H, W) float32, metres, 0 = unknown; None without a sensor.
+
+        Raises:
+            SceneError: the file is missing, damaged, or of another size.
+        """
+        if self.depth_path is None:
+            return None
+        depth = read_depth(
+            self.depth_path, depth_scale=self.depth_scale, checksum=self.depth_checksum
+        )
+        if self.depth_intrinsics is not None:
+            return register_depth(depth, self.depth_intrinsics, self.intrinsics, self.image_size)
+        _require_size(self.depth_path, (depth.shape[0], depth.shape[1]), self.image_size)
+        return depth
+
+
+def register_depth(
+    depth: Tensor, depth_intrinsics: Tensor, intrinsics: Tensor, image_size: tuple[int, int]
+) -> Tensor:
+    """Depth of another pinhole at the same place, looked up for each pixel of an image.
+
+    Args:
+        depth: (h, w) float32, metres, 0 = unknown.
+        depth_intrinsics: (3, 3) float64, pixels, of `depth`.
+        intrinsics: (3, 3) float64, pixels, of the image.
+        image_size: (H, W) of the image.
+
+    Returns:
+        (H, W) float32, metres: the nearest depth pixel on each pixel's ray, 0 outside of it. Depth
+        along the common optical axis is the same number in both cameras.
+    """
+    height, width = image_size
+    to_depth = depth_intrinsics @ torch.linalg.inv(intrinsics)
+    v, u = torch.meshgrid(
+        torch.arange(height, dtype=torch.float64),
+        torch.arange(width, dtype=torch.float64),
+        indexing="ij",
+    )
+    rays = torch.stack([u, v, torch.ones_like(u)], dim=-1) @ to_depth.T  # (H, W, 3)
+    columns = torch.round(rays[..., 0] / rays[..., 2]).long()
+    rows = torch.round(rays[..., 1] / rays[..., 2]).long()
+    inside = (columns >= 0) & (columns < depth.shape[1]) & (rows >= 0) & (rows < depth.shape[0])
+    registered = torch.zeros(image_size, dtype=depth.dtype)
+    registered[inside] = depth[rows[inside], columns[inside]]
+    return registered
+
+
+def check_camera(where: str, intrinsics: Tensor, camera_to_world: Tensor) -> None:
+    """Refuse a camera that is no pinhole at a rigid pose.
+
+    Args:
+        where: the file or frame the message names.
+        intrinsics: (3, 3) float64, pixels.
+        camera_to_world: (4, 4) float64, metres.
+
+    Raises:
+        ValueError: shape or dtype is another.
+        SceneError: focal lengths are not positive, or the pose is not finite or not rigid.
+    """
+    for name, matrix, size in (("intrinsics", intrinsics, 3), ("pose", camera_to_world, 4)):
+        if tuple(matrix.shape) != (size, size) or matrix.dtype != torch.float64:
+            raise ValueError(
+                f"{where}: {name} is {_found(matrix)}, expected ({size}, {size}) float64"
+            )
+    if not torch.isfinite(intrinsics).all() or not (intrinsics.diagonal() > 0).all():
+        raise SceneError(
+            f"{where}: intrinsics are {_short(intrinsics)}, expected finite numbers with positive "
+            "focal lengths on the diagonal; give the camera matrix in pixels"
+        )
+    if not torch.isfinite(camera_to_world).all():
+        raise SceneError(
+            f"{where}: the pose has numbers that are not finite, expected a rigid camera-to-world "
+            "matrix; leave the frame out"
+        )
+    rotation = camera_to_world[:3, :3]
+    identity = torch.eye(3, dtype=torch.float64)
+    error = float((rotation @ rotation.T - identity).abs().max())
+    bottom = camera_to_world[3] - torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=torch.float64)
+    if error > RIGID_TOLERANCE or float(bottom.abs().max()) > RIGID_TOLERANCE:
+        raise SceneError(
+            f"{where}: the pose is not rigid (rotation times its transpose is off the identity by "
+            f"{error:.2g}, last row {_short(camera_to_world[3])}), expected rotation and "
+            "translation in metres as a 4 x 4 camera-to-world matrix; remove scale from the poses"
+        )
+    if float(torch.linalg.det(rotation)) < 0:
+        raise SceneError(
+            f"{where}: the pose mirrors the scene (its rotation has determinant -1), expected a "
+            "right-handed camera with +x right, +y down, +z forward; negate one camera axis"
+        )
+
+
+def _require_size(path: Path, found: tuple[int, int], expected: tuple[int, int]) -> None:
+    if found != expected:
+        raise SceneError(
+            f"{path}: is {found[1]} x {found[0]} pixels, the camera matrix is for "
+            f"{expected[1]} x {expected[0]}; give images of one size"
+        )
+
+
+def _found(tensor: Tensor) -> str:
+    return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
+
+
+def _short(matrix: Tensor) -> str:
+    return str([round(value, 4) for value in matrix.flatten().tolist()])

@@ -1,0 +1,173 @@
+"""Colour and depth image files as tensors, or one sentence that says why not."""
+
+from __future__ import annotations
+
+import io
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from pcdistill.errors import SceneError
+
+LARGEST_IMAGE = 100_000_000
+"""Pixels; a header that declares more is taken for damage, before anything is allocated."""
+
+COLOR_SUFFIXES = (".jpg", ".jpeg", ".png")
+DEPTH_SUFFIXES = (".png", ".npy")
+
+
+def read_color(path: Path, *, checksum: int | None = None) -> Tensor:
+    """One colour image.
+
+    Args:
+        path: a JPEG or PNG file; greyscale and palette images become RGB, transparency is dropped.
+        checksum: CRC-32 of the file's bytes where it is known.
+
+    Returns:
+        (H, W, 3) uint8, red green blue.
+
+    Raises:
+        SceneError: the file is missing, damaged, or not an image.
+    """
+    image = _open(path, _bytes(path, checksum))
+    with image:
+        try:
+            pixels = np.array(image.convert("RGB"))
+        except Exception as damage:  # the decoders raise a dozen unrelated types on damaged files
+            raise _unreadable(path, damage) from damage
+    return torch.from_numpy(pixels)
+
+
+def read_depth(path: Path, *, depth_scale: float, checksum: int | None = None) -> Tensor:
+    """One depth image in metres.
+
+    Args:
+        path: a 16-bit PNG (counts), or a NumPy .npy array (H, W), which holds metres already.
+        depth_scale: counts per metre of the PNG (1000 for millimetres); unused for .npy.
+        checksum: CRC-32 of the file's bytes where it is known.
+
+    Returns:
+        (H, W) float32, metres; 0 where the sensor saw nothing (also for NaN, infinity, negatives).
+
+    Raises:
+        SceneError: the file is missing, damaged, or not a depth image.
+    """
+    if path.suffix.lower() == ".npy":
+        metres = _read_npy(path, checksum)
+    else:
+        metres = _read_counts(path, checksum) / np.float32(depth_scale)
+    metres[~(np.isfinite(metres) & (metres > 0))] = 0
+    return torch.from_numpy(metres)
+
+
+def image_size_of(path: Path) -> tuple[int, int]:
+    """(H, W) as the file's header declares it; the pixels are not decoded.
+
+    Raises:
+        SceneError: the file is missing or its header is damaged.
+    """
+    if path.suffix.lower() == ".npy":
+        height, width = _open_npy(path).shape
+        return int(height), int(width)
+    try:
+        with path.open("rb") as stream:
+            image = _open(path, stream)
+            return image.height, image.width
+    except OSError as damage:
+        raise _unreadable(path, damage) from damage
+
+
+def encode_color(image: Tensor, quality: int = 92) -> bytes:
+    """JPEG bytes of an (H, W, 3) uint8 image, colour at full resolution."""
+    stream = io.BytesIO()
+    Image.fromarray(image.cpu().contiguous().numpy()).save(
+        stream, "JPEG", quality=quality, subsampling=0
+    )
+    return stream.getvalue()
+
+
+def encode_depth(depth: Tensor, depth_scale: float) -> bytes:
+    """16-bit PNG bytes of an (H, W) float32 depth in metres; what does not fit becomes 0."""
+    metres = depth.cpu().numpy()
+    known = np.isfinite(metres) & (metres > 0)
+    counts = np.rint(np.where(known, metres, 0).astype(np.float64) * depth_scale)
+    counts[counts > 65535] = 0
+    stream = io.BytesIO()
+    Image.fromarray(counts.astype(np.uint16)).save(stream, "PNG", compress_level=3)
+    return stream.getvalue()
+
+
+def _bytes(path: Path, checksum: int | None) -> io.BytesIO:
+    try:
+        content = path.read_bytes()
+    except OSError as missing:
+        raise SceneError(
+            f"{path}: cannot be read ({missing.strerror}); restore the file or drop its frame"
+        ) from missing
+    if checksum is not None and zlib.crc32(content) != checksum:
+        raise SceneError(
+            f"{path}: the file changed after the scene was stored (its checksum differs); "
+            "write the scene again"
+        )
+    return io.BytesIO(content)
+
+
+def _open(path: Path, stream: io.BufferedReader | io.BytesIO) -> Image.Image:
+    try:
+        image = Image.open(stream)
+    except Exception as damage:
+        raise _unreadable(path, damage) from damage
+    if image.width * image.height > LARGEST_IMAGE:
+        raise SceneError(
+            f"{path}: its header declares {image.width} x {image.height} pixels, "
+            f"more than the {LARGEST_IMAGE} an image may have; replace the damaged file"
+        )
+    return image
+
+
+def _read_counts(path: Path, checksum: int | None) -> np.ndarray:
+    content = _bytes(path, checksum)
+    image = _open(path, content)
+    if image.mode not in ("I;16", "I;16B", "I", "L"):
+        raise SceneError(
+            f"{path}: is a '{image.mode}' image, a depth image has one channel of 16 bits; "
+            "give the raw depth instead of a picture of it"
+        )
+    try:
+        image.verify()  # the checksums of a PNG; decoding alone does not look at them
+        content.seek(0)
+        with Image.open(content) as again:
+            return np.asarray(again).astype(np.float32)
+    except Exception as damage:
+        raise _unreadable(path, damage) from damage
+
+
+def _open_npy(path: Path) -> np.ndarray:
+    try:
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as damage:
+        raise _unreadable(path, damage) from damage
+    if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind not in "fiu":
+        found = f"{values.dtype} {values.shape}" if isinstance(values, np.ndarray) else "an archive"
+        raise SceneError(f"{path}: holds {found}, a depth array is (H, W) metres; store it so")
+    return values
+
+
+def _read_npy(path: Path, checksum: int | None) -> np.ndarray:
+    if checksum is not None:
+        _bytes(path, checksum)
+    return np.array(_open_npy(path), dtype=np.float32)
+
+
+def _unreadable(path: Path, damage: Exception) -> SceneError:
+    if isinstance(damage, FileNotFoundError):
+        return SceneError(f"{path}: is missing; restore the file or drop its frame")
+    reason = str(damage).split("\n")[0] or type(damage).__name__
+    return SceneError(
+        f"{path}: cannot be decoded as an image ({reason}); "
+        "it is damaged or truncated, replace the file or drop its frame"
+    )
