@@ -102,13 +102,6 @@ class Scene:
     def _require_frames(self) -> None:
         if not isinstance(self.frames, tuple):
             raise ValueError(f"scene {self.name}: frames are a {type(self.frames)}, not a tuple")
-        name, times = (
-            Counter(f.name for f in self.frames).most_common(1)[0]
-            if self.frames
-            else (
-                "",
-                0,
-            )
-        )
-        if times > 1:
-            raise ValueError(f"scene {self.name}: {times} frames are named {name}")
+        for name, times in Counter(frame.name for frame in self.frames).items():
+            if times > 1:
+                raise ValueError(f"scene {self.name}: {times} frames are named {name}")

@@ -1,0 +1,272 @@
+"""The categories a scene is scored on and the words that compare teachers, read from JSON."""
+
+from __future__ import annotations
+
+import colorsys
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pcdistill.choices import suggest
+from pcdistill.errors import ConfigError, SceneError
+from pcdistill.scenes.scene import IGNORE_LABEL
+
+LABEL_SETS = Path(__file__).with_name("label_sets")
+VOCABULARIES = Path(__file__).with_name("vocabularies")
+
+TEMPLATE = "a {} in a scene"
+"""The prompt of a category where a file names no other (SAS, supplementary 6.1)."""
+
+FILE_KEYS = ("name", "source", "note", "template", "ignore_label", "categories", "prompts")
+CATEGORY_KEYS = ("name", "color", "released_as")
+PROMPT_KEYS = ("name", "category")
+
+
+@dataclass(frozen=True, eq=False)
+class LabelSet:
+    """K categories, the P prompts that ask for them, and how they are drawn."""
+
+    name: str
+    names: tuple[str, ...]
+    """K categories in label order, spelled as a text encoder reads them best."""
+    prompts: tuple[str, ...]
+    """P sentences for the text encoder; P = K where `mapping` is None."""
+    palette: Tensor
+    """(K, 3) uint8, red green blue."""
+    ignore_label: int = IGNORE_LABEL
+    mapping: Tensor | None = None
+    """(P,) int64, category of each prompt, where several prompts ask for one category."""
+    prompt_names: tuple[str, ...] = ()
+    """P nouns the prompts are made of."""
+    released_names: tuple[str, ...] = ()
+    """K categories in the spelling of the published code, to reproduce its prompts."""
+
+    def to_categories(self, predicted_prompts: Tensor) -> Tensor:
+        """Turn the index of the best prompt into that of its category.
+
+        Args:
+            predicted_prompts: any shape, int64 in [0, P).
+
+        Returns:
+            The same shape, int64 in [0, K).
+        """
+        if self.mapping is None:
+            return predicted_prompts
+        return self.mapping.to(predicted_prompts.device)[predicted_prompts]
+
+    def colors_of(self, labels: Tensor) -> Tensor:
+        """Colour of each label, black where it is ignored.
+
+        Args:
+            labels: (N,) int64 in [0, K) or `ignore_label`; others are black as well.
+
+        Returns:
+            (N, 3) uint8.
+        """
+        known = (labels >= 0) & (labels < len(self.names)) & (labels != self.ignore_label)
+        colors = self.palette.to(labels.device)[torch.where(known, labels, 0)]
+        return colors * known[..., None].to(torch.uint8)
+
+    def require_labels(self, where: str, labels: Tensor) -> None:
+        """Refuse labels that are neither one of the categories nor ignored.
+
+        Args:
+            where: the scene or file the message names.
+            labels: (N,) int64.
+
+        Raises:
+            SceneError: a label is outside of the set.
+        """
+        wrong = ((labels < 0) | (labels >= len(self.names))) & (labels != self.ignore_label)
+        if bool(wrong.any()):
+            found = sorted(set(labels[wrong].tolist()))
+            raise SceneError(
+                f"{where}: {int(wrong.sum())} points have labels outside of {self.name} "
+                f"({', '.join(map(str, found[:5]))}), expected 0 to {len(self.names) - 1} or "
+                f"{self.ignore_label} for none; name the label set the scene was labelled with"
+            )
+
+
+def label_set_names() -> tuple[str, ...]:
+    """The label sets that come with the package."""
+    return tuple(sorted(file.stem for file in LABEL_SETS.glob("*.json")))
+
+
+def vocabulary_names() -> tuple[str, ...]:
+    """The vocabularies that come with the package."""
+    return tuple(sorted(file.stem for file in VOCABULARIES.glob("*.json")))
+
+
+def load_label_set(name: str | Path) -> LabelSet:
+    """Read a label set that comes with the package, or one of the user's own.
+
+    Args:
+        name: one of `label_set_names()`, or the path of a JSON file with ``categories``: a list of
+            names, or of objects with ``name`` and optionally ``color`` ([red, green, blue]). It
+            may also have ``name``, ``template`` (one ``{}``), ``ignore_label``, and ``prompts``: a
+            list of objects with ``name`` and ``category``, where several prompts ask for one.
+
+    Raises:
+        ConfigError: the name is unknown, or the file is missing or malformed.
+    """
+    file = _find(name, LABEL_SETS, "label set")
+    content = _read(file)
+    for key in content:
+        if key not in FILE_KEYS:
+            raise ConfigError(f"{file}: unknown key '{key}', {suggest(key, FILE_KEYS)}")
+    categories = [_category(file, entry) for entry in _list(file, content, "categories")]
+    names = tuple(entry["name"] for entry in categories)
+    _require_different(file, names, "category")
+    template = content.get("template", TEMPLATE)
+    if not isinstance(template, str) or template.count("{}") != 1:
+        raise ConfigError(
+            f'{file}: template is {template!r}, expected a text with one {{}}, such as "{TEMPLATE}"'
+        )
+    ignore_label = content.get("ignore_label", IGNORE_LABEL)
+    if not _is_int(ignore_label) or 0 <= ignore_label < len(names):
+        raise ConfigError(
+            f"{file}: ignore_label is {ignore_label!r}, expected a number that is none of the "
+            f"{len(names)} categories, such as {IGNORE_LABEL}"
+        )
+    prompt_names, mapping = names, None
+    if "prompts" in content:
+        prompt_names, mapping = _prompts(file, content, names)
+    return LabelSet(
+        name=str(content.get("name", file.stem)),
+        names=names,
+        prompts=tuple(template.replace("{}", noun) for noun in prompt_names),
+        palette=torch.tensor(
+            [entry.get("color") or _hue(i, len(names)) for i, entry in enumerate(categories)],
+            dtype=torch.uint8,
+        ),
+        ignore_label=ignore_label,
+        mapping=mapping,
+        prompt_names=prompt_names,
+        released_names=tuple(entry.get("released_as", entry["name"]) for entry in categories),
+    )
+
+
+def load_vocabulary(name: str | Path) -> tuple[str, ...]:
+    """Read the K words on which teachers are compared.
+
+    Args:
+        name: one of `vocabulary_names()`, or the path of a JSON file: a list of words, or an object
+            with ``categories``.
+
+    Raises:
+        ConfigError: the name is unknown, or the file is missing or malformed.
+
+    Source: SAS, supplementary Tab. 9 ("indoor", "outdoor").
+    """
+    file = _find(name, VOCABULARIES, "vocabulary")
+    content = _read(file)
+    words = tuple(_category(file, entry)["name"] for entry in _list(file, content, "categories"))
+    _require_different(file, words, "word")
+    return words
+
+
+def _find(name: str | Path, folder: Path, kind: str) -> Path:
+    own = Path(name)
+    if own.suffix == ".json":
+        if not own.is_file():
+            raise ConfigError(f"{own}: there is no such {kind} file; check the path")
+        return own
+    known = sorted(file.stem for file in folder.glob("*.json"))
+    if str(name) not in known:
+        hint = suggest(str(name), known)
+        listed = "" if hint.startswith("expected") else f" (there are {', '.join(known)})"
+        raise ConfigError(
+            f"unknown {kind} '{name}', {hint}{listed}; a {kind} of your own is the path of a "
+            ".json file"
+        )
+    return folder / f"{name}.json"
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{file}: is not readable JSON ({error}); mend the file") from error
+    if isinstance(content, list):
+        return {"categories": content}
+    if not isinstance(content, dict):
+        raise ConfigError(
+            f"{file}: holds a {type(content).__name__}, expected an object with 'categories'"
+        )
+    return content
+
+
+def _list(file: Path, content: dict[str, Any], key: str) -> list[Any]:
+    values = content.get(key)
+    if not isinstance(values, list) or not values:
+        raise ConfigError(f"{file}: '{key}' is {values!r}, expected a list that is not empty")
+    return values
+
+
+def _category(file: Path, entry: Any) -> dict[str, Any]:
+    category = _object(file, entry, CATEGORY_KEYS)
+    color = category.get("color")
+    if color is not None and not (
+        isinstance(color, list)
+        and len(color) == 3
+        and all(_is_int(value) and 0 <= value <= 255 for value in color)
+    ):
+        raise ConfigError(
+            f"{file}: the color of '{category['name']}' is {color!r}, expected [red, green, blue] "
+            "from 0 to 255"
+        )
+    return category
+
+
+def _object(file: Path, entry: Any, keys: tuple[str, ...]) -> dict[str, Any]:
+    if isinstance(entry, str):
+        return _object(file, {"name": entry}, keys)
+    if not isinstance(entry, dict):
+        raise ConfigError(f"{file}: {entry!r} stands where a name or an object was expected")
+    for key in entry:
+        if key not in keys:
+            raise ConfigError(f"{file}: unknown key '{key}' in {entry}, {suggest(key, keys)}")
+    name = entry.get("name")
+    if not isinstance(name, str) or not name.strip():
+        raise ConfigError(f"{file}: {entry} needs a 'name' that is a text")
+    return entry
+
+
+def _prompts(
+    file: Path, content: dict[str, Any], names: tuple[str, ...]
+) -> tuple[tuple[str, ...], Tensor]:
+    entries = [_object(file, entry, PROMPT_KEYS) for entry in _list(file, content, "prompts")]
+    for entry in entries:
+        if entry.get("category") not in names:
+            hint = suggest(str(entry.get("category")), names)
+            raise ConfigError(
+                f"{file}: prompt '{entry['name']}' asks for category "
+                f"'{entry.get('category')}', {hint}"
+            )
+    nouns = tuple(entry["name"] for entry in entries)
+    _require_different(file, nouns, "prompt")
+    if silent := [name for name in names if name not in {e["category"] for e in entries}]:
+        raise ConfigError(f"{file}: no prompt asks for '{silent[0]}'; add one to 'prompts'")
+    return nouns, torch.tensor([names.index(e["category"]) for e in entries], dtype=torch.int64)
+
+
+def _require_different(file: Path, names: tuple[str, ...], kind: str) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ConfigError(f"{file}: {kind} '{name}' is listed twice; remove one")
+        seen.add(name)
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _hue(index: int, count: int) -> list[int]:
+    """A colour for a category without one: around the colour circle, alternating in lightness."""
+    value = (0.95, 0.65)[index % 2]
+    return [round(255 * channel) for channel in colorsys.hsv_to_rgb(index / count, 0.75, value)]
