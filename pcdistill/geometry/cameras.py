@@ -1,0 +1,154 @@
+"""The pinhole camera: world points to pixels, and pixels with depth back to world points."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pcdistill.geometry.checks import require_finite, require_shape
+
+
+def project_to_pixels(
+    points: Tensor, world_to_camera: Tensor, intrinsics: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Project world points into one pinhole view.
+
+    Computed in the dtype of `points`; the matrices are cast to it.
+
+    Args:
+        points: (N, 3) float, metres, world frame.
+        world_to_camera: (4, 4) float, rigid; camera axes +x right, +y down, +z forward.
+        intrinsics: (3, 3) float, pixels; integer coordinates are pixel centres.
+
+    Returns:
+        pixels: (N, 2) float, (u, v) = (column, row), unrounded. Meaningless where depth <= 0,
+            infinite or NaN where depth is 0.
+        depth: (N,) float, metres along the optical axis.
+
+    Raises:
+        ValueError: an argument does not have the shape above.
+
+    Source: Hartley & Zisserman, Multiple View Geometry, 2nd ed., Eq. (6.8).
+    """
+    require_shape("points", points, None, 3)
+    require_shape("world_to_camera", world_to_camera, 4, 4)
+    require_shape("intrinsics", intrinsics, 3, 3)
+    columns, rows, depth = _project_rows(points, world_to_camera.to(points), intrinsics)
+    return torch.stack([columns, rows], dim=1), depth
+
+
+def _project_rows(
+    points: Tensor, world_to_camera: Tensor, intrinsics: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Columns, rows and depth, each (N,) and contiguous; same dtype as `points`."""
+    rotation, translation = world_to_camera[:3, :3], world_to_camera[:3, 3:]
+    x, y, depth = torch.addmm(translation, rotation, points.T)  # (3, N) metres
+    fx, skew, cx = intrinsics[0].tolist()
+    fy, cy = intrinsics[1, 1:].tolist()
+    right = x * fx if skew == 0 else x * fx + y * skew
+    return right.div_(depth).add_(cx), (y * fy).div_(depth).add_(cy), depth
+
+
+def invert_pose(camera_to_world: Tensor) -> Tensor:
+    """World-to-camera matrix of a pose, in float64.
+
+    Args:
+        camera_to_world: (4, 4) float, metres.
+
+    Returns:
+        (4, 4) float64 on the device of the input.
+
+    Raises:
+        ValueError: wrong shape, a non-finite value (lost tracking), or a matrix without inverse.
+    """
+    require_shape("camera_to_world", camera_to_world, 4, 4)
+    require_finite("camera_to_world", camera_to_world)
+    inverse, failed = torch.linalg.inv_ex(camera_to_world.double())
+    if int(failed) != 0:
+        raise ValueError("camera_to_world is singular, expected a rigid 4x4 transform")
+    return inverse
+
+
+def adjust_intrinsics(
+    intrinsics: Tensor, from_size: tuple[int, int], to_size: tuple[int, int]
+) -> Tensor:
+    """Camera matrix after an image was resized, by the rule of the OpenScene preprocessing.
+
+    Rows scale by the ratio of heights. Columns scale as if the image kept its aspect ratio with
+    the width rounded down to whole pixels, which differs from the ratio of widths when the two
+    aspect ratios differ (ScanNet's 1296x968 to 320x240). The principal point maps corner pixel
+    centres onto corner pixel centres.
+
+    Args:
+        intrinsics: (3, 3) float, pixels, for images of `from_size`.
+        from_size: (H, W) before.
+        to_size: (H, W) after.
+
+    Returns:
+        (3, 3) of the dtype and device of `intrinsics`; a copy.
+
+    Raises:
+        ValueError: wrong shape, or a size below one pixel (below two where it changes).
+    """
+    require_shape("intrinsics", intrinsics, 3, 3)
+    (height, width), (to_height, to_width) = from_size, to_size
+    if min(height, width, to_height, to_width) < 1:
+        raise ValueError(f"image sizes {from_size} and {to_size} must be at least one pixel")
+    adjusted = intrinsics.clone()
+    if (height, width) == (to_height, to_width):
+        return adjusted
+    if min(height, width) < 2:
+        raise ValueError(f"an image of size {from_size} cannot be resized to {to_size}")
+    kept_aspect_width = to_height * width // height
+    adjusted[0, :2] *= kept_aspect_width / width
+    adjusted[1, 1] *= to_height / height
+    adjusted[0, 2] *= (to_width - 1) / (width - 1)
+    adjusted[1, 2] *= (to_height - 1) / (height - 1)
+    return adjusted
+
+
+def back_project(
+    depth: Tensor, intrinsics: Tensor, camera_to_world: Tensor
+) -> tuple[Tensor, Tensor]:
+    """World points of every pixel that has a depth reading.
+
+    Args:
+        depth: (H, W) float, metres; 0, negative and non-finite values mean unknown.
+        intrinsics: (3, 3) float, pixels, for images of that size.
+        camera_to_world: (4, 4) float, metres; camera axes +x right, +y down, +z forward.
+
+    Returns:
+        points: (P, 3) of the dtype of `depth`, world frame, metres; computed in float64.
+        pixel_index: (P,) int64, row-major index of each point's pixel, ascending.
+
+    Raises:
+        ValueError: wrong shape, or a non-finite pose.
+    """
+    require_shape("depth", depth, None, None)
+    require_shape("intrinsics", intrinsics, 3, 3)
+    require_shape("camera_to_world", camera_to_world, 4, 4)
+    require_finite("camera_to_world", camera_to_world)
+    flat = depth.flatten()
+    pixel_index = torch.nonzero((flat > 0) & flat.isfinite())[:, 0]
+    z = flat[pixel_index].double()
+    in_camera = camera_rays(pixel_index, depth.shape[1], intrinsics) * z[:, None]
+    pose = camera_to_world.to(device=depth.device, dtype=torch.float64)
+    points = in_camera @ pose[:3, :3].T + pose[:3, 3]
+    return points.to(depth.dtype), pixel_index
+
+
+def camera_rays(pixel_index: Tensor, width: int, intrinsics: Tensor) -> Tensor:
+    """Viewing directions with z = 1 of row-major pixel indices.
+
+    Args:
+        pixel_index: (P,) int64, row * width + column.
+        width: columns of the image.
+        intrinsics: (3, 3) float, pixels.
+
+    Returns:
+        (P, 3) float64, camera frame.
+    """
+    matrix = intrinsics.to(device=pixel_index.device, dtype=torch.float64)
+    y = ((pixel_index // width) - matrix[1, 2]) / matrix[1, 1]
+    x = ((pixel_index % width) - matrix[0, 2] - matrix[0, 1] * y) / matrix[0, 0]
+    return torch.stack([x, y, torch.ones_like(x)], dim=1)

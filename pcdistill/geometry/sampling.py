@@ -1,0 +1,84 @@
+"""Feature maps read at single pixels, without upsampling them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pcdistill.geometry.checks import require_shape
+
+
+def sample_feature_map(
+    feature_map: Tensor,
+    image_size: tuple[int, int],
+    pixels: Tensor,
+    *,
+    align_corners: bool = False,
+) -> Tensor:
+    """Features at integer pixels of an image, from a map of lower (or any other) resolution.
+
+    Equals resizing the map bilinearly to (D, H, W) and indexing it at the pixels, but touches
+    only the four map cells around each pixel: memory is M x D, never H x W x D.
+
+    Args:
+        feature_map: (D, h, w) float.
+        image_size: (H, W) of the image that the map describes.
+        pixels: (M, 2) integer, (column, row), inside the image.
+        align_corners: as in `torch.nn.functional.interpolate`.
+
+    Returns:
+        (M, D) float32.
+
+    Raises:
+        ValueError: wrong shape, an empty map, pixels that are not integers or outside the image.
+    """
+    require_shape("feature_map", feature_map, None, None, None)
+    require_shape("pixels", pixels, None, 2)
+    height, width = image_size
+    channels, map_height, map_width = feature_map.shape
+    if map_height < 1 or map_width < 1:
+        raise ValueError(f"feature_map has shape {tuple(feature_map.shape)}, expected h, w >= 1")
+    if pixels.is_floating_point() or pixels.is_complex():
+        raise ValueError(f"pixels have dtype {pixels.dtype}, expected integers (column, row)")
+    if len(pixels) == 0:
+        return feature_map.new_zeros((0, channels), dtype=torch.float32)
+    columns, rows = pixels.to(feature_map.device).unbind(1)
+    for name, position, size in (("column", columns, width), ("row", rows, height)):
+        low, high = (int(value) for value in position.aminmax())
+        if low < 0 or high >= size:
+            raise ValueError(
+                f"pixels have a {name} range [{low}, {high}], expected inside [0, {size - 1}]"
+            )
+    left, right, right_share = _cells(columns, map_width, width, align_corners)
+    top, bottom, bottom_share = _cells(rows, map_height, height, align_corners)
+    top_row, bottom_row = top * map_width, bottom * map_width
+    cells = torch.stack(
+        [top_row + left, top_row + right, bottom_row + left, bottom_row + right], dim=1
+    )  # (M, 4) into h * w
+    left_share, top_share = 1 - right_share, 1 - bottom_share
+    shares = torch.stack(
+        [
+            top_share * left_share,
+            top_share * right_share,
+            bottom_share * left_share,
+            bottom_share * right_share,
+        ],
+        dim=1,
+    )
+    table = feature_map.float().flatten(1).T.contiguous()  # (h * w, D)
+    return functional.embedding_bag(cells, table, mode="sum", per_sample_weights=shares)
+
+
+def _cells(
+    position: Tensor, map_size: int, image_size: int, align_corners: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The two map cells around each pixel along one axis, and the share of the second."""
+    if align_corners:
+        scale = (map_size - 1) / (image_size - 1) if image_size > 1 else 0.0
+        source = position.float() * scale
+    else:
+        source = ((position.float() + 0.5) * (map_size / image_size) - 0.5).clamp_(min=0)
+    first = source.long().clamp_(max=map_size - 1)
+    second = (first + 1).clamp_(max=map_size - 1)
+    return first, second, source - first
