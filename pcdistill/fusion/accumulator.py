@@ -1,0 +1,233 @@
+"""The mean over all views of what one teacher says about each point, one frame at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pcdistill.fusion.prediction import rows_per_chunk
+from pcdistill.geometry import require_finite, require_shape
+
+_MERGE_AT_LEAST = 1 << 20
+"""Pending (point, embedding) observations below which merging them is not worth a sort."""
+_KEY_TOLERANCE = 2e-3
+"""How far an embedding may be from an earlier one of the same key: two half-precision steps."""
+
+
+class PointFeatures(NamedTuple):
+    """One teacher's features on the points it says something about."""
+
+    features: Tensor
+    """(M, D) float16 unless another type was asked for."""
+    seen: Tensor
+    """(M,) int64, ascending index of the point of each row."""
+
+
+class MultiViewAccumulator:
+    """Streaming mean over the frames that see a point, for dense teachers and mask teachers.
+
+    A point's feature is the sum of what each frame says about it, divided by the number of frames
+    that see it. Dense samples are summed in float32. Of a mask teacher only how often each point
+    fell into a mask of each embedding is kept; embeddings are multiplied in once, at the end. In
+    memory are therefore (N, D) sums for a dense teacher, or one number per distinct pair of point
+    and embedding for a mask teacher: never an (H, W, D) map, and nothing that grows with the
+    number of frames. The order of the frames changes the result by rounding only.
+
+    A mask teacher may have nothing to say about a point that a frame sees (mask -1). Such a
+    frame counts in the mean as a zero vector, exactly as if masks had been painted into a zero
+    (H, W, D) map, so a teacher that is often silent on a point ends with a shorter vector. Points
+    on which it is always silent are left out of the result by default: a zero row is similar to
+    nothing and would be taken for the first class. (The release keeps them.)
+
+    Source: OpenScene, section 3.1 (multi-view average); SAS, section 3.1.
+    """
+
+    def __init__(self, points: int, dimensions: int, *, device: torch.device | str = "cpu") -> None:
+        """Start with no view of `points` points (N) in `dimensions` channels (D).
+
+        Raises:
+            ValueError: a negative number of points or no channels.
+        """
+        if points < 0 or dimensions < 1:
+            raise ValueError(
+                f"points={points} and dimensions={dimensions}, expected points >= 0 and "
+                "dimensions >= 1"
+            )
+        self.points = points
+        self.dimensions = dimensions
+        self.device = torch.device(device)
+        self._views = torch.zeros(points, dtype=torch.int32, device=self.device)
+        self._spoken = torch.zeros(points, dtype=torch.bool, device=self.device)
+        self._sums: Tensor | None = None
+        self._row_of_key: dict[Hashable, int] = {}
+        self._table: list[Tensor] = []
+        self._pairs = torch.zeros(0, dtype=torch.int64, device=self.device)
+        self._counts = torch.zeros(0, dtype=torch.int64, device=self.device)
+        self._pending: list[Tensor] = []
+        self._pending_size = 0
+
+    @property
+    def views(self) -> Tensor:
+        """(N,) int32, the number of frames that see each point, silent ones included."""
+        return self._views.clone()
+
+    def add_features(self, seen: Tensor, samples: Tensor) -> None:
+        """Add one frame of a dense teacher.
+
+        Args:
+            seen: (M,) int64, the points that this frame sees, each once, in any order.
+            samples: (M, D) floating, the teacher's feature at each of them.
+
+        Raises:
+            ValueError: shapes differ from the above, a point is out of range or given twice, a
+                sample is not finite.
+        """
+        seen = self._checked_points(seen)
+        require_shape("samples", samples, len(seen), self.dimensions)
+        values = samples.to(self.device, torch.float32)
+        if not torch.isfinite(values.sum()):
+            require_finite("samples", samples)
+        if self._sums is None:
+            self._sums = torch.zeros((self.points, self.dimensions), device=self.device)
+        self._sums.index_add_(0, seen, values)
+        self._views[seen] += 1
+        self._spoken[seen] = True
+
+    def add_masks(
+        self,
+        seen: Tensor,
+        mask_of_point: Tensor,
+        embeddings: Tensor,
+        keys: Sequence[str] | None = None,
+    ) -> None:
+        """Add one frame of a teacher of masks.
+
+        Args:
+            seen: (M,) int64, the points that this frame sees, each once, in any order.
+            mask_of_point: (M,) int64 row of `embeddings`, -1 where the teacher says nothing.
+            embeddings: (m, D) floating, one a mask.
+            keys: m texts that stand for the embeddings (the captions they encode): masks with
+                the same key, in this frame or another, share one embedding. Without keys only
+                bitwise equal embeddings are shared.
+
+        Raises:
+            ValueError: shapes differ from the above, an index is out of range, a point is given
+                twice, an embedding is not finite, or one key stands for two embeddings.
+        """
+        seen = self._checked_points(seen)
+        require_shape("mask_of_point", mask_of_point, len(seen))
+        require_shape("embeddings", embeddings, None, self.dimensions)
+        require_finite("embeddings", embeddings)
+        masks = mask_of_point.to(self.device).long()
+        count = len(embeddings)
+        if masks.numel() and not (int(masks.min()) >= -1 and int(masks.max()) < count):
+            raise ValueError(
+                f"mask_of_point ranges from {int(masks.min())} to {int(masks.max())}, expected "
+                f"-1 to {count - 1} as there are {count} embeddings"
+            )
+        if keys is not None and len(keys) != count:
+            raise ValueError(f"{len(keys)} keys for {count} embeddings, expected one each")
+        rows = self._rows_of(embeddings.detach().float().cpu(), keys).to(self.device)
+        speaks = masks >= 0
+        points = seen[speaks]
+        self._views[seen] += 1
+        self._spoken[points] = True
+        self._pending.append(points << 32 | rows[masks[speaks]])
+        self._pending_size += len(points)
+        if self._pending_size > max(_MERGE_AT_LEAST, len(self._pairs)):
+            self._merge()
+
+    def result(
+        self, *, dtype: torch.dtype = torch.float16, keep_silent: bool = False
+    ) -> PointFeatures:
+        """Mean over the views so far; more frames may be added afterwards.
+
+        Args:
+            dtype: floating type of the features; the mean is formed in float32.
+            keep_silent: also return the points that are seen but never spoken about, as zeros.
+        """
+        seen = (self._views > 0 if keep_silent else self._spoken).nonzero()[:, 0]
+        features = torch.empty((len(seen), self.dimensions), dtype=dtype, device=self.device)
+        self._merge()
+        table = torch.stack(self._table).to(self.device) if self._table else None
+        step = rows_per_chunk(self.dimensions)
+        for start in range(0, len(seen), step):
+            points = seen[start : start + step]
+            total = self._mask_sums(points, table)
+            if self._sums is not None:
+                total = total + self._sums[points]
+            features[start : start + step] = total / self._views[points, None]
+        return PointFeatures(features, seen)
+
+    def _checked_points(self, seen: Tensor) -> Tensor:
+        """`seen` on our device, after checking that it names distinct points of ours."""
+        require_shape("seen", seen, None)
+        if seen.is_floating_point() or seen.dtype == torch.bool:
+            raise ValueError(f"seen is {seen.dtype}, expected integer point indices")
+        seen = seen.to(self.device).long()
+        if seen.numel() == 0:
+            return seen
+        if int(seen.min()) < 0 or int(seen.max()) >= self.points:
+            raise ValueError(
+                f"seen ranges from {int(seen.min())} to {int(seen.max())}, expected 0 to "
+                f"{self.points - 1} as there are {self.points} points"
+            )
+        marked = torch.zeros(self.points, dtype=torch.bool, device=self.device)
+        marked[seen] = True
+        distinct = int(marked.sum())
+        if distinct != len(seen):
+            raise ValueError(
+                f"seen names {len(seen)} points of which {distinct} are distinct, expected each "
+                "point at most once a frame"
+            )
+        return seen
+
+    def _rows_of(self, embeddings: Tensor, keys: Sequence[str] | None) -> Tensor:
+        """Rows (m,) int64 of the embedding table, appending those not yet there."""
+        rows = []
+        for index, embedding in enumerate(embeddings):
+            key: Hashable = embedding.numpy().tobytes() if keys is None else keys[index]
+            row = self._row_of_key.setdefault(key, len(self._table))
+            if row == len(self._table):
+                self._table.append(embedding.clone())
+            elif keys is not None:
+                distance = float((self._table[row] - embedding).abs().max())
+                if distance > _KEY_TOLERANCE:
+                    raise ValueError(
+                        f"key '{key!s}' stood for another embedding before (they differ by "
+                        f"{distance:.3g}), expected one embedding per key"
+                    )
+            rows.append(row)
+        return torch.tensor(rows, dtype=torch.int64)
+
+    def _merge(self) -> None:
+        """Fold the pending observations into one count per pair of point and embedding."""
+        if not self._pending:
+            return
+        pending = torch.cat([self._pairs, *self._pending])
+        counts = torch.ones_like(pending)
+        counts[: len(self._pairs)] = self._counts
+        self._pairs, position = torch.unique(pending, return_inverse=True)
+        self._counts = torch.zeros_like(self._pairs).index_add_(0, position, counts)
+        self._pending, self._pending_size = [], 0
+
+    def _mask_sums(self, points: Tensor, table: Tensor | None) -> Tensor:
+        """Sum (M, D) float32 of the embeddings that frames gave to ascending `points` (M,)."""
+        if table is None or len(points) == 0:
+            return torch.zeros((len(points), self.dimensions), device=self.device)
+        first = torch.searchsorted(self._pairs, points << 32)
+        start = int(first[0])
+        stop = int(torch.searchsorted(self._pairs, (points[-1:] + 1) << 32))
+        chosen = self._pairs[start:stop]
+        # Points between the chosen ones have no pairs: whoever was spoken about is chosen.
+        return functional.embedding_bag(
+            chosen & 0xFFFFFFFF,
+            table,
+            first - start,
+            mode="sum",
+            per_sample_weights=self._counts[start:stop].float(),
+        )

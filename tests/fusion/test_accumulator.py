@@ -1,0 +1,225 @@
+"""The streaming multi-view mean: the reference's banks, painted maps, and memory that stays put."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pcdistill.fusion import MultiViewAccumulator
+from tests.conftest import golden_cases, load_npz
+
+
+def half_steps(got: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Difference in units of half-precision spacing at the expected values."""
+    spacing = np.abs(np.spacing(expected)).astype(np.float64)
+    return np.abs(got.astype(np.float64) - expected.astype(np.float64)) / spacing
+
+
+def accumulate_mapping(case, mapping) -> MultiViewAccumulator:
+    """Feed stored (frame, point, (row, column, visible)) and feature maps, frame by frame."""
+    maps = case["feature_maps_i8"]
+    accumulator = MultiViewAccumulator(mapping.shape[1], maps.shape[1])
+    scale = np.float32(case["feature_map_scale"])
+    for frame, rows in enumerate(mapping):
+        seen = np.flatnonzero(rows[:, 2])
+        samples = maps[frame][:, rows[seen, 0], rows[seen, 1]].T.astype(np.float32) * scale
+        accumulator.add_features(torch.from_numpy(seen), torch.from_numpy(samples))
+    return accumulator
+
+
+@pytest.mark.parametrize("file", golden_cases("projection/scannet_multiview*.npz"))
+def test_the_references_indoor_bank(file):
+    mapping_file = file.with_name(file.name.replace("multiview", "mapping"))
+    if not mapping_file.exists():
+        pytest.skip(f"no {mapping_file.name} beside {file.name}")
+    case, mapping = load_npz(file), load_npz(mapping_file)["mapping"]
+    accumulator = accumulate_mapping(case, mapping)
+    np.testing.assert_array_equal(accumulator.views.numpy(), case["counter"])
+    features, seen = accumulator.result()
+    np.testing.assert_array_equal(seen.numpy(), case["point_ids"])
+    np.testing.assert_array_equal(features.numpy(), case["saved_feat_half"])  # bit for bit
+    exact = accumulator.result(dtype=torch.float32)
+    bank = np.zeros_like(case["feat_bank"])
+    bank[exact.seen.numpy()] = exact.features.numpy()
+    np.testing.assert_allclose(bank, case["feat_bank"], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("file", golden_cases("projection/nuscenes*.npz"))
+def test_the_references_outdoor_bank(file):
+    case = load_npz(file)
+    features, seen = accumulate_mapping(case, case["mapping"]).result()
+    labelled = np.flatnonzero(case["labels"] != 255)
+    np.testing.assert_array_equal(labelled[seen.numpy()], np.flatnonzero(case["saved_mask_full"]))
+    assert half_steps(features.numpy(), case["saved_feat_half"]).max() <= 1
+
+
+def random_frames(seed, points, frames, dimensions=5, masks=4):
+    """Frames of a mask teacher over one palette of captions; some masks share a caption."""
+    generator = torch.Generator().manual_seed(seed)
+    palette = torch.randn(6, dimensions, generator=generator)
+    result = []
+    for _ in range(frames):
+        count = int(torch.randint(points + 1, (1,), generator=generator))
+        seen = torch.randperm(points, generator=generator)[:count]
+        captions = torch.randint(6, (masks,), generator=generator)
+        mask_of_point = torch.randint(-1, masks, (count,), generator=generator)
+        result.append((seen, mask_of_point, palette[captions], [f"a {c}" for c in captions]))
+    return result
+
+
+def dense_mean(frames, points, dimensions=5):
+    """What painting every frame and averaging gives, in float64: (mean, views, spoken)."""
+    total, views = np.zeros((points, dimensions)), np.zeros(points, dtype=int)
+    spoken = np.zeros(points, dtype=bool)
+    for seen, mask_of_point, embeddings, _ in frames:
+        for point, mask in zip(seen.tolist(), mask_of_point.tolist(), strict=True):
+            views[point] += 1
+            if mask >= 0:
+                spoken[point] = True
+                total[point] += embeddings[mask].numpy()
+    return total / np.maximum(views, 1)[:, None], views, spoken
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**31), st.integers(0, 30), st.integers(0, 8), st.booleans(), st.booleans())
+def test_masks_equal_the_painted_mean(seed, points, frames, with_keys, keep_silent):
+    observed = random_frames(seed, points, frames)
+    accumulator = MultiViewAccumulator(points, 5)
+    for seen, mask_of_point, embeddings, keys in observed:
+        accumulator.add_masks(seen, mask_of_point, embeddings, keys if with_keys else None)
+    mean, views, spoken = dense_mean(observed, points)
+    features, seen = accumulator.result(dtype=torch.float32, keep_silent=keep_silent)
+    assert accumulator.views.tolist() == views.tolist()
+    assert seen.tolist() == np.flatnonzero(views > 0 if keep_silent else spoken).tolist()
+    np.testing.assert_allclose(features.numpy(), mean[seen.numpy()], atol=1e-5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**31), st.integers(1, 30), st.integers(0, 8))
+def test_dense_samples_equal_the_mean_and_the_order_does_not_matter(seed, points, frames):
+    observed = random_frames(seed, points, frames)
+    order = torch.randperm(frames, generator=torch.Generator().manual_seed(seed)).tolist()
+    results = []
+    for indices in (range(frames), order):
+        dense, masks = MultiViewAccumulator(points, 5), MultiViewAccumulator(points, 5)
+        for seen, mask_of_point, embeddings, keys in (observed[i] for i in indices):
+            painted = torch.cat([embeddings, torch.zeros(1, 5)])[mask_of_point]
+            dense.add_features(seen, painted)
+            masks.add_masks(seen, mask_of_point, embeddings, keys)
+        results += [dense.result(dtype=torch.float32)]
+        results += [masks.result(dtype=torch.float32, keep_silent=True)]
+    mean, views, _ = dense_mean(observed, points)
+    for features, seen in results:
+        assert seen.tolist() == np.flatnonzero(views > 0).tolist()
+        np.testing.assert_allclose(features.numpy(), mean[seen.numpy()], atol=1e-5)
+
+
+def test_both_kinds_of_observation_add_up():
+    accumulator = MultiViewAccumulator(4, 2)
+    accumulator.add_features(torch.tensor([2, 0]), torch.tensor([[1.0, 0], [0, 1]]))
+    accumulator.add_masks(torch.tensor([2, 3]), torch.tensor([0, -1]), torch.tensor([[0.0, 3]]))
+    features, seen = accumulator.result()
+    assert seen.tolist() == [0, 2]
+    assert features.tolist() == [[0, 1], [0.5, 1.5]]
+    assert features.dtype == torch.float16
+    assert accumulator.views.tolist() == [1, 0, 2, 1]
+
+
+def test_the_result_may_be_asked_for_between_frames():
+    accumulator = MultiViewAccumulator(3, 1)
+    for value in (1.0, 3.0):
+        accumulator.add_masks(
+            torch.tensor([1]), torch.tensor([0]), torch.tensor([[value]]), [f"{value}"]
+        )
+        assert accumulator.result().seen.tolist() == [1]
+    assert accumulator.result().features.tolist() == [[2.0]]
+
+
+def test_nothing_added_gives_nothing():
+    features, seen = MultiViewAccumulator(5, 3).result()
+    assert features.shape == (0, 3)
+    assert seen.shape == (0,)
+    features, seen = MultiViewAccumulator(0, 3).result()
+    assert features.shape == (0, 3)
+
+
+def test_an_empty_frame_changes_nothing():
+    accumulator = MultiViewAccumulator(2, 3)
+    none = torch.zeros(0, dtype=torch.int64)
+    accumulator.add_features(none, torch.zeros(0, 3))
+    accumulator.add_masks(none, none, torch.zeros(0, 3), [])
+    assert accumulator.views.tolist() == [0, 0]
+    assert len(accumulator.result().seen) == 0
+
+
+def test_memory_does_not_grow_with_the_frames(monkeypatch):
+    monkeypatch.setattr("pcdistill.fusion.accumulator._MERGE_AT_LEAST", 100)
+    accumulator = MultiViewAccumulator(50, 4)
+    generator = torch.Generator().manual_seed(0)
+    held = []
+    for frame in range(400):
+        embeddings = torch.eye(4)[torch.randperm(4, generator=generator)[:2]]
+        keys = [str(int(row.argmax())) for row in embeddings]
+        masks = torch.randint(2, (50,), generator=generator)
+        accumulator.add_masks(torch.arange(50), masks, embeddings, keys)
+        held.append(len(accumulator._pairs) + accumulator._pending_size)
+        assert len(accumulator._table) <= 4
+        assert frame < 200 or held[-1] <= 2 * 200 + 100 + 50  # 50 points x 4 captions, twice
+    assert max(held[200:]) <= max(held[:200])
+
+
+def test_views_are_not_a_window_into_the_accumulator():
+    accumulator = MultiViewAccumulator(2, 1)
+    accumulator.views[:] = 7
+    assert accumulator.views.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("seen", "samples", "message"),
+    [
+        ([0, 1], torch.zeros(3, 2), r"samples has shape \(3, 2\), expected \(2, 2\)"),
+        ([0, 1], torch.zeros(2, 3), r"samples has shape \(2, 3\), expected \(2, 2\)"),
+        ([0, 5], torch.zeros(2, 2), "seen ranges from 0 to 5, expected 0 to 4"),
+        ([-1, 1], torch.zeros(2, 2), "seen ranges from -1 to 1"),
+        ([1, 1], torch.zeros(2, 2), "names 2 points of which 1 are distinct"),
+        ([0.0, 1.0], torch.zeros(2, 2), "torch.float32, expected integer"),
+        ([True, False], torch.zeros(2, 2), "torch.bool, expected integer"),
+        ([0, 1], torch.tensor([[0, torch.nan], [0, 0]]), "samples has 1 non-finite"),
+    ],
+)
+def test_bad_samples_are_refused_and_leave_no_trace(seen, samples, message):
+    accumulator = MultiViewAccumulator(5, 2)
+    with pytest.raises(ValueError, match=message):
+        accumulator.add_features(torch.tensor(seen), samples)
+    assert accumulator.views.sum() == 0
+    assert len(accumulator.result().seen) == 0
+
+
+@pytest.mark.parametrize(
+    ("masks", "embeddings", "keys", "message"),
+    [
+        ([0, 2], torch.zeros(2, 2), None, "mask_of_point ranges from 0 to 2, expected -1 to 1"),
+        ([0, -2], torch.zeros(2, 2), None, "mask_of_point ranges from -2 to 0"),
+        ([0], torch.zeros(2, 2), None, r"mask_of_point has shape \(1,\), expected \(2\)"),
+        ([0, 0], torch.zeros(2, 3), None, "embeddings has shape"),
+        ([0, 0], torch.zeros(2, 2), ["a"], "1 keys for 2 embeddings"),
+        ([0, 0], torch.full((2, 2), torch.inf), None, "embeddings has 4 non-finite"),
+        ([0, 1], torch.eye(2), ["a", "a"], "key 'a' stood for another embedding before"),
+    ],
+)
+def test_bad_masks_are_refused_and_leave_no_trace(masks, embeddings, keys, message):
+    accumulator = MultiViewAccumulator(5, 2)
+    with pytest.raises(ValueError, match=message):
+        accumulator.add_masks(torch.tensor([3, 1]), torch.tensor(masks), embeddings, keys)
+    assert accumulator.views.sum() == 0
+    assert len(accumulator.result().seen) == 0
+
+
+def test_no_points_or_channels_are_refused():
+    with pytest.raises(ValueError, match="points=-1 and dimensions=2"):
+        MultiViewAccumulator(-1, 2)
+    with pytest.raises(ValueError, match="points=3 and dimensions=0"):
+        MultiViewAccumulator(3, 0)
