@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     The content is on the disk before the name changes; after an exception nothing is left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.part")
     try:
         yield temporary
         with temporary.open("rb") as handle:
@@ -31,6 +32,27 @@ def whole_file(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> int:
+    """Delete half-written files of processes of this machine that are gone; say how many."""
+    removed = 0
+    for part in folder.rglob(".*.part"):
+        _, host, process, _ = part.name.rsplit(".", 3)
+        if host == socket.gethostname() and not _is_running(int(process)):
+            part.unlink(missing_ok=True)
+            removed += 1
+    return removed
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -1,0 +1,323 @@
+"""Trains a student on fused 2D features, an epoch at a time, and can be stopped after each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from pcdistill.distillation.data import Batch, TrainingScene, turn_and_scale, voxel_batch
+from pcdistill.distillation.losses import (
+    point_distillation_loss,
+    self_distillation_loss,
+    superpoint_distillation_loss,
+)
+from pcdistill.distillation.schedule import linear_learning_rate
+from pcdistill.distillation.temporal_ensemble import TemporalEnsemble
+from pcdistill.sparse import SparseTensor
+
+INPUT_CHANNELS = 3
+"""The student sees geometry only: three constant channels, as in the published checkpoints."""
+_MODEL, _FIRST, _SECOND, _PAST = "model/", "exp_avg/", "exp_avg_sq/", "ensemble/"
+
+
+@dataclass(frozen=True)
+class EnsembleSettings:
+    """When and how the temporal ensemble takes part (SAS 3.4)."""
+
+    from_epoch: int
+    decay: float
+    temperature: float = 1.0
+    weight: float = 1.0
+    keep_superpoint_loss: bool = True
+
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    """How to train; what the numbers mean is told in `DistillConfig`."""
+
+    voxel_size: float
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    final_learning_rate: float
+    rows_per_step: int
+    augment: bool
+    target: Literal["point", "superpoint"]
+    ensemble: EnsembleSettings | None = None
+    seed: int = 0
+
+
+class EpochResult(NamedTuple):
+    """What one epoch gave."""
+
+    epoch: int
+    """Number of epochs done, from 1."""
+    loss: float
+    """Mean distillation loss."""
+    ensemble_loss: float
+    """Mean self-distillation loss; 0 before it joins."""
+    learning_rate: float
+
+
+class _Rows(NamedTuple):
+    """The voxels of a batch that the losses use."""
+
+    voxels: Tensor
+    """(R,) int64, rows of the student's output."""
+    points: Tensor
+    """(R,) int64, the point that stands for each, counted through the whole batch."""
+
+
+class Trainer:
+    """Holds the student, its optimiser and its past.
+
+    Every epoch draws its randomness from (seed, epoch), so a training that was stopped and
+    resumed gives the same student as one that was not.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        scenes: Sequence[TrainingScene],
+        text_embeddings: Tensor,
+        settings: TrainerSettings,
+        device: torch.device,
+    ) -> None:
+        """Prepare training.
+
+        Args:
+            network: maps a `SparseTensor` of V voxels to (V, D).
+            scenes: at least one.
+            text_embeddings: (K, D) float, classes of the pseudo labels (F_text of Eq. 12).
+            settings: how to train.
+            device: where to train.
+
+        Raises:
+            ValueError: no scene, or point-wise targets are asked for where a scene has none.
+        """
+        if not scenes:
+            raise ValueError("a student needs at least one training scene")
+        if settings.target == "point":
+            for scene in scenes:
+                if scene.features is None:
+                    raise ValueError(f"scene '{scene.name}' has no features per point")
+        self.network = network.to(device)
+        self.epoch = 0
+        self._scenes = tuple(scenes)
+        self._text = text_embeddings.float().to(device)
+        self._settings = settings
+        self._device = device
+        self._optimizer = torch.optim.Adam(self.network.parameters(), settings.learning_rate)
+        self._ensemble: TemporalEnsemble | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done."""
+        return self.epoch >= self._settings.epochs
+
+    def train_epoch(self) -> EpochResult:
+        """Let the student see every scene once."""
+        settings = self._settings
+        generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + self.epoch)
+        if settings.ensemble is not None and self.epoch >= settings.ensemble.from_epoch:
+            self._begin_ensemble(settings.ensemble)
+        self.network.train()
+        order = torch.randperm(len(self._scenes), generator=generator).tolist()
+        chunks = [
+            order[i : i + settings.batch_size] for i in range(0, len(order), settings.batch_size)
+        ]
+        totals = torch.zeros(2)
+        rate = settings.learning_rate
+        for step, chosen in enumerate(chunks):
+            rate = self._set_learning_rate(self.epoch * len(chunks) + step, len(chunks))
+            totals += self._step([self._scenes[i] for i in chosen], generator)
+        self.epoch += 1
+        loss, ensemble_loss = (totals / len(chunks)).tolist()
+        return EpochResult(self.epoch, loss, ensemble_loss, rate)
+
+    def _set_learning_rate(self, iteration: int, steps: int) -> float:
+        settings = self._settings
+        rate = linear_learning_rate(
+            iteration,
+            settings.epochs * steps,
+            base=settings.learning_rate,
+            final=settings.final_learning_rate,
+        )
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        return rate
+
+    def _step(self, scenes: Sequence[TrainingScene], generator: torch.Generator) -> Tensor:
+        settings = self._settings
+        clouds = [
+            turn_and_scale(s.points, generator) if settings.augment else s.points for s in scenes
+        ]
+        batch = voxel_batch([cloud.to(self._device) for cloud in clouds], settings.voxel_size)
+        output = run_student(self.network, batch)
+        rows = self._rows(scenes, batch, generator)
+        losses = torch.zeros(2)
+        total = output.sum() * 0
+        if (
+            self._ensemble is None
+            or settings.ensemble is None
+            or (settings.ensemble.keep_superpoint_loss)
+        ):
+            loss = self._distillation_loss(output, scenes, rows)
+            losses[0] = loss.detach().cpu()
+            total = total + loss
+        if self._ensemble is not None and settings.ensemble is not None:
+            loss = self._ensemble_loss(output, scenes, batch, rows)
+            losses[1] = loss.detach().cpu()
+            total = total + settings.ensemble.weight * loss
+        self._optimizer.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step()
+        return losses
+
+    def _rows(
+        self, scenes: Sequence[TrainingScene], batch: Batch, generator: torch.Generator
+    ) -> _Rows:
+        """Voxels whose representative point is seen; at most `rows_per_step` of them."""
+        first_points = _running_starts([len(scene.points) for scene in scenes])
+        seen = torch.cat(
+            [s.seen.to(self._device)[r] for s, r in zip(scenes, batch.representative, strict=True)]
+        )
+        points = torch.cat(
+            [r + first for r, first in zip(batch.representative, first_points, strict=True)]
+        )
+        voxels = seen.nonzero()[:, 0]
+        limit = self._settings.rows_per_step
+        if limit and len(voxels) > limit:
+            drawn = torch.randperm(len(voxels), generator=generator)[:limit]
+            voxels = voxels[drawn.sort().values.to(self._device)]
+        return _Rows(voxels, points[voxels])
+
+    def _superpoints(self, scenes: Sequence[TrainingScene]) -> Tensor:
+        """(points of the batch,) int64 superpoint, counted through the whole batch."""
+        first = _running_starts([len(scene.superpoint_means) for scene in scenes])
+        return torch.cat(
+            [s.superpoint_ids.to(self._device) + f for s, f in zip(scenes, first, strict=True)]
+        )
+
+    def _distillation_loss(
+        self, output: Tensor, scenes: Sequence[TrainingScene], rows: _Rows
+    ) -> Tensor:
+        student = output[rows.voxels]
+        if self._settings.target == "point":
+            features = torch.cat([s.features for s in scenes if s.features is not None])
+            return point_distillation_loss(student, features.to(self._device)[rows.points].float())
+        means = torch.cat([scene.superpoint_means for scene in scenes]).to(self._device)
+        ids = self._superpoints(scenes)[rows.points]
+        return superpoint_distillation_loss(student, ids, means).total
+
+    def _ensemble_loss(
+        self, output: Tensor, scenes: Sequence[TrainingScene], batch: Batch, rows: _Rows
+    ) -> Tensor:
+        ensemble, settings = self._ensemble, self._settings.ensemble
+        if ensemble is None or settings is None:
+            raise RuntimeError("the temporal ensemble was not begun")
+        point_labels, superpoint_labels = [], []
+        for scene, index in zip(scenes, batch.point_to_voxel, strict=True):
+            ensemble.update(scene.name, output.detach(), point_to_voxel=index)
+            labels = ensemble.pseudo_labels(
+                scene.name, scene.superpoint_ids, count=len(scene.superpoint_means)
+            )
+            point_labels.append(labels.point)
+            superpoint_labels.append(labels.superpoint)
+        return self_distillation_loss(
+            output[rows.voxels],
+            self._superpoints(scenes)[rows.points],
+            self._text,
+            torch.cat(point_labels).to(self._device)[rows.points],
+            torch.cat(superpoint_labels).to(self._device),
+            settings.temperature,
+        ).total
+
+    def _begin_ensemble(self, settings: EnsembleSettings) -> None:
+        """Start the history with the student's own scores, averaged per superpoint."""
+        if self._ensemble is not None:
+            return
+        ensemble = TemporalEnsemble(self._text, settings.decay, device="cpu")
+        for scene in self._scenes:
+            features = student_features(
+                self.network, scene.points, self._settings.voxel_size, self._device
+            )
+            ensemble.initialize(scene.name, features, superpoint_ids=scene.superpoint_ids)
+        self._ensemble = ensemble
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything needed to go on after this epoch, as named tensors."""
+        state = {"epoch": torch.tensor(self.epoch)}
+        state |= {_MODEL + key: value for key, value in self.network.state_dict().items()}
+        for name, parameter in self.network.named_parameters():
+            moments = self._optimizer.state.get(parameter, {})
+            if moments:
+                state[_FIRST + name] = moments["exp_avg"]
+                state[_SECOND + name] = moments["exp_avg_sq"]
+                state["step"] = moments["step"]
+        if self._ensemble is not None:
+            state |= {_PAST + key: value for key, value in self._ensemble.state_dict().items()}
+        return state
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what `state` gave."""
+        self.epoch = int(state["epoch"])
+        self.network.load_state_dict(_under(state, _MODEL))
+        for name, parameter in self.network.named_parameters():
+            if _FIRST + name in state:
+                self._optimizer.state[parameter] = {
+                    "step": state["step"].clone(),
+                    "exp_avg": state[_FIRST + name].to(self._device).clone(),
+                    "exp_avg_sq": state[_SECOND + name].to(self._device).clone(),
+                }
+        past = _under(state, _PAST)
+        if past and self._settings.ensemble is not None:
+            self._ensemble = TemporalEnsemble(self._text, self._settings.ensemble.decay)
+            self._ensemble.load_state_dict(past)
+
+
+def run_student(network: nn.Module, batch: Batch) -> Tensor:
+    """Output (V, D) of the student for a batch, from constant input features (Eq. 9)."""
+    ones = torch.ones(len(batch.coords), INPUT_CHANNELS, device=batch.coords.device)
+    output: Tensor = network(SparseTensor(ones, batch.coords))
+    return output
+
+
+def student_features(
+    network: nn.Module,
+    points: Tensor,
+    voxel_size: float,
+    device: torch.device,
+    *,
+    votes: int = 1,
+) -> Tensor:
+    """Feature of every point as the trained student gives it: (N, D) float32 on the CPU.
+
+    With several `votes` the cloud is shifted by fractions of a voxel and the outputs are averaged.
+    """
+    network.to(device).eval()
+    total: Tensor | None = None
+    with torch.inference_mode():
+        for vote in range(votes):
+            shifted = points + voxel_size * vote / votes
+            batch = voxel_batch([shifted.to(device)], voxel_size)
+            output = run_student(network, batch)[batch.point_to_voxel[0]].cpu()
+            total = output if total is None else total + output
+    if total is None:
+        raise ValueError(f"votes is {votes}, expected at least 1")
+    return total / votes
+
+
+def _under(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
+
+
+def _running_starts(sizes: Sequence[int]) -> list[int]:
+    starts = [0]
+    for size in sizes[:-1]:
+        starts.append(starts[-1] + size)
+    return starts

@@ -1,0 +1,223 @@
+"""Stage distill: fused 2D features become a 3D student that needs only the points."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from pcdistill.distillation.data import TrainingScene
+from pcdistill.distillation.trainer import (
+    INPUT_CHANNELS,
+    EnsembleSettings,
+    EpochResult,
+    Trainer,
+    TrainerSettings,
+)
+from pcdistill.errors import ArtifactError
+from pcdistill.networks import build_student, load_checkpoint, save_checkpoint
+from pcdistill.scenes import open_scene
+from pcdistill.stages.files import read_provenance, read_tensors, write_tensors
+from pcdistill.stages.fuse import fused_targets
+from pcdistill.stages.ingest import training_scenes
+from pcdistill.stages.partition import superpoint_ids
+from pcdistill.stages.run import Run
+from pcdistill.stages.stage import Input, Report, Stage, Task
+
+ENSEMBLE = "superpoint+ensemble"
+BASE = "superpoint"
+"""The ensemble goes on from where this student was when the ensemble joins."""
+_STATE_EVERY = 15.0
+"""Seconds between half-way states."""
+
+
+def checkpoint_path(run: Run, student: str) -> Path:
+    """File of a trained student."""
+    return run.workspace.student(student) / "checkpoint.safetensors"
+
+
+def load_student(run: Run, student: str) -> nn.Module:
+    """Load a trained student, ready to look at scenes."""
+    network, _ = load_checkpoint(checkpoint_path(run, student))
+    return network
+
+
+def ensemble_epoch(run: Run) -> int:
+    """Number of epochs before the temporal ensemble joins, at least 1."""
+    config = run.config.distill
+    return min(max(1, round(config.ensemble_from * config.epochs)), config.epochs)
+
+
+def _hand_over_path(run: Run) -> Path:
+    return run.workspace.student(BASE) / "hand_over.safetensors"
+
+
+def _hands_over(run: Run) -> bool:
+    students = run.config.distill.students
+    return BASE in students and ENSEMBLE in students
+
+
+def _units(run: Run) -> tuple[str, ...]:
+    order = ("point", BASE, ENSEMBLE)
+    return tuple(name for name in order if name in run.config.distill.students)
+
+
+def _settings(run: Run, student: str) -> Mapping[str, Any]:
+    config = vars(run.config.distill).copy()
+    del config["students"], config["device"]
+    ensemble = {key: config.pop(key) for key in list(config) if key.startswith("ensemble_")}
+    config.pop("keep_superpoint_loss")
+    settings: dict[str, Any] = {**config, "student": student, "seed": run.config.run.seed}
+    if student == ENSEMBLE:
+        settings |= ensemble
+        settings["keep_superpoint_loss"] = run.config.distill.keep_superpoint_loss
+        settings["label_set"] = run.label_set.prompts
+    elif student == BASE and _hands_over(run):
+        settings["hand_over"] = ensemble_epoch(run)
+    return settings
+
+
+def _inputs(run: Run, student: str) -> tuple[Input, ...]:
+    scenes = tuple(Input("fuse", scene, required=False) for scene in training_scenes(run))
+    if student == ENSEMBLE and _hands_over(run):
+        return (*scenes, Input("distill", BASE))
+    return scenes
+
+
+def _outputs(run: Run, student: str) -> tuple[Path, ...]:
+    folder = run.workspace.student(student)
+    files = (checkpoint_path(run, student), folder / "metrics.jsonl")
+    if student == BASE and _hands_over(run):
+        return (*files, _hand_over_path(run))
+    return files
+
+
+def training_scene(run: Run, scene: str, *, per_point: bool) -> TrainingScene:
+    """Read what the student learns from in one scene.
+
+    Raises:
+        ArtifactError: point-wise features are asked for but were not kept.
+    """
+    targets = fused_targets(run, scene)
+    points = open_scene(run.workspace.scene(scene)).points
+    seen = torch.zeros(len(points), dtype=torch.bool)
+    seen[targets.seen] = True
+    features = None
+    if per_point:
+        if targets.features is None:
+            raise ArtifactError(
+                f"{run.workspace.fused(scene)} has no features per point; the student 'point' "
+                "needs fuse.keep_points: true"
+            )
+        features = torch.zeros(len(points), targets.features.shape[1], dtype=torch.float16)
+        features[targets.seen] = targets.features
+    ids = superpoint_ids(run, scene)
+    return TrainingScene(scene, points, ids, targets.superpoint_means, seen, features)
+
+
+def _trainer(run: Run, task: Task) -> Trainer:
+    config, seed = run.config.distill, run.config.run.seed
+    student = task.unit
+    scenes = [
+        training_scene(run, scene, per_point=student == "point") for scene in task.units_of("fuse")
+    ]
+    torch.manual_seed(seed)  # the network's initial weights
+    network = build_student(
+        config.architecture, INPUT_CHANNELS, run.text_encoder.dimensions, width=config.width
+    )
+    ensemble = EnsembleSettings(
+        ensemble_epoch(run),
+        config.ensemble_decay,
+        config.ensemble_temperature,
+        config.ensemble_weight,
+        config.keep_superpoint_loss,
+    )
+    settings = TrainerSettings(
+        voxel_size=config.voxel_size,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        final_learning_rate=config.final_learning_rate,
+        rows_per_step=config.rows_per_step,
+        augment=config.augment,
+        target="point" if student == "point" else "superpoint",
+        ensemble=ensemble if student == ENSEMBLE else None,
+        seed=seed,
+    )
+    return Trainer(network, scenes, run.label_embeddings, settings, run.device)
+
+
+def _work(run: Run, task: Task, report: Report) -> str:
+    student = task.unit
+    folder = run.workspace.student(student)
+    folder.mkdir(parents=True, exist_ok=True)
+    state_path, metrics = folder / "state.safetensors", folder / "metrics.jsonl"
+    trainer = _trainer(run, task)
+    _resume(run, task, trainer, state_path, metrics)
+    saved = time.monotonic()
+    result = None
+    while not trainer.finished:
+        result = trainer.train_epoch()
+        _append(metrics, result)
+        report(result.epoch, run.config.distill.epochs, f"epochs, loss {result.loss:.3f}")
+        if _hand_over_path(run) in _outputs(run, student) and result.epoch == ensemble_epoch(run):
+            write_tensors(_hand_over_path(run), trainer.state(), {"task": task.fingerprint})
+        if time.monotonic() - saved > _STATE_EVERY and not trainer.finished:
+            write_tensors(state_path, trainer.state(), {"task": task.fingerprint})
+            saved = time.monotonic()
+    save_checkpoint(checkpoint_path(run, student), trainer.network, _provenance(run, task))
+    state_path.unlink(missing_ok=True)
+    parameters = sum(p.numel() for p in trainer.network.parameters())
+    last = f", loss {result.loss:.3f}" if result is not None else ""
+    scenes = len(task.units_of("fuse"))
+    return (
+        f"{run.config.distill.architecture} with {parameters / 1e6:.1f} M parameters, "
+        f"{scenes} scenes, {trainer.epoch} epochs{last}"
+    )
+
+
+def _resume(run: Run, task: Task, trainer: Trainer, state_path: Path, metrics: Path) -> None:
+    """Load the half-way state of the same task, or where the base student hands over."""
+    if state_path.exists() and read_provenance(state_path).get("task") == task.fingerprint:
+        trainer.load_state(read_tensors(state_path))
+    elif task.unit == ENSEMBLE and _hands_over(run):
+        trainer.load_state(read_tensors(_hand_over_path(run)))
+    kept = metrics.read_text().splitlines()[: trainer.epoch] if metrics.exists() else []
+    if len(kept) < trainer.epoch and task.unit == ENSEMBLE:
+        earlier = run.workspace.student(BASE) / "metrics.jsonl"
+        kept = earlier.read_text().splitlines()[: trainer.epoch]
+    metrics.write_text("".join(line + "\n" for line in kept))
+
+
+def _append(metrics: Path, result: EpochResult) -> None:
+    with metrics.open("a") as handle:
+        handle.write(json.dumps(result._asdict()) + "\n")
+
+
+def _provenance(run: Run, task: Task) -> dict[str, Any]:
+    return {
+        "student": task.unit,
+        "text_space": run.text_encoder.text_space,
+        "teachers": list(run.config.run.teachers),
+        "vocabulary": list(run.vocabulary),
+        "scenes": list(task.units_of("fuse")),
+        "config": {key: value for key, value in vars(run.config.distill).items()},
+        "task": task.fingerprint,
+    }
+
+
+DISTILL = Stage(
+    name="distill",
+    version=1,
+    units=_units,
+    settings=_settings,
+    inputs=_inputs,
+    outputs=_outputs,
+    work=_work,
+    parallel=False,
+)

@@ -1,0 +1,92 @@
+"""Says how a run is going: a bar in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as Bars
+
+
+class Progress:
+    """One line for each unit; in a terminal also a bar with the time that remains."""
+
+    def __init__(self, *, quiet: bool = False, console: Console | None = None) -> None:
+        self._console = console or Console(file=sys.stdout, highlight=False, soft_wrap=True)
+        self._quiet = quiet
+        self._bars: Bars | None = None
+        self._bar: TaskID | None = None
+        self._last_line = 0.0
+
+    def note(self, text: str) -> None:
+        """Print a line."""
+        if not self._quiet:
+            self._console.print(escape(text))
+
+    def begin(self, stage: str, units: int, skipped: int) -> None:
+        """A stage begins, of whose units some are up to date."""
+        if self._quiet:
+            return
+        if skipped == units:
+            self.note(f"{stage}: {units} of {units} up to date")
+            return
+        already = f", {skipped} up to date" if skipped else ""
+        self._console.print(f"[bold]{stage}[/bold]: {units - skipped} of {units} to do{already}")
+        if self._console.is_terminal:
+            self._bars = Bars(
+                TextColumn("  {task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("remaining"),
+                TimeRemainingColumn(),
+                console=self._console,
+                transient=True,
+            )
+            self._bars.start()
+            self._bar = self._bars.add_task(stage, total=units - skipped)
+
+    def inside(self, stage: str, unit: str) -> Callable[[int, int, str], None]:
+        """What a long unit calls to tell how far it is."""
+        begin = time.perf_counter()
+
+        def report(done: int, total: int, words: str) -> None:
+            if self._quiet:
+                return
+            if self._bars is not None and self._bar is not None:
+                self._bars.update(self._bar, description=f"{stage} {unit} {done}/{total} {words}")
+                return
+            now = time.perf_counter()
+            if done == total or now - self._last_line > 10:
+                self._last_line = now
+                left = (now - begin) / max(done, 1) * (total - done)
+                self.note(f"  {unit}: {done}/{total} {words}, about {left:.0f} s left")
+
+        return report
+
+    def unit(self, stage: str, unit: str, state: str, summary: str, seconds: float) -> None:
+        """A unit ended."""
+        if self._quiet:
+            return
+        mark = "" if state == "done" else "[red]FAILED[/red] "
+        self._console.print(f"  {mark}{escape(unit)}: {escape(summary)}, {seconds:.1f} s")
+        if self._bars is not None and self._bar is not None:
+            self._bars.advance(self._bar)
+
+    def end(self, stage: str) -> None:
+        """A stage ended."""
+        if self._bars is not None:
+            self._bars.stop()
+            self._bars = None
+            self._bar = None

@@ -1,0 +1,89 @@
+"""The rows of the results table, and what each says of a scene."""
+
+from __future__ import annotations
+
+from typing import Literal, cast
+
+import torch
+from torch import Tensor
+
+from pcdistill.distillation.trainer import student_features
+from pcdistill.fusion import predict_labels
+from pcdistill.scenes import open_scene
+from pcdistill.stages.distill import load_student
+from pcdistill.stages.fuse import fuse_views, teacher_views
+from pcdistill.stages.run import Run
+from pcdistill.stages.stage import Input
+
+COMBINED = ("average", "linear", "fused")
+NOT_SEEN = 256
+"""Prediction for a point that has no feature."""
+
+
+def row_names(run: Run) -> tuple[str, ...]:
+    """Every row: teachers, their combinations, students."""
+    teachers = tuple(f"teacher:{name}" for name in run.config.run.teachers)
+    students = tuple(f"student:{name}" for name in run.config.distill.students)
+    return (*teachers, *COMBINED, *students)
+
+
+def row_inputs(run: Run, row: str, scene: str) -> tuple[Input, ...]:
+    """What has to be there before a row can speak of a scene."""
+    kind, _, name = row.partition(":")
+    lifted = tuple(Input("lift", f"{t}/{scene}") for t in run.config.run.teachers)
+    scored = tuple(Input("score", t) for t in run.config.run.teachers)
+    always = (*lifted, Input("partition", scene))
+    if kind == "student":
+        return (*always, Input("distill", name))
+    return (*always, *scored) if row == "fused" else always
+
+
+def row_features(run: Run, row: str, scene: str) -> tuple[Tensor, Tensor]:
+    """Feature of every point of a scene as a row of the table has it.
+
+    Returns:
+        features: (N, D) float32.
+        seen: (N,) bool, points that have a feature; a student has one for every point.
+    """
+    kind, _, name = row.partition(":")
+    if kind == "student":
+        points = open_scene(run.workspace.scene(scene)).points
+        features = student_features(
+            _student(run, name),
+            points,
+            run.config.distill.voxel_size,
+            run.device,
+            votes=run.config.evaluate.votes,
+        )
+        return features, torch.ones(len(points), dtype=torch.bool)
+    views = teacher_views(run, scene)
+    if kind == "teacher":
+        number = run.config.run.teachers.index(name)
+        return views.features[number], views.seen[number]
+    method = cast(Literal["average", "linear", "fused"], row)
+    return fuse_views(run, views, method), views.seen.any(dim=0)
+
+
+def row_predictions(run: Run, row: str, scene: str) -> Tensor:
+    """Best evaluation class of every point: (N,) int64, `NOT_SEEN` where it has no feature."""
+    features, seen = row_features(run, row, scene)
+    labels = run.label_set.to_categories(predict_labels(features, run.label_embeddings))
+    return torch.where(seen, labels, NOT_SEEN)
+
+
+def seen_by_frames(run: Run, scene: str) -> Tensor:
+    """(N,) bool: points that at least one teacher has a feature for."""
+    return teacher_views(run, scene).seen.any(dim=0)
+
+
+def _student(run: Run, name: str) -> torch.nn.Module:
+    key = f"student/{name}"
+    if key not in run.memory:
+        run.memory[key] = load_student(run, name)
+    network: torch.nn.Module = run.memory[key]
+    return network
+
+
+def best_student(run: Run) -> str:
+    """The student that answers questions: the last one configured."""
+    return run.config.distill.students[-1]

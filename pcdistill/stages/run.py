@@ -1,0 +1,109 @@
+"""A run in memory: its configuration, its workspace, and the models it has loaded so far."""
+
+from __future__ import annotations
+
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pcdistill.capability import ImageGenerator, Segmenter, build_generator, build_segmenter
+from pcdistill.errors import ConfigError
+from pcdistill.scenes import LabelSet, load_label_set, load_vocabulary
+from pcdistill.stages.config import RunConfig
+from pcdistill.stages.workspace import Workspace
+from pcdistill.teachers import Teacher, TextEncoder, build_teacher, build_text_encoder
+
+SCENE_PROMPT = "a {} in a scene"
+
+
+class Run:
+    """What every stage is given. Models are loaded when first used and then kept."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config = config
+        self.workspace = Workspace(Path(config.run.workspace).absolute())
+        self.memory: dict[str, Any] = {}
+        """What a stage has looked up once and does not want to look up again."""
+        self._teachers: dict[str, Teacher] = {}
+
+    @cached_property
+    def text_encoder(self) -> TextEncoder:
+        """The text space of the run."""
+        return build_text_encoder(self.config.run.text_encoder)
+
+    @cached_property
+    def label_set(self) -> LabelSet:
+        """Evaluation classes."""
+        return load_label_set(self.config.run.label_set)
+
+    @cached_property
+    def vocabulary(self) -> tuple[str, ...]:
+        """Class names used to compare teachers, K words."""
+        return load_vocabulary(self.config.run.vocabulary)
+
+    @cached_property
+    def vocabulary_embeddings(self) -> Tensor:
+        """Embedded vocabulary (K, D) float32, unit rows (F_text of Eq. 6)."""
+        return self.text_encoder.encode([SCENE_PROMPT.format(word) for word in self.vocabulary])
+
+    @cached_property
+    def label_embeddings(self) -> Tensor:
+        """Embedded prompts of the evaluation classes, unit rows."""
+        return self.text_encoder.encode(self.label_set.prompts)
+
+    def teacher(self, name: str) -> Teacher:
+        """A loaded teacher.
+
+        Raises:
+            ConfigError: no teacher has this name, or it lives in another text space.
+        """
+        if name not in self._teachers:
+            teacher = build_teacher(name)
+            if teacher.text_space != self.text_encoder.text_space:
+                raise ConfigError(
+                    f"teacher '{name}' lives in the text space '{teacher.text_space}' but "
+                    f"run.text_encoder '{self.config.run.text_encoder}' gives "
+                    f"'{self.text_encoder.text_space}'; only teachers of one text space can be "
+                    "fused, so change run.teachers or run.text_encoder"
+                )
+            self._teachers[name] = teacher
+        return self._teachers[name]
+
+    def teacher_revision(self, name: str) -> str:
+        """Which weights a teacher uses; other weights give other artefacts."""
+        return self.teacher(name).provenance.get("revision", "unknown")
+
+    @cached_property
+    def generator(self) -> ImageGenerator:
+        """Draws the synthesised images."""
+        return build_generator(self.config.synthesize.generator)
+
+    @cached_property
+    def segmenter(self) -> Segmenter:
+        """Turns prompt points into masks."""
+        return build_segmenter(self.config.synthesize.segmenter)
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where the student is trained and run.
+
+        Raises:
+            ConfigError: CUDA is asked for where there is none.
+        """
+        return _device(self.config.distill.device)
+
+
+@lru_cache
+def _device(name: str) -> torch.device:
+    available = torch.cuda.is_available()
+    if name == "auto":
+        return torch.device("cuda" if available else "cpu")
+    if name == "cpu" or (name == "cuda" and available):
+        return torch.device(name)
+    raise ConfigError(
+        f"distill.device is '{name}' but this machine has "
+        f"{'CUDA and CPU' if available else 'no CUDA device'}; use auto or cpu"
+    )

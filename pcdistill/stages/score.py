@@ -1,0 +1,74 @@
+"""Stage score: each teacher's skill per vocabulary class, measured on synthesised images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pcdistill.capability import CapabilityMeter
+from pcdistill.stages.files import read_json, write_json
+from pcdistill.stages.run import Run
+from pcdistill.stages.stage import Input, Report, Stage, Task
+from pcdistill.stages.synthesize import reference_images
+
+
+def capability_table(run: Run) -> Tensor:
+    """Read every teacher's capability: (T, K) float32 in [0, 1], S_L and S_S of Eq. 5."""
+    rows = []
+    for teacher in run.config.run.teachers:
+        scores = read_json(run.workspace.capability(teacher))["capability"]
+        rows.append([scores[word] for word in run.vocabulary])
+    return torch.tensor(rows, dtype=torch.float32)
+
+
+def _settings(run: Run, teacher: str) -> Mapping[str, Any]:
+    return {
+        "teacher": teacher,
+        "revision": run.teacher_revision(teacher),
+        "vocabulary": run.vocabulary,
+        "text_encoder": run.config.run.text_encoder,
+        "pooled": run.config.score.pooled,
+    }
+
+
+def _work(run: Run, task: Task, report: Report) -> str:
+    teacher = run.teacher(task.unit)
+    meter = CapabilityMeter(len(run.vocabulary))
+    for number, word in enumerate(run.vocabulary):
+        images, masks = reference_images(run, word)
+        for image, mask in zip(images, masks, strict=True):
+            found = teacher(image).classify(run.vocabulary_embeddings) == number
+            meter.update(number, found, mask)
+        report(number + 1, len(run.vocabulary), "classes")
+    scores = meter.scores(pooled=run.config.score.pooled).tolist()
+    table = dict(zip(run.vocabulary, scores, strict=True))
+    write_json(
+        run.workspace.capability(task.unit),
+        {
+            "teacher": task.unit,
+            "text_space": teacher.text_space,
+            "capability": table,
+            "pooled": run.config.score.pooled,
+            "provenance": teacher.provenance,
+        },
+    )
+    best, worst = max(table, key=table.__getitem__), min(table, key=table.__getitem__)
+    mean = sum(scores) / len(scores)
+    return (
+        f"mean {mean:.2f}, best {best} {table[best]:.2f}, least {worst} {table[worst]:.2f} "
+        f"over {len(scores)} classes"
+    )
+
+
+SCORE = Stage(
+    name="score",
+    version=1,
+    units=lambda run: run.config.run.teachers,
+    settings=_settings,
+    inputs=lambda run, teacher: tuple(Input("synthesize", word) for word in run.vocabulary),
+    outputs=lambda run, teacher: (run.workspace.capability(teacher),),
+    work=_work,
+)

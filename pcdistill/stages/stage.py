@@ -1,0 +1,90 @@
+"""What a stage is: units of work that read artefacts, compute, and write artefacts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pcdistill.stages.run import Run
+
+Report = Callable[[int, int, str], None]
+"""Called inside long units with (steps done, steps in all, a few words)."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """A unit of an earlier stage that a unit reads."""
+
+    stage: str
+    unit: str
+    required: bool = True
+    """Where False, the unit goes on without it when it failed."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One unit about to be worked on."""
+
+    unit: str
+    inputs: tuple[Input, ...]
+    """Those that are finished."""
+    fingerprint: str
+    """Marks half-way states, so that only the same work is resumed."""
+
+    def units_of(self, stage: str) -> tuple[str, ...]:
+        """Names of the finished units of one earlier stage."""
+        return tuple(i.unit for i in self.inputs if i.stage == stage)
+
+
+def no_estimate(run: Run, unit: str) -> int:
+    """Bytes of a unit whose outputs are too small to ask for."""
+    return 0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A function with named inputs and outputs.
+
+    `settings` names everything beside the inputs that the outputs depend on; it goes into the
+    fingerprint, together with `version`, which rises when the meaning of the outputs changes.
+    """
+
+    name: str
+    version: int
+    units: Callable[[Run], tuple[str, ...]]
+    settings: Callable[[Run, str], Mapping[str, Any]]
+    inputs: Callable[[Run, str], tuple[Input, ...]]
+    outputs: Callable[[Run, str], tuple[Path, ...]]
+    """Files, or folders whose files all count."""
+    work: Callable[[Run, Task, Report], str]
+    """Makes the outputs and returns one line worth reading."""
+    estimate: Callable[[Run, str], int] = no_estimate
+    """Bytes that a unit will write."""
+    parallel: bool = True
+    """Whether several units may be worked on at once; False where one uses the whole machine."""
+
+
+def fingerprint(stage: Stage, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+    """Hash of the format version, settings and inputs of a unit, 32 hexadecimal digits."""
+    everything = {
+        "stage": stage.name,
+        "version": stage.version,
+        "settings": dict(settings),
+        "inputs": dict(inputs),
+    }
+    text = json.dumps(everything, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def files_of(outputs: tuple[Path, ...]) -> list[Path]:
+    """Every file among the outputs, those inside folders included."""
+    files: list[Path] = []
+    for output in outputs:
+        files += (
+            sorted(p for p in output.rglob("*") if p.is_file()) if output.is_dir() else [output]
+        )
+    return files

@@ -1,0 +1,103 @@
+"""Stage synthesize: images of each vocabulary class with pseudo masks, without annotations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pcdistill.capability import (
+    GeneratedImage,
+    Segmenter,
+    binarize_attention,
+    prompt_points,
+)
+from pcdistill.errors import ArtifactError
+from pcdistill.stages.files import read_tensors, write_tensors
+from pcdistill.stages.run import Run
+from pcdistill.stages.stage import Report, Stage, Task
+
+IMAGE_PROMPT = "a good photo of a {}"
+
+
+def pseudo_mask(
+    generated: GeneratedImage, segmenter: Segmenter, threshold: float, prompts: int
+) -> Tensor | None:
+    """Mask of the class in a generated image, found by the segmenter from prompt points.
+
+    Returns:
+        (H, W) bool, or None where the attention map gives no region to put a point in.
+
+    Source: SAS, section 3.2: threshold the map, spread points, let the segmenter refine.
+    """
+    coarse = binarize_attention(generated.attention, threshold)
+    if not bool(coarse.any()):
+        return None
+    mask = segmenter(generated.image, prompt_points(coarse, prompts))
+    return mask if bool(mask.any()) else None
+
+
+def reference_images(run: Run, category: str) -> tuple[Tensor, Tensor]:
+    """Read the synthesised images (m, 3, H, W) uint8 and pseudo masks (m, H, W) bool of a class."""
+    tensors = read_tensors(run.workspace.synthesized(category), ("images", "masks"))
+    return tensors["images"], tensors["masks"].bool()
+
+
+def _settings(run: Run, category: str) -> Mapping[str, Any]:
+    config = run.config.synthesize
+    return {
+        "category": category,
+        "generator": config.generator,
+        "segmenter": config.segmenter,
+        "images": config.images,
+        "threshold": config.threshold,
+        "prompts": config.prompts,
+        "seed": run.config.run.seed,
+    }
+
+
+def _work(run: Run, task: Task, report: Report) -> str:
+    config = run.config.synthesize
+    first = run.config.run.seed * 10_000
+    images, masks, attention = [], [], []
+    for number in range(config.images):
+        generated = run.generator(task.unit, first + number)
+        mask = pseudo_mask(generated, run.segmenter, config.threshold, config.prompts)
+        report(number + 1, config.images, "images")
+        if mask is not None:
+            images.append(generated.image)
+            masks.append(mask)
+            attention.append(generated.attention)
+    if not images:
+        raise ArtifactError(
+            f"{task.unit}: none of {config.images} synthesised images shows where the class is; "
+            "raise synthesize.images or lower synthesize.threshold"
+        )
+    tensors = {
+        "images": torch.stack(images),
+        "masks": torch.stack(masks).to(torch.uint8),
+        "attention": torch.stack(attention).half(),
+    }
+    provenance = {
+        "prompt": IMAGE_PROMPT.format(task.unit),
+        "generator": run.generator.name,
+        "segmenter": run.segmenter.name,
+    }
+    write_tensors(run.workspace.synthesized(task.unit), tensors, provenance)
+    share = 100 * float(tensors["masks"].float().mean())
+    lost = config.images - len(images)
+    without = f", {lost} without a mask left out" if lost else ""
+    return f"{len(images)} images, masks cover {share:.0f} %{without}"
+
+
+SYNTHESIZE = Stage(
+    name="synthesize",
+    version=1,
+    units=lambda run: run.vocabulary,
+    settings=_settings,
+    inputs=lambda run, category: (),
+    outputs=lambda run, category: (run.workspace.synthesized(category),),
+    work=_work,
+)

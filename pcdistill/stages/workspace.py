@@ -1,0 +1,109 @@
+"""Where each artefact of a run lives, and what is known to be finished."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pcdistill.errors import ArtifactError
+from pcdistill.stages.files import read_json, write_json
+
+
+def slug(name: str) -> str:
+    """A file name for any unit name: letters, digits, dots and dashes only."""
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", name)
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the manifest says of one unit of one stage."""
+
+    fingerprint: str
+    """Hash of everything the outputs depend on."""
+    state: Literal["done", "failed"]
+    summary: str
+    """One line worth reading; for a failed unit its reason."""
+    seconds: float
+    outputs: dict[str, int]
+    """Path below the workspace -> size in bytes."""
+    details: dict[str, Any]
+    """Versions, device and settings at the time."""
+
+
+class Workspace:
+    """The folder holding all artefacts of one run."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def scene(self, scene: str) -> Path:
+        """Folder of a stored scene."""
+        return self.root / "scenes" / slug(scene)
+
+    def lifted(self, teacher: str, scene: str) -> Path:
+        """One teacher's point features of one scene."""
+        return self.root / "features" / slug(teacher) / f"{slug(scene)}.safetensors"
+
+    def synthesized(self, category: str) -> Path:
+        """Synthesised images and pseudo masks of one vocabulary class."""
+        return self.root / "synthesis" / f"{slug(category)}.safetensors"
+
+    def capability(self, teacher: str) -> Path:
+        """One teacher's skill per vocabulary class."""
+        return self.root / "capability" / f"{slug(teacher)}.json"
+
+    def fused(self, scene: str) -> Path:
+        """Fused features of one scene."""
+        return self.root / "fused" / f"{slug(scene)}.safetensors"
+
+    def superpoints(self, scene: str) -> Path:
+        """Superpoint of each point of one scene."""
+        return self.root / "superpoints" / f"{slug(scene)}.safetensors"
+
+    def student(self, student: str) -> Path:
+        """Folder of one distilled student."""
+        return self.root / "students" / slug(student)
+
+    def evaluation(self, row: str) -> Path:
+        """Folder of one row of the results."""
+        return self.root / "evaluation" / slug(row)
+
+    @property
+    def report(self) -> Path:
+        """Folder of the report."""
+        return self.root / "report"
+
+    @property
+    def config(self) -> Path:
+        """The run's configuration as it was last used."""
+        return self.root / "config.yaml"
+
+    def record_path(self, stage: str, unit: str) -> Path:
+        """File of one manifest entry."""
+        return self.root / "manifest" / stage / f"{slug(unit)}.json"
+
+    def record(self, stage: str, unit: str) -> Record | None:
+        """What the manifest says of a unit; None where it was never tried."""
+        path = self.record_path(stage, unit)
+        if not path.exists():
+            return None
+        try:
+            return Record(**read_json(path))
+        except (ArtifactError, TypeError):
+            return None  # an unreadable entry counts as never tried: the unit is made anew
+
+    def write_record(self, stage: str, unit: str, record: Record) -> None:
+        """Note the outcome of a unit, after its outputs are on the disk."""
+        write_json(self.record_path(stage, unit), vars(record))
+
+    def outputs_intact(self, record: Record) -> bool:
+        """Whether every output of a finished unit is still there with its size."""
+        for name, size in record.outputs.items():
+            try:
+                if (self.root / name).stat().st_size != size:
+                    return False
+            except OSError:
+                return False
+        return True

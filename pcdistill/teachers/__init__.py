@@ -1,0 +1,42 @@
+"""Frozen 2D models that say what is where in an image, and the text spaces they speak."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pcdistill.choices import suggest
+from pcdistill.errors import ConfigError
+from pcdistill.teachers.embedded import EmbeddedDenseTeacher, EmbeddedMaskTeacher
+from pcdistill.teachers.protocols import FeatureMap, LabelledMasks, Teacher, TextEncoder
+from pcdistill.teachers.text import TEXT_ENCODERS, StaticTextEncoder, build_text_encoder
+
+__all__ = [
+    "TEACHERS",
+    "TEXT_ENCODERS",
+    "EmbeddedDenseTeacher",
+    "EmbeddedMaskTeacher",
+    "FeatureMap",
+    "LabelledMasks",
+    "StaticTextEncoder",
+    "Teacher",
+    "TextEncoder",
+    "build_teacher",
+    "build_text_encoder",
+]
+
+TEACHERS: dict[str, Callable[[], Teacher]] = {
+    "dense": EmbeddedDenseTeacher,
+    "masks": EmbeddedMaskTeacher,
+}
+"""Every teacher by name: a new one is one file and one line here."""
+
+
+def build_teacher(name: str) -> Teacher:
+    """Load the teacher of that name.
+
+    Raises:
+        ConfigError: no teacher has this name; the text suggests the closest one.
+    """
+    if name not in TEACHERS:
+        raise ConfigError(f"unknown teacher '{name}'; {suggest(name, TEACHERS)}")
+    return TEACHERS[name]()

@@ -1,0 +1,117 @@
+"""The two embedded teachers: small networks trained on rendered homes, one dense, one of masks.
+
+They know different classes and fail differently because they were trained differently: the dense
+one on views of whole rooms whose labels name structure and large furniture only, the one of masks
+at a lower resolution and mostly on pictures of single objects. Neither was given labels outside
+its list, so what it says there is its honest mistake.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import as_file, files
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+from torch.nn import functional
+
+from pcdistill.teachers.colors import color_name
+from pcdistill.teachers.embedded_network import load_network, prepare_images
+from pcdistill.teachers.protocols import FeatureMap, LabelledMasks
+from pcdistill.teachers.text import StaticTextEncoder
+
+SMALLEST_MASK = 0.0008
+"""Share of the image below which a region is no mask of its own."""
+SUREST_BELOW = 0.35
+"""Mean probability below which a region is left without a label."""
+
+
+def _weights(name: str) -> tuple[torch.nn.Module, dict[str, object]]:
+    with as_file(files("pcdistill.teachers") / "weights" / f"{name}.safetensors") as path:
+        return load_network(path)
+
+
+class EmbeddedDenseTeacher:
+    """Gives every cell of a grid a unit vector in the text space, as LSeg does."""
+
+    name = "dense"
+    text_space = StaticTextEncoder.text_space
+    dimensions = StaticTextEncoder.dimensions
+
+    def __init__(self) -> None:
+        self._network, details = _weights("dense")
+        self.provenance = {key: str(value) for key, value in details.items()}
+
+    def __call__(self, image: Tensor) -> FeatureMap:
+        """See a (3, H, W) uint8 image."""
+        batch = prepare_images(image[None], self._network.shape.input_size)
+        with torch.inference_mode():
+            features = functional.normalize(self._network(batch)[0], dim=0)
+        return FeatureMap(features.clone(), (image.shape[1], image.shape[2]))
+
+
+class EmbeddedMaskTeacher:
+    """Cuts the image into labelled masks and describes each in words, as SEEM and TAP do.
+
+    A caption is "a {colour} {material} {label}"; its text embedding stands for the mask.
+    """
+
+    name = "masks"
+    text_space = StaticTextEncoder.text_space
+    dimensions = StaticTextEncoder.dimensions
+
+    def __init__(self) -> None:
+        self._network, details = _weights("masks")
+        self._labels = tuple(str(label) for label in details.pop("labels"))  # type: ignore[attr-defined]
+        self._materials = tuple(str(m) for m in details.pop("materials"))  # type: ignore[attr-defined]
+        self._encoder = StaticTextEncoder()
+        self._embedded: dict[str, Tensor] = {}
+        self.provenance = {key: str(value) for key, value in details.items()}
+
+    def __call__(self, image: Tensor) -> LabelledMasks:
+        """See a (3, H, W) uint8 image."""
+        height, width = image.shape[1], image.shape[2]
+        batch = prepare_images(image[None], self._network.shape.input_size)
+        with torch.inference_mode():
+            raw = functional.interpolate(
+                self._network(batch), (height, width), mode="bilinear", align_corners=False
+            )[0]
+            probability = raw[: len(self._labels)].softmax(dim=0)
+            material = raw[len(self._labels) :]
+        best = probability.max(dim=0)
+        regions = _regions(best.indices.numpy(), int(SMALLEST_MASK * height * width))
+        mask_ids = torch.full((height, width), -1, dtype=torch.int32)
+        labels: list[str] = []
+        captions: list[str] = []
+        for label, inside in regions:
+            chosen = torch.from_numpy(inside)
+            if float(best.values[chosen].mean()) < SUREST_BELOW:
+                continue
+            mask_ids[chosen] = len(labels)
+            color = color_name(image[:, chosen].float().median(dim=1).values)
+            stuff = self._materials[int(material[:, chosen].mean(dim=1).argmax())]
+            labels.append(self._labels[label])
+            captions.append(f"a {color} {stuff} {self._labels[label]}")
+        return LabelledMasks(mask_ids, self._embed(captions), tuple(labels), tuple(captions))
+
+    def _embed(self, captions: list[str]) -> Tensor:
+        new = sorted(set(captions) - self._embedded.keys())
+        self._embedded.update(zip(new, self._encoder.encode(new), strict=True))
+        if not captions:
+            return torch.zeros(0, self.dimensions)
+        return torch.stack([self._embedded[caption] for caption in captions])
+
+
+def _regions(labels: np.ndarray, smallest: int) -> list[tuple[int, np.ndarray]]:
+    """Connected regions of equal label with at least `smallest` pixels, as boolean masks."""
+    regions = []
+    for label in np.unique(labels):
+        parts, _ = ndimage.label(labels == label)
+        sizes = np.bincount(parts.ravel())
+        regions += [
+            (int(label), parts == part)
+            for part in range(1, len(sizes))
+            if sizes[part] >= max(smallest, 1)
+        ]
+    return regions
