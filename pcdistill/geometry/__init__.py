@@ -8,21 +8,33 @@ from pcdistill.geometry.cameras import (
     project_to_pixels,
 )
 from pcdistill.geometry.checks import require_finite, require_shape
+from pcdistill.geometry.depth_fusion import FusedCloud, fuse_depth, surface_normals
+from pcdistill.geometry.normals import estimate_normals, vertex_normals
+from pcdistill.geometry.pooling import superpoint_mean
 from pcdistill.geometry.sampling import sample_feature_map
+from pcdistill.geometry.superpoints import mesh_superpoints, point_superpoints
 from pcdistill.geometry.visibility import Projection, project_points
 from pcdistill.geometry.voxels import Voxels, voxelize
 
 __all__ = [
+    "FusedCloud",
     "Projection",
     "Voxels",
     "adjust_intrinsics",
     "back_project",
     "camera_rays",
+    "estimate_normals",
+    "fuse_depth",
     "invert_pose",
+    "mesh_superpoints",
+    "point_superpoints",
     "project_points",
     "project_to_pixels",
     "require_finite",
     "require_shape",
     "sample_feature_map",
+    "superpoint_mean",
+    "surface_normals",
+    "vertex_normals",
     "voxelize",
 ]

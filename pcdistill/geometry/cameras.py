@@ -63,10 +63,11 @@ def invert_pose(camera_to_world: Tensor) -> Tensor:
     """
     require_shape("camera_to_world", camera_to_world, 4, 4)
     require_finite("camera_to_world", camera_to_world)
-    inverse, failed = torch.linalg.inv_ex(camera_to_world.double())
-    if int(failed) != 0:
+    result = torch.linalg.inv_ex(camera_to_world.double())
+    if int(result.info) != 0:
         raise ValueError("camera_to_world is singular, expected a rigid 4x4 transform")
-    return inverse
+    world_to_camera: Tensor = result.inverse
+    return world_to_camera
 
 
 def adjust_intrinsics(

@@ -1,0 +1,277 @@
+"""Scenes cut into pieces of surface, by merging neighbours whose normals agree.
+
+The method is the graph segmentation of Felzenszwalb & Huttenlocher (IJCV 2004) with the edge
+weights of ScanNet's mesh segmentator. An edge from a to b weighs ``1 - n_a . n_b``, squared if the
+surface bends outwards there (``n_b . (p_b - p_a) > 0``), so that creases between things part more
+easily than edges of one thing. Edges are visited from light to heavy; two components merge when
+the edge is not heavier than either one's threshold, which afterwards is ``weight + threshold /
+size``. A second pass over the edges joins every component below the minimum size to a neighbour.
+
+Choices where the release leaves the result to chance: equal weights keep the order of the edges
+(the release sorts unstably), a superpoint's id is the rank of its lowest point index, faces without
+area and edges without length count as no evidence (the release lets NaN spread from them).
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pcdistill.geometry.checks import require_finite, require_shape
+from pcdistill.geometry.normals import estimate_normals, nearest_neighbours, require_faces
+
+
+def mesh_superpoints(
+    vertices: Tensor, faces: Tensor, *, threshold: float = 0.01, min_size: int = 60
+) -> Tensor:
+    """Superpoints of a mesh, over its edges.
+
+    Arithmetic is float32, or float64 for float64 vertices.
+
+    Args:
+        vertices: (N, 3) float, metres.
+        faces: (F, 3) integer, vertex indices; their order decides in which order a vertex's normal
+            is averaged, to rounding.
+        threshold: unitless; larger makes larger superpoints.
+        min_size: vertices; smaller components join a neighbour, unless they have none.
+
+    Returns:
+        (N,) int32 on the device of `vertices`, ids from 0 without gaps in the order of each
+        superpoint's lowest vertex. A vertex of no face is a superpoint of its own.
+
+    Raises:
+        ValueError: wrong shape, a non-finite coordinate, a face that names a vertex that is not
+            there, or a setting that is not positive.
+
+    Source: SAS supplement "Superpoint generation" and its released segmentator.
+    """
+    require_shape("vertices", vertices, None, 3)
+    require_finite("vertices", vertices)
+    require_faces(faces, len(vertices))
+    _require_settings(threshold, min_size)
+    positions = _as_array(vertices)
+    triangles = np.ascontiguousarray(faces.detach().cpu().numpy().astype(np.int32, copy=False))
+    normals = _running_mean_normals(positions, triangles)
+    edges = triangles[:, [0, 1, 0, 2, 2, 1]].reshape(-1, 2)
+    labels = _segment(positions, normals, edges, threshold, min_size)
+    return torch.from_numpy(labels).to(vertices.device)
+
+
+def point_superpoints(
+    points: Tensor,
+    normals: Tensor | None = None,
+    *,
+    edges: Tensor | None = None,
+    neighbours: int = 8,
+    threshold: float = 0.01,
+    min_size: int = 60,
+) -> Tensor:
+    """Superpoints of points without a mesh, over a graph of neighbours.
+
+    Args:
+        points: (N, 3) float, metres.
+        normals: (N, 3) float, unit length, consistently oriented; None estimates them (see
+            `estimate_normals`). Normals from a sensor's viewpoint are better where there are any.
+        edges: (E, 2) integer, directed pairs of point indices; None joins each point to its
+            `neighbours` nearest points.
+        neighbours: points joined to each point when `edges` is None.
+        threshold: unitless; larger makes larger superpoints.
+        min_size: points; smaller components join a neighbour, unless they have none.
+
+    Returns:
+        (N,) int32 on the device of `points`, ids from 0 without gaps in the order of each
+        superpoint's lowest point.
+
+    Raises:
+        ValueError: wrong shape, a non-finite value, an edge that names a point that is not there,
+            or a setting that is not positive.
+
+    Source: SAS's released segmentator for points, where normals and edges are given.
+    """
+    require_shape("points", points, None, 3)
+    require_finite("points", points)
+    _require_settings(threshold, min_size)
+    if normals is None:
+        normals = estimate_normals(points)
+    require_shape("normals", normals, len(points), 3)
+    require_finite("normals", normals)
+    positions = _as_array(points)
+    if edges is None:
+        if neighbours < 1:
+            raise ValueError(f"neighbours must be at least 1, got {neighbours}")
+        pairs = _neighbour_edges(positions, neighbours)
+    else:
+        _require_edges(edges, len(points))
+        pairs = np.ascontiguousarray(edges.detach().cpu().numpy().astype(np.int32, copy=False))
+    directions = _as_array(normals.to(points.dtype))
+    labels = _segment(positions, directions, pairs, threshold, min_size)
+    return torch.from_numpy(labels).to(points.device)
+
+
+def _require_settings(threshold: float, min_size: int) -> None:
+    if not threshold > 0 or min_size < 1:
+        raise ValueError(f"threshold must be > 0 and min_size >= 1, got {threshold} and {min_size}")
+
+
+def _require_edges(edges: Tensor, points: int) -> None:
+    require_shape("edges", edges, None, 2)
+    if edges.is_floating_point() or edges.is_complex():
+        raise ValueError(f"edges have dtype {edges.dtype}, expected integer point indices")
+    if len(edges):
+        low, high = (int(value) for value in edges.aminmax())
+        if low < 0 or high >= points:
+            raise ValueError(f"edges name points {low} to {high}, expected 0 to {points - 1}")
+
+
+def _as_array(tensor: Tensor) -> NDArray[np.floating]:
+    """Contiguous float32 (float64 stays) on the CPU."""
+    wanted = torch.float64 if tensor.dtype == torch.float64 else torch.float32
+    return np.ascontiguousarray(tensor.detach().to(device="cpu", dtype=wanted).numpy())
+
+
+def _neighbour_edges(positions: NDArray[np.floating], neighbours: int) -> NDArray[np.int32]:
+    """(E, 2) int32, from each point to its nearest other points."""
+    count = len(positions)
+    if count < 2:
+        return np.empty((0, 2), np.int32)
+    nearest = nearest_neighbours(positions.astype(np.float64), min(neighbours + 1, count))
+    sources = np.broadcast_to(np.arange(count)[:, None], nearest.shape)
+    other = nearest != sources
+    # among coincident points the point itself may be missing: then the farthest goes instead
+    other[other.all(axis=1), -1] = False
+    return np.stack([sources[other], nearest[other]], axis=1).astype(np.int32)
+
+
+def _segment(
+    positions: NDArray[np.floating],
+    normals: NDArray[np.floating],
+    edges: NDArray[np.int32],
+    threshold: float,
+    min_size: int,
+) -> NDArray[np.int32]:
+    """(N,) int32 ids, dense from 0."""
+    weights = _edge_weights(positions, normals, edges)
+    return _merge(  # type: ignore[no-any-return]
+        len(positions), edges, weights, _ascending(weights), threshold, min_size
+    )
+
+
+def _ascending(weights: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Stable order of the weights, quick for float32.
+
+    The bits of a float, with all of them inverted below zero and the sign bit set otherwise, sort
+    as the number does; with the index in the low half, any sort is a stable one.
+    """
+    if weights.dtype != np.float32:
+        return np.argsort(weights, kind="stable")
+    bits = (weights + np.float32(0)).view(np.int32)  # -0.0 becomes 0.0
+    rank = bits ^ ((bits >> 31) | np.int32(-(2**31)))
+    keys = rank.view(np.uint32).astype(np.uint64) << np.uint64(32)
+    keys |= np.arange(len(weights), dtype=np.uint64)
+    keys.sort()
+    return (keys & np.uint64(0xFFFFFFFF)).view(np.int64)
+
+
+@numba.njit(cache=True)
+def _running_mean_normals(positions, faces):  # type: ignore[no-untyped-def]
+    """(N, 3) mean of the unit normals of the adjacent faces, updated face by face, not unit."""
+    kind = positions.dtype.type
+    one = kind(1)
+    normals = np.zeros_like(positions)
+    seen = np.zeros(len(positions), np.int32)
+    for face in range(len(faces)):
+        a, b, c = faces[face]
+        ux = positions[b, 0] - positions[a, 0]
+        uy = positions[b, 1] - positions[a, 1]
+        uz = positions[b, 2] - positions[a, 2]
+        vx = positions[c, 0] - positions[a, 0]
+        vy = positions[c, 1] - positions[a, 1]
+        vz = positions[c, 2] - positions[a, 2]
+        x = uy * vz - uz * vy
+        y = uz * vx - ux * vz
+        z = ux * vy - uy * vx
+        length = np.sqrt(x * x + y * y + z * z)
+        if length == 0:
+            continue
+        x /= length
+        y /= length
+        z /= length
+        for vertex in (a, b, c):
+            new = one / (kind(seen[vertex]) + one)
+            old = one - new
+            normals[vertex, 0] = new * x + old * normals[vertex, 0]
+            normals[vertex, 1] = new * y + old * normals[vertex, 1]
+            normals[vertex, 2] = new * z + old * normals[vertex, 2]
+            seen[vertex] += 1
+    return normals
+
+
+@numba.njit(cache=True)
+def _edge_weights(positions, normals, edges):  # type: ignore[no-untyped-def]
+    """(E,) weight of each directed edge, see the module's docstring."""
+    one = positions.dtype.type(1)
+    weights = np.empty(len(edges), positions.dtype)
+    for edge in range(len(edges)):
+        a, b = edges[edge]
+        dx = positions[b, 0] - positions[a, 0]
+        dy = positions[b, 1] - positions[a, 1]
+        dz = positions[b, 2] - positions[a, 2]
+        length = np.sqrt(dx * dx + dy * dy + dz * dz)
+        nx, ny, nz = normals[b]
+        weight = one - (normals[a, 0] * nx + normals[a, 1] * ny + normals[a, 2] * nz)
+        if length > 0:
+            outwards = nx * (dx / length) + ny * (dy / length) + nz * (dz / length)
+            if outwards > 0:
+                weight = weight * weight
+        weights[edge] = weight
+    return weights
+
+
+@numba.njit(cache=True)
+def _find(parent, point):  # type: ignore[no-untyped-def]
+    """Root of a point's component; halves the path on the way."""
+    while parent[point] != point:
+        parent[point] = parent[parent[point]]
+        point = parent[point]
+    return point
+
+
+@numba.njit(cache=True)
+def _merge(count, edges, weights, order, threshold, min_size):  # type: ignore[no-untyped-def]
+    """(N,) int32 ids: merge along the ordered edges, then once more for small components."""
+    kind = weights.dtype.type
+    constant = kind(threshold)
+    parent = np.arange(count, dtype=np.int32)
+    size = np.ones(count, np.int32)
+    limit = np.full(count, constant, weights.dtype)
+    for edge in order:
+        a = _find(parent, edges[edge, 0])
+        b = _find(parent, edges[edge, 1])
+        weight = weights[edge]
+        if a != b and weight <= limit[a] and weight <= limit[b]:
+            if size[a] < size[b]:
+                a, b = b, a
+            parent[b] = a
+            size[a] += size[b]
+            limit[a] = weight + constant / kind(size[a])
+    for edge in order:
+        a = _find(parent, edges[edge, 0])
+        b = _find(parent, edges[edge, 1])
+        if a != b and (size[a] < min_size or size[b] < min_size):
+            if size[a] < size[b]:
+                a, b = b, a
+            parent[b] = a
+            size[a] += size[b]
+    ids = np.full(count, -1, np.int32)
+    labels = np.empty(count, np.int32)
+    used = np.int32(0)
+    for point in range(count):
+        root = _find(parent, point)
+        if ids[root] < 0:
+            ids[root] = used
+            used += np.int32(1)
+        labels[point] = ids[root]
+    return labels
