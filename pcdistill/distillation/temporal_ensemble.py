@@ -1,0 +1,225 @@
+"""The student's smoothed past, kept as class scores, from which it takes its own labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pcdistill.geometry import require_shape, superpoint_mean
+
+_SCORES = "scores/"
+
+
+class PseudoLabels(NamedTuple):
+    """Labels that the history of one scene gives; int64 in [0, K), on the ids' device."""
+
+    point: Tensor
+    """(N,) or, where points were chosen, (R,): best class of each."""
+    superpoint: Tensor
+    """(S,): best class of each superpoint; 0 where a superpoint has no point."""
+
+
+class TemporalEnsemble:
+    """Exponential moving average of the student's scores on every point of every scene.
+
+    The published method averages features, F = a F + (1 - a) F_new, and labels with
+    argmax(F · text). The dot product and pooling over superpoints are linear, so averaging the
+    K scores gives the same labels with K / D of the memory (1 / 25.6 of a float32 history for
+    20 classes and 512 channels, 1 / 12.8 of a half one). Scores are kept in float32: in half
+    precision, as released, a step of 1 - alpha = 1e-4 of the difference is mostly rounded away.
+
+    The history of a scene begins with the first output it is given. It lives on `device`
+    (the CPU by default); each update moves one scene's scores to the student's device and back.
+
+    Source: SAS, Eq. 11 and 12.
+    """
+
+    def __init__(
+        self,
+        text_embeddings: Tensor,
+        alpha: float = 0.9999,
+        *,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        """Begin with no scene.
+
+        Args:
+            text_embeddings: (K, D) float; the classes that the labels choose from.
+            alpha: share of the past in each update, in [0, 1]; the released value by default.
+            device: where the histories are kept.
+
+        Raises:
+            ValueError: the embeddings are not a matrix or alpha is out of range.
+        """
+        require_shape("text_embeddings", text_embeddings, None, None)
+        if not 0 <= alpha <= 1:
+            raise ValueError(f"alpha is {alpha}, expected a number from 0 to 1")
+        self.text_embeddings = text_embeddings.detach().float().to(device)
+        self.alpha = float(alpha)
+        self.device = torch.device(device)
+        self._scores: dict[str, Tensor] = {}
+
+    @property
+    def scenes(self) -> tuple[str, ...]:
+        """Names of the scenes that have a history, in the order in which they began."""
+        return tuple(self._scores)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all histories together."""
+        return sum(scores.numel() * scores.element_size() for scores in self._scores.values())
+
+    def history(self, scene: str) -> Tensor:
+        """Give the (N, K) float32 scores of one scene; a view, not a copy.
+
+        Raises:
+            ValueError: the scene has no history yet.
+        """
+        if scene not in self._scores:
+            raise ValueError(f"scene '{scene}' has no history yet; initialize or update it first")
+        return self._scores[scene]
+
+    def initialize(
+        self,
+        scene: str,
+        student: Tensor,
+        *,
+        point_to_voxel: Tensor | None = None,
+        superpoint_ids: Tensor | None = None,
+    ) -> None:
+        """Begin (again) the history of a scene with one output of the student.
+
+        Args:
+            scene: its name.
+            student: (N, D) float per point, or (V, D) per voxel together with `point_to_voxel`.
+            point_to_voxel: (N,) int64, row of `student` for each point.
+            superpoint_ids: (N,) integer; when given, every point begins with the mean of its
+                superpoint, as in the released code. Without them, with its own score.
+
+        Raises:
+            ValueError: shapes do not fit.
+        """
+        scores = self._point_scores(student, point_to_voxel)
+        if superpoint_ids is not None:
+            require_shape("superpoint_ids", superpoint_ids, scores.shape[0])
+            ids = superpoint_ids.to(scores.device, torch.int64)
+            scores = superpoint_mean(scores, ids)[ids]
+        self._scores[scene] = scores.to(self.device, copy=True)
+
+    def update(
+        self,
+        scene: str,
+        student: Tensor,
+        *,
+        point_to_voxel: Tensor | None = None,
+        superpoint_ids: Tensor | None = None,
+    ) -> Tensor:
+        """Let one output of the student into the history of its scene (Eq. 11).
+
+        Args as in `initialize`, which is what happens for a scene without history;
+        `superpoint_ids` are read only then.
+
+        Returns:
+            (N, K) float32, the history after the update, on the student's device.
+
+        Raises:
+            ValueError: shapes do not fit, or the scene has another number of points than before.
+        """
+        if scene not in self._scores:
+            self.initialize(
+                scene, student, point_to_voxel=point_to_voxel, superpoint_ids=superpoint_ids
+            )
+            return self._scores[scene].to(student.device)
+        past = self._scores[scene]
+        scores = self._point_scores(student, point_to_voxel)
+        if scores.shape != past.shape:
+            raise ValueError(
+                f"scene '{scene}': {scores.shape[0]} points but the history has {past.shape[0]}; "
+                "give an output for every point, in the same order as before"
+            )
+        present = torch.lerp(past.to(scores.device), scores, 1 - self.alpha)
+        self._scores[scene].copy_(present)
+        return present
+
+    def pseudo_labels(
+        self,
+        scene: str,
+        superpoint_ids: Tensor,
+        *,
+        points: Tensor | None = None,
+        count: int | None = None,
+        point_labels: Literal["point", "superpoint"] = "point",
+    ) -> PseudoLabels:
+        """Label the points and superpoints of a scene by its history (Eq. 12).
+
+        Args:
+            scene: its name.
+            superpoint_ids: (N,) integer from 0, or (R,) when `points` are given.
+            points: (R,) int64, the points that take part, for example the representatives of
+                the voxels; all of them by default.
+            count: number of superpoints S; the largest id + 1 by default.
+            point_labels: "point" labels each point by its own history, as published;
+                "superpoint" gives it the label of its superpoint, as the released code does.
+
+        Raises:
+            ValueError: the scene has no history or shapes do not fit.
+        """
+        scores = self.history(scene).to(superpoint_ids.device)
+        if points is not None:
+            require_shape("points", points, None)
+            scores = scores[points]
+        require_shape("superpoint_ids", superpoint_ids, scores.shape[0])
+        ids = superpoint_ids.long()
+        superpoint = superpoint_mean(scores, ids, count).argmax(dim=1)
+        if point_labels == "superpoint":
+            return PseudoLabels(superpoint[ids], superpoint)
+        return PseudoLabels(scores.argmax(dim=1), superpoint)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Give everything needed to go on later, as tensors that safetensors can store."""
+        state = {_SCORES + scene: scores for scene, scores in self._scores.items()}
+        state["alpha"] = torch.tensor(self.alpha, dtype=torch.float64)
+        state["text_embeddings"] = self.text_embeddings
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what `state_dict` gave; whatever was here before is replaced.
+
+        Raises:
+            ValueError: the state is of other classes, another alpha, or not such a state.
+        """
+        if "alpha" not in state or "text_embeddings" not in state:
+            raise ValueError(
+                f"the state has the keys {sorted(state)}, expected those of TemporalEnsemble"
+            )
+        if float(state["alpha"]) != self.alpha:
+            raise ValueError(
+                f"the state has alpha {float(state['alpha'])}, here it is {self.alpha}"
+            )
+        stored = state["text_embeddings"].to(self.device)
+        if not torch.equal(stored, self.text_embeddings):
+            raise ValueError(
+                f"the state scores other text embeddings {tuple(stored.shape)} than those here "
+                f"{tuple(self.text_embeddings.shape)}; begin the ensemble anew"
+            )
+        loaded: dict[str, Tensor] = {}
+        for key, scores in state.items():
+            if key.startswith(_SCORES):
+                require_shape(f"state['{key}']", scores, None, self.text_embeddings.shape[0])
+                loaded[key.removeprefix(_SCORES)] = scores.to(self.device, torch.float32, copy=True)
+        self._scores = loaded
+
+    @torch.no_grad()
+    def _point_scores(self, student: Tensor, point_to_voxel: Tensor | None) -> Tensor:
+        """Score (N, K) float32 of every point, from rows per point or per voxel."""
+        require_shape("student", student, None, self.text_embeddings.shape[1])
+        text = self.text_embeddings.to(student.device)
+        with torch.autocast(student.device.type, enabled=False):
+            scores = student.detach().float() @ text.T
+        if point_to_voxel is None:
+            return scores
+        require_shape("point_to_voxel", point_to_voxel, None)
+        return scores[point_to_voxel]
