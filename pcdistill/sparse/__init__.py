@@ -1,0 +1,17 @@
+"""Convolution on occupied voxels: sparse tensors, their coordinate maps, layers."""
+
+from pcdistill.sparse.convolution import SparseConv3d, SparseConvTranspose3d
+from pcdistill.sparse.coordinates import CoordinateMaps
+from pcdistill.sparse.normalization import SparseBatchNorm
+from pcdistill.sparse.pooling import SparseAvgPool3d, SparseMaxPool3d
+from pcdistill.sparse.tensor import SparseTensor
+
+__all__ = [
+    "CoordinateMaps",
+    "SparseAvgPool3d",
+    "SparseBatchNorm",
+    "SparseConv3d",
+    "SparseConvTranspose3d",
+    "SparseMaxPool3d",
+    "SparseTensor",
+]

@@ -1,0 +1,171 @@
+"""The voxels of a batch at every stride, with the kernel maps between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pcdistill.geometry import require_shape
+from pcdistill.sparse.kernel_map import KernelMap, find_pairs
+from pcdistill.sparse.voxel_keys import Bounds, KeySpace, bounds_of
+
+
+@dataclass(frozen=True, eq=False)
+class RowOrder:
+    """How the caller's rows and the internal rows, sorted by coordinate, correspond."""
+
+    order: Tensor
+    """(V,) int64: internal row i is the caller's row order[i]."""
+    rank: Tensor
+    """(V,) int64: the caller's row i is the internal row rank[i]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """The occupied voxels of one edge length."""
+
+    stride: int
+    """Edge in units of the finest voxel."""
+    coords: Tensor
+    """(V, 4) int32 (batch, x, y, z), sorted, multiples of `stride`."""
+    rows: RowOrder | None
+    """The caller's row order where it gave these voxels unsorted."""
+
+
+def sort_voxels(coords: Tensor, bounds: Bounds, stride: int) -> tuple[Tensor, RowOrder | None]:
+    """Sort voxels by (batch, x, y, z), so that neighbours in space are near in memory.
+
+    Args:
+        coords: (V, 4) int32, multiples of `stride`.
+        bounds: box around them.
+        stride: edge of a voxel.
+
+    Returns:
+        sorted coords, and the row order (None when they were sorted already).
+
+    Raises:
+        ValueError: the same voxel is given twice, or the box is too large for 64-bit keys.
+    """
+    cells = torch.div(coords, stride, rounding_mode="floor")
+    cells[:, 0] = coords[:, 0]
+    keys = KeySpace.around(bounds, stride, 0).pack(cells)
+    if bool((keys[1:] > keys[:-1]).all()):
+        return coords, None
+    keys, order = torch.sort(keys, stable=True)
+    repeated = int((keys[1:] == keys[:-1]).sum())
+    if repeated:
+        raise ValueError(
+            f"coords has {repeated} repeated rows of {len(coords)}, expected every voxel once; "
+            "merge the points of a voxel first (pcdistill.geometry.voxelize)"
+        )
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order), device=order.device)
+    return coords[order], RowOrder(order, rank)
+
+
+def check_coords(coords: Tensor, stride: int) -> tuple[Tensor, Bounds]:
+    """Check voxel coordinates and give them as int32 with the box around them.
+
+    Raises:
+        ValueError: wrong shape, not integers, out of range, or not multiples of `stride`.
+    """
+    require_shape("coords", coords, None, 4)
+    if coords.is_floating_point() or coords.is_complex() or coords.dtype == torch.bool:
+        raise ValueError(f"coords has dtype {coords.dtype}, expected integers (int32)")
+    if stride < 1:
+        raise ValueError(f"stride is {stride}, expected 1 or more")
+    bounds = bounds_of(coords)
+    if stride > 1 and bool((coords[:, 1:] % stride != 0).any()):
+        raise ValueError(
+            f"coords has entries that are not multiples of stride {stride}; coordinates are "
+            "counted in the finest voxels whatever the stride"
+        )
+    return coords.to(torch.int32), bounds
+
+
+class CoordinateMaps:
+    """Voxels and kernel maps of one batch, made when first asked for and kept.
+
+    All layers share them, transposed convolutions use those of the convolution they undo, and a
+    later forward pass on the same voxels can use them again.
+    """
+
+    def __init__(self, coords: Tensor, stride: int = 1) -> None:
+        """Take the voxels of the finest level.
+
+        Args:
+            coords: (V, 4) integer (batch, x, y, z), unique rows in any order.
+            stride: edge of these voxels in units of the coordinates.
+
+        Raises:
+            ValueError: see `check_coords` and `sort_voxels`.
+        """
+        checked, self.bounds = check_coords(coords, stride)
+        ordered, rows = sort_voxels(checked, self.bounds, stride)
+        self._given: dict[int, Tensor] = {stride: checked}
+        self._levels = {stride: Level(stride, ordered, rows)}
+        self._pairs: dict[tuple[int, int, int, int], KernelMap] = {}
+        self.device = coords.device
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """The edge lengths known so far, ascending."""
+        return tuple(sorted(self._levels))
+
+    def level(self, stride: int) -> Level:
+        """The voxels of one edge length; coarser ones are made from finer ones.
+
+        Raises:
+            ValueError: `stride` is finer than, or not a multiple of, the voxels given.
+        """
+        if stride not in self._levels:
+            finer = [s for s in self._levels if stride % s == 0]
+            if not finer:
+                raise ValueError(
+                    f"there are no voxels of stride {stride}; known strides are {self.strides}, "
+                    "and only their multiples can be made"
+                )
+            self._levels[stride] = self._coarsen(self._levels[max(finer)], stride)
+        return self._levels[stride]
+
+    def _coarsen(self, fine: Level, stride: int) -> Level:
+        cells = torch.div(fine.coords, stride, rounding_mode="floor")
+        cells[:, 0] = fine.coords[:, 0]
+        keys, order = torch.sort(KeySpace.around(self.bounds, stride, 0).pack(cells))
+        first = torch.ones_like(keys, dtype=torch.bool)
+        first[1:] = keys[1:] != keys[:-1]
+        coords = cells[order[first]]
+        coords[:, 1:] *= stride
+        return Level(stride, coords, None)
+
+    def kernel_map(
+        self, in_stride: int, out_stride: int, kernel_size: int, dilation: int = 1
+    ) -> KernelMap:
+        """Pairs of a convolution from one level to a coarser or equal one."""
+        key = (in_stride, out_stride, kernel_size, dilation)
+        if key not in self._pairs:
+            source, target = self.level(in_stride), self.level(out_stride)
+            self._pairs[key] = find_pairs(source.coords, target.coords, self.bounds, *key)
+        return self._pairs[key]
+
+    def row_order(self, coords: Tensor, stride: int) -> RowOrder | None:
+        """How a caller's rows correspond to those of a level, which must hold the same voxels.
+
+        Raises:
+            ValueError: `coords` are not the voxels of that level.
+        """
+        level = self.level(stride)
+        given = self._given.get(stride)
+        same_shape = given is not None and given.shape == coords.shape
+        if given is coords or (given is not None and same_shape and torch.equal(given, coords)):
+            return level.rows
+        checked, bounds = check_coords(coords, stride)
+        ordered, rows = sort_voxels(checked, bounds, stride)
+        if not torch.equal(ordered, level.coords):
+            raise ValueError(
+                f"coords ({len(coords)} voxels) are not the {len(level.coords)} voxels of stride "
+                f"{stride} that `maps` was made for; leave `maps` out"
+            )
+        return rows

@@ -1,0 +1,235 @@
+"""The arithmetic of a sparse convolution, given its kernel map, in plain torch.
+
+On the CPU the output is made block by block: one gather of the input rows that a block needs, one
+matrix product per kernel offset, one gather-sum that adds the products of each output row. All
+three work on buffers that stay in the cache, nothing is scattered, and the order of every sum is
+fixed. On an accelerator the same three steps run over whole offsets. Nothing gathered is kept for
+the backward pass; it is gathered again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+from pcdistill.sparse.kernel_map import BlockPlan, KernelMap
+
+CACHE_BYTES = 4 << 20
+"""What the gathered rows and products of one block may take together."""
+
+SMALLEST_BLOCK, LARGEST_BLOCK = 256, 1 << 15
+"""Limits on the rows of a block; below the first the calls cost more than the cache saves."""
+
+
+def sparse_convolution(features: Tensor, kernel: Tensor, pairs: KernelMap) -> Tensor:
+    """Sum over the offsets k of features[source] @ kernel[k] into the target rows.
+
+    Args:
+        features: (V_in, C_in) float, rows as in `pairs`.
+        kernel: (K, C_in, C_out), same dtype.
+        pairs: source and target rows of each offset.
+
+    Returns:
+        (V_out, C_out), dtype of `features`; sums are taken in float32 or better.
+
+    Raises:
+        ValueError: shapes that do not fit the map.
+    """
+    if features.shape[0] != pairs.n_source or kernel.shape[0] != len(pairs.counts):
+        raise ValueError(
+            f"features has {features.shape[0]} rows and kernel {kernel.shape[0]} slices, expected "
+            f"{pairs.n_source} and {len(pairs.counts)} as in the kernel map"
+        )
+    if features.shape[1] != kernel.shape[1]:
+        raise ValueError(
+            f"features has {features.shape[1]} channels, the kernel takes {kernel.shape[1]}"
+        )
+    result: Tensor = _SparseConvolution.apply(features, kernel, pairs)  # type: ignore[no-untyped-call]
+    return result
+
+
+class _SparseConvolution(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, kernel: Tensor, pairs: KernelMap) -> Tensor:
+        features = features.contiguous()
+        ctx.save_for_backward(features, kernel)
+        ctx.pairs = pairs
+        if features.device.type == "cpu":
+            return _blocked(features, kernel.unbind(0), pairs, kernel.shape[2])
+        return _whole(features, kernel.unbind(0), pairs, kernel.shape[2])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        features, kernel = ctx.saved_tensors
+        wants_features, wants_kernel, _ = ctx.needs_input_grad
+        backward = _blocked_backward if features.device.type == "cpu" else _whole_backward
+        return (
+            *backward(
+                features, kernel, upstream.contiguous(), ctx.pairs, wants_features, wants_kernel
+            ),
+            None,
+        )
+
+
+class _Buffers(threading.local):
+    """Scratch memory of this thread, kept so that its pages stay mapped and warm."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[int, torch.dtype], Tensor] = {}
+
+    def take(self, slot: int, rows: int, columns: int, dtype: torch.dtype) -> Tensor:
+        """(rows, columns), contents undefined, valid until the same slot is taken again."""
+        kept = self._kept.get((slot, dtype))
+        if kept is None or kept.numel() < rows * columns:
+            kept = torch.empty(rows * columns, dtype=dtype)
+            self._kept[slot, dtype] = kept
+        return kept[: rows * columns].view(rows, columns)
+
+
+_BUFFERS = _Buffers()
+
+
+def block_rows(pairs: KernelMap, row_bytes: int) -> int:
+    """Target rows per block, a power of two, so that its pairs take about `CACHE_BYTES`.
+
+    Args:
+        pairs: the kernel map.
+        row_bytes: bytes of one gathered row and its product.
+    """
+    degree = max(1.0, len(pairs.target) / max(1, pairs.n_target))
+    fitting = max(1, int(CACHE_BYTES / (row_bytes * degree)))
+    return min(LARGEST_BLOCK, max(SMALLEST_BLOCK, 1 << (fitting.bit_length() - 1)))
+
+
+def _plan_for(pairs: KernelMap, columns: int, itemsize: int) -> BlockPlan:
+    return pairs.plan(block_rows(pairs, columns * itemsize))
+
+
+def _blocked(
+    features: Tensor, weights: Sequence[Tensor], pairs: KernelMap, channels: int
+) -> Tensor:
+    """Forward pass on the CPU: weights is K times (C_in, C_out)."""
+    plan = _plan_for(pairs, features.shape[1] + channels, features.element_size())
+    out = features.new_empty(pairs.n_target, channels)
+    for index, rows in enumerate(torch.split(out, plan.block_rows) if len(out) else ()):
+        gathered = _gather(0, features, plan.source[index])
+        products = _BUFFERS.take(1, len(gathered), channels, features.dtype)
+        sizes = plan.sizes[index]
+        for left, weight, into in zip(
+            torch.split_with_sizes(gathered, sizes),
+            weights,
+            torch.split_with_sizes(products, sizes),
+            strict=True,
+        ):
+            if len(left):
+                torch.mm(left, weight, out=into)
+        _sum_runs(products, plan, index, rows)
+    return out
+
+
+def _multiply(
+    parts: Sequence[Tensor], weights: Sequence[Tensor], products: Tensor, sizes: Sequence[int]
+) -> None:
+    """One matrix product per offset, into the rows of `products` that belong to it."""
+    slots = torch.split_with_sizes(products, sizes)
+    for size, left, weight, into in zip(sizes, parts, weights, slots, strict=True):
+        if size:
+            torch.mm(left, weight, out=into)
+
+
+def _gather(slot: int, table: Tensor, rows: Tensor) -> Tensor:
+    into = _BUFFERS.take(slot, len(rows), table.shape[1], table.dtype)
+    return torch.index_select(table, 0, rows, out=into)
+
+
+def _sum_runs(products: Tensor, plan: BlockPlan, index: int, into: Tensor) -> None:
+    """Add up the products of each target row of a block."""
+    if len(products):
+        into.copy_(
+            functional.embedding_bag(plan.members[index], products, plan.starts[index], mode="sum")
+        )
+    else:
+        into.zero_()
+
+
+def _blocked_backward(
+    features: Tensor,
+    kernel: Tensor,
+    upstream: Tensor,
+    pairs: KernelMap,
+    wants_features: bool,
+    wants_kernel: bool,
+) -> tuple[Tensor | None, Tensor | None]:
+    """Both gradients in one walk over blocks of input rows, with the map seen from there."""
+    n_in, n_out = kernel.shape[1], kernel.shape[2]
+    transposed = kernel.transpose(1, 2).unbind(0)
+    grad_kernel = torch.zeros_like(kernel) if wants_kernel else None
+    slices = grad_kernel.unbind(0) if grad_kernel is not None else ()
+    if pairs.symmetric:  # the map of -d is the map of d reversed: one plan serves both passes
+        mirrored, transposed, slices = pairs, transposed[::-1], slices[::-1]
+    else:
+        mirrored = pairs.swapped
+    plan = _plan_for(mirrored, n_in + n_out, features.element_size())
+    grad_features = torch.empty_like(features) if wants_features else None
+    for index, first in enumerate(range(0, pairs.n_source, plan.block_rows)):
+        sizes = plan.sizes[index]
+        gathered = _gather(0, upstream, plan.source[index])
+        parts = torch.split_with_sizes(gathered, sizes)
+        if grad_kernel is not None:
+            inputs = _gather(1, features, plan.target[index])
+            for left, right, total in zip(
+                torch.split_with_sizes(inputs, sizes), parts, slices, strict=True
+            ):
+                if len(left):
+                    total.addmm_(left.T, right)
+        if grad_features is not None:
+            products = _BUFFERS.take(1, len(gathered), n_in, features.dtype)
+            for left, weight, into in zip(
+                parts, transposed, torch.split_with_sizes(products, sizes), strict=True
+            ):
+                if len(left):
+                    torch.mm(left, weight, out=into)
+            _sum_runs(products, plan, index, grad_features[first : first + plan.block_rows])
+    return grad_features, grad_kernel
+
+
+def _whole(features: Tensor, weights: Sequence[Tensor], pairs: KernelMap, channels: int) -> Tensor:
+    """Forward pass on an accelerator, one offset at a time, accumulated in float32 or better."""
+    dtype = torch.promote_types(features.dtype, torch.float32)
+    out = features.new_zeros(pairs.n_target, channels, dtype=dtype)
+    for source, target, weight in zip(
+        torch.split_with_sizes(pairs.source, pairs.counts),
+        torch.split_with_sizes(pairs.target, pairs.counts),
+        weights,
+        strict=True,
+    ):
+        if len(source):
+            out.index_add_(0, target, torch.mm(features[source], weight).to(dtype))
+    return out.to(features.dtype)
+
+
+def _whole_backward(
+    features: Tensor,
+    kernel: Tensor,
+    upstream: Tensor,
+    pairs: KernelMap,
+    wants_features: bool,
+    wants_kernel: bool,
+) -> tuple[Tensor | None, Tensor | None]:
+    grad_features = grad_kernel = None
+    if wants_features:
+        weights = kernel.transpose(1, 2).unbind(0)
+        grad_features = _whole(upstream, weights, pairs.swapped, kernel.shape[1])
+    if wants_kernel:
+        grad_kernel = torch.zeros_like(kernel)
+        for (source, target), total in zip(pairs.by_offset(), grad_kernel.unbind(0), strict=True):
+            if len(source):
+                torch.mm(features[source].T, upstream[target], out=total)
+    return grad_features, grad_kernel

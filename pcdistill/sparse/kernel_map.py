@@ -1,0 +1,223 @@
+"""Which voxel meets which under each offset of a convolution kernel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from pcdistill.sparse.voxel_keys import Bounds, KeySpace
+
+
+def kernel_offsets(kernel_size: int, dilation: int = 1) -> tuple[tuple[int, int, int], ...]:
+    """Offsets of a cubic kernel in cells of the input, in the order of the weight slices.
+
+    x runs fastest, then y, then z. An odd kernel is centred, an even one starts at the voxel.
+
+    Source: MinkowskiEngine 0.5.4, region type HYPER_CUBE (order found by impulse tests).
+    """
+    start = -(kernel_size // 2) if kernel_size % 2 else 0
+    steps = [dilation * (start + i) for i in range(kernel_size)]
+    return tuple((x, y, z) for z in steps for y in steps for x in steps)
+
+
+@dataclass(frozen=True)
+class BlockPlan:
+    """The pairs of a kernel map grouped by blocks of target rows, for one pass in the cache.
+
+    Inside a block pairs are ordered by offset, then target row.
+    """
+
+    block_rows: int
+    """Target rows of a block; the last block may be shorter."""
+    sizes: tuple[tuple[int, ...], ...]
+    """(blocks, K) number of pairs."""
+    source: tuple[Tensor, ...]
+    """Per block: (pairs,) int32 source row."""
+    target: tuple[Tensor, ...]
+    """Per block: (pairs,) int32 target row."""
+    members: tuple[Tensor, ...]
+    """Per block: (pairs,) int32 position in the block of the pairs of each target row in turn."""
+    starts: tuple[Tensor, ...]
+    """Per block: (rows,) int32 where a target row's run in `members` begins."""
+
+
+@dataclass(frozen=True, eq=False)
+class KernelMap:
+    """Pairs (source row, target row) for each of the K offsets of a kernel.
+
+    Pairs are ordered by offset; within one offset both source and target rows ascend strictly.
+    """
+
+    source: Tensor
+    """(P,) int32 row of the input."""
+    target: Tensor
+    """(P,) int32 row of the output."""
+    counts: tuple[int, ...]
+    """Pairs of each of the K offsets."""
+    n_source: int
+    n_target: int
+    symmetric: bool = False
+    """Whether the pairs of offset K-1-k are those of offset k with source and target exchanged."""
+    _plans: dict[int, BlockPlan] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def swapped(self) -> KernelMap:
+        """The same pairs seen from the other side: sources become targets."""
+        return KernelMap(
+            self.target, self.source, self.counts, self.n_target, self.n_source, self.symmetric
+        )
+
+    @cached_property
+    def target_degree(self) -> Tensor:
+        """(n_target,) int64 number of pairs of each target row."""
+        return torch.bincount(self.target, minlength=self.n_target)
+
+    def by_offset(self) -> list[tuple[Tensor, Tensor]]:
+        """(source, target) rows of each offset."""
+        sides = (torch.split_with_sizes(side, self.counts) for side in (self.source, self.target))
+        return list(zip(*sides, strict=True))
+
+    def plan(self, block_rows: int) -> BlockPlan:
+        """Group the pairs by blocks of `block_rows` target rows; made once and kept."""
+        if block_rows not in self._plans:
+            self._plans[block_rows] = _plan(self, block_rows)
+        return self._plans[block_rows]
+
+
+def _plan(pairs: KernelMap, block_rows: int) -> BlockPlan:
+    device = pairs.target.device
+    n_blocks = -(-pairs.n_target // block_rows)
+    counts = torch.tensor(pairs.counts, device=device)
+    ends = counts.cumsum(0)
+    offset_of_pair = torch.repeat_interleave(
+        torch.arange(len(pairs.counts), device=device), counts, output_size=len(pairs.target)
+    )
+    # (offset, target) is ascending over all pairs, so one search finds every block's slice.
+    ordered = offset_of_pair * pairs.n_target + pairs.target
+    edges = (torch.arange(n_blocks + 1, device=device) * block_rows).clamp_(max=pairs.n_target)
+    rows = torch.arange(len(pairs.counts), device=device)[:, None] * pairs.n_target + edges
+    cuts = torch.searchsorted(ordered, rows)  # (K, blocks + 1)
+    cuts = torch.minimum(cuts, ends[:, None])
+    sizes = (cuts[:, 1:] - cuts[:, :-1]).T.contiguous()  # (blocks, K)
+
+    # Where each pair lands when the pairs are regrouped as (block, offset, target).
+    begins = torch.zeros(n_blocks * len(pairs.counts), dtype=torch.int64, device=device)
+    begins[1:] = sizes.flatten().cumsum(0)[:-1]
+    block_of_pair = torch.div(pairs.target, block_rows, rounding_mode="floor").to(torch.int64)
+    group = block_of_pair * len(pairs.counts) + offset_of_pair
+    first = cuts[:, :-1].T.flatten()
+    place = begins[group] + torch.arange(len(ordered), device=device) - first[group]
+    source, target = torch.empty_like(pairs.source), torch.empty_like(pairs.target)
+    source[place], target[place] = pairs.source, pairs.target
+
+    # For each target row the places of its pairs, in the order of the offsets.
+    block_first = begins.view(n_blocks, len(pairs.counts))[:, 0]
+    local = (place - block_first[block_of_pair]).to(torch.int32)
+    degree = pairs.target_degree
+    row_first = torch.cumsum(degree, 0) - degree
+    cursor, members = row_first.clone(), torch.empty_like(local)
+    begin = 0
+    for count in pairs.counts:
+        at = pairs.target[begin : begin + count]
+        slot = cursor[at]
+        members[slot] = local[begin : begin + count]
+        cursor[at] = slot + 1
+        begin += count
+
+    lengths = sizes.sum(dim=1)
+    starts = tuple(
+        (rows_ - rows_[:1]).to(torch.int32) for rows_ in torch.split(row_first, block_rows)
+    )
+    per_block = lengths.tolist()
+    return BlockPlan(
+        block_rows,
+        tuple(tuple(row) for row in sizes.tolist()),
+        torch.split_with_sizes(source, per_block),
+        torch.split_with_sizes(target, per_block),
+        torch.split_with_sizes(members, per_block),
+        starts,
+    )
+
+
+def find_pairs(
+    in_coords: Tensor,
+    out_coords: Tensor,
+    bounds: Bounds,
+    in_stride: int,
+    out_stride: int,
+    kernel_size: int,
+    dilation: int,
+) -> KernelMap:
+    """Pair each output voxel u with the input voxels at u + d(k).
+
+    Args:
+        in_coords: (V_in, 4) int32, sorted by (batch, x, y, z), multiples of `in_stride`.
+        out_coords: (V_out, 4) int32, likewise, multiples of `out_stride`.
+        bounds: box around the finest voxels that both were made from.
+        in_stride, out_stride: edge of a voxel in units of the finest voxel.
+        kernel_size, dilation: of the cubic kernel, dilation in units of `in_stride`.
+    """
+    offsets = kernel_offsets(kernel_size, dilation)
+    reach = max(abs(c) for offset in offsets for c in offset)
+    space = KeySpace.around(bounds, in_stride, reach + out_stride // in_stride)
+    keys = space.pack(_in_cells(in_coords, in_stride))
+    symmetric = in_stride == out_stride and kernel_size % 2 == 1
+    queries = keys if symmetric else space.pack(_in_cells(out_coords, in_stride))
+    found: dict[tuple[int, int, int], tuple[Tensor, Tensor]] = {}
+    if symmetric:
+        every = torch.arange(len(keys), device=keys.device, dtype=torch.int32)
+        found[0, 0, 0] = (every, every)
+    steps = sorted({offset[0] for offset in offsets})
+    for x in steps:
+        for y in steps:
+            column = [(x, y, z) for z in steps]
+            if symmetric:
+                column = [offset for offset in column if offset < (0, 0, 0)]
+            for offset, pair in _column_pairs(keys, queries, space, column, dilation).items():
+                found[offset] = pair
+                if symmetric:
+                    found[-offset[0], -offset[1], -offset[2]] = (pair[1], pair[0])
+    return KernelMap(
+        torch.cat([found[offset][0] for offset in offsets]),
+        torch.cat([found[offset][1] for offset in offsets]),
+        tuple(len(found[offset][0]) for offset in offsets),
+        len(in_coords),
+        len(out_coords),
+        symmetric,
+    )
+
+
+def _in_cells(coords: Tensor, stride: int) -> Tensor:
+    if stride == 1:
+        return coords
+    cells = torch.div(coords, stride, rounding_mode="floor")
+    cells[:, 0] = coords[:, 0]
+    return cells
+
+
+def _column_pairs(
+    keys: Tensor,
+    queries: Tensor,
+    space: KeySpace,
+    column: list[tuple[int, int, int]],
+    dilation: int,
+) -> dict[tuple[int, int, int], tuple[Tensor, Tensor]]:
+    """Pairs of the offsets of one (x, y) column, z ascending: (source, target) by offset."""
+    pairs: dict[tuple[int, int, int], tuple[Tensor, Tensor]] = {}
+    if len(keys) == 0 or len(queries) == 0:
+        nothing = torch.empty(0, dtype=torch.int32, device=keys.device)
+        return dict.fromkeys(column, (nothing, nothing))
+    position: Tensor | None = None
+    for offset in column:
+        wanted = queries + space.delta(offset)
+        if position is None or dilation > 1:
+            position = torch.searchsorted(keys, wanted, out_int32=True)
+        hit = keys[position.clamp(max=len(keys) - 1)] == wanted
+        target = hit.nonzero().squeeze(1)
+        pairs[offset] = (position[target], target.to(torch.int32))
+        # Cells adjacent along z have adjacent keys: the next one, if present, is the next row.
+        position = position + hit
+    return pairs

@@ -1,0 +1,54 @@
+"""Average and maximum over the occupied voxels below a kernel."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pcdistill.sparse.kernel_map import KernelMap
+from pcdistill.sparse.tensor import SparseTensor
+
+
+class _SparsePool(nn.Module):
+    def __init__(self, kernel_size: int, stride: int = 1, dilation: int = 1) -> None:
+        super().__init__()
+        self.kernel_size, self.stride, self.dilation = kernel_size, stride, dilation
+
+    def forward(self, x: SparseTensor) -> SparseTensor:
+        """Pool; the output has stride x.stride * self.stride."""
+        out_stride = x.stride * self.stride
+        pairs = x.maps.kernel_map(x.stride, out_stride, self.kernel_size, self.dilation)
+        return x.at_stride(self._pool(x.sorted_features, pairs), out_stride)
+
+    def _pool(self, features: Tensor, pairs: KernelMap) -> Tensor:
+        raise NotImplementedError
+
+    def extra_repr(self) -> str:
+        """Sizes, for printing the module."""
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, dilation={self.dilation}"
+
+
+class SparseAvgPool3d(_SparsePool):
+    """Mean over the voxels present below the kernel (not over the kernel's volume).
+
+    Source: MinkowskiEngine 0.5.4, MinkowskiAvgPooling.
+    """
+
+    def _pool(self, features: Tensor, pairs: KernelMap) -> Tensor:
+        total = features.new_zeros(pairs.n_target, features.shape[1])
+        total = total.index_add(0, pairs.target, features[pairs.source])
+        return total / pairs.target_degree.clamp(min=1).to(features.dtype)[:, None]
+
+
+class SparseMaxPool3d(_SparsePool):
+    """Maximum over the voxels present below the kernel; equal maxima share the gradient.
+
+    Source: MinkowskiEngine 0.5.4, MinkowskiMaxPooling.
+    """
+
+    def _pool(self, features: Tensor, pairs: KernelMap) -> Tensor:
+        index = pairs.target.to(torch.int64)[:, None].expand(-1, features.shape[1])
+        lowest = features.new_zeros(pairs.n_target, features.shape[1])
+        return lowest.scatter_reduce(
+            0, index, features[pairs.source], reduce="amax", include_self=False
+        )
