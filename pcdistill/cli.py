@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import sys
 from dataclasses import replace
 from importlib.resources import as_file, files
@@ -11,14 +9,19 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 from rich.table import Table
 
-from pcdistill.errors import ConfigError, PcdistillError
-from pcdistill.stages.config import RunConfig, load_config
+from pcdistill.errors import ConfigError
+from pcdistill.stages.command import carry_out, configured, in_sentences, plain_console
+from pcdistill.stages.config import load_config
+from pcdistill.stages.export import export as export_run
+from pcdistill.stages.pipeline import STAGES
+from pcdistill.stages.query import query as query_run
+from pcdistill.stages.run import Run
+from pcdistill.stages.runner import failures, stage_states
 
 Positional = tyro.conf.Positional
-_console = Console(highlight=False, soft_wrap=True)
+_console = plain_console()
 
 Overrides = Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="SECTION.KEY=VALUE ...")]
 
@@ -30,22 +33,10 @@ def main() -> None:
 
 def run_command(arguments: list[str]) -> int:
     """Carry out one command line and return its exit status; a user's mistake is one sentence."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     app = tyro.extras.SubcommandApp()
     for command in (demo, run, status, query, evaluate, export):
         app.command(command)
-    try:
-        status_code = app.cli(args=arguments, prog="pcdistill", description=_DESCRIPTION)
-    except PcdistillError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on where it was", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-    return int(status_code or 0)
+    return in_sentences(lambda: app.cli(args=arguments, prog="pcdistill", description=_DESCRIPTION))
 
 
 _DESCRIPTION = "Turn scans and images into point clouds that answer questions in plain words."
@@ -68,7 +59,7 @@ def demo(
     with as_file(files("pcdistill") / "configs" / "demo.yaml") as path:
         config = load_config(path, set_)
     settings = replace(config.run, workspace=str(workspace), seed=seed)
-    return _run(replace(config, run=settings), jobs=jobs, ending=True)
+    return carry_out(replace(config, run=settings), _console, jobs=jobs, questions=True)
 
 
 def run(
@@ -95,12 +86,13 @@ def run(
         redo: Make the chosen stages anew.
         set_: Settings to change, such as distill.epochs=5.
     """
-    return _run(
-        _configured(config, scan, workspace, set_),
-        jobs=jobs,
+    return carry_out(
+        configured(config, scan, workspace, set_),
+        _console,
         only=only,
         start=from_,
-        shard=parse_shard(shard),
+        jobs=jobs,
+        shard=shard,
         redo=redo,
     )
 
@@ -119,11 +111,7 @@ def status(
         workspace: As given to run.
         set_: As given to run.
     """
-    from pcdistill.stages.pipeline import STAGES
-    from pcdistill.stages.run import Run
-    from pcdistill.stages.runner import failures, stage_states
-
-    opened = Run(_configured(config, scan, workspace, set_))
+    opened = Run(configured(config, scan, workspace, set_))
     states = ("done", "failed", "stale", "missing", "blocked")
     table = Table("stage", *states, title=str(opened.workspace.root))
     for name, counts in stage_states(opened, STAGES).items():
@@ -148,10 +136,8 @@ def query(
         scene: Scenes to look in; by default all that are measured.
         best: How many superpoints to list.
     """
-    from pcdistill.stages.query import query as ask_run
-
     opened = _opened(run)
-    answers, written = ask_run(opened, text, scene, best)
+    answers, written = query_run(opened, text, scene, best)
     table = Table("scene", "score", "position x y z (m)", "size (m)", "points", "looks like")
     for answer in answers:
         table.add_row(
@@ -176,8 +162,7 @@ def evaluate(run: Positional[Path], redo: bool = False) -> int:
         redo: Measure anew.
     """
     opened = _opened(run)
-    code = _run(opened.config, jobs=1, only=("evaluate", "report"), redo=redo)
-    return code
+    return carry_out(opened.config, _console, only=("evaluate", "report"), jobs=1, redo=redo)
 
 
 def export(run: Positional[Path], to: Path | None = None, row: str | None = None) -> int:
@@ -188,38 +173,12 @@ def export(run: Positional[Path], to: Path | None = None, row: str | None = None
         to: Folder to write to; by default export/ of the workspace.
         row: Whose labels, such as fused or student:superpoint; by default the last student.
     """
-    from pcdistill.stages.export import export as export_run
-
     for path in export_run(_opened(run), to, row):
         _console.print(str(path), markup=False)
     return 0
 
 
-def parse_shard(text: str) -> tuple[int, int]:
-    """Read "i/n" as (i, n).
-
-    Raises:
-        ConfigError: not two numbers with 0 <= i < n.
-    """
-    number, slash, count = text.partition("/")
-    if slash and number.isdecimal() and count.isdecimal() and int(number) < int(count):
-        return int(number), int(count)
-    raise ConfigError(f"--shard is '{text}', expected i/n with 0 <= i < n, such as 0/4")
-
-
-def _configured(
-    path: Path, scan: Path | None, workspace: Path | None, overrides: tuple[str, ...]
-) -> RunConfig:
-    if path.is_dir():
-        path = path / "config.yaml"
-    extra = [f"ingest.path={scan}"] if scan is not None else []
-    extra += [f"run.workspace={workspace}"] if workspace is not None else []
-    return load_config(path, [*extra, *overrides])
-
-
-def _opened(workspace: Path):  # type: ignore[no-untyped-def]
-    from pcdistill.stages.run import Run
-
+def _opened(workspace: Path) -> Run:
     path = workspace / "config.yaml" if workspace.is_dir() else workspace
     if not path.exists():
         raise ConfigError(
@@ -230,38 +189,6 @@ def _opened(workspace: Path):  # type: ignore[no-untyped-def]
     if workspace.is_dir():  # it may have been moved since
         config = replace(config, run=replace(config.run, workspace=str(workspace)))
     return Run(config)
-
-
-def _run(
-    config: RunConfig,
-    *,
-    jobs: int,
-    only: tuple[str, ...] = (),
-    start: str | None = None,
-    shard: tuple[int, int] = (0, 1),
-    redo: bool = False,
-    ending: bool = False,
-) -> int:
-    from pcdistill.stages.pipeline import STAGES
-    from pcdistill.stages.progress import Progress
-    from pcdistill.stages.run import Run
-    from pcdistill.stages.runner import run_stages
-    from pcdistill.stages.summary import print_summary, run_header
-
-    progress = Progress(console=_console)
-    progress.note(run_header(config))
-    summary = run_stages(
-        config,
-        STAGES,
-        only=only,
-        start=start,
-        jobs=jobs or min(os.cpu_count() or 1, 4),
-        shard=shard,
-        redo=redo,
-        progress=progress,
-    )
-    print_summary(_console, Run(config), summary, questions=ending)
-    return summary.exit_status
 
 
 if __name__ == "__main__":

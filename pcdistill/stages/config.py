@@ -69,12 +69,6 @@ class IngestConfig:
     """Which axis of the scan's world points up."""
 
     def __post_init__(self) -> None:
-        _require(
-            self.source != "scan" or self.path is not None,
-            "ingest.path",
-            "the folder of a scan (or pass --scan)",
-            self.path,
-        )
         _require(self.train >= 1, "ingest.train", "at least 1", self.train)
         _require(self.validation >= 0, "ingest.validation", "at least 0", self.validation)
         _require(self.frames >= 1, "ingest.frames", "at least 1", self.frames)

@@ -206,7 +206,7 @@ def _provenance(run: Run, task: Task) -> dict[str, Any]:
         "teachers": list(run.config.run.teachers),
         "vocabulary": list(run.vocabulary),
         "scenes": list(task.units_of("fuse")),
-        "config": {key: value for key, value in vars(run.config.distill).items()},
+        "config": dict(vars(run.config.distill)),
         "task": task.fingerprint,
     }
 

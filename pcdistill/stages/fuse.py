@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -127,12 +128,16 @@ def _work(run: Run, task: Task, report: Report) -> str:
     return f"{len(seen)} seen points in {int(tensors['superpoint_seen'].sum())} superpoints"
 
 
+def _outputs(run: Run, scene: str) -> tuple[Path, ...]:
+    return (run.workspace.fused(scene),)
+
+
 FUSE = Stage(
     name="fuse",
     version=1,
     units=scene_names,
     settings=_settings,
     inputs=_inputs,
-    outputs=lambda run, scene: (run.workspace.fused(scene),),
+    outputs=_outputs,
     work=_work,
 )

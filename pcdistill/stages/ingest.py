@@ -11,7 +11,7 @@ from pcdistill.errors import ConfigError, SceneError
 from pcdistill.homes import home_scene
 from pcdistill.scenes import Scene, is_scene_folder, open_scene, write_scene
 from pcdistill.stages.run import Run
-from pcdistill.stages.stage import Report, Stage, Task
+from pcdistill.stages.stage import Report, Stage, Task, no_inputs
 
 _HOMES_PER_SEED = 1000
 """Runs of different seeds furnish different homes."""
@@ -52,7 +52,9 @@ def _scans(run: Run) -> dict[str, Path]:
 
 
 def _find_scans(run: Run) -> dict[str, Path]:
-    folder = Path(run.config.ingest.path or "")
+    if run.config.ingest.path is None:
+        raise ConfigError("ingest.path is not set; give the folder of a scan with --scan")
+    folder = Path(run.config.ingest.path)
     if not folder.is_dir():
         raise ConfigError(f"{folder}: no such folder; give the folder of a scan with --scan")
     if is_scene_folder(folder):
@@ -126,13 +128,21 @@ def _open(run: Run, scene: str) -> Scene:
     )
 
 
+def _outputs(run: Run, scene: str) -> tuple[Path, ...]:
+    return (run.workspace.scene(scene),)
+
+
+def _estimate(run: Run, scene: str) -> int:
+    return run.config.ingest.frames * _BYTES_PER_FRAME
+
+
 INGEST = Stage(
     name="ingest",
     version=1,
     units=scene_names,
     settings=_settings,
-    inputs=lambda run, scene: (),
-    outputs=lambda run, scene: (run.workspace.scene(scene),),
+    inputs=no_inputs,
+    outputs=_outputs,
     work=_work,
-    estimate=lambda run, scene: run.config.ingest.frames * _BYTES_PER_FRAME,
+    estimate=_estimate,
 )

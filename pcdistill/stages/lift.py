@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -124,13 +125,21 @@ def _estimate(run: Run, unit: str) -> int:
     return len(stored) * (2 * run.teacher(teacher).dimensions + 12)
 
 
+def _inputs(run: Run, unit: str) -> tuple[Input, ...]:
+    return (Input("ingest", _split(unit)[1]),)
+
+
+def _outputs(run: Run, unit: str) -> tuple[Path, ...]:
+    return (run.workspace.lifted(*_split(unit)),)
+
+
 LIFT = Stage(
     name="lift",
     version=1,
     units=_units,
     settings=_settings,
-    inputs=lambda run, unit: (Input("ingest", _split(unit)[1]),),
-    outputs=lambda run, unit: (run.workspace.lifted(*_split(unit)),),
+    inputs=_inputs,
+    outputs=_outputs,
     work=_work,
     estimate=_estimate,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -70,12 +71,20 @@ def _work(run: Run, task: Task, report: Report) -> str:
     return f"{len(sizes)} superpoints by {method}, median {int(sizes.median())} points"
 
 
+def _inputs(run: Run, scene: str) -> tuple[Input, ...]:
+    return (Input("ingest", scene),)
+
+
+def _outputs(run: Run, scene: str) -> tuple[Path, ...]:
+    return (run.workspace.superpoints(scene),)
+
+
 PARTITION = Stage(
     name="partition",
     version=1,
     units=scene_names,
     settings=_settings,
-    inputs=lambda run, scene: (Input("ingest", scene),),
-    outputs=lambda run, scene: (run.workspace.superpoints(scene),),
+    inputs=_inputs,
+    outputs=_outputs,
     work=_work,
 )

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pcdistill.capability import ImageGenerator, Segmenter, build_generator, build_segmenter
+from pcdistill.capability import ImageGenerator, Segmenter
+from pcdistill.capability.build import build_generator, build_segmenter
 from pcdistill.errors import ConfigError
 from pcdistill.scenes import LabelSet, load_label_set, load_vocabulary
 from pcdistill.stages.config import RunConfig

@@ -139,6 +139,17 @@ def stage_states(run: Run, stages: Sequence[Stage]) -> dict[str, Counter[State]]
     }
 
 
+def failures(run: Run, stages: Sequence[Stage]) -> list[Failure]:
+    """Every unit whose last try failed, with its reason."""
+    found = []
+    for stage in stages:
+        for unit in stage.units(run):
+            record = run.workspace.record(stage.name, unit)
+            if record is not None and record.state == "failed":
+                found.append(Failure(stage.name, unit, record.summary))
+    return found
+
+
 def run_stages(
     config: RunConfig,
     stages: Sequence[Stage],
@@ -244,7 +255,7 @@ class _Pool:
         self._config = config
         self._executor: ProcessPoolExecutor | None = None
 
-    def submit(self, stage: str, task: Task) -> Future[Record]:
+    def submit(self, stage: Stage, task: Task) -> Future[Record]:
         try:
             return self._living_executor().submit(_work_in_process, stage, task)
         except BrokenProcessPool:
@@ -309,7 +320,7 @@ def _outcomes_of_pool(stage: Stage, tasks: list[Task], pool: _Pool) -> Iterator[
     while waiting or running:
         while waiting and len(running) < 2 * pool.jobs:
             task = waiting.pop(0)
-            running[pool.submit(stage.name, task)] = task
+            running[pool.submit(stage, task)] = task
         finished, _ = wait(running, return_when=FIRST_COMPLETED)
         lost = []
         for future in finished:
@@ -348,12 +359,9 @@ def _end_with_parent() -> None:
         os._exit(1)  # the parent was killed: leave nothing running behind it
 
 
-def _work_in_process(stage_name: str, task: Task) -> Record:
-    from pcdistill.stages.pipeline import STAGES
-
+def _work_in_process(stage: Stage, task: Task) -> Record:
     if _worker_run is None:
         raise RuntimeError("the worker process was not initialised")
-    stage = next(s for s in STAGES if s.name == stage_name)
     return work_on(_worker_run, stage, task, lambda done, total, words: None)
 
 

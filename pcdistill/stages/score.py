@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -63,12 +64,24 @@ def _work(run: Run, task: Task, report: Report) -> str:
     )
 
 
+def _units(run: Run) -> tuple[str, ...]:
+    return run.config.run.teachers
+
+
+def _inputs(run: Run, teacher: str) -> tuple[Input, ...]:
+    return tuple(Input("synthesize", word) for word in run.vocabulary)
+
+
+def _outputs(run: Run, teacher: str) -> tuple[Path, ...]:
+    return (run.workspace.capability(teacher),)
+
+
 SCORE = Stage(
     name="score",
     version=1,
-    units=lambda run: run.config.run.teachers,
+    units=_units,
     settings=_settings,
-    inputs=lambda run, teacher: tuple(Input("synthesize", word) for word in run.vocabulary),
-    outputs=lambda run, teacher: (run.workspace.capability(teacher),),
+    inputs=_inputs,
+    outputs=_outputs,
     work=_work,
 )

@@ -40,6 +40,11 @@ class Task:
         return tuple(i.unit for i in self.inputs if i.stage == stage)
 
 
+def no_inputs(run: Run, unit: str) -> tuple[Input, ...]:
+    """Inputs of a unit that reads no earlier stage."""
+    return ()
+
+
 def no_estimate(run: Run, unit: str) -> int:
     """Bytes of a unit whose outputs are too small to ask for."""
     return 0
@@ -48,6 +53,8 @@ def no_estimate(run: Run, unit: str) -> int:
 @dataclass(frozen=True)
 class Stage:
     """A function with named inputs and outputs.
+
+    Its functions are those of a module, so that worker processes can be given the stage.
 
     `settings` names everything beside the inputs that the outputs depend on; it goes into the
     fingerprint, together with `version`, which rises when the meaning of the outputs changes.

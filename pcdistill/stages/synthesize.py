@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from pcdistill.capability import (
 from pcdistill.errors import ArtifactError
 from pcdistill.stages.files import read_tensors, write_tensors
 from pcdistill.stages.run import Run
-from pcdistill.stages.stage import Report, Stage, Task
+from pcdistill.stages.stage import Report, Stage, Task, no_inputs
 
 IMAGE_PROMPT = "a good photo of a {}"
 
@@ -92,12 +93,20 @@ def _work(run: Run, task: Task, report: Report) -> str:
     return f"{len(images)} images, masks cover {share:.0f} %{without}"
 
 
+def _units(run: Run) -> tuple[str, ...]:
+    return run.vocabulary
+
+
+def _outputs(run: Run, category: str) -> tuple[Path, ...]:
+    return (run.workspace.synthesized(category),)
+
+
 SYNTHESIZE = Stage(
     name="synthesize",
     version=1,
-    units=lambda run: run.vocabulary,
+    units=_units,
     settings=_settings,
-    inputs=lambda run, category: (),
-    outputs=lambda run, category: (run.workspace.synthesized(category),),
+    inputs=no_inputs,
+    outputs=_outputs,
     work=_work,
 )

@@ -1,0 +1,47 @@
+"""Image generators and segmenters by name: a new one is one file and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pcdistill.capability.protocols import ImageGenerator, Segmenter
+from pcdistill.choices import suggest
+from pcdistill.errors import ConfigError
+
+
+def _embedded_generator() -> ImageGenerator:
+    from pcdistill.capability.embedded_generator import EmbeddedGenerator
+
+    return EmbeddedGenerator()
+
+
+def _superpixel_segmenter() -> Segmenter:
+    from pcdistill.capability.superpixel_segmenter import SuperpixelSegmenter
+
+    return SuperpixelSegmenter()
+
+
+GENERATORS: dict[str, Callable[[], ImageGenerator]] = {"embedded": _embedded_generator}
+SEGMENTERS: dict[str, Callable[[], Segmenter]] = {"superpixels": _superpixel_segmenter}
+
+
+def build_generator(name: str) -> ImageGenerator:
+    """Build the image generator of that name.
+
+    Raises:
+        ConfigError: no generator has this name; the text suggests the closest one.
+    """
+    if name not in GENERATORS:
+        raise ConfigError(f"unknown image generator '{name}'; {suggest(name, GENERATORS)}")
+    return GENERATORS[name]()
+
+
+def build_segmenter(name: str) -> Segmenter:
+    """Build the segmenter of that name.
+
+    Raises:
+        ConfigError: no segmenter has this name; the text suggests the closest one.
+    """
+    if name not in SEGMENTERS:
+        raise ConfigError(f"unknown segmenter '{name}'; {suggest(name, SEGMENTERS)}")
+    return SEGMENTERS[name]()

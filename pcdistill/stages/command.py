@@ -1,0 +1,215 @@
+"""Carries out a run and says with what it began and what came out."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from pcdistill import __version__
+from pcdistill.errors import ArtifactError, ConfigError, PcdistillError
+from pcdistill.stages.config import RunConfig, load_config
+from pcdistill.stages.files import read_json
+from pcdistill.stages.pipeline import STAGES
+from pcdistill.stages.progress import Progress
+from pcdistill.stages.run import Run
+from pcdistill.stages.runner import Summary, run_stages
+
+MOST_JOBS = 4
+"""Worker processes by default: more of them rarely pay on one machine's disk and memory."""
+
+
+def carry_out(
+    config: RunConfig,
+    console: Console,
+    *,
+    only: Sequence[str] = (),
+    start: str | None = None,
+    jobs: int = 0,
+    shard: str = "0/1",
+    redo: bool = False,
+    questions: bool = False,
+) -> int:
+    """Bring a run up to date, tell how it goes, and return the exit status.
+
+    Args:
+        only, start, redo: as in `run_stages`.
+        jobs: worker processes; 0 takes one per core, at most `MOST_JOBS`.
+        shard: "i/n".
+        questions: end with what to try next.
+
+    Raises:
+        ConfigError: see `run_stages`.
+    """
+    progress = Progress(console=console)
+    progress.note(run_header(config))
+    summary = run_stages(
+        config,
+        STAGES,
+        only=only,
+        start=start,
+        jobs=jobs or min(os.cpu_count() or 1, MOST_JOBS),
+        shard=parse_shard(shard),
+        redo=redo,
+        progress=progress,
+    )
+    print_summary(console, Run(config), summary, questions=questions)
+    return summary.exit_status
+
+
+def run_stage(name: str, arguments: Sequence[str] | None = None) -> int:
+    """The command of one stage's script: the same options for every stage."""
+
+    def stage(
+        config: Path,
+        scan: Path | None = None,
+        workspace: Path | None = None,
+        jobs: int = 0,
+        shard: str = "0/1",
+        redo: bool = False,
+        set_: Annotated[tuple[str, ...], tyro.conf.arg(name="set")] = (),
+    ) -> int:
+        """Bring one stage of a run up to date.
+
+        Args:
+            config: YAML file of the run.
+            scan: A scan, or a folder of scans, in place of ingest.path.
+            workspace: Folder of all artefacts, in place of run.workspace.
+            jobs: Worker processes; 0 takes one per core, at most 4.
+            shard: i/n: work on every n-th unit beginning with the i-th, from 0.
+            redo: Make the stage anew.
+            set_: Settings to change, such as distill.epochs=5.
+        """
+        loaded = configured(config, scan, workspace, set_)
+        return carry_out(loaded, plain_console(), only=(name,), jobs=jobs, shard=shard, redo=redo)
+
+    return in_sentences(lambda: tyro.cli(stage, args=arguments, prog=name))
+
+
+def plain_console() -> Console:
+    """Where commands write: no colours of numbers, no wrapped paths."""
+    return Console(highlight=False, soft_wrap=True)
+
+
+def in_sentences(command: Callable[[], int | None]) -> int:
+    """Run a command and return its exit status; a user's mistake is one sentence on stderr."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        return int(command() or 0)
+    except PcdistillError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; the same command goes on where it was\n")
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def configured(
+    path: Path, scan: Path | None, workspace: Path | None, overrides: Sequence[str]
+) -> RunConfig:
+    """Load a run's configuration with what the command line changes.
+
+    Raises:
+        ConfigError: see `load_config`.
+    """
+    if path.is_dir():
+        path = path / "config.yaml"
+    extra = [f"ingest.path={scan}"] if scan is not None else []
+    extra += [f"run.workspace={workspace}"] if workspace is not None else []
+    return load_config(path, [*extra, *overrides])
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """Read "i/n" as (i, n).
+
+    Raises:
+        ConfigError: not two numbers with 0 <= i < n.
+    """
+    number, slash, count = text.partition("/")
+    if slash and number.isdecimal() and count.isdecimal() and int(number) < int(count):
+        return int(number), int(count)
+    raise ConfigError(f"--shard is '{text}', expected i/n with 0 <= i < n, such as 0/4")
+
+
+def run_header(config: RunConfig) -> str:
+    """Title, versions, device and workspace, in two lines."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    commit = _commit()
+    return (
+        f"{config.run.title}: pcdistill {__version__}{commit}, torch {torch.__version__}, "
+        f"Python {platform.python_version()}, {device}, seed {config.run.seed}\n"
+        f"workspace {Path(config.run.workspace).absolute()}"
+    )
+
+
+def _commit() -> str:
+    """The commit of a source checkout, in brackets; nothing for an installed package."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return ""
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=5)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return f" ({found.stdout.strip()})"
+
+
+def print_summary(console: Console, run: Run, summary: Summary, *, questions: bool) -> None:
+    """Results table, failures, counts and where to look next."""
+    _print_results(console, run)
+    for failure in summary.failures:
+        text = f"FAILED {failure.stage} {failure.unit}: {failure.reason}"
+        console.print(text, markup=False, style="red")
+    if summary.done == 0 and not summary.failures:
+        console.print(f"nothing to do: all {summary.skipped} units are up to date")
+    else:
+        console.print(
+            f"{summary.done} done, {summary.skipped} up to date, {len(summary.failures)} failed "
+            f"in {summary.seconds:.0f} s"
+        )
+    page = run.workspace.report / "index.html"
+    if page.exists():
+        console.print(f"report: {page}", markup=False)
+    if questions and not summary.failures:
+        workspace = _short(run.workspace.root)
+        console.print(f'ask it: pcdistill query {workspace} "a place to sleep"', markup=False)
+        console.print(f"take the labels: pcdistill export {workspace}", markup=False)
+
+
+def _short(path: Path) -> Path:
+    try:
+        return path.relative_to(Path.cwd())
+    except ValueError:
+        return path
+
+
+def _print_results(console: Console, run: Run) -> None:
+    path = run.workspace.report / "report.json"
+    if not path.exists():
+        return
+    try:
+        report = read_json(path)
+    except ArtifactError:
+        return
+    if not report["rows"]:
+        return
+    table = Table("method", "mIoU %", "mAcc %", title=str(report["protocol"])[:100])
+    best = max(row["miou"] for row in report["rows"])
+    for row in report["rows"]:
+        style = "bold" if row["miou"] == best else ""
+        table.add_row(row["name"], f"{row['miou']:.1f}", f"{row['macc']:.1f}", style=style)
+    console.print(table)

@@ -1,0 +1,8 @@
+"""Stage fuse: fuse the teachers' features by their skill."""
+
+import sys
+
+from pcdistill.stages.command import run_stage
+
+if __name__ == "__main__":
+    sys.exit(run_stage("fuse"))

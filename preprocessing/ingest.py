@@ -1,0 +1,8 @@
+"""Stage ingest: read raw scans into stored scenes."""
+
+import sys
+
+from pcdistill.stages.command import run_stage
+
+if __name__ == "__main__":
+    sys.exit(run_stage("ingest"))

@@ -1,0 +1,8 @@
+"""Stage lift: carry each teacher's features onto the points."""
+
+import sys
+
+from pcdistill.stages.command import run_stage
+
+if __name__ == "__main__":
+    sys.exit(run_stage("lift"))

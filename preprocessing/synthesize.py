@@ -1,0 +1,8 @@
+"""Stage synthesize: make reference images of each vocabulary class."""
+
+import sys
+
+from pcdistill.stages.command import run_stage
+
+if __name__ == "__main__":
+    sys.exit(run_stage("synthesize"))

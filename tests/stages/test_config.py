@@ -1,0 +1,97 @@
+"""A configuration file is checked to the last key before anything is done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pcdistill.errors import ConfigError
+from pcdistill.stages.config import (
+    RunConfig,
+    config_as_mapping,
+    config_from_mapping,
+    load_config,
+)
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "run.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_an_empty_file_is_the_defaults(tmp_path):
+    assert load_config(write(tmp_path, "")) == RunConfig()
+
+
+def test_values_and_overrides_arrive(tmp_path):
+    path = write(tmp_path, "distill:\n  epochs: 7\n  students: [point]\nlift:\n  border: 3\n")
+    config = load_config(path, ["distill.epochs=9", "fuse.temperature=0.2", "run.seed=4"])
+    assert config.distill.epochs == 9
+    assert config.distill.students == ("point",)
+    assert config.lift.border == 3
+    assert config.fuse.temperature == 0.2
+    assert config.run.seed == 4
+
+
+def test_a_whole_number_is_a_number(tmp_path):
+    assert load_config(write(tmp_path, "distill:\n  width: 1\n")).distill.width == 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("distil:\n  epochs: 3\n", ["unknown section 'distil'", "did you mean 'distill'?"]),
+        ("distill:\n  epoch: 3\n", ["unknown key 'distill.epoch'", "did you mean 'epochs'?"]),
+        ("distill:\n  epochs: many\n", ["distill.epochs is 'many'", "a whole number"]),
+        ("distill:\n  epochs: true\n", ["distill.epochs is True", "a whole number"]),
+        ("distill:\n  epochs: 0\n", ["distill.epochs must be at least 1, got 0"]),
+        ("distill:\n  learning_rate: 1e-3\n", ["the text '1e-3'", "1.0e-3"]),
+        ("distill:\n  students: point\n", ["distill.students is 'point'", "a list"]),
+        ("distill:\n  students: [points]\n", ["distill.students[0]", "did you mean 'point'?"]),
+        ("ingest:\n  source: home\n", ["ingest.source is 'home'", "did you mean 'homes'?"]),
+        ("ingest:\n  image_size: [240]\n", ["ingest.image_size", "a list of 2 values"]),
+        ("fuse:\n  temperature: 0\n", ["fuse.temperature must be > 0, got 0.0"]),
+        ("run:\n  teachers: [dense, dense]\n", ["run.teachers", "different names"]),
+        ("run: 5\n", ["section 'run' is int"]),
+        ("- a\n- b\n", ["found list", "sections as a mapping"]),
+        ("run: [\n", ["not valid YAML at line"]),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_sentence(tmp_path, text, parts):
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    message = str(caught.value)
+    assert message.startswith(str(path))
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
+
+
+@pytest.mark.parametrize("override", ["epochs=3", "distill.epochs", "=3", "distill.=3"])
+def test_an_override_has_section_key_and_value(tmp_path, override):
+    with pytest.raises(ConfigError, match="expected section.key=value"):
+        load_config(write(tmp_path, ""), [override])
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml does not exist"):
+        load_config(tmp_path / "nowhere.yaml")
+
+
+def test_a_configuration_survives_being_written(tmp_path):
+    config = load_config(REPOSITORY / "configs" / "demo.yaml", ["run.seed=3"])
+    plain = yaml.safe_load(yaml.safe_dump(config_as_mapping(config)))
+    assert config_from_mapping(plain, "copy") == config
+
+
+@pytest.mark.parametrize(
+    "path", sorted((REPOSITORY / "configs").glob("*.yaml")), ids=lambda p: p.stem
+)
+def test_every_shipped_configuration_loads(path):
+    assert load_config(path).run.title

@@ -1,0 +1,78 @@
+"""A file is there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+import torch
+
+from pcdistill.errors import ArtifactError
+from pcdistill.stages.files import (
+    read_json,
+    read_provenance,
+    read_tensors,
+    remove_leftovers,
+    whole_file,
+    write_json,
+    write_tensors,
+)
+
+
+def test_an_exception_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "table.json"
+    write_json(path, {"kept": 1})
+    with pytest.raises(RuntimeError), whole_file(path) as temporary:
+        temporary.write_text("half of")
+        raise RuntimeError
+    assert read_json(path) == {"kept": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["table.json"]
+
+
+def test_tensors_and_provenance_come_back(tmp_path):
+    path = tmp_path / "below" / "t.safetensors"
+    values = {"a": torch.arange(6).reshape(2, 3), "b": torch.ones(2, dtype=torch.float16)}
+    write_tensors(path, values, {"teacher": "dense", "list": [1, 2]})
+    read = read_tensors(path)
+    assert read.keys() == values.keys()
+    assert all(torch.equal(read[key], values[key]) for key in values)
+    assert read_tensors(path, ("b",)).keys() == {"b"}
+    assert read_provenance(path) == {"teacher": "dense", "list": [1, 2]}
+
+
+@pytest.mark.parametrize("keep", [0, 5, 40])
+def test_a_truncated_artefact_is_named(tmp_path, keep):
+    path = tmp_path / "t.safetensors"
+    write_tensors(path, {"a": torch.arange(100)}, {})
+    path.write_bytes(path.read_bytes()[:keep])
+    for read in (read_tensors, read_provenance):
+        with pytest.raises(ArtifactError, match="t.safetensors is damaged"):
+            read(path)
+
+
+def test_missing_things_are_named(tmp_path):
+    with pytest.raises(ArtifactError, match="none.safetensors is missing; run the stage"):
+        read_tensors(tmp_path / "none.safetensors")
+    with pytest.raises(ArtifactError, match="none.json is missing"):
+        read_json(tmp_path / "none.json")
+    write_tensors(tmp_path / "t.safetensors", {"a": torch.zeros(1)}, {})
+    with pytest.raises(ArtifactError, match="lacks b"):
+        read_tensors(tmp_path / "t.safetensors", ("a", "b"))
+    (tmp_path / "bad.json").write_text("{")
+    with pytest.raises(ArtifactError, match="bad.json is not readable JSON"):
+        read_json(tmp_path / "bad.json")
+
+
+def test_leftovers_of_dead_processes_go_and_those_of_living_ones_stay(tmp_path):
+    host = socket.gethostname()
+    dead = tmp_path / "a" / f".x.json.{host}.4194304.part"
+    living = tmp_path / f".x.json.{host}.{os.getpid()}.part"
+    elsewhere = tmp_path / ".x.json.another-host.1.part"
+    dead.parent.mkdir()
+    for path in (dead, living, elsewhere):
+        path.write_text("half")
+    assert remove_leftovers(tmp_path) == 1
+    assert not dead.exists()
+    assert living.exists()
+    assert elsewhere.exists()

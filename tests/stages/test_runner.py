@@ -1,0 +1,243 @@
+"""The runner, with two toy stages: letters are written, then a word is made of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pcdistill.errors import ConfigError, SceneError
+from pcdistill.stages.config import RunConfig, RunSettings
+from pcdistill.stages.files import whole_file
+from pcdistill.stages.run import Run
+from pcdistill.stages.runner import failures, run_stages, stage_states
+from pcdistill.stages.stage import Input, Stage, no_inputs
+
+LETTERS = ("a", "b", "c", "d")
+
+
+def letter_path(run: Run, unit: str) -> Path:
+    return run.workspace.root / "letters" / unit
+
+
+def word_path(run: Run, unit: str) -> Path:
+    return run.workspace.root / "word"
+
+
+def tally(run: Run, unit: str) -> None:
+    """Count the work in a file, because it may happen in another process."""
+    with (run.workspace.root / f"worked-{unit}").open("a") as handle:
+        handle.write("x")
+
+
+def times_worked(root: Path, unit: str) -> int:
+    path = root / f"worked-{unit}"
+    return len(path.read_text()) if path.exists() else 0
+
+
+def letters(run):
+    return LETTERS
+
+
+def letter_settings(run, unit):
+    return {"seed": run.config.run.seed}
+
+
+def letter_outputs(run, unit):
+    return (letter_path(run, unit),)
+
+
+def write_letter(run, task, report):
+    tally(run, task.unit)
+    if (run.workspace.root / f"refuse-{task.unit}").exists():
+        raise SceneError(f"letter {task.unit} is unreadable; remove refuse-{task.unit}")
+    if (run.workspace.root / f"break-{task.unit}").exists():
+        raise ZeroDivisionError("a bug")
+    deadly = run.workspace.root / f"die-{task.unit}"
+    if deadly.exists():
+        if deadly.read_text() == "once":
+            deadly.unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+    with whole_file(letter_path(run, task.unit)) as temporary:
+        temporary.write_text(task.unit)
+    return f"wrote {task.unit}"
+
+
+def word_units(run):
+    return ("word",)
+
+
+def word_settings(run, unit):
+    return {}
+
+
+def word_inputs(run, unit):
+    return tuple(Input("letters", letter, required=letter == "a") for letter in LETTERS)
+
+
+def word_outputs(run, unit):
+    return (word_path(run, unit),)
+
+
+def write_word(run, task, report):
+    tally(run, task.unit)
+    parts = [letter_path(run, letter).read_text() for letter in task.units_of("letters")]
+    with whole_file(word_path(run, task.unit)) as temporary:
+        temporary.write_text("".join(parts))
+    return "wrote the word"
+
+
+STAGES = (
+    Stage("letters", 1, letters, letter_settings, no_inputs, letter_outputs, write_letter),
+    Stage("word", 1, word_units, word_settings, word_inputs, word_outputs, write_word),
+)
+
+
+@pytest.fixture
+def config(tmp_path):
+    (tmp_path / "work").mkdir()
+    return RunConfig(run=RunSettings(workspace=str(tmp_path / "work")))
+
+
+@pytest.fixture
+def root(config):
+    return Path(config.run.workspace)
+
+
+def test_a_second_run_does_nothing(config, root):
+    first = run_stages(config, STAGES)
+    second = run_stages(config, STAGES)
+    assert (first.done, first.skipped, first.exit_status) == (5, 0, 0)
+    assert (second.done, second.skipped, second.exit_status) == (0, 5, 0)
+    assert (root / "word").read_text() == "abcd"
+    assert times_worked(root, "a") == 1
+
+
+def test_other_settings_make_the_unit_and_what_follows_anew(config, root):
+    run_stages(config, STAGES)
+    changed = replace(config, run=replace(config.run, seed=1))
+    states = stage_states(Run(changed), STAGES)
+    assert states["letters"]["stale"] == 4
+    assert states["word"]["stale"] == 1
+    assert run_stages(changed, STAGES).done == 5
+
+
+def test_another_version_of_a_stage_makes_its_units_anew(config):
+    run_stages(config, STAGES)
+    newer = (replace(STAGES[0], version=2), STAGES[1])
+    assert run_stages(config, newer).done == 5
+
+
+@pytest.mark.parametrize("damage", ["delete", "truncate"])
+def test_a_damaged_output_is_made_anew(config, root, damage):
+    run_stages(config, STAGES)
+    path = root / "letters" / "b"
+    if damage == "delete":
+        path.unlink()
+    else:
+        path.write_text("")
+    again = run_stages(config, STAGES)
+    assert path.read_text() == "b"
+    assert times_worked(root, "b") == 2
+    assert again.skipped == 4  # the word's inputs have the same fingerprints as before
+
+
+def test_a_failing_unit_does_not_stop_the_others(config, root):
+    (root / "refuse-b").touch()
+    summary = run_stages(config, STAGES)
+    assert summary.exit_status == 1
+    assert [(f.stage, f.unit) for f in summary.failures] == [("letters", "b")]
+    assert summary.failures[0].reason == "letter b is unreadable; remove refuse-b"
+    assert (root / "word").read_text() == "acd"
+    assert failures(Run(config), STAGES)[0].unit == "b"
+    (root / "refuse-b").unlink()
+    assert run_stages(config, STAGES).exit_status == 0
+    assert (root / "word").read_text() == "abcd"
+    assert times_worked(root, "a") == 1
+
+
+def test_what_needs_a_failed_unit_is_not_tried_and_says_so(config, root):
+    (root / "refuse-a").touch()
+    summary = run_stages(config, STAGES)
+    assert [f.unit for f in summary.failures] == ["a", "word"]
+    assert summary.failures[1].reason == "not tried, because letters a failed"
+    assert not (root / "word").exists()
+    assert stage_states(Run(config), STAGES)["word"]["blocked"] == 1
+
+
+def test_a_bug_is_a_failed_unit_too(config, root):
+    (root / "break-c").touch()
+    summary = run_stages(config, STAGES)
+    assert summary.failures[0].reason == "unexpected ZeroDivisionError: a bug"
+    assert (root / "word").read_text() == "abd"
+
+
+def test_status_before_and_after(config):
+    before = stage_states(Run(config), STAGES)
+    assert (before["letters"]["missing"], before["word"]["missing"]) == (4, 1)
+    run_stages(config, STAGES, only=["letters"])
+    assert stage_states(Run(config), STAGES)["letters"]["done"] == 4
+
+
+def test_only_and_from_choose_stages(config, root):
+    alone = run_stages(config, STAGES, only=["word"])
+    assert alone.failures[0].reason == "not tried, because letters a is not there yet"
+    run_stages(config, STAGES, only=["letters"])
+    assert run_stages(config, STAGES, start="word").done == 1
+    with pytest.raises(ConfigError, match="unknown stage 'words'; expected one of: letters, word"):
+        run_stages(config, STAGES, only=["words"])
+
+
+def test_redo_works_on_what_is_done(config, root):
+    run_stages(config, STAGES)
+    assert run_stages(config, STAGES, only=["letters"], redo=True).done == 4
+    assert times_worked(root, "d") == 2
+
+
+def test_shards_share_the_units_and_nobody_takes_a_half_finished_set(config, root):
+    first = run_stages(config, STAGES, shard=(0, 2))
+    assert sorted(p.name for p in (root / "letters").iterdir()) == ["a", "c"]
+    assert first.failures[0].reason == "not tried, because letters b is not there yet"
+    run_stages(config, STAGES, shard=(1, 2))
+    run_stages(config, STAGES, shard=(0, 2))
+    assert (root / "word").read_text() == "abcd"
+    assert [times_worked(root, letter) for letter in LETTERS] == [1, 1, 1, 1]
+
+
+def test_workers_give_the_same(config, root):
+    assert run_stages(config, STAGES, jobs=2).done == 5
+    assert (root / "word").read_text() == "abcd"
+
+
+def test_units_of_a_lost_worker_are_done_by_another(config, root):
+    (root / "die-b").write_text("once")
+    assert run_stages(config, STAGES, jobs=2).exit_status == 0
+    assert (root / "word").read_text() == "abcd"
+
+
+def test_a_unit_that_kills_its_worker_twice_is_a_failure_of_its_own(config, root):
+    (root / "die-b").write_text("always")
+    summary = run_stages(config, STAGES, jobs=2)
+    assert summary.exit_status == 1
+    assert "b" in {failure.unit for failure in summary.failures}
+    assert "its worker process died twice" in summary.failures[0].reason
+
+
+def test_a_disk_that_is_too_small_is_refused_before_the_work(config, root):
+    stage = replace(STAGES[0], estimate=enormous)
+    with pytest.raises(ConfigError, match=r"stage letters will write about \d+\.\d GiB but only"):
+        run_stages(config, (stage, STAGES[1]))
+    assert times_worked(root, "a") == 0
+
+
+def enormous(run, unit):
+    return 2**60
+
+
+def test_an_unreadable_record_counts_as_never_tried(config, root):
+    run_stages(config, STAGES)
+    (root / "manifest" / "letters" / "a.json").write_text("{")
+    assert run_stages(config, STAGES).done == 1
