@@ -1,0 +1,232 @@
+"""Counts of predicted against true categories, with what follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from pcdistill.geometry import require_shape
+
+NO_FEATURE_LABEL = 256
+"""The prediction of a point that no frame saw, so that no teacher said anything about it."""
+
+Unseen = Literal["wrong", "left out", "openscene"]
+"""What a point without prediction counts as.
+
+"wrong": a miss, in IoU and accuracy alike.
+"left out": nothing, as if the point were not there.
+"openscene": a miss in the accuracy, nothing in the IoU (what OpenScene's code computes).
+"""
+
+MeanOver = Literal["all", "present"]
+"""Which classes a mean divides by.
+
+"all": every class of the label set; one without a true point adds 0 (OpenScene).
+"present": the classes that have a true point.
+"""
+
+
+class ConfusionMatrix:
+    """Points counted by predicted and true category, added up over scenes.
+
+    All ratios are fractions in [0, 1], float64, NaN for a class without a true point. Counts stay
+    on the device of the first update.
+
+    Source: OpenScene's evaluation; the counts and ratios agree with it exactly.
+    """
+
+    def __init__(
+        self,
+        classes: int,
+        *,
+        ignore_label: int = 255,
+        no_feature_label: int = NO_FEATURE_LABEL,
+    ) -> None:
+        """Begin with nothing counted.
+
+        Args:
+            classes: K, number of categories.
+            ignore_label: true label of points that take no part.
+            no_feature_label: predicted label of points without any prediction.
+
+        Raises:
+            ValueError: there is no class.
+        """
+        if classes < 1:
+            raise ValueError(f"classes is {classes}, expected at least 1")
+        self.classes = classes
+        self.ignore_label = ignore_label
+        self.no_feature_label = no_feature_label
+        self.counts = torch.zeros(classes + 1, classes, dtype=torch.int64)
+        """(K + 1, K) int64: predicted category (last row: none) by true category; additive."""
+
+    def update(self, predicted: Tensor, labels: Tensor) -> None:
+        """Count the points of one scene.
+
+        Args:
+            predicted: (N,) integer in [0, K), or `no_feature_label`. Not read where ignored.
+            labels: (N,) integer in [0, K), or `ignore_label`.
+
+        Raises:
+            ValueError: lengths differ, or a label is outside the label set.
+        """
+        require_shape("labels", labels, None)
+        require_shape("predicted", predicted, labels.shape[0])
+        scored = labels != self.ignore_label
+        true = labels[scored].long()
+        guess = predicted.to(labels.device)[scored].long()
+        none = guess == self.no_feature_label
+        self._require_range("labels", true, f"{self.ignore_label} (ignored)")
+        self._require_range("predicted", guess[~none], f"{self.no_feature_label} (none)")
+        guess = torch.where(none, self.classes, guess)  # the last row of the counts
+        cells = torch.bincount(guess * self.classes + true, minlength=self.counts.numel())
+        if not self.counts.any():
+            self.counts = self.counts.to(cells.device)
+        self.counts += cells.view_as(self.counts).to(self.counts.device)
+
+    @property
+    def matrix(self) -> Tensor:
+        """(K, K) int64: predicted category by true category, points without prediction not in."""
+        return self.counts[:-1]
+
+    @property
+    def without_feature(self) -> Tensor:
+        """(K,) int64: points of each true category that have no prediction."""
+        return self.counts[-1]
+
+    @property
+    def points(self) -> int:
+        """Points with a true category, predicted or not."""
+        return int(self.counts.sum())
+
+    def intersection(self) -> Tensor:
+        """(K,) int64: points of each category that were predicted as it."""
+        return self.matrix.diagonal()
+
+    def target(self, unseen: Unseen = "openscene") -> Tensor:
+        """(K,) int64: points of each true category that the accuracy divides by."""
+        seen = self.matrix.sum(0)
+        return seen if unseen == "left out" else seen + self.without_feature
+
+    def union(self, unseen: Unseen = "openscene") -> Tensor:
+        """(K,) int64: points of a category or predicted as it, which the IoU divides by."""
+        true = self.matrix.sum(0)
+        if unseen == "wrong":
+            true = true + self.without_feature
+        return true + self.matrix.sum(1) - self.intersection()
+
+    def iou(self, unseen: Unseen = "openscene") -> Tensor:
+        """Intersection over union of each category, (K,) float64; 0 where a present one has none.
+
+        Args:
+            unseen: what points without prediction count as.
+        """
+        return self._ratio(self.union(unseen), unseen)
+
+    def accuracy(self, unseen: Unseen = "openscene") -> Tensor:
+        """Share of each true category that was found (recall), (K,) float64."""
+        return self._ratio(self.target(unseen), unseen)
+
+    def overall_accuracy(self, unseen: Unseen = "openscene") -> float:
+        """Share of all points that were found; NaN without any point."""
+        total = int(self.target(unseen).sum())
+        return int(self.intersection().sum()) / total if total else float("nan")
+
+    def mean_iou(
+        self,
+        unseen: Unseen = "openscene",
+        mean_over: MeanOver = "all",
+        left_out: Sequence[int] = (),
+    ) -> float:
+        """Mean of `iou` over the categories; NaN where there is none to average.
+
+        Args:
+            unseen: what points without prediction count as.
+            mean_over: whether absent categories count as 0 or not at all.
+            left_out: categories that take no part in the mean (they still can be wrong guesses).
+        """
+        return mean_over_classes(self.iou(unseen), mean_over, left_out)
+
+    def mean_accuracy(
+        self,
+        unseen: Unseen = "openscene",
+        mean_over: MeanOver = "all",
+        left_out: Sequence[int] = (),
+    ) -> float:
+        """Mean of `accuracy` over the categories; args as in `mean_iou`."""
+        return mean_over_classes(self.accuracy(unseen), mean_over, left_out)
+
+    def _ratio(self, denominator: Tensor, unseen: Unseen) -> Tensor:
+        ratio = self.intersection().double() / denominator.clamp(min=1).double()
+        present = self.target(unseen) > 0
+        return torch.where(present, ratio, torch.full_like(ratio, torch.nan))
+
+    def _require_range(self, name: str, values: Tensor, other: str) -> None:
+        outside = (values < 0) | (values >= self.classes)
+        if bool(outside.any()):
+            wrong = int(values[outside][0])
+            raise ValueError(
+                f"{name} holds {wrong} ({int(outside.sum())} such points), expected 0 to "
+                f"{self.classes - 1} or {other}"
+            )
+
+
+def mean_over_classes(
+    per_class: Tensor, mean_over: MeanOver, left_out: Sequence[int] = ()
+) -> float:
+    """Average (K,) values where NaN marks a class without a true point.
+
+    Returns:
+        the mean; NaN where no class takes part.
+    """
+    taking_part = torch.ones(len(per_class), dtype=torch.bool, device=per_class.device)
+    taking_part[list(left_out)] = False
+    values = per_class[taking_part]
+    if mean_over == "present":
+        values = values[~values.isnan()]
+    return float(values.nan_to_num(0.0).mean()) if len(values) else float("nan")
+
+
+def map_predictions(
+    predicted: Tensor, mapping: Tensor, *, no_feature_label: int = NO_FEATURE_LABEL
+) -> Tensor:
+    """Turn the best prompt of each point into its category, where several prompts share one.
+
+    Args:
+        predicted: (N,) integer in [0, P), or `no_feature_label`, which stays.
+        mapping: (P,) integer, category of each prompt.
+        no_feature_label: prediction of points without any.
+
+    Returns:
+        (N,) int64.
+
+    Source: OpenScene on nuScenes, 43 prompts for 16 categories; the best prompt is taken first.
+    """
+    none = predicted == no_feature_label
+    category = mapping.to(predicted.device).long()[torch.where(none, 0, predicted).long()]
+    return torch.where(none, no_feature_label, category)
+
+
+def vote(scores: Sequence[Tensor]) -> Tensor:
+    """Label each point by the sum of its scores over several runs.
+
+    Args:
+        scores: one (N, K) tensor a run (other voxel offsets, other teachers); half precision is
+            added in half precision, as OpenScene does.
+
+    Returns:
+        (N,) int64.
+
+    Raises:
+        ValueError: there is no run or shapes differ.
+    """
+    if not scores:
+        raise ValueError("scores is empty, expected at least one run")
+    total = scores[0].clone()
+    for number, more in enumerate(scores[1:], start=1):
+        require_shape(f"scores[{number}]", more, *total.shape)
+        total += more
+    return total.argmax(dim=1)
