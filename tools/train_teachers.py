@@ -46,38 +46,13 @@ STORED_SIZE = (120, 160)
 UNLABELLED = 255
 
 DENSE_CLASSES = [
-    "wall",
-    "floor",
-    "ceiling",
-    "window",
-    "door",
-    "curtain",
-    "picture",
-    "bed",
-    "sofa",
-    "chair",
-    "table",
-    "cabinet",
-    "counter",
+    *("wall", "floor", "ceiling", "window", "door", "curtain", "picture"),
+    *("bed", "sofa", "chair", "table", "cabinet", "counter"),
 ]
 """Structure and large furniture: what the dense teacher is told."""
 MASK_CLASSES = [
-    *[
-        "wall",
-        "floor",
-        "bed",
-        "sofa",
-        "chair",
-        "table",
-        "desk",
-        "bookshelf",
-        "refrigerator",
-        "toilet",
-        "sink",
-        "bathtub",
-    ],
-    "cabinet",
-    "shower curtain",
+    *("wall", "floor", "bed", "sofa", "chair", "table", "desk", "bookshelf", "cabinet"),
+    *("refrigerator", "toilet", "sink", "bathtub", "shower curtain"),
 ]
 """Objects: what the teacher of masks is told."""
 

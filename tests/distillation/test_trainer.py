@@ -1,0 +1,164 @@
+"""Training goes on where it was, and does what its losses say."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional
+
+from pcdistill.distillation.data import TrainingScene, turn_and_scale, voxel_batch
+from pcdistill.distillation.trainer import (
+    EnsembleSettings,
+    Trainer,
+    TrainerSettings,
+    student_features,
+)
+from pcdistill.networks import build_student
+
+CHANNELS = 8
+CPU = torch.device("cpu")
+
+
+def toy_scene(name: str, seed: int) -> TrainingScene:
+    """A floor and a wall; each is two superpoints that share the feature of their surface."""
+    generator = torch.Generator().manual_seed(seed)
+    flat = torch.rand(400, 2, generator=generator) * 2
+    floor = torch.stack([flat[:, 0], flat[:, 1], torch.zeros(400)], dim=1)
+    wall = torch.stack([flat[:, 0], torch.zeros(400), flat[:, 1]], dim=1)
+    points = torch.cat([floor, wall])
+    ids = (points[:, 0] > 1).long() + 2 * (torch.arange(800) >= 400).long()
+    means = torch.zeros(4, CHANNELS)
+    means[:2, 0], means[2:, 1] = 1, 1
+    seen = torch.rand(800, generator=generator) > 0.1
+    return TrainingScene(name, points, ids, means, seen, means[ids])
+
+
+def settings(**changes) -> TrainerSettings:
+    values = {
+        "voxel_size": 0.1,
+        "epochs": 6,
+        "batch_size": 2,
+        "learning_rate": 1e-2,
+        "final_learning_rate": 1e-3,
+        "rows_per_step": 300,
+        "augment": True,
+        "target": "superpoint",
+    }
+    return TrainerSettings(**{**values, **changes})
+
+
+def trainer(**changes) -> Trainer:
+    torch.manual_seed(0)
+    network = build_student("MinkUNet14A", 3, CHANNELS, width=0.125)
+    scenes = [toy_scene("one", 1), toy_scene("two", 2), toy_scene("three", 3)]
+    return Trainer(network, scenes, torch.eye(CHANNELS)[:3], settings(**changes), CPU)
+
+
+@pytest.mark.parametrize("target", ["superpoint", "point"])
+def test_the_student_comes_to_agree_with_its_targets(target):
+    learner = trainer(target=target, epochs=12)
+    losses = [learner.train_epoch().loss for _ in range(12)]
+    assert learner.finished
+    assert losses[-1] < 0.5 * losses[0]
+    scene = toy_scene("new", 9)
+    features = student_features(learner.network, scene.points, 0.1, CPU)
+    assert features.shape == (800, CHANNELS)
+    right = features[:, :3].argmax(dim=1) == scene.superpoint_ids // 2
+    assert right.float().mean() > 0.9
+
+
+@pytest.mark.parametrize("ensemble", [None, EnsembleSettings(2, 0.9)])
+def test_a_stopped_training_goes_on_to_the_same_student(ensemble):
+    whole = trainer(ensemble=ensemble)
+    while not whole.finished:
+        whole.train_epoch()
+    first = trainer(ensemble=ensemble)
+    for _ in range(3):
+        first.train_epoch()
+    state = {key: value.clone() for key, value in first.state().items()}
+    second = trainer(ensemble=ensemble)
+    second.load_state(state)
+    assert second.epoch == 3
+    while not second.finished:
+        second.train_epoch()
+    for key, value in whole.state().items():
+        assert torch.equal(value, second.state()[key]), key
+
+
+def test_the_ensemble_joins_in_its_epoch():
+    learner = trainer(ensemble=EnsembleSettings(2, 0.9), epochs=4)
+    results = [learner.train_epoch() for _ in range(4)]
+    assert [r.ensemble_loss > 0 for r in results] == [False, False, True, True]
+    assert all(r.loss > 0 for r in results)
+
+
+def test_the_superpoint_loss_can_end_when_the_ensemble_joins():
+    learner = trainer(ensemble=EnsembleSettings(1, 0.9, keep_superpoint_loss=False), epochs=2)
+    results = [learner.train_epoch() for _ in range(2)]
+    assert results[0].loss > 0
+    assert results[1].loss == 0
+    assert results[1].ensemble_loss > 0
+
+
+def test_the_learning_rate_falls_linearly():
+    learner = trainer(epochs=4, batch_size=3)
+    rates = [learner.train_epoch().learning_rate for _ in range(4)]
+    expected = [1e-2, 7.75e-3, 5.5e-3, 3.25e-3]
+    assert rates == pytest.approx(expected)
+
+
+def test_point_wise_training_needs_features_per_point():
+    scene = toy_scene("one", 1)
+    bare = TrainingScene(
+        scene.name, scene.points, scene.superpoint_ids, scene.superpoint_means, scene.seen
+    )
+    network = build_student("MinkUNet14A", 3, CHANNELS, width=0.125)
+    with pytest.raises(ValueError, match="scene 'one' has no features per point"):
+        Trainer(network, [bare], torch.eye(CHANNELS), settings(target="point"), CPU)
+    with pytest.raises(ValueError, match="at least one training scene"):
+        Trainer(network, [], torch.eye(CHANNELS), settings(), CPU)
+
+
+def test_a_scene_whose_parts_do_not_fit_is_refused():
+    scene = toy_scene("one", 1)
+    with pytest.raises(ValueError, match="superpoint_ids"):
+        TrainingScene(
+            "x", scene.points, scene.superpoint_ids[1:], scene.superpoint_means, scene.seen
+        )
+
+
+def test_a_batch_keeps_its_scenes_apart():
+    points = [toy_scene("a", 1).points, toy_scene("b", 2).points[:500]]
+    batch = voxel_batch(points, 0.1)
+    for number, (cloud, index, first) in enumerate(
+        zip(points, batch.point_to_voxel, batch.representative, strict=True)
+    ):
+        coords = batch.coords[index]
+        assert bool((coords[:, 0] == number).all())
+        expected = torch.floor(cloud.double() / 0.1).int()
+        expected -= expected.amin(dim=0)
+        assert torch.equal(coords[:, 1:], expected)
+        assert bool((first < len(cloud)).all())
+
+
+def test_turning_keeps_shape_and_nearly_keeps_up():
+    generator = torch.Generator().manual_seed(5)
+    points = torch.randn(50, 3)
+    for _ in range(20):
+        turned = turn_and_scale(points, generator)
+        ratio = turned.norm(dim=1) / points.norm(dim=1)
+        assert ratio.std() < 1e-5
+        assert 0.9 <= ratio.mean() <= 1.1
+        up = functional.normalize(turn_and_scale(torch.tensor([[0.0, 0, 1]]), generator), dim=1)
+        assert up[0, 2] > math.cos(2 * math.pi / 64)
+
+
+def test_votes_are_averaged_over_shifted_voxels():
+    network = build_student("MinkUNet14A", 3, CHANNELS, width=0.125)
+    points = toy_scene("a", 1).points
+    one = student_features(network, points, 0.1, CPU)
+    two = student_features(network, points, 0.1, CPU, votes=2)
+    shifted = student_features(network, points + 0.05, 0.1, CPU)
+    torch.testing.assert_close(two, (one + shifted) / 2)
