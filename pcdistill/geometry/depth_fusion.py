@@ -259,7 +259,8 @@ class _VoxelSums:
 def _grid_keys(cells: Tensor) -> Tensor:
     """(P,) int64 keys of (P, 3) signed whole numbers, in the order of (x, y, z)."""
     x, y, z = (cells.long() + _HALF_GRID).unbind(1)
-    return (x << 2 * _KEY_BITS) | (y << _KEY_BITS) | z
+    keys: Tensor = (x << 2 * _KEY_BITS) | (y << _KEY_BITS) | z
+    return keys
 
 
 def _sum_by_key(keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
