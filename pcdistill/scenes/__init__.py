@@ -8,17 +8,29 @@ from pcdistill.scenes.label_sets import (
     load_vocabulary,
     vocabulary_names,
 )
+from pcdistill.scenes.opening import READERS, is_scene_folder, open_scene
+from pcdistill.scenes.ply import Ply, read_ply, write_ply
+from pcdistill.scenes.rgbd import RgbdSettings
 from pcdistill.scenes.scene import IGNORE_LABEL, Scene
+from pcdistill.scenes.store import write_scene
 
 __all__ = [
     "IGNORE_LABEL",
+    "READERS",
     "Frame",
     "LabelSet",
     "MemoryFrame",
+    "Ply",
+    "RgbdSettings",
     "Scene",
     "StoredFrame",
+    "is_scene_folder",
     "label_set_names",
     "load_label_set",
     "load_vocabulary",
+    "open_scene",
+    "read_ply",
     "vocabulary_names",
+    "write_ply",
+    "write_scene",
 ]

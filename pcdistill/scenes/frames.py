@@ -102,9 +102,9 @@ class StoredFrame:
     """(4, 4) float64, metres, rigid."""
     image_path: Path
     depth_path: Path | None = None
-    """A 16-bit PNG, or a .npy in metres."""
+    """A 16-bit PNG, or a .npy array."""
     depth_scale: float = 1000.0
-    """Counts per metre of a depth PNG."""
+    """Counts per metre where the depth file holds integers."""
     depth_intrinsics: Tensor | None = None
     """(3, 3) float64, of the depth file, where its camera has another size or focal length.
 

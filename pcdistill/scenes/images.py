@@ -46,8 +46,8 @@ def read_depth(path: Path, *, depth_scale: float, checksum: int | None = None) -
     """One depth image in metres.
 
     Args:
-        path: a 16-bit PNG (counts), or a NumPy .npy array (H, W), which holds metres already.
-        depth_scale: counts per metre of the PNG (1000 for millimetres); unused for .npy.
+        path: a 16-bit PNG, or a NumPy .npy array (H, W): counts if integer, metres if floating.
+        depth_scale: counts per metre, 1000 for millimetres.
         checksum: CRC-32 of the file's bytes where it is known.
 
     Returns:
@@ -57,7 +57,7 @@ def read_depth(path: Path, *, depth_scale: float, checksum: int | None = None) -
         SceneError: the file is missing, damaged, or not a depth image.
     """
     if path.suffix.lower() == ".npy":
-        metres = _read_npy(path, checksum)
+        metres = _read_npy(path, depth_scale, checksum)
     else:
         metres = _read_counts(path, checksum) / np.float32(depth_scale)
     metres[~(np.isfinite(metres) & (metres > 0))] = 0
@@ -157,10 +157,13 @@ def _open_npy(path: Path) -> np.ndarray:
     return values
 
 
-def _read_npy(path: Path, checksum: int | None) -> np.ndarray:
+def _read_npy(path: Path, depth_scale: float, checksum: int | None) -> np.ndarray:
     if checksum is not None:
         _bytes(path, checksum)
-    return np.array(_open_npy(path), dtype=np.float32)
+    values = _open_npy(path)
+    with np.errstate(over="ignore"):  # infinite becomes unknown
+        metres = np.array(values, dtype=np.float32)
+    return metres if values.dtype.kind == "f" else metres / np.float32(depth_scale)
 
 
 def _unreadable(path: Path, damage: Exception) -> SceneError:

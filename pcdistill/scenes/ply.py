@@ -1,0 +1,215 @@
+"""Meshes and clouds as PLY files."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pcdistill.errors import SceneError
+from pcdistill.scenes.ply_tables import Column, Lists, Table, read_tables
+from pcdistill.scenes.storage import whole_file
+
+_LOG = logging.getLogger(__name__)
+
+_COLOR_NAMES = (
+    ("red", "green", "blue"),
+    ("diffuse_red", "diffuse_green", "diffuse_blue"),
+    ("r", "g", "b"),
+)
+_FACE_LISTS = ("vertex_indices", "vertex_index")
+
+
+@dataclass(frozen=True, eq=False)
+class Ply:
+    """What a PLY file holds of a mesh or cloud."""
+
+    points: Tensor
+    """(N, 3) float32."""
+    colors: Tensor | None = None
+    """(N, 3) uint8, red green blue."""
+    normals: Tensor | None = None
+    """(N, 3) float32, as the file has them."""
+    faces: Tensor | None = None
+    """(F, 3) int64, polygons cut into fans; None where the file has no face element."""
+    scalars: dict[str, Tensor] = field(default_factory=dict)
+    """(N,) int64, float32 or float64: the other vertex properties, by name."""
+
+
+def read_ply(path: str | Path) -> Ply:
+    """Read the points, what is known of each, and the faces of a PLY file.
+
+    Vertex properties are found by name in any order: ``x y z``; ``red green blue`` (also
+    ``diffuse_red`` ... and ``r g b``; numbers with a point are taken as 0 to 1); ``nx ny nz``;
+    all others are `scalars`. Faces are triangles, or polygons that are cut into fans.
+
+    Args:
+        path: an ASCII, little-endian or big-endian PLY file.
+
+    Raises:
+        SceneError: the file is missing, is no PLY file, is truncated, has more content than its
+            header declares, or its faces use points it does not have.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as stream:
+            tables = read_tables(path, stream)
+    except OSError as error:
+        raise SceneError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if "tristrips" in tables:
+        _LOG.warning("%s: triangle strips are not read, only points and faces", path)
+    return _assemble(path, tables)
+
+
+def write_ply(
+    path: str | Path,
+    points: Tensor,
+    *,
+    colors: Tensor | None = None,
+    normals: Tensor | None = None,
+    labels: Tensor | None = None,
+    scalars: Mapping[str, Tensor] | None = None,
+    faces: Tensor | None = None,
+) -> None:
+    """Write a binary little-endian PLY file, whole or not at all.
+
+    Args:
+        path: where; folders above are made.
+        points: (N, 3) float, written as float32.
+        colors: (N, 3) uint8.
+        normals: (N, 3) float.
+        labels: (N,) integer, written as ``int label``.
+        scalars: (N,) numbers, written as ``float`` under their names, for example a heat map.
+        faces: (F, 3) integer, triangles over `points`.
+
+    Raises:
+        ValueError: a shape does not fit, or a scalar's name cannot be a property.
+    """
+    count = points.shape[0]
+    columns: list[tuple[str, str, Tensor]] = []
+    _add_columns(columns, "points", points, ("x", "y", "z"), "<f4", count)
+    if normals is not None:
+        _add_columns(columns, "normals", normals, ("nx", "ny", "nz"), "<f4", count)
+    if colors is not None:
+        if colors.dtype != torch.uint8:
+            raise ValueError(f"colors are {colors.dtype}, expected uint8")
+        _add_columns(columns, "colors", colors, _COLOR_NAMES[0], "u1", count)
+    if labels is not None:
+        _add_columns(columns, "labels", labels.reshape(count, -1), ("label",), "<i4", count)
+    for name, values in (scalars or {}).items():
+        taken = {column[0] for column in columns}
+        if not name.isascii() or not name.isidentifier() or name in taken:
+            raise ValueError(f"'{name}' cannot name a property; use a new word of letters and _")
+        _add_columns(columns, name, values.reshape(count, -1), (name,), "<f4", count)
+
+    types = {"<f4": "float", "u1": "uchar", "<i4": "int"}
+    header = ["ply", "format binary_little_endian 1.0", f"element vertex {count}"]
+    header += [f"property {types[kind]} {name}" for name, kind, _ in columns]
+    vertices = np.empty(count, dtype=[(name, kind) for name, kind, _ in columns])
+    for name, _, values in columns:
+        vertices[name] = values.numpy(force=True)
+    triangles = None
+    if faces is not None:
+        if faces.ndim != 2 or faces.shape[1] != 3:
+            raise ValueError(f"faces are {tuple(faces.shape)}, expected (F, 3)")
+        header += [f"element face {len(faces)}", "property list uchar int vertex_indices"]
+        triangles = np.empty(len(faces), dtype=[("length", "u1"), ("points", "<i4", 3)])
+        triangles["length"] = 3
+        triangles["points"] = faces.numpy(force=True)
+    with whole_file(Path(path)) as temporary, temporary.open("wb") as stream:
+        stream.write("\n".join([*header, "end_header\n"]).encode("ascii"))
+        stream.write(vertices.tobytes())
+        if triangles is not None:
+            stream.write(triangles.tobytes())
+
+
+def _add_columns(
+    columns: list[tuple[str, str, Tensor]],
+    what: str,
+    values: Tensor,
+    names: tuple[str, ...],
+    kind: str,
+    count: int,
+) -> None:
+    if tuple(values.shape) != (count, len(names)):
+        raise ValueError(f"{what} have shape {tuple(values.shape)}, expected {count, len(names)}")
+    columns += [(name, kind, values[:, axis]) for axis, name in enumerate(names)]
+
+
+def _assemble(path: Path, tables: dict[str, Table]) -> Ply:
+    vertex = tables.get("vertex", {})
+    scalars = {name: values for name, values in vertex.items() if not isinstance(values, Lists)}
+    if not {"x", "y", "z"} <= scalars.keys():
+        raise SceneError(f"{path}: has no vertices with x, y and z; give a mesh or a cloud")
+    points = _float_rows(scalars, ("x", "y", "z"))
+    normals = None
+    if {"nx", "ny", "nz"} <= scalars.keys():
+        normals = _float_rows(scalars, ("nx", "ny", "nz"))
+    colors = None
+    for names in _COLOR_NAMES:
+        if set(names) <= scalars.keys():
+            channels = [_color_channel(path, name, scalars.pop(name)) for name in names]
+            colors = torch.from_numpy(np.stack(channels, axis=1))
+            break
+    faces = None
+    if "face" in tables:
+        faces = _triangles(path, tables["face"], len(points))
+    others = {name: _scalar(values) for name, values in scalars.items()}
+    return Ply(points, colors, normals, faces, others)
+
+
+def _float_rows(scalars: dict[str, Column], names: tuple[str, ...]) -> Tensor:
+    with np.errstate(over="ignore"):
+        rows = np.stack([scalars.pop(name).astype(np.float32) for name in names], axis=1)
+    return torch.from_numpy(rows)
+
+
+def _color_channel(path: Path, name: str, values: Column) -> Column:
+    if values.dtype.kind == "f":
+        if not ((values >= 0) & (values <= 1)).all():
+            raise SceneError(
+                f"{path}: '{name}' has numbers with a point outside of 0 to 1, expected 0 to 1 or "
+                "'uchar' from 0 to 255; write the colours so"
+            )
+        return np.rint(values.astype(np.float64) * 255).astype(np.uint8)
+    if len(values) and (values.min() < 0 or values.max() > 255):
+        raise SceneError(
+            f"{path}: '{name}' goes from {values.min()} to {values.max()}, expected colours from "
+            "0 to 255; write them as 'uchar'"
+        )
+    return values.astype(np.uint8)
+
+
+def _scalar(values: Column) -> Tensor:
+    if values.dtype.kind != "f":
+        return torch.from_numpy(values.astype(np.int64))
+    return torch.from_numpy(values.astype(values.dtype.newbyteorder("=")))
+
+
+def _triangles(path: Path, face: Table, points: int) -> Tensor:
+    lists = next((face[name] for name in _FACE_LISTS if name in face), None)
+    if not isinstance(lists, Lists) or lists.values.dtype.kind == "f":
+        raise SceneError(
+            f"{path}: its faces have no integer list 'vertex_indices'; write the mesh again"
+        )
+    corners = lists.values.astype(np.int64)
+    if len(corners) and (corners.min() < 0 or corners.max() >= points):
+        raise SceneError(
+            f"{path}: a face uses point {corners.max() if corners.min() >= 0 else corners.min()}, "
+            f"the file has points 0 to {points - 1}; write the mesh again"
+        )
+    if len(lists.lengths) and (lists.lengths == 3).all():
+        return torch.from_numpy(corners.reshape(-1, 3))
+    # polygon (a, b, c, d) -> (a, b, c), (a, c, d): one triangle for each corner after the second
+    fans = np.maximum(lists.lengths - 2, 0)
+    first = np.repeat(np.cumsum(lists.lengths) - lists.lengths, fans)
+    step = np.arange(len(first)) - np.repeat(np.cumsum(fans) - fans, fans)
+    second = first + step + 1
+    return torch.from_numpy(
+        np.stack([corners[first], corners[second], corners[second + 1]], axis=1).reshape(-1, 3)
+    )

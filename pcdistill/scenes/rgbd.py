@@ -1,0 +1,352 @@
+"""A folder of posed RGB-D frames as a scene.
+
+    color/NAME.jpg|png      colour
+    depth/NAME.png|npy      16-bit counts, `depth_scale` per metre; or metres as floating point
+    pose/NAME.txt           4 x 4 camera-to-world, metres, +x right, +y down, +z forward
+    intrinsics.txt          3 x 3 or 4 x 4, pixels, for colour and depth
+    intrinsics_depth.txt    only where depth has another camera at the same place, or another size
+    mesh.ply or cloud.ply   the surface; without one the depth images are fused into a cloud
+
+Files belong together by their name without suffix and are taken in the order of the numbers in it.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from pcdistill.choices import suggest
+from pcdistill.errors import ConfigError, SceneError
+from pcdistill.geometry import fuse_depth
+from pcdistill.scenes.consistency import POSE_CONVENTIONS, View
+from pcdistill.scenes.frames import StoredFrame, check_camera
+from pcdistill.scenes.images import COLOR_SUFFIXES, DEPTH_SUFFIXES, image_size_of
+from pcdistill.scenes.plausibility import require_agreement, require_metres
+from pcdistill.scenes.ply import Ply, read_ply
+from pcdistill.scenes.scene import Scene
+
+_LOG = logging.getLogger(__name__)
+
+UpAxis = Literal["z", "y", "-y"]
+
+_FOLDERS = {"color": COLOR_SUFFIXES, "depth": DEPTH_SUFFIXES, "pose": (".txt",)}
+_SURFACES = ("mesh.ply", "cloud.ply")
+_CHECKED_FRAMES = 12
+_LARGEST_TEXT = 1 << 16  # bytes of a matrix in a text file
+
+_TO_Z_UP: dict[str, list[list[float]]] = {
+    "z": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+    "y": [[1, 0, 0], [0, 0, -1], [0, 1, 0]],
+    "-y": [[1, 0, 0], [0, 0, 1], [0, -1, 0]],
+}
+
+
+@dataclass(frozen=True)
+class RgbdSettings:
+    """How a folder of posed RGB-D frames is to be read."""
+
+    depth_scale: float = 1000.0
+    """Counts per metre of depth PNGs; 1000 for millimetres."""
+    up: UpAxis = "z"
+    """Which axis of the scan's world points up."""
+    frame_step: int = 1
+    """Use every n-th frame."""
+    poses: str = "camera_to_world"
+    """What pose files hold, one of `POSE_CONVENTIONS`; "..._opengl" cameras look along -z, y up."""
+    geometry: str | None = None
+    """Mesh or cloud (PLY), relative to the scan; by default mesh.ply or cloud.ply if there."""
+    fuse_voxel_size: float = 0.02
+    """Metres between points where the depth images have to be fused."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.depth_scale < float("inf"):
+            raise ConfigError(
+                f"depth_scale is {self.depth_scale}, expected counts per metre; 1000 = millimetres"
+            )
+        if self.up not in get_args(UpAxis):
+            raise ConfigError(f"up is '{self.up}', expected one of z, y, -y; name the axis that is")
+        if self.frame_step < 1:
+            raise ConfigError(f"frame_step is {self.frame_step}, expected at least 1")
+        if self.poses not in POSE_CONVENTIONS:
+            raise ConfigError(
+                f"unknown poses '{self.poses}', {suggest(self.poses, POSE_CONVENTIONS)}"
+            )
+        if not 0 < self.fuse_voxel_size < float("inf"):
+            raise ConfigError(f"fuse_voxel_size is {self.fuse_voxel_size}, expected metres > 0")
+
+
+def is_rgbd_folder(folder: Path) -> bool:
+    """Whether `folder` looks like posed RGB-D frames, perhaps with parts missing."""
+    return (folder / "color").is_dir() or (folder / "pose").is_dir()
+
+
+def open_rgbd(folder: Path, settings: RgbdSettings) -> Scene:
+    """Read a folder of posed RGB-D frames; images stay on disk until they are asked for.
+
+    Frames whose pose is not finite (lost tracking), or that lack a file, are left out, counted in
+    the scene's provenance and logged.
+
+    Raises:
+        SceneError: something is missing, damaged, or does not fit together.
+    """
+    files, incomplete = _match_files(folder)
+    names = sorted(files["color"], key=_by_number)[:: settings.frame_step]
+    intrinsics, depth_intrinsics = _read_cameras(folder)
+    frames: list[StoredFrame] = []
+    lost: list[str] = []
+    for name in names:
+        pose = _read_matrix(files["pose"][name], (16,))
+        if not torch.isfinite(pose).all():
+            lost.append(name)
+            continue
+        check_camera(str(files["pose"][name]), intrinsics, pose)
+        frames.append(
+            StoredFrame(
+                name=name,
+                image_size=image_size_of(files["color"][name]),
+                intrinsics=intrinsics,
+                camera_to_world=POSE_CONVENTIONS[settings.poses].read(pose),
+                image_path=files["color"][name],
+                depth_path=files["depth"][name],
+                depth_scale=settings.depth_scale,
+                depth_intrinsics=depth_intrinsics,
+            )
+        )
+    if not frames:
+        raise SceneError(
+            f"{folder / 'pose'}: none of the {len(names)} poses is finite, expected at least one "
+            "rigid camera-to-world matrix; run the tracking again"
+        )
+    _require_one_size(folder, frames)
+    if lost:
+        _LOG.warning(
+            "%s: %d of %d frames left out, their pose is not finite", folder, len(lost), len(names)
+        )
+    if incomplete:
+        _LOG.warning("%s: %d frames left out, they lack a file", folder, len(incomplete))
+    return _with_surface(folder, settings, frames, lost, incomplete)
+
+
+def _with_surface(
+    folder: Path,
+    settings: RgbdSettings,
+    frames: list[StoredFrame],
+    lost: list[str],
+    incomplete: list[str],
+) -> Scene:
+    path = _find_surface(folder, settings)
+    surface = None if path is None else read_ply(path)
+    if surface is not None and len(surface.points) == 0:
+        raise SceneError(f"{path}: has no points, expected a mesh or cloud; write it again")
+    views = _views(frames)
+    require_metres(folder / "depth", views, settings.depth_scale)
+    require_agreement(
+        folder,
+        views,
+        "what other frames see" if path is None else path.name,
+        None if surface is None else surface.points,
+        depth_scale=settings.depth_scale,
+        poses=settings.poses,
+    )
+    if surface is None:
+        surface = _fuse(folder, settings, frames)
+    has_normals = surface.normals is not None and bool((surface.normals != 0).any())
+    rotation = torch.tensor(_TO_Z_UP[settings.up], dtype=torch.float64)
+    turn = torch.eye(4, dtype=torch.float64)
+    turn[:3, :3] = rotation
+    provenance: dict[str, Any] = {
+        "reader": "rgbd",
+        "source": str(folder),
+        "surface": "fused depth" if path is None else path.name,
+        "up": settings.up,
+        "depth_scale": settings.depth_scale,
+        "frame_step": settings.frame_step,
+        "poses": settings.poses,
+        "skipped_frames": len(lost) + len(incomplete),
+        "frames_without_pose": lost,
+        "frames_without_file": incomplete,
+    }
+    return Scene(
+        name=folder.resolve().name,
+        points=_rotated(surface.points, rotation),
+        colors=surface.colors,
+        normals=_rotated(surface.normals, rotation)
+        if has_normals and surface.normals is not None
+        else None,
+        faces=surface.faces if surface.faces is not None and len(surface.faces) else None,
+        frames=tuple(replace(f, camera_to_world=turn @ f.camera_to_world) for f in frames),
+        provenance=provenance,
+    )
+
+
+def _rotated(rows: Tensor, rotation: Tensor) -> Tensor:
+    return (rows.double() @ rotation.T).float()
+
+
+def _match_files(folder: Path) -> tuple[dict[str, dict[str, Path]], list[str]]:
+    """For color, depth and pose the file of each complete frame; and the incomplete frames."""
+    files: dict[str, dict[str, Path]] = {}
+    for kind, suffixes in _FOLDERS.items():
+        place = folder / kind
+        if not place.is_dir():
+            raise SceneError(
+                f"{place}: no such folder, expected one file per frame in each of color/, depth/ "
+                "and pose/; add it"
+            )
+        files[kind] = {}
+        for file in sorted(place.iterdir()):
+            if file.suffix.lower() not in suffixes or file.name.startswith("."):
+                continue
+            if file.stem in files[kind]:
+                raise SceneError(
+                    f"{place}: has both {files[kind][file.stem].name} and {file.name}, expected "
+                    "one file per frame; remove one"
+                )
+            files[kind][file.stem] = file
+        if not files[kind]:
+            raise SceneError(
+                f"{place}: has no {' or '.join(suffixes)} file, expected one per frame; add them"
+            )
+    every = set().union(*files.values())
+    complete = set(files["color"]) & set(files["depth"]) & set(files["pose"])
+    if not complete:
+        examples = ", ".join(f"{kind}/{min(files[kind])}" for kind in files)
+        raise SceneError(
+            f"{folder}: no frame has colour, depth and pose under one name (there are {examples}), "
+            "expected the same names in all three; rename the files"
+        )
+    matched = {kind: {name: files[kind][name] for name in complete} for kind in files}
+    return matched, sorted(every - complete, key=_by_number)
+
+
+def _by_number(name: str) -> tuple[list[tuple[int, str]], str]:
+    parts = re.split(r"(\d+)", name)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts if part], name
+
+
+def _read_cameras(folder: Path) -> tuple[Tensor, Tensor | None]:
+    file = folder / "intrinsics.txt"
+    if not file.is_file():
+        raise SceneError(
+            f"{file}: is missing, expected the 3 x 3 camera matrix in pixels; write it there"
+        )
+    intrinsics = _camera_matrix(file)
+    own = folder / "intrinsics_depth.txt"
+    return intrinsics, _camera_matrix(own) if own.is_file() else None
+
+
+def _camera_matrix(file: Path) -> Tensor:
+    matrix = _read_matrix(file, (9, 16))[:3, :3].clone()
+    check_camera(str(file), matrix, torch.eye(4, dtype=torch.float64))
+    bottom = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
+    if float(matrix[1, 0].abs()) > 1e-6 or not torch.equal(matrix[2], bottom):
+        raise SceneError(
+            f"{file}: is no camera matrix, expected fx 0 cx / 0 fy cy / 0 0 1 in pixels; "
+            "write it row by row"
+        )
+    return matrix
+
+
+def _read_matrix(file: Path, sizes: tuple[int, ...]) -> Tensor:
+    """A square matrix of numbers from a text file, float64; numbers may be NaN or infinite."""
+    shapes = " or ".join(f"{round(size**0.5)} x {round(size**0.5)}" for size in sizes)
+    try:
+        with file.open("rb") as stream:
+            text = stream.read(_LARGEST_TEXT).decode("ascii")
+        numbers = [float(word) for word in text.replace(",", " ").split()]
+    except OSError as error:
+        raise SceneError(f"{file}: cannot be read ({error.strerror}); check the file") from error
+    except ValueError as error:
+        raise SceneError(
+            f"{file}: is not a matrix of numbers ({str(error)[:80]}), expected {shapes}; "
+            "write it as text, row by row"
+        ) from error
+    if len(numbers) not in sizes:
+        raise SceneError(
+            f"{file}: has {len(numbers)} numbers, expected a {shapes} matrix; write it again"
+        )
+    side = round(len(numbers) ** 0.5)
+    return torch.tensor(numbers, dtype=torch.float64).view(side, side)
+
+
+def _require_one_size(folder: Path, frames: Sequence[StoredFrame]) -> None:
+    first = frames[0]
+    height, width = first.image_size
+    for frame in frames:
+        if frame.image_size != first.image_size:
+            raise SceneError(
+                f"{frame.image_path}: is {_size(frame.image_size)} pixels, "
+                f"{first.image_path.name} is {_size(first.image_size)}, expected one size for one "
+                "camera matrix; give images of one size"
+            )
+        if frame.depth_path is None or frame.depth_intrinsics is not None:
+            continue
+        depth_size = image_size_of(frame.depth_path)
+        if depth_size != frame.image_size:
+            raise SceneError(
+                f"{frame.depth_path}: is {_size(depth_size)} pixels but its image "
+                f"{_size(frame.image_size)}, expected one size; add the depth camera's matrix as "
+                "intrinsics_depth.txt or resize one of them"
+            )
+    center = float(first.intrinsics[0, 2]) / width, float(first.intrinsics[1, 2]) / height
+    if max(center) < 0.3 or min(center) > 0.7:
+        guess = f"{2 * first.intrinsics[0, 2]:.0f} x {2 * first.intrinsics[1, 2]:.0f}"
+        raise SceneError(
+            f"{folder / 'intrinsics.txt'}: its principal point is that of images of about {guess} "
+            f"pixels, the images are {_size(first.image_size)}; scale the camera matrix to them"
+        )
+
+
+def _size(image_size: tuple[int, int]) -> str:
+    return f"{image_size[1]} x {image_size[0]}"
+
+
+def _find_surface(folder: Path, settings: RgbdSettings) -> Path | None:
+    if settings.geometry is not None:
+        path = folder / settings.geometry
+        if not path.is_file():
+            raise SceneError(f"{path}: no such file; correct or remove the setting `geometry`")
+        return path
+    return next((folder / name for name in _SURFACES if (folder / name).is_file()), None)
+
+
+def _views(frames: Sequence[StoredFrame]) -> list[View]:
+    """Some frames, spread over the scan, with their depth."""
+    count = min(len(frames), _CHECKED_FRAMES)
+    spread = [round(i * (len(frames) - 1) / max(count - 1, 1)) for i in range(count)]
+    depths = [(frames[place], frames[place].depth()) for place in spread]
+    return [
+        View(depth, frame.intrinsics, frame.camera_to_world)
+        for frame, depth in depths
+        if depth is not None
+    ]
+
+
+def _fuse(folder: Path, settings: RgbdSettings, frames: Sequence[StoredFrame]) -> Ply:
+    def observations() -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        for frame in frames:
+            depth = frame.depth()
+            if depth is not None:
+                yield depth, frame.image(), frame.intrinsics, frame.camera_to_world
+
+    try:
+        cloud = fuse_depth(observations(), voxel_size=settings.fuse_voxel_size)
+    except ValueError as error:  # a place too far out for the grid
+        raise SceneError(
+            f"{folder}: the depth images cannot be fused ({error}); check that poses and depth are "
+            "in metres, or give a mesh.ply"
+        ) from error
+    if len(cloud.points) == 0:
+        raise SceneError(
+            f"{folder / 'depth'}: the depth images hold no surface seen often enough, expected "
+            "overlapping frames with depth up to 10 m; give a mesh.ply or more frames"
+        )
+    _LOG.info("%s: fused %d frames into %d points", folder, len(frames), len(cloud.points))
+    return Ply(cloud.points, cloud.colors, cloud.normals)

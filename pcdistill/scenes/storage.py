@@ -1,0 +1,93 @@
+"""Whole files and folders or none: what is written appears under its name only when complete."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path`; when the block ends well it becomes `path`.
+
+    The content is on the disk before the name changes; after an exception nothing is left.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{_writer()}.part")
+    try:
+        yield temporary
+        _flush(temporary)
+        temporary.replace(path)
+        _flush(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Give an empty folder beside `folder`; when the block ends well it takes its place.
+
+    An older folder of that name is there until everything new is on the disk, and is restored if
+    the exchange fails. What killed writers of this machine left behind is removed first.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(folder)
+    temporary = folder.with_name(f".{folder.name}.{_writer()}.partial")
+    replaced = folder.with_name(f".{folder.name}.{_writer()}.replaced")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary
+        for place, _, files in os.walk(temporary):
+            for file in files:
+                _flush(Path(place) / file)
+            _flush(Path(place))
+        if folder.exists():
+            folder.rename(replaced)
+        try:
+            temporary.rename(folder)
+        except OSError:
+            if replaced.exists():
+                replaced.rename(folder)
+            raise
+        _flush(folder.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _writer() -> str:
+    return f"{socket.gethostname()}.{os.getpid()}"
+
+
+def _remove_leftovers(folder: Path) -> None:
+    for kind in ("partial", "replaced"):
+        prefix, suffix = f".{folder.name}.{socket.gethostname()}.", f".{kind}"
+        for left in folder.parent.iterdir():
+            process = left.name.removeprefix(prefix).removesuffix(suffix)
+            if left.name == f"{prefix}{process}{suffix}" and not _is_running(process):
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _is_running(process: str) -> bool:
+    if not process.isdecimal():
+        return True  # not a name of ours: left alone
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,252 @@
+"""Scenes stored on disk: one folder each, written whole and read lazily.
+
+scene.json           name, label set, provenance, cameras; checksums of everything, itself too
+points.safetensors   points f32, colors u8, normals f32, labels i16, instances i32, faces i32
+frames/NAME.jpg      colour
+frames/NAME.png      depth, 16 bits, with its own counts per metre (1000 unless depth is large)
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from pcdistill.errors import SceneError
+from pcdistill.scenes.frames import Frame, StoredFrame
+from pcdistill.scenes.images import encode_color, encode_depth
+from pcdistill.scenes.scene import Scene
+from pcdistill.scenes.storage import whole_folder
+
+FORMAT = "pcdistill scene"
+VERSION = 1
+SCENE_FILE = "scene.json"
+POINTS_FILE = "points.safetensors"
+FRAMES_FOLDER = "frames"
+
+_ON_DISK = {
+    "points": torch.float32,
+    "colors": torch.uint8,
+    "normals": torch.float32,
+    "labels": torch.int16,
+    "instances": torch.int32,
+    "faces": torch.int32,
+}
+_IN_MEMORY = {"labels": torch.int64, "faces": torch.int64}
+
+_CHUNK = 1 << 20
+_MILLIMETRES = 1000.0
+_LARGEST_COUNT = 65535
+
+
+def write_scene(scene: Scene, folder: str | Path) -> None:
+    """Store a scene, whole or not at all; an older one of that name is replaced.
+
+    Colour is stored as JPEG (files that are JPEG already are copied), depth as 16-bit PNG: both are
+    decoded on the way, so that a stored scene has no damaged image.
+
+    Args:
+        scene: any scene.
+        folder: where; folders above are made.
+
+    Raises:
+        SceneError: an image cannot be read, or a label does not fit 16 bits.
+        ValueError: a frame's name cannot be a file name.
+    """
+    folder = Path(folder)
+    with whole_folder(folder) as temporary:
+        _write_points(scene, temporary / POINTS_FILE)
+        (temporary / FRAMES_FOLDER).mkdir()
+        content: dict[str, Any] = {
+            "format": FORMAT,
+            "version": VERSION,
+            "name": scene.name,
+            "label_set": scene.label_set,
+            "provenance": scene.provenance,
+            "points": {
+                "count": scene.points.shape[0],
+                "checksum": _checksum_of(temporary / POINTS_FILE),
+            },
+            "frames": [_write_frame(frame, temporary / FRAMES_FOLDER) for frame in scene.frames],
+        }
+        # read back: what JSON turns into something else (tuples) is summed as it will be found
+        content = json.loads(json.dumps(content))
+        content["checksum"] = _checksum(content)
+        (temporary / SCENE_FILE).write_text(json.dumps(content, indent=1) + "\n")
+
+
+def is_stored_scene(folder: Path) -> bool:
+    """Whether `folder` has what `write_scene` writes."""
+    return (folder / SCENE_FILE).is_file()
+
+
+def open_stored_scene(folder: Path) -> Scene:
+    """Open a scene that `write_scene` stored; points are mapped, images read when asked for.
+
+    Raises:
+        SceneError: a file is missing, damaged, changed, or of another version.
+    """
+    file = folder / SCENE_FILE
+    content = _read_json(file)
+    try:
+        tensors = _read_points(folder / POINTS_FILE, content["points"])
+        return Scene(
+            name=content["name"],
+            **tensors,
+            frames=tuple(_read_frame(folder, entry) for entry in content["frames"]),
+            label_set=content["label_set"],
+            provenance=content["provenance"],
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise SceneError(
+            f"{file}: does not describe a scene ({type(error).__name__}: {error}); "
+            "write the scene again"
+        ) from error
+
+
+def _write_points(scene: Scene, path: Path) -> None:
+    tensors: dict[str, Tensor] = {}
+    for name, dtype in _ON_DISK.items():
+        values: Tensor | None = getattr(scene, name)
+        if values is None:
+            continue
+        if values.numel() and not dtype.is_floating_point:
+            limits = torch.iinfo(dtype)
+            if int(values.max()) > limits.max or int(values.min()) < limits.min:
+                raise SceneError(
+                    f"scene {scene.name}: {name} go up to {int(values.max())}, expected at most "
+                    f"{limits.max}; number them from 0"
+                )
+        tensors[name] = values.detach().to(device="cpu", dtype=dtype).contiguous()
+    save_file(tensors, path)
+
+
+def _write_frame(frame: Frame, folder: Path) -> dict[str, Any]:
+    if not _is_file_name(frame.name):
+        raise ValueError(f"frame '{frame.name}' cannot name a file; leave out slashes")
+    color = folder / f"{frame.name}.jpg"
+    color.write_bytes(_color_bytes(frame))
+    entry: dict[str, Any] = {
+        "name": frame.name,
+        "image_size": list(frame.image_size),
+        "intrinsics": frame.intrinsics.tolist(),
+        "camera_to_world": frame.camera_to_world.tolist(),
+        "image_checksum": _checksum_of(color),
+    }
+    depth = frame.depth()
+    if depth is not None:
+        scale = _depth_scale(frame, depth)
+        counts = folder / f"{frame.name}.png"
+        counts.write_bytes(encode_depth(depth, scale))
+        entry |= {"depth_scale": scale, "depth_checksum": _checksum_of(counts)}
+    return entry
+
+
+def _color_bytes(frame: Frame) -> bytes:
+    image = frame.image()
+    if isinstance(frame, StoredFrame) and frame.image_path.suffix.lower() in (".jpg", ".jpeg"):
+        content = frame.image_path.read_bytes()
+        if content.startswith(b"\xff\xd8"):  # a second compression would only lose detail
+            return content
+    return encode_color(image)
+
+
+def _depth_scale(frame: Frame, depth: Tensor) -> float:
+    """Counts per metre that hold the frame's depth: its own, millimetres, or coarser ones."""
+    own = _MILLIMETRES
+    if isinstance(frame, StoredFrame) and frame.depth_path is not None:
+        own = frame.depth_scale if frame.depth_path.suffix.lower() == ".png" else _MILLIMETRES
+    known = depth[torch.isfinite(depth)]
+    largest = float(known.max()) if known.numel() else 0.0
+    if largest * own <= _LARGEST_COUNT:
+        return own
+    return float(max(math.floor(_LARGEST_COUNT / largest), 1))
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as missing:
+        raise SceneError(f"{file}: is missing; write the scene again") from missing
+    except (OSError, ValueError, RecursionError) as error:
+        raise SceneError(
+            f"{file}: is not readable JSON ({error}); it is damaged, write the scene again"
+        ) from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise SceneError(f"{file}: is not a '{FORMAT}' file; give the folder of a scene")
+    if content.get("version") != VERSION:
+        raise SceneError(
+            f"{file}: has version {content.get('version')!r}, this release reads {VERSION}; "
+            "write the scene again"
+        )
+    if content.pop("checksum", None) != _checksum(content):
+        raise SceneError(
+            f"{file}: does not match its checksum, it is damaged or was edited; "
+            "write the scene again"
+        )
+    return content
+
+
+def _read_points(path: Path, expected: dict[str, Any]) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise SceneError(f"{path}: is missing; write the scene again")
+    if _checksum_of(path) != expected["checksum"]:
+        raise SceneError(
+            f"{path}: is not the file its {SCENE_FILE} describes, it is damaged or truncated; "
+            "write the scene again"
+        )
+    with safe_open(path, framework="pt") as archive:
+        stored = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
+    return {name: values.to(_IN_MEMORY.get(name, values.dtype)) for name, values in stored.items()}
+
+
+def _read_frame(folder: Path, entry: dict[str, Any]) -> StoredFrame:
+    name = entry["name"]
+    if not _is_file_name(name):
+        raise ValueError(f"frame name {name!r}")
+    has_depth = "depth_checksum" in entry
+    image_path = folder / FRAMES_FOLDER / f"{name}.jpg"
+    depth_path = folder / FRAMES_FOLDER / f"{name}.png" if has_depth else None
+    for path in (image_path, depth_path):
+        if path is not None and not path.is_file():
+            raise SceneError(f"{path}: is missing; write the scene again")
+    height, width = entry["image_size"]
+    return StoredFrame(
+        name=name,
+        image_size=(height, width),
+        intrinsics=torch.tensor(entry["intrinsics"], dtype=torch.float64),
+        camera_to_world=torch.tensor(entry["camera_to_world"], dtype=torch.float64),
+        image_path=image_path,
+        depth_path=depth_path,
+        depth_scale=entry.get("depth_scale", _MILLIMETRES),
+        image_checksum=entry["image_checksum"],
+        depth_checksum=entry.get("depth_checksum"),
+    )
+
+
+def _is_file_name(name: Any) -> bool:
+    return (
+        isinstance(name, str)
+        and 0 < len(name) <= 200
+        and not name.startswith(".")
+        and not any(character in "/\\" or ord(character) < 32 for character in name)
+    )
+
+
+def _checksum(content: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(content, sort_keys=True).encode())
+
+
+def _checksum_of(path: Path) -> int:
+    checksum = 0
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            checksum = zlib.crc32(chunk, checksum)
+    return checksum
