@@ -5,8 +5,17 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
+
+hypothesis.settings.register_profile(
+    "pcdistill",
+    deadline=None,  # tests are never timed
+    derandomize=bool(os.environ.get("CI")),
+    print_blob=True,
+)
+hypothesis.settings.load_profile("pcdistill")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 GOLDEN = Path(os.environ.get("PCDISTILL_GOLDEN", REPOSITORY / "../shared/golden"))

@@ -213,8 +213,10 @@ class DistillConfig:
 class EvaluateConfig:
     """What is measured, and how."""
 
-    protocol: str = "seen"
+    protocol: str = "every point"
     """Name of the evaluation protocol."""
+    points: Literal["seen", "all"] = "seen"
+    """Which points are scored: those that some frame sees, the same for every method, or all."""
     votes: int = 1
     """Voxel offsets over which the student's scores are added."""
 

@@ -13,7 +13,7 @@ from pcdistill.scenes import open_scene
 from pcdistill.stages.distill import load_student
 from pcdistill.stages.fuse import fuse_views, teacher_views
 from pcdistill.stages.run import Run
-from pcdistill.stages.stage import Input
+from pcdistill.stages.stage import Input, Task
 
 COMBINED = ("average", "linear", "fused")
 NOT_SEEN = 256
@@ -27,15 +27,33 @@ def row_names(run: Run) -> tuple[str, ...]:
     return (*teachers, *COMBINED, *students)
 
 
-def row_inputs(run: Run, row: str, scene: str) -> tuple[Input, ...]:
-    """What has to be there before a row can speak of a scene."""
+def row_inputs(run: Run, row: str, scenes: tuple[str, ...]) -> tuple[Input, ...]:
+    """What has to be there before a row can speak; a scene that failed is left out."""
     kind, _, name = row.partition(":")
-    lifted = tuple(Input("lift", f"{t}/{scene}") for t in run.config.run.teachers)
-    scored = tuple(Input("score", t) for t in run.config.run.teachers)
-    always = (*lifted, Input("partition", scene))
+    always = tuple(
+        Input(stage, unit, required=False)
+        for scene in scenes
+        for stage, unit in [
+            *(("lift", f"{teacher}/{scene}") for teacher in run.config.run.teachers),
+            ("partition", scene),
+        ]
+    )
     if kind == "student":
         return (*always, Input("distill", name))
-    return (*always, *scored) if row == "fused" else always
+    if row == "fused":
+        return (*always, *(Input("score", teacher) for teacher in run.config.run.teachers))
+    return always
+
+
+def usable_scenes(run: Run, task: Task, scenes: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of `scenes` that every teacher has seen and that are partitioned."""
+    lifted, cut = set(task.units_of("lift")), set(task.units_of("partition"))
+    teachers = run.config.run.teachers
+    return tuple(
+        scene
+        for scene in scenes
+        if scene in cut and all(f"{teacher}/{scene}" in lifted for teacher in teachers)
+    )
 
 
 def row_features(run: Run, row: str, scene: str) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,120 @@
+"""Stage evaluate: each method's labels on the validation scenes, and how right they are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pcdistill.evaluation import Protocol, evaluate_semantic, named_protocol
+from pcdistill.scenes import IGNORE_LABEL, open_scene
+from pcdistill.stages.files import read_json, read_tensors, write_json, write_tensors
+from pcdistill.stages.ingest import validation_scenes
+from pcdistill.stages.rows import (
+    row_inputs,
+    row_names,
+    row_predictions,
+    seen_by_frames,
+    usable_scenes,
+)
+from pcdistill.stages.run import Run
+from pcdistill.stages.stage import Input, Report, Stage, Task
+from pcdistill.stages.workspace import slug
+
+
+def run_protocol(run: Run) -> tuple[Protocol, str]:
+    """The protocol of the run and its description in one line."""
+    config = run.config.evaluate
+    protocol = named_protocol(config.protocol, run.label_set.name, votes=config.votes)
+    scored = {"seen": "points that some frame sees", "all": "all points"}[config.points]
+    return protocol, f"{scored}; {protocol.describe(len(run.label_set.names))}"
+
+
+def predictions(run: Run, row: str, scene: str) -> Tensor:
+    """Read the labels (N,) int64 that a row gave to a scene; `NOT_SEEN` where it has none."""
+    return read_tensors(_prediction_path(run, row, scene), ("labels",))["labels"].long()
+
+
+def result(run: Run, row: str) -> dict[str, Any]:
+    """Read the numbers of a row; `miou` is None where no scene has labels."""
+    found: dict[str, Any] = read_json(run.workspace.evaluation(row) / "result.json")
+    return found
+
+
+def _prediction_path(run: Run, row: str, scene: str) -> Path:
+    return run.workspace.evaluation(row) / f"{slug(scene)}.safetensors"
+
+
+def _settings(run: Run, row: str) -> Mapping[str, Any]:
+    return {
+        "row": row,
+        "label_set": run.label_set.prompts,
+        "text_encoder": run.config.run.text_encoder,
+        "fuse": vars(run.config.fuse) if row == "fused" else None,
+        "voxel_size": run.config.distill.voxel_size if row.startswith("student") else None,
+        **vars(run.config.evaluate),
+    }
+
+
+def _inputs(run: Run, row: str) -> tuple[Input, ...]:
+    return row_inputs(run, row, validation_scenes(run))
+
+
+def _work(run: Run, task: Task, report: Report) -> str:
+    row = task.unit
+    scenes = usable_scenes(run, task, validation_scenes(run))
+    protocol, description = run_protocol(run)
+    labelled: list[tuple[Tensor, Tensor]] = []
+    for number, name in enumerate(scenes):
+        predicted = row_predictions(run, row, name)
+        write_tensors(
+            _prediction_path(run, row, name),
+            {"labels": predicted.to(torch.int16)},
+            {"row": row, "classes": run.label_set.names},
+        )
+        truth = open_scene(run.workspace.scene(name)).labels
+        if truth is not None:
+            run.label_set.require_labels(f"scene {name}", truth)
+            if run.config.evaluate.points == "seen":
+                truth = torch.where(seen_by_frames(run, name), truth, IGNORE_LABEL)
+            labelled.append((predicted, truth))
+        report(number + 1, len(scenes), "scenes")
+    found = evaluate_semantic(
+        labelled, run.label_set.names, protocol, ignore_label=run.label_set.ignore_label
+    )
+    measured = not math.isnan(found.miou)
+    write_json(
+        run.workspace.evaluation(row) / "result.json",
+        {
+            "name": row,
+            "miou": found.miou if measured else None,
+            "macc": found.macc if measured else None,
+            "per_class": found.per_class,
+            "points": found.points,
+            "points_without_answer": found.unseen_points,
+            "scenes": list(scenes),
+            "protocol": description,
+        },
+    )
+    if not measured:
+        return f"labelled {len(scenes)} scenes, which have no true labels to compare with"
+    return f"mIoU {found.miou:.1f} %, mAcc {found.macc:.1f} % on {len(labelled)} scenes"
+
+
+def _outputs(run: Run, row: str) -> tuple[Path, ...]:
+    return (run.workspace.evaluation(row),)
+
+
+EVALUATE = Stage(
+    name="evaluate",
+    version=1,
+    units=row_names,
+    settings=_settings,
+    inputs=_inputs,
+    outputs=_outputs,
+    work=_work,
+)
