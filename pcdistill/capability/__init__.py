@@ -1,0 +1,21 @@
+"""Measuring, without annotations, how well a teacher finds each class."""
+
+from pcdistill.capability.attention import AttentionAccumulator, aggregate_attention
+from pcdistill.capability.masks import binarize_attention, clean_mask, mask_iou
+from pcdistill.capability.prompt_points import prompt_points
+from pcdistill.capability.protocols import GeneratedImage, ImageGenerator, Segmenter
+from pcdistill.capability.score import CapabilityMeter, score_teacher
+
+__all__ = [
+    "AttentionAccumulator",
+    "CapabilityMeter",
+    "GeneratedImage",
+    "ImageGenerator",
+    "Segmenter",
+    "aggregate_attention",
+    "binarize_attention",
+    "clean_mask",
+    "mask_iou",
+    "prompt_points",
+    "score_teacher",
+]

@@ -1,0 +1,201 @@
+"""Where in a generated image the words of a class are, from cross-attention maps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pcdistill.geometry import require_finite
+
+AttentionMode = Literal["paper", "release"]
+
+RELEASE_RESOLUTIONS = (16, 32, 64)
+"""Maps the release looks at, unless told otherwise per class (8 alone for "sofa")."""
+
+
+class AttentionAccumulator:
+    """Sum of cross-attention maps, one small map per resolution and class word.
+
+    Give it every layer at every step as the denoiser runs; nothing of a step is kept. `mode`
+    decides what is summed:
+
+    * "paper": each layer's map (the mean over its heads) is divided by its own maximum first, per
+      word (Eq. 2); every map of every resolution counts equally.
+    * "release": maps are averaged undivided per resolution; each resolution's mean is enlarged,
+      divided by its maximum and only then averaged with the others, per word. Only 16, 32 and 64
+      pixels are looked at.
+
+    Either way a class of several words is the mean over its words, and maps are enlarged with the
+    bicubic kernel of a = -0.75 and half-pixel centres. (The paper leaves the enlargement and the
+    words open.)
+
+    Source: SAS, Eq. 1-2.
+    """
+
+    def __init__(
+        self,
+        tokens: Sequence[int],
+        *,
+        mode: AttentionMode = "paper",
+        resolutions: Sequence[int] | None = None,
+    ) -> None:
+        """Start with no map.
+
+        Args:
+            tokens: positions of the class words in the prompt, the start token being 0.
+            mode: "paper" or "release".
+            resolutions: heights of the maps to look at; None means all of them in mode "paper",
+                16, 32 and 64 in mode "release".
+
+        Raises:
+            ValueError: no or negative tokens, or an unknown mode.
+        """
+        if len(tokens) == 0 or min(tokens) < 0:
+            raise ValueError(f"tokens are {list(tokens)}, expected one or more positions >= 0")
+        if mode not in ("paper", "release"):
+            raise ValueError(f"mode is '{mode}', expected 'paper' or 'release'")
+        if resolutions is None and mode == "release":
+            resolutions = RELEASE_RESOLUTIONS
+        self.tokens = tuple(tokens)
+        self.mode = mode
+        self.resolutions = None if resolutions is None else frozenset(resolutions)
+        self._sums: dict[tuple[int, int], Tensor] = {}
+        self._maps: dict[tuple[int, int], int] = {}
+
+    def add(self, attention: Tensor, map_size: tuple[int, int] | None = None) -> None:
+        """Add one layer at one step.
+
+        Args:
+            attention: (heads, P, L) floating: the softmax over the L tokens of the prompt at each
+                of P = h * w pixels in row-major order (Eq. 1). The unconditional half of a guided
+                batch must be left out.
+            map_size: (h, w); None means a square.
+
+        Raises:
+            ValueError: another shape, a token beyond L, or a value that is negative or not finite.
+        """
+        if attention.ndim != 3 or attention.shape[0] == 0:
+            raise ValueError(
+                f"attention has shape {tuple(attention.shape)}, expected (heads, pixels, tokens)"
+            )
+        _, pixels, length = attention.shape
+        height, width = map_size or (round(pixels**0.5), round(pixels**0.5))
+        if height * width != pixels:
+            raise ValueError(
+                f"attention has {pixels} pixels, expected {height} x {width} = {height * width}; "
+                "give map_size"
+            )
+        if max(self.tokens) >= length:
+            raise ValueError(
+                f"token {max(self.tokens)} does not exist, attention has {length} tokens"
+            )
+        if self.resolutions is not None and height not in self.resolutions:
+            return
+        wide = torch.float64 if attention.dtype == torch.float64 else torch.float32
+        chosen = attention[:, :, list(self.tokens)].to(wide)
+        require_finite("attention", chosen)
+        if chosen.numel() and float(chosen.min()) < 0:
+            raise ValueError("attention has negative values, expected a softmax")
+        words = chosen.mean(dim=0).T  # (words, P)
+        if self.mode == "paper":
+            words = divided_by_maximum(words)
+        words = words.reshape(-1, height, width)
+        size = (height, width)
+        if size in self._sums:
+            self._sums[size] += words
+            self._maps[size] += 1
+        else:
+            self._sums[size], self._maps[size] = words.clone(), 1
+
+    def mean_maps(self) -> dict[tuple[int, int], Tensor]:
+        """Mean map (words, h, w) per resolution, over layers and steps, not enlarged."""
+        return {size: self._sums[size] / self._maps[size] for size in self._sums}
+
+    def combined(self, image_size: tuple[int, int]) -> Tensor:
+        """Mean over resolutions and words at the size of the image, before the min-max.
+
+        Returns:
+            (H, W) float32 (float64 for float64 maps).
+
+        Raises:
+            ValueError: no map of the wanted resolutions has been added.
+        """
+        if not self._sums:
+            raise ValueError(
+                "no attention map has been added"
+                + ("" if self.resolutions is None else f" of {sorted(self.resolutions)} pixels")
+            )
+        total = torch.zeros((), dtype=torch.float32)
+        if self.mode == "paper":
+            for words in self._sums.values():
+                total = total.to(words.device) + enlarge(words, image_size)
+            return (total / sum(self._maps.values())).mean(dim=0)
+        for size, words in self._sums.items():
+            enlarged = enlarge(words / self._maps[size], image_size)
+            flat = divided_by_maximum(enlarged.flatten(1))
+            total = total.to(words.device) + flat.reshape(enlarged.shape)
+        return (total / len(self._sums)).mean(dim=0)
+
+    def soft_map(self, image_size: tuple[int, int]) -> Tensor:
+        """Where the class is, (H, W) float in [0, 1]: `combined`, stretched to 0 ... 1.
+
+        A map without any contrast says nothing about where the class is, and becomes all zeros.
+        """
+        return min_max(self.combined(image_size))
+
+
+def aggregate_attention(
+    maps: Iterable[Tensor],
+    tokens: Sequence[int],
+    image_size: tuple[int, int],
+    *,
+    mode: AttentionMode = "paper",
+    resolutions: Sequence[int] | None = None,
+) -> Tensor:
+    """Aggregate the cross-attention of every layer and step into one soft map of a class.
+
+    `maps` may be a generator: each map is used once and not kept. To accumulate from inside a
+    running model, use `AttentionAccumulator`, which also explains the modes.
+
+    Args:
+        maps: (heads, P, L) floating each, P = h * h pixels in row-major order, L prompt tokens.
+        tokens: positions of the class words in the prompt, the start token being 0.
+        image_size: (H, W) of the generated image.
+        mode: "paper" (Eq. 2) or "release".
+        resolutions: heights of the maps to look at; None as in `AttentionAccumulator`.
+
+    Returns:
+        (H, W) floating in [0, 1].
+
+    Raises:
+        ValueError: what `AttentionAccumulator` refuses, or no map at all.
+
+    Source: SAS, Eq. 1-2.
+    """
+    accumulator = AttentionAccumulator(tokens, mode=mode, resolutions=resolutions)
+    for attention in maps:
+        accumulator.add(attention)
+    return accumulator.soft_map(image_size)
+
+
+def enlarge(words: Tensor, image_size: tuple[int, int]) -> Tensor:
+    """Bicubic interpolation (a = -0.75, half-pixel centres) of (words, h, w) to (words, H, W)."""
+    return functional.interpolate(
+        words[None], size=image_size, mode="bicubic", align_corners=False
+    )[0]
+
+
+def divided_by_maximum(rows: Tensor) -> Tensor:
+    """Each row of (words, P) divided by its maximum; an all-zero row stays as it is."""
+    maximum = rows.amax(dim=1, keepdim=True)
+    return rows / torch.where(maximum > 0, maximum, 1.0)
+
+
+def min_max(values: Tensor) -> Tensor:
+    """`values` stretched so that they span 0 to 1; zeros if they are all equal."""
+    low, high = values.min(), values.max()
+    return (values - low) / torch.where(high > low, high - low, 1.0)
