@@ -100,12 +100,12 @@ def write_ply(
             raise ValueError(f"colors are {colors.dtype}, expected uint8")
         _add_columns(columns, "colors", colors, _COLOR_NAMES[0], "u1", count)
     if labels is not None:
-        _add_columns(columns, "labels", labels.reshape(count, -1), ("label",), "<i4", count)
+        _add_columns(columns, "labels", labels, ("label",), "<i4", count)
     for name, values in (scalars or {}).items():
         taken = {column[0] for column in columns}
         if not name.isascii() or not name.isidentifier() or name in taken:
             raise ValueError(f"'{name}' cannot name a property; use a new word of letters and _")
-        _add_columns(columns, name, values.reshape(count, -1), (name,), "<f4", count)
+        _add_columns(columns, name, values, (name,), "<f4", count)
 
     types = {"<f4": "float", "u1": "uchar", "<i4": "int"}
     header = ["ply", "format binary_little_endian 1.0", f"element vertex {count}"]
@@ -136,6 +136,8 @@ def _add_columns(
     kind: str,
     count: int,
 ) -> None:
+    if len(names) == 1 and values.ndim == 1:
+        values = values[:, None]
     if tuple(values.shape) != (count, len(names)):
         raise ValueError(f"{what} have shape {tuple(values.shape)}, expected {count, len(names)}")
     columns += [(name, kind, values[:, axis]) for axis, name in enumerate(names)]

@@ -1,0 +1,365 @@
+"""PLY in all its encodings, and headers that lie."""
+
+from __future__ import annotations
+
+import logging
+import struct
+import tracemalloc
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from pcdistill.errors import SceneError
+from pcdistill.scenes import read_ply, write_ply
+
+FORMATS = ("ascii", "binary_little_endian", "binary_big_endian")
+ORDER = {"binary_little_endian": "<", "binary_big_endian": ">"}
+CODES = {"float": "f", "double": "d", "uchar": "B", "int": "i", "short": "h", "uint": "I"}
+
+
+def encode(form: str, elements) -> bytes:
+    """A PLY file, value by value. `elements`: (name, [(type or (count, type), name)], rows)."""
+    header = ["ply", f"format {form} 1.0", "comment made by hand"]
+    body = b""
+    for element, properties, rows in elements:
+        header.append(f"element {element} {len(rows)}")
+        for kind, name in properties:
+            kind = kind if isinstance(kind, str) else "list {} {}".format(*kind)
+            header.append(f"property {kind} {name}")
+        for row in rows:
+            words = []
+            for (kind, _), value in zip(properties, row, strict=True):
+                if isinstance(kind, str):
+                    words.append((kind, value))
+                else:
+                    words.append((kind[0], len(value)))
+                    words += [(kind[1], item) for item in value]
+            if form == "ascii":
+                body += " ".join(str(value) for _, value in words).encode() + b"\n"
+            else:
+                body += b"".join(struct.pack(ORDER[form] + CODES[k], value) for k, value in words)
+    return "\n".join([*header, "end_header\n"]).encode() + body
+
+
+XYZ = [("float", "x"), ("float", "y"), ("float", "z")]
+CORNERS = [(0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (1.0, 1.0, 0.0), (0.0, 1.0, 0.0), (0.5, 0.5, 2.5)]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_properties_are_found_by_name_in_any_order(tmp_path, form):
+    properties = [
+        ("uchar", "blue"),
+        ("double", "z"),
+        ("short", "label"),
+        ("uchar", "red"),
+        ("float", "x"),
+        ("float", "nz"),
+        ("float", "nx"),
+        ("uchar", "green"),
+        ("float", "ny"),
+        ("float", "y"),
+        ("float", "quality"),
+    ]
+    rows = [
+        (1, 2.5, -3, 4, 5.5, 0.0, 1.0, 6, 0.0, 7.5, 0.25),
+        (255, -1.5, 9, 0, 1e3, 1.0, 0.0, 8, 0.0, 1.0, 8.0),
+    ]
+    file = tmp_path / "a.ply"
+    file.write_bytes(encode(form, [("vertex", properties, rows)]))
+    ply = read_ply(file)
+    assert ply.points.tolist() == [[5.5, 7.5, 2.5], [1000, 1, -1.5]]
+    assert ply.colors.tolist() == [[4, 6, 1], [0, 8, 255]]
+    assert ply.normals.tolist() == [[1, 0, 0], [0, 0, 1]]
+    assert ply.faces is None
+    assert ply.scalars["label"].tolist() == [-3, 9]
+    assert ply.scalars["quality"].tolist() == [0.25, 8]
+    assert list(ply.scalars) == ["label", "quality"]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("name", ["vertex_indices", "vertex_index"])
+def test_polygons_become_fans_and_other_face_properties_are_skipped(tmp_path, form, name):
+    faces = [((0, 1, 2, 3), 7, (0.5,)), ((4, 0, 1), 8, ()), ((0, 1, 2, 3, 4), 9, (1.0, 2.0))]
+    elements = [
+        ("vertex", XYZ, CORNERS),
+        ("face", [(("uchar", "int"), name), ("int", "id"), (("uchar", "float"), "uv")], faces),
+        ("edge", [("int", "vertex1")], [(1,), (2,)]),
+    ]
+    file = tmp_path / "a.ply"
+    file.write_bytes(encode(form, elements))
+    ply = read_ply(file)
+    assert ply.faces.dtype == torch.int64
+    assert ply.faces.tolist() == [[0, 1, 2], [0, 2, 3], [4, 0, 1], [0, 1, 2], [0, 2, 3], [0, 3, 4]]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    form=st.sampled_from(FORMATS),
+    lengths=st.lists(st.integers(0, 6), max_size=12),
+    seed=st.integers(0, 2**31),
+)
+@example(form="binary_big_endian", lengths=[4, 4, 4], seed=0)
+def test_faces_of_every_length_are_fans(tmp_path_factory, form, lengths, seed):
+    rng = np.random.default_rng(seed)
+    polygons = [tuple(rng.integers(0, 5, length).tolist()) for length in lengths]
+    file = tmp_path_factory.mktemp("ply") / "a.ply"
+    rows = [(polygon,) for polygon in polygons]
+    elements = [("vertex", XYZ, CORNERS), ("face", [(("uint", "uint"), "vertex_index")], rows)]
+    file.write_bytes(encode(form, elements))
+    fans = [[p[0], p[i], p[i + 1]] for p in polygons for i in range(1, len(p) - 1)]
+    assert read_ply(file).faces.tolist() == fans
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    count=st.integers(0, 30),
+    faces=st.integers(0, 20),
+    seed=st.integers(0, 2**31),
+    what=st.sets(st.sampled_from(["colors", "normals", "labels", "scalars", "faces"])),
+)
+def test_what_is_written_is_read(tmp_path_factory, count, faces, seed, what):
+    rng = np.random.default_rng(seed)
+    triangles = rng.integers(0, max(count, 1), (faces if count else 0, 3))
+    fields = {
+        "colors": torch.from_numpy(rng.integers(0, 256, (count, 3), dtype=np.uint8)),
+        "normals": torch.from_numpy(rng.normal(size=(count, 3)).astype(np.float32)),
+        "labels": torch.from_numpy(rng.integers(-1, 300, count)),
+        "scalars": {"heat": torch.from_numpy(rng.random(count).astype(np.float32))},
+        "faces": torch.from_numpy(triangles),
+    }
+    points = torch.from_numpy(rng.normal(size=(count, 3)).astype(np.float32))
+    file = tmp_path_factory.mktemp("ply") / "deep" / "a.ply"
+    write_ply(file, points, **{key: fields[key] for key in what})
+    ply = read_ply(file)
+    assert torch.equal(ply.points, points)
+    for key in ("colors", "normals", "faces"):
+        assert (getattr(ply, key) is None) == (key not in what)
+        assert key not in what or torch.equal(getattr(ply, key), fields[key])
+    assert ("label" in ply.scalars) == ("labels" in what)
+    assert "labels" not in what or torch.equal(ply.scalars["label"], fields["labels"])
+    assert "scalars" not in what or torch.equal(ply.scalars["heat"], fields["scalars"]["heat"])
+    assert [entry.name for entry in file.parent.iterdir()] == ["a.ply"]
+
+
+def test_another_reader_agrees(tmp_path):
+    trimesh = pytest.importorskip("trimesh")
+    points, faces = torch.tensor(CORNERS), torch.tensor([[0, 1, 2], [2, 3, 4]])
+    colors = torch.tensor([[1, 2, 3], [4, 5, 6], [7, 8, 9], [250, 251, 252], [0, 0, 255]])
+    write_ply(tmp_path / "a.ply", points, colors=colors.to(torch.uint8), faces=faces)
+    mesh = trimesh.load(tmp_path / "a.ply", process=False)
+    assert np.array_equal(mesh.vertices, points)
+    assert np.array_equal(mesh.faces, faces)
+    assert np.array_equal(mesh.visual.vertex_colors[:, :3], colors)
+
+
+def test_real_meshes_read_as_another_reader_does(data_root):
+    trimesh = pytest.importorskip("trimesh")
+    files = [*data_root.glob("rgbd_frames/*.ply"), *data_root.glob("scannet_raw/scans/*/*.ply")]
+    if not files:
+        pytest.skip("no mesh in the capture data")
+    for file in files:
+        ply, mesh = read_ply(file), trimesh.load(file, process=False)
+        assert np.array_equal(mesh.vertices.astype(np.float32), ply.points)
+        assert np.array_equal(mesh.faces, ply.faces)
+        assert np.array_equal(mesh.visual.vertex_colors[:, :3], ply.colors)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_colours_may_be_numbers_from_zero_to_one(tmp_path, form):
+    rgb = [("float", "red"), ("float", "green"), ("float", "blue")]
+    file = tmp_path / "a.ply"
+    file.write_bytes(encode(form, [("vertex", XYZ + rgb, [(0.0, 0.0, 0.0, 0.0, 1.0, 0.5)])]))
+    assert read_ply(file).colors.tolist() == [[0, 255, 128]]
+    file.write_bytes(encode(form, [("vertex", XYZ + rgb, [(0.0, 0.0, 0.0, 0.0, 1.0, 200.0)])]))
+    with pytest.raises(SceneError, match="'blue' has numbers with a point outside of 0 to 1"):
+        read_ply(file)
+
+
+LYING = {
+    "huge": (f"element vertex {10**15}", "declares 1000000000000000 vertex rows"),
+    "absurd": (f"element vertex {'9' * 4000}", "vertex rows"),
+    "one more": ("element vertex 6", "declares 6 vertex rows|not the numbers"),
+    "one less": ("element vertex 4", "follow them"),
+    "negative": ("element vertex -5", "has the line 'element vertex -5'"),
+    "word": ("element vertex many", "has the line 'element vertex many'"),
+}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("lie", LYING)
+def test_lying_counts_are_refused_without_allocating(tmp_path, form, lie):
+    line, message = LYING[lie]
+    honest = encode(form, [("vertex", XYZ, CORNERS)])
+    file = tmp_path / "a.ply"
+    file.write_bytes(honest.replace(b"element vertex 5", line.encode()))
+    tracemalloc.start()
+    with pytest.raises(SceneError, match=message) as caught:
+        read_ply(file)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 5e6
+    assert str(file) in str(caught.value)
+
+
+@pytest.mark.parametrize("form", FORMATS[1:])
+def test_lying_list_lengths_are_refused_without_allocating(tmp_path, form):
+    rows = [((0, 1, 2),), ((1, 2, 3),)]
+    elements = [("vertex", XYZ, CORNERS), ("face", [(("uint", "int"), "vertex_indices")], rows)]
+    honest = encode(form, elements)
+    length = struct.pack(ORDER[form] + "I", 3)
+    for lie in (4_000_000_000, 1000, 4):
+        broken = honest.replace(length, struct.pack(ORDER[form] + "I", lie), 1)
+        file = tmp_path / "a.ply"
+        file.write_bytes(broken)
+        tracemalloc.start()
+        with pytest.raises(SceneError):
+            read_ply(file)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 5e6
+
+
+def test_a_negative_list_length_is_refused(tmp_path):
+    body = struct.pack("<3f", 0, 0, 0) + struct.pack("<i", -1) + struct.pack("<i3i", 3, 0, 0, 0)
+    header = (
+        "ply\nformat binary_little_endian 1.0\nelement vertex 1\nproperty float x\n"
+        "property float y\nproperty float z\nelement face 2\n"
+        "property list int int vertex_indices\nend_header\n"
+    )
+    (tmp_path / "a.ply").write_bytes(header.encode() + body)
+    with pytest.raises(SceneError, match="a list of face has length -1"):
+        read_ply(tmp_path / "a.ply")
+
+
+def test_content_that_is_no_further_row_is_only_warned_of(tmp_path, caplog):
+    file = tmp_path / "a.ply"
+    file.write_bytes(encode(FORMATS[1], [("vertex", XYZ, CORNERS)]) + b"12345")
+    with caplog.at_level(logging.WARNING):
+        assert len(read_ply(file).points) == 5
+    assert "5 bytes after the last vertex row are ignored" in caplog.text
+    caplog.clear()
+    file.write_bytes(encode(FORMATS[1], [("vertex", XYZ, CORNERS)]) + b"\n")
+    assert len(read_ply(file).points) == 5
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "does not begin with 'ply'"),
+        (b"solid cube", "does not begin with 'ply'"),
+        (b"ply\nformat ascii 1.0\nelement vertex 1\n", "no 'end_header' line"),
+        (b"ply\n" + b"x" * 3_000_000, "no 'end_header' line"),
+        (b"ply\nformat morse 1.0\nend_header\n", "has the line 'format morse 1.0'"),
+        (b"ply\nelement vertex 0\nend_header\n", "names no known format"),
+        (b"ply\nformat ascii 1.0\nend_header\n", "no vertices with x, y and z"),
+        (
+            b"ply\nformat ascii 1.0\nelement vertex 1\nproperty quad x\nend_header\n1\n",
+            "has the line 'property quad x'",
+        ),
+        (
+            b"ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nproperty float x\n",
+            "vertex has 'x' twice",
+        ),
+        (b"ply\nformat ascii 1.0\nelement a 0\nelement a 0\nend_header\n", "declares 'a' twice"),
+        (
+            encode("ascii", [("vertex", XYZ, [(0, 0, "nought")])]),
+            "a vertex row is not the numbers 'x y z'",
+        ),
+        (
+            encode("ascii", [("vertex", [*XYZ, ("uchar", "red")], [(0, 0, 0, 256)])]),
+            "'red' has a number that is no uint8",
+        ),
+        (
+            encode(
+                "ascii",
+                [
+                    ("vertex", XYZ, CORNERS),
+                    ("face", [(("uchar", "int"), "vertex_indices")], [((0, 1, 5),)]),
+                ],
+            ),
+            "a face uses point 5, the file has points 0 to 4",
+        ),
+        (
+            encode(
+                "ascii",
+                [
+                    ("vertex", XYZ, CORNERS),
+                    ("face", [(("uchar", "int"), "corners")], [((0, 1, 2),)]),
+                ],
+            ),
+            "no integer list 'vertex_indices'",
+        ),
+    ],
+)
+def test_what_is_no_ply_is_named_with_its_fault(tmp_path, content, message):
+    file = tmp_path / "a.ply"
+    file.write_bytes(content)
+    with pytest.raises(SceneError, match=message) as caught:
+        read_ply(file)
+    assert str(file) in str(caught.value)
+
+
+def test_a_missing_file_and_a_folder_are_said_to_be_so(tmp_path):
+    with pytest.raises(SceneError, match=r"none\.ply: cannot be read \(No such file"):
+        read_ply(tmp_path / "none.ply")
+    with pytest.raises(SceneError, match=r"cannot be read \(Is a directory"):
+        read_ply(tmp_path)
+
+
+MESH = {
+    form: encode(
+        form,
+        [
+            ("vertex", [*XYZ, ("uchar", "red"), ("uchar", "green"), ("uchar", "blue")], rows),
+            ("face", [(("uchar", "int"), "vertex_indices")], [((0, 1, 2),), ((0, 1, 2, 3),)]),
+        ],
+    )
+    for rows in [[(*corner, 1, 2, 3) for corner in CORNERS]]
+    for form in FORMATS
+}
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    form=st.sampled_from(FORMATS),
+    cut=st.none() | st.integers(0, 400),
+    flips=st.lists(st.tuples(st.integers(0, 500), st.integers(1, 255)), max_size=4),
+    inserted=st.binary(max_size=8),
+)
+def test_damage_ends_in_a_mesh_or_in_one_sentence(tmp_path_factory, form, cut, flips, inserted):
+    broken = bytearray(MESH[form])
+    for place, bits in flips:
+        broken[place % len(broken)] ^= bits
+    if flips and inserted:
+        broken[flips[0][0] % len(broken) : 0] = inserted
+    file = tmp_path_factory.mktemp("ply") / "a.ply"
+    file.write_bytes(bytes(broken[:cut]))
+    try:
+        ply = read_ply(file)
+    except SceneError as error:
+        assert "\n" not in str(error)
+        assert str(file) in str(error)
+        return
+    assert cut is None or cut >= len(broken) - 1  # the last line break may be missing
+    assert ply.faces is None or not len(ply.faces) or int(ply.faces.max()) < len(ply.points)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"colors": torch.zeros(2, 3)}, "colors are torch.float32"),
+        ({"colors": torch.zeros(3, 3, dtype=torch.uint8)}, r"colors have shape \(3, 3\)"),
+        ({"labels": torch.zeros(2, 2)}, r"labels have shape \(2, 2\)"),
+        ({"scalars": {"x": torch.zeros(2)}}, "'x' cannot name a property"),
+        ({"scalars": {"a b": torch.zeros(2)}}, "'a b' cannot name"),
+        ({"faces": torch.zeros(2, 4)}, r"faces are \(2, 4\)"),
+    ],
+)
+def test_writing_checks_shapes_and_leaves_nothing(tmp_path, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        write_ply(tmp_path / "a.ply", torch.zeros(2, 3), **arguments)
+    assert list(tmp_path.iterdir()) == []
