@@ -1,11 +1,25 @@
 """How good an answer is, in numbers under a named protocol and in pictures a person can judge."""
 
+from pcdistill.evaluation.colors import (
+    heat_colors,
+    heat_range,
+    label_colors,
+    superpoint_colors,
+)
 from pcdistill.evaluation.metrics import (
     NO_FEATURE_LABEL,
     ConfusionMatrix,
     map_predictions,
     mean_over_classes,
     vote,
+)
+from pcdistill.evaluation.pictures import (
+    draw_points,
+    heat_legend,
+    label_legend,
+    png_bytes,
+    save_png,
+    stack_pictures,
 )
 from pcdistill.evaluation.protocols import (
     OPENSCENE,
@@ -15,6 +29,7 @@ from pcdistill.evaluation.protocols import (
     evaluate_semantic,
     named_protocol,
 )
+from pcdistill.evaluation.views import View, below_ceiling, birds_view, faces_camera
 
 __all__ = [
     "NO_FEATURE_LABEL",
@@ -23,9 +38,23 @@ __all__ = [
     "ConfusionMatrix",
     "Protocol",
     "SemanticResult",
+    "View",
+    "below_ceiling",
+    "birds_view",
+    "draw_points",
     "evaluate_semantic",
+    "faces_camera",
+    "heat_colors",
+    "heat_legend",
+    "heat_range",
+    "label_colors",
+    "label_legend",
     "map_predictions",
     "mean_over_classes",
     "named_protocol",
+    "png_bytes",
+    "save_png",
+    "stack_pictures",
+    "superpoint_colors",
     "vote",
 ]
