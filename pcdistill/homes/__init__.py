@@ -1,0 +1,33 @@
+"""Furnished homes made by chance: geometry with labels, rendered walks, pictures of objects."""
+
+from pcdistill.homes.classes import CLASS_INDEX, CLASSES, MATERIALS, NAMED_COLORS, NO_CLASS
+from pcdistill.homes.home import SPLITS, Home, Instance, build_home
+from pcdistill.homes.mesh import ScanMesh, Surface, scan_mesh
+from pcdistill.homes.pictures import ObjectPicture, object_picture
+from pcdistill.homes.render import Rendering, render
+from pcdistill.homes.scene import home_scene
+from pcdistill.homes.sensor import add_sensor_noise
+from pcdistill.homes.walk import camera_walk, pinhole
+
+__all__ = [
+    "CLASSES",
+    "CLASS_INDEX",
+    "MATERIALS",
+    "NAMED_COLORS",
+    "NO_CLASS",
+    "SPLITS",
+    "Home",
+    "Instance",
+    "ObjectPicture",
+    "Rendering",
+    "ScanMesh",
+    "Surface",
+    "add_sensor_noise",
+    "build_home",
+    "camera_walk",
+    "home_scene",
+    "object_picture",
+    "pinhole",
+    "render",
+    "scan_mesh",
+]

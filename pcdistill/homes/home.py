@@ -1,0 +1,140 @@
+"""Homes: a floor plan, its furniture, and the surface that shows both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from pcdistill.choices import suggest
+from pcdistill.errors import ConfigError
+from pcdistill.homes.floorplan import Room, floor_plan
+from pcdistill.homes.furnish import furnish
+from pcdistill.homes.furniture_small import pendant
+from pcdistill.homes.mesh import Surface, TaggedPart, build_surface
+from pcdistill.homes.model import Model
+from pcdistill.homes.shell import lamp_of, opening_models, room_look, room_surfaces
+from pcdistill.homes.space import Space
+
+SPLITS: dict[str, int] = {"train": 1, "validation": 2, "teacher": 3}
+"""Each split draws from its own stream of random numbers; no home is in two of them."""
+
+_ATTEMPTS = 6
+
+
+class Instance(NamedTuple):
+    """One object of a home, in words."""
+
+    category: str
+    material: str
+    color: str
+    room: str
+
+
+@dataclass(frozen=True, eq=False)
+class Home:
+    """A furnished home."""
+
+    name: str
+    surface: Surface
+    spaces: tuple[Space, ...]
+    """Rooms with what stands in them."""
+    instances: tuple[Instance, ...]
+    """Row i describes instance i of the surface."""
+
+
+class Assembly:
+    """Collects models into tagged parts and numbered instances."""
+
+    def __init__(self) -> None:
+        self.parts: list[TaggedPart] = []
+        self.instances: list[Instance] = []
+
+    def add(self, model: Model, room_index: int, room_name: str) -> None:
+        """Append every piece of a model as an instance."""
+        for piece in model.pieces:
+            number = len(self.instances)
+            self.instances.append(Instance(piece.category, piece.material, piece.color, room_name))
+            self.parts += [
+                TaggedPart(part, piece.class_index, number, room_index) for part in piece.parts
+            ]
+
+
+def seed_stream(split: str, seed: int) -> np.random.SeedSequence:
+    """The stream of random numbers of one home.
+
+    Raises:
+        ConfigError: there is no such split, or the seed is negative.
+    """
+    if split not in SPLITS:
+        raise ConfigError(f"homes: there is no split '{split}'; {suggest(split, SPLITS)}")
+    if seed < 0:
+        raise ConfigError(f"homes: seed is {seed}, expected 0 or more; choose another seed")
+    return np.random.SeedSequence(entropy=seed, spawn_key=(SPLITS[split],))
+
+
+def build_home(seed: int, split: str) -> Home:
+    """Build the home of a seed: the same seed and split give the same home, always.
+
+    Args:
+        seed: 0 or more.
+        split: "train", "validation" or "teacher".
+
+    Returns:
+        Three to five furnished rooms, 26 to 40 square metres.
+
+    Raises:
+        ConfigError: there is no such split, or the seed is negative.
+    """
+    best: tuple[int, list[Space], np.random.Generator] | None = None
+    for stream in seed_stream(split, seed).spawn(_ATTEMPTS):
+        rng = np.random.default_rng(stream)
+        spaces, missing = _furnished_rooms(rng)
+        if best is None or missing < best[0]:
+            best = (missing, spaces, rng)
+        if missing == 0:
+            break
+    if best is None:  # pragma: no cover
+        raise RuntimeError("no attempt was made")
+    return _assemble(f"{split}_{seed:04d}", best[1], best[2])
+
+
+def _furnished_rooms(rng: np.random.Generator) -> tuple[list[Space], int]:
+    """Rooms with furniture, and how many required things found no place."""
+    spaces, missing = [], 0
+    for room in floor_plan(rng):
+        fixed, curtains = opening_models(rng, room)
+        tries = []
+        for _ in range(4):
+            space = Space(room)
+            for model in (*fixed, *curtains):
+                space.fix(model)
+            lacking = furnish(rng, space)
+            tries.append((len(lacking), space))
+            if not lacking:
+                break
+        count, space = min(tries, key=lambda pair: pair[0])
+        spaces.append(space)
+        missing += count
+    return spaces, missing
+
+
+def _assemble(name: str, spaces: list[Space], rng: np.random.Generator) -> Home:
+    assembly, boxes, lights = Assembly(), [], []
+    for index, space in enumerate(spaces):
+        room = space.room
+        look = room_look(rng, room.name)
+        assembly.add(room_surfaces(room, look, int(rng.integers(4))), index, room.name)
+        for model in space.models:
+            assembly.add(model, index, room.name)
+        assembly.add(_ceiling_lamp(room, rng), index, room.name)
+        boxes.append([room.rect.x0, room.rect.y0, 0, room.rect.x1, room.rect.y1, room.height])
+        lights.append(lamp_of(room, rng))
+    surface = build_surface(assembly.parts, np.array(boxes), np.stack(lights))
+    return Home(name, surface, tuple(spaces), tuple(assembly.instances))
+
+
+def _ceiling_lamp(room: Room, rng: np.random.Generator) -> Model:
+    middle = ((room.rect.x0 + room.rect.x1) / 2, (room.rect.y0 + room.rect.y1) / 2)
+    return pendant(rng, float(rng.uniform(0.05, 0.15))).placed(*middle, room.height)

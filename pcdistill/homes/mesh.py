@@ -1,0 +1,294 @@
+"""Surfaces: the patches of a home as arrays, coarse for ray casting and fine as a scan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from numba import njit
+from torch import Tensor
+
+from pcdistill.homes.model import Part
+from pcdistill.homes.shading import shade_points
+from pcdistill.homes.textures import ALONG_EDGE, NORMALISED
+
+Array = npt.NDArray[Any]
+
+_CREASE_COSINE = 0.6  # neighbours that meet at less than about 53 degrees are shaded as one
+_WELD = 2e-4  # metres; corners closer than this are one vertex of their part
+_WELD_SHIFT = 0.71e-4  # keeps round coordinates away from the boundaries of the weld grid
+
+
+class TaggedPart(NamedTuple):
+    """A part with what the home knows about it."""
+
+    part: Part
+    class_index: int
+    instance: int
+    room: int
+
+
+@dataclass(eq=False)
+class Surface:
+    """Q quadrilateral patches with their finish, and the rooms that light them.
+
+    All arrays are numpy: corners and normals (Q, 4, 3) float32 metres; pattern coordinates
+    (Q, 4, 2) float32; classes, materials, patterns (Q,) uint8; instances, parts, rooms (Q,)
+    int32; colors and seconds (Q, 3) float32 sRGB in [0, 1]; scales (Q,) float32; room_boxes
+    (R, 6) float32 (low corner, high corner); lights (R, 2, 6) float32 (position, colour): the
+    lamp, which casts shadows, and the daylight, which does not.
+    """
+
+    corners: Array
+    normals: Array
+    uvs: Array
+    classes: Array
+    instances: Array
+    materials: Array
+    patterns: Array
+    parts: Array
+    rooms: Array
+    colors: Array
+    seconds: Array
+    scales: Array
+    room_boxes: Array
+    lights: Array
+    _caster: Any = field(default=None, repr=False)
+
+    def caster(self) -> Any:
+        """The embree scene of the patches, built once: triangles 2q and 2q + 1 are patch q."""
+        if self._caster is None:
+            from embreex.mesh_construction import TriangleMesh
+            from embreex.rtcore_scene import EmbreeScene
+
+            scene = EmbreeScene()
+            triangles = self.corners[:, [[0, 1, 2], [0, 2, 3]]].reshape(-1, 3, 3)
+            TriangleMesh(scene, np.ascontiguousarray(triangles, dtype=np.float32))
+            self._caster = scene
+        return self._caster
+
+    def __getstate__(self) -> dict[str, Any]:
+        """State without the embree scene, which cannot be stored."""
+        return {**self.__dict__, "_caster": None}
+
+
+class ScanMesh(NamedTuple):
+    """A fine mesh of a surface; N vertices welded within parts, F triangles."""
+
+    points: Tensor
+    """(N, 3) float32, metres."""
+    faces: Tensor
+    """(F, 3) int64."""
+    normals: Tensor
+    """(N, 3) float32, unit length, mean of the adjacent faces weighted by their area."""
+    colors: Tensor
+    """(N, 3) uint8, lit."""
+    classes: Tensor
+    """(N,) int64, index into `CLASSES`."""
+    instances: Tensor
+    """(N,) int32."""
+
+
+def build_surface(parts: Sequence[TaggedPart], room_boxes: Array, lights: Array) -> Surface:
+    """Gather tagged parts into arrays; normals are smooth inside a part except at creases."""
+    counts = [len(tagged.part.quads) for tagged in parts]
+    corners = np.concatenate([tagged.part.quads for tagged in parts])
+    finishes = [tagged.part.finish for tagged in parts]
+
+    def spread(values: Sequence[Any], kind: Any) -> Array:
+        return np.repeat(np.array(values, dtype=kind), counts, axis=0)
+
+    part_of_quad = spread(range(len(parts)), np.int32)
+    face_normals = quad_normals(corners)
+    patterns = spread([look.pattern for look in finishes], np.uint8)
+    return Surface(
+        corners=corners.astype(np.float32),
+        normals=_smooth_normals(corners, face_normals, part_of_quad).astype(np.float32),
+        uvs=_pattern_coordinates(corners, face_normals, patterns).astype(np.float32),
+        classes=spread([tagged.class_index for tagged in parts], np.uint8),
+        instances=spread([tagged.instance for tagged in parts], np.int32),
+        materials=spread([look.material for look in finishes], np.uint8),
+        patterns=patterns,
+        parts=part_of_quad,
+        rooms=spread([tagged.room for tagged in parts], np.int32),
+        colors=spread([look.color for look in finishes], np.float32),
+        seconds=spread([look.second for look in finishes], np.float32),
+        scales=spread([look.scale for look in finishes], np.float32),
+        room_boxes=np.asarray(room_boxes, np.float32),
+        lights=np.asarray(lights, np.float32),
+    )
+
+
+def quad_normals(corners: Array) -> Array:
+    """(Q, 3) unit normals of patches, from their diagonals."""
+    crossed = np.cross(corners[:, 2] - corners[:, 0], corners[:, 3] - corners[:, 1])
+    length = np.linalg.norm(crossed, axis=1, keepdims=True)
+    return np.asarray(crossed / np.where(length > 0, length, 1))
+
+
+def scan_mesh(surface: Surface, spacing: float = 0.06) -> ScanMesh:
+    """Cut every patch into a grid no coarser than `spacing` metres and weld it within its part.
+
+    Raises:
+        ValueError: `spacing` is not positive.
+    """
+    if not spacing > 0:
+        raise ValueError(f"spacing must be > 0 metres, got {spacing}")
+    nodes, uvs, quad_of_node, quad_faces = _subdivide(surface, spacing)
+    points, vertex, keeper = _weld(nodes, surface.parts[quad_of_node])
+    faces = vertex[quad_faces]
+    faces = faces[
+        (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])
+    ]
+    normals = _vertex_normals(points, faces)
+    quad = quad_of_node[keeper]
+    colors = shade_points(surface, points, normals, uvs[keeper], quad)
+    return ScanMesh(
+        torch.from_numpy(points.astype(np.float32)),
+        torch.from_numpy(faces),
+        torch.from_numpy(normals.astype(np.float32)),
+        torch.from_numpy(colors),
+        torch.from_numpy(surface.classes[quad].astype(np.int64)),
+        torch.from_numpy(surface.instances[quad].astype(np.int32)),
+    )
+
+
+def _subdivide(surface: Surface, spacing: float) -> tuple[Array, Array, Array, Array]:
+    """Grid nodes (P, 3), their pattern coordinates (P, 2), their patch (P,), faces (F, 3)."""
+    corners = surface.corners.astype(np.float64)
+    edges = np.linalg.norm(np.roll(corners, -1, axis=1) - corners, axis=2)  # (Q, 4) metres
+    across = np.ceil(np.maximum(edges[:, 0], edges[:, 2]) / spacing - 1e-3).astype(int)
+    along = np.ceil(np.maximum(edges[:, 1], edges[:, 3]) / spacing - 1e-3).astype(int)
+    key = np.maximum(across, 1) * 100_000 + np.maximum(along, 1)
+    nodes, uvs, owners, faces, offset = [], [], [], [], 0
+    for size in np.unique(key):
+        columns, rows = divmod(int(size), 100_000)
+        quads = np.flatnonzero(key == size)
+        weights, cells = _grid(columns, rows)
+        nodes.append(np.einsum("pc,qcd->qpd", weights, corners[quads]).reshape(-1, 3))
+        uvs.append(np.einsum("pc,qcd->qpd", weights, surface.uvs[quads]).reshape(-1, 2))
+        owners.append(np.repeat(quads, len(weights)))
+        starts = offset + np.arange(len(quads)) * len(weights)
+        faces.append((starts[:, None, None] + cells).reshape(-1, 3))
+        offset += len(quads) * len(weights)
+    return (
+        np.concatenate(nodes),
+        np.concatenate(uvs),
+        np.concatenate(owners),
+        np.concatenate(faces),
+    )
+
+
+def _grid(columns: int, rows: int) -> tuple[Array, Array]:
+    """Bilinear weights of the grid nodes (P, 4) and the triangles between them (F, 3)."""
+    s, t = np.meshgrid(np.linspace(0, 1, columns + 1), np.linspace(0, 1, rows + 1))
+    s, t = s.ravel(), t.ravel()
+    weights = np.stack([(1 - s) * (1 - t), s * (1 - t), s * t, (1 - s) * t], axis=1)
+    column, row = np.meshgrid(np.arange(columns), np.arange(rows))
+    first = (row * (columns + 1) + column).ravel()
+    right, above = first + 1, first + columns + 1
+    odd = ((row + column) % 2 == 1).ravel()[:, None]
+    lower = np.where(
+        odd, np.stack([first, right, above], 1), np.stack([first, right, above + 1], 1)
+    )
+    upper = np.where(
+        odd, np.stack([right, above + 1, above], 1), np.stack([first, above + 1, above], 1)
+    )
+    return weights, np.concatenate([lower, upper])
+
+
+def _weld(nodes: Array, parts: Array) -> tuple[Array, Array, Array]:
+    """Merge nodes of one part at one place: points (N, 3), vertex of node (P,), a node each (N,)."""
+    _, keeper, vertex = np.unique(_place_keys(nodes, parts), return_index=True, return_inverse=True)
+    return nodes[keeper], vertex.astype(np.int64), keeper
+
+
+def _place_keys(nodes: Array, parts: Array) -> Array:
+    """(P,) int64 that agree where part and place agree; a place has 16 bits a coordinate."""
+    cells = np.floor((nodes - nodes.min(axis=0) + _WELD_SHIFT) / _WELD).astype(np.int64)
+    return (parts.astype(np.int64) << 48) | (cells[:, 0] << 32) | (cells[:, 1] << 16) | cells[:, 2]
+
+
+def _vertex_normals(points: Array, faces: Array) -> Array:
+    a, b, c = points[faces[:, 0]], points[faces[:, 1]], points[faces[:, 2]]
+    weighted = np.cross(b - a, c - a)
+    normals = np.stack(
+        [
+            np.bincount(faces.ravel(), np.repeat(weighted[:, axis], 3), minlength=len(points))
+            for axis in range(3)
+        ],
+        axis=1,
+    )
+    length = np.linalg.norm(normals, axis=1, keepdims=True)
+    return np.asarray(normals / np.where(length > 0, length, 1))
+
+
+def _smooth_normals(corners: Array, face_normals: Array, parts: Array) -> Array:
+    """(Q, 4, 3) corner normals: mean over the patches of the part that meet there smoothly."""
+    keys = _place_keys(corners.reshape(-1, 3), np.repeat(parts, 4))
+    order = np.argsort(keys, kind="stable")
+    area = np.linalg.norm(
+        np.cross(corners[:, 2] - corners[:, 0], corners[:, 3] - corners[:, 1]), axis=1
+    )
+    return _mean_of_neighbours(keys[order], order, face_normals, area).reshape(-1, 4, 3)
+
+
+@njit(cache=True)
+def _mean_of_neighbours(keys: Array, order: Array, normals: Array, area: Array) -> Array:
+    total = len(keys)
+    result = np.zeros((total, 3))
+    start = 0
+    while start < total:
+        stop = start
+        while stop < total and keys[stop] == keys[start]:
+            stop += 1
+        for i in range(start, stop):
+            own = normals[order[i] // 4]
+            mean = np.zeros(3)
+            for j in range(start, stop):
+                other = normals[order[j] // 4]
+                if (own * other).sum() > _CREASE_COSINE:
+                    mean += other * area[order[j] // 4]
+            length = np.sqrt((mean * mean).sum())
+            result[order[i]] = mean / length if length > 0 else own
+        start = stop
+    return result
+
+
+def _pattern_coordinates(corners: Array, normals: Array, patterns: Array) -> Array:
+    """(Q, 4, 2) coordinates: seen along the main axis, along the longer edge, or 0 to 1."""
+    uvs = _axis_coordinates(corners, normals)
+    edge = np.isin(patterns, ALONG_EDGE)
+    uvs[edge] = _edge_coordinates(corners[edge], normals[edge])
+    whole = np.isin(patterns, NORMALISED)
+    low = uvs[whole].min(axis=1, keepdims=True)
+    reach = uvs[whole].max(axis=1, keepdims=True) - low
+    uvs[whole] = (uvs[whole] - low) / np.where(reach > 0, reach, 1)
+    return uvs
+
+
+def _axis_coordinates(corners: Array, normals: Array) -> Array:
+    main = np.abs(normals).argmax(axis=1)
+    horizontal = np.where(main == 0, 1, 0)
+    vertical = np.where(main == 2, 1, 2)
+    rows = np.arange(len(corners))[:, None]
+    steps = np.arange(4)[None]
+    return np.stack(
+        [corners[rows, steps, horizontal[:, None]], corners[rows, steps, vertical[:, None]]], axis=2
+    )
+
+
+def _edge_coordinates(corners: Array, normals: Array) -> Array:
+    first, last = corners[:, 1] - corners[:, 0], corners[:, 3] - corners[:, 0]
+    longer = np.linalg.norm(first, axis=1) >= np.linalg.norm(last, axis=1)
+    u_axis = np.where(longer[:, None], first, last)
+    length = np.linalg.norm(u_axis, axis=1, keepdims=True)
+    u_axis = u_axis / np.where(length > 0, length, 1)
+    v_axis = np.cross(normals, u_axis)
+    return np.stack(
+        [np.einsum("qcd,qd->qc", corners, u_axis), np.einsum("qcd,qd->qc", corners, v_axis)], axis=2
+    )

@@ -1,0 +1,90 @@
+"""Furniture models: pieces of one category each, made of parts with one finish each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pcdistill.homes.classes import CLASS_INDEX, MATERIALS
+from pcdistill.homes.finishes import Finish
+from pcdistill.homes.parts import Array, turned
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One welded piece of surface: (n, 4, 3) quads in metres with one finish."""
+
+    quads: Array
+    finish: Finish
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """One object of one category; the first part gives it its colour and material."""
+
+    category: str
+    parts: tuple[Part, ...]
+
+    @property
+    def class_index(self) -> int:
+        """Position of the category in `CLASSES`."""
+        return CLASS_INDEX[self.category]
+
+    @property
+    def material(self) -> str:
+        """Material of the first part."""
+        return MATERIALS[self.parts[0].finish.material]
+
+    @property
+    def color(self) -> str:
+        """Colour word of the first part."""
+        return self.parts[0].finish.color_name
+
+
+@dataclass(eq=False)
+class Model:
+    """Pieces that are placed together, in their own frame.
+
+    x runs along the wall and is centred, y leaves the wall (the back is at y = 0), z is up.
+    """
+
+    pieces: list[Piece] = field(default_factory=list)
+
+    def add(self, category: str, *parts: tuple[Iterable[Array] | Array, Finish]) -> Model:
+        """Append a piece from (surfaces, finish) pairs; surfaces are one or several quad arrays."""
+        made = []
+        for surfaces, look in parts:
+            arrays = [surfaces] if isinstance(surfaces, np.ndarray) else list(surfaces)
+            if arrays:
+                made.extend(Part(array, look) for array in arrays if len(array))
+        self.pieces.append(Piece(category, tuple(made)))
+        return self
+
+    def join(self, other: Model) -> Model:
+        """Append the pieces of another model, which is already in this frame."""
+        self.pieces.extend(other.pieces)
+        return self
+
+    def placed(self, x: float, y: float, z: float = 0.0, angle: float = 0.0) -> Model:
+        """A turned (radians, about z) and then shifted copy."""
+        shift = np.array([x, y, z])
+        return Model(
+            [
+                Piece(
+                    piece.category,
+                    tuple(
+                        Part(turned(part.quads, angle) + shift, part.finish) for part in piece.parts
+                    ),
+                )
+                for piece in self.pieces
+            ]
+        )
+
+    def bounds(self) -> tuple[Array, Array]:
+        """Lowest and highest corner (3,) of all parts."""
+        corners = np.concatenate(
+            [part.quads.reshape(-1, 3) for piece in self.pieces for part in piece.parts]
+        )
+        return corners.min(axis=0), corners.max(axis=0)

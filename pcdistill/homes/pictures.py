@@ -1,0 +1,341 @@
+"""Pictures of one object: what "a good photo of a chair" looks like."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pcdistill.choices import suggest
+from pcdistill.errors import ConfigError
+from pcdistill.homes import furniture_bath as bath
+from pcdistill.homes import furniture_kitchen as kitchen
+from pcdistill.homes import furniture_rest as rest
+from pcdistill.homes import furniture_small as small
+from pcdistill.homes import furniture_storage as storage
+from pcdistill.homes import furniture_tables as tables
+from pcdistill.homes.classes import CLASS_INDEX, CLASSES
+from pcdistill.homes.finishes import chance
+from pcdistill.homes.floorplan import Opening, Rect, Room
+from pcdistill.homes.furniture_openings import curtain, picture
+from pcdistill.homes.home import Assembly, Instance
+from pcdistill.homes.mesh import build_surface
+from pcdistill.homes.model import Model
+from pcdistill.homes.render import Rendering, render
+from pcdistill.homes.shell import lamp_of, opening_models, room_look, room_surfaces
+from pcdistill.homes.walk import look_at, pinhole
+
+_STREAM = 9  # spawn key of pictures; the splits of homes use others
+_MakeModel = Callable[[np.random.Generator], Model]
+
+
+class ObjectPicture(NamedTuple):
+    """A picture of one object of a category."""
+
+    rendering: Rendering
+    mask: Tensor
+    """(H, W) bool: exactly the pixels that show the object."""
+    instance: Instance
+    """The object in words."""
+
+
+class _Stage(NamedTuple):
+    """What a picture is taken of: a room, the models in it, the point to look at and from where."""
+
+    room: Room
+    models: list[Model]
+    target: np.ndarray
+    distance: float
+    height: float
+
+
+def object_picture(
+    category: str, seed: int, *, image_size: tuple[int, int] = (240, 320)
+) -> ObjectPicture:
+    """Render an object of a category in a corner of a room, as a photo of it would show it.
+
+    Args:
+        category: one of `CLASSES`.
+        seed: 0 or more; no picture shares its random numbers with a home.
+        image_size: (H, W) pixels.
+
+    Returns:
+        The view without depth noise, the exact mask of the object, and the object in words. A
+        picture of a wall, floor or ceiling counts all surface of that class.
+
+    Raises:
+        ConfigError: there is no such category, or the seed is negative.
+    """
+    if category not in CLASSES:
+        raise ConfigError(f"homes: there is no category '{category}'; {suggest(category, CLASSES)}")
+    if seed < 0:
+        raise ConfigError(f"homes: seed is {seed}, expected 0 or more; choose another seed")
+    key = (_STREAM, CLASS_INDEX[category])
+    for stream in np.random.SeedSequence(seed, spawn_key=key).spawn(8):
+        shot = _shoot(category, np.random.default_rng(stream), image_size)
+        if shot.mask.float().mean() > 0.04:
+            break
+    return shot
+
+
+def _shoot(category: str, rng: np.random.Generator, image_size: tuple[int, int]) -> ObjectPicture:
+    stage = _SHELLS[category](rng) if category in _SHELLS else _furniture_stage(category, rng)
+    assembly = Assembly()
+    look = room_look(rng, stage.room.name)
+    assembly.add(room_surfaces(stage.room, look, int(rng.integers(4))), 0, stage.room.name)
+    for model in stage.models:
+        assembly.add(model, 0, stage.room.name)
+    r = stage.room.rect
+    box = np.array([[r.x0, r.y0, 0, r.x1, r.y1, stage.room.height]])
+    surface = build_surface(assembly.parts, box, lamp_of(stage.room, rng)[None])
+    pose = _camera(rng, stage)
+    intrinsics = pinhole(image_size, float(rng.uniform(55, 66)))
+    view = render(
+        surface, torch.from_numpy(pose), intrinsics, image_size, seed=int(rng.integers(2**31))
+    )
+    wanted = _object_instance(category, assembly, stage, view)
+    if category in ("wall", "floor", "ceiling"):
+        mask = view.classes == CLASS_INDEX[category]
+    else:
+        mask = (view.instances == wanted) & (view.classes == CLASS_INDEX[category])
+    return ObjectPicture(view, mask, assembly.instances[wanted])
+
+
+def _object_instance(category: str, assembly: Assembly, stage: _Stage, view: Rendering) -> int:
+    """The instance of the category that fills most of the picture."""
+    numbers = [i for i, inst in enumerate(assembly.instances) if inst.category == category]
+    sizes = [int((view.instances == number).sum()) for number in numbers]
+    return numbers[int(np.argmax(sizes))]
+
+
+def _camera(rng: np.random.Generator, stage: _Stage) -> np.ndarray:
+    """A pose before the target, a little to one side, inside the room."""
+    turn = rng.uniform(-0.65, 0.65)
+    r = stage.room.rect
+    away = np.array([math.sin(turn), math.cos(turn)]) * stage.distance
+    place = np.array([*(stage.target[:2] + away), stage.height])
+    place[:2] = np.clip(place[:2], [r.x0 + 0.25, r.y0 + 0.25], [r.x1 - 0.25, r.y1 - 0.25])
+    aim = stage.target + rng.normal(0, 0.06, 3)
+    return look_at(place, aim)
+
+
+_ROOM_OF: dict[str, str] = {
+    "toilet": "bathroom",
+    "bathtub": "bathroom",
+    "shower curtain": "bathroom",
+    "counter": "kitchen",
+    "refrigerator": "kitchen",
+    "bed": "bedroom",
+    "desk": "study",
+}
+
+_OTHERS: tuple[_MakeModel, ...] = (
+    small.floor_lamp,
+    small.nightstand,
+    small.plant,
+    small.tv_stand,
+    small.clothes_rack,
+    small.bin_,
+    rest.ottoman,
+    tables.crate,
+)
+
+
+def _tub(rng: np.random.Generator) -> Model:
+    return bath.bathtub(rng, float(rng.uniform(1.5, 1.7)), built_in=chance(rng, 0.6))
+
+
+def _tub_with_curtain(rng: np.random.Generator) -> Model:
+    length = float(rng.uniform(1.5, 1.7))
+    tub = bath.bathtub(rng, length, built_in=chance(rng, 0.7))
+    return tub.join(bath.shower_curtain(rng, length, float(tub.bounds()[1][1])))
+
+
+def _sink(rng: np.random.Generator) -> Model:
+    if chance(rng, 0.35):
+        return kitchen.counter(rng, float(rng.uniform(1.0, 1.4)))
+    return bath.bathroom_sink(rng)
+
+
+_MAKERS: dict[str, _MakeModel] = {
+    "cabinet": storage.cabinet,
+    "bed": rest.bed,
+    "chair": rest.chair,
+    "sofa": rest.sofa,
+    "table": lambda rng: tables.table(rng) if chance(rng, 0.7) else tables.coffee_table(rng),
+    "bookshelf": storage.bookshelf,
+    "counter": lambda rng: kitchen.counter(rng, float(rng.uniform(1.4, 2.2))),
+    "desk": tables.desk,
+    "refrigerator": kitchen.refrigerator,
+    "shower curtain": _tub_with_curtain,
+    "toilet": bath.toilet,
+    "sink": _sink,
+    "bathtub": _tub,
+    "otherfurniture": lambda rng: _OTHERS[int(rng.integers(len(_OTHERS)))](rng),
+}
+
+_NEIGHBOURS: dict[str, tuple[_MakeModel, ...]] = {
+    "bed": (small.nightstand, small.floor_lamp, storage.cabinet),
+    "sofa": (small.floor_lamp, small.plant, storage.bookshelf),
+    "toilet": (small.bin_, bath.bathroom_sink),
+    "bathtub": (small.bin_, bath.toilet),
+    "shower curtain": (small.bin_, bath.toilet),
+    "counter": (kitchen.refrigerator, small.bin_),
+    "refrigerator": (lambda rng: kitchen.counter(rng, 1.1), small.bin_),
+}
+
+
+def _box_room(rng: np.random.Generator, name: str, openings: list[Opening]) -> Room:
+    half, depth = float(rng.uniform(1.5, 2.4)), float(rng.uniform(3.2, 4.4))
+    return Room(name, Rect(-half, 0.0, half, depth), float(rng.uniform(2.4, 2.6)), openings)
+
+
+def _furniture_stage(category: str, rng: np.random.Generator) -> _Stage:
+    """The object at a wall or, for tables and chairs, free on the floor; perhaps a neighbour."""
+    room = _box_room(rng, _ROOM_OF.get(category, "living room"), [])
+    if category == "sink":
+        room = _box_room(rng, "bathroom" if chance(rng, 0.65) else "kitchen", [])
+    model = _MAKERS[category](rng)
+    low, high = model.bounds()
+    x = float(rng.uniform(-0.4, 0.4))
+    placed = model.placed(x, 0.01)
+    if category in ("chair", "table"):
+        angle = float(rng.uniform(-1.2, 1.2)) if category == "chair" else float(rng.normal(0, 0.3))
+        placed = model.placed(x, float(rng.uniform(0.5, 0.9)), 0.0, angle)
+    models = [placed]
+    others = _NEIGHBOURS.get(category, (small.plant, small.floor_lamp, tables.crate))
+    if chance(rng, 0.55):
+        other = others[int(rng.integers(len(others)))](rng)
+        near, far = other.bounds()
+        side = 1 if chance(rng, 0.5) else -1
+        edge = x + (high[0] - near[0] if side > 0 else low[0] - far[0]) + side * 0.08
+        if -room.rect.x1 < edge + near[0] and edge + far[0] < room.rect.x1:
+            models.append(other.placed(float(edge), 0.01))
+    if category == "table":
+        models += _seats(rng, placed)
+    if category in ("bed", "sofa", "desk", "cabinet") and chance(rng, 0.4):
+        art = picture(rng)
+        top = max(1.55, float(high[2]) + 0.35)
+        if top + float(art.bounds()[1][2]) < room.height - 0.1:
+            models.append(art.placed(x, 0.0, top))
+    return _Stage(room, models, *_view_of(category, rng, placed))
+
+
+def _seats(rng: np.random.Generator, board: Model) -> list[Model]:
+    low, high = board.bounds()
+    if high[2] < 0.6 or chance(rng, 0.4):
+        return []
+    seat = rest.dining_chair(rng)
+    reach = float(seat.bounds()[1][1])
+    middle = float((low[1] + high[1]) / 2)
+    made = []
+    for side in (-1, 1):
+        if chance(rng, 0.6):
+            edge = float(high[0]) + reach if side > 0 else float(low[0]) - reach
+            made.append(seat.placed(edge, middle, 0.0, side * math.pi / 2))
+    return made
+
+
+def _view_of(
+    category: str, rng: np.random.Generator, placed: Model
+) -> tuple[np.ndarray, float, float]:
+    """Point to look at, distance and camera height that show the object whole and large."""
+    wanted = [piece for piece in placed.pieces if piece.category == category]
+    low, high = Model(wanted[:1]).bounds()
+    target, size = (low + high) / 2, high - low
+    reach = max(float(np.hypot(size[0], size[1] * 0.6)), float(size[2]) * 1.25, 0.45)
+    distance = reach * rng.uniform(0.75, 1.15) + float(size[1]) / 2 + 0.2
+    return target, float(distance), float(rng.uniform(1.2, 1.65))
+
+
+def _door_stage(rng: np.random.Generator) -> _Stage:
+    wide, tall = float(rng.uniform(0.75, 0.9)), 2.02
+    kind = "door" if chance(rng, 0.25) else "door shut"
+    room = _box_room(rng, "living room", [Opening(kind, 0, 0.0, wide, 0.0, tall)])
+    fixed, _ = opening_models(rng, room)
+    if kind == "door":
+        fixed.append(_backdrop(rng))
+    target = np.array([0.0, 0.0, 1.05])
+    return _Stage(room, fixed, target, float(rng.uniform(2.0, 2.9)), float(rng.uniform(1.3, 1.6)))
+
+
+def _backdrop(rng: np.random.Generator) -> Model:
+    """A wall behind an open doorway."""
+    look = room_look(rng, "living room")
+    quad = np.array([[[3.0, -1.5, 0], [-3.0, -1.5, 0], [-3.0, -1.5, 2.5], [3.0, -1.5, 2.5]]])
+    ground = np.array([[[-3.0, -1.5, 0], [3.0, -1.5, 0], [3.0, -0.1, 0], [-3.0, -0.1, 0]]])
+    return Model().add("wall", (quad, look.wall)).add("floor", (ground, look.floor))
+
+
+def _window_opening(rng: np.random.Generator) -> Opening:
+    low, high = float(rng.uniform(0.7, 1.0)), float(rng.uniform(1.95, 2.15))
+    return Opening("window", 0, 0.0, float(rng.uniform(0.8, 1.6)), low, high)
+
+
+def _window_stage(rng: np.random.Generator) -> _Stage:
+    opening = _window_opening(rng)
+    room = _box_room(rng, "kitchen", [opening])  # a room whose windows have no curtains
+    fixed, _ = opening_models(rng, room)
+    if chance(rng, 0.3):
+        fixed.append(small.plant(rng).placed(float(rng.uniform(-1, 1)), 0.05))
+    return _wall_view(rng, room, fixed, np.array([0.0, 0.0, (opening.low + opening.high) / 2]), 1.5)
+
+
+def _curtain_stage(rng: np.random.Generator) -> _Stage:
+    opening = _window_opening(rng)
+    room = _box_room(rng, "living room", [opening])
+    fixed, _ = opening_models(rng, room)
+    hung = curtain(rng, opening.width, opening.low, opening.high, room.height)
+    return _wall_view(rng, room, [*fixed[:1], hung], np.array([0.0, 0.1, 1.25]), 1.9)
+
+
+def _picture_stage(rng: np.random.Generator) -> _Stage:
+    room = _box_room(rng, "living room", [])
+    art = picture(rng)
+    height = float(rng.uniform(1.4, 1.6))
+    size = float(max(art.bounds()[1]))
+    models = [art.placed(0, 0, height)]
+    if chance(rng, 0.4):
+        models.append(storage.cabinet(rng, "sideboard").placed(float(rng.uniform(-0.5, 0.5)), 0.01))
+    return _wall_view(rng, room, models, np.array([0.0, 0.0, height]), size * 3.2)
+
+
+def _wall_view(
+    rng: np.random.Generator, room: Room, models: list[Model], target: np.ndarray, distance: float
+) -> _Stage:
+    return _Stage(
+        room, models, target, distance * float(rng.uniform(0.9, 1.3)), float(rng.uniform(1.3, 1.6))
+    )
+
+
+def _wall_stage(rng: np.random.Generator) -> _Stage:
+    room = _box_room(rng, "living room", [])
+    models = [small.plant(rng).placed(1.0, 0.05)] if chance(rng, 0.4) else []
+    return _wall_view(rng, room, models, np.array([0.0, 0.0, 1.3]), 2.2)
+
+
+def _floor_stage(rng: np.random.Generator) -> _Stage:
+    room = _box_room(rng, "living room" if chance(rng, 0.7) else "kitchen", [])
+    models = [rest.chair(rng).placed(0.8, 0.3)] if chance(rng, 0.4) else []
+    return _wall_view(rng, room, models, np.array([0.0, 0.8, 0.0]), 1.4)
+
+
+def _ceiling_stage(rng: np.random.Generator) -> _Stage:
+    room = _box_room(rng, "living room", [])
+    lamp = small.pendant(rng, 0.12).placed(0.0, float(room.rect.y1) / 2, room.height)
+    return _wall_view(rng, room, [lamp], np.array([0.0, 0.8, room.height]), 1.5)
+
+
+_SHELLS: dict[str, Callable[[np.random.Generator], _Stage]] = {
+    "wall": _wall_stage,
+    "floor": _floor_stage,
+    "ceiling": _ceiling_stage,
+    "door": _door_stage,
+    "window": _window_stage,
+    "curtain": _curtain_stage,
+    "picture": _picture_stage,
+}

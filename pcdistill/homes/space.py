@@ -1,0 +1,224 @@
+"""Room left in a room: what stands where, and where the next thing may stand."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from pcdistill.homes.floorplan import Room
+from pcdistill.homes.model import Model
+
+_GAP = 0.02  # metres kept between neighbours
+
+
+class Block(NamedTuple):
+    """An axis-aligned box in the room, metres."""
+
+    x0: float
+    y0: float
+    z0: float
+    x1: float
+    y1: float
+    z1: float
+
+    def meets(self, other: Block) -> bool:
+        """Whether two boxes overlap."""
+        return (
+            self.x0 < other.x1
+            and other.x0 < self.x1
+            and self.y0 < other.y1
+            and other.y0 < self.y1
+            and self.z0 < other.z1
+            and other.z0 < self.z1
+        )
+
+
+def block_of(model: Model) -> Block:
+    """Bounding box of a placed model."""
+    low, high = model.bounds()
+    return Block(*(float(v) for v in (*low, *high)))
+
+
+class Space:
+    """The furniture of one room and the space it leaves."""
+
+    def __init__(self, room: Room) -> None:
+        self.room = room
+        self.solids: list[Block] = []
+        self.keep_free: list[Block] = []
+        self.models: list[Model] = []
+        for opening in room.openings:
+            if opening.kind != "window":
+                self._keep_door_free(opening.side, opening.along, opening.width)
+
+    def fix(self, model: Model) -> None:
+        """Take a model that is already in place, such as a curtain or an open door."""
+        self.models.append(model)
+        for piece in model.pieces:
+            self.solids.append(block_of(Model([piece])))
+
+    def against_wall(
+        self,
+        rng: np.random.Generator,
+        model: Model,
+        *,
+        clearance: float = 0.5,
+        sides: Sequence[int] = (0, 1, 2, 3),
+        corner: float = 0.5,
+        lift: float = 0.0,
+    ) -> tuple[int, float] | None:
+        """Stand a model with its back to a wall; returns (side, along) or None.
+
+        `clearance` metres before it stay free; with probability `corner` it is tried in the
+        corners first; `lift` is the height of its foot.
+        """
+        low, high = model.bounds()
+        for side in rng.permutation(list(sides)):
+            half = self.room.wall(int(side)).length / 2
+            first, last = -half - low[0] + _GAP, half - high[0] - _GAP
+            if last < first:
+                continue
+            places = [float(v) for v in rng.uniform(first, last, 10)]
+            ends = [first, last] if rng.random() < 0.5 else [last, first]
+            places = ends + places if rng.random() < corner else places + ends
+            for along in places:
+                if self.try_wall(model, int(side), along, clearance, lift):
+                    return int(side), along
+        return None
+
+    def try_wall(
+        self, model: Model, side: int, along: float, clearance: float, lift: float = 0.0
+    ) -> bool:
+        """Stand a model at one place on a wall if it fits there."""
+        x, y, angle = self.room.at_wall(side, along)
+        inward = (-math.sin(angle), math.cos(angle))
+        placed = model.placed(x + inward[0] * 0.005, y + inward[1] * 0.005, lift, angle)
+        solid = block_of(placed)
+        front = self._front(solid, side, clearance)
+        if not self.fits(solid) or self._covers_opening(model, side, along, lift):
+            return False
+        if any(front.meets(other) for other in self.solids):
+            return False
+        self.take(placed, front)
+        return True
+
+    def fits(self, solid: Block) -> bool:
+        """Whether a box lies in the room and meets nothing."""
+        r, tolerance = self.room.rect, 0.004
+        inside = (
+            solid.x0 > r.x0 - tolerance
+            and solid.y0 > r.y0 - tolerance
+            and solid.x1 < r.x1 + tolerance
+            and solid.y1 < r.y1 + tolerance
+            and solid.z1 < self.room.height
+        )
+        return inside and not any(solid.meets(b) for b in (*self.solids, *self.keep_free))
+
+    def take(self, placed: Model, front: Block | None = None) -> None:
+        """Add a placed model and the space before it."""
+        self.models.append(placed)
+        self.solids.append(block_of(placed))
+        if front is not None:
+            self.keep_free.append(front)
+
+    def try_at(self, model: Model, x: float, y: float, angle: float) -> bool:
+        """Stand a model anywhere on the floor if it fits there."""
+        placed = model.placed(x, y, 0, angle)
+        if not self.fits(block_of(placed)):
+            return False
+        self.take(placed)
+        return True
+
+    def mount(self, rng: np.random.Generator, model: Model, height: float) -> bool:
+        """Hang a model on a free stretch of wall with its origin at `height`."""
+        low, high = model.bounds()
+        for _ in range(12):
+            side = int(rng.integers(4))
+            half = self.room.wall(side).length / 2 - 0.1
+            first, last = -half - low[0], half - high[0]
+            if last <= first:
+                continue
+            along = float(rng.uniform(first, last))
+            if self._near_opening(model, side, along):
+                continue
+            x, y, angle = self.room.at_wall(side, along)
+            placed = model.placed(x, y, height, angle)
+            solid = block_of(placed)
+            if not any(solid.meets(other) for other in self.solids):
+                self.take(placed)
+                return True
+        return False
+
+    def free_cells(self, margin: float, step: float = 0.1, tall: float = 0.95) -> np.ndarray:
+        """(n, 2) floor positions at least `margin` from walls and from whatever is tall.
+
+        Things lower than `tall` metres only keep a third of the margin: a person's arms reach
+        over them.
+        """
+        r = self.room.rect
+        x, y = np.meshgrid(
+            np.arange(r.x0 + margin, r.x1 - margin + 1e-6, step),
+            np.arange(r.y0 + margin, r.y1 - margin + 1e-6, step),
+        )
+        cells = np.stack([x.ravel(), y.ravel()], axis=1)
+        free = np.ones(len(cells), dtype=bool)
+        for b in self.solids:
+            if b.z0 > 2.0:
+                continue
+            keep = margin if b.z1 > tall else margin / 3
+            inside = (
+                (cells[:, 0] > b.x0 - keep)
+                & (cells[:, 0] < b.x1 + keep)
+                & (cells[:, 1] > b.y0 - keep)
+                & (cells[:, 1] < b.y1 + keep)
+            )
+            free &= ~inside
+        return cells[free]
+
+    def _front(self, solid: Block, side: int, clearance: float) -> Block:
+        """The space before something at a wall."""
+        x0, y0, _, x1, y1, _ = solid
+        top = min(solid.z1, 1.9)
+        if side == 0:
+            return Block(x0, y1, 0.05, x1, y1 + clearance, top)
+        if side == 1:
+            return Block(x0 - clearance, y0, 0.05, x0, y1, top)
+        if side == 2:
+            return Block(x0, y0 - clearance, 0.05, x1, y0, top)
+        return Block(x1, y0, 0.05, x1 + clearance, y1, top)
+
+    def _keep_door_free(self, side: int, along: float, width: float) -> None:
+        x, y, angle = self.room.at_wall(side, along)
+        half = width / 2 + 0.08
+        along_axis = np.array([math.cos(angle), math.sin(angle)]) * half
+        inward = np.array([-math.sin(angle), math.cos(angle)]) * 0.75
+        corners = np.array([x, y]) + np.array([along_axis, -along_axis, along_axis + inward])
+        low, high = corners.min(axis=0), corners.max(axis=0)
+        self.keep_free.append(Block(low[0], low[1], 0.0, high[0], high[1], 2.0))
+
+    def _covers_opening(self, model: Model, side: int, along: float, lift: float) -> bool:
+        low, high = model.bounds()
+        for o in self.room.openings:
+            beside = (
+                along + low[0] > o.along + o.width / 2 or along + high[0] < o.along - o.width / 2
+            )
+            if (
+                o.side == side
+                and not beside
+                and high[2] + lift > o.low - 0.02
+                and low[2] + lift < o.high
+            ):
+                return True
+        return False
+
+    def _near_opening(self, model: Model, side: int, along: float) -> bool:
+        low, high = model.bounds()
+        return any(
+            o.side == side
+            and along + high[0] > o.along - o.width / 2 - 0.12
+            and along + low[0] < o.along + o.width / 2 + 0.12
+            for o in self.room.openings
+        )
