@@ -101,7 +101,8 @@ def test_colours_and_positions_are_means_over_pixels():
 def test_flying_pixels_are_dropped():
     depth, image, intrinsics, pose = wall(3.0)
     depth[:, :40] = 1.5
-    depth[:, 40] = 2.2  # neither surface
+    depth[:, 40:42] = 2.2  # neither surface
+    depth[:, 60] = 3.4  # nor this, on its own
     cloud = fuse_depth([(depth, image, intrinsics, pose)], min_observations=1)
     x = cloud.points[:, 0]
     assert ((x - 1.5).abs() < 1e-3).sum() > 500
@@ -156,6 +157,17 @@ def test_normals_of_a_tilted_plane_are_exact():
     expected = plane.float().expand_as(normals[reliable])
     torch.testing.assert_close(normals[reliable], expected, rtol=0, atol=2e-3)
     assert normals[~reliable].abs().sum() == 0
+
+
+def test_normals_do_not_mix_surfaces_across_a_depth_edge():
+    depth = torch.full(SIZE, 3.0)
+    depth[:, :40] = 1.5
+    reliable, normals = surface_normals(depth, INTRINSICS)
+    assert reliable[:, :39].all()
+    assert reliable[:, 41:].all()
+    assert not reliable[:, 39:41].any()
+    facing = torch.tensor([0.0, 0, -1]).expand_as(normals[reliable])
+    torch.testing.assert_close(normals[reliable], facing)
 
 
 def test_grazing_surfaces_are_left_out():
