@@ -6,10 +6,11 @@ import sys
 from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import tyro
 from rich.table import Table
+from tyro.conf import Positional
 
 from pcdistill.errors import ConfigError
 from pcdistill.stages.command import carry_out, configured, in_sentences, plain_console
@@ -18,9 +19,8 @@ from pcdistill.stages.export import export as export_run
 from pcdistill.stages.pipeline import STAGES
 from pcdistill.stages.query import query as query_run
 from pcdistill.stages.run import Run
-from pcdistill.stages.runner import failures, stage_states
+from pcdistill.stages.runner import State, failures, stage_states
 
-Positional = tyro.conf.Positional
 _console = plain_console()
 
 Overrides = Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="SECTION.KEY=VALUE ...")]
@@ -112,7 +112,7 @@ def status(
         set_: As given to run.
     """
     opened = Run(configured(config, scan, workspace, set_))
-    states = ("done", "failed", "stale", "missing", "blocked")
+    states = get_args(State)
     table = Table("stage", *states, title=str(opened.workspace.root))
     for name, counts in stage_states(opened, STAGES).items():
         table.add_row(name, *(str(counts[state]) if counts[state] else "-" for state in states))

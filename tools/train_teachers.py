@@ -28,8 +28,8 @@ from pcdistill.homes import (
     MATERIALS,
     build_home,
     camera_walk,
-    default_intrinsics,
     object_picture,
+    pinhole,
     render,
 )
 from pcdistill.teachers import StaticTextEncoder
@@ -93,7 +93,7 @@ def _home_pictures(task: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.nd
     home = build_home(seed, "teacher")
     found = []
     for number, pose in enumerate(camera_walk(home, views, seed)):
-        camera = default_intrinsics(PICTURE_SIZE)
+        camera = pinhole(PICTURE_SIZE, 70.0)
         view = render(home.surface, pose, camera, PICTURE_SIZE, seed=seed * 1000 + number)
         found.append((view.image.numpy(), view.classes.numpy(), view.materials.numpy()))
     return _stored(found)

@@ -51,6 +51,7 @@ def carry_out(
     Raises:
         ConfigError: see `run_stages`.
     """
+    Run(config).check()
     progress = Progress(console=console)
     progress.note(run_header(config))
     summary = run_stages(

@@ -232,6 +232,8 @@ class ReportConfig:
     """Scenes that are drawn; by default one validation scene."""
     queries: tuple[str, ...] = ("couch", "fridge", "a place to sleep", "where can I wash my hands")
     """Questions whose best answers are listed."""
+    answers: tuple[str, ...] = ()
+    """The class that answers each question, in their order; says which answers hold."""
     heat_maps: tuple[str, ...] = ("couch", "fridge", "a place to sleep")
     """Questions drawn as heat maps."""
 

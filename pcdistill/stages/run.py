@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from torch import Tensor
 from pcdistill.capability import ImageGenerator, Segmenter
 from pcdistill.capability.build import build_generator, build_segmenter
 from pcdistill.errors import ConfigError
+from pcdistill.evaluation import named_protocol
+from pcdistill.networks.architectures import describe_architecture
 from pcdistill.scenes import LabelSet, load_label_set, load_vocabulary
 from pcdistill.stages.config import RunConfig
 from pcdistill.stages.workspace import Workspace
@@ -73,6 +75,26 @@ class Run:
             self._teachers[name] = teacher
         return self._teachers[name]
 
+    def check(self) -> None:
+        """Build what is cheap to build, so that a wrong name is found before the work.
+
+        Raises:
+            ConfigError: a teacher, label set, vocabulary, network or protocol is unknown or does
+                not fit the others.
+        """
+        for name in self.config.run.teachers:
+            self.teacher(name)
+        named_protocol(self.config.evaluate.protocol, self.label_set.name)
+        student = self.config.distill
+        describe_architecture(
+            student.architecture, 3, self.text_encoder.dimensions, width=student.width
+        )
+        build_generator(self.config.synthesize.generator)
+        build_segmenter(self.config.synthesize.segmenter)
+        self.text_encoder.encode(self.vocabulary)
+        self.text_encoder.encode(self.label_set.prompts)
+        _device(self.config.distill.device)
+
     def teacher_revision(self, name: str) -> str:
         """Which weights a teacher uses; other weights give other artefacts."""
         return self.teacher(name).provenance.get("revision", "unknown")
@@ -97,7 +119,6 @@ class Run:
         return _device(self.config.distill.device)
 
 
-@lru_cache
 def _device(name: str) -> torch.device:
     available = torch.cuda.is_available()
     if name == "auto":

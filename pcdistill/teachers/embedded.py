@@ -9,6 +9,7 @@ its list, so what it says there is its honest mistake.
 from __future__ import annotations
 
 from importlib.resources import as_file, files
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pcdistill.teachers.colors import color_name
-from pcdistill.teachers.embedded_network import load_network, prepare_images
+from pcdistill.teachers.embedded_network import EmbeddedNetwork, load_network, prepare_images
 from pcdistill.teachers.protocols import FeatureMap, LabelledMasks
 from pcdistill.teachers.text import StaticTextEncoder
 
@@ -27,7 +28,7 @@ SUREST_BELOW = 0.35
 """Mean probability below which a region is left without a label."""
 
 
-def _weights(name: str) -> tuple[torch.nn.Module, dict[str, object]]:
+def _weights(name: str) -> tuple[EmbeddedNetwork, dict[str, Any]]:
     with as_file(files("pcdistill.teachers") / "weights" / f"{name}.safetensors") as path:
         return load_network(path)
 
@@ -63,8 +64,8 @@ class EmbeddedMaskTeacher:
 
     def __init__(self) -> None:
         self._network, details = _weights("masks")
-        self._labels = tuple(str(label) for label in details.pop("labels"))  # type: ignore[attr-defined]
-        self._materials = tuple(str(m) for m in details.pop("materials"))  # type: ignore[attr-defined]
+        self._labels = tuple(str(label) for label in details.pop("labels"))
+        self._materials = tuple(str(m) for m in details.pop("materials"))
         self._encoder = StaticTextEncoder()
         self._embedded: dict[str, Tensor] = {}
         self.provenance = {key: str(value) for key, value in details.items()}

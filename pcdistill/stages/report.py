@@ -1,0 +1,275 @@
+"""Stage report: what came out, as one page and one JSON file."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pcdistill import __version__
+from pcdistill.evaluation import (
+    CapabilityTable,
+    HeatScale,
+    LabelColor,
+    MethodRow,
+    Picture,
+    QueryRow,
+    ReportData,
+    StageCost,
+    View,
+    birds_view,
+    draw_points,
+    heat_colors,
+    heat_range,
+    superpoint_colors,
+    write_report,
+)
+from pcdistill.evaluation.overlay import overlay_points
+from pcdistill.geometry import project_points
+from pcdistill.scenes import Scene, open_scene
+from pcdistill.stages.evaluate import predictions, result, run_protocol
+from pcdistill.stages.ingest import validation_scenes
+from pcdistill.stages.lift import frame_counts
+from pcdistill.stages.partition import superpoint_ids
+from pcdistill.stages.query import ask
+from pcdistill.stages.rows import best_student, row_names
+from pcdistill.stages.run import Run
+from pcdistill.stages.score import capability_table
+from pcdistill.stages.stage import Input, Report, Stage, Task
+
+EMBEDDED_TEACHERS = {"dense", "masks"}
+NO_CLAIM = (
+    "The embedded teachers were trained on rendered homes; on this real capture no accuracy is "
+    "claimed, and what can be judged is the geometry: projection, occlusion and superpoints."
+)
+_NAMES = {
+    "average": "plain average of the teachers",
+    "linear": "teachers weighted by similarity",
+    "fused": "teachers fused by capability",
+}
+
+
+def collect(run: Run, report: Report) -> ReportData:
+    """Gather everything that the report shows."""
+    _, protocol = run_protocol(run)
+    rows = [result(run, name) for name in row_names(run)]
+    measured = [row for row in rows if row["miou"] is not None]
+    scenes = tuple(rows[0]["scenes"])
+    drawn = run.config.report.scenes or scenes[:1]
+    pictures = []
+    for number, name in enumerate(drawn):
+        pictures += list(_pictures(run, name))
+        report(number + 1, len(drawn), "scenes drawn")
+    return ReportData(
+        title=run.config.run.title,
+        protocol=protocol if measured else "nothing was measured: the scenes have no true labels",
+        seed=run.config.run.seed,
+        summary=_summary(run, scenes),
+        rows=tuple(
+            MethodRow(row["name"], row["miou"], row["macc"], row["per_class"]) for row in measured
+        ),
+        capability=CapabilityTable(run.config.run.teachers, run.vocabulary, capability_table(run)),
+        labels=tuple(
+            LabelColor(name, (int(color[0]), int(color[1]), int(color[2])))
+            for name, color in zip(run.label_set.names, run.label_set.palette.tolist(), strict=True)
+        ),
+        pictures=tuple(pictures),
+        queries=tuple(_query_rows(run, scenes)),
+        costs=tuple(_costs(run)),
+        provenance=_provenance(run),
+        notes=(NO_CLAIM,) if _is_embedded_on_real(run) else (),
+    )
+
+
+def _is_embedded_on_real(run: Run) -> bool:
+    return run.config.ingest.source == "scan" and bool(
+        EMBEDDED_TEACHERS & set(run.config.run.teachers)
+    )
+
+
+def _summary(run: Run, scenes: tuple[str, ...]) -> tuple[str, ...]:
+    teachers = " and ".join(run.config.run.teachers)
+    config = run.config.distill
+    first = (
+        f"The teachers {teachers} looked at the images; what they saw was carried onto the points, "
+        "fused by how well each finds each class on synthesised images, and distilled into a "
+        f"{config.architecture} that sees only the points."
+    )
+    if run.config.ingest.source == "homes":
+        second = (
+            f"Everything is measured on {len(scenes)} generated homes on which no teacher and no "
+            f"student was trained; the students learned from {run.config.ingest.train} other homes "
+            "without a label. Numbers on generated homes say how the methods compare, not how "
+            "well they would do on real scans."
+        )
+    else:
+        second = f"Scans: {', '.join(scenes)}."
+    return first, second
+
+
+def _pictures(run: Run, name: str) -> Iterator[Picture]:
+    scene = open_scene(run.workspace.scene(name))
+    view = _view(scene)
+    ids = superpoint_ids(run, name)
+    views = frame_counts(run, run.config.run.teachers[0], name).float()
+    yield from _scan_pictures(run, scene, view)
+    for row in _drawn_rows(run):
+        labels = predictions(run, row, name)
+        colors = run.label_set.colors_of(labels)
+        yield Picture("Labels", _NAMES.get(row, row), _draw(scene, view, colors))
+    for text in run.config.report.heat_maps:
+        found = ask(run, text, name, best=1)
+        low, high = heat_range(found.similarity)
+        yield Picture(
+            f"Questions to student:{best_student(run)}",
+            f"“{text}”",
+            _draw(scene, view, heat_colors(found.similarity)),
+            scale=HeatScale("similarity with the question", low, high),
+        )
+    yield Picture(
+        "Geometry", f"{int(ids.max()) + 1} superpoints", _draw(scene, view, superpoint_colors(ids))
+    )
+    yield Picture(
+        "Geometry",
+        f"frames that see each point, {views.mean():.1f} on average",
+        _draw(scene, view, heat_colors(views, low=0.0, high=float(views.max()))),
+        scale=HeatScale("frames", 0.0, float(views.max())),
+    )
+    yield from _overlays(run, scene, superpoint_colors(ids))
+
+
+def _scan_pictures(run: Run, scene: Scene, view: View) -> Iterator[Picture]:
+    if scene.colors is not None:
+        caption = f"{scene.name}: {len(scene.points)} points from {len(scene.frames)} frames"
+        yield Picture("The scan", caption, _draw(scene, view, scene.colors))
+    if scene.labels is not None:
+        colors = run.label_set.colors_of(scene.labels)
+        yield Picture("Labels", "ground truth", _draw(scene, view, colors))
+    if scene.frames:
+        yield Picture("The scan", "its first frame", scene.frames[0].image())
+
+
+def _overlays(run: Run, scene: Scene, colors: Tensor) -> Iterator[Picture]:
+    """Two frames with the points that the occlusion test keeps."""
+    count = len(scene.frames)
+    for number in sorted({count // 4, (3 * count) // 4}) if count else ():
+        frame = scene.frames[number]
+        seen = project_points(
+            scene.points,
+            frame.camera_to_world,
+            frame.intrinsics,
+            frame.image_size,
+            frame.depth(),
+            depth_tolerance=run.config.lift.depth_tolerance,
+            border=run.config.lift.border,
+        )
+        far_first = seen.depth.argsort(descending=True)
+        kept = far_first[seen.visible[far_first]]
+        radius = max(1, frame.image_size[1] // 320)
+        yield Picture(
+            "Geometry",
+            f"frame {frame.name}: the {len(kept)} points it sees, coloured by superpoint",
+            overlay_points(frame.image(), seen.pixels[kept], colors[kept], radius=radius),
+        )
+
+
+def _view(scene: Scene) -> View:
+    return birds_view(scene.points, normals=scene.normals)
+
+
+def _draw(scene: Scene, view: View, colors: Tensor) -> Tensor:
+    return draw_points(scene.points, colors, normals=scene.normals, view=view)
+
+
+def _drawn_rows(run: Run) -> tuple[str, ...]:
+    teachers = tuple(f"teacher:{name}" for name in run.config.run.teachers)
+    return (*teachers, "fused", f"student:{best_student(run)}")
+
+
+def _query_rows(run: Run, scenes: tuple[str, ...]) -> Iterator[QueryRow]:
+    config = run.config.report
+    for number, text in enumerate(config.queries):
+        expected = config.answers[number] if number < len(config.answers) else ""
+        for name in scenes:
+            for best in ask(run, text, name, best=1).answers:
+                holds = best.truth == expected if expected and best.truth is not None else None
+                yield QueryRow(
+                    text,
+                    name,
+                    best.looks_like,
+                    best.position,
+                    best.size,
+                    best.score,
+                    best.truth,
+                    holds,
+                )
+
+
+def _costs(run: Run) -> Iterator[StageCost]:
+    from pcdistill.stages.pipeline import STAGES
+
+    for stage in STAGES:
+        if stage.name == "report":
+            continue
+        records = [run.workspace.record(stage.name, unit) for unit in stage.units(run)]
+        done = [record for record in records if record is not None and record.state == "done"]
+        seconds = sum(record.seconds for record in done)
+        size = sum(sum(record.outputs.values()) for record in done)
+        yield StageCost(stage.name, len(done), seconds, size)
+
+
+def _provenance(run: Run) -> dict[str, str]:
+    facts = {
+        "pcdistill": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "device": str(run.device),
+        "text space": run.text_encoder.text_space,
+    }
+    for name in run.config.run.teachers:
+        about = run.teacher(name).provenance
+        facts[f"teacher {name}"] = ", ".join(f"{key}: {value}" for key, value in about.items())
+    return facts
+
+
+def _settings(run: Run, unit: str) -> Mapping[str, Any]:
+    return {**vars(run.config.report), "title": run.config.run.title}
+
+
+def _inputs(run: Run, unit: str) -> tuple[Input, ...]:
+    return (
+        *(Input("evaluate", row) for row in row_names(run)),
+        *(Input("score", teacher) for teacher in run.config.run.teachers),
+        *(Input("partition", scene, required=False) for scene in validation_scenes(run)),
+    )
+
+
+def _units(run: Run) -> tuple[str, ...]:
+    return ("report",)
+
+
+def _outputs(run: Run, unit: str) -> tuple[Path, ...]:
+    return (run.workspace.report / "index.html", run.workspace.report / "report.json")
+
+
+def _work(run: Run, task: Task, report: Report) -> str:
+    data = collect(run, report)
+    page = write_report(run.workspace.report, data)
+    held = [row.holds for row in data.queries if row.holds is not None]
+    answers = f", {sum(held)} of {len(held)} questions answered right" if held else ""
+    return f"{page.stat().st_size / 2**20:.1f} MiB, {len(data.pictures)} pictures{answers}"
+
+
+REPORT = Stage(
+    name="report",
+    version=1,
+    units=_units,
+    settings=_settings,
+    inputs=_inputs,
+    outputs=_outputs,
+    work=_work,
+)

@@ -1,0 +1,156 @@
+"""The demo as a newcomer meets it: what it prints, leaves, answers, and does the second time."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+from PIL import Image
+
+from pcdistill.scenes import read_ply
+from tests.end_to_end.conftest import TINY, pcdistill
+
+ROWS = [
+    "teacher:dense",
+    "teacher:masks",
+    "average",
+    "linear",
+    "fused",
+    "student:point",
+    "student:superpoint",
+    "student:superpoint+ensemble",
+]
+
+
+def test_it_ends_with_a_table_and_the_next_thing_to_try(tiny_run):
+    printed = (tiny_run / "stdout.txt").read_text()
+    for row in ROWS:
+        assert row in printed
+    assert "report/index.html" in printed
+    assert "pcdistill query" in printed
+    assert "0 failed" in printed
+
+
+def test_the_report_names_its_protocol_and_rows(tiny_run):
+    report = json.loads((tiny_run / "report" / "report.json").read_text())
+    assert [row["name"] for row in report["rows"]] == ROWS
+    assert report["seed"] == 0
+    assert "scannet20" in report["protocol"]
+    for row in report["rows"]:
+        assert 0 <= row["miou"] <= 100
+        assert 0 <= row["macc"] <= 100
+        assert len(row["per_class"]) == 20
+        values = [value for value in row["per_class"].values() if value is not None]
+        assert row["miou"] == pytest.approx(sum(values) / len(values), abs=0.1)
+
+
+def test_the_page_needs_nothing_from_elsewhere(tiny_run):
+    page = (tiny_run / "report" / "index.html").read_text()
+    assert "<html" in page
+    assert not re.search(r"""(?:src|href)=["'](?!data:|#)""", page)
+    assert page.count("data:image/png;base64,") >= 8
+    for words in ("couch", "fridge", "a place to sleep"):
+        assert words in page
+
+
+def test_a_second_call_does_nothing_and_says_so(tiny_run):
+    again = pcdistill("demo", "--workspace", tiny_run, "--jobs", 2, "--set", *TINY)
+    assert again.returncode == 0
+    assert "nothing to do" in again.stdout
+
+
+def test_status_counts_everything_as_done(tiny_run):
+    shown = pcdistill("status", tiny_run)
+    assert shown.returncode == 0
+    for stage, units in (("ingest", 3), ("lift", 6), ("synthesize", 20), ("distill", 3)):
+        assert re.search(rf"{stage}\s*│\s*{units}\s*│\s*-\s*│\s*-\s*│\s*-", shown.stdout), stage
+
+
+def test_a_question_gives_places_a_cloud_and_a_picture(tiny_run):
+    answered = pcdistill("query", tiny_run, "a place to sleep", "--best", 3)
+    assert answered.returncode == 0, answered.stderr
+    assert answered.stdout.count("home-validation-0") >= 3
+    folder = tiny_run / "queries" / "a-place-to-sleep"
+    cloud = read_ply(folder / "home-validation-0.ply")
+    assert len(cloud.points) > 1000
+    with Image.open(folder / "home-validation-0.png") as picture:
+        assert min(picture.size) >= 300
+
+
+def test_an_unknown_scene_in_a_question_is_named(tiny_run):
+    answered = pcdistill("query", tiny_run, "chair", "--scene", "kitchen")
+    assert answered.returncode == 2
+    assert "unknown scene 'kitchen'; expected one of: home-train-0" in answered.stderr
+
+
+def test_the_labels_can_be_taken_away(tiny_run, tmp_path):
+    exported = pcdistill("export", tiny_run, "--to", tmp_path / "out")
+    assert exported.returncode == 0, exported.stderr
+    files = sorted(p.name for p in (tmp_path / "out").iterdir())
+    assert files == [
+        "classes.txt",
+        *(f"home-{s}.ply" for s in ("train-0", "train-1", "validation-0")),
+    ]
+    cloud = read_ply(tmp_path / "out" / "home-validation-0.ply")
+    assert 0 <= int(cloud.scalars["label"].min()) <= int(cloud.scalars["label"].max()) < 20
+
+
+def test_evaluate_prints_the_table(tiny_run):
+    measured = pcdistill("evaluate", tiny_run)
+    assert measured.returncode == 0
+    assert "student:superpoint+ensemble" in measured.stdout
+
+
+def test_a_run_that_was_killed_goes_on_where_it_was(tmp_path):
+    workspace = tmp_path / "run"
+    command = [sys.executable, "-m", "pcdistill.cli", "demo", "--workspace", str(workspace)]
+    command += ["--jobs", "2", "--set", *TINY, "ingest.train=1"]
+    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    lifted = workspace / "manifest" / "lift"
+    until = time.monotonic() + 300
+    while not (lifted.is_dir() and any(lifted.glob("*.json"))) and time.monotonic() < until:
+        assert first.poll() is None, "ended before it could be killed"
+        time.sleep(0.05)
+    first.kill()
+    first.wait()
+    done = {path: path.stat().st_mtime_ns for path in workspace.glob("manifest/*/*.json")}
+    assert done
+    second = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+    assert (workspace / "report" / "index.html").exists()
+    assert not list(workspace.rglob("*.part"))
+
+
+def test_a_damaged_artefact_is_made_anew(tiny_run, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_run, copy)
+    damaged = copy / "superpoints" / "home-validation-0.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    again = pcdistill("demo", "--workspace", copy, "--set", *TINY)
+    assert again.returncode == 0, again.stderr
+    assert damaged.stat().st_size > 100
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ("run.teachers=[dense, mask]", "unknown teacher 'mask'; did you mean 'masks'?"),
+        ("distill.epoch=3", "unknown key 'distill.epoch'; did you mean 'epochs'?"),
+        ("run.text_encoder=clip", "unknown text encoder 'clip'"),
+        ("run.label_set=scanet20", "did you mean 'scannet20'?"),
+        ("distill.architecture=MinkUNet19", "MinkUNet"),
+        ("evaluate.protocol=openscenes", "unknown protocol 'openscenes'"),
+    ],
+)
+def test_a_wrong_setting_ends_in_one_sentence(tmp_path, setting, sentence):
+    refused = pcdistill("demo", "--workspace", tmp_path / "run", "--set", *TINY, setting)
+    assert refused.returncode == 2
+    assert sentence in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    assert "Traceback" not in refused.stderr

@@ -1,0 +1,52 @@
+"""A run refuses what does not fit together before it begins."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar
+
+import pytest
+
+from pcdistill import teachers
+from pcdistill.errors import ConfigError
+from pcdistill.stages.config import RunConfig, RunSettings, SynthesizeConfig
+from pcdistill.stages.run import Run
+
+
+class ForeignTeacher:
+    name = "foreign"
+    text_space = "clip-vit-b-32"
+    dimensions = 512
+    provenance: ClassVar[dict[str, str]] = {}
+
+
+def test_teachers_of_another_text_space_are_refused_naming_both(monkeypatch):
+    monkeypatch.setitem(teachers.TEACHERS, "foreign", ForeignTeacher)
+    run = Run(RunConfig(run=RunSettings(teachers=("dense", "foreign"))))
+    with pytest.raises(ConfigError) as caught:
+        run.check()
+    message = str(caught.value)
+    assert "'foreign' lives in the text space 'clip-vit-b-32'" in message
+    assert "'static-minilm-64'" in message
+    assert "run.teachers" in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"generator": "embeded"}, "unknown image generator 'embeded'; did you mean 'embedded'?"),
+        ({"segmenter": "sam"}, "unknown segmenter 'sam'; expected one of: superpixels"),
+    ],
+)
+def test_unknown_models_are_named(changes, sentence):
+    config = replace(RunConfig(), synthesize=SynthesizeConfig(**changes))
+    with pytest.raises(ConfigError, match=sentence.replace("?", r"\?")):
+        Run(config).check()
+
+
+def test_a_device_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    config = RunConfig()
+    config = replace(config, distill=replace(config.distill, device="cuda"))
+    with pytest.raises(ConfigError, match="distill.device is 'cuda' but this machine has no CUDA"):
+        _ = Run(config).device
