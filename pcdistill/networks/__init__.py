@@ -1,6 +1,16 @@
-"""The student networks: the MinkUNet family."""
+"""The student networks: the MinkUNet family, to and from disk."""
 
 from pcdistill.networks.architectures import LAYERS, PLANES, Architecture
+from pcdistill.networks.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from pcdistill.networks.mink_unet import MinkUNet, build_student
 
-__all__ = ["LAYERS", "PLANES", "Architecture", "MinkUNet", "build_student"]
+__all__ = [
+    "LAYERS",
+    "PLANES",
+    "Architecture",
+    "Checkpoint",
+    "MinkUNet",
+    "build_student",
+    "load_checkpoint",
+    "save_checkpoint",
+]

@@ -113,3 +113,11 @@ def name_of_layers(layers: Sequence[int]) -> str | None:
         if known == tuple(layers):
             return name
     return None
+
+
+def width_of(architecture: Architecture) -> float | None:
+    """The width that `describe_architecture` makes these channels from, if there is one."""
+    planes = PLANES[architecture.name]
+    width = architecture.stem_channels / STEM_CHANNELS
+    scaled = tuple(scale_channels(count, width) for count in planes)
+    return width if scaled == architecture.planes else None

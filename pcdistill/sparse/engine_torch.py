@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from pcdistill.sparse.kernel_map import BlockPlan, KernelMap
 
-CACHE_BYTES = 4 << 20
+CACHE_BYTES = 16 << 20
 """What the gathered rows and products of one block may take together."""
 
 SMALLEST_BLOCK, LARGEST_BLOCK = 256, 1 << 15

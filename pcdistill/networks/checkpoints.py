@@ -1,0 +1,348 @@
+"""Student networks on disk: our own files, and those of OpenScene and SAS.
+
+Our layout is one safetensors file: the weights under the reference's names, and in its header the
+architecture and where the weights come from. The other layout is the reference's ``.pth``: a
+dictionary whose ``state_dict`` has the same names behind ``net3d.`` (and ``module.`` after training
+on several GPUs), next to ``epoch``, ``optimizer`` and ``best_iou``.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pickle
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from pcdistill.errors import ArtifactError, ConfigError
+from pcdistill.networks.architectures import (
+    PLANES,
+    STAGES,
+    Architecture,
+    name_of_layers,
+    width_of,
+)
+from pcdistill.networks.mink_unet import MinkUNet
+
+FORMAT = "pcdistill.student/1"
+"""What the header of our files says they are."""
+
+REFERENCE_PREFIX = "net3d."
+PREFIXES = ("module.", REFERENCE_PREFIX)
+"""What wrappers put in front of the names, stripped in any order."""
+
+NAMES_SHOWN = 4
+"""Names that an error message lists before it counts the rest."""
+
+_log = logging.getLogger(__name__)
+
+
+class Checkpoint(NamedTuple):
+    """A network and what is known about it."""
+
+    network: MinkUNet
+    """In eval mode, float32, on the CPU."""
+    metadata: dict[str, Any]
+    """`layout`, `architecture`, `width` (None where the channels are no scaled family member),
+    `provenance`, `leftover_keys`, and the plain numbers and words found beside the weights."""
+
+
+def load_checkpoint(path: str | Path, *, ignore_leftover: bool = False) -> Checkpoint:
+    """Read a student network; architecture and width are recognised from the file.
+
+    Args:
+        path: a safetensors file of ours, or a ``.pth`` / ``.pth.tar`` of OpenScene or SAS with or
+            without prefixes and optimiser. Nothing but tensors and plain values is unpickled.
+        ignore_leftover: load although the file holds weights that the network has no place for;
+            they are then named in the log and in ``metadata["leftover_keys"]``.
+
+    Raises:
+        ArtifactError: the file is missing, truncated, of another kind, or its weights are not
+            those of one MinkUNet; the text names what is missing or left over.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ArtifactError(f"{path}: there is no such checkpoint file; check the path")
+    if _is_safetensors(path):
+        weights, metadata = _read_safetensors(path)
+    else:
+        weights, metadata = _read_pickled(path)
+    architecture = metadata.get("architecture") or _recognise(path, weights)
+    network = _fill(path, architecture, weights, metadata, ignore_leftover)
+    metadata["architecture"] = asdict(network.architecture)
+    metadata["width"] = width_of(network.architecture)
+    metadata.setdefault("provenance", {})
+    return Checkpoint(network.eval(), metadata)
+
+
+def save_checkpoint(
+    path: str | Path,
+    network: MinkUNet,
+    provenance: Mapping[str, Any],
+    *,
+    layout: Literal["pcdistill", "minkowski"] = "pcdistill",
+) -> None:
+    """Write a student network whole: under a temporary name, flushed to disk, then renamed.
+
+    Args:
+        path: where to; an existing file is replaced.
+        network: on any device, in any mode.
+        provenance: where the weights come from, anything that JSON can hold.
+        layout: "pcdistill" for safetensors, "minkowski" for a ``.pth`` that the reference loads.
+
+    Raises:
+        ValueError: unknown layout, or a provenance that JSON cannot hold.
+        ArtifactError: the file cannot be written.
+    """
+    try:
+        provenance_text = json.dumps(dict(provenance), sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"provenance cannot be written as JSON: {error}") from error
+    weights = {
+        key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()
+    }
+    architecture = asdict(network.architecture)
+    if layout == "pcdistill":
+        header = {
+            "format": FORMAT,
+            "architecture": json.dumps(architecture),
+            "provenance": provenance_text,
+        }
+
+        def write(temporary: Path) -> None:
+            save_file(weights, temporary, metadata=header)
+    elif layout == "minkowski":
+
+        def write(temporary: Path) -> None:
+            prefixed = {REFERENCE_PREFIX + key: value for key, value in weights.items()}
+            torch.save(
+                {
+                    "state_dict": prefixed,
+                    "architecture": json.loads(json.dumps(architecture)),
+                    "provenance": json.loads(provenance_text),
+                },
+                temporary,
+            )
+    else:
+        raise ValueError(f"layout is '{layout}', expected 'pcdistill' or 'minkowski'")
+    _write_whole(Path(path), write)
+
+
+def _write_whole(path: Path, write: Callable[[Path], None]) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary)
+        _flush(temporary)
+        temporary.replace(path)
+        _flush(path.parent)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise ArtifactError(
+            f"{path}: the checkpoint could not be written ({error}); check the folder and the "
+            "free space"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _is_safetensors(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{"
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ArtifactError(
+            f"{path}: the safetensors file is damaged or truncated ({error}); save or fetch it "
+            "again"
+        ) from error
+    metadata: dict[str, Any] = {"layout": "pcdistill"}
+    if header.get("format") != FORMAT:
+        return _strip(weights), metadata  # somebody's conversion: recognised by its shapes
+    try:
+        sizes = json.loads(header["architecture"])
+        for name in ("planes", "layers"):
+            sizes[name] = tuple(sizes[name])
+        metadata["architecture"] = architecture = Architecture(**sizes)
+        if architecture.name not in PLANES:
+            raise ValueError(f"unknown architecture '{architecture.name}'")
+        metadata["provenance"] = json.loads(header["provenance"])
+    except (KeyError, TypeError, ValueError, ConfigError) as error:
+        raise ArtifactError(
+            f"{path}: the header of this student file is damaged ({error}); save it again"
+        ) from error
+    return weights, metadata
+
+
+def _read_pickled(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    try:
+        with torch.serialization.safe_globals(_numpy_scalars()):
+            stored = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).splitlines()[0]
+        raise ArtifactError(
+            f"{path}: this is not a checkpoint of tensors and plain values, so it was not "
+            f"unpickled ({reason}); save its state_dict alone with torch.save"
+        ) from error
+    except Exception as error:  # torch raises many kinds for damaged files
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ArtifactError(
+            f"{path}: the checkpoint is truncated, damaged or of another kind ({reason}); expected "
+            "a safetensors file or a .pth of torch.save"
+        ) from error
+    if not isinstance(stored, Mapping):
+        raise ArtifactError(
+            f"{path}: the file holds a {type(stored).__name__}, expected a dictionary with "
+            "'state_dict'"
+        )
+    weights = stored.get("state_dict", stored)
+    tensors = {}
+    if isinstance(weights, Mapping):
+        tensors = {str(key): value for key, value in weights.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise ArtifactError(
+            f"{path}: there are no weights in this file (entries: {_some(map(str, stored))}), "
+            "expected them under 'state_dict'"
+        )
+    metadata: dict[str, Any] = {"layout": "minkowski"}
+    for key, value in stored.items():
+        if isinstance(value, (bool, int, float, str)) and key not in metadata:
+            metadata[str(key)] = value
+    provenance = stored.get("provenance")
+    metadata["provenance"] = dict(provenance) if isinstance(provenance, Mapping) else {}
+    metadata.pop("architecture", None)  # some files name it in words; the shapes decide
+    return _strip(tensors), metadata
+
+
+def _numpy_scalars() -> list[Any]:
+    """What a stored numpy number (`best_iou`) unpickles to: a plain number, and nothing else."""
+
+    def scalar(dtype: np.dtype[Any], raw: object = b"") -> object:
+        if dtype.kind not in "biuf" or not isinstance(raw, (bytes, str)):
+            raise pickle.UnpicklingError(f"numpy value of dtype {dtype}")
+        data = raw.encode("latin1") if isinstance(raw, str) else raw
+        return np.frombuffer(data, dtype=dtype, count=1)[0].item()
+
+    kinds = (np.dtypes.Float64DType, np.dtypes.Float32DType, np.dtypes.Int64DType)
+    return [
+        (scalar, "numpy.core.multiarray.scalar"),
+        (scalar, "numpy._core.multiarray.scalar"),
+        (np.dtype, "numpy.dtype"),
+        *kinds,
+    ]
+
+
+def _strip(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Names without the prefixes of wrappers."""
+    stripped = {}
+    for key, value in weights.items():
+        name = key
+        while name.startswith(PREFIXES):
+            name = next(name.removeprefix(p) for p in PREFIXES if name.startswith(p))
+        stripped[name] = value
+    return stripped
+
+
+def _recognise(path: Path, weights: Mapping[str, Tensor]) -> Architecture:
+    """The sizes of a MinkUNet from the names and shapes of its weights."""
+
+    def channels(key: str, axis: int) -> int:
+        if key not in weights:
+            raise ArtifactError(
+                f"{path}: '{key}' is missing (found {_some(weights)}), so these are not the "
+                "weights of a MinkUNet14A, 18A, 34C or a narrower one"
+            )
+        shape = weights[key].shape
+        if len(shape) < -axis:
+            raise ArtifactError(f"{path}: '{key}' has shape {tuple(shape)}, expected a kernel")
+        return int(shape[axis])
+
+    layers = []
+    for stage in range(1, STAGES + 1):
+        blocks = {key.split(".")[1] for key in weights if key.startswith(f"block{stage}.")}
+        layers.append(max((int(block) + 1 for block in blocks if block.isdigit()), default=1))
+    return Architecture(
+        name_of_layers(layers) or "MinkUNet18A",
+        channels("conv0p1s1.kernel", -2),
+        channels("final.kernel", -1),
+        tuple(channels(f"block{stage}.0.conv1.kernel", -1) for stage in range(1, STAGES + 1)),
+        channels("conv0p1s1.kernel", -1),
+        tuple(layers),
+    )
+
+
+def _fill(
+    path: Path,
+    architecture: Architecture,
+    weights: dict[str, Tensor],
+    metadata: dict[str, Any],
+    ignore_leftover: bool,
+) -> MinkUNet:
+    """A network with exactly these weights."""
+    with torch.device("meta"):
+        network = MinkUNet(architecture)
+    expected = network.state_dict()
+    missing = [key for key in expected if key not in weights]
+    if missing:
+        raise ArtifactError(
+            f"{path}: weights are missing for a {architecture.name}: {_some(missing)}; the file is "
+            "incomplete or of another network"
+        )
+    leftover = [key for key in weights if key not in expected]
+    metadata["leftover_keys"] = leftover
+    if leftover and not ignore_leftover:
+        raise ArtifactError(
+            f"{path}: weights are left over that a {architecture.name} has no place for: "
+            f"{_some(leftover)}; pass ignore_leftover=True if they are not needed"
+        )
+    if leftover:
+        _log.warning("%s: ignored weights without a place: %s", path, ", ".join(leftover))
+    filled = {}
+    for key, target in expected.items():
+        value = weights[key]
+        if value.dim() == target.dim() + 1 and value.shape[0] == 1:
+            value = value[0]  # 1x1 kernels of older files are (1, C_in, C_out)
+        if value.shape != target.shape:
+            raise ArtifactError(
+                f"{path}: '{key}' has shape {tuple(value.shape)}, expected {tuple(target.shape)} "
+                f"for a {architecture.name} of these channels"
+            )
+        value = value.to(target.dtype)
+        if not bool(value.isfinite().all()):
+            raise ArtifactError(
+                f"{path}: '{key}' holds values that are not finite; the training that wrote it "
+                "diverged or the file is damaged"
+            )
+        filled[key] = value.clone()
+    network.load_state_dict(filled, assign=True)
+    network.requires_grad_(True)
+    return network
+
+
+def _some(names: Any) -> str:
+    """The first few names, and how many more."""
+    listed = list(names)
+    shown = ", ".join(f"'{name}'" for name in listed[:NAMES_SHOWN])
+    rest = len(listed) - NAMES_SHOWN
+    return f"{shown} and {rest} more" if rest > 0 else shown or "none"

@@ -1,0 +1,335 @@
+"""Sparse convolution against a loop over voxels, its gradients, and its symmetries."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from pcdistill.sparse import (
+    SparseAvgPool3d,
+    SparseConv3d,
+    SparseConvTranspose3d,
+    SparseMaxPool3d,
+    SparseTensor,
+    engine_torch,
+)
+
+Cell = tuple[int, int, int, int]
+
+
+def random_voxels(count: int, seed: int, stride: int = 1, spread: int = 4) -> Tensor:
+    """Distinct voxels of two batch entries around the origin, in random order."""
+    generator = torch.Generator().manual_seed(seed)
+    side = 2 * spread
+    keys = torch.randperm(2 * side**3, generator=generator)[:count]
+    cells = torch.stack([keys // side**3, keys // side**2 % side, keys // side % side, keys % side])
+    cells[1:] = (cells[1:] - spread) * stride
+    return cells.T.to(torch.int32).contiguous()
+
+
+def offsets(size: int, scale: int) -> list[tuple[int, int, int]]:
+    """Offsets of a kernel by hand: x fastest, odd kernels centred, even ones from 0."""
+    low = -(size // 2) if size % 2 else 0
+    axis = range(low, low + size)
+    return [(x * scale, y * scale, z * scale) for z, y, x in itertools.product(axis, repeat=3)]
+
+
+def loop_pairs(
+    in_cells: list[Cell], out_cells: list[Cell], size: int, scale: int
+) -> list[tuple[int, int, int]]:
+    """(output row, offset, input row) of every meeting."""
+    row = {cell: i for i, cell in enumerate(in_cells)}
+    return [
+        (o, k, row[b, x + dx, y + dy, z + dz])
+        for o, (b, x, y, z) in enumerate(out_cells)
+        for k, (dx, dy, dz) in enumerate(offsets(size, scale))
+        if (b, x + dx, y + dy, z + dz) in row
+    ]
+
+
+def cells_of(coords: Tensor) -> list[Cell]:
+    return [tuple(row) for row in coords.tolist()]
+
+
+def loop_convolution(
+    features: Tensor, in_cells: list[Cell], out_cells: list[Cell], kernel: Tensor, scale: int
+) -> Tensor:
+    slices = kernel if kernel.dim() == 3 else kernel[None]
+    out = [features.new_zeros(slices.shape[2]) for _ in out_cells]
+    for o, k, i in loop_pairs(in_cells, out_cells, round(len(slices) ** (1 / 3)), scale):
+        out[o] = out[o] + features[i] @ slices[k]
+    return torch.stack(out) if out else features.new_zeros(0, slices.shape[2])
+
+
+def coarse_cells(cells: list[Cell], stride: int) -> set[Cell]:
+    return {(b, *(c // stride * stride for c in xyz)) for b, *xyz in cells}
+
+
+def with_gradients(out: Tensor, *leaves: Tensor) -> tuple[Tensor, ...]:
+    weights = torch.linspace(-1, 1, out.numel(), dtype=out.dtype).view_as(out)
+    return (out.detach(), *torch.autograd.grad((out * weights).sum(), leaves))
+
+
+@pytest.mark.parametrize("in_stride", [1, 3])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(
+    ("size", "stride", "dilation"),
+    [
+        *[(1, 1, 1), (2, 1, 1), (3, 1, 1), (5, 1, 1), (3, 1, 2), (3, 1, 3), (2, 1, 2)],
+        *[(1, 2, 1), (2, 2, 1), (3, 2, 1), (5, 2, 1), (3, 2, 2), (3, 3, 1)],
+    ],
+)
+def test_convolution_equals_a_loop_over_voxels(size, stride, dilation, bias, in_stride):
+    coords = random_voxels(120, seed=size + 10 * stride + 100 * dilation, stride=in_stride)
+    torch.manual_seed(0)
+    layer = SparseConv3d(3, 4, size, stride, dilation, bias=bias).double()
+    features = torch.randn(len(coords), 3, dtype=torch.float64, requires_grad=True)
+    out = layer(SparseTensor(features, coords, stride=in_stride))
+    out_cells, out_stride = cells_of(out.coords), in_stride * stride
+    assert out.stride == out_stride
+    if stride == 1:
+        assert torch.equal(out.coords, coords)
+    else:
+        assert len(set(out_cells)) == len(out_cells)
+        assert set(out_cells) == coarse_cells(cells_of(coords), out_stride)
+    want = loop_convolution(
+        features, cells_of(coords), out_cells, layer.kernel, in_stride * dilation
+    )
+    if bias:
+        want = want + layer.bias
+    leaves = (features, *layer.parameters())
+    for have, wanted in zip(
+        with_gradients(out.features, *leaves), with_gradients(want, *leaves), strict=True
+    ):
+        torch.testing.assert_close(have, wanted, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("in_stride", [1, 2])
+@pytest.mark.parametrize(("size", "stride"), [(1, 1), (2, 2), (3, 1), (3, 2), (5, 2), (2, 1)])
+def test_transposed_convolution_equals_a_loop_over_voxels(size, stride, in_stride):
+    coords = random_voxels(90, seed=size + 10 * stride, stride=in_stride)
+    fine = SparseTensor(torch.ones(len(coords), 1, dtype=torch.float64), coords, stride=in_stride)
+    torch.manual_seed(0)
+    down = SparseConv3d(1, 3, 2, stride).double() if stride > 1 else SparseConv3d(1, 3, 1).double()
+    layer = SparseConvTranspose3d(3, 4, size, stride, bias=True).double()
+    coarse = down(fine)
+    features = torch.randn(len(coarse), 3, dtype=torch.float64, requires_grad=True)
+    out = layer(coarse.with_features(features))
+    assert out.stride == in_stride
+    assert torch.equal(out.coords, coords)
+    in_cells, out_cells = cells_of(coarse.coords), cells_of(coords)
+    slices = layer.kernel if layer.kernel.dim() == 3 else layer.kernel[None]
+    rows = [features.new_zeros(4) for _ in out_cells]
+    # out[v + d(k)] += in[v] W[k]: the pairs of a convolution, seen from the other side
+    for v, k, u in loop_pairs(out_cells, in_cells, size, in_stride):
+        rows[u] = rows[u] + features[v] @ slices[k]
+    leaves = (features, *layer.parameters())
+    for have, wanted in zip(
+        with_gradients(out.features, *leaves),
+        with_gradients(torch.stack(rows) + layer.bias, *leaves),
+        strict=True,
+    ):
+        torch.testing.assert_close(have, wanted, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "dilation"), [(2, 2, 1), (3, 1, 1), (3, 2, 1), (3, 1, 2)]
+)
+def test_pooling_equals_a_loop_over_voxels(size, stride, dilation):
+    coords = random_voxels(110, seed=5)
+    features = torch.randn(len(coords), 3, dtype=torch.float64, requires_grad=True)
+    for layer, reduce in (
+        (SparseAvgPool3d(size, stride, dilation), lambda below: below.mean(dim=0)),
+        (SparseMaxPool3d(size, stride, dilation), lambda below: below.amax(dim=0)),
+    ):
+        out = layer(SparseTensor(features, coords))
+        below: list[list[int]] = [[] for _ in range(len(out))]
+        for o, _, i in loop_pairs(cells_of(coords), cells_of(out.coords), size, dilation):
+            below[o].append(i)
+        want = torch.stack([reduce(features[rows]) for rows in below])
+        for have, wanted in zip(
+            with_gradients(out.features, features), with_gradients(want, features), strict=True
+        ):
+            torch.testing.assert_close(have, wanted, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        SparseConv3d(2, 3, 3, bias=True),
+        SparseConv3d(2, 3, 2, stride=2),
+        SparseConv3d(2, 3, 3, stride=2, dilation=2),
+        SparseConv3d(2, 3, 1),
+    ],
+    ids=str,
+)
+def test_gradcheck(layer):
+    layer = layer.double()
+    coords = random_voxels(20, seed=1, spread=2)
+    x = SparseTensor(torch.zeros(20, 2, dtype=torch.float64), coords)
+
+    def run(features: Tensor, *parameters: Tensor) -> Tensor:
+        names = [name for name, _ in layer.named_parameters()]
+        state = dict(zip(names, parameters, strict=True))
+        made = x.with_features(features)
+        return torch.func.functional_call(layer, state, (made,)).features
+
+    features = torch.randn(20, 2, dtype=torch.float64, requires_grad=True)
+    parameters = [p.detach().clone().requires_grad_() for p in layer.parameters()]
+    assert torch.autograd.gradcheck(run, (features, *parameters))
+
+
+def test_gradcheck_of_the_transposed_convolution():
+    layer = SparseConvTranspose3d(2, 3, bias=True).double()
+    fine = SparseTensor(torch.zeros(20, 1, dtype=torch.float64), random_voxels(20, 1, spread=2))
+    coarse = SparseConv3d(1, 2, 2, stride=2).double()(fine)
+
+    def run(features: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
+        state = {"kernel": kernel, "bias": bias}
+        made = coarse.with_features(features)
+        return torch.func.functional_call(layer, state, (made,)).features
+
+    features = torch.randn(len(coarse), 2, dtype=torch.float64, requires_grad=True)
+    leaves = [p.detach().clone().requires_grad_() for p in (layer.kernel, layer.bias)]
+    assert torch.autograd.gradcheck(run, (features, *leaves))
+
+
+@pytest.mark.parametrize(("size", "stride"), [(3, 1), (2, 2), (3, 2)])
+def test_small_blocks_give_what_one_block_gives(size, stride, monkeypatch):
+    coords = random_voxels(700, seed=3, spread=6)
+    torch.manual_seed(0)
+    layer = SparseConv3d(3, 4, size, stride).double()
+    features = torch.randn(len(coords), 3, dtype=torch.float64, requires_grad=True)
+    results = []
+    for rows in (16, 1 << 15):
+        monkeypatch.setattr(engine_torch, "SMALLEST_BLOCK", rows)
+        monkeypatch.setattr(engine_torch, "LARGEST_BLOCK", rows)
+        out = layer(SparseTensor(features, coords)).features
+        results.append(with_gradients(out, features, layer.kernel))
+    for small, large in zip(*results, strict=True):
+        torch.testing.assert_close(small, large, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("size", "stride"), [(3, 1), (2, 2), (3, 2), (5, 1)])
+def test_the_accelerators_path_equals_the_blocked_one(size, stride):
+    coords = random_voxels(300, seed=4, spread=5)
+    x = SparseTensor(torch.zeros(300, 3), coords)
+    pairs = x.maps.kernel_map(1, stride, size)
+    torch.manual_seed(0)
+    features = torch.randn(pairs.n_source, 3, dtype=torch.float64)
+    kernel = torch.randn(size**3, 3, 4, dtype=torch.float64)
+    upstream = torch.randn(pairs.n_target, 4, dtype=torch.float64)
+    slices = kernel.unbind(0)
+    torch.testing.assert_close(
+        engine_torch._whole(features, slices, pairs, 4),
+        engine_torch._blocked(features, slices, pairs, 4),
+        rtol=0,
+        atol=1e-12,
+    )
+    arguments = (features, kernel, upstream, pairs, True, True)
+    for whole, blocked in zip(
+        engine_torch._whole_backward(*arguments),
+        engine_torch._blocked_backward(*arguments),
+        strict=True,
+    ):
+        torch.testing.assert_close(whole, blocked, rtol=0, atol=1e-12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    count=st.integers(0, 80),
+    seed=st.integers(0, 2**31 - 1),
+    size=st.sampled_from([1, 2, 3, 5]),
+    stride=st.sampled_from([1, 2]),
+)
+def test_permuting_the_voxels_permutes_the_output(count, seed, size, stride):
+    coords = random_voxels(count, seed)
+    generator = torch.Generator().manual_seed(seed)
+    features = torch.randn(count, 2, generator=generator)
+    order = torch.randperm(count, generator=generator)
+    layer = SparseConv3d(2, 3, size, stride)
+    out = layer(SparseTensor(features, coords))
+    permuted = layer(SparseTensor(features[order], coords[order]))
+    if stride == 1:
+        assert torch.equal(permuted.coords, out.coords[order])
+        assert torch.equal(permuted.features, out.features[order])
+    else:
+        assert torch.equal(permuted.coords, out.coords)
+        assert torch.equal(permuted.features, out.features)
+
+
+def test_convolution_is_linear_and_local():
+    coords = random_voxels(200, seed=8)
+    layer = SparseConv3d(2, 3, 3).double()
+    x = SparseTensor(torch.randn(200, 2, dtype=torch.float64), coords)
+    doubled = layer(x.map(lambda features: 2 * features)).features
+    torch.testing.assert_close(doubled, 2 * layer(x).features)
+    changed = x.features.clone()
+    changed[0] += 1
+    moved = (layer(x.with_features(changed)).features - layer(x).features).abs().sum(dim=1) > 1e-9
+    near = (coords[:, 1:] - coords[0, 1:]).abs().amax(dim=1) <= 1
+    assert torch.equal(moved, near & (coords[:, 0] == coords[0, 0]))
+
+
+def test_inputs_are_not_changed():
+    coords = random_voxels(100, seed=9)
+    features = torch.randn(100, 2)
+    before = coords.clone(), features.clone()
+    layer = SparseConv3d(2, 3, 3, stride=2)
+    layer(SparseTensor(features, coords))
+    assert torch.equal(coords, before[0])
+    assert torch.equal(features, before[1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0, 3, 3), "in_channels is 0"),
+        ((3, 3, 0), "kernel_size is 0"),
+        ((3, 3, 3, 0), "stride is 0"),
+        ((3, 3, 3, 1, -1), "dilation is -1"),
+    ],
+)
+def test_impossible_layers_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        SparseConv3d(*arguments)
+
+
+def test_a_transposed_convolution_needs_the_finer_voxels():
+    coords = random_voxels(30, seed=1, stride=2)
+    x = SparseTensor(torch.ones(30, 2), coords, stride=2)
+    with pytest.raises(ValueError, match="there are no voxels of stride 1; known strides are"):
+        SparseConvTranspose3d(2, 3)(x)
+    with pytest.raises(ValueError, match="of stride 3 cannot refine voxels of stride 2"):
+        SparseConvTranspose3d(2, 3, 3, 3)(x)
+
+
+def test_wrong_channels_are_refused():
+    x = SparseTensor(torch.ones(30, 2), random_voxels(30, seed=1))
+    with pytest.raises(ValueError, match="the input has 2 channels, this layer takes 4"):
+        SparseConv3d(4, 3, 3)(x)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("size", "stride"), [(3, 1), (2, 2), (5, 1)])
+def test_cuda_equals_cpu(size, stride):
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    coords = random_voxels(2000, seed=2, spread=8)
+    features = torch.randn(2000, 8, dtype=torch.float64)
+    layer = SparseConv3d(8, 16, size, stride).double()
+    here = layer(SparseTensor(features, coords))
+    here.features.square().sum().backward()
+    grad = layer.kernel.grad.clone()
+    layer.zero_grad()
+    layer.cuda()
+    there = layer(SparseTensor(features.cuda(), coords.cuda()))
+    there.features.square().sum().backward()
+    assert torch.equal(here.coords, there.coords.cpu())
+    torch.testing.assert_close(there.features.cpu(), here.features)
+    torch.testing.assert_close(layer.kernel.grad.cpu(), grad)
