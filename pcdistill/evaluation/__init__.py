@@ -29,15 +29,34 @@ from pcdistill.evaluation.protocols import (
     evaluate_semantic,
     named_protocol,
 )
+from pcdistill.evaluation.report import report_json, write_report
+from pcdistill.evaluation.report_data import (
+    CapabilityTable,
+    HeatScale,
+    LabelColor,
+    MethodRow,
+    Picture,
+    QueryRow,
+    ReportData,
+    StageCost,
+)
 from pcdistill.evaluation.views import View, below_ceiling, birds_view, faces_camera
 
 __all__ = [
     "NO_FEATURE_LABEL",
     "OPENSCENE",
     "PROTOCOLS",
+    "CapabilityTable",
     "ConfusionMatrix",
+    "HeatScale",
+    "LabelColor",
+    "MethodRow",
+    "Picture",
     "Protocol",
+    "QueryRow",
+    "ReportData",
     "SemanticResult",
+    "StageCost",
     "View",
     "below_ceiling",
     "birds_view",
@@ -53,8 +72,10 @@ __all__ = [
     "mean_over_classes",
     "named_protocol",
     "png_bytes",
+    "report_json",
     "save_png",
     "stack_pictures",
     "superpoint_colors",
     "vote",
+    "write_report",
 ]

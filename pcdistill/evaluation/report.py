@@ -1,0 +1,83 @@
+"""What a run found out, as one page to read and one file to compute with."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from pcdistill.evaluation.page import report_page
+from pcdistill.evaluation.pictures import write_whole
+from pcdistill.evaluation.report_data import ReportData
+
+FORMAT = 1
+"""Version of `report.json`."""
+
+
+def write_report(folder: Path, data: ReportData) -> Path:
+    """Write `report.json` and `index.html`, each whole or not at all.
+
+    Args:
+        folder: created where it is missing; other files in it stay.
+        data: what to show.
+
+    Returns:
+        the path of the page, which needs no other file and no network.
+    """
+    text = json.dumps(report_json(data), indent=1, allow_nan=False, ensure_ascii=False)
+    write_whole(folder / "report.json", (text + "\n").encode())
+    page = folder / "index.html"
+    write_whole(page, report_page(data).encode())
+    return page
+
+
+def report_json(data: ReportData) -> dict[str, Any]:
+    """Give the numbers of a report as JSON values; what is not finite is null."""
+    values: dict[str, Any] = {
+        "format": FORMAT,
+        "title": data.title,
+        "protocol": data.protocol,
+        "seed": data.seed,
+        "rows": [
+            {"name": row.name, "miou": row.miou, "macc": row.macc, "per_class": dict(row.per_class)}
+            for row in data.rows
+        ],
+        "capability": None,
+        "queries": [
+            {
+                "text": query.text,
+                "scene": query.scene,
+                "looks_like": query.looks_like,
+                "position": list(query.position),
+                "size": list(query.size),
+                "score": query.score,
+                "truth": query.truth,
+                "holds": query.holds,
+            }
+            for query in data.queries
+        ],
+        "costs": [vars(cost) for cost in data.costs],
+        "pictures": [{"section": p.section, "caption": p.caption} for p in data.pictures],
+        "provenance": dict(data.provenance),
+        "summary": list(data.summary),
+        "notes": list(data.notes),
+    }
+    if data.capability is not None:
+        values["capability"] = {
+            "teachers": list(data.capability.teachers),
+            "vocabulary": list(data.capability.vocabulary),
+            "values": data.capability.values.tolist(),
+        }
+    finite: dict[str, Any] = _finite(values)
+    return finite
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

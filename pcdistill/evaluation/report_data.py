@@ -1,0 +1,140 @@
+"""What stands in a report, before it is a page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from pcdistill.geometry import require_shape
+
+
+@dataclass(frozen=True)
+class MethodRow:
+    """How one method did, in per cent.
+
+    Raises:
+        ValueError: a number is not in 0 to 100. Methods that could not be measured have no row.
+    """
+
+    name: str
+    """`teacher:<name>`, `average`, `linear`, `fused`, `student:point`, `student:superpoint` or
+    `student:superpoint+ensemble`; other names are shown as they are."""
+    miou: float
+    macc: float
+    per_class: Mapping[str, float | None]
+    """IoU of each class; None for a class without a true point."""
+
+    def __post_init__(self) -> None:
+        numbers = {"mIoU": self.miou, "mAcc": self.macc}
+        numbers |= {f"IoU of {k}": v for k, v in self.per_class.items() if v is not None}
+        for what, value in numbers.items():
+            if not 0 <= value <= 100 + 1e-9:
+                raise ValueError(
+                    f"row '{self.name}': {what} is {value}, expected 0 to 100 per cent"
+                )
+
+
+@dataclass(frozen=True, eq=False)
+class CapabilityTable:
+    """How well each teacher finds each word, measured on generated images.
+
+    Raises:
+        ValueError: the table has another shape than its names.
+    """
+
+    teachers: tuple[str, ...]
+    vocabulary: tuple[str, ...]
+    values: Tensor
+    """(T, K) float in [0, 1]."""
+
+    def __post_init__(self) -> None:
+        require_shape("values", self.values, len(self.teachers), len(self.vocabulary))
+
+
+@dataclass(frozen=True)
+class HeatScale:
+    """What the colours of `heat_colors` mean in one picture."""
+
+    title: str
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One image of the page."""
+
+    section: str
+    """Pictures of the same section stand together, sections in the order in which they begin."""
+    caption: str
+    image: Tensor
+    """(H, W, 3) uint8."""
+    alt: str = ""
+    """What is to be seen, for those who do not see it; the caption by default."""
+    scale: HeatScale | None = None
+    """Legend of a heat map."""
+
+    def __post_init__(self) -> None:
+        require_shape("image", self.image, None, None, 3)
+
+
+@dataclass(frozen=True)
+class QueryRow:
+    """The best answer to one question."""
+
+    text: str
+    scene: str
+    looks_like: str
+    """Class of the label set that the found superpoint is most similar to."""
+    position: tuple[float, float, float]
+    """Centre, metres."""
+    size: tuple[float, float, float]
+    """Extent along x, y, z, metres."""
+    score: float
+    """Similarity with the question."""
+    truth: str | None = None
+    """True class of the found superpoint, where the scene has labels."""
+    holds: bool | None = None
+    """Whether that answers the question; None where nobody can tell."""
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """What one stage took."""
+
+    stage: str
+    units: int
+    seconds: float
+    bytes: int
+
+
+@dataclass(frozen=True)
+class LabelColor:
+    """One category of the pictures' common legend."""
+
+    name: str
+    color: tuple[int, int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class ReportData:
+    """Everything on the page. Whatever is empty is left out of it."""
+
+    title: str
+    protocol: str
+    """`Protocol.describe`, or in words why nothing was measured."""
+    seed: int
+    summary: tuple[str, ...] = ()
+    """Paragraphs: what was measured, in plain words."""
+    rows: tuple[MethodRow, ...] = ()
+    capability: CapabilityTable | None = None
+    labels: tuple[LabelColor, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    queries: tuple[QueryRow, ...] = ()
+    costs: tuple[StageCost, ...] = ()
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    """Versions, configuration hash, device and the like, by name."""
+    notes: tuple[str, ...] = ()
+    """Sentences that the reader must not miss."""

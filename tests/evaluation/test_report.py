@@ -1,0 +1,215 @@
+"""The report: a page that stands alone, numbers that can be computed with, nothing half-written."""
+
+import base64
+import io
+import json
+import math
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pcdistill.evaluation import (
+    CapabilityTable,
+    HeatScale,
+    LabelColor,
+    MethodRow,
+    Picture,
+    QueryRow,
+    ReportData,
+    StageCost,
+    report_json,
+    write_report,
+)
+
+VOID = {"meta", "img", "br", "rect", "link"}
+
+
+class Page(HTMLParser):
+    """Checks that tags nest, and keeps what the tests ask for."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.words = [], [], []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in VOID or (tag == "rect" and not self.get_starttag_text().endswith("/>")):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, tag
+
+    def handle_data(self, text):
+        self.words.append(text)
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def picture(section="the scan", **more):
+    image = torch.zeros(6, 8, 3, dtype=torch.uint8)
+    image[:3] = torch.tensor([200, 30, 60], dtype=torch.uint8)
+    return Picture(section, "Half of it is red.", image, **more)
+
+
+def full_report():
+    return ReportData(
+        title="Homes & <gardens>",
+        protocol="label set homes; mean over 2 classes",
+        seed=7,
+        summary=("What was measured.",),
+        rows=(
+            MethodRow("teacher:dense", 30.0, 40.0, {"wall": 30.0, "sofa": None}),
+            MethodRow("fused", 61.25, 55.0, {"wall": 61.25, "sofa": None}),
+            MethodRow("student:point", 50.0, 70.0, {"wall": 50.0, "sofa": None}),
+        ),
+        capability=CapabilityTable(
+            ("dense", "masks"), ("wall", "lamp"), torch.tensor([[0.5, 0.25], [0.75, math.nan]])
+        ),
+        labels=(LabelColor("wall", (1, 2, 3)),),
+        pictures=(
+            picture(),
+            picture("queries", alt="a hot sofa", scale=HeatScale("similarity", -0.001, 0.62)),
+            picture("queries"),
+        ),
+        queries=(
+            QueryRow("couch", "home", "sofa", (1.0, 2.0, 0.5), (2.0, 0.9, 0.8), 0.6, "sofa", True),
+            QueryRow("<b>", "home", "wall", (0.0, 0, 0), (1.0, 1, 1), math.inf),
+        ),
+        costs=(StageCost("lift", 12, 75.0, 5_400_000), StageCost("fuse", 12, 2.0, 900)),
+        provenance={"torch": "2.13", "configuration": "1b2c"},
+        notes=("No accuracy is claimed.",),
+    )
+
+
+def test_report_json_holds_the_promised_keys(tmp_path):
+    write_report(tmp_path / "report", full_report())
+    stored = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert stored["protocol"] == "label set homes; mean over 2 classes"
+    assert stored["seed"] == 7
+    assert [row["name"] for row in stored["rows"]] == ["teacher:dense", "fused", "student:point"]
+    assert stored["rows"][1] == {
+        "name": "fused",
+        "miou": 61.25,
+        "macc": 55.0,
+        "per_class": {"wall": 61.25, "sofa": None},
+    }
+    assert stored["capability"]["values"] == [[0.5, 0.25], [0.75, None]]  # no NaN in JSON
+    assert stored["queries"][1]["score"] is None
+    assert stored["costs"][0] == {"stage": "lift", "units": 12, "seconds": 75.0, "bytes": 5_400_000}
+    assert stored["notes"] == ["No accuracy is claimed."]
+
+
+def test_page_stands_alone(tmp_path):
+    path = write_report(tmp_path, full_report())
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["index.html", "report.json"]
+    text = path.read_text()
+    page = Page(text)
+    assert not page.all("script")
+    assert not page.all("link")
+    assert "http://" not in text
+    assert "https://" not in text
+    assert "@import" not in text
+    assert not re.search(r"url\(", text)
+    targets = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
+    for attributes in page.all("a"):
+        assert attributes["href"].removeprefix("#") in targets
+    for attributes in page.all("img"):
+        assert attributes["src"].startswith("data:image/png;base64,")
+        assert attributes["alt"]
+    assert page.all("img")[1]["alt"] == "a hot sofa"
+    assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in page.all(
+        "meta"
+    )
+    assert "prefers-color-scheme: dark" in text
+
+
+def test_page_holds_the_pictures(tmp_path):
+    page = Page(write_report(tmp_path, full_report()).read_text())
+    images = page.all("img")
+    assert len(images) == 3
+    data = base64.b64decode(images[0]["src"].split(",")[1])
+    shown = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
+    assert np.abs(shown - full_report().pictures[0].image.numpy()).max() <= 8
+
+
+def test_what_users_write_is_text_not_html(tmp_path):
+    page = Page(write_report(tmp_path, full_report()).read_text())
+    words = "".join(page.words)
+    assert "Homes & <gardens>" in words
+    assert "“<b>”" in words
+    assert "No accuracy is claimed." in words
+
+
+def test_the_best_is_bold_and_classes_without_points_are_named(tmp_path):
+    text = write_report(tmp_path, full_report()).read_text()
+    results = text[text.index('id="results"') : text.index('id="classes"')]
+    assert re.findall(r"<b>([\d.]+)</b>", results) == ["61.2", "70.0"]
+    classes = text[text.index('id="classes"') : text.index('id="capability"')]
+    assert re.findall(r'class="best">([\d.]+)<', classes) == ["61.2"]
+    assert re.findall(r'width="([\d.]+)%" height="9" rx="2" fill', classes) == [
+        "25.20",
+        "51.45",
+        "42.00",
+    ]
+    assert "Without a true point in the measured scenes: sofa." in classes
+    capability = text[text.index('id="capability"') : text.index('id="pictures"')]
+    assert re.findall(r'class="best"[^>]*>(\d+)<', capability) == ["25", "75"]
+    assert "nan" not in capability
+
+
+def test_what_is_empty_is_left_out(tmp_path):
+    """A real capture without labels has no results, and says why."""
+    data = replace(
+        full_report(), rows=(), capability=None, queries=(), costs=(), pictures=(), labels=()
+    )
+    text = write_report(tmp_path, data).read_text()
+    Page(text)
+    for anchor in ("results", "classes", "capability", "pictures", "questions", "costs"):
+        assert f'id="{anchor}"' not in text
+        assert f'href="#{anchor}"' not in text
+    assert "mIoU" not in text.split("</style>")[1]
+    assert "No accuracy is claimed." in text
+    assert json.loads((tmp_path / "report.json").read_text())["rows"] == []
+
+
+def test_a_report_is_replaced_whole(tmp_path, monkeypatch):
+    write_report(tmp_path, full_report())
+    before = (tmp_path / "index.html").read_bytes()
+
+    def fails(handle):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("os.fsync", fails)
+    with pytest.raises(OSError, match="disk full"):
+        write_report(tmp_path, replace(full_report(), title="new"))
+    assert (tmp_path / "index.html").read_bytes() == before
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["index.html", "report.json"]
+
+
+def test_the_same_data_give_the_same_bytes(tmp_path):
+    first = write_report(tmp_path / "a", full_report()).read_bytes()
+    assert write_report(tmp_path / "b", full_report()).read_bytes() == first
+    assert report_json(full_report()) == report_json(full_report())
+
+
+def test_impossible_numbers_are_named():
+    with pytest.raises(ValueError, match="row 'fused': mIoU is nan, expected 0 to 100 per cent"):
+        MethodRow("fused", math.nan, 0.0, {})
+    with pytest.raises(ValueError, match="row 'fused': IoU of sofa is 101"):
+        MethodRow("fused", 1.0, 0.0, {"sofa": 101.0})
+    with pytest.raises(ValueError, match=r"values has shape \(1, 2\), expected \(2, 2\)"):
+        CapabilityTable(("a", "b"), ("c", "d"), torch.zeros(1, 2))
+    with pytest.raises(ValueError, match="image has shape"):
+        Picture("a", "b", torch.zeros(3, 4))
