@@ -170,8 +170,7 @@ def register_depth(
         indexing="ij",
     )
     rays = torch.stack([u, v, torch.ones_like(u)], dim=-1) @ to_depth.T  # (H, W, 3)
-    columns = torch.round(rays[..., 0] / rays[..., 2]).long()
-    rows = torch.round(rays[..., 1] / rays[..., 2]).long()
+    columns, rows = torch.round(rays[..., 0]).long(), torch.round(rays[..., 1]).long()
     inside = (columns >= 0) & (columns < depth.shape[1]) & (rows >= 0) & (rows < depth.shape[0])
     registered = torch.zeros(image_size, dtype=depth.dtype)
     registered[inside] = depth[rows[inside], columns[inside]]

@@ -67,7 +67,7 @@ class LabelSet:
         Returns:
             (N, 3) uint8.
         """
-        known = (labels >= 0) & (labels < len(self.names)) & (labels != self.ignore_label)
+        known = (labels >= 0) & (labels < len(self.names))  # ignore_label is none of these
         colors = self.palette.to(labels.device)[torch.where(known, labels, 0)]
         return colors * known[..., None].to(torch.uint8)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -104,7 +104,7 @@ def open_stored_scene(folder: Path) -> Scene:
             label_set=content["label_set"],
             provenance=content["provenance"],
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, SafetensorError) as error:
         raise SceneError(
             f"{file}: does not describe a scene ({type(error).__name__}: {error}); "
             "write the scene again"

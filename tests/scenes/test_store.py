@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from pcdistill.errors import ConfigError, PcdistillError, SceneError
 from pcdistill.scenes import MemoryFrame, Scene, StoredFrame, open_scene, write_scene
+from pcdistill.scenes.images import encode_depth
 from tests.scenes import rooms
 
 
@@ -127,6 +131,29 @@ def test_a_failed_write_leaves_the_older_scene_and_nothing_else(tmp_path):
         write_scene(Scene("new", scene.points, frames=(frame, gone)), folder)
     assert open_scene(folder).name == "scene 1"
     assert [p.name for p in tmp_path.iterdir()] == ["s"]
+
+
+def test_an_exchange_that_fails_restores_the_older_scene(tmp_path, monkeypatch):
+    folder = tmp_path / "s"
+    write_scene(random_scene(1, 9, 4, 1, True), folder)
+    rename = Path.rename
+
+    def no_new_folder(self, target):
+        if self.name.endswith(".partial"):
+            raise OSError("no space left")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", no_new_folder)
+    with pytest.raises(OSError, match="no space left"):
+        write_scene(random_scene(2, 5, 0, 1, False), folder)
+    assert open_scene(folder).name == "scene 1"
+    assert [p.name for p in tmp_path.iterdir()] == ["s"]
+
+
+def test_depth_beyond_sixteen_bits_is_unknown_rather_than_near():
+    content = encode_depth(torch.tensor([[70.0, 65.535, 65.5361]]), 1000.0)
+    with Image.open(io.BytesIO(content)) as image:
+        assert np.asarray(image).tolist() == [[0, 65535, 0]]
 
 
 def test_what_a_killed_writer_left_is_removed(tmp_path):
