@@ -30,11 +30,16 @@ def overlay_points(image: Tensor, pixels: Tensor, colors: Tensor, *, radius: int
     require_shape("pixels", pixels, None, 2)
     require_shape("colors", colors, pixels.shape[0], 3)
     height, width = image.shape[:2]
-    drawn = (image.float() * DIMMED).to(torch.uint8)
+    last = torch.full((height * width,), -1, dtype=torch.int64)  # point seen at each pixel
+    order = torch.arange(len(pixels))
     steps = range(-radius, radius + 1)
     for right in steps:
         for down in steps:
             column = (pixels[:, 0] + right).clamp(0, width - 1)
             row = (pixels[:, 1] + down).clamp(0, height - 1)
-            drawn[row, column] = colors
-    return drawn
+            last.scatter_reduce_(0, row * width + column, order, "amax")
+    dimmed = (image.float() * DIMMED).to(torch.uint8)
+    if len(pixels) == 0:
+        return dimmed
+    last = last.view(height, width, 1)
+    return torch.where(last >= 0, colors[last[..., 0].clamp(min=0)], dimmed)

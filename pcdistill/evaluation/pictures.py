@@ -76,7 +76,12 @@ def draw_points(
     if view is None:
         if len(points) == 0:
             return _plain(image_size, background)
-        view = birds_view(points, image_size, normals=normals if hide_near_walls else None)
+        view = birds_view(
+            points,
+            image_size,
+            normals=normals if hide_near_walls else None,
+            hide_ceiling=False,  # gone already
+        )
     if hide_near_walls and normals is not None:
         front = faces_camera(points, normals, view)
         points, colors, normals = points[front], colors[front], normals[front]
@@ -222,10 +227,10 @@ def _lighting(normals: Tensor, view: View) -> np.ndarray:
     """Light factor of each point from a lamp above the camera's left shoulder, both sides."""
     axes = view.camera_to_world[:3, :3]
     lamp = torch.nn.functional.normalize(
-        -axes[:, 2] - 0.35 * axes[:, 0] + normals.new_tensor([0.0, 0.0, 0.7]), dim=0
+        -axes[:, 2] - 0.3 * axes[:, 0] + normals.new_tensor([0.0, 0.0, 0.3]), dim=0
     )
     facing = (normals @ lamp).abs().numpy()
-    factor: np.ndarray = 0.62 + 0.38 * facing
+    factor: np.ndarray = 0.7 + 0.3 * facing
     factor[(normals == 0).all(dim=1).numpy()] = 0.9
     return factor
 

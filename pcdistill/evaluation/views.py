@@ -47,12 +47,12 @@ def birds_view(
     field_of_view: float = 30.0,
     orthographic: bool = False,
     normals: Tensor | None = None,
+    hide_ceiling: bool = True,
 ) -> View:
     """Look down on a scene from beside it, everything in the picture.
 
     Args:
-        points: (N, 3) float, metres, z up; at least one. Points that will not be drawn should
-            not be given.
+        points: (N, 3) float, metres, z up; at least one.
         image_size: (H, W) pixels.
         azimuth: degrees from +x towards +y of the side the camera stands on. By default the
             side of the bounding rectangle from which most points can be seen.
@@ -60,6 +60,7 @@ def birds_view(
         field_of_view: degrees across the longer side of the image; unused if orthographic.
         orthographic: draw with parallel rays.
         normals: (N, 3), for `faces_camera` when directions are tried.
+        hide_ceiling: leave what `below_ceiling` finds out of the picture.
 
     Raises:
         ValueError: there is no point, or a number is out of range.
@@ -67,6 +68,9 @@ def birds_view(
     require_shape("points", points, None, 3)
     if len(points) == 0:
         raise ValueError("points is empty, expected at least one")
+    if hide_ceiling:
+        keep = below_ceiling(points, normals)
+        points, normals = points[keep], None if normals is None else normals[keep]
     if not 0 <= elevation <= 90:
         raise ValueError(f"elevation is {elevation} degrees, expected 0 to 90")
     if not 0 < field_of_view < 150:
@@ -181,7 +185,7 @@ def _framed(
     right = np.array([-math.sin(angle), math.cos(angle), 0.0])
     rotation = np.stack([right, np.cross(-backward, right), -backward], axis=1)
     x, y, z = (positions @ rotation).T
-    margin = 0.95
+    margin = 0.94
     if orthographic:
         (left, far_right), (top, bottom) = _extent(x, x), _extent(y, y)
         scale = margin * min(width / max(far_right - left, 1e-3), height / max(bottom - top, 1e-3))
@@ -209,10 +213,10 @@ def _framed(
 
 
 def _extent(low: np.ndarray, high: np.ndarray) -> tuple[float, float]:
-    """Give the range of all but one in five hundred points at each end."""
+    """Give the range of all but three in ten thousand points at each end."""
     if len(low) < 1000:
         return float(low.min()), float(high.max())
-    return float(np.quantile(low, 0.002)), float(np.quantile(high, 0.998))
+    return float(np.quantile(low, 0.0003)), float(np.quantile(high, 0.9997))
 
 
 def _side_of_rectangle(plan: np.ndarray) -> float:
