@@ -184,14 +184,15 @@ def test_what_is_empty_is_left_out(tmp_path):
     assert json.loads((tmp_path / "report.json").read_text())["rows"] == []
 
 
-def test_a_report_is_replaced_whole(tmp_path, monkeypatch):
+@pytest.mark.parametrize("step", ["os.fsync", "pathlib.Path.replace"])
+def test_a_report_is_replaced_whole(tmp_path, monkeypatch, step):
     write_report(tmp_path, full_report())
     before = (tmp_path / "index.html").read_bytes()
 
-    def fails(handle):
+    def fails(*arguments):
         raise OSError("disk full")
 
-    monkeypatch.setattr("os.fsync", fails)
+    monkeypatch.setattr(step, fails)
     with pytest.raises(OSError, match="disk full"):
         write_report(tmp_path, replace(full_report(), title="new"))
     assert (tmp_path / "index.html").read_bytes() == before
