@@ -25,6 +25,7 @@ from pcdistill.evaluation import (
     draw_points,
     heat_colors,
     heat_range,
+    label_colors,
     superpoint_colors,
     write_report,
 )
@@ -119,7 +120,7 @@ def _pictures(run: Run, name: str) -> Iterator[Picture]:
     yield from _scan_pictures(run, scene, view)
     for row in _drawn_rows(run):
         labels = predictions(run, row, name)
-        colors = run.label_set.colors_of(labels)
+        colors = label_colors(labels, run.label_set.palette)
         yield Picture("Labels", _NAMES.get(row, row), _draw(scene, view, colors))
     for text in run.config.report.heat_maps:
         found = ask(run, text, name, best=1)
@@ -147,7 +148,7 @@ def _scan_pictures(run: Run, scene: Scene, view: View) -> Iterator[Picture]:
         caption = f"{scene.name}: {len(scene.points)} points from {len(scene.frames)} frames"
         yield Picture("The scan", caption, _draw(scene, view, scene.colors))
     if scene.labels is not None:
-        colors = run.label_set.colors_of(scene.labels)
+        colors = label_colors(scene.labels, run.label_set.palette)
         yield Picture("Labels", "ground truth", _draw(scene, view, colors))
     if scene.frames:
         yield Picture("The scan", "its first frame", scene.frames[0].image())
