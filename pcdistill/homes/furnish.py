@@ -57,13 +57,27 @@ def _optional(
     return True
 
 
+def _required(
+    rng: np.random.Generator,
+    space: Space,
+    maker: Callable[[np.random.Generator], Model],
+    clearance: float,
+    corner: float = 0.5,
+) -> bool:
+    """Stand something at a wall: several variants, in the end with little space before it."""
+    for share in (1.0, 1.0, 0.85, 0.7, 0.6):
+        if space.against_wall(rng, maker(rng), clearance=clearance * share, corner=corner):
+            return True
+    return False
+
+
 def _bathroom(rng: np.random.Generator, space: Space) -> set[str]:
     missing = set()
     if not _tub(rng, space):
         missing.add("bathtub")
-    if space.against_wall(rng, bath.toilet(rng), clearance=0.4, corner=0.3) is None:
+    if not _required(rng, space, bath.toilet, 0.4, 0.7):
         missing.add("toilet")
-    if space.against_wall(rng, bath.bathroom_sink(rng), clearance=0.45, corner=0.2) is None:
+    if not _required(rng, space, bath.bathroom_sink, 0.45, 0.6):
         missing.add("sink")
     _optional(rng, space, lambda g: storage.cabinet(g, "cupboard"), 0.35, 0.4)
     _optional(rng, space, small.bin_, 0.5, 0.05)
@@ -104,7 +118,7 @@ def _kitchen_run(rng: np.random.Generator, space: Space) -> set[str]:
         missing.add("counter")
     else:
         _hang_cabinets(rng, space, placed, float(width))
-    if space.against_wall(rng, kitchen.refrigerator(rng), clearance=0.6, corner=0.8) is None:
+    if not _required(rng, space, kitchen.refrigerator, 0.6, 0.8):
         missing.add("refrigerator")
     if chance(rng, 0.45):
         second = kitchen.counter(rng, float(rng.uniform(0.7, 1.2)), with_sink=False)
@@ -136,14 +150,14 @@ def _living_room(rng: np.random.Generator, space: Space) -> set[str]:
     missing = set()
     if not _seating(rng, space):
         missing.add("sofa")
-    if space.against_wall(rng, storage.bookshelf(rng), clearance=0.45) is None:
+    if not _required(rng, space, storage.bookshelf, 0.45, 0.7):
         missing.add("bookshelf")
     _optional(rng, space, small.tv_stand, 0.8, 0.4)
     _dining(rng, space, 0.75)
     _optional(rng, space, lambda g: storage.cabinet(g, "sideboard"), 0.6, 0.4)
     _optional(rng, space, small.floor_lamp, 0.7, 0.1)
     _optional(rng, space, small.plant, 0.6, 0.05)
-    _optional(rng, space, rest.chair, 0.4, 0.3)
+    _optional(rng, space, rest.chair, 0.5, 0.3)
     _optional(rng, space, rest.ottoman, 0.3, 0.2)
     _pictures(rng, space, 4, 0.75)
     return missing
@@ -167,10 +181,9 @@ def _bedroom(rng: np.random.Generator, space: Space) -> set[str]:
                 stand = small.nightstand(rng)
                 away = half + float(stand.bounds()[1][0]) + 0.05
                 space.try_wall(stand, placed[0], placed[1] + sign * away, 0.05)
-    if not _desk_place(rng, space, 0.85):
+    if not _desk_place(rng, space, 0.92):
         missing.add("desk")
-    wardrobe = storage.cabinet(rng, "wardrobe" if chance(rng, 0.7) else "chest")
-    if space.against_wall(rng, wardrobe, clearance=0.4) is None:
+    if not _required(rng, space, _bedroom_cabinet, 0.45, 0.7):
         missing.add("cabinet")
     _optional(rng, space, storage.bookshelf, 0.3)
     _optional(rng, space, small.clothes_rack, 0.25)
@@ -185,7 +198,7 @@ def _study(rng: np.random.Generator, space: Space) -> set[str]:
     missing = set()
     if not _desk_place(rng, space, 1.0):
         missing.add("desk")
-    if space.against_wall(rng, storage.bookshelf(rng), clearance=0.4) is None:
+    if not _required(rng, space, storage.bookshelf, 0.4, 0.7):
         missing.add("bookshelf")
     _optional(rng, space, storage.cabinet, 0.6)
     _optional(rng, space, rest.chair, 0.4)
@@ -198,12 +211,13 @@ def _study(rng: np.random.Generator, space: Space) -> set[str]:
 
 def _desk_place(rng: np.random.Generator, space: Space, chairs: float) -> bool:
     """A desk at a wall and, if there is space, a chair before it that faces it."""
-    for _ in range(2):
+    for clearance in (0.66, 0.66, 0.6, 0.4, 0.3):
         desk = tables.desk(rng)
-        placed = space.against_wall(rng, desk, clearance=0.0, corner=0.6)
+        placed = space.against_wall(rng, desk, clearance=clearance, corner=0.6)
         if placed is None:
             continue
         if chance(rng, chairs):
+            space.keep_free.pop()
             _face_wall(rng, space, rest.desk_chair(rng), placed, float(desk.bounds()[1][1]))
         return True
     return False
@@ -241,7 +255,7 @@ def _dining(rng: np.random.Generator, space: Space, probability: float) -> bool:
     """A table somewhere in the room with chairs around it that look at it."""
     if not chance(rng, probability):
         return False
-    for _ in range(40):
+    for _ in range(25):
         board = tables.table(rng)
         low, high = board.bounds()
         r = space.room.rect
@@ -291,3 +305,7 @@ def _pictures(rng: np.random.Generator, space: Space, count: int, probability: f
     for _ in range(count):
         if chance(rng, probability):
             space.mount(rng, picture(rng), rng.uniform(1.45, 1.65))
+
+
+def _bedroom_cabinet(rng: np.random.Generator) -> Model:
+    return storage.cabinet(rng, "wardrobe" if chance(rng, 0.6) else None)

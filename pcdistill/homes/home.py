@@ -20,7 +20,10 @@ from pcdistill.homes.space import Space
 SPLITS: dict[str, int] = {"train": 1, "validation": 2, "teacher": 3}
 """Each split draws from its own stream of random numbers; no home is in two of them."""
 
-_ATTEMPTS = 6
+_ATTEMPTS = 10
+
+_EXPECTED = {"cabinet", "chair", "table", "picture", "curtain", "window", "otherfurniture"}
+"""What a home should have somewhere; its rooms know what else they need."""
 
 
 class Instance(NamedTuple):
@@ -117,7 +120,8 @@ def _furnished_rooms(rng: np.random.Generator) -> tuple[list[Space], int]:
         count, space = min(tries, key=lambda pair: pair[0])
         spaces.append(space)
         missing += count
-    return spaces, missing
+    present = {p.category for space in spaces for model in space.models for p in model.pieces}
+    return spaces, missing + len(_EXPECTED - present)
 
 
 def _assemble(name: str, spaces: list[Space], rng: np.random.Generator) -> Home:

@@ -133,6 +133,8 @@ def quad_normals(corners: Array) -> Array:
 def scan_mesh(surface: Surface, spacing: float = 0.06) -> ScanMesh:
     """Cut every patch into a grid no coarser than `spacing` metres and weld it within its part.
 
+    Detail much finer than the spacing is merged.
+
     Raises:
         ValueError: `spacing` is not positive.
     """
@@ -140,10 +142,10 @@ def scan_mesh(surface: Surface, spacing: float = 0.06) -> ScanMesh:
         raise ValueError(f"spacing must be > 0 metres, got {spacing}")
     nodes, uvs, quad_of_node, quad_faces = _subdivide(surface, spacing)
     points, vertex, keeper = _weld(nodes, surface.parts[quad_of_node])
-    faces = vertex[quad_faces]
-    faces = faces[
-        (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])
-    ]
+    faces = _proper(vertex[quad_faces])
+    normals = _vertex_normals(points, faces)
+    kept, new_vertex = _thin_out(points, normals, surface.parts[quad_of_node[keeper]], spacing)
+    points, keeper, faces = points[kept], keeper[kept], _proper(new_vertex[faces])
     normals = _vertex_normals(points, faces)
     quad = quad_of_node[keeper]
     colors = shade_points(surface, points, normals, uvs[keeper], quad)
@@ -202,7 +204,7 @@ def _grid(columns: int, rows: int) -> tuple[Array, Array]:
 
 
 def _weld(nodes: Array, parts: Array) -> tuple[Array, Array, Array]:
-    """Merge nodes of one part at one place: points (N, 3), vertex of node (P,), a node each (N,)."""
+    """Merge nodes of a part at one place: points (N, 3), vertex of node (P,), a node each (N,)."""
     _, keeper, vertex = np.unique(_place_keys(nodes, parts), return_index=True, return_inverse=True)
     return nodes[keeper], vertex.astype(np.int64), keeper
 
@@ -211,6 +213,36 @@ def _place_keys(nodes: Array, parts: Array) -> Array:
     """(P,) int64 that agree where part and place agree; a place has 16 bits a coordinate."""
     cells = np.floor((nodes - nodes.min(axis=0) + _WELD_SHIFT) / _WELD).astype(np.int64)
     return (parts.astype(np.int64) << 48) | (cells[:, 0] << 32) | (cells[:, 1] << 16) | cells[:, 2]
+
+
+def _thin_out(points: Array, normals: Array, parts: Array, spacing: float) -> tuple[Array, Array]:
+    """Merge vertices of small detail, as a scanner does that cannot resolve it.
+
+    Vertices of one part within one cell of 0.6 * spacing that face the same way become one, so
+    thin boards keep both sides. Returns the vertices that stay (N',) and the new vertex of each
+    old one (N,).
+    """
+    cells = np.floor((points - points.min(axis=0)) / (0.6 * spacing) + 0.37).astype(np.int64)
+    axis = np.abs(normals).argmax(axis=1)
+    facing = axis * 2 + (normals[np.arange(len(points)), axis] > 0)
+    key = (parts.astype(np.int64) << 48) | (facing.astype(np.int64) << 45)
+    key |= (cells[:, 0] << 30) | (cells[:, 1] << 15) | cells[:, 2]
+    _, kept, new_vertex = np.unique(key, return_index=True, return_inverse=True)
+    return kept, new_vertex.astype(np.int64)
+
+
+def _proper(faces: Array) -> Array:
+    """Faces with three different vertices, each once."""
+    a, b, c = faces.T
+    faces = faces[(a != b) & (b != c) & (c != a)]
+    _, first = np.unique(_face_keys(faces), return_index=True)
+    return np.asarray(faces[np.sort(first)])
+
+
+def _face_keys(faces: Array) -> Array:
+    """(F,) int64 that agree for faces over the same vertices (up to two million of them)."""
+    ordered = np.sort(faces, axis=1)
+    return np.asarray((ordered[:, 0] << 42) | (ordered[:, 1] << 21) | ordered[:, 2])
 
 
 def _vertex_normals(points: Array, faces: Array) -> Array:

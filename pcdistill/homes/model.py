@@ -51,6 +51,7 @@ class Model:
     """
 
     pieces: list[Piece] = field(default_factory=list)
+    _bounds: tuple[Array, Array] | None = field(default=None, repr=False)
 
     def add(self, category: str, *parts: tuple[Iterable[Array] | Array, Finish]) -> Model:
         """Append a piece from (surfaces, finish) pairs; surfaces are one or several quad arrays."""
@@ -60,11 +61,13 @@ class Model:
             if arrays:
                 made.extend(Part(array, look) for array in arrays if len(array))
         self.pieces.append(Piece(category, tuple(made)))
+        self._bounds = None
         return self
 
     def join(self, other: Model) -> Model:
         """Append the pieces of another model, which is already in this frame."""
         self.pieces.extend(other.pieces)
+        self._bounds = None
         return self
 
     def placed(self, x: float, y: float, z: float = 0.0, angle: float = 0.0) -> Model:
@@ -84,7 +87,8 @@ class Model:
 
     def bounds(self) -> tuple[Array, Array]:
         """Lowest and highest corner (3,) of all parts."""
-        corners = np.concatenate(
-            [part.quads.reshape(-1, 3) for piece in self.pieces for part in piece.parts]
-        )
-        return corners.min(axis=0), corners.max(axis=0)
+        if self._bounds is None:
+            parts = [part.quads.reshape(-1, 3) for piece in self.pieces for part in piece.parts]
+            corners = np.concatenate(parts)
+            self._bounds = corners.min(axis=0), corners.max(axis=0)
+        return self._bounds

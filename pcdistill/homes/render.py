@@ -19,7 +19,7 @@ from pcdistill.homes.shading import shade_surface, to_srgb
 Array = npt.NDArray[Any]
 
 _FAR = 1e6  # metres; embree reports misses beyond every real distance
-_LAMP_SIZE = 0.12  # metres, spread of the lamp that softens shadows
+_LAMP_SIZE = 0.16  # metres, width of the lamp that softens shadows
 
 
 class Rendering(NamedTuple):
@@ -204,9 +204,9 @@ def _lamp_visibility(
 ) -> Array:
     """(R,) share of the room's lamp that each point sees; blurred over neighbouring pixels."""
     lamps = surface.lights[surface.rooms[quads], 0, :3]
-    wobble = np.random.default_rng(0).uniform(-_LAMP_SIZE, _LAMP_SIZE, (len(points), 3))
+    wobble = np.random.default_rng(0).random((len(points), 3), dtype=np.float32) - np.float32(0.5)
     origins = points + normals * np.float32(0.01)
-    toward = (lamps + wobble.astype(np.float32)) - origins
+    toward = (lamps + wobble * np.float32(_LAMP_SIZE)) - origins
     blocked = surface.caster().run(
         np.ascontiguousarray(origins),
         np.ascontiguousarray(toward),
@@ -215,7 +215,7 @@ def _lamp_visibility(
     )
     seen = (blocked < 0).astype(np.float32).reshape(image_size)
     seen[normals[:, 2].reshape(image_size) < -0.5] = 1  # lamps light the ceiling from near by
-    return np.asarray(uniform_filter(seen, 3)).reshape(-1)
+    return np.asarray(uniform_filter(seen, 5)).reshape(-1)
 
 
 def _contact_shade(light: Array, depth: Array) -> Array:

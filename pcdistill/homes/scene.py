@@ -46,7 +46,7 @@ def home_scene(
         ConfigError: there is no such split, or the seed is negative.
     """
     home = build_home(seed, split)
-    intrinsics = pinhole(image_size, 65.0 + seed % 11)
+    intrinsics = pinhole(image_size, 70.0 + seed % 6)
     mesh = scan_mesh(home.surface, spacing)
     seen = torch.zeros(len(mesh.points), dtype=torch.bool)
     taken = []

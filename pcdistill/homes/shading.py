@@ -35,53 +35,61 @@ _GLOSS = np.array(
     ],
     dtype=np.float32,
 )
-_EMISSIVE = np.array(EMISSIVE, dtype=np.int64)
 
 
-@njit(cache=True)
-def _corner_darkening(point: Array, normal: Array, box: Array) -> float:
-    """Factor in (0, 1]: less light near the edges where walls, floor and ceiling meet."""
-    factor = 1.0
-    for axis in range(3):
-        near = min(abs(point[axis] - box[axis]), abs(box[axis + 3] - point[axis]))
-        factor *= 1 - 0.32 * (1 - abs(normal[axis])) * math.exp(-near / 0.18)
-    return factor
+@njit(cache=True, inline="always")
+def _near_edge(position: float, normal: float, low: float, high: float) -> float:
+    """Factor in (0, 1]: less light near the walls, floor and ceiling that meet this surface."""
+    near = min(abs(position - low), abs(high - position))
+    return 1 - 0.32 * (1 - abs(normal)) * math.exp(-near / 0.18)
 
 
-@njit(cache=True)
+@njit(cache=True, fastmath=True)
 def _lit(
+    out: Array,
+    i: int,
     albedo: tuple[float, float, float],
     gloss: float,
-    point: Array,
-    normal: Array,
-    view: Array,
-    box: Array,
+    points: Array,
+    normals: Array,
+    views: Array,
+    boxes: Array,
     lights: Array,
+    room: int,
     lamp_seen: float,
-    out: Array,
 ) -> None:
-    """Write the linear light (3,) that leaves a point toward the viewer."""
-    around = 0.42 * _corner_darkening(point, normal, box) * (0.86 + 0.14 * normal[2])
+    """Write into row i the linear light that leaves point i toward the viewer."""
+    x, y, z = points[i, 0], points[i, 1], points[i, 2]
+    a, b, c = normals[i, 0], normals[i, 1], normals[i, 2]
+    around = 0.42 * (0.86 + 0.14 * c)
+    around *= _near_edge(x, a, boxes[room, 0], boxes[room, 3])
+    around *= _near_edge(y, b, boxes[room, 1], boxes[room, 4])
+    around *= _near_edge(z, c, boxes[room, 2], boxes[room, 5])
     red, green, blue, shine = around, around, around * 1.02, 0.0
-    for index in range(lights.shape[0]):
-        to_light = lights[index, :3] - point
-        distance = math.sqrt((to_light * to_light).sum()) + 1e-6
-        to_light /= distance
-        facing = (normal * to_light).sum()
+    for index in range(lights.shape[1]):
+        u, v, w = lights[room, index, 0] - x, lights[room, index, 1] - y, lights[room, index, 2] - z
+        square = u * u + v * v + w * w + 1e-9
+        inverse = 1 / math.sqrt(square)
         seen = lamp_seen if index == 0 else 1.0
+        facing = (a * u + b * v + c * w) * inverse
         if facing <= 0 or seen <= 0:
             continue
-        strength = seen * facing / (0.55 + 0.3 * distance * distance)
-        red += strength * lights[index, 3]
-        green += strength * lights[index, 4]
-        blue += strength * lights[index, 5]
+        strength = seen * facing / (0.55 + 0.3 * square)
+        red += strength * lights[room, index, 3]
+        green += strength * lights[room, index, 4]
+        blue += strength * lights[room, index, 5]
         if gloss > 0:
-            half = to_light - view
-            half /= math.sqrt((half * half).sum()) + 1e-6
-            shine += seen * lights[index, 3] * gloss * max((half * normal).sum(), 0.0) ** 40
-    out[0] = albedo[0] ** 2.2 * red + shine
-    out[1] = albedo[1] ** 2.2 * green + shine
-    out[2] = albedo[2] ** 2.2 * blue + shine
+            u, v, w = (
+                u * inverse - views[i, 0],
+                v * inverse - views[i, 1],
+                w * inverse - views[i, 2],
+            )
+            cosine = (a * u + b * v + c * w) / (math.sqrt(u * u + v * v + w * w) + 1e-9)
+            if cosine > 0.8:
+                shine += seen * lights[room, index, 3] * gloss * cosine**40
+    out[i, 0] = albedo[0] * albedo[0] * red + shine
+    out[i, 1] = albedo[1] * albedo[1] * green + shine
+    out[i, 2] = albedo[2] * albedo[2] * blue + shine
 
 
 @njit(cache=True)
@@ -97,47 +105,30 @@ def shade(
     colors: Array,
     seconds: Array,
     scales: Array,
-    materials: Array,
+    gloss: Array,
+    emissive: Array,
     rooms: Array,
     boxes: Array,
     lights: Array,
-    gloss: Array,
-    emissive: Array,
 ) -> Array:
-    """(R, 3) float32 linear light of surface points that lie on the patches `quads`."""
+    """(R, 3) float32 linear light of surface points that lie on the patches `quads`.
+
+    `gloss` and `emissive` have one entry a patch.
+    """
     out = np.zeros((len(points), 3), dtype=np.float32)
     for i in range(len(points)):
         quad = quads[i]
         if quad < 0:
             continue
         albedo = paint(
-            patterns[quad],
-            colors[quad],
-            seconds[quad],
-            scales[quad],
-            uvs[i, 0],
-            uvs[i, 1],
-            footprints[i],
+            patterns[quad], colors, seconds, quad, scales[quad], uvs[i, 0], uvs[i, 1], footprints[i]
         )
-        shines = False
-        for index in range(len(emissive)):
-            shines = shines or patterns[quad] == emissive[index]
-        if shines:
+        if emissive[quad]:
             for channel in range(3):
-                out[i, channel] = albedo[channel] ** 2.2 * 1.15
+                out[i, channel] = albedo[channel] * albedo[channel] * 1.15
             continue
         room = rooms[quad]
-        _lit(
-            albedo,
-            gloss[materials[quad]],
-            points[i],
-            normals[i],
-            views[i],
-            boxes[room],
-            lights[room],
-            lamp_seen[i],
-            out[i],
-        )
+        _lit(out, i, albedo, gloss[quad], points, normals, views, boxes, lights, room, lamp_seen[i])
     return out
 
 
@@ -165,12 +156,11 @@ def shade_surface(
             surface.colors,
             surface.seconds,
             surface.scales,
-            surface.materials,
+            _GLOSS[surface.materials],
+            np.isin(surface.patterns, EMISSIVE),
             surface.rooms,
             surface.room_boxes,
             surface.lights,
-            _GLOSS,
-            _EMISSIVE,
         )
     )
 
@@ -194,7 +184,7 @@ def shade_points(
 
 
 def to_srgb(light: Array) -> Array:
-    """Linear light to uint8 sRGB with a soft shoulder at the bright end."""
+    """Linear light to uint8 sRGB (gamma 2 both ways, which is close and fast) with a soft shoulder at the bright end."""
     light = np.maximum(light, 0)
     rolled = np.where(light < 0.7, light, 1 - 0.3 * np.exp(-(light - 0.7) / 0.3))
-    return np.asarray(np.rint(rolled ** np.float32(1 / 2.2) * 255), dtype=np.uint8)
+    return np.asarray(np.sqrt(rolled) * 255 + 0.5, dtype=np.uint8)

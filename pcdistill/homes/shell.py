@@ -152,7 +152,7 @@ def _within(model: Model, room: Room, side: int, along: float) -> Model:
 def lamp_of(room: Room, rng: np.random.Generator) -> np.ndarray:
     """(2, 6) position and colour of the lamp under the ceiling and of the daylight."""
     r = room.rect
-    lamp = [(r.x0 + r.x1) / 2, (r.y0 + r.y1) / 2, room.height - 0.42]
+    lamp = [(r.x0 + r.x1) / 2, (r.y0 + r.y1) / 2, room.height - 0.6]
     warm = rng.uniform(0.8, 1.0)
     power = rng.uniform(0.75, 1.05)
     panes = [o for o in room.openings if o.kind == "window"]

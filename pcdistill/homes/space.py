@@ -12,6 +12,7 @@ from pcdistill.homes.floorplan import Room
 from pcdistill.homes.model import Model
 
 _GAP = 0.02  # metres kept between neighbours
+_PLACES = 25  # positions tried along a wall
 
 
 class Block(NamedTuple):
@@ -40,6 +41,16 @@ def block_of(model: Model) -> Block:
     """Bounding box of a placed model."""
     low, high = model.bounds()
     return Block(*(float(v) for v in (*low, *high)))
+
+
+Bounds = tuple[np.ndarray, np.ndarray]
+
+
+def _quarter_turned(bounds: Bounds, side: int, x: float, y: float, lift: float) -> Block:
+    """Bounding box of a model at the wall `side`, from its own bounds."""
+    (a, b, c), (d, e, f) = (corner.tolist() for corner in bounds)
+    x0, y0, x1, y1 = ((a, b, d, e), (-e, a, -b, d), (-d, -e, -a, -b), (b, -d, e, -a))[side]
+    return Block(x + x0, y + y0, lift + c, x + x1, y + y1, lift + f)
 
 
 class Space:
@@ -81,7 +92,7 @@ class Space:
             first, last = -half - low[0] + _GAP, half - high[0] - _GAP
             if last < first:
                 continue
-            places = [float(v) for v in rng.uniform(first, last, 10)]
+            places = [float(v) for v in rng.permutation(np.linspace(first, last, _PLACES))]
             ends = [first, last] if rng.random() < 0.5 else [last, first]
             places = ends + places if rng.random() < corner else places + ends
             for along in places:
@@ -93,16 +104,16 @@ class Space:
         self, model: Model, side: int, along: float, clearance: float, lift: float = 0.0
     ) -> bool:
         """Stand a model at one place on a wall if it fits there."""
+        bounds = model.bounds()
         x, y, angle = self.room.at_wall(side, along)
-        inward = (-math.sin(angle), math.cos(angle))
-        placed = model.placed(x + inward[0] * 0.005, y + inward[1] * 0.005, lift, angle)
-        solid = block_of(placed)
+        x, y = x - math.sin(angle) * 0.005, y + math.cos(angle) * 0.005
+        solid = _quarter_turned(bounds, side, x, y, lift)
         front = self._front(solid, side, clearance)
-        if not self.fits(solid) or self._covers_opening(model, side, along, lift):
+        if not self.fits(solid) or self._covers_opening(bounds, side, along, lift):
             return False
         if any(front.meets(other) for other in self.solids):
             return False
-        self.take(placed, front)
+        self.take(model.placed(x, y, lift, angle), front)
         return True
 
     def fits(self, solid: Block) -> bool:
@@ -142,13 +153,12 @@ class Space:
             if last <= first:
                 continue
             along = float(rng.uniform(first, last))
-            if self._near_opening(model, side, along):
+            if self._near_opening((low, high), side, along):
                 continue
             x, y, angle = self.room.at_wall(side, along)
-            placed = model.placed(x, y, height, angle)
-            solid = block_of(placed)
+            solid = _quarter_turned((low, high), side, x, y, height)
             if not any(solid.meets(other) for other in self.solids):
-                self.take(placed)
+                self.take(model.placed(x, y, height, angle))
                 return True
         return False
 
@@ -199,8 +209,8 @@ class Space:
         low, high = corners.min(axis=0), corners.max(axis=0)
         self.keep_free.append(Block(low[0], low[1], 0.0, high[0], high[1], 2.0))
 
-    def _covers_opening(self, model: Model, side: int, along: float, lift: float) -> bool:
-        low, high = model.bounds()
+    def _covers_opening(self, bounds: Bounds, side: int, along: float, lift: float) -> bool:
+        low, high = bounds
         for o in self.room.openings:
             beside = (
                 along + low[0] > o.along + o.width / 2 or along + high[0] < o.along - o.width / 2
@@ -214,8 +224,8 @@ class Space:
                 return True
         return False
 
-    def _near_opening(self, model: Model, side: int, along: float) -> bool:
-        low, high = model.bounds()
+    def _near_opening(self, bounds: Bounds, side: int, along: float) -> bool:
+        low, high = bounds
         return any(
             o.side == side
             and along + high[0] > o.along - o.width / 2 - 0.12

@@ -103,16 +103,23 @@ def _tone(pattern: int, scale: float, u: float, v: float, footprint: float) -> f
         seam = max(_line(v, scale, 0.004, footprint), _line(u + start * 1.1, 1.1, 0.004, footprint))
         return (0.8 + 0.3 * scatter(row, plank, 9) + 0.15 * (grain - 0.3)) * (1 - 0.6 * seam)
     if pattern == _BRUSHED:
-        return 0.92 + 0.16 * value_noise(u * 0.8, v / (scale + footprint), 6)
+        return 0.965 + 0.07 * value_noise(u * 0.8, v / (scale + footprint), 6)
     return 0.98 + 0.04 * value_noise(u * 3.0, v * 3.0, 4)
+
+
+@njit(cache=True)
+def _muted(red: float, green: float, blue: float) -> tuple[float, float, float]:
+    """A colour as painters mix it, half way to gray."""
+    mean = (red + green + blue) / 3
+    return 0.1 + 0.45 * (red + mean), 0.08 + 0.45 * (green + mean), 0.05 + 0.4 * (blue + mean)
 
 
 @njit(cache=True)
 def _artwork(seed: int, u: float, v: float) -> tuple[float, float, float]:
     """A small painting: landscape, colour fields, blobs or a head-and-shoulders shape."""
     kind = seed % 4
-    r0, g0, b0 = scatter(seed, 1, 31), scatter(seed, 2, 31), scatter(seed, 3, 31)
-    r1, g1, b1 = scatter(seed, 4, 31), scatter(seed, 5, 31), scatter(seed, 6, 31)
+    r0, g0, b0 = _muted(scatter(seed, 1, 31), scatter(seed, 2, 31), scatter(seed, 3, 31))
+    r1, g1, b1 = _muted(scatter(seed, 4, 31), scatter(seed, 5, 31), scatter(seed, 6, 31))
     if kind == 0:
         hill = 0.35 + 0.2 * value_noise(u * 3, 0.5, seed)
         far = 0.5 + 0.2 * value_noise(u * 2 + 7, 1.5, seed)
@@ -152,7 +159,8 @@ def _outdoors(seed: int, u: float, v: float) -> tuple[float, float, float]:
     """The view through a window: sky over trees."""
     trees = 0.3 + 0.35 * value_noise(u * 4, 3.3, seed) * scatter(seed, 0, 17)
     if v < trees:
-        leaf = 0.55 + 0.35 * value_noise(u * 14, v * 14, seed + 1)
+        leaf = 0.5 + 0.3 * value_noise(u * 9, v * 9, seed + 1)
+        leaf += 0.25 * value_noise(u * 40, v * 40, seed + 3)
         return 0.62 * leaf, 0.85 * leaf, 0.5 * leaf
     haze = 0.85 + 0.15 * value_noise(u * 2, v * 3, seed + 2)
     return 0.80 * haze + 0.12, 0.90 * haze + 0.08, 1.0
@@ -174,14 +182,15 @@ def _screen(seed: int, u: float, v: float) -> tuple[float, float, float]:
 @njit(cache=True)
 def paint(
     pattern: int,
-    color: np.ndarray,
-    second: np.ndarray,
+    colors: np.ndarray,
+    seconds: np.ndarray,
+    row: int,
     scale: float,
     u: float,
     v: float,
     footprint: float,
 ) -> tuple[float, float, float]:
-    """Colour in [0, 1] at pattern coordinates (metres, or 0 to 1 for `NORMALISED` patterns).
+    """Colour in [0, 1] of row `row` at pattern coordinates (metres, or 0 to 1 if `NORMALISED`).
 
     `footprint` is the width of a pixel on the surface in metres; finer detail fades out.
     """
@@ -198,7 +207,7 @@ def paint(
     share = min(max(_blend(pattern, scale, u, v, footprint), 0.0), 1.0)
     tone = _tone(pattern, scale, u, v, footprint)
     return (
-        tone * (color[0] + (second[0] - color[0]) * share),
-        tone * (color[1] + (second[1] - color[1]) * share),
-        tone * (color[2] + (second[2] - color[2]) * share),
+        tone * (colors[row, 0] + (seconds[row, 0] - colors[row, 0]) * share),
+        tone * (colors[row, 1] + (seconds[row, 1] - colors[row, 1]) * share),
+        tone * (colors[row, 2] + (seconds[row, 2] - colors[row, 2]) * share),
     )

@@ -17,7 +17,7 @@ from pcdistill.homes.render import cast
 Array = npt.NDArray[Any]
 
 _MARGIN = 0.38  # metres between a camera and walls or tall furniture
-_PER_ROOM = 56  # candidate poses a room
+_PER_ROOM = 130  # candidate poses a room
 _LOOK = (36, 48)  # (H, W) of the glance that says what a candidate sees
 _CELL = 0.12  # metres, size of the surface cells whose number is maximised
 
@@ -74,9 +74,9 @@ def camera_walk(home: Home, count: int, seed: int) -> list[Tensor]:
     glances = [
         glance
         for index in range(len(home.spaces))
-        for glance in _glances(home, index, rng, max(_PER_ROOM, 2 * count))
+        for glance in _glances(home, index, rng, max(_PER_ROOM, count))
     ]
-    chosen = _cover(glances, count)
+    chosen = _cover(glances, count, _worth(home, glances))
     chosen.sort(key=lambda glance: (glance.room, math.atan2(glance.pose[1, 2], glance.pose[0, 2])))
     return [torch.from_numpy(glance.pose) for glance in chosen]
 
@@ -90,7 +90,7 @@ def _glances(home: Home, room: int, rng: np.random.Generator, count: int) -> lis
     glances = []
     for _ in range(count):
         place = np.array([*cells[int(rng.integers(len(cells)))], rng.uniform(1.25, 1.65)])
-        turn, dip = rng.uniform(-math.pi, math.pi), math.radians(rng.uniform(2, 32))
+        turn, dip = rng.uniform(-math.pi, math.pi), math.radians(rng.uniform(0, 42))
         ahead = [math.cos(turn) * math.cos(dip), math.sin(turn) * math.cos(dip), -math.sin(dip)]
         pose = look_at(place, place + ahead)
         glances.append(_Glance(pose, room, _seen_cells(home, pose, intrinsics)))
@@ -109,16 +109,28 @@ def _seen_cells(home: Home, pose: Array, intrinsics: Array) -> Array:
     return np.unique((instance << 30) | (cells[:, 0] << 20) | (cells[:, 1] << 10) | cells[:, 2])
 
 
-def _cover(glances: list[_Glance], count: int) -> list[_Glance]:
+def _worth(home: Home, glances: list[_Glance]) -> Array:
+    """(I,) what a surface cell of each instance is worth.
+
+    Furniture is worth more than walls and doors, and small things more than large ones.
+    """
+    plain = {"wall": 0.65, "floor": 0.8, "door": 0.65, "window": 0.8, "ceiling": 0.0}
+    base = np.array([plain.get(instance.category, 1.3) for instance in home.instances])
+    cells = np.unique(np.concatenate([glance.cells for glance in glances]))
+    sizes = np.bincount(cells >> 30, minlength=len(base))
+    return np.asarray(base * np.clip(np.sqrt(50 / np.maximum(sizes, 1)), 1.0, 2.0))
+
+
+def _cover(glances: list[_Glance], count: int, worth_of_instance: Array) -> list[_Glance]:
     """Greedy choice of the candidates that together see most; repeats none."""
     keys = np.unique(np.concatenate([glance.cells for glance in glances]))
     views = [np.searchsorted(keys, glance.cells) for glance in glances]
-    worth = np.ones(len(keys))
+    worth = worth_of_instance[keys >> 30].copy()
     open_ = list(range(len(glances)))
     chosen = []
     while len(chosen) < count and open_:
         gains = [worth[views[i]].sum() for i in open_]
         best = open_.pop(int(np.argmax(gains)))
-        worth[views[best]] *= 0.12  # a second view of a cell is worth little, a third less
+        worth[views[best]] *= 0.05  # a second view of a cell is worth little, a third less
         chosen.append(glances[best])
     return chosen
