@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -32,6 +31,7 @@ from pcdistill.networks.architectures import (
     width_of,
 )
 from pcdistill.networks.mink_unet import MinkUNet
+from pcdistill.storage import whole_file
 
 FORMAT = "pcdistill.student/1"
 """What the header of our files says they are."""
@@ -138,28 +138,14 @@ def save_checkpoint(
 
 
 def _write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(temporary)
-        _flush(temporary)
-        temporary.replace(path)
-        _flush(path.parent)
+        with whole_file(path) as temporary:
+            write(temporary)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise ArtifactError(
             f"{path}: the checkpoint could not be written ({error}); check the folder and the "
             "free space"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _is_safetensors(path: Path) -> bool:

@@ -82,16 +82,18 @@ def check_coords(coords: Tensor, stride: int) -> tuple[Tensor, Bounds]:
             f"coords has entries that are not multiples of stride {stride}; coordinates are "
             "counted in the finest voxels whatever the stride"
         )
-    return coords.to(torch.int32), bounds
+    return coords.to(torch.int32, copy=True), bounds  # the caller may change its own later
 
 
 class CoordinateMaps:
     """Voxels and kernel maps of one batch, made when first asked for and kept.
 
+    They are ordinary tensors even where inference mode is on, so that training may go on with them.
     All layers share them, transposed convolutions use those of the convolution they undo, and a
     later forward pass on the same voxels can use them again.
     """
 
+    @torch.inference_mode(False)
     def __init__(self, coords: Tensor, stride: int = 1) -> None:
         """Take the voxels of the finest level.
 
@@ -114,6 +116,7 @@ class CoordinateMaps:
         """The edge lengths known so far, ascending."""
         return tuple(sorted(self._levels))
 
+    @torch.inference_mode(False)
     def level(self, stride: int) -> Level:
         """The voxels of one edge length; coarser ones are made from finer ones.
 
@@ -140,6 +143,7 @@ class CoordinateMaps:
         coords[:, 1:] *= stride
         return Level(stride, coords, None)
 
+    @torch.inference_mode(False)
     def kernel_map(
         self, in_stride: int, out_stride: int, kernel_size: int, dilation: int = 1
     ) -> KernelMap:
@@ -150,6 +154,7 @@ class CoordinateMaps:
             self._pairs[key] = find_pairs(source.coords, target.coords, self.bounds, *key)
         return self._pairs[key]
 
+    @torch.inference_mode(False)
     def row_order(self, coords: Tensor, stride: int) -> RowOrder | None:
         """How a caller's rows correspond to those of a level, which must hold the same voxels.
 

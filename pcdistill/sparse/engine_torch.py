@@ -3,8 +3,11 @@
 On the CPU the output is made block by block: one gather of the input rows that a block needs, one
 matrix product per kernel offset, one gather-sum that adds the products of each output row. All
 three work on buffers that stay in the cache, nothing is scattered, and the order of every sum is
-fixed. On an accelerator the same three steps run over whole offsets. Nothing gathered is kept for
-the backward pass; it is gathered again.
+fixed. (Gathering all 27 neighbours, absent ones as zeros, for one large product per block was
+measured on surface scans with 8 to 64 channels: 1.3 to 2 times slower, so it is not done.)
+
+On an accelerator the same three steps run over whole offsets. Nothing gathered is kept for the
+backward pass; it is gathered again.
 """
 
 from __future__ import annotations
@@ -21,7 +24,9 @@ from torch.nn import functional
 from pcdistill.sparse.kernel_map import BlockPlan, KernelMap
 
 CACHE_BYTES = 16 << 20
-"""What the gathered rows and products of one block may take together."""
+"""What the gathered rows and products of one block may take together. Between 8 and 32 MiB are
+equally good on a machine with 1 MiB of second and 32 MiB of third level cache; 4 MiB costs a fifth,
+because the products become too short."""
 
 SMALLEST_BLOCK, LARGEST_BLOCK = 256, 1 << 15
 """Limits on the rows of a block; below the first the calls cost more than the cache saves."""
@@ -88,7 +93,8 @@ class _Buffers(threading.local):
         """(rows, columns), contents undefined, valid until the same slot is taken again."""
         kept = self._kept.get((slot, dtype))
         if kept is None or kept.numel() < rows * columns:
-            kept = torch.empty(rows * columns, dtype=dtype)
+            with torch.inference_mode(False):  # a later training step writes here too
+                kept = torch.empty(rows * columns, dtype=dtype)
             self._kept[slot, dtype] = kept
         return kept[: rows * columns].view(rows, columns)
 

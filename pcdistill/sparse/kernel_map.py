@@ -83,62 +83,56 @@ class KernelMap:
     def plan(self, block_rows: int) -> BlockPlan:
         """Group the pairs by blocks of `block_rows` target rows; made once and kept."""
         if block_rows not in self._plans:
-            self._plans[block_rows] = _plan(self, block_rows)
+            with torch.inference_mode(False):  # a later training step may use it again
+                self._plans[block_rows] = _plan(self, block_rows)
         return self._plans[block_rows]
 
 
 def _plan(pairs: KernelMap, block_rows: int) -> BlockPlan:
-    device = pairs.target.device
-    n_blocks = -(-pairs.n_target // block_rows)
-    counts = torch.tensor(pairs.counts, device=device)
-    ends = counts.cumsum(0)
-    offset_of_pair = torch.repeat_interleave(
-        torch.arange(len(pairs.counts), device=device), counts, output_size=len(pairs.target)
+    device, n_offsets = pairs.target.device, len(pairs.counts)
+    edges = torch.arange(0, pairs.n_target + block_rows, block_rows, device=device)
+    edges = edges.clamp_(max=pairs.n_target).to(torch.int32)
+    n_blocks = len(edges) - 1
+    # Targets ascend within an offset, so a block's pairs of that offset are one slice.
+    cuts = torch.stack(
+        [torch.searchsorted(target, edges) for _, target in pairs.by_offset()]
+    )  # (K, blocks + 1)
+    sizes = cuts[:, 1:] - cuts[:, :-1]  # (K, blocks)
+    slices = sizes.flatten().tolist()
+    regrouped = [k * n_blocks + b for b in range(n_blocks) for k in range(n_offsets)]
+
+    def by_block(rows: Tensor) -> tuple[Tensor, ...]:
+        parts = torch.split_with_sizes(rows, slices)
+        if not n_blocks:
+            return ()
+        return torch.split_with_sizes(torch.cat([parts[i] for i in regrouped]), lengths)
+
+    lengths = sizes.sum(dim=0).tolist()
+    # Where in its block each pair lands: the slices of earlier offsets come first.
+    begins = sizes.cumsum(dim=0) - sizes - cuts[:, :-1]
+    begins -= (torch.tensor(pairs.counts, device=device).cumsum(0) - cuts[:, -1])[:, None]
+    local = torch.arange(len(pairs.target), dtype=torch.int32, device=device)
+    local += torch.repeat_interleave(
+        begins.flatten().to(torch.int32), sizes.flatten(), output_size=len(local)
     )
-    # (offset, target) is ascending over all pairs, so one search finds every block's slice.
-    ordered = offset_of_pair * pairs.n_target + pairs.target
-    edges = (torch.arange(n_blocks + 1, device=device) * block_rows).clamp_(max=pairs.n_target)
-    rows = torch.arange(len(pairs.counts), device=device)[:, None] * pairs.n_target + edges
-    cuts = torch.searchsorted(ordered, rows)  # (K, blocks + 1)
-    cuts = torch.minimum(cuts, ends[:, None])
-    sizes = (cuts[:, 1:] - cuts[:, :-1]).T.contiguous()  # (blocks, K)
-
-    # Where each pair lands when the pairs are regrouped as (block, offset, target).
-    begins = torch.zeros(n_blocks * len(pairs.counts), dtype=torch.int64, device=device)
-    begins[1:] = sizes.flatten().cumsum(0)[:-1]
-    block_of_pair = torch.div(pairs.target, block_rows, rounding_mode="floor").to(torch.int64)
-    group = block_of_pair * len(pairs.counts) + offset_of_pair
-    first = cuts[:, :-1].T.flatten()
-    place = begins[group] + torch.arange(len(ordered), device=device) - first[group]
-    source, target = torch.empty_like(pairs.source), torch.empty_like(pairs.target)
-    source[place], target[place] = pairs.source, pairs.target
-
     # For each target row the places of its pairs, in the order of the offsets.
-    block_first = begins.view(n_blocks, len(pairs.counts))[:, 0]
-    local = (place - block_first[block_of_pair]).to(torch.int32)
     degree = pairs.target_degree
     row_first = torch.cumsum(degree, 0) - degree
     cursor, members = row_first.clone(), torch.empty_like(local)
-    begin = 0
-    for count in pairs.counts:
-        at = pairs.target[begin : begin + count]
-        slot = cursor[at]
-        members[slot] = local[begin : begin + count]
-        cursor[at] = slot + 1
-        begin += count
-
-    lengths = sizes.sum(dim=1)
-    starts = tuple(
-        (rows_ - rows_[:1]).to(torch.int32) for rows_ in torch.split(row_first, block_rows)
-    )
-    per_block = lengths.tolist()
+    for (_, target), place in zip(
+        pairs.by_offset(), torch.split_with_sizes(local, pairs.counts), strict=True
+    ):
+        slot = cursor[target]
+        members[slot] = place
+        cursor[target] = slot + 1
+    runs = torch.split(row_first, block_rows) if pairs.n_target else ()
     return BlockPlan(
         block_rows,
-        tuple(tuple(row) for row in sizes.tolist()),
-        torch.split_with_sizes(source, per_block),
-        torch.split_with_sizes(target, per_block),
-        torch.split_with_sizes(members, per_block),
-        starts,
+        tuple(tuple(block) for block in sizes.T.tolist()),
+        by_block(pairs.source),
+        by_block(pairs.target),
+        torch.split_with_sizes(members, lengths),
+        tuple((run - run[:1]).to(torch.int32) for run in runs),
     )
 
 

@@ -171,3 +171,25 @@ def test_an_empty_batch_entry_is_no_hindrance():
     close = coords.clone()
     close[:, 0] = close[:, 0].clamp(max=1)
     assert torch.equal(layer(x).features, layer(SparseTensor(torch.ones(80, 1), close)).features)
+
+
+def test_maps_made_in_inference_mode_serve_training():
+    coords = random_voxels(300, seed=10)
+    layers = torch.nn.Sequential(
+        SparseConv3d(2, 2, 3), SparseConv3d(2, 2, 2, stride=2), SparseConvTranspose3d(2, 2)
+    )
+    with torch.inference_mode():
+        x = SparseTensor(torch.ones(300, 2), coords)
+        before = layers(x).features.clone()
+    out = layers(SparseTensor(torch.ones(300, 2), coords, maps=x.maps)).features
+    out.sum().backward()
+    assert torch.equal(out.detach(), before)
+    assert all(parameter.grad is not None for parameter in layers.parameters())
+
+
+def test_coordinates_changed_afterwards_do_not_pass_for_the_old_ones():
+    coords = torch.tensor([[0, 0, 0, 0], [0, 0, 0, 1], [0, 5, 0, 0]], dtype=torch.int32)
+    x = SparseTensor(torch.ones(3, 1), coords)
+    coords[2, 1] = 9
+    with pytest.raises(ValueError, match="leave `maps` out"):
+        SparseTensor(torch.ones(3, 1), coords, maps=x.maps)
