@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from pcdistill.evaluation.colors import heat_table
 from pcdistill.evaluation.splatting import edge_shading, fill_pinholes, nearest_surface
 from pcdistill.evaluation.views import View, below_ceiling, birds_view, faces_camera, project
 from pcdistill.geometry import require_shape
+from pcdistill.storage import whole_file
 
 BACKGROUND = (248, 249, 251)
 """Nearly white, so that white walls can be told from nothing."""
@@ -177,21 +177,8 @@ def png_bytes(image: Tensor, *, colors: int | None = None) -> bytes:
 
 def save_png(path: Path, image: Tensor) -> None:
     """Write an (H, W, 3) uint8 image, whole or not at all."""
-    write_whole(path, png_bytes(image))
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name and rename it, so that it is there whole or not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as handle:
-            handle.write(content)
-            handle.flush()
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as temporary:
+        temporary.write_bytes(png_bytes(image))
 
 
 def _surface(positions: np.ndarray, view: View, radius: float) -> tuple[np.ndarray, np.ndarray]:

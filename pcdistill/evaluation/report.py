@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pcdistill.evaluation.page import report_page
-from pcdistill.evaluation.pictures import write_whole
 from pcdistill.evaluation.report_data import ReportData
+from pcdistill.storage import whole_file
 
 FORMAT = 1
 """Version of `report.json`."""
@@ -26,9 +26,11 @@ def write_report(folder: Path, data: ReportData) -> Path:
         the path of the page, which needs no other file and no network.
     """
     text = json.dumps(report_json(data), indent=1, allow_nan=False, ensure_ascii=False)
-    write_whole(folder / "report.json", (text + "\n").encode())
+    with whole_file(folder / "report.json") as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
     page = folder / "index.html"
-    write_whole(page, report_page(data).encode())
+    with whole_file(page) as temporary:
+        temporary.write_text(report_page(data), encoding="utf-8")
     return page
 
 

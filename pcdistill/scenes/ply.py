@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pcdistill.errors import SceneError
 from pcdistill.scenes.ply_tables import Column, Lists, Table, read_tables
-from pcdistill.scenes.storage import whole_file
+from pcdistill.storage import whole_file
 
 _LOG = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from pcdistill.errors import SceneError
 from pcdistill.scenes.frames import Frame, StoredFrame
 from pcdistill.scenes.images import encode_color, encode_depth
 from pcdistill.scenes.scene import Scene
-from pcdistill.scenes.storage import whole_folder
+from pcdistill.storage import whole_folder
 
 FORMAT = "pcdistill scene"
 VERSION = 1

@@ -67,6 +67,18 @@ class IngestConfig:
     """Stored depth units per metre."""
     up: Literal["z", "y", "-y"] = "z"
     """Which axis of the scan's world points up."""
+    poses: Literal[
+        "camera_to_world",
+        "world_to_camera",
+        "camera_to_world_opengl",
+        "world_to_camera_opengl",
+    ] = "camera_to_world"
+    """What the pose files of a scan say; OpenGL cameras look along -z with +y up."""
+    geometry: str | None = None
+    """PLY of a scan's mesh or cloud; by default `mesh.ply` or `cloud.ply` in it, else its depth
+    images are fused."""
+    fuse_voxel_size: float = 0.02
+    """Metres between the points of a fused cloud."""
 
     def __post_init__(self) -> None:
         _require(self.train >= 1, "ingest.train", "at least 1", self.train)

@@ -1,12 +1,9 @@
-"""Whole files or none: everything a stage writes appears under its name only when complete."""
+"""The files that stages hand to each other: JSON, and tensors with their provenance."""
 
 from __future__ import annotations
 
 import json
-import os
-import socket
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,44 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pcdistill.errors import ArtifactError
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside `path`; when the block ends well it becomes `path`.
-
-    The content is on the disk before the name changes; after an exception nothing is left.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.part")
-    try:
-        yield temporary
-        with temporary.open("rb") as handle:
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def remove_leftovers(folder: Path) -> int:
-    """Delete half-written files of processes of this machine that are gone; say how many."""
-    removed = 0
-    for part in folder.rglob(".*.part"):
-        _, host, process, _ = part.name.rsplit(".", 3)
-        if host == socket.gethostname() and not _is_running(int(process)):
-            part.unlink(missing_ok=True)
-            removed += 1
-    return removed
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+from pcdistill.storage import whole_file
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -86,6 +86,9 @@ def _settings(run: Run, scene: str) -> Mapping[str, Any]:
         "frame_step": config.frame_step,
         "depth_scale": config.depth_scale,
         "up": config.up,
+        "poses": config.poses,
+        "geometry": _geometry(run, scene),
+        "fuse_voxel_size": config.fuse_voxel_size,
     }
 
 
@@ -100,6 +103,18 @@ def _listing(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
+def _geometry(run: Run, scene: str) -> str | None:
+    """The mesh a user points at, with what tells that it was written again."""
+    geometry = run.config.ingest.geometry
+    if geometry is None:
+        return None
+    path = _scans(run)[scene] / geometry
+    if not path.is_file():
+        return geometry  # opening the scan says that it is missing
+    status = path.stat()
+    return f"{geometry} {status.st_size} {status.st_mtime_ns}"
+
+
 def _work(run: Run, task: Task, report: Report) -> str:
     scene = _open(run, task.unit)
     if scene.labels is not None and scene.label_set not in (None, run.label_set.name):
@@ -107,9 +122,11 @@ def _work(run: Run, task: Task, report: Report) -> str:
             f"scene {scene.name}: labelled with '{scene.label_set}' but run.label_set is "
             f"'{run.label_set.name}'; set run.label_set to the scene's"
         )
+    if scene.labels is not None:
+        run.label_set.require_labels(f"scene {scene.name}", scene.labels)
     write_scene(scene, run.workspace.scene(task.unit))
     lost = int(scene.provenance.get("skipped_frames", 0))
-    skipped = f" ({lost} without a valid pose left out)" if lost else ""
+    skipped = f" ({lost} without a valid pose or file left out)" if lost else ""
     mesh = "mesh" if scene.faces is not None else "cloud"
     return f"{mesh} of {len(scene.points)} points, {len(scene.frames)} frames{skipped}"
 
@@ -125,6 +142,9 @@ def _open(run: Run, scene: str) -> Scene:
         frame_step=config.frame_step,
         depth_scale=config.depth_scale,
         up=config.up,
+        poses=config.poses,
+        geometry=config.geometry,
+        fuse_voxel_size=config.fuse_voxel_size,
     )
 
 

@@ -22,11 +22,11 @@ import yaml
 from pcdistill import __version__
 from pcdistill.errors import ConfigError, PcdistillError
 from pcdistill.stages.config import RunConfig, config_as_mapping
-from pcdistill.stages.files import remove_leftovers, whole_file
 from pcdistill.stages.progress import Progress
 from pcdistill.stages.run import Run
 from pcdistill.stages.stage import Input, Report, Stage, Task, files_of, fingerprint
 from pcdistill.stages.workspace import Record
+from pcdistill.storage import remove_leftovers, whole_file
 
 log = logging.getLogger(__name__)
 
@@ -377,6 +377,12 @@ def work_on(run: Run, stage: Stage, task: Task, report: Report) -> Record:
         raise
     except PcdistillError as error:
         state, summary, outputs = "failed", str(error), {}
+    except OSError as error:
+        state, outputs = "failed", {}
+        summary = (
+            f"a file could not be read or written ({error}); check the free space and permissions "
+            f"of {run.workspace.root}"
+        )
     except Exception as error:
         log.exception("%s %s failed unexpectedly", stage.name, task.unit)
         state, outputs = "failed", {}

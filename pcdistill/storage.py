@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_KINDS = ("part", "partial", "replaced")
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
@@ -58,6 +60,36 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(replaced, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path) -> int:
+    """Delete what killed writers of this machine left half-written below `folder`.
+
+    Returns:
+        How many files and folders went; those of living processes and other machines stay.
+    """
+    removed = 0
+    for kind in _KINDS:
+        for left in list(folder.rglob(f".*.{kind}")):
+            stem, host, process = _split(left.name, kind)
+            if stem and host == socket.gethostname() and not _is_running(process):
+                _delete(left)
+                removed += 1
+    return removed
+
+
+def _split(name: str, kind: str) -> tuple[str, str, str]:
+    """Name, host and process of a temporary name; the host may have dots of its own."""
+    host = socket.gethostname()
+    stem, found, process = name.removesuffix(f".{kind}").rpartition(f".{host}.")
+    return stem, host if found else "", process
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _writer() -> str:
