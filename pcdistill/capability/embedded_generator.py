@@ -1,0 +1,127 @@
+"""The embedded image generator: rendered "good photos" with a heat map as coarse as attention."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+from torch.nn import functional
+
+from pcdistill.capability.attention import divided_by_maximum, enlarge, min_max
+from pcdistill.capability.protocols import GeneratedImage
+from pcdistill.choices import suggest
+from pcdistill.errors import ConfigError
+
+_FIRST_SEED = 10_000_000
+"""Added to every seed: no picture is one that a teacher was trained on."""
+_GRIDS = ((16, 0.9), (32, 1.4))
+"""Side of each coarse map in cells, with its blur (standard deviation, cells)."""
+_DISPLACEMENT = 0.025
+"""Standard deviation of the shift of the map, as a share of the image's side."""
+_SPILL = (0.05, 0.35)
+"""How bright an object that touches the wanted one is in its map."""
+_NEIGHBOURS = 3
+_BLOBS = 3
+"""Bright spots per coarse map that have nothing to do with the object."""
+
+
+class EmbeddedGenerator:
+    """Renders an object of a category and hides where it is behind a coarse heat map.
+
+    It stands where a diffusion model with its cross-attention stands, and is as vague: the exact
+    outline is known to the renderer but only leaves it averaged onto grids of 16 x 16 and
+    32 x 32 cells, blurred there, shifted by a few per cent of the image, with a faint copy on
+    objects that touch the wanted one and with spots in the background. The same category and seed
+    give the same image and map.
+    """
+
+    name = "embedded"
+
+    def __init__(self, image_size: tuple[int, int] = (240, 320)) -> None:
+        """Make pictures of `image_size` (H, W) pixels.
+
+        Raises:
+            ValueError: an image smaller than the coarse maps, 32 x 32.
+        """
+        if min(image_size) < 32:
+            raise ValueError(f"image_size is {image_size}, expected at least 32 x 32 pixels")
+        self.image_size = image_size
+
+    def __call__(self, category: str, seed: int) -> GeneratedImage:
+        """Render "a good photo of a `category`".
+
+        Args:
+            category: one of the categories of the embedded homes; spaces in it do not matter
+                ("other furniture" is "otherfurniture").
+            seed: 0 or more.
+
+        Raises:
+            ConfigError: no embedded home has such a thing; the text suggests the closest one.
+            ValueError: a negative seed.
+        """
+        from pcdistill.homes import CLASSES, object_picture
+
+        known = {name.replace(" ", ""): name for name in CLASSES}
+        name = known.get(category.replace(" ", ""))
+        if name is None:
+            raise ConfigError(
+                f"vocabulary: the embedded image generator cannot draw '{category}'; "
+                f"{suggest(category, CLASSES)}"
+            )
+        if seed < 0:
+            raise ValueError(f"seed is {seed}, expected 0 or more")
+        picture = object_picture(name, _FIRST_SEED + seed, image_size=self.image_size)
+        image = picture.rendering.image.permute(2, 0, 1).contiguous()
+        chance = np.random.default_rng([CLASSES.index(name), seed])
+        attention = coarse_map(picture.mask, picture.rendering.instances, chance)
+        return GeneratedImage(image, attention)
+
+
+def coarse_map(mask: Tensor, instances: Tensor, chance: np.random.Generator) -> Tensor:
+    """Blur an outline until it is about as vague as a cross-attention map.
+
+    Args:
+        mask: (H, W) bool, the object.
+        instances: (H, W) int32, which object each pixel shows, -1 for none.
+        chance: draws the displacement, the spill and the spots.
+
+    Returns:
+        (H, W) float32 in [0, 1].
+    """
+    exact = mask.numpy()
+    bright = exact.astype(np.float64)
+    for neighbour in _touching(exact, instances.numpy()):
+        bright[neighbour] = np.maximum(bright[neighbour], chance.uniform(*_SPILL))
+    sides = np.array(exact.shape)
+    shift = np.clip(chance.normal(0, _DISPLACEMENT, 2), -0.06, 0.06) * sides
+    bright = ndimage.shift(bright, shift, order=1, mode="nearest")
+    total = torch.zeros(exact.shape, dtype=torch.float64)
+    for side, blur in _GRIDS:
+        cells = functional.adaptive_avg_pool2d(torch.from_numpy(bright)[None, None], side)[0, 0]
+        grid = ndimage.gaussian_filter(cells.numpy(), blur) + _spots(side, chance)
+        enlarged = enlarge(torch.from_numpy(grid)[None], (exact.shape[0], exact.shape[1]))
+        total += divided_by_maximum(enlarged.flatten(1)).reshape(exact.shape)
+    return min_max(total).float().clamp(0, 1)
+
+
+def _touching(exact: NDArray[np.bool_], instances: NDArray[Any]) -> list[NDArray[np.bool_]]:
+    """Masks (H, W) of the objects that share most of the object's rim."""
+    rim = ndimage.binary_dilation(exact, iterations=3) & ~exact
+    numbers, lengths = np.unique(instances[rim], return_counts=True)
+    order = np.argsort(-lengths, kind="stable")[:_NEIGHBOURS]
+    return [(instances == number) & ~exact for number in numbers[order] if number >= 0]
+
+
+def _spots(side: int, chance: np.random.Generator) -> NDArray[np.float64]:
+    """(side, side) Gaussian spots that mean nothing."""
+    row, column = np.mgrid[0:side, 0:side] / side
+    spots = np.zeros((side, side))
+    for _ in range(_BLOBS):
+        centre = chance.random(2)
+        squared = (row - centre[0]) ** 2 + (column - centre[1]) ** 2
+        spots += chance.uniform(0.05, 0.3) * np.exp(-squared / (2 * chance.uniform(0.03, 0.1) ** 2))
+    return spots

@@ -1,0 +1,124 @@
+"""Embedded images: vague maps of the right thing, and pseudo masks that are worth scoring with."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import pcdistill.homes
+from pcdistill.capability import binarize_attention, mask_iou, prompt_points
+from pcdistill.capability.embedded_generator import _FIRST_SEED, EmbeddedGenerator, coarse_map
+from pcdistill.capability.superpixel_segmenter import SuperpixelSegmenter
+from pcdistill.errors import ConfigError
+from pcdistill.homes import CLASSES, object_picture
+
+
+def box_map(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """A box beside another one, and its coarse map."""
+    instances = torch.full((96, 128), -1, dtype=torch.int32)
+    instances[30:70, 40:80] = 0
+    instances[30:70, 80:120] = 1
+    mask = instances == 0
+    return mask, coarse_map(mask, instances, np.random.default_rng(seed))
+
+
+def test_the_map_spans_0_to_1_and_is_brightest_around_the_object():
+    for seed in range(10):
+        mask, soft = box_map(seed)
+        assert soft.dtype == torch.float32
+        assert soft.min() == 0
+        assert soft.max() == 1
+        assert soft[mask].mean() > 3 * soft[~mask].mean()
+
+
+def test_the_map_is_too_vague_to_read_the_outline_from():
+    ious, shifts = [], []
+    for seed in range(20):
+        mask, soft = box_map(seed)
+        steps = torch.cat([soft.diff(dim=0).abs().flatten(), soft.diff(dim=1).abs().flatten()])
+        assert steps.max() < 0.12  # an exact outline would step by 1
+        ious.append(mask_iou(binarize_attention(soft, 0.5), mask))
+        centre = (soft > 0.7).nonzero().double().mean(dim=0)
+        shifts.append(float((centre - mask.nonzero().double().mean(dim=0)).norm()))
+    assert torch.stack(ious).mean() < 0.9
+    assert np.mean(shifts) > 1  # pixels
+
+
+def test_the_map_spills_onto_what_touches_the_object():
+    spilt = alone = 0.0
+    for seed in range(20):
+        _, soft = box_map(seed)
+        spilt += float(soft[30:70, 100:115].mean())
+        alone += float(soft[30:70, 5:20].mean())  # as far away on the other side
+    assert spilt > alone + 1
+
+
+def test_a_category_and_a_seed_make_one_image():
+    generator = EmbeddedGenerator((64, 96))
+    first, again = generator("chair", 3), generator("chair", 3)
+    assert torch.equal(first.image, again.image)
+    assert torch.equal(first.attention, again.attention)
+    assert first.image.shape == (3, 64, 96)
+    assert first.image.dtype == torch.uint8
+    assert first.attention.shape == (64, 96)
+    assert not torch.equal(first.image, generator("chair", 4).image)
+    assert not torch.equal(first.image, generator("table", 3).image)
+
+
+@pytest.fixture
+def rendered(monkeypatch):
+    """List of (seed, exact mask) of every picture that is rendered."""
+    pictures = []
+
+    def recorded(category, seed, **options):
+        picture = object_picture(category, seed, **options)
+        pictures.append((seed, picture.mask))
+        return picture
+
+    monkeypatch.setattr(pcdistill.homes, "object_picture", recorded)
+    return pictures
+
+
+def test_no_image_is_one_that_a_teacher_was_trained_on(rendered):
+    EmbeddedGenerator((48, 64))("sofa", 7)
+    assert [seed for seed, _ in rendered] == [_FIRST_SEED + 7]
+    assert _FIRST_SEED > 1_000_000
+
+
+def test_spaces_in_a_category_do_not_matter():
+    generator = EmbeddedGenerator((48, 64))
+    there, back = generator("other furniture", 1), generator("otherfurniture", 1)
+    assert torch.equal(there.image, back.image)
+
+
+@pytest.mark.parametrize(
+    ("category", "message"),
+    [
+        ("sofaa", "cannot draw 'sofaa'; did you mean 'sofa'"),
+        ("qqq", "cannot draw 'qqq'; expected one of: bathtub, bed"),
+    ],
+)
+def test_a_word_it_cannot_draw_is_a_mistake_in_the_configuration(category, message):
+    with pytest.raises(ConfigError, match=message):
+        EmbeddedGenerator()(category, 0)
+
+
+def test_other_bad_input_is_refused():
+    with pytest.raises(ValueError, match="seed is -1, expected 0 or more"):
+        EmbeddedGenerator()("chair", -1)
+    with pytest.raises(ValueError, match=r"image_size is \(16, 64\), expected at least 32 x 32"):
+        EmbeddedGenerator((16, 64))
+
+
+def test_pseudo_masks_from_points_agree_with_the_exact_masks(rendered):
+    generator, segmenter = EmbeddedGenerator(), SuperpixelSegmenter()
+    ious, on_object = [], []
+    for category in CLASSES:
+        made = generator(category, 200)
+        exact = rendered[-1][1]
+        points = prompt_points(binarize_attention(made.attention), mode="inside")
+        on_object.append(exact[points[:, 1], points[:, 0]].double().mean())
+        ious.append(float(mask_iou(segmenter(made.image, points), exact)))
+    assert np.mean(on_object) > 0.9
+    assert np.mean(ious) > 0.7  # measured 0.85 over ten pictures of each class
