@@ -34,7 +34,7 @@ def chamfer_distance(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     return _two_passes(np.ascontiguousarray(mask))
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator, unused-ignore]
+@numba.njit(cache=True)
 def _two_passes(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     height, width = mask.shape
     rim = 2
