@@ -36,7 +36,7 @@ def pseudo_mask(
     coarse = binarize_attention(generated.attention, threshold)
     if not bool(coarse.any()):
         return None
-    mask = segmenter(generated.image, prompt_points(coarse, prompts))
+    mask = segmenter(generated.image, prompt_points(coarse, prompts, mode="inside"))
     return mask if bool(mask.any()) else None
 
 
