@@ -171,6 +171,18 @@ def test_memory_does_not_grow_with_the_frames(monkeypatch):
     assert max(held[200:]) <= max(held[:200])
 
 
+@pytest.mark.parametrize("merge_at_least", [0, 1 << 20])
+def test_merging_early_or_late_is_the_same(monkeypatch, merge_at_least):
+    monkeypatch.setattr("pcdistill.fusion.accumulator._MERGE_AT_LEAST", merge_at_least)
+    observed = random_frames(seed=5, points=40, frames=30)
+    accumulator = MultiViewAccumulator(40, 5)
+    for seen, mask_of_point, embeddings, keys in observed:
+        accumulator.add_masks(seen, mask_of_point, embeddings, keys)
+    mean, _, _ = dense_mean(observed, 40)
+    features, seen = accumulator.result(dtype=torch.float32)
+    np.testing.assert_allclose(features.numpy(), mean[seen.numpy()], atol=1e-5)
+
+
 def test_views_are_not_a_window_into_the_accumulator():
     accumulator = MultiViewAccumulator(2, 1)
     accumulator.views[:] = 7
