@@ -34,7 +34,7 @@ PATTERN_INDEX: dict[str, int] = {name: index for index, name in enumerate(PATTER
 
 
 class Finish(NamedTuple):
-    """One look: material, pattern, two colours in [0, 1] sRGB, pattern size in metres, colour word."""
+    """One look: material, pattern and its size in metres, two sRGB colours in [0, 1], a word."""
 
     material: int
     pattern: int

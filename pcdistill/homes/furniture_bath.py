@@ -22,7 +22,6 @@ from pcdistill.homes.parts import (
     cylinder,
     loft,
     moved,
-    ring,
     rounded_box,
     rounded_ring,
     sheet,
@@ -90,7 +89,7 @@ def _seat(rng: np.random.Generator, back: float, power: float) -> list[Array]:
 
 
 def bathroom_sink(rng: np.random.Generator) -> Model:
-    """A wash basin: on a pedestal, hung from the wall, or in a vanity cabinet; often with a mirror."""
+    """A wash basin: on a pedestal, hung from the wall, or in a vanity cabinet; perhaps a mirror."""
     kind = pick(rng, ("pedestal", "pedestal", "hung", "vanity", "vessel"))
     model = _vanity(rng, kind) if kind in ("vanity", "vessel") else _free_basin(rng, kind)
     if chance(rng, 0.6):
@@ -219,10 +218,10 @@ def shower_curtain(rng: np.random.Generator, length: float, depth: float) -> Mod
     y = depth + 0.02
     cloth = hanging_cloth(rng, start, end, low, top - 0.03, y, wave=0.03)
     rail = [cylinder((-length / 2, y, top), (length / 2, y, top), 0.013)]
-    for x in np.linspace(start + 0.03, end - 0.03, 9):
-        rail.append(
-            cylinder((x - 0.004, y, top - 0.012), (x + 0.004, y, top - 0.012), 0.026, segments=8)
-        )
+    rail += [
+        cylinder((x - 0.004, y, top - 0.012), (x + 0.004, y, top - 0.012), 0.026, segments=8)
+        for x in np.linspace(start + 0.03, end - 0.03, 9)
+    ]
     return Model().add("shower curtain", ([cloth], look), (rail, metal(rng, ("silver", "black"))))
 
 
@@ -267,11 +266,3 @@ def towel(rng: np.random.Generator) -> Model:
         scale=0.008,
     )
     return Model().add("otherfurniture", ([cloth], look), ([bar, *ends], metal(rng, ("silver",))))
-
-
-def bath_mat_ring(center: tuple[float, float, float], radius: float) -> Array:
-    """A flat round pad."""
-    x, y, z = center
-    return loft(
-        [ring((x, y, z), radius, radius), ring((x, y, z + 0.01), radius, radius)], cap_end=True
-    )

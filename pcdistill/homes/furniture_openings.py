@@ -23,6 +23,9 @@ from pcdistill.homes.furniture_bath import hanging_cloth
 from pcdistill.homes.model import Model
 from pcdistill.homes.parts import Array, ball, box, cylinder, moved, turned
 
+_ALL_BUT_FRONT = ("back", "top", "bottom", "left", "right")
+_ALL_BUT_BACK = ("front", "top", "bottom", "left", "right")
+
 
 def door_look(rng: np.random.Generator) -> Finish:
     """Wood or a quiet paint."""
@@ -52,46 +55,43 @@ def door_leaf(
 ) -> list[tuple[list[Array], str]]:
     """A leaf from x = 0 (hinge) to width, 4 cm thick about y = 0, as (surfaces, role) pairs."""
     kind = pick(rng, ("flush", "four", "two", "glazed"))
-    thick = 0.02
-    core = box((0, -thick, 0.01), (width, thick, height))
-    raised: list[Array] = []
-    glass: list[Array] = []
-    m = 0.11
+    thick, margin = 0.02, 0.11
+    leaf = [box((0, -thick, 0.01), (width, thick, height))]
+    columns = [(margin, width - margin)]
+    if kind == "four":
+        columns = [(margin, width / 2 - 0.04), (width / 2 + 0.04, width - margin)]
     rows = {
         "flush": [],
         "four": [(0.12, 0.85), (1.0, height - 0.12)],
         "two": [(0.12, 0.9), (1.05, height - 0.12)],
         "glazed": [(0.12, 0.7)],
     }[kind]
-    columns = (
-        [(m, width / 2 - 0.04), (width / 2 + 0.04, width - m)]
-        if kind == "four"
-        else [(m, width - m)]
-    )
-    for z0, z1 in rows:
-        for x0, x1 in columns:
-            for y in (-thick - 0.008, thick):
-                raised.append(box((x0, y, z0), (x1, y + 0.008, z1)))
-    if kind == "glazed":
-        for y in (-thick - 0.003, thick):
-            glass.append(box((m, y, 0.85), (width - m, y + 0.003, height - 0.12)))
-    knobs = []
-    for side in (-1, 1):
-        y = side * thick
-        knobs.append(
-            cylinder((width - 0.07, y, 1.03), (width - 0.07, y + side * 0.05, 1.03), 0.012)
-        )
-        if kind in ("flush", "glazed"):
-            bar = sorted((width - 0.19, width - 0.06))
-            knobs.append(
-                box(
-                    (bar[0], min(y + side * 0.04, y + side * 0.06), 1.02),
-                    (bar[1], max(y + side * 0.04, y + side * 0.06), 1.045),
-                )
-            )
-        else:
-            knobs.append(ball((width - 0.07, y + side * 0.065, 1.03), 0.03))
-    return [([core, *raised], "leaf"), (glass, "glass"), (knobs, "metal")]
+    leaf += [
+        box((x0, y, z0), (x1, y + 0.008, z1), (hidden,))
+        for z0, z1 in rows
+        for x0, x1 in columns
+        for y, hidden in ((-thick - 0.008, "front"), (thick, "back"))
+    ]
+    glass = [
+        box((margin, y, 0.85), (width - margin, y + 0.003, height - 0.12), hidden)
+        for y, hidden in ((-thick - 0.003, _ALL_BUT_BACK), (thick, _ALL_BUT_FRONT))
+    ]
+    knobs = [
+        part
+        for side in (-1, 1)
+        for part in _knob(width, side, thick, level=kind in ("flush", "glazed"))
+    ]
+    return [(leaf, "leaf"), (glass if kind == "glazed" else [], "glass"), (knobs, "metal")]
+
+
+def _knob(width: float, side: int, thick: float, *, level: bool) -> list[Array]:
+    """Lever or ball on one side of a leaf."""
+    y = side * thick
+    stem = cylinder((width - 0.07, y, 1.03), (width - 0.07, y + side * 0.05, 1.03), 0.012)
+    if not level:
+        return [stem, ball((width - 0.07, y + side * 0.065, 1.03), 0.03)]
+    near, far = sorted((y + side * 0.04, y + side * 0.06))
+    return [stem, box((width - 0.19, near, 1.02), (width - 0.06, far, 1.045))]
 
 
 def closed_door(rng: np.random.Generator, width: float, height: float, thickness: float) -> Model:
@@ -108,7 +108,7 @@ def open_door(
     angle: float,
     hinge: int,
 ) -> Model:
-    """A door whose leaf stands open into y > 0 by `angle` radians; `hinge` is -1 left or 1 right."""
+    """A door whose leaf stands open into y > 0 by `angle` radians; `hinge` is -1 left, 1 right."""
     look, case = door_look(rng), door_look(rng)
     return _door(
         rng, width, height, thickness, look, look if chance(rng, 0.6) else case, (angle, hinge)
@@ -170,25 +170,20 @@ def window(rng: np.random.Generator, width: float, low: float, high: float) -> M
         ),
     ]
     bars = [
-        box((-half, -deep, low), (-half + t, -deep + 0.05, high)),
-        box((half - t, -deep, low), (half, -deep + 0.05, high)),
-        box((-half + t, -deep, low), (half - t, -deep + 0.05, low + t)),
-        box((-half + t, -deep, high - t), (half - t, -deep + 0.05, high)),
+        box((-half, -deep, low), (-half + t, -deep + 0.05, high), ("back", "left")),
+        box((half - t, -deep, low), (half, -deep + 0.05, high), ("back", "right")),
+        box((-half + t, -deep, low), (half - t, -deep + 0.05, low + t), ("back", "bottom")),
+        box((-half + t, -deep, high - t), (half - t, -deep + 0.05, high), ("back", "top")),
     ]
     bars += _window_bars(rng, half, low, high, deep)
-    if chance(rng, 0.7):
-        side = half * 0.3
-        bars.append(
-            box(
-                (side, -deep + 0.05, (low + high) / 2 - 0.05),
-                (side + 0.02, -deep + 0.08, (low + high) / 2 + 0.06),
-            )
-        )
+    if chance(rng, 0.7):  # the handle
+        x, z = -half + t / 2, (low + high) / 2
+        bars.append(box((x - 0.01, -deep + 0.05, z - 0.05), (x + 0.01, -deep + 0.08, z + 0.06)))
     sill = box((-half - 0.06, -deep + 0.01, low - 0.03), (half + 0.06, 0.09, low + 0.004))
     pane = box(
         (-half, -deep + 0.004, low),
         (half, -deep + 0.006, high),
-        ("back", "top", "bottom", "left", "right"),
+        _ALL_BUT_FRONT,
     )
     view = finish(rng, "glass", "light blue", "outdoors", scale=float(rng.integers(1, 9999)))
     return Model().add("window", (bars, frame), ([sill], frame), ([pane], view), (reveal, frame))
@@ -207,17 +202,16 @@ def _window_bars(
     if kind == "transom":
         made.append(box((-half, y0, high - 0.38), (half, y1, high - 0.32)))
     if kind == "grid":
-        for z in np.linspace(low, high, 4)[1:-1]:
-            made.append(box((-half, y0, z - 0.012), (half, y1, z + 0.012)))
-        for x in (-half / 2, half / 2):
-            made.append(box((x - 0.012, y0, low), (x + 0.012, y1, high)))
+        levels = np.linspace(low, high, 4)[1:-1]
+        made += [box((-half, y0, z - 0.012), (half, y1, z + 0.012)) for z in levels]
+        made += [box((x - 0.012, y0, low), (x + 0.012, y1, high)) for x in (-half / 2, half / 2)]
     return made
 
 
 def curtain(
     rng: np.random.Generator, width: float, low: float, high: float, ceiling: float
 ) -> Model:
-    """Curtains before a window on a rod: a pair at its sides, one side, or drawn most of the way."""
+    """Curtains before a window on a rod: a pair at its sides, or one drawn most of the way."""
     top = min(high + rng.uniform(0.1, 0.2), ceiling - 0.06)
     bottom = 0.03 if chance(rng, 0.6) else low - rng.uniform(0.08, 0.2)
     half = width / 2 + rng.uniform(0.12, 0.2)
@@ -268,7 +262,7 @@ def picture(rng: np.random.Generator) -> Model:
         box((-half + edge, 0, tall - edge), (half - edge, deep, tall), ("back",)),
     ]
     inset = edge + (min(half, tall) * 0.28 if kind == "matted" else 0)
-    only_front = ("back", "top", "bottom", "left", "right")
+    only_front = _ALL_BUT_FRONT
     sheet_ = box(
         (-half + inset, 0, -tall + inset), (half - inset, deep - 0.012, tall - inset), only_front
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
 from pcdistill.homes.finishes import (
@@ -23,9 +25,7 @@ from pcdistill.homes.parts import (
     box,
     cylinder,
     lathe,
-    loft,
     moved,
-    ring,
     rounded_box,
     sheet,
     tilted,
@@ -96,8 +96,8 @@ def _metal_bedstead(width: float, length: float, seat: float) -> list[Array]:
     half, made = width / 2, []
     for y, top in ((0.03, 1.0), (length, 0.62)):
         made.append(tube([(-half, y, 0), (-half, y, top), (half, y, top), (half, y, 0)], 0.018))
-        for x in np.linspace(-half, half, 6)[1:-1]:
-            made.append(cylinder((x, y, seat - 0.05), (x, y, top), 0.01, segments=6))
+        inner = np.linspace(-half, half, 6)[1:-1]
+        made += [cylinder((x, y, seat - 0.05), (x, y, top), 0.01, segments=6) for x in inner]
     made += [
         cylinder((x, 0.03, seat - 0.04), (x, length, seat - 0.04), 0.02) for x in (-half, half)
     ]
@@ -172,10 +172,11 @@ def desk_chair(rng: np.random.Generator) -> Model:
     return pick_maker(rng, (_office_chair, _office_chair, _office_chair, _wooden_chair))
 
 
-def pick_maker(rng: np.random.Generator, makers: tuple) -> Model:  # type: ignore[type-arg]
+def pick_maker(
+    rng: np.random.Generator, makers: Sequence[Callable[[np.random.Generator], Model]]
+) -> Model:
     """A model by one of several makers."""
-    made: Model = makers[int(rng.integers(len(makers)))](rng)
-    return made
+    return makers[int(rng.integers(len(makers)))](rng)
 
 
 def _wooden_chair(rng: np.random.Generator) -> Model:
@@ -226,7 +227,9 @@ def _office_chair(rng: np.random.Generator) -> Model:
     for turn in np.arange(5) * 2 * np.pi / 5:
         tip = np.array([0.28 * np.cos(turn), y + 0.28 * np.sin(turn), 0.06])
         column.append(cylinder((0, y, 0.09), tip, 0.022, 0.016, segments=6))
-        column.append(cylinder(tip - [0, 0.018, 0.03], tip + [0, 0.018, -0.03], 0.03))
+        column.append(
+            cylinder(tip - np.array([0, 0.018, 0.03]), tip + np.array([0, 0.018, -0.03]), 0.03)
+        )
     if chance(rng, 0.6):
         for side in (-half - 0.02, half + 0.02):
             column.append(tube([(side, 0.2, seat), (side, 0.2, seat + 0.2)], 0.015))
@@ -341,10 +344,3 @@ def ottoman(rng: np.random.Generator) -> Model:
     else:
         body = rounded_box((-radius, 0, 0.02), (radius, 2 * radius, height), 0.06)
     return Model().add("otherfurniture", ([body], cover))
-
-
-def stool_seat(center: tuple[float, float, float], radius: float) -> Array:
-    """A thin round disc, closed."""
-    x, y, z = center
-    rings = [ring((x, y, z), radius, radius), ring((x, y, z + 0.03), radius, radius)]
-    return loft(rings, cap_start=True, cap_end=True)

@@ -20,7 +20,7 @@ Array = npt.NDArray[Any]
 
 _CREASE_COSINE = 0.6  # neighbours that meet at less than about 53 degrees are shaded as one
 _WELD = 2e-4  # metres; corners closer than this are one vertex of their part
-_WELD_SHIFT = 0.71e-4  # keeps round coordinates away from the boundaries of the weld grid
+_WELD_SHIFT = 0.355  # cells; keeps round coordinates away from the boundaries of the weld grid
 
 
 class TaggedPart(NamedTuple):
@@ -145,8 +145,13 @@ def scan_mesh(surface: Surface, spacing: float = 0.06) -> ScanMesh:
     faces = _proper(vertex[quad_faces])
     normals = _vertex_normals(points, faces)
     kept, new_vertex = _thin_out(points, normals, surface.parts[quad_of_node[keeper]], spacing)
-    points, keeper, faces = points[kept], keeper[kept], _proper(new_vertex[faces])
+    faces = _proper(new_vertex[faces])
+    used, compact = np.unique(faces, return_inverse=True)
+    kept, faces = kept[used], compact.reshape(-1, 3).astype(np.int64)
+    points, keeper, coarse = points[kept], keeper[kept], normals[kept]
     normals = _vertex_normals(points, faces)
+    folded = ~normals.any(axis=1)  # faces that cancel each other
+    normals[folded] = coarse[folded]
     quad = quad_of_node[keeper]
     colors = shade_points(surface, points, normals, uvs[keeper], quad)
     return ScanMesh(
@@ -187,8 +192,10 @@ def _subdivide(surface: Surface, spacing: float) -> tuple[Array, Array, Array, A
 
 def _grid(columns: int, rows: int) -> tuple[Array, Array]:
     """Bilinear weights of the grid nodes (P, 4) and the triangles between them (F, 3)."""
-    s, t = np.meshgrid(np.linspace(0, 1, columns + 1), np.linspace(0, 1, rows + 1))
-    s, t = s.ravel(), t.ravel()
+    s, t = (
+        axis.ravel()
+        for axis in np.meshgrid(np.linspace(0, 1, columns + 1), np.linspace(0, 1, rows + 1))
+    )
     weights = np.stack([(1 - s) * (1 - t), s * (1 - t), s * t, (1 - s) * t], axis=1)
     column, row = np.meshgrid(np.arange(columns), np.arange(rows))
     first = (row * (columns + 1) + column).ravel()
@@ -211,8 +218,11 @@ def _weld(nodes: Array, parts: Array) -> tuple[Array, Array, Array]:
 
 def _place_keys(nodes: Array, parts: Array) -> Array:
     """(P,) int64 that agree where part and place agree; a place has 16 bits a coordinate."""
-    cells = np.floor((nodes - nodes.min(axis=0) + _WELD_SHIFT) / _WELD).astype(np.int64)
-    return (parts.astype(np.int64) << 48) | (cells[:, 0] << 32) | (cells[:, 1] << 16) | cells[:, 2]
+    away = nodes - nodes.min(axis=0)
+    cell = max(_WELD, float(away.max()) / 65_000)
+    cells = np.floor(away / cell + _WELD_SHIFT).astype(np.int64)
+    keys = parts.astype(np.int64) << 48
+    return np.asarray(keys | (cells[:, 0] << 32) | (cells[:, 1] << 16) | cells[:, 2])
 
 
 def _thin_out(points: Array, normals: Array, parts: Array, spacing: float) -> tuple[Array, Array]:

@@ -55,7 +55,7 @@ class Model:
 
     def add(self, category: str, *parts: tuple[Iterable[Array] | Array, Finish]) -> Model:
         """Append a piece from (surfaces, finish) pairs; surfaces are one or several quad arrays."""
-        made = []
+        made: list[Part] = []
         for surfaces, look in parts:
             arrays = [surfaces] if isinstance(surfaces, np.ndarray) else list(surfaces)
             if arrays:

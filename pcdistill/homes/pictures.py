@@ -38,7 +38,7 @@ class ObjectPicture(NamedTuple):
 
     rendering: Rendering
     mask: Tensor
-    """(H, W) bool: exactly the pixels that show the object."""
+    """(H, W) bool: exactly the pixels that show the category; nearly always one object."""
     instance: Instance
     """The object in words."""
 
@@ -64,8 +64,8 @@ def object_picture(
         image_size: (H, W) pixels.
 
     Returns:
-        The view without depth noise, the exact mask of the object, and the object in words. A
-        picture of a wall, floor or ceiling counts all surface of that class.
+        The view without depth noise, the exact mask of the category, and its largest object in
+        words.
 
     Raises:
         ConfigError: there is no such category, or the seed is negative.
@@ -77,9 +77,17 @@ def object_picture(
     key = (_STREAM, CLASS_INDEX[category])
     for stream in np.random.SeedSequence(seed, spawn_key=key).spawn(8):
         shot = _shoot(category, np.random.default_rng(stream), image_size)
-        if shot.mask.float().mean() > 0.04:
+        if shot.mask.float().mean() > 0.055 and _dominates(category, shot.rendering.classes):
             break
     return shot
+
+
+def _dominates(category: str, classes: Tensor) -> bool:
+    """Whether the category fills more than any other besides the room and what holds it."""
+    aside = {"wall", "floor", "ceiling", *_HOLDERS.get(category, ())} - {category}
+    counts = torch.bincount(classes[classes < len(CLASSES)], minlength=len(CLASSES))
+    counts[[CLASS_INDEX[name] for name in aside]] = 0
+    return int(counts.argmax()) == CLASS_INDEX[category]
 
 
 def _shoot(category: str, rng: np.random.Generator, image_size: tuple[int, int]) -> ObjectPicture:
@@ -97,19 +105,15 @@ def _shoot(category: str, rng: np.random.Generator, image_size: tuple[int, int])
     view = render(
         surface, torch.from_numpy(pose), intrinsics, image_size, seed=int(rng.integers(2**31))
     )
-    wanted = _object_instance(category, assembly, stage, view)
-    if category in ("wall", "floor", "ceiling"):
-        mask = view.classes == CLASS_INDEX[category]
-    else:
-        mask = (view.instances == wanted) & (view.classes == CLASS_INDEX[category])
-    return ObjectPicture(view, mask, assembly.instances[wanted])
+    mask = view.classes == CLASS_INDEX[category]
+    return ObjectPicture(view, mask, _shown(category, assembly.instances, view))
 
 
-def _object_instance(category: str, assembly: Assembly, stage: _Stage, view: Rendering) -> int:
+def _shown(category: str, instances: list[Instance], view: Rendering) -> Instance:
     """The instance of the category that fills most of the picture."""
-    numbers = [i for i, inst in enumerate(assembly.instances) if inst.category == category]
-    sizes = [int((view.instances == number).sum()) for number in numbers]
-    return numbers[int(np.argmax(sizes))]
+    sizes = torch.bincount(view.instances[view.instances >= 0].long(), minlength=len(instances))
+    fitting = [number for number, one in enumerate(instances) if one.category == category]
+    return instances[max(fitting, key=lambda number: int(sizes[number]))]
 
 
 def _camera(rng: np.random.Generator, stage: _Stage) -> np.ndarray:
@@ -132,6 +136,13 @@ _ROOM_OF: dict[str, str] = {
     "bed": "bedroom",
     "desk": "study",
 }
+
+_HOLDERS: dict[str, tuple[str, ...]] = {
+    "sink": ("counter", "cabinet"),
+    "shower curtain": ("bathtub",),
+    "curtain": ("window",),
+}
+"""Categories that may fill more of a picture than the one it is about."""
 
 _OTHERS: tuple[_MakeModel, ...] = (
     small.floor_lamp,
@@ -185,6 +196,8 @@ _NEIGHBOURS: dict[str, tuple[_MakeModel, ...]] = {
     "bathtub": (small.bin_, bath.toilet),
     "shower curtain": (small.bin_, bath.toilet),
     "counter": (kitchen.refrigerator, small.bin_),
+    "sink": (small.bin_,),
+    "otherfurniture": (rest.dining_chair,),
     "refrigerator": (lambda rng: kitchen.counter(rng, 1.1), small.bin_),
 }
 
@@ -249,6 +262,8 @@ def _view_of(
     target, size = (low + high) / 2, high - low
     reach = max(float(np.hypot(size[0], size[1] * 0.6)), float(size[2]) * 1.25, 0.45)
     distance = reach * rng.uniform(0.75, 1.15) + float(size[1]) / 2 + 0.2
+    if category == "sink":  # seen from above and near, as one stands before it
+        return target, float(distance) * 0.72, float(rng.uniform(1.35, 1.65))
     return target, float(distance), float(rng.uniform(1.2, 1.65))
 
 

@@ -241,4 +241,4 @@ def _grainy(picture: Array, rng: np.random.Generator) -> Array:
     """Sensor noise of the picture."""
     sigma = rng.uniform(1.5, 4.5)
     grain = rng.standard_normal(picture.shape, dtype=np.float32) * np.float32(sigma)
-    return np.clip(picture + grain, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(picture + grain, 0, 255), dtype=np.uint8)

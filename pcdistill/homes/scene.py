@@ -93,7 +93,8 @@ def visible_vertices(
     height, width = view.depth.shape
     ahead &= (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
     found = view.depth[rows.clamp(0, height - 1), columns.clamp(0, width - 1)].double()
-    return ahead & ((found - depth).abs() <= 0.03 + 0.01 * depth)
+    seen: Tensor = ahead & ((found - depth).abs() <= 0.03 + 0.01 * depth)
+    return seen
 
 
 def keep_vertices(mesh: ScanMesh, keep: Tensor) -> ScanMesh:

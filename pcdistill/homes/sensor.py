@@ -79,8 +79,7 @@ def _holes(rendering: Rendering, rng: np.random.Generator, focal: float | None) 
 def _facing(rendering: Rendering, focal: float | None) -> Array:
     """(H, W) cosine between the surface and the viewing ray, from the depth's own slope."""
     depth = rendering.depth.numpy()
-    height, width = depth.shape
-    length = focal or width / 1.4
+    length = focal or depth.shape[1] / 1.4
     slope_v, slope_u = np.gradient(depth)
     scale = length / np.maximum(depth, 1e-3)
     return np.asarray(1 / np.sqrt(1 + (slope_u * scale) ** 2 + (slope_v * scale) ** 2))

@@ -184,7 +184,7 @@ def shade_points(
 
 
 def to_srgb(light: Array) -> Array:
-    """Linear light to uint8 sRGB (gamma 2 both ways, which is close and fast) with a soft shoulder at the bright end."""
+    """Linear light to uint8 sRGB, with gamma 2 and a soft shoulder at the bright end."""
     light = np.maximum(light, 0)
     rolled = np.where(light < 0.7, light, 1 - 0.3 * np.exp(-(light - 0.7) / 0.3))
     return np.asarray(np.sqrt(rolled) * 255 + 0.5, dtype=np.uint8)

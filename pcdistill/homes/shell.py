@@ -17,7 +17,7 @@ from pcdistill.homes.furniture_openings import (
     open_door,
     window,
 )
-from pcdistill.homes.model import Model, Part
+from pcdistill.homes.model import Model
 from pcdistill.homes.parts import panel, turned
 
 
@@ -70,7 +70,9 @@ def _floor_finish(rng: np.random.Generator, name: str) -> Finish:
         return finish(rng, "wood", color, "planks", scale=rng.uniform(0.09, 0.16))
     if kind == "carpet":
         color = pick(rng, ("beige", "gray", "dark blue", "brown", "dark gray", "green"))
-        return finish(rng, "fabric", color, "weave", scale=0.012)
+        look = finish(rng, "fabric", color, "weave", scale=0.012)
+        dull = tuple(0.55 * part + 0.18 for part in look.color)
+        return look._replace(color=(dull[0], dull[1], dull[2]))
     color = pick(rng, ("gray", "white", "beige", "brown", "dark gray"))
     return finish(
         rng, "tile", color, "tiles", scale=float(rng.choice([0.2, 0.3, 0.4])), second="dark gray"
@@ -164,8 +166,3 @@ def lamp_of(room: Room, rng: np.random.Generator) -> np.ndarray:
         sky, bright = lamp, 0.0
     daylight = [bright * 0.95, bright, bright * 1.06]
     return np.array([[*lamp, power, power * (0.7 + 0.3 * warm), power * warm], [*sky, *daylight]])
-
-
-def whole(model: Model) -> list[Part]:
-    """All parts of a model."""
-    return [part for piece in model.pieces for part in piece.parts]

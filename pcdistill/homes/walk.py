@@ -127,7 +127,7 @@ def _cover(glances: list[_Glance], count: int, worth_of_instance: Array) -> list
     views = [np.searchsorted(keys, glance.cells) for glance in glances]
     worth = worth_of_instance[keys >> 30].copy()
     open_ = list(range(len(glances)))
-    chosen = []
+    chosen: list[_Glance] = []
     while len(chosen) < count and open_:
         gains = [worth[views[i]].sum() for i in open_]
         best = open_.pop(int(np.argmax(gains)))
