@@ -33,6 +33,7 @@ from pcdistill.homes import (
     render,
 )
 from pcdistill.teachers import StaticTextEncoder
+from pcdistill.teachers.embedded import TEMPERATURE
 from pcdistill.teachers.embedded_network import (
     EmbeddedNetwork,
     NetworkShape,
@@ -65,7 +66,7 @@ PHRASES = {
     "curtain": ("curtain", "curtains"),
     "chair": ("chair", "seat"),
 }
-TEMPLATES = ("{}", "a {}", "a {} in a scene", "a {} in a room")
+TEMPLATES = ("{}", "a {}", "the {}")
 
 
 def main() -> None:
@@ -195,7 +196,7 @@ def fit(network: EmbeddedNetwork, sets: list, loss_of, seconds: float, batch: in
     """Train for about `seconds`; `sets` are (images, maps..., share of each batch)."""
     generator = torch.Generator().manual_seed(0)
     optimizer = torch.optim.AdamW(network.parameters(), 3e-3, weight_decay=1e-2)
-    network.train()
+    network.train().to(memory_format=torch.channels_last)
     begin, step, shown = time.perf_counter(), 0, 0.0
     while (spent := (time.perf_counter() - begin) / seconds) < 1:
         rate = 3e-3 * min(1, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * spent))
@@ -209,13 +210,16 @@ def fit(network: EmbeddedNetwork, sets: list, loss_of, seconds: float, batch: in
             parts.append(augment(images, *(t[chosen] for t in tensors[1:]), generator=generator))
         images, *maps = (torch.cat(p) for p in zip(*parts, strict=True))
         images = functional.interpolate(images, network.shape.input_size, mode="area")
-        loss = loss_of(network(images), *maps, generator)
+        with torch.autocast("cpu", torch.bfloat16):
+            output = network(images.contiguous(memory_format=torch.channels_last))
+        loss = loss_of(output.float(), *maps, generator)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
         step += 1
-        shown = float(loss) if step == 1 else 0.98 * shown + 0.02 * float(loss)
-        if step % 50 == 0:
+        now = float(loss.detach())
+        shown = now if step == 1 else 0.98 * shown + 0.02 * now
+        if step % 200 == 0:
             print(f"step {step} {100 * spent:.0f} % loss {shown:.3f}", flush=True)
     return step
 
@@ -227,7 +231,7 @@ def shrink(maps: Tensor, size: tuple[int, int]) -> Tensor:
 
 def finish(network: EmbeddedNetwork, name: str, details: dict) -> None:
     """Write the weights, stamped with a hash of themselves."""
-    network.eval()
+    network.eval().to(memory_format=torch.contiguous_format)
     digest = hashlib.sha256()
     for _, value in sorted(network.state_dict().items()):
         digest.update(value.numpy().tobytes())
@@ -254,12 +258,18 @@ def train_dense(cache: Path, seconds: float) -> None:
         scores = torch.einsum("bdhw,kd->bkhw", features, table)
         labelled = target != UNLABELLED
         agreement = scores.gather(1, target.clamp(max=len(table) - 1)[:, None])[:, 0]
-        cross = functional.cross_entropy(scores / 0.05, target, weights, ignore_index=UNLABELLED)
+        cross = functional.cross_entropy(
+            scores / TEMPERATURE, target, weights, ignore_index=UNLABELLED
+        )
         return cross + (1 - agreement[labelled]).mean()
 
     steps = fit(network, [(images, labels, 1.0)], loss_of, seconds, 16)
     told = ", ".join(DENSE_CLASSES)
-    finish(network, "dense", {"training": f"{steps} steps on rendered rooms, told {told}"})
+    details = {
+        "labels": list(DENSE_CLASSES),
+        "training": f"{steps} steps on rendered rooms, told {told}",
+    }
+    finish(network, "dense", details)
 
 
 def train_masks(cache: Path, seconds: float) -> None:

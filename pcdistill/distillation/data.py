@@ -14,6 +14,10 @@ from pcdistill.geometry import require_shape, voxelize
 
 LARGEST_TILT = math.pi / 64
 """Radians about x and y; the reference loaders turn as little about them."""
+INPUT_CHANNELS = {"constant": 3, "geometry": 4, "color": 7}
+"""Channels of each kind of input; the published checkpoints have the constant one."""
+UNIT_HEIGHT = 1.5
+"""Metres."""
 SCALES = (0.9, 1.1)
 """Range of the random scale, as in the reference loaders."""
 
@@ -37,6 +41,10 @@ class TrainingScene:
     """(N,) bool, points that have a fused feature."""
     features: Tensor | None = None
     """(N, D) float, fused feature per point; only point-wise distillation needs it."""
+    normals: Tensor | None = None
+    """(N, 3) float32, unit length; where given, the student sees them and the height."""
+    colors: Tensor | None = None
+    """(N, 3) uint8; where given besides normals, the student sees them too."""
 
     def __post_init__(self) -> None:
         require_shape("points", self.points, None, 3)
@@ -46,6 +54,25 @@ class TrainingScene:
         if self.features is not None:
             channels = self.superpoint_means.shape[1]
             require_shape("features", self.features, len(self.points), channels)
+        if self.normals is not None:
+            require_shape("normals", self.normals, len(self.points), 3)
+        if self.colors is not None:
+            require_shape("colors", self.colors, len(self.points), 3)
+
+
+class Cloud(NamedTuple):
+    """What the student is given of one scene."""
+
+    points: Tensor
+    """(N, 3) float32, metres."""
+    normals: Tensor | None = None
+    """(N, 3) float32, unit length; None for a student of constant input."""
+    colors: Tensor | None = None
+    """(N, 3) uint8; None for a student that sees no colour."""
+
+    def to(self, device: torch.device) -> Cloud:
+        """The same on another device."""
+        return Cloud(*(None if part is None else part.to(device) for part in self))  # type: ignore[arg-type]
 
 
 class Batch(NamedTuple):
@@ -53,28 +80,51 @@ class Batch(NamedTuple):
 
     coords: Tensor
     """(V, 4) int32, (batch, x, y, z)."""
+    features: Tensor
+    """(V, C) float32, the student's input, see `input_features`."""
     point_to_voxel: tuple[Tensor, ...]
     """Per scene (N,) int64, row of `coords`."""
     representative: tuple[Tensor, ...]
     """Per scene (V of that scene,) int64, lowest point of each voxel."""
 
 
-def voxel_batch(points: Sequence[Tensor], voxel_size: float) -> Batch:
-    """Voxelise several clouds (N, 3), metres, into one batch."""
-    coords, point_to_voxel, representative = [], [], []
+def input_features(cloud: Cloud) -> Tensor:
+    """What the student sees of each point: (N, 3) ones, (N, 4) normal and height, or (N, 7).
+
+    Constant input is the paper's ("pure point cloud without color or other attributes"). Normals
+    and the height above the lowest points are geometry too and are learned from in far fewer
+    steps. The height counts from the 1st percentile, in units of 1.5 m. Colours, where they are
+    given, follow in [-1, 1].
+    """
+    if cloud.normals is None:
+        return torch.ones(len(cloud.points), INPUT_CHANNELS["constant"], device=cloud.points.device)
+    height = cloud.points[:, 2]
+    lowest = height.sort().values[len(height) // 100] if len(height) else 0.0
+    parts = [cloud.normals, ((height - lowest) / UNIT_HEIGHT)[:, None]]
+    if cloud.colors is not None:
+        parts.append(cloud.colors.float() / 127.5 - 1)
+    return torch.cat(parts, dim=1)
+
+
+def voxel_batch(clouds: Sequence[Cloud], voxel_size: float) -> Batch:
+    """Voxelise several clouds into one batch; the first point of a voxel speaks for it."""
+    coords, features, point_to_voxel, representative = [], [], [], []
     first = 0
-    for number, cloud in enumerate(points):
-        voxels = voxelize(cloud, voxel_size)
+    for number, cloud in enumerate(clouds):
+        voxels = voxelize(cloud.points, voxel_size)
+        features.append(input_features(cloud)[voxels.representative])
         index = torch.full_like(voxels.coords[:, :1], number)
         coords.append(torch.cat([index, voxels.coords], dim=1))
         point_to_voxel.append(voxels.point_to_voxel + first)
         representative.append(voxels.representative)
         first += len(voxels.coords)
-    return Batch(torch.cat(coords), tuple(point_to_voxel), tuple(representative))
+    return Batch(
+        torch.cat(coords), torch.cat(features), tuple(point_to_voxel), tuple(representative)
+    )
 
 
-def turn_and_scale(points: Tensor, generator: torch.Generator) -> Tensor:
-    """Turn a cloud (N, 3) by any angle about z and a little about x and y, and scale it.
+def turn_and_scale(cloud: Cloud, generator: torch.Generator) -> Cloud:
+    """Turn a cloud by any angle about z and a little about x and y, and scale it.
 
     Source: OpenScene's loaders, as recorded with the reference voxelisation.
     """
@@ -84,8 +134,9 @@ def turn_and_scale(points: Tensor, generator: torch.Generator) -> Tensor:
     rotation = torch.eye(3, dtype=torch.float64)
     for axis, angle in enumerate(angles.tolist()):
         rotation = _rotation(axis, angle) @ rotation
-    matrix = (scale * rotation).to(points.device, points.dtype)
-    return points @ matrix.T
+    turn = rotation.to(cloud.points.device, cloud.points.dtype)
+    normals = None if cloud.normals is None else cloud.normals @ turn.T
+    return Cloud(float(scale) * cloud.points @ turn.T, normals, cloud.colors)
 
 
 def _rotation(axis: int, angle: float) -> Tensor:

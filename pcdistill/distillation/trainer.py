@@ -9,7 +9,13 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pcdistill.distillation.data import Batch, TrainingScene, turn_and_scale, voxel_batch
+from pcdistill.distillation.data import (
+    Batch,
+    Cloud,
+    TrainingScene,
+    turn_and_scale,
+    voxel_batch,
+)
 from pcdistill.distillation.losses import (
     point_distillation_loss,
     self_distillation_loss,
@@ -19,8 +25,6 @@ from pcdistill.distillation.schedule import linear_learning_rate
 from pcdistill.distillation.temporal_ensemble import TemporalEnsemble
 from pcdistill.sparse import SparseTensor
 
-INPUT_CHANNELS = 3
-"""The student sees geometry only: three constant channels, as in the published checkpoints."""
 _MODEL, _FIRST, _SECOND, _PAST = "model/", "exp_avg/", "exp_avg_sq/", "ensemble/"
 
 
@@ -153,9 +157,9 @@ class Trainer:
 
     def _step(self, scenes: Sequence[TrainingScene], generator: torch.Generator) -> Tensor:
         settings = self._settings
-        clouds = [
-            turn_and_scale(s.points, generator) if settings.augment else s.points for s in scenes
-        ]
+        clouds = [Cloud(scene.points, scene.normals, scene.colors) for scene in scenes]
+        if settings.augment:
+            clouds = [turn_and_scale(cloud, generator) for cloud in clouds]
         batch = voxel_batch([cloud.to(self._device) for cloud in clouds], settings.voxel_size)
         output = run_student(self.network, batch)
         rows = self._rows(scenes, batch, generator)
@@ -243,8 +247,9 @@ class Trainer:
             return
         ensemble = TemporalEnsemble(self._text, settings.decay, device="cpu")
         for scene in self._scenes:
+            cloud = Cloud(scene.points, scene.normals, scene.colors)
             features = student_features(
-                self.network, scene.points, self._settings.voxel_size, self._device
+                self.network, cloud, self._settings.voxel_size, self._device
             )
             ensemble.initialize(scene.name, features, superpoint_ids=scene.superpoint_ids)
         self._ensemble = ensemble
@@ -281,15 +286,14 @@ class Trainer:
 
 
 def run_student(network: nn.Module, batch: Batch) -> Tensor:
-    """Output (V, D) of the student for a batch, from constant input features (Eq. 9)."""
-    ones = torch.ones(len(batch.coords), INPUT_CHANNELS, device=batch.coords.device)
-    output: Tensor = network(SparseTensor(ones, batch.coords))
+    """Output (V, D) of the student for a batch (Eq. 9)."""
+    output: Tensor = network(SparseTensor(batch.features, batch.coords))
     return output
 
 
 def student_features(
     network: nn.Module,
-    points: Tensor,
+    cloud: Cloud,
     voxel_size: float,
     device: torch.device,
     *,
@@ -303,7 +307,7 @@ def student_features(
     total: Tensor | None = None
     with torch.inference_mode():
         for vote in range(votes):
-            shifted = points + voxel_size * vote / votes
+            shifted = cloud._replace(points=cloud.points + voxel_size * vote / votes)
             batch = voxel_batch([shifted.to(device)], voxel_size)
             output = run_student(network, batch)[batch.point_to_voxel[0]].cpu()
             total = output if total is None else total + output

@@ -38,9 +38,9 @@ def home_scene(
         spacing: largest distance of neighbouring scan vertices, metres.
 
     Returns:
-        A scene in memory. Its points are the mesh vertices that at least one frame sees within
-        3 cm + 1 % of the exact depth, with about 4 mm of noise; its labels index the ScanNet-20
-        classes, the ceiling is ignored.
+        A scene in memory. Its points are the mesh vertices, with at least one face between them,
+        that a frame sees within 3 cm + 1 % of the exact depth, with about 4 mm of noise; its
+        labels index the ScanNet-20 classes, the ceiling is ignored.
 
     Raises:
         ConfigError: there is no such split, or the seed is negative.
@@ -55,7 +55,7 @@ def home_scene(
         seen |= visible_vertices(mesh.points, pose, intrinsics, view)
         noisy = add_sensor_noise(view, seed * 1000 + index, float(intrinsics[0, 0]))
         taken.append(MemoryFrame(f"{index:06d}", intrinsics, pose, noisy.image, noisy.depth))
-    scan = keep_vertices(mesh, seen)
+    scan = keep_vertices(mesh, with_faces(mesh.faces, seen))
     noise = torch.randn(scan.points.shape, generator=torch.Generator().manual_seed(seed))
     labels = scan.classes.clone()
     labels[labels == CLASS_INDEX["ceiling"]] = IGNORE_LABEL
@@ -95,6 +95,13 @@ def visible_vertices(
     found = view.depth[rows.clamp(0, height - 1), columns.clamp(0, width - 1)].double()
     seen: Tensor = ahead & ((found - depth).abs() <= 0.03 + 0.01 * depth)
     return seen
+
+
+def with_faces(faces: Tensor, keep: Tensor) -> Tensor:
+    """(N,) bool: kept vertices that still have a face, as a scanner's mesh has no lone vertices."""
+    surviving = torch.zeros_like(keep)
+    surviving[faces[keep[faces].all(dim=1)]] = True
+    return surviving
 
 
 def keep_vertices(mesh: ScanMesh, keep: Tensor) -> ScanMesh:

@@ -36,10 +36,13 @@ class RunSettings:
     """Evaluation classes: a name or the path of a JSON file."""
     vocabulary: str = "indoor"
     """Class names used to compare teachers: a name or the path of a JSON file."""
+    prompt: str = "a {} in a scene"
+    """What the text encoder reads for a class name, which takes the place of {}."""
     teachers: tuple[str, ...] = ("dense", "masks")
     """Their order is the teacher axis of every (T, ...) tensor."""
 
     def __post_init__(self) -> None:
+        _require(self.prompt.count("{}") == 1, "run.prompt", "a text with one {}", self.prompt)
         _require(len(self.teachers) > 0, "run.teachers", "at least one name", "none")
         twice = len(set(self.teachers)) != len(self.teachers)
         _require(not twice, "run.teachers", "different names", ", ".join(self.teachers))
@@ -182,6 +185,9 @@ class DistillConfig:
     """One of the MinkUNet family."""
     width: float = 1.0
     """Multiplies every channel count; 1 is the published network."""
+    input: Literal["constant", "geometry", "color"] = "constant"
+    """What the student sees of a voxel: nothing but that it is there, as published; or its normal
+    and height; or these and its colour. The more it sees, the fewer steps it needs."""
     voxel_size: float = 0.02
     """Metres."""
     epochs: int = 100

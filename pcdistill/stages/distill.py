@@ -11,15 +11,19 @@ from typing import Any
 import torch
 from torch import nn
 
-from pcdistill.distillation.data import TrainingScene
-from pcdistill.distillation.trainer import (
+from pcdistill.distillation.data import (
     INPUT_CHANNELS,
+    Cloud,
+    TrainingScene,
+)
+from pcdistill.distillation.trainer import (
     EnsembleSettings,
     EpochResult,
     Trainer,
     TrainerSettings,
 )
-from pcdistill.errors import ArtifactError
+from pcdistill.errors import ArtifactError, SceneError
+from pcdistill.geometry import estimate_normals
 from pcdistill.networks import build_student, load_checkpoint, save_checkpoint
 from pcdistill.scenes import open_scene
 from pcdistill.stages.files import read_provenance, read_tensors, write_tensors
@@ -76,7 +80,7 @@ def _settings(run: Run, student: str) -> Mapping[str, Any]:
     if student == ENSEMBLE:
         settings |= ensemble
         settings["keep_superpoint_loss"] = run.config.distill.keep_superpoint_loss
-        settings["label_set"] = run.label_set.prompts
+        settings["label_set"] = run.prompts(run.label_set.prompt_names)
     elif student == BASE and _hands_over(run):
         settings["hand_over"] = ensemble_epoch(run)
     return settings
@@ -97,6 +101,21 @@ def _outputs(run: Run, student: str) -> tuple[Path, ...]:
     return files
 
 
+def student_input(run: Run, name: str) -> Cloud:
+    """What the student is given of a scene; normals are estimated where the scene has none."""
+    scene = open_scene(run.workspace.scene(name))
+    if run.config.distill.input == "constant":
+        return Cloud(scene.points)
+    normals = scene.normals if scene.normals is not None else estimate_normals(scene.points)
+    if run.config.distill.input == "geometry":
+        return Cloud(scene.points, normals)
+    if scene.colors is None:
+        raise SceneError(
+            f"scene {name}: has no colours but distill.input is color; use geometry or constant"
+        )
+    return Cloud(scene.points, normals, scene.colors)
+
+
 def training_scene(run: Run, scene: str, *, per_point: bool) -> TrainingScene:
     """Read what the student learns from in one scene.
 
@@ -104,7 +123,7 @@ def training_scene(run: Run, scene: str, *, per_point: bool) -> TrainingScene:
         ArtifactError: point-wise features are asked for but were not kept.
     """
     targets = fused_targets(run, scene)
-    points = open_scene(run.workspace.scene(scene)).points
+    points, normals, colors = student_input(run, scene)
     seen = torch.zeros(len(points), dtype=torch.bool)
     seen[targets.seen] = True
     features = None
@@ -117,7 +136,9 @@ def training_scene(run: Run, scene: str, *, per_point: bool) -> TrainingScene:
         features = torch.zeros(len(points), targets.features.shape[1], dtype=torch.float16)
         features[targets.seen] = targets.features
     ids = superpoint_ids(run, scene)
-    return TrainingScene(scene, points, ids, targets.superpoint_means, seen, features)
+    return TrainingScene(
+        scene, points, ids, targets.superpoint_means, seen, features, normals, colors
+    )
 
 
 def _trainer(run: Run, task: Task) -> Trainer:
@@ -126,9 +147,10 @@ def _trainer(run: Run, task: Task) -> Trainer:
     scenes = [
         training_scene(run, scene, per_point=student == "point") for scene in task.units_of("fuse")
     ]
+    channels = INPUT_CHANNELS[config.input]
     torch.manual_seed(seed)  # the network's initial weights
     network = build_student(
-        config.architecture, INPUT_CHANNELS, run.text_encoder.dimensions, width=config.width
+        config.architecture, channels, run.text_encoder.dimensions, width=config.width
     )
     ensemble = EnsembleSettings(
         ensemble_epoch(run),

@@ -29,7 +29,12 @@ from pcdistill.stages.workspace import slug
 def run_protocol(run: Run) -> tuple[Protocol, str]:
     """The protocol of the run and its description in one line."""
     config = run.config.evaluate
-    protocol = named_protocol(config.protocol, run.label_set.name, votes=config.votes)
+    protocol = named_protocol(
+        config.protocol,
+        run.label_set.name,
+        votes=config.votes,
+        prompt_template=run.config.run.prompt,
+    )
     scored = {"seen": "points that some frame sees", "all": "all points"}[config.points]
     return protocol, f"{scored}; {protocol.describe(len(run.label_set.names))}"
 
@@ -52,7 +57,7 @@ def _prediction_path(run: Run, row: str, scene: str) -> Path:
 def _settings(run: Run, row: str) -> Mapping[str, Any]:
     return {
         "row": row,
-        "label_set": run.label_set.prompts,
+        "label_set": run.prompts(run.label_set.prompt_names),
         "text_encoder": run.config.run.text_encoder,
         "fuse": vars(run.config.fuse) if row == "fused" else None,
         "voxel_size": run.config.distill.voxel_size if row.startswith("student") else None,

@@ -89,7 +89,7 @@ def _settings(run: Run, scene: str) -> Mapping[str, Any]:
     return {
         **vars(run.config.fuse),
         "teachers": run.config.run.teachers,
-        "vocabulary": run.vocabulary,
+        "vocabulary": run.prompts(run.vocabulary),
         "text_encoder": run.config.run.text_encoder,
     }
 

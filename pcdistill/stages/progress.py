@@ -18,6 +18,9 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
+_LINE_EVERY = 10.0
+"""Seconds between the lines that a long unit prints where there is no terminal."""
+
 
 class Progress:
     """One line for each unit; in a terminal also a bar with the time that remains."""
@@ -68,7 +71,7 @@ class Progress:
                 self._bars.update(self._bar, description=f"{stage} {unit} {done}/{total} {words}")
                 return
             now = time.perf_counter()
-            if done == total or now - self._last_line > 10:
+            if done < total and now - max(self._last_line, begin) > _LINE_EVERY:
                 self._last_line = now
                 left = (now - begin) / max(done, 1) * (total - done)
                 self.note(f"  {unit}: {done}/{total} {words}, about {left:.0f} s left")

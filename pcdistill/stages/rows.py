@@ -9,8 +9,7 @@ from torch import Tensor
 
 from pcdistill.distillation.trainer import student_features
 from pcdistill.fusion import predict_labels
-from pcdistill.scenes import open_scene
-from pcdistill.stages.distill import load_student
+from pcdistill.stages.distill import load_student, student_input
 from pcdistill.stages.fuse import fuse_views, teacher_views
 from pcdistill.stages.run import Run
 from pcdistill.stages.stage import Input, Task
@@ -65,15 +64,15 @@ def row_features(run: Run, row: str, scene: str) -> tuple[Tensor, Tensor]:
     """
     kind, _, name = row.partition(":")
     if kind == "student":
-        points = open_scene(run.workspace.scene(scene)).points
+        cloud = student_input(run, scene)
         features = student_features(
             _student(run, name),
-            points,
+            cloud,
             run.config.distill.voxel_size,
             run.device,
             votes=run.config.evaluate.votes,
         )
-        return features, torch.ones(len(points), dtype=torch.bool)
+        return features, torch.ones(len(cloud.points), dtype=torch.bool)
     views = teacher_views(run, scene)
     if kind == "teacher":
         number = run.config.run.teachers.index(name)

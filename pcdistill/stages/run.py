@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,6 @@ from pcdistill.scenes import LabelSet, load_label_set, load_vocabulary
 from pcdistill.stages.config import RunConfig
 from pcdistill.stages.workspace import Workspace
 from pcdistill.teachers import Teacher, TextEncoder, build_teacher, build_text_encoder
-
-SCENE_PROMPT = "a {} in a scene"
 
 
 class Run:
@@ -50,12 +49,16 @@ class Run:
     @cached_property
     def vocabulary_embeddings(self) -> Tensor:
         """Embedded vocabulary (K, D) float32, unit rows (F_text of Eq. 6)."""
-        return self.text_encoder.encode([SCENE_PROMPT.format(word) for word in self.vocabulary])
+        return self.text_encoder.encode(self.prompts(self.vocabulary))
 
     @cached_property
     def label_embeddings(self) -> Tensor:
-        """Embedded prompts of the evaluation classes, unit rows."""
-        return self.text_encoder.encode(self.label_set.prompts)
+        """Embedded prompts of the evaluation classes, unit rows; see `LabelSet.to_categories`."""
+        return self.text_encoder.encode(self.prompts(self.label_set.prompt_names))
+
+    def prompts(self, names: Sequence[str]) -> list[str]:
+        """What the text encoder reads for each name."""
+        return [self.config.run.prompt.format(name) for name in names]
 
     def teacher(self, name: str) -> Teacher:
         """A loaded teacher.
@@ -92,7 +95,7 @@ class Run:
         build_generator(self.config.synthesize.generator)
         build_segmenter(self.config.synthesize.segmenter)
         self.text_encoder.encode(self.vocabulary)
-        self.text_encoder.encode(self.label_set.prompts)
+        self.text_encoder.encode(self.label_set.prompt_names)
         _device(self.config.distill.device)
 
     def teacher_revision(self, name: str) -> str:

@@ -244,7 +244,7 @@ def _require_disk(run: Run, stage: Stage, todo: Sequence[str], show: Progress) -
             f"but only {free / 2**30:.1f} GiB are free; free some space or set run.workspace "
             "to a larger disk"
         )
-    show.note(f"{stage.name}: {len(todo)} to do, about {needed / 2**20:.0f} MiB of disk")
+    show.note(f"  will write about {needed / 2**20:.0f} MiB")
 
 
 class _Pool:

@@ -29,7 +29,7 @@ def _settings(run: Run, teacher: str) -> Mapping[str, Any]:
     return {
         "teacher": teacher,
         "revision": run.teacher_revision(teacher),
-        "vocabulary": run.vocabulary,
+        "vocabulary": run.prompts(run.vocabulary),
         "text_encoder": run.config.run.text_encoder,
         "pooled": run.config.score.pooled,
     }

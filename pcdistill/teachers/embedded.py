@@ -22,10 +22,23 @@ from pcdistill.teachers.embedded_network import EmbeddedNetwork, load_network, p
 from pcdistill.teachers.protocols import FeatureMap, LabelledMasks
 from pcdistill.teachers.text import StaticTextEncoder
 
+TEMPERATURE = 0.05
+"""Divides the dense teacher's cosines before the softmax, unitless."""
 SMALLEST_MASK = 0.0008
 """Share of the image below which a region is no mask of its own."""
 SUREST_BELOW = 0.35
 """Mean probability below which a region is left without a label."""
+
+
+_ADJECTIVES = {
+    "wood": "wooden",
+    "paint": "painted",
+    "paper": "papered",
+    "tile": "tiled",
+    "plant": "leafy",
+    "mirror": "mirrored",
+}
+"""How a material is said before a noun, where that is not the material's own name."""
 
 
 def _weights(name: str) -> tuple[EmbeddedNetwork, dict[str, Any]]:
@@ -34,7 +47,12 @@ def _weights(name: str) -> tuple[EmbeddedNetwork, dict[str, Any]]:
 
 
 class EmbeddedDenseTeacher:
-    """Gives every cell of a grid a unit vector in the text space, as LSeg does."""
+    """Gives every cell of a grid a unit vector in the text space, as LSeg does.
+
+    The network's own vectors hesitate between words; each is replaced by the mixture of the words
+    that the teacher was told, weighted by how likely it finds each (softmax of the cosines over
+    `TEMPERATURE`, with which it was trained).
+    """
 
     name = "dense"
     text_space = StaticTextEncoder.text_space
@@ -42,20 +60,27 @@ class EmbeddedDenseTeacher:
 
     def __init__(self) -> None:
         self._network, details = _weights("dense")
+        labels = [f"a {label}" for label in details.pop("labels")]
+        self._words = StaticTextEncoder().encode(labels)  # (K, D)
         self.provenance = {key: str(value) for key, value in details.items()}
 
     def __call__(self, image: Tensor) -> FeatureMap:
         """See a (3, H, W) uint8 image."""
         batch = prepare_images(image[None], self._network.shape.input_size)
         with torch.inference_mode():
-            features = functional.normalize(self._network(batch)[0], dim=0)
+            raw = functional.normalize(self._network(batch)[0], dim=0)
+            scores = torch.einsum("dhw,kd->khw", raw, self._words)
+            likely = (scores / TEMPERATURE).softmax(dim=0)
+            mixture = torch.einsum("khw,kd->dhw", likely, self._words)
+            features = functional.normalize(mixture, dim=0)
         return FeatureMap(features.clone(), (image.shape[1], image.shape[2]))
 
 
 class EmbeddedMaskTeacher:
     """Cuts the image into labelled masks and describes each in words, as SEEM and TAP do.
 
-    A caption is "a {colour} {material} {label}"; its text embedding stands for the mask.
+    A caption is "{label}: a {colour} {material} {label}"; its text embedding stands for the mask.
+    The noun stands there twice because the embedded text encoder averages words.
     """
 
     name = "masks"
@@ -93,7 +118,8 @@ class EmbeddedMaskTeacher:
             color = color_name(image[:, chosen].float().median(dim=1).values)
             stuff = self._materials[int(material[:, chosen].mean(dim=1).argmax())]
             labels.append(self._labels[label])
-            captions.append(f"a {color} {stuff} {self._labels[label]}")
+            noun = self._labels[label]
+            captions.append(f"{noun}: a {color} {_ADJECTIVES.get(stuff, stuff)} {noun}")
         return LabelledMasks(mask_ids, self._embed(captions), tuple(labels), tuple(captions))
 
     def _embed(self, captions: list[str]) -> Tensor:

@@ -8,7 +8,13 @@ import pytest
 import torch
 from torch.nn import functional
 
-from pcdistill.distillation.data import TrainingScene, turn_and_scale, voxel_batch
+from pcdistill.distillation.data import (
+    Cloud,
+    TrainingScene,
+    input_features,
+    turn_and_scale,
+    voxel_batch,
+)
 from pcdistill.distillation.trainer import (
     EnsembleSettings,
     Trainer,
@@ -63,7 +69,7 @@ def test_the_student_comes_to_agree_with_its_targets(target):
     assert learner.finished
     assert losses[-1] < 0.5 * losses[0]
     scene = toy_scene("new", 9)
-    features = student_features(learner.network, scene.points, 0.1, CPU)
+    features = student_features(learner.network, Cloud(scene.points), 0.1, CPU)
     assert features.shape == (800, CHANNELS)
     right = features[:, :3].argmax(dim=1) == scene.superpoint_ids // 2
     assert right.float().mean() > 0.9
@@ -131,7 +137,8 @@ def test_a_scene_whose_parts_do_not_fit_is_refused():
 
 def test_a_batch_keeps_its_scenes_apart():
     points = [toy_scene("a", 1).points, toy_scene("b", 2).points[:500]]
-    batch = voxel_batch(points, 0.1)
+    batch = voxel_batch([Cloud(cloud) for cloud in points], 0.1)
+    assert torch.equal(batch.features, torch.ones(len(batch.coords), 3))
     for number, (cloud, index, first) in enumerate(
         zip(points, batch.point_to_voxel, batch.representative, strict=True)
     ):
@@ -145,20 +152,39 @@ def test_a_batch_keeps_its_scenes_apart():
 
 def test_turning_keeps_shape_and_nearly_keeps_up():
     generator = torch.Generator().manual_seed(5)
-    points = torch.randn(50, 3)
+    normals = functional.normalize(torch.randn(50, 3), dim=1)
+    cloud = Cloud(torch.randn(50, 3), normals)
     for _ in range(20):
-        turned = turn_and_scale(points, generator)
-        ratio = turned.norm(dim=1) / points.norm(dim=1)
+        turned = turn_and_scale(cloud, generator)
+        ratio = turned.points.norm(dim=1) / cloud.points.norm(dim=1)
         assert ratio.std() < 1e-5
         assert 0.9 <= ratio.mean() <= 1.1
-        up = functional.normalize(turn_and_scale(torch.tensor([[0.0, 0, 1]]), generator), dim=1)
-        assert up[0, 2] > math.cos(2 * math.pi / 64)
+        torch.testing.assert_close(turned.normals.norm(dim=1), torch.ones(50))
+        before = (cloud.points * normals).sum(dim=1)
+        torch.testing.assert_close((turned.points * turned.normals).sum(dim=1), ratio * before)
+        up = turn_and_scale(Cloud(torch.tensor([[0.0, 0, 1]])), generator).points
+        assert functional.normalize(up, dim=1)[0, 2] > math.cos(2 * math.pi / 64)
+
+
+def test_the_input_is_constant_or_normal_and_height_or_these_and_colour():
+    points = torch.zeros(300, 3)
+    points[:, 2] = torch.linspace(0.5, 3.5, 300)
+    normals = torch.zeros(300, 3)
+    normals[:, 1] = 1
+    colors = torch.full((300, 3), 255, dtype=torch.uint8)
+    assert torch.equal(input_features(Cloud(points)), torch.ones(300, 3))
+    seen = input_features(Cloud(points, normals))
+    assert torch.equal(seen[:, :3], normals)
+    assert abs(float(seen[-1, 3]) - 2.0) < 0.05  # 3 m above the lowest points, in 1.5 m
+    both = input_features(Cloud(points, normals, colors))
+    assert torch.equal(both[:, :4], seen)
+    assert torch.equal(both[:, 4:], torch.ones(300, 3))
 
 
 def test_votes_are_averaged_over_shifted_voxels():
     network = build_student("MinkUNet14A", 3, CHANNELS, width=0.125)
     points = toy_scene("a", 1).points
-    one = student_features(network, points, 0.1, CPU)
-    two = student_features(network, points, 0.1, CPU, votes=2)
-    shifted = student_features(network, points + 0.05, 0.1, CPU)
+    one = student_features(network, Cloud(points), 0.1, CPU)
+    two = student_features(network, Cloud(points), 0.1, CPU, votes=2)
+    shifted = student_features(network, Cloud(points + 0.05), 0.1, CPU)
     torch.testing.assert_close(two, (one + shifted) / 2)
