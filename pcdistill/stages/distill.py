@@ -24,7 +24,7 @@ from pcdistill.distillation.trainer import (
 )
 from pcdistill.errors import ArtifactError, SceneError
 from pcdistill.geometry import estimate_normals
-from pcdistill.networks import build_student, load_checkpoint, save_checkpoint
+from pcdistill.networks import MinkUNet, build_student, load_checkpoint, save_checkpoint
 from pcdistill.scenes import open_scene
 from pcdistill.stages.files import read_provenance, read_tensors, write_tensors
 from pcdistill.stages.fuse import fused_targets
@@ -141,7 +141,7 @@ def training_scene(run: Run, scene: str, *, per_point: bool) -> TrainingScene:
     )
 
 
-def _trainer(run: Run, task: Task) -> Trainer:
+def _trainer(run: Run, task: Task) -> tuple[MinkUNet, Trainer]:
     config, seed = run.config.distill, run.config.run.seed
     student = task.unit
     scenes = [
@@ -171,7 +171,7 @@ def _trainer(run: Run, task: Task) -> Trainer:
         ensemble=ensemble if student == ENSEMBLE else None,
         seed=seed,
     )
-    return Trainer(network, scenes, run.label_embeddings, settings, run.device)
+    return network, Trainer(network, scenes, run.label_embeddings, settings, run.device)
 
 
 def _work(run: Run, task: Task, report: Report) -> str:
@@ -179,7 +179,7 @@ def _work(run: Run, task: Task, report: Report) -> str:
     folder = run.workspace.student(student)
     folder.mkdir(parents=True, exist_ok=True)
     state_path, metrics = folder / "state.safetensors", folder / "metrics.jsonl"
-    trainer = _trainer(run, task)
+    network, trainer = _trainer(run, task)
     _resume(run, task, trainer, state_path, metrics)
     saved = time.monotonic()
     result = None
@@ -192,9 +192,9 @@ def _work(run: Run, task: Task, report: Report) -> str:
         if time.monotonic() - saved > _STATE_EVERY and not trainer.finished:
             write_tensors(state_path, trainer.state(), {"task": task.fingerprint})
             saved = time.monotonic()
-    save_checkpoint(checkpoint_path(run, student), trainer.network, _provenance(run, task))
+    save_checkpoint(checkpoint_path(run, student), network, _provenance(run, task))
     state_path.unlink(missing_ok=True)
-    parameters = sum(p.numel() for p in trainer.network.parameters())
+    parameters = sum(p.numel() for p in network.parameters())
     last = f", loss {result.loss:.3f}" if result is not None else ""
     scenes = len(task.units_of("fuse"))
     return (

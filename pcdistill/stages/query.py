@@ -59,8 +59,8 @@ def unit_features(run: Run, scene: str) -> Tensor:
     if key not in run.memory:
         features, _ = row_features(run, f"student:{best_student(run)}", scene)
         run.memory[key] = functional.normalize(features, dim=1)
-    features = run.memory[key]
-    return features
+    found: Tensor = run.memory[key]
+    return found
 
 
 def ask(run: Run, text: str, scene_name: str, best: int = 5) -> HeatMap:
