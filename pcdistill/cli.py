@@ -138,13 +138,13 @@ def query(
     """
     opened = _opened(run)
     answers, written = query_run(opened, text, scene, best)
-    table = Table("scene", "score", "position x y z (m)", "size (m)", "points", "looks like")
+    table = Table("scene", "score", "x y z (m)", "size (m)", "points", "looks like")
     for answer in answers:
         table.add_row(
             answer.scene,
             f"{answer.score:.2f}",
-            " ".join(f"{value:.2f}" for value in answer.position),
-            " x ".join(f"{value:.2f}" for value in answer.size),
+            " ".join(f"{value:.1f}" for value in answer.position),
+            " x ".join(f"{value:.1f}" for value in answer.size),
             str(answer.points),
             answer.looks_like,
         )

@@ -16,6 +16,8 @@ LARGEST_TILT = math.pi / 64
 """Radians about x and y; the reference loaders turn as little about them."""
 INPUT_CHANNELS = {"constant": 3, "geometry": 4, "color": 7}
 """Channels of each kind of input; the published checkpoints have the constant one."""
+TINTS = (0.75, 1.25)
+"""Range of the random gain of each colour channel."""
 UNIT_HEIGHT = 1.5
 """Metres."""
 SCALES = (0.9, 1.1)
@@ -121,6 +123,27 @@ def voxel_batch(clouds: Sequence[Cloud], voxel_size: float) -> Batch:
     return Batch(
         torch.cat(coords), torch.cat(features), tuple(point_to_voxel), tuple(representative)
     )
+
+
+def turn_on_grid(cloud: Cloud, generator: torch.Generator) -> Cloud:
+    """Turn a cloud by a multiple of 90 degrees, mirror it or not, shift it, and tint its colours.
+
+    For scenes whose walls stand along the axes, and will at inference: what the student sees then
+    looks like this too. Another home of the same furniture, eightfold.
+    """
+    draw = torch.rand(2, generator=generator)
+    matrix = _rotation(2, math.pi / 2 * int(4 * draw[0])).round()
+    if draw[1] < 0.5:
+        matrix[0] = -matrix[0]
+    turn = matrix.to(cloud.points.device, cloud.points.dtype)
+    shift = torch.rand(3, generator=generator).to(cloud.points.device)
+    normals = None if cloud.normals is None else cloud.normals @ turn.T
+    colors = cloud.colors
+    if colors is not None:
+        gain = TINTS[0] + (TINTS[1] - TINTS[0]) * torch.rand(3, generator=generator)
+        tinted = colors.float() * gain.to(colors.device)
+        colors = tinted.clamp(0, 255).to(torch.uint8)
+    return Cloud(cloud.points @ turn.T + shift, normals, colors)
 
 
 def turn_and_scale(cloud: Cloud, generator: torch.Generator) -> Cloud:

@@ -14,6 +14,7 @@ from pcdistill.distillation.data import (
     Cloud,
     TrainingScene,
     turn_and_scale,
+    turn_on_grid,
     voxel_batch,
 )
 from pcdistill.distillation.losses import (
@@ -49,7 +50,7 @@ class TrainerSettings:
     learning_rate: float
     final_learning_rate: float
     rows_per_step: int
-    augment: bool
+    augment: Literal["none", "grid", "full"]
     target: Literal["point", "superpoint"]
     ensemble: EnsembleSettings | None = None
     seed: int = 0
@@ -158,8 +159,9 @@ class Trainer:
     def _step(self, scenes: Sequence[TrainingScene], generator: torch.Generator) -> Tensor:
         settings = self._settings
         clouds = [Cloud(scene.points, scene.normals, scene.colors) for scene in scenes]
-        if settings.augment:
-            clouds = [turn_and_scale(cloud, generator) for cloud in clouds]
+        if settings.augment != "none":
+            change = turn_and_scale if settings.augment == "full" else turn_on_grid
+            clouds = [change(cloud, generator) for cloud in clouds]
         batch = voxel_batch([cloud.to(self._device) for cloud in clouds], settings.voxel_size)
         output = run_student(self.network, batch)
         rows = self._rows(scenes, batch, generator)

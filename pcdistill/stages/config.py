@@ -209,8 +209,10 @@ class DistillConfig:
     final_learning_rate: float = 1.0e-5
     rows_per_step: int = 20000
     """Voxels drawn for the losses at each step; 0 takes all."""
-    augment: bool = True
-    """Turn and scale the scenes randomly, as the reference loaders do."""
+    augment: Literal["none", "grid", "full"] = "full"
+    """Change the scenes randomly at each step: `full` turns and scales them by anything, as the
+    reference loaders do; `grid` by multiples of 90 degrees, mirrored and tinted, for scenes whose
+    walls stand along the axes."""
     device: str = "auto"
     """`auto`, `cpu` or `cuda`."""
 

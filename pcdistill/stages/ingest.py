@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,7 @@ def _geometry(run: Run, scene: str) -> str | None:
 
 
 def _work(run: Run, task: Task, report: Report) -> str:
-    scene = _open(run, task.unit)
+    scene = replace(_open(run, task.unit), name=task.unit)
     if scene.labels is not None and scene.label_set not in (None, run.label_set.name):
         raise SceneError(
             f"scene {scene.name}: labelled with '{scene.label_set}' but run.label_set is "

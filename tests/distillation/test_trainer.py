@@ -13,6 +13,7 @@ from pcdistill.distillation.data import (
     TrainingScene,
     input_features,
     turn_and_scale,
+    turn_on_grid,
     voxel_batch,
 )
 from pcdistill.distillation.trainer import (
@@ -49,7 +50,7 @@ def settings(**changes) -> TrainerSettings:
         "learning_rate": 1e-2,
         "final_learning_rate": 1e-3,
         "rows_per_step": 300,
-        "augment": True,
+        "augment": "full",
         "target": "superpoint",
     }
     return TrainerSettings(**{**values, **changes})
@@ -164,6 +165,26 @@ def test_turning_keeps_shape_and_nearly_keeps_up():
         torch.testing.assert_close((turned.points * turned.normals).sum(dim=1), ratio * before)
         up = turn_and_scale(Cloud(torch.tensor([[0.0, 0, 1]])), generator).points
         assert functional.normalize(up, dim=1)[0, 2] > math.cos(2 * math.pi / 64)
+
+
+def test_turning_on_the_grid_keeps_walls_on_the_axes():
+    generator = torch.Generator().manual_seed(6)
+    points = torch.randn(40, 3)
+    normals = torch.eye(3)[torch.arange(40) % 3]
+    colors = torch.randint(0, 256, (40, 3), dtype=torch.uint8)
+    seen = set()
+    for _ in range(60):
+        turned = turn_on_grid(Cloud(points, normals, colors), generator)
+        moved = turned.points - turned.points.mean(dim=0)
+        lengths = (points - points.mean(dim=0)).norm(dim=1)
+        torch.testing.assert_close(moved.norm(dim=1), lengths, atol=1e-5, rtol=0)
+        assert torch.equal(
+            turned.normals.abs().sort(dim=1).values, torch.tensor([[0.0, 0, 1]]).expand(40, 3)
+        )
+        assert torch.equal(turned.normals[2], torch.tensor([0.0, 0, 1]))  # up stays up
+        assert turned.colors.dtype == torch.uint8
+        seen.add(tuple(turned.normals[:2].flatten().tolist()))
+    assert len(seen) == 8
 
 
 def test_the_input_is_constant_or_normal_and_height_or_these_and_colour():
