@@ -127,6 +127,7 @@ def query(
     text: Positional[str],
     scene: tuple[str, ...] = (),
     best: int = 5,
+    row: str | None = None,
 ) -> int:
     """Ask a finished run where something is.
 
@@ -135,9 +136,10 @@ def query(
         text: What to look for, in plain words.
         scene: Scenes to look in; by default all that are measured.
         best: How many superpoints to list.
+        row: Whose features answer, such as fused or student:point; by default the last student.
     """
     opened = _opened(run)
-    answers, written = query_run(opened, text, scene, best)
+    answers, written = query_run(opened, text, scene, best, row)
     table = Table("scene", "score", "x y z (m)", "size (m)", "points", "looks like")
     for answer in answers:
         table.add_row(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pcdistill.choices import suggest
+from pcdistill.errors import ConfigError
 from pcdistill.scenes import open_scene, write_ply
 from pcdistill.stages.ingest import scene_names
-from pcdistill.stages.rows import best_student, row_predictions
+from pcdistill.stages.rows import best_student, row_names, row_predictions
 from pcdistill.stages.run import Run
 from pcdistill.stages.workspace import slug
 
@@ -22,8 +24,11 @@ def export(run: Run, folder: Path | None = None, row: str | None = None) -> list
         The files written. `classes.txt` beside them names the classes in order.
 
     Raises:
+        ConfigError: the row is unknown.
         ArtifactError: the run is not finished.
     """
+    if row is not None and row not in row_names(run):
+        raise ConfigError(f"unknown row '{row}'; {suggest(row, row_names(run))}")
     target = folder or run.workspace.root / "export"
     target.mkdir(parents=True, exist_ok=True)
     files = []

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pcdistill.choices import suggest
 from pcdistill.errors import ConfigError
 from pcdistill.evaluation import draw_points, heat_colors, save_png
 from pcdistill.geometry import superpoint_mean
 from pcdistill.scenes import Scene, open_scene, write_ply
 from pcdistill.stages.ingest import scene_names, validation_scenes
 from pcdistill.stages.partition import superpoint_ids
-from pcdistill.stages.rows import best_student, row_features
+from pcdistill.stages.rows import best_student, row_features, row_names
 from pcdistill.stages.run import Run
 from pcdistill.stages.workspace import slug
 
@@ -53,18 +54,21 @@ class HeatMap:
     """Best superpoints first."""
 
 
-def unit_features(run: Run, scene: str) -> Tensor:
-    """The answering student's features of a scene, (N, D) float32, unit rows."""
-    key = f"unit features/{best_student(run)}/{scene}"
+def unit_features(run: Run, row: str, scene: str) -> Tensor:
+    """A row's features of a scene, (N, D) float32, unit length, zero where it has none."""
+    key = f"unit features/{row}/{scene}"
     if key not in run.memory:
-        features, _ = row_features(run, f"student:{best_student(run)}", scene)
+        features, _ = row_features(run, row, scene)
         run.memory[key] = functional.normalize(features, dim=1)
     found: Tensor = run.memory[key]
     return found
 
 
-def ask(run: Run, text: str, scene_name: str, best: int = 5) -> HeatMap:
+def ask(run: Run, text: str, scene_name: str, best: int = 5, row: str | None = None) -> HeatMap:
     """Compare every point of a scene with a text.
+
+    Args:
+        row: whose features answer, a name of the results table; by default the last student.
 
     Raises:
         ConfigError: the text has no known word.
@@ -72,7 +76,7 @@ def ask(run: Run, text: str, scene_name: str, best: int = 5) -> HeatMap:
     """
     embedding = run.text_encoder.encode([text])[0]
     scene = open_scene(run.workspace.scene(scene_name))
-    features = unit_features(run, scene_name)
+    features = unit_features(run, row or f"student:{best_student(run)}", scene_name)
     ids = superpoint_ids(run, scene_name)
     means = functional.normalize(superpoint_mean(features, ids), dim=1)
     score = means @ embedding
@@ -112,21 +116,28 @@ def _answer(
 
 
 def query(
-    run: Run, text: str, scenes: tuple[str, ...] = (), best: int = 5
+    run: Run,
+    text: str,
+    scenes: tuple[str, ...] = (),
+    best: int = 5,
+    row: str | None = None,
 ) -> tuple[list[Answer], list[Path]]:
     """Answer a question: heat maps as PLY and PNG for every scene, best superpoints of all.
 
     Args:
         scenes: where to look; by default everywhere that is measured.
+        row: whose features answer; by default the last student.
 
     Returns:
         answers: the best superpoints over all scenes.
         files: what was written, below `queries/` of the workspace.
 
     Raises:
-        ConfigError: the text or a scene is unknown.
+        ConfigError: the text, a scene or the row is unknown.
         ArtifactError: the run is not finished.
     """
+    if row is not None and row not in row_names(run):
+        raise ConfigError(f"unknown row '{row}'; {suggest(row, row_names(run))}")
     known = scene_names(run)
     for name in scenes:
         if name not in known:
@@ -135,7 +146,7 @@ def query(
     answers: list[Answer] = []
     files: list[Path] = []
     for name in scenes or validation_scenes(run) or known:
-        found = ask(run, text, name, best)
+        found = ask(run, text, name, best, row)
         answers += found.answers
         colors = heat_colors(found.similarity)
         ply, png = folder / f"{slug(name)}.ply", folder / f"{slug(name)}.png"

@@ -195,11 +195,14 @@ def _query_rows(run: Run, scenes: tuple[str, ...]) -> Iterator[QueryRow]:
     config = run.config.report
     for number, text in enumerate(config.queries):
         expected = config.answers[number] if number < len(config.answers) else ""
-        for name in scenes:
-            for best in ask(run, text, name, best=1).answers:
+        asked = (
+            (row, name) for row in (f"student:{best_student(run)}", "fused") for name in scenes
+        )
+        for row, name in asked:
+            for best in ask(run, text, name, best=1, row=row).answers:
                 holds = best.truth == expected if expected and best.truth is not None else None
                 yield QueryRow(
-                    text,
+                    f"{text} ({row})",
                     name,
                     best.looks_like,
                     best.position,
@@ -261,7 +264,7 @@ def _work(run: Run, task: Task, report: Report) -> str:
     data = collect(run, report)
     page = write_report(run.workspace.report, data)
     held = [row.holds for row in data.queries if row.holds is not None]
-    answers = f", {sum(held)} of {len(held)} questions answered right" if held else ""
+    answers = f", {sum(held)} of {len(held)} answers hold" if held else ""
     return f"{page.stat().st_size / 2**20:.1f} MiB, {len(data.pictures)} pictures{answers}"
 
 

@@ -82,6 +82,14 @@ def test_a_question_gives_places_a_cloud_and_a_picture(tiny_run):
         assert min(picture.size) >= 300
 
 
+def test_another_row_can_answer_and_an_unknown_one_is_named(tiny_run):
+    assert pcdistill("query", tiny_run, "chair", "--row", "fused").returncode == 0
+    for command in (("query", tiny_run, "chair"), ("export", tiny_run)):
+        refused = pcdistill(*command, "--row", "fuse")
+        assert refused.returncode == 2
+        assert "unknown row 'fuse'; did you mean 'fused'?" in refused.stderr
+
+
 def test_an_unknown_scene_in_a_question_is_named(tiny_run):
     answered = pcdistill("query", tiny_run, "chair", "--scene", "kitchen")
     assert answered.returncode == 2
