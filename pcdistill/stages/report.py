@@ -196,10 +196,8 @@ def _query_rows(run: Run, scenes: tuple[str, ...]) -> Iterator[QueryRow]:
     config = run.config.report
     for number, text in enumerate(config.queries):
         expected = config.answers[number] if number < len(config.answers) else ""
-        asked = (
-            (row, name) for row in (f"student:{best_student(run)}", "fused") for name in scenes
-        )
-        for row, name in asked:
+        rows = (f"student:{best_student(run)}", "fused")
+        for row, name in itertools.product(rows, scenes):
             for best in ask(run, text, name, best=1, row=row).answers:
                 holds = best.truth == expected if expected and best.truth is not None else None
                 yield QueryRow(
