@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, get_args
 
 import tyro
+from rich import box
 from rich.table import Table
 from tyro.conf import Positional
 
@@ -140,7 +141,9 @@ def query(
     """
     opened = _opened(run)
     answers, written = query_run(opened, text, scene, best, row)
-    table = Table("scene", "score", "x y z (m)", "size (m)", "points", "looks like")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("scene", "score", "x y z (m)", "size (m)", "points", "class"):
+        table.add_column(heading, no_wrap=True)
     for answer in answers:
         table.add_row(
             answer.scene,
