@@ -1,7 +1,7 @@
 """The benchmarks, one module each; tools/benchmark.py lists them.
 
 A module has a docstring whose first line says what is measured, `add_arguments(parser)` and
-`run(arguments) -> dict`: what it returns is printed as one JSON object, the last line of the output.
+`run(arguments) -> dict`: what it returns is printed as one JSON object, the last line of output.
 """
 
 from pathlib import Path
