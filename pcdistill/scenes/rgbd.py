@@ -14,27 +14,28 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from pcdistill.choices import suggest
-from pcdistill.errors import ConfigError, SceneError
+from pcdistill.errors import SceneError
 from pcdistill.geometry import fuse_depth
 from pcdistill.scenes.consistency import POSE_CONVENTIONS, View
 from pcdistill.scenes.frames import StoredFrame, check_camera
 from pcdistill.scenes.images import COLOR_SUFFIXES, DEPTH_SUFFIXES, image_size_of
 from pcdistill.scenes.plausibility import require_agreement, require_metres
 from pcdistill.scenes.ply import Ply, read_ply
+from pcdistill.scenes.reading import Reader, ReadSettings, Scan
 from pcdistill.scenes.scene import Scene
 
 _LOG = logging.getLogger(__name__)
 
-UpAxis = Literal["z", "y", "-y"]
+DEPTH_SCALE = 1000.0
+"""Counts per metre of depth PNGs where nothing else is set: millimetres."""
 
 _FOLDERS = {"color": COLOR_SUFFIXES, "depth": DEPTH_SUFFIXES, "pose": (".txt",)}
 _SURFACES = ("mesh.ply", "cloud.ply")
@@ -48,46 +49,17 @@ _TO_Z_UP: dict[str, list[list[float]]] = {
 }
 
 
-@dataclass(frozen=True)
-class RgbdSettings:
-    """How a folder of posed RGB-D frames is to be read."""
-
-    depth_scale: float = 1000.0
-    """Counts per metre of depth PNGs; 1000 for millimetres."""
-    up: UpAxis = "z"
-    """Which axis of the scan's world points up."""
-    frame_step: int = 1
-    """Use every n-th frame."""
-    poses: str = "camera_to_world"
-    """What pose files hold, one of `POSE_CONVENTIONS`; "..._opengl" cameras look along -z, y up."""
-    geometry: str | None = None
-    """Mesh or cloud (PLY), relative to the scan; by default mesh.ply or cloud.ply if there."""
-    fuse_voxel_size: float = 0.02
-    """Metres between points where the depth images have to be fused."""
-
-    def __post_init__(self) -> None:
-        if not 0 < self.depth_scale < float("inf"):
-            raise ConfigError(
-                f"depth_scale is {self.depth_scale}, expected counts per metre; 1000 = millimetres"
-            )
-        if self.up not in get_args(UpAxis):
-            raise ConfigError(f"up is '{self.up}', expected one of z, y, -y; name the axis that is")
-        if self.frame_step < 1:
-            raise ConfigError(f"frame_step is {self.frame_step}, expected at least 1")
-        if self.poses not in POSE_CONVENTIONS:
-            raise ConfigError(
-                f"unknown poses '{self.poses}', {suggest(self.poses, POSE_CONVENTIONS)}"
-            )
-        if not 0 < self.fuse_voxel_size < float("inf"):
-            raise ConfigError(f"fuse_voxel_size is {self.fuse_voxel_size}, expected metres > 0")
-
-
 def is_rgbd_folder(folder: Path) -> bool:
     """Whether `folder` looks like posed RGB-D frames, perhaps with parts missing."""
     return (folder / "color").is_dir() or (folder / "pose").is_dir()
 
 
-def open_rgbd(folder: Path, settings: RgbdSettings) -> Scene:
+def find_rgbd(folder: Path) -> tuple[Scan, ...]:
+    """The folder itself where it holds posed RGB-D frames, or those of its folders that do."""
+    return scans_below(folder, is_rgbd_folder)
+
+
+def open_rgbd(scan: Scan | Path, settings: ReadSettings) -> Scene:
     """Read a folder of posed RGB-D frames; images stay on disk until they are asked for.
 
     Frames whose pose is not finite (lost tracking), or that lack a file, are left out, counted in
@@ -96,8 +68,12 @@ def open_rgbd(folder: Path, settings: RgbdSettings) -> Scene:
     Raises:
         SceneError: something is missing, damaged, or does not fit together.
     """
+    if isinstance(scan, Path):
+        scan = Scan(scan.resolve().name, scan)
+    folder = scan.folder
+    depth_scale = settings.depth_scale or DEPTH_SCALE
     files, incomplete = _match_files(folder)
-    names = sorted(files["color"], key=_by_number)[:: settings.frame_step]
+    names = sorted(files["color"], key=by_number)[:: settings.frame_step or 1]
     intrinsics, depth_intrinsics = _read_cameras(folder)
     frames: list[StoredFrame] = []
     lost: list[str] = []
@@ -115,7 +91,7 @@ def open_rgbd(folder: Path, settings: RgbdSettings) -> Scene:
                 camera_to_world=POSE_CONVENTIONS[settings.poses].read(pose),
                 image_path=files["color"][name],
                 depth_path=files["depth"][name],
-                depth_scale=settings.depth_scale,
+                depth_scale=depth_scale,
                 depth_intrinsics=depth_intrinsics,
             )
         )
@@ -131,28 +107,30 @@ def open_rgbd(folder: Path, settings: RgbdSettings) -> Scene:
         )
     if incomplete:
         _LOG.warning("%s: %d frames left out, they lack a file", folder, len(incomplete))
-    return _with_surface(folder, settings, frames, lost, incomplete)
+    return _with_surface(scan, settings, frames, lost, incomplete)
 
 
 def _with_surface(
-    folder: Path,
-    settings: RgbdSettings,
+    scan: Scan,
+    settings: ReadSettings,
     frames: list[StoredFrame],
     lost: list[str],
     incomplete: list[str],
 ) -> Scene:
+    folder = scan.folder
+    depth_scale = settings.depth_scale or DEPTH_SCALE
     path = _find_surface(folder, settings)
     surface = None if path is None else read_ply(path)
     if surface is not None and len(surface.points) == 0:
         raise SceneError(f"{path}: has no points, expected a mesh or cloud; write it again")
     views = _views(frames)
-    require_metres(folder / "depth", views, settings.depth_scale)
+    require_metres(folder / "depth", views, depth_scale)
     require_agreement(
         folder,
         views,
         "what other frames see" if path is None else path.name,
         None if surface is None else surface.points,
-        depth_scale=settings.depth_scale,
+        depth_scale=depth_scale,
         poses=settings.poses,
     )
     if surface is None:
@@ -166,15 +144,15 @@ def _with_surface(
         "source": str(folder),
         "surface": "fused depth" if path is None else path.name,
         "up": settings.up,
-        "depth_scale": settings.depth_scale,
-        "frame_step": settings.frame_step,
+        "depth_scale": depth_scale,
+        "frame_step": settings.frame_step or 1,
         "poses": settings.poses,
         "skipped_frames": len(lost) + len(incomplete),
         "frames_without_pose": lost,
         "frames_without_file": incomplete,
     }
     return Scene(
-        name=folder.resolve().name,
+        name=scan.name,
         points=_rotated(surface.points, rotation),
         colors=surface.colors,
         normals=_rotated(surface.normals, rotation)
@@ -223,10 +201,22 @@ def _match_files(folder: Path) -> tuple[dict[str, dict[str, Path]], list[str]]:
             "expected the same names in all three; rename the files"
         )
     matched = {kind: {name: files[kind][name] for name in complete} for kind in files}
-    return matched, sorted(every - complete, key=_by_number)
+    return matched, sorted(every - complete, key=by_number)
 
 
-def _by_number(name: str) -> tuple[list[tuple[int, str]], str]:
+def scans_below(folder: Path, is_scan: Callable[[Path], bool]) -> tuple[Scan, ...]:
+    """`folder` as the one scan, or the scans among its folders, in the order of their numbers."""
+    if is_scan(folder):
+        return (Scan(folder.resolve().name or "scan", folder),)
+    if not folder.is_dir():
+        return ()
+    below = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    names = sorted((entry.name for entry in below if is_scan(entry)), key=by_number)
+    return tuple(Scan(name, folder / name) for name in names)
+
+
+def by_number(name: str) -> tuple[list[tuple[int, str]], str]:
+    """Key that sorts names by the numbers in them, 9 before 10."""
     parts = re.split(r"(\d+)", name)
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts if part], name
 
@@ -308,7 +298,7 @@ def _size(image_size: tuple[int, int]) -> str:
     return f"{image_size[1]} x {image_size[0]}"
 
 
-def _find_surface(folder: Path, settings: RgbdSettings) -> Path | None:
+def _find_surface(folder: Path, settings: ReadSettings) -> Path | None:
     if settings.geometry is not None:
         path = folder / settings.geometry
         if not path.is_file():
@@ -329,7 +319,7 @@ def _views(frames: Sequence[StoredFrame]) -> list[View]:
     ]
 
 
-def _fuse(folder: Path, settings: RgbdSettings, frames: Sequence[StoredFrame]) -> Ply:
+def _fuse(folder: Path, settings: ReadSettings, frames: Sequence[StoredFrame]) -> Ply:
     def observations() -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
         for frame in frames:
             depth = frame.depth()
@@ -350,3 +340,13 @@ def _fuse(folder: Path, settings: RgbdSettings, frames: Sequence[StoredFrame]) -
         )
     _LOG.info("%s: fused %d frames into %d points", folder, len(frames), len(cloud.points))
     return Ply(cloud.points, cloud.colors, cloud.normals)
+
+
+RGBD = Reader("color/ depth/ pose/ and intrinsics.txt (posed RGB-D frames)", find_rgbd, open_rgbd)
+
+
+@dataclass(frozen=True)
+class RgbdSettings(ReadSettings):
+    """What `open_scene` still takes; `ReadSettings` will replace it."""
+
+    depth_scale: float | None = DEPTH_SCALE
