@@ -2,9 +2,10 @@
 
 from pcdistill.networks.architectures import LAYERS, PLANES, Architecture
 from pcdistill.networks.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
-from pcdistill.networks.mink_unet import MinkUNet, build_student
+from pcdistill.networks.mink_unet import ENGINES, MinkUNet, build_student
 
 __all__ = [
+    "ENGINES",
     "LAYERS",
     "PLANES",
     "Architecture",

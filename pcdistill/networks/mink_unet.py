@@ -8,15 +8,21 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from pcdistill.choices import suggest
+from pcdistill.errors import ConfigError
 from pcdistill.networks.architectures import Architecture, describe_architecture
 from pcdistill.sparse import (
     SparseBatchNorm,
     SparseConv3d,
     SparseConvTranspose3d,
     SparseTensor,
+    minkowski_engine,
+    on_minkowski,
 )
 
 STEM_KERNEL = 5
+ENGINES = ("torch", "minkowski")
+"""What can do the arithmetic of the convolutions; weights and results are the same."""
 
 
 def _relu(x: SparseTensor) -> SparseTensor:
@@ -63,6 +69,7 @@ class MinkUNet(nn.Module):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.architecture = architecture
+        self.engine = "torch"
         planes, blocks, stem = (
             architecture.planes,
             architecture.layers,
@@ -116,6 +123,19 @@ class MinkUNet(nn.Module):
             elif isinstance(module, nn.BatchNorm1d):
                 module.reset_parameters()
 
+    def use_engine(self, engine: str) -> None:
+        """Have the convolutions computed by `engine`, one of `ENGINES`; "torch" until then.
+
+        Raises:
+            ConfigError: there is no such engine.
+            MissingExtraError: MinkowskiEngine is not installed.
+        """
+        if engine not in ENGINES:
+            raise ConfigError(f"unknown engine '{engine}': {suggest(engine, ENGINES)}")
+        if engine == "minkowski":
+            minkowski_engine()
+        self.engine = engine
+
     def forward(self, x: SparseTensor) -> Tensor:
         """Features of every voxel.
 
@@ -128,6 +148,8 @@ class MinkUNet(nn.Module):
         Raises:
             ValueError: the input has another number of channels than the network.
         """
+        if self.engine == "minkowski":
+            x = on_minkowski(x)
         at1 = _relu(self.bn0(self.conv0p1s1(x)))
         at2 = self.block1(_relu(self.bn1(self.conv1p1s2(at1))))
         at4 = self.block2(_relu(self.bn2(self.conv2p2s2(at2))))
@@ -156,6 +178,7 @@ def build_student(
     stem_channels: int | None = None,
     layers: Sequence[int] | None = None,
     generator: torch.Generator | None = None,
+    engine: str = "torch",
 ) -> MinkUNet:
     """Build a student network with fresh weights.
 
@@ -168,9 +191,11 @@ def build_student(
         stem_channels: channels of the stem, instead of the scaled ones.
         layers: residual blocks of the eight stages, instead of the architecture's.
         generator: source of the random weights; torch's global one if None.
+        engine: what computes the convolutions, one of `ENGINES`.
 
     Raises:
-        ConfigError: unknown architecture or sizes that make no network.
+        ConfigError: unknown architecture or engine, or sizes that make no network.
+        MissingExtraError: the engine is "minkowski" and MinkowskiEngine is not installed.
     """
     network = MinkUNet(
         describe_architecture(
@@ -183,5 +208,6 @@ def build_student(
             layers=layers,
         )
     )
+    network.use_engine(engine)
     network.reset_parameters(generator)
     return network

@@ -2,6 +2,7 @@
 
 from pcdistill.sparse.convolution import SparseConv3d, SparseConvTranspose3d
 from pcdistill.sparse.coordinates import CoordinateMaps
+from pcdistill.sparse.engine_minkowski import minkowski_engine, on_minkowski
 from pcdistill.sparse.normalization import SparseBatchNorm
 from pcdistill.sparse.pooling import SparseAvgPool3d, SparseMaxPool3d
 from pcdistill.sparse.tensor import SparseTensor
@@ -14,4 +15,6 @@ __all__ = [
     "SparseConvTranspose3d",
     "SparseMaxPool3d",
     "SparseTensor",
+    "minkowski_engine",
+    "on_minkowski",
 ]

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from pcdistill.sparse.engine_minkowski import MinkowskiPairs, minkowski_convolution
 from pcdistill.sparse.engine_torch import sparse_convolution
 from pcdistill.sparse.kernel_map import KernelMap
 from pcdistill.sparse.tensor import SparseTensor
@@ -55,7 +56,7 @@ class _SparseConvolutionLayer(nn.Module):
             if self.bias is not None:
                 self.bias.uniform_(-bound, bound, generator=generator)
 
-    def _convolve(self, features: Tensor, pairs: KernelMap | None) -> Tensor:
+    def _convolve(self, features: Tensor, pairs: KernelMap | MinkowskiPairs | None) -> Tensor:
         if features.shape[1] != self.in_channels:
             raise ValueError(
                 f"the input has {features.shape[1]} channels, this layer takes {self.in_channels}"
@@ -65,7 +66,12 @@ class _SparseConvolutionLayer(nn.Module):
         if torch.is_autocast_enabled(device):  # custom functions are not cast by autocast itself
             dtype = torch.get_autocast_dtype(device)
             features, kernel = features.to(dtype), kernel.to(dtype)
-        out = features @ kernel if pairs is None else sparse_convolution(features, kernel, pairs)
+        if pairs is None:
+            out = features @ kernel
+        elif isinstance(pairs, MinkowskiPairs):
+            out = minkowski_convolution(features, kernel, pairs)
+        else:
+            out = sparse_convolution(features, kernel, pairs)
         return out if self.bias is None else out + self.bias
 
     def extra_repr(self) -> str:

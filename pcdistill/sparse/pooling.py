@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from pcdistill.sparse.engine_minkowski import MinkowskiMaps
 from pcdistill.sparse.kernel_map import KernelMap
 from pcdistill.sparse.tensor import SparseTensor
 
@@ -16,6 +17,10 @@ class _SparsePool(nn.Module):
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         """Pool; the output has stride x.stride * self.stride."""
+        if isinstance(x.maps, MinkowskiMaps):
+            raise ValueError(
+                "pooling is done by the engine 'torch' only, this tensor is on another"
+            )
         out_stride = x.stride * self.stride
         pairs = x.maps.kernel_map(x.stride, out_stride, self.kernel_size, self.dilation)
         return x.at_stride(self._pool(x.sorted_features, pairs), out_stride)

@@ -213,6 +213,9 @@ class DistillConfig:
     """Change the scenes randomly at each step: `full` turns and scales them by anything, as the
     reference loaders do; `grid` by multiples of 90 degrees, mirrored and tinted, for scenes whose
     walls stand along the axes."""
+    engine: Literal["torch", "minkowski"] = "torch"
+    """What computes the sparse convolutions: our own code, or MinkowskiEngine where it is
+    installed. The results are the same to rounding."""
     device: str = "auto"
     """`auto`, `cpu` or `cuda`."""
 

@@ -48,6 +48,7 @@ def checkpoint_path(run: Run, student: str) -> Path:
 def load_student(run: Run, student: str) -> nn.Module:
     """Load a trained student, ready to look at scenes."""
     network, _ = load_checkpoint(checkpoint_path(run, student))
+    network.use_engine(run.config.distill.engine)
     return network
 
 
@@ -150,7 +151,11 @@ def _trainer(run: Run, task: Task) -> tuple[MinkUNet, Trainer]:
     channels = INPUT_CHANNELS[config.input]
     torch.manual_seed(seed)  # the network's initial weights
     network = build_student(
-        config.architecture, channels, run.text_encoder.dimensions, width=config.width
+        config.architecture,
+        channels,
+        run.text_encoder.dimensions,
+        width=config.width,
+        engine=config.engine,
     )
     ensemble = EnsembleSettings(
         ensemble_epoch(run),
