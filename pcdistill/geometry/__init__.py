@@ -10,6 +10,7 @@ from pcdistill.geometry.cameras import (
 from pcdistill.geometry.checks import require_finite, require_shape
 from pcdistill.geometry.depth_fusion import FusedCloud, fuse_depth, surface_normals
 from pcdistill.geometry.normals import estimate_normals, vertex_normals
+from pcdistill.geometry.occlusion import MeshDepth, point_spacing, splat_depth
 from pcdistill.geometry.pooling import superpoint_mean
 from pcdistill.geometry.sampling import sample_feature_map
 from pcdistill.geometry.superpoints import mesh_superpoints, point_superpoints
@@ -18,6 +19,7 @@ from pcdistill.geometry.voxels import Voxels, voxelize
 
 __all__ = [
     "FusedCloud",
+    "MeshDepth",
     "Projection",
     "Voxels",
     "adjust_intrinsics",
@@ -27,12 +29,14 @@ __all__ = [
     "fuse_depth",
     "invert_pose",
     "mesh_superpoints",
+    "point_spacing",
     "point_superpoints",
     "project_points",
     "project_to_pixels",
     "require_finite",
     "require_shape",
     "sample_feature_map",
+    "splat_depth",
     "superpoint_mean",
     "surface_normals",
     "vertex_normals",
