@@ -8,9 +8,18 @@ from pcdistill.scenes.label_sets import (
     load_vocabulary,
     vocabulary_names,
 )
-from pcdistill.scenes.opening import READERS, is_scene_folder, open_scene
+from pcdistill.scenes.opening import (
+    READERS,
+    Recognised,
+    find_scans,
+    is_scene_folder,
+    open_scan,
+    open_scene,
+    recognise_scans,
+    require_scans,
+)
 from pcdistill.scenes.ply import Ply, read_ply, write_ply
-from pcdistill.scenes.rgbd import RgbdSettings
+from pcdistill.scenes.reading import Reader, ReadSettings, Scan
 from pcdistill.scenes.scene import IGNORE_LABEL, Scene
 from pcdistill.scenes.store import write_scene
 
@@ -21,15 +30,22 @@ __all__ = [
     "LabelSet",
     "MemoryFrame",
     "Ply",
-    "RgbdSettings",
+    "ReadSettings",
+    "Reader",
+    "Recognised",
+    "Scan",
     "Scene",
     "StoredFrame",
+    "find_scans",
     "is_scene_folder",
     "label_set_names",
     "load_label_set",
     "load_vocabulary",
+    "open_scan",
     "open_scene",
     "read_ply",
+    "recognise_scans",
+    "require_scans",
     "vocabulary_names",
     "write_ply",
     "write_scene",

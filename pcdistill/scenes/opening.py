@@ -1,80 +1,193 @@
-"""Any folder with a scan as a scene, recognised by what is in it."""
+"""Any scan on disk as a scene, recognised by what is there."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pcdistill.choices import suggest
 from pcdistill.errors import ConfigError, SceneError
-from pcdistill.scenes.rgbd import RgbdSettings, is_rgbd_folder, open_rgbd
+from pcdistill.scenes.reading import Reader, ReadSettings, Scan
+from pcdistill.scenes.rgbd import RGBD
 from pcdistill.scenes.scene import Scene
 from pcdistill.scenes.store import is_stored_scene, open_stored_scene
 
-
-class Reader(NamedTuple):
-    """One layout of a scan on disk."""
-
-    looks_for: str
-    """What the folder must have, for the message where no reader fits."""
-    recognises: Callable[[Path], bool]
-    open: Callable[[Path, RgbdSettings], Scene]
+_MOST_LISTED = 8
 
 
-def _open_stored(folder: Path, settings: RgbdSettings) -> Scene:
+def _find_stored(folder: Path) -> tuple[Scan, ...]:
+    return (Scan(folder.resolve().name, folder),) if is_stored_scene(folder) else ()
+
+
+def _open_stored(scan: Scan, settings: ReadSettings) -> Scene:
     for field in fields(settings):
-        if getattr(settings, field.name) != field.default:
+        if field.name != "label_set" and getattr(settings, field.name) != field.default:
             raise ConfigError(
-                f"{folder}: is a stored scene, `{field.name}` was decided when it was written; "
-                "leave the setting out, or give the raw scan"
+                f"{scan.folder}: is a stored scene, `{field.name}` was decided when it was "
+                "written; leave the setting out, or give the raw scan"
             )
-    return open_stored_scene(folder)
+    scene = open_stored_scene(scan.folder)
+    wanted = settings.label_set
+    if wanted is not None and scene.label_set not in (None, wanted):
+        raise SceneError(
+            f"{scan.folder}: is a stored scene labelled with '{scene.label_set}', expected "
+            f"'{wanted}'; name its label set, or give the raw scan"
+        )
+    return scene
 
 
 READERS: Mapping[str, Reader] = {
-    "stored": Reader("scene.json (a stored scene)", is_stored_scene, _open_stored),
-    "rgbd": Reader(
-        "color/ depth/ pose/ and intrinsics.txt (posed RGB-D frames)", is_rgbd_folder, open_rgbd
-    ),
+    "stored": Reader("scene.json (a stored scene)", _find_stored, _open_stored),
+    "rgbd": RGBD,
 }
 """Tried in this order."""
 
 
+class Recognised(NamedTuple):
+    """A scan, and who reads it."""
+
+    layout: str
+    """Key of `READERS`."""
+    scan: Scan
+
+
 def is_scene_folder(path: str | Path) -> bool:
     """Whether some reader recognises the folder; opening it may still find it broken."""
-    return any(reader.recognises(Path(path)) for reader in READERS.values())
+    return bool(_recognise_here(Path(path)))
 
 
-def open_scene(path: str | Path, **settings: Any) -> Scene:
+def find_scans(path: str | Path) -> tuple[Scan, ...]:
+    """Scans of a data set, of a folder of scans, or the one scan that `path` is.
+
+    Looks at names only. A folder that no reader recognises may hold scans of any layout.
+
+    Args:
+        path: root of a data set, folder of scans, folder of one scan, or a file with a cloud.
+
+    Returns:
+        Scans of different names; none where no reader recognises anything.
+
+    Raises:
+        SceneError: there is nothing at `path`.
+    """
+    return tuple(found.scan for found in recognise_scans(path))
+
+
+def recognise_scans(path: str | Path) -> tuple[Recognised, ...]:
+    """`find_scans`, with the layout of each scan."""
+    path = Path(path)
+    if not path.exists():
+        raise SceneError(f"{path}: no such folder; check the path of the scan")
+    found = _recognise_here(path)
+    if not found and path.is_dir():
+        folders = sorted(entry for entry in path.iterdir() if _may_hold_scans(entry))
+        found = [scan for folder in folders for scan in _recognise_here(folder)]
+    return tuple(_with_different_names(found))
+
+
+def open_scan(recognised: Recognised, settings: ReadSettings) -> Scene:
+    """Read a scan that `recognise_scans` found.
+
+    Raises:
+        ConfigError: a setting does not fit the layout.
+        SceneError: the content is missing or unusable.
+    """
+    return READERS[recognised.layout].open(recognised.scan, settings)
+
+
+def open_scene(path: str | Path, part: str = "", **settings: Any) -> Scene:
     """Open a stored scene, or a raw scan whose layout is recognised by its contents.
 
     Args:
-        path: the folder of a scene.
-        settings: how to read raw data, the fields of `RgbdSettings`; a stored scene takes none.
+        path: the folder of a scan, a file with a cloud, or a folder with several scans.
+        part: which of several scans, by its name or in the layout's own words.
+        settings: how to read raw data, the fields of `ReadSettings`; a stored scene takes none
+            but `label_set`, which then must be its own.
 
     Raises:
         ConfigError: a setting is unknown or has no possible value.
-        SceneError: the folder is missing, no reader recognises it, or its content is unusable.
+        SceneError: there is nothing at `path`, no reader recognises it, it holds several scans and
+            `part` names none of them, or its content is unusable.
     """
-    folder = Path(path)
-    known = [field.name for field in fields(RgbdSettings)]
+    known = [field.name for field in fields(ReadSettings)]
     for key in settings:
         if key not in known:
             raise ConfigError(f"unknown scene setting '{key}', {suggest(key, known)}")
-    parsed = RgbdSettings(**settings)
-    if not folder.exists():
-        raise SceneError(f"{folder}: no such folder; check the path of the scan")
-    if not folder.is_dir():
-        raise SceneError(f"{folder}: is a file, expected the folder of a scan")
-    for reader in READERS.values():
-        if reader.recognises(folder):
-            return reader.open(folder, parsed)
-    found = sorted(entry.name for entry in folder.iterdir())
-    listed = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "") if found else "nothing"
+    parsed = ReadSettings(**settings)
+    return open_scan(_the_one(Path(path), part), parsed)
+
+
+def require_scans(path: str | Path) -> tuple[Recognised, ...]:
+    """`recognise_scans` where there must be one.
+
+    Raises:
+        SceneError: there is nothing at `path`, or no reader recognises it.
+    """
+    path = Path(path)
+    found = recognise_scans(path)
+    if found:
+        return found
+    looked = "; ".join(reader.looks_for for reader in READERS.values())
+    if not path.is_dir():
+        raise SceneError(
+            f"{path}: is a file, expected the folder of a scan or a file that can be read "
+            f"({looked}); give one of these"
+        )
+    names = sorted(entry.name for entry in path.iterdir())
+    listed = _listed(names, 5) if names else "nothing"
     raise SceneError(
-        f"{folder}: is not a scan that can be read: looked for "
-        f"{'; '.join(reader.looks_for for reader in READERS.values())}; found {listed}; "
+        f"{path}: is not a scan that can be read: looked for {looked}; found {listed}; "
         "arrange the scan as one of these"
     )
+
+
+def _the_one(path: Path, part: str) -> Recognised:
+    found = require_scans(path)
+    chosen = [scan for scan in found if part in ("", scan.scan.name, scan.scan.part)]
+    if len(chosen) == 1:
+        return chosen[0]
+    names = [scan.scan.part or scan.scan.name for scan in found]
+    if not chosen:
+        hint = suggest(part, names) if len(names) <= _MOST_LISTED else _suggested(part, names)
+        raise SceneError(f"{path}: has no scan '{part}'; {hint}")
+    raise SceneError(
+        f"{path}: holds {len(chosen)} scans ({_listed(names, _MOST_LISTED)}), expected one; choose "
+        f'it with part="{names[0]}", or give its own folder'
+    )
+
+
+def _suggested(part: str, names: list[str]) -> str:
+    hint = suggest(part, names)
+    return hint if not hint.startswith("expected") else f"there are {_listed(names, _MOST_LISTED)}"
+
+
+def _listed(names: list[str], most: int) -> str:
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
+
+def _may_hold_scans(entry: Path) -> bool:
+    return entry.is_dir() and not entry.name.startswith(".")
+
+
+def _recognise_here(path: Path) -> list[Recognised]:
+    """What the first reader that knows the place finds there."""
+    for layout, reader in READERS.items():
+        scans = reader.find(path)
+        if scans:
+            return [Recognised(layout, scan) for scan in scans]
+    return []
+
+
+def _with_different_names(found: list[Recognised]) -> list[Recognised]:
+    """Put the folder before names that several scans share."""
+    times = Counter(recognised.scan.name for recognised in found)
+    different = []
+    for recognised in found:
+        scan = recognised.scan
+        if times[scan.name] > 1:
+            scan = scan._replace(name=f"{scan.folder.resolve().parent.name}-{scan.name}")
+        different.append(Recognised(recognised.layout, scan))
+    return different
