@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pcdistill.errors import SceneError
 from pcdistill.scenes.consistency import (
     POSE_CONVENTIONS,
     Agreement,
@@ -17,6 +16,7 @@ from pcdistill.scenes.consistency import (
     measure_agreement,
     reread,
 )
+from pcdistill.scenes.refusals import refuse
 
 _NEAREST, _FARTHEST = 0.05, 100.0  # metres; a median depth outside is a wrong unit
 _LEAST_AGREEMENT = 0.5
@@ -39,9 +39,10 @@ def require_metres(where: Path, views: Sequence[View], depth_scale: float) -> No
     """
     known = _readings(views)
     if len(known) == 0:
-        raise SceneError(
+        return refuse(
+            "depth_empty",
             f"{where}: none of the {len(views)} depth images looked at has a reading, expected "
-            "counts above 0; export the depth again"
+            "counts above 0; export the depth again",
         )
     median = float(known.median())
     if _NEAREST <= median <= _FARTHEST:
@@ -49,10 +50,11 @@ def require_metres(where: Path, views: Sequence[View], depth_scale: float) -> No
     counts = median * depth_scale
     likely = [scale for scale in (1000.0, 1.0) if 0.2 <= counts / scale <= 50]
     mend = f"`depth_scale: {likely[0]:g}`" if likely else "`depth_scale` to the counts per metre"
-    raise SceneError(
+    refuse(
+        "depth_unit",
         f"{where}: the median depth is {median:.3g} m with `depth_scale: {depth_scale:g}`, "
         f"expected {_NEAREST:g} to {_FARTHEST:g} m; set {mend} (floating-point .npy files must "
-        "hold metres)"
+        "hold metres)",
     )
 
 
@@ -102,7 +104,7 @@ def require_agreement(
         if found.compared
         else f"none of the depth looked at agrees with {surface}, which is out of view"
     )
-    raise SceneError(f"{folder}: {agree}, expected most of it; {mend}")
+    refuse("geometry_disagrees", f"{folder}: {agree}, expected most of it; {mend}")
 
 
 def _is_better(other: Agreement, found: Agreement) -> bool:

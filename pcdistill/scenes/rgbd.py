@@ -30,6 +30,7 @@ from pcdistill.scenes.images import COLOR_SUFFIXES, DEPTH_SUFFIXES, image_size_o
 from pcdistill.scenes.plausibility import require_agreement, require_metres
 from pcdistill.scenes.ply import Ply, read_ply
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan
+from pcdistill.scenes.refusals import refuse
 from pcdistill.scenes.scene import Scene
 
 _LOG = logging.getLogger(__name__)
@@ -122,7 +123,8 @@ def _with_surface(
     path = _find_surface(folder, settings)
     surface = None if path is None else read_ply(path)
     if surface is not None and len(surface.points) == 0:
-        raise SceneError(f"{path}: has no points, expected a mesh or cloud; write it again")
+        refuse("no_points", f"{path}: has no points, expected a mesh or cloud; write it again")
+        path = surface = None
     views = _views(frames)
     require_metres(folder / "depth", views, depth_scale)
     require_agreement(
@@ -288,9 +290,10 @@ def _require_one_size(folder: Path, frames: Sequence[StoredFrame]) -> None:
     center = float(first.intrinsics[0, 2]) / width, float(first.intrinsics[1, 2]) / height
     if max(center) < 0.3 or min(center) > 0.7:
         guess = f"{2 * first.intrinsics[0, 2]:.0f} x {2 * first.intrinsics[1, 2]:.0f}"
-        raise SceneError(
+        refuse(
+            "intrinsics",
             f"{folder / 'intrinsics.txt'}: its principal point is that of images of about {guess} "
-            f"pixels, the images are {_size(first.image_size)}; scale the camera matrix to them"
+            f"pixels, the images are {_size(first.image_size)}; scale the camera matrix to them",
         )
 
 

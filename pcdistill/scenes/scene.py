@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pcdistill.errors import SceneError
 from pcdistill.scenes.frames import Frame
+from pcdistill.scenes.refusals import refuse
 
 IGNORE_LABEL = 255
 """The label of a point that takes no part in any score."""
@@ -82,9 +83,10 @@ class Scene:
     def _require_sense(self, count: int) -> None:
         broken = count - int(torch.isfinite(self.points).all(dim=1).sum())
         if broken:
-            raise SceneError(
+            refuse(
+                "points_not_finite",
                 f"scene {self.name}: {broken} of {count} points are not finite numbers, expected "
-                "metres; remove them from the mesh or cloud"
+                "metres; remove them from the mesh or cloud",
             )
         if self.faces is not None and self.faces.numel():
             low, high = int(self.faces.min()), int(self.faces.max())

@@ -1,0 +1,51 @@
+"""Reasons to refuse a scan that an examination would rather collect than stop at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import NamedTuple
+
+from pcdistill.errors import SceneError
+
+
+class Refusal(NamedTuple):
+    """Why a scan would not have been opened."""
+
+    about: str
+    """What is wrong, one word or a few joined by underscores; a code of `pcdistill doctor`."""
+    sentence: str
+
+
+_COLLECTED: ContextVar[list[Refusal] | None] = ContextVar("collected refusals", default=None)
+
+
+def refuse(about: str, sentence: str) -> None:
+    """Refuse the scan that is being read, for a reason under which reading could go on.
+
+    Args:
+        about: what is wrong, as in `Refusal`.
+        sentence: which file, what was found, what was expected, what to do.
+
+    Raises:
+        SceneError: always, except inside `collected_refusals`.
+    """
+    collected = _COLLECTED.get()
+    if collected is None:
+        raise SceneError(sentence)
+    collected.append(Refusal(about, sentence))
+
+
+@contextmanager
+def collected_refusals() -> Iterator[list[Refusal]]:
+    """Scans opened inside are not refused by `refuse`; the list tells what it would have said.
+
+    Such a scene breaks promises of `Scene` and `Frame`, and is for looking at only.
+    """
+    collected: list[Refusal] = []
+    token = _COLLECTED.set(collected)
+    try:
+        yield collected
+    finally:
+        _COLLECTED.reset(token)
