@@ -2,13 +2,15 @@
 # make test   install what the tests need, then run them with the linters
 # make lint   ruff and mypy only
 # make bench  measure: three seeds of the homes (about 15 minutes on two cores)
+# make minkowski  build MinkowskiEngine once for the tests that compare with it (about 4 minutes;
+#             they skip, and say so, without it)
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench minkowski clean
 
 demo: $(VENV)/.installed
 	$(BIN)/pcdistill demo
@@ -23,6 +25,9 @@ lint: $(VENV)/.installed-test
 
 bench: $(VENV)/.installed
 	$(BIN)/python tools/benchmark.py homes --seeds 3
+
+minkowski: $(VENV)/.installed-test
+	$(BIN)/python tools/build_minkowski.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pcdistill needs Python 3.11 or newer, found " + sys.version.split()[0] + "; run make with PYTHON=/path/to/python3.11")'

@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import DOCS
+from . import DOCS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
