@@ -11,6 +11,7 @@ from pcdistill.geometry.checks import require_finite, require_shape
 from pcdistill.geometry.depth_fusion import FusedCloud, fuse_depth, surface_normals
 from pcdistill.geometry.normals import estimate_normals, vertex_normals
 from pcdistill.geometry.occlusion import MeshDepth, point_spacing, splat_depth
+from pcdistill.geometry.point_grid import PointGrid, SeenPoints
 from pcdistill.geometry.pooling import superpoint_mean
 from pcdistill.geometry.sampling import sample_feature_map
 from pcdistill.geometry.superpoints import mesh_superpoints, point_superpoints
@@ -20,7 +21,9 @@ from pcdistill.geometry.voxels import Voxels, voxelize
 __all__ = [
     "FusedCloud",
     "MeshDepth",
+    "PointGrid",
     "Projection",
+    "SeenPoints",
     "Voxels",
     "adjust_intrinsics",
     "back_project",

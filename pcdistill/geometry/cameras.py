@@ -33,19 +33,25 @@ def project_to_pixels(
     require_shape("points", points, None, 3)
     require_shape("world_to_camera", world_to_camera, 4, 4)
     require_shape("intrinsics", intrinsics, 3, 3)
-    columns, rows, depth = _project_rows(points, world_to_camera.to(points), intrinsics)
+    columns, rows, depth = project_rows(points.T, world_to_camera, intrinsics)
     return torch.stack([columns, rows], dim=1), depth
 
 
-def _project_rows(
-    points: Tensor, world_to_camera: Tensor, intrinsics: Tensor
+def project_rows(
+    positions: Tensor, world_to_camera: Tensor, intrinsics: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Columns, rows and depth, each (N,) and contiguous; same dtype as `points`."""
-    rotation, translation = world_to_camera[:3, :3], world_to_camera[:3, 3:]
-    x, y, depth = torch.addmm(translation, rotation, points.T)  # (3, N) metres
+    """Columns, rows and depth, each (N,), of positions (3, N), in their dtype.
+
+    Products and sums are elementwise and not a matrix product, which may round a point differently
+    depending on the points beside it.
+    """
+    px, py, pz = positions
+    x, y, depth = (
+        (px * a).add_(py * b).add_(pz * c).add_(d) for a, b, c, d in world_to_camera[:3].tolist()
+    )
     fx, skew, cx = intrinsics[0].tolist()
     fy, cy = intrinsics[1, 1:].tolist()
-    right = x * fx if skew == 0 else x * fx + y * skew
+    right = x * fx if skew == 0 else (x * fx).add_(y * skew)
     return right.div_(depth).add_(cx), (y * fy).div_(depth).add_(cy), depth
 
 

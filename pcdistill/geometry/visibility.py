@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pcdistill.geometry.cameras import _project_rows, invert_pose
+from pcdistill.geometry.cameras import invert_pose, project_rows
 from pcdistill.geometry.checks import require_finite, require_shape
 
 
@@ -61,19 +61,78 @@ def project_points(
     Source: OpenScene (Peng et al., CVPR 2023), section 3.1 and its released preprocessing.
     """
     require_shape("points", points, None, 3)
+    require_view(intrinsics, image_size, depth, depth_tolerance, border)
+    world_to_camera = invert_pose(camera_to_world).to(points.device)
+    candidates, pixels_inside, z = see(
+        points.double().T,
+        world_to_camera,
+        intrinsics.double(),
+        image_size,
+        depth,
+        depth_tolerance,
+        border,
+    )
+    visible = torch.zeros(len(points), dtype=torch.bool, device=points.device)
+    visible[candidates] = True
+    pixels = torch.zeros((len(points), 2), dtype=torch.int64, device=points.device)
+    pixels[candidates] = pixels_inside
+    return Projection(pixels, z, visible)
+
+
+def require_view(
+    intrinsics: Tensor,
+    image_size: tuple[int, int],
+    depth: Tensor | None,
+    depth_tolerance: float,
+    border: int,
+) -> None:
+    """Check what a view is described with.
+
+    Raises:
+        ValueError: see `project_points`.
+    """
     require_shape("intrinsics", intrinsics, 3, 3)
     require_finite("intrinsics", intrinsics)
     if not depth_tolerance >= 0 or border < 0:
         raise ValueError(
             f"depth_tolerance and border must be >= 0, got {depth_tolerance} and {border}"
         )
-    height, width = image_size
-    if depth is not None and tuple(depth.shape) != (height, width):
+    if depth is not None and tuple(depth.shape) != tuple(image_size):
         raise ValueError(
-            f"depth has shape {tuple(depth.shape)}, expected the image size {(height, width)}"
+            f"depth has shape {tuple(depth.shape)}, expected the image size {tuple(image_size)}"
         )
-    world_to_camera = invert_pose(camera_to_world).to(points.device)
-    columns, rows, z = _project_rows(points.double(), world_to_camera, intrinsics.double())
+
+
+def see(
+    positions: Tensor,
+    world_to_camera: Tensor,
+    intrinsics: Tensor,
+    image_size: tuple[int, int],
+    depth: Tensor | None,
+    depth_tolerance: float,
+    border: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The rule of `project_points`, on arguments that are checked already.
+
+    Every point is treated by the same operations, each rounded on its own, so that its answer does
+    not depend on the points beside it.
+
+    Args:
+        positions: (3, N) float64, metres, world frame.
+        world_to_camera: (4, 4) float64, metres.
+        intrinsics: (3, 3) float64, pixels.
+        image_size: (H, W).
+        depth: (H, W) float, metres, or None.
+        depth_tolerance: unitless.
+        border: pixels.
+
+    Returns:
+        visible: (M,) int64, ascending indices into the points.
+        pixels: (M, 2) int64, (column, row) of these.
+        depth: (N,) float64, metres along the optical axis, of all points.
+    """
+    height, width = image_size
+    columns, rows, z = project_rows(positions, world_to_camera, intrinsics)
     columns.round_()
     rows.round_()
     inside = (columns >= border) & (columns < width - border)
@@ -81,16 +140,11 @@ def project_points(
     inside &= rows < height - border
     inside &= z > 0
     candidates = torch.nonzero(inside)[:, 0]
-    pixels_inside = torch.stack([columns[candidates], rows[candidates]], dim=1).long()
-    visible = inside
-    if depth is not None:
-        flat_index = pixels_inside[:, 1] * width + pixels_inside[:, 0]
-        measured = depth.to(points.device).flatten()[flat_index].double()
-        unoccluded = (measured - z[candidates]).abs() <= depth_tolerance * measured
-        unoccluded &= measured.isfinite()
-        candidates, pixels_inside = candidates[unoccluded], pixels_inside[unoccluded]
-        visible = torch.zeros_like(inside)
-        visible[candidates] = True
-    pixels = torch.zeros((len(points), 2), dtype=torch.int64, device=points.device)
-    pixels[candidates] = pixels_inside
-    return Projection(pixels, z, visible)
+    pixels = torch.stack([columns[candidates], rows[candidates]], dim=1).long()
+    if depth is None:
+        return candidates, pixels, z
+    flat_index = pixels[:, 1] * width + pixels[:, 0]
+    measured = depth.to(positions.device).flatten()[flat_index].double()
+    unoccluded = (measured - z[candidates]).abs() <= depth_tolerance * measured
+    unoccluded &= measured.isfinite()
+    return candidates[unoccluded], pixels[unoccluded], z
