@@ -22,7 +22,7 @@ TEMPLATE = "a {} in a scene"
 """The prompt of a category where a file names no other (SAS, supplementary 6.1)."""
 
 FILE_KEYS = ("name", "source", "note", "template", "ignore_label", "categories", "prompts")
-CATEGORY_KEYS = ("name", "color", "released_as")
+CATEGORY_KEYS = ("name", "color", "released_as", "id")
 PROMPT_KEYS = ("name", "category")
 
 
@@ -44,6 +44,8 @@ class LabelSet:
     """P nouns the prompts are made of."""
     released_names: tuple[str, ...] = ()
     """K categories in the spelling of the published code, to reproduce its prompts."""
+    ids: tuple[int, ...] = ()
+    """K numbers of the categories in the data set's own labels, where the file has them."""
 
     def to_categories(self, predicted_prompts: Tensor) -> Tensor:
         """Turn the index of the best prompt into that of its category.
@@ -147,6 +149,7 @@ def load_label_set(name: str | Path) -> LabelSet:
         mapping=mapping,
         prompt_names=prompt_names,
         released_names=tuple(entry.get("released_as", entry["name"]) for entry in categories),
+        ids=_ids(file, categories),
     )
 
 
@@ -220,6 +223,19 @@ def _category(file: Path, entry: Any) -> dict[str, Any]:
             "from 0 to 255"
         )
     return category
+
+
+def _ids(file: Path, categories: list[dict[str, Any]]) -> tuple[int, ...]:
+    """The data set's own numbers of all categories, or of none."""
+    ids = [entry["id"] for entry in categories if "id" in entry]
+    if ids and (len(ids) != len(categories) or len(set(map(str, ids))) != len(ids)):
+        raise ConfigError(
+            f"{file}: {len(set(map(str, ids)))} different ids for {len(categories)} categories, "
+            "expected one for each, or none at all"
+        )
+    if wrong := [value for value in ids if not _is_int(value) or value < 0]:
+        raise ConfigError(f"{file}: an id is {wrong[0]!r}, expected a number from 0")
+    return tuple(ids)
 
 
 def _object(file: Path, entry: Any, keys: tuple[str, ...]) -> dict[str, Any]:
