@@ -1,0 +1,112 @@
+"""Convert a student network between OpenScene's and SAS's .pth files and our safetensors.
+
+    python tools/convert_checkpoint.py model_best.pth.tar student.safetensors   # theirs to ours
+    python tools/convert_checkpoint.py student.safetensors student.pth          # ours to theirs
+
+The name of the output decides the layout: .safetensors is ours; .pth, .pt and .tar are a dictionary
+whose 'state_dict' holds the same weights behind 'net3d.', which OpenScene's and SAS's code loads.
+Architecture, width and prefixes of the input are recognised from the file. An optimiser's state is
+left behind; epoch, score and the input's checksum go into the provenance.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pcdistill.errors import ConfigError, PcdistillError
+from pcdistill.networks import MinkUNet, load_checkpoint, save_checkpoint
+
+LAYOUTS = {
+    ".safetensors": "pcdistill",
+    ".pth": "minkowski",
+    ".pt": "minkowski",
+    ".tar": "minkowski",
+}
+"""Last suffix of the output -> layout."""
+RECOGNISED = ("layout", "architecture", "width", "provenance", "leftover_keys")
+"""What `load_checkpoint` finds out itself; the rest of the metadata lay beside the weights."""
+
+
+def main() -> None:
+    """Convert one file, or say in one sentence why not."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source", type=Path, help="file to read, of either layout")
+    parser.add_argument("target", type=Path, help="file to write; its suffix decides the layout")
+    parser.add_argument(
+        "--ignore-leftover",
+        action="store_true",
+        help="convert although the file holds weights that the network has no place for",
+    )
+    parser.add_argument("--force", action="store_true", help="replace the target if it exists")
+    arguments = parser.parse_args()
+    try:
+        print(convert(**vars(arguments)))
+    except PcdistillError as error:
+        sys.exit(str(error))
+
+
+def convert(source: Path, target: Path, ignore_leftover: bool = False, force: bool = False) -> str:
+    """Convert one file and say what it was.
+
+    Raises:
+        ConfigError: the target has another suffix, exists, or is the source.
+        ArtifactError: the source is no student network, or the target cannot be written.
+    """
+    layout = LAYOUTS.get(target.suffix)
+    if layout is None:
+        raise ConfigError(
+            f"{target}: the suffix '{target.suffix}' names no layout; write .safetensors for ours "
+            "or .pth for OpenScene's and SAS's"
+        )
+    if target.exists() and source.exists() and target.samefile(source):
+        raise ConfigError(f"{target}: source and target are the same file; name another target")
+    if target.exists() and not force:
+        raise ConfigError(f"{target}: the file exists; name another or pass --force")
+    network, metadata = load_checkpoint(source, ignore_leftover=ignore_leftover)
+    provenance = {**metadata["provenance"], "converted_from": origin(source, metadata)}
+    save_checkpoint(target, network, provenance, layout=layout)
+    require_same_weights(network, target)
+    sizes = network.architecture
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    width = "its own channels" if metadata["width"] is None else f"width {metadata['width']:g}"
+    return (
+        f"{target}: {sizes.name}, {width}, {sizes.in_channels} -> {sizes.out_channels} channels, "
+        f"{parameters:,} parameters, {layout} layout"
+    )
+
+
+def origin(source: Path, metadata: dict[str, Any]) -> dict[str, Any]:
+    """What the provenance says about the file that was converted."""
+    digest = hashlib.sha256()
+    with source.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    beside = {
+        key: value
+        for key, value in metadata.items()
+        if key not in RECOGNISED and not (isinstance(value, float) and not math.isfinite(value))
+    }
+    return {"file": source.name, "sha256": digest.hexdigest(), **beside}
+
+
+def require_same_weights(network: MinkUNet, target: Path) -> None:
+    """Read the target back and compare, bit by bit."""
+    written = load_checkpoint(target).network.state_dict()
+    weights = network.state_dict()
+    if list(written) != list(weights) or not all(
+        torch.equal(written[key], value) for key, value in weights.items()
+    ):
+        raise ConfigError(f"{target}: reads back with other weights; check the disk")
+
+
+if __name__ == "__main__":
+    main()
