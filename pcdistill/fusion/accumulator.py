@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
@@ -9,9 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pcdistill.fusion.prediction import rows_per_chunk
-from pcdistill.geometry import require_finite, require_shape
+from pcdistill.geometry import require_finite, require_shape, sample_strips
 
+_CHUNK_ELEMENTS = 1 << 19
+"""Float32 elements of the sums that are turned into means at a time: 2 MiB."""
 _MERGE_AT_LEAST = 1 << 20
 """Pending (point, embedding) observations below which merging them is not worth a sort."""
 _KEY_TOLERANCE = 2e-3
@@ -33,9 +35,10 @@ class MultiViewAccumulator:
     A point's feature is the sum of what each frame says about it, divided by the number of frames
     that see it. Dense samples are summed in float32. Of a mask teacher only how often each point
     fell into a mask of each embedding is kept; embeddings are multiplied in once, at the end. In
-    memory are therefore (N, D) sums for a dense teacher, or one number per distinct pair of point
-    and embedding for a mask teacher: never an (H, W, D) map, and nothing that grows with the
-    number of frames. The order of the frames changes the result by rounding only.
+    memory are therefore (N, D) sums for a dense teacher (of which the CPU backs only the rows of
+    seen points), or one number per distinct pair of point and embedding for a mask teacher: never
+    an (H, W, D) map, and nothing that grows with the number of frames. The order of the frames
+    changes the result by rounding only.
 
     A mask teacher may have nothing to say about a point that a frame sees (mask -1). Such a
     frame counts in the mean as a zero vector, exactly as if masks had been painted into a zero
@@ -60,8 +63,12 @@ class MultiViewAccumulator:
         self.points = points
         self.dimensions = dimensions
         self.device = torch.device(device)
-        self._views = torch.zeros(points, dtype=torch.int32, device=self.device)
-        self._spoken = torch.zeros(points, dtype=torch.bool, device=self.device)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Be as new."""
+        self._views = torch.zeros(self.points, dtype=torch.int32, device=self.device)
+        self._spoken = torch.zeros(self.points, dtype=torch.bool, device=self.device)
         self._sums: Tensor | None = None
         self._row_of_key: dict[Hashable, int] = {}
         self._table: list[Tensor] = []
@@ -91,9 +98,46 @@ class MultiViewAccumulator:
         values = samples.to(self.device, torch.float32)
         if not torch.isfinite(values.sum()):
             require_finite("samples", samples)
-        if self._sums is None:
-            self._sums = torch.zeros((self.points, self.dimensions), device=self.device)
-        self._sums.index_add_(0, seen, values)
+        self._sums_of_features().index_add_(0, seen, values)
+        self._views[seen] += 1
+        self._spoken[seen] = True
+
+    def add_map(
+        self,
+        seen: Tensor,
+        pixels: Tensor,
+        feature_map: Tensor,
+        image_size: tuple[int, int],
+        *,
+        align_corners: bool = False,
+    ) -> None:
+        """Add one frame of a dense teacher, straight from its map at its own resolution.
+
+        Equal to `add_features` with what upsampling the map to the image and indexing it at the
+        pixels gives, but a few rows of the map are looked at at a time: beyond the sums it needs
+        a few MiB, whatever H, W, h, w and M are.
+
+        Args:
+            seen: (M,) int64, the points that this frame sees, each once, in any order.
+            pixels: (M, 2) int64, (column, row) of each in the image.
+            feature_map: (D, h, w) floating, at any resolution.
+            image_size: (H, W) of the image that the map describes.
+            align_corners: as in `torch.nn.functional.interpolate`.
+
+        Raises:
+            ValueError: shapes differ from the above, a point is out of range or given twice, a
+                pixel is outside the image, or the map is not finite.
+        """
+        seen = self._checked_points(seen)
+        require_shape("pixels", pixels, len(seen), 2)
+        require_shape("feature_map", feature_map, self.dimensions, None, None)
+        if not torch.isfinite(feature_map.sum(dtype=torch.float32)):
+            require_finite("feature_map", feature_map)
+        on_map = pixels.to(feature_map.device)
+        strips = sample_strips(feature_map, image_size, on_map, align_corners=align_corners)
+        for index, samples in strips:
+            points = seen[index.to(self.device)]
+            self._sums_of_features().index_add_(0, points, samples.to(self.device))
         self._views[seen] += 1
         self._spoken[seen] = True
 
@@ -152,16 +196,49 @@ class MultiViewAccumulator:
         """
         seen = (self._views > 0 if keep_silent else self._spoken).nonzero()[:, 0]
         features = torch.empty((len(seen), self.dimensions), dtype=dtype, device=self.device)
+        self._write_means(seen, features)
+        return PointFeatures(features, seen)
+
+    def finish(self) -> PointFeatures:
+        """`result()` as float16, written over the sums where there are any: no second table.
+
+        The accumulator is then as new. The features lie at the beginning of the sums' memory,
+        which is freed with them.
+        """
+        seen = self._spoken.nonzero()[:, 0]
+        if self._sums is None:
+            features = self.result().features
+        else:  # row k of the result ends before the sum of the k-th seen point begins or ends
+            halves = self._sums.view(torch.float16).view(-1)
+            size = len(seen) * self.dimensions
+            features = halves[:size].view(len(seen), self.dimensions)
+            self._write_means(seen, features)
+        self._forget()
+        return PointFeatures(features, seen)
+
+    def _write_means(self, seen: Tensor, features: Tensor) -> None:
+        """Fill `features` (M, D) with the means of ascending points `seen` (M,), in that order."""
         self._merge()
         table = torch.stack(self._table).to(self.device) if self._table else None
-        step = rows_per_chunk(self.dimensions)
+        step = max(1, _CHUNK_ELEMENTS // self.dimensions)
         for start in range(0, len(seen), step):
             points = seen[start : start + step]
             total = self._mask_sums(points, table)
             if self._sums is not None:
-                total = total + self._sums[points]
-            features[start : start + step] = total / self._views[points, None]
-        return PointFeatures(features, seen)
+                total += self._sums[points]
+            features[start : start + step] = total.div_(self._views[points, None])
+
+    def _sums_of_features(self) -> Tensor:
+        """(N, D) float32; on the CPU, rows that are never written take no memory."""
+        if self._sums is None:
+            shape = (self.points, self.dimensions)
+            size = self.points * self.dimensions
+            if self.device.type == "cpu" and size > 0:  # zeros that are backed when written
+                memory = mmap.mmap(-1, 4 * size)
+                self._sums = torch.frombuffer(memory, dtype=torch.float32).view(shape)
+            else:
+                self._sums = torch.zeros(shape, device=self.device)
+        return self._sums
 
     def _checked_points(self, seen: Tensor) -> Tensor:
         """`seen` on our device, after checking that it names distinct points of ours."""

@@ -13,7 +13,7 @@ from pcdistill.geometry.normals import estimate_normals, vertex_normals
 from pcdistill.geometry.occlusion import MeshDepth, point_spacing, splat_depth
 from pcdistill.geometry.point_grid import PointGrid, SeenPoints
 from pcdistill.geometry.pooling import superpoint_mean
-from pcdistill.geometry.sampling import sample_feature_map
+from pcdistill.geometry.sampling import sample_feature_map, sample_strips
 from pcdistill.geometry.superpoints import mesh_superpoints, point_superpoints
 from pcdistill.geometry.visibility import Projection, project_points
 from pcdistill.geometry.voxels import Voxels, voxelize
@@ -39,6 +39,7 @@ __all__ = [
     "require_finite",
     "require_shape",
     "sample_feature_map",
+    "sample_strips",
     "splat_depth",
     "superpoint_mean",
     "surface_normals",

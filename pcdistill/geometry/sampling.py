@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from pcdistill.geometry.checks import require_shape
+
+_STRIP_ELEMENTS = {False: 1 << 20, True: 1 << 26}
+"""Float32 numbers of a map that are widened at a time, on the CPU and on CUDA: 4 and 256 MiB."""
 
 
 def sample_feature_map(
@@ -33,6 +38,30 @@ def sample_feature_map(
     Raises:
         ValueError: wrong shape, an empty map, pixels that are not integers or outside the image.
     """
+    parts = list(sample_strips(feature_map, image_size, pixels, align_corners=align_corners))
+    if not parts:
+        return feature_map.new_zeros((0, feature_map.shape[0]), dtype=torch.float32)
+    if len(parts) == 1:
+        return parts[0][1][parts[0][0].argsort()]
+    order = torch.cat([index for index, _ in parts]).argsort()
+    return torch.cat([samples for _, samples in parts])[order]
+
+
+def sample_strips(
+    feature_map: Tensor,
+    image_size: tuple[int, int],
+    pixels: Tensor,
+    *,
+    align_corners: bool = False,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """As `sample_feature_map`, some rows of the map at a time, so that little is held at once.
+
+    Arguments and errors are those of `sample_feature_map`.
+
+    Yields:
+        index: (m,) int64, rows of `pixels`; every row comes once.
+        samples: (m, D) float32, the features there.
+    """
     require_shape("feature_map", feature_map, None, None, None)
     require_shape("pixels", pixels, None, 2)
     height, width = image_size
@@ -42,7 +71,7 @@ def sample_feature_map(
     if pixels.is_floating_point() or pixels.is_complex():
         raise ValueError(f"pixels have dtype {pixels.dtype}, expected integers (column, row)")
     if len(pixels) == 0:
-        return feature_map.new_zeros((0, channels), dtype=torch.float32)
+        return
     columns, rows = pixels.to(feature_map.device).unbind(1)
     for name, position, size in (("column", columns, width), ("row", rows, height)):
         low, high = (int(value) for value in position.aminmax())
@@ -50,14 +79,45 @@ def sample_feature_map(
             raise ValueError(
                 f"pixels have a {name} range [{low}, {high}], expected inside [0, {size - 1}]"
             )
-    left, right, right_share = _cells(columns, map_width, width, align_corners)
+    budget = _STRIP_ELEMENTS[feature_map.device.type == "cuda"]
+    strip_height = max(1, budget // max(1, map_width * channels))
     top, bottom, bottom_share = _cells(rows, map_height, height, align_corners)
-    top_row, bottom_row = top * map_width, bottom * map_width
+    left, right, right_share = _cells(columns, map_width, width, align_corners)
+    strip = top // strip_height
+    order = strip.argsort(stable=True)
+    first = 0
+    for number, count in enumerate(torch.bincount(strip).tolist()):
+        index = order[first : first + count]
+        first += count
+        for chosen in torch.split(index, max(1, budget // max(1, channels))):
+            begin = number * strip_height
+            table = feature_map[:, begin : begin + strip_height + 1].permute(1, 2, 0)
+            yield (
+                chosen,
+                _mix(
+                    table.reshape(-1, channels).float(),
+                    (top[chosen] - begin) * map_width,
+                    (bottom[chosen] - begin) * map_width,
+                    (left[chosen], right[chosen]),
+                    (bottom_share[chosen], right_share[chosen]),
+                ),
+            )
+
+
+def _mix(
+    table: Tensor,
+    top_row: Tensor,
+    bottom_row: Tensor,
+    columns: tuple[Tensor, Tensor],
+    shares: tuple[Tensor, Tensor],
+) -> Tensor:
+    """(M, D): four rows of a table (cells, D) for each point, weighted bilinearly."""
+    (left, right), (bottom_share, right_share) = columns, shares
     cells = torch.stack(
         [top_row + left, top_row + right, bottom_row + left, bottom_row + right], dim=1
-    )  # (M, 4) into h * w
+    )
     left_share, top_share = 1 - right_share, 1 - bottom_share
-    shares = torch.stack(
+    weights = torch.stack(
         [
             top_share * left_share,
             top_share * right_share,
@@ -66,8 +126,7 @@ def sample_feature_map(
         ],
         dim=1,
     )
-    table = feature_map.float().flatten(1).T.contiguous()  # (h * w, D)
-    return functional.embedding_bag(cells, table, mode="sum", per_sample_weights=shares)
+    return functional.embedding_bag(cells, table, mode="sum", per_sample_weights=weights)
 
 
 def _cells(

@@ -117,6 +117,68 @@ def test_dense_samples_equal_the_mean_and_the_order_does_not_matter(seed, points
         np.testing.assert_allclose(features.numpy(), mean[seen.numpy()], atol=1e-5)
 
 
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    map_size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    align_corners=st.booleans(),
+    dtype=st.sampled_from([torch.float32, torch.float16]),
+    strip=st.sampled_from([1, 40, 1 << 20]),
+)
+def test_a_map_is_never_upsampled_yet_gives_what_upsampling_gives(
+    seed, map_size, align_corners, dtype, strip
+):
+    """Upsample to (D, H, W), index, accumulate: in float64, frame by frame."""
+    generator = torch.Generator().manual_seed(seed)
+    image_size, points, dimensions = (13, 17), 40, 4
+    accumulator = MultiViewAccumulator(points, dimensions)
+    total, views = torch.zeros(points, dimensions, dtype=torch.float64), torch.zeros(points)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pcdistill.geometry.sampling._STRIP_ELEMENTS", {False: strip, True: strip})
+        for _ in range(5):
+            seen = torch.randperm(points, generator=generator)[: 5 + int(seed) % 30]
+            index = torch.randint(13 * 17, (len(seen),), generator=generator)
+            pixels = torch.stack([index % 17, index // 17], dim=1)
+            low = torch.randn((dimensions, *map_size), generator=generator).to(dtype)
+            accumulator.add_map(seen, pixels, low, image_size, align_corners=align_corners)
+            high = torch.nn.functional.interpolate(
+                low[None].double(), image_size, mode="bilinear", align_corners=align_corners
+            )[0]
+            total[seen] += high[:, pixels[:, 1], pixels[:, 0]].T
+            views[seen] += 1
+    features, seen = accumulator.result(dtype=torch.float32)
+    assert torch.equal(seen, views.nonzero()[:, 0])
+    expected = (total / views.clamp(min=1)[:, None])[seen].float()
+    torch.testing.assert_close(features, expected, rtol=0, atol=1e-5)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    points=st.integers(0, 60),
+    frames=st.integers(0, 5),
+    chunk=st.sampled_from([1, 12, 1 << 19]),
+    masks=st.booleans(),
+    dense=st.booleans(),
+)
+def test_finishing_gives_the_result_and_starts_anew(seed, points, frames, chunk, masks, dense):
+    observed = random_frames(seed, points, frames)
+    accumulator = MultiViewAccumulator(points, 5)
+    for seen, mask_of_point, embeddings, keys in observed:
+        if masks:
+            accumulator.add_masks(seen, mask_of_point, embeddings, keys)
+        if dense:
+            accumulator.add_features(seen, torch.randn(len(seen), 5))
+    expected = accumulator.result()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pcdistill.fusion.accumulator._CHUNK_ELEMENTS", chunk)
+        features, seen = accumulator.finish()
+    assert torch.equal(seen, expected.seen)
+    assert torch.equal(features, expected.features)
+    assert accumulator.views.sum() == 0
+    assert len(accumulator.result().seen) == 0
+
+
 def test_both_kinds_of_observation_add_up():
     accumulator = MultiViewAccumulator(4, 2)
     accumulator.add_features(torch.tensor([2, 0]), torch.tensor([[1.0, 0], [0, 1]]))
@@ -226,6 +288,24 @@ def test_bad_masks_are_refused_and_leave_no_trace(masks, embeddings, keys, messa
     accumulator = MultiViewAccumulator(5, 2)
     with pytest.raises(ValueError, match=message):
         accumulator.add_masks(torch.tensor([3, 1]), torch.tensor(masks), embeddings, keys)
+    assert accumulator.views.sum() == 0
+    assert len(accumulator.result().seen) == 0
+
+
+@pytest.mark.parametrize(
+    ("seen", "pixels", "feature_map", "message"),
+    [
+        ([0, 1], [[0, 0]], torch.zeros(2, 1, 1), r"pixels has shape \(1, 2\), expected \(2, 2\)"),
+        ([0], [[0, 0]], torch.zeros(3, 1, 1), r"feature_map has shape \(3, 1, 1\)"),
+        ([0], [[4, 0]], torch.zeros(2, 1, 1), r"column range \[4, 4\], expected inside \[0, 3\]"),
+        ([0], [[0, 0]], torch.full((2, 1, 1), torch.nan), "feature_map has 2 non-finite"),
+        ([5], [[0, 0]], torch.zeros(2, 1, 1), "seen ranges from 5 to 5"),
+    ],
+)
+def test_bad_maps_are_refused_and_leave_no_trace(seen, pixels, feature_map, message):
+    accumulator = MultiViewAccumulator(5, 2)
+    with pytest.raises(ValueError, match=message):
+        accumulator.add_map(torch.tensor(seen), torch.tensor(pixels), feature_map, (4, 4))
     assert accumulator.views.sum() == 0
     assert len(accumulator.result().seen) == 0
 
