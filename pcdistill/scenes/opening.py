@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from pcdistill.choices import suggest
 from pcdistill.errors import ConfigError, SceneError
+from pcdistill.scenes.label_sets import load_label_set
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan
 from pcdistill.scenes.rgbd import RGBD
 from pcdistill.scenes.scene import Scene
@@ -30,12 +31,13 @@ def _open_stored(scan: Scan, settings: ReadSettings) -> Scene:
                 "written; leave the setting out, or give the raw scan"
             )
     scene = open_stored_scene(scan.folder)
-    wanted = settings.label_set
-    if wanted is not None and scene.label_set not in (None, wanted):
-        raise SceneError(
-            f"{scan.folder}: is a stored scene labelled with '{scene.label_set}', expected "
-            f"'{wanted}'; name its label set, or give the raw scan"
-        )
+    if settings.label_set is not None and scene.label_set is not None:
+        wanted = load_label_set(settings.label_set).name
+        if scene.label_set != wanted:
+            raise SceneError(
+                f"{scan.folder}: is a stored scene labelled with '{scene.label_set}', expected "
+                f"'{wanted}'; name its label set, or give the raw scan"
+            )
     return scene
 
 

@@ -90,3 +90,6 @@ class Reader(NamedTuple):
     is; none where it is another layout. Looks at names only, and takes no time."""
     open: Callable[[Scan, ReadSettings], Scene]
     """Read one scan; images stay on disk until they are asked for."""
+    files: Callable[[Scan], Sequence[Path]] | None = None
+    """Files and folders that a scan is read from, where they are not just its folder: a scan is
+    read again when one of them changes."""

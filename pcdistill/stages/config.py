@@ -55,21 +55,23 @@ class IngestConfig:
     source: Literal["homes", "scan"] = "homes"
     """`homes`: generate furnished homes; `scan`: read the folder `path`."""
     path: str | None = None
-    """A scan, or a folder of scans; for `source: scan`."""
+    """A scan, a folder of scans, the root of a data set, or a file; for `source: scan`."""
     train: int = 8
     """Number of generated training homes."""
     validation: int = 4
     """Number of generated validation homes."""
     frames: int = 28
     """Frames per generated home."""
-    image_size: tuple[int, int] = (240, 320)
-    """(H, W) pixels of generated frames."""
-    frame_step: int = 1
-    """Use every n-th frame of a scan."""
-    depth_scale: float = 1000.0
-    """Stored depth units per metre."""
+    image_size: tuple[int, int] | None = None
+    """(H, W) pixels: frames of a scan are resized to it, by default as its layout says; generated
+    frames are 240 x 320 by default."""
+    frame_step: int | None = None
+    """Use every n-th frame of a scan; by default as its layout says."""
+    depth_scale: float | None = None
+    """Stored depth units per metre; by default as the scan's layout says, which is 1000 where it
+    says nothing."""
     up: Literal["z", "y", "-y"] = "z"
-    """Which axis of the scan's world points up."""
+    """Which axis of the scan's world points up, where its layout does not say it."""
     poses: Literal[
         "camera_to_world",
         "world_to_camera",
@@ -82,13 +84,33 @@ class IngestConfig:
     images are fused."""
     fuse_voxel_size: float = 0.02
     """Metres between the points of a fused cloud."""
+    align_axes: bool = False
+    """Turn a scan by the alignment that comes with it (ScanNet)."""
+    intrinsics: Literal["own", "openscene"] = "own"
+    """`openscene`: the camera matrices of OpenScene's preprocessing, rounding included."""
+    sweeps: bool = False
+    """Add the LiDAR sweeps before the keyframe (nuScenes)."""
+    train_list: str | None = None
+    """Text file with the names of the scenes that the student learns from, one a line."""
+    validation_list: str | None = None
+    """Text file with the names of the scenes that are measured and drawn. Without lists all scenes
+    are both; with one list the other half is what it does not name."""
 
     def __post_init__(self) -> None:
         _require(self.train >= 1, "ingest.train", "at least 1", self.train)
         _require(self.validation >= 0, "ingest.validation", "at least 0", self.validation)
         _require(self.frames >= 1, "ingest.frames", "at least 1", self.frames)
-        _require(self.frame_step >= 1, "ingest.frame_step", "at least 1", self.frame_step)
-        _require(self.depth_scale > 0, "ingest.depth_scale", "> 0", self.depth_scale)
+        _require(
+            self.frame_step is None or self.frame_step >= 1,
+            "ingest.frame_step",
+            "at least 1",
+            self.frame_step,
+        )
+        scale = 1.0 if self.depth_scale is None else self.depth_scale
+        _require(scale > 0, "ingest.depth_scale", "> 0", self.depth_scale)
+        size = self.image_size
+        _require(size is None or min(size) >= 1, "ingest.image_size", "(H, W) of at least 1", size)
+        _require(self.fuse_voxel_size > 0, "ingest.fuse_voxel_size", "> 0", self.fuse_voxel_size)
 
 
 @dataclass(frozen=True)
@@ -99,6 +121,10 @@ class LiftConfig:
     """A point is seen if |z - depth| <= tolerance * depth; unitless."""
     border: int = 10
     """Pixels along the image border that see nothing."""
+    occlusion: Literal["auto", "depth", "mesh", "splat", "none"] = "auto"
+    """What tells that something stands before a point: the depth image of the frame; the scene's
+    mesh; its points, each drawn as a disc; or nothing, as published for nuScenes. `auto` takes the
+    first of them that is there."""
 
     def __post_init__(self) -> None:
         _require(self.depth_tolerance > 0, "lift.depth_tolerance", "> 0", self.depth_tolerance)
@@ -143,8 +169,9 @@ class FuseConfig:
     """Softmax temperature of Eq. 8, unitless; smaller trusts the more capable teacher more."""
     mode: Literal["paper", "release"] = "paper"
     """`release` normalises each pair of probabilities to sum 1 first."""
-    keep_points: bool = True
-    """Also store fused features per point, which point-wise distillation needs."""
+    keep_points: bool = False
+    """Also store fused features per point, which the student `point` needs; without them a scene
+    takes less than a fiftieth of the disk."""
 
     def __post_init__(self) -> None:
         _require(self.temperature > 0, "fuse.temperature", "> 0", self.temperature)
@@ -303,7 +330,20 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         )
     for override in overrides:
         _apply_override(sections, override)
-    return config_from_mapping(sections, str(path))
+    config = config_from_mapping(sections, str(path))
+    return dataclasses.replace(config, ingest=_located(config.ingest, path.parent))
+
+
+def _located(ingest: IngestConfig, folder: Path) -> IngestConfig:
+    """The same with whole paths: seen from the current folder, else from that of the config."""
+    found: dict[str, Any] = {}
+    for key in ("path", "train_list", "validation_list"):
+        value = getattr(ingest, key)
+        for place in (Path(), folder) if value is not None else ():
+            if (place / value).exists():
+                found[key] = str((place / value).absolute())
+                break
+    return dataclasses.replace(ingest, **found)
 
 
 def config_from_mapping(sections: Mapping[str, Any], source: str) -> RunConfig:

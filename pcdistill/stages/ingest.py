@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pcdistill.errors import ConfigError, SceneError
+from pcdistill.errors import SceneError
 from pcdistill.homes import home_scene
-from pcdistill.scenes import Scene, is_scene_folder, open_scene, write_scene
+from pcdistill.scenes import Recognised, Scene, open_scan, write_scene
 from pcdistill.stages.run import Run
+from pcdistill.stages.scans import read_settings, require_scan, scan_files, scans_of
 from pcdistill.stages.stage import Report, Stage, Task, no_inputs
 
 _HOMES_PER_SEED = 1000
 """Runs of different seeds furnish different homes."""
+HOME_IMAGE_SIZE = (240, 320)
+"""(H, W) pixels of generated frames where the config names no other."""
 _BYTES_PER_FRAME = 120_000
 """Orientation for the disk estimate: a JPEG and a depth PNG of 320 x 240 pixels."""
+_MOST_BYTES = 100_000_000
+"""The same for a scan: most layouts keep some frames of many, so large files say little."""
 
 
 def scene_names(run: Run) -> tuple[str, ...]:
@@ -26,45 +30,21 @@ def scene_names(run: Run) -> tuple[str, ...]:
     Raises:
         ConfigError: the folder of scans is missing or has no scan in it.
     """
-    return training_scenes(run) + tuple(
-        name for name in validation_scenes(run) if name not in training_scenes(run)
-    )
+    return tuple(dict.fromkeys(training_scenes(run) + validation_scenes(run)))
 
 
 def training_scenes(run: Run) -> tuple[str, ...]:
-    """Scenes that the student learns from; a user's own scans are all used."""
+    """Scenes that the student learns from; scans are all used where no list says otherwise."""
     if run.config.ingest.source == "homes":
         return tuple(f"home-train-{i}" for i in range(run.config.ingest.train))
-    return tuple(_scans(run))
+    return scans_of(run).training
 
 
 def validation_scenes(run: Run) -> tuple[str, ...]:
-    """Scenes that are measured and drawn; of a user's own scans all of them."""
+    """Scenes that are measured and drawn; of scans all where no list says otherwise."""
     if run.config.ingest.source == "homes":
         return tuple(f"home-validation-{i}" for i in range(run.config.ingest.validation))
-    return tuple(_scans(run))
-
-
-def _scans(run: Run) -> dict[str, Path]:
-    if "scans" not in run.memory:
-        run.memory["scans"] = _find_scans(run)
-    found: dict[str, Path] = run.memory["scans"]
-    return found
-
-
-def _find_scans(run: Run) -> dict[str, Path]:
-    if run.config.ingest.path is None:
-        raise ConfigError("ingest.path is not set; give the folder of a scan with --scan")
-    folder = Path(run.config.ingest.path)
-    if not folder.is_dir():
-        raise ConfigError(f"{folder}: no such folder; give the folder of a scan with --scan")
-    if is_scene_folder(folder):
-        return {folder.resolve().name: folder}
-    inside = {child.name: child for child in sorted(folder.iterdir()) if child.is_dir()}
-    scans = {name: child for name, child in inside.items() if is_scene_folder(child)}
-    if not scans:
-        return {folder.resolve().name: folder}  # opening it says what is missing
-    return scans
+    return scans_of(run).validation
 
 
 def _home_seed(run: Run, scene: str) -> tuple[int, str]:
@@ -80,36 +60,26 @@ def _settings(run: Run, scene: str) -> Mapping[str, Any]:
             "home": seed,
             "split": split,
             "frames": config.frames,
-            "image_size": config.image_size,
+            "image_size": config.image_size or HOME_IMAGE_SIZE,
         }
+    recognised = scans_of(run).found.get(scene)
+    if recognised is None:
+        return {"missing": scene}
     return {
-        "files": _listing(_scans(run)[scene]),
-        "frame_step": config.frame_step,
-        "depth_scale": config.depth_scale,
-        "up": config.up,
-        "poses": config.poses,
-        "geometry": _geometry(run, scene),
-        "fuse_voxel_size": config.fuse_voxel_size,
+        "layout": recognised.layout,
+        "part": recognised.scan.part,
+        "files": scan_files(run, recognised).mark,
+        **vars(read_settings(run)),
+        "geometry": _geometry(run, recognised),
     }
 
 
-def _listing(folder: Path) -> str:
-    """Changes when a file of the scan comes, goes, or is written again."""
-    digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            status = path.stat()
-            name = path.relative_to(folder)
-            digest.update(f"{name} {status.st_size} {status.st_mtime_ns}\n".encode())
-    return digest.hexdigest()[:16]
-
-
-def _geometry(run: Run, scene: str) -> str | None:
+def _geometry(run: Run, recognised: Recognised) -> str | None:
     """The mesh a user points at, with what tells that it was written again."""
     geometry = run.config.ingest.geometry
     if geometry is None:
         return None
-    path = _scans(run)[scene] / geometry
+    path = recognised.scan.folder / geometry
     if not path.is_file():
         return geometry  # opening the scan says that it is missing
     status = path.stat()
@@ -136,17 +106,9 @@ def _open(run: Run, scene: str) -> Scene:
     config = run.config.ingest
     if config.source == "homes":
         seed, split = _home_seed(run, scene)
-        return home_scene(seed, split, frames=config.frames, image_size=config.image_size)
-    folder = _scans(run)[scene]
-    return open_scene(
-        folder,
-        frame_step=config.frame_step,
-        depth_scale=config.depth_scale,
-        up=config.up,
-        poses=config.poses,
-        geometry=config.geometry,
-        fuse_voxel_size=config.fuse_voxel_size,
-    )
+        size = config.image_size or HOME_IMAGE_SIZE
+        return home_scene(seed, split, frames=config.frames, image_size=size)
+    return open_scan(require_scan(run, scene), read_settings(run))
 
 
 def _outputs(run: Run, scene: str) -> tuple[Path, ...]:
@@ -154,12 +116,17 @@ def _outputs(run: Run, scene: str) -> tuple[Path, ...]:
 
 
 def _estimate(run: Run, scene: str) -> int:
-    return run.config.ingest.frames * _BYTES_PER_FRAME
+    if run.config.ingest.source == "homes":
+        return run.config.ingest.frames * _BYTES_PER_FRAME
+    recognised = scans_of(run).found.get(scene)
+    if recognised is None:
+        return 0
+    return min(scan_files(run, recognised).size, _MOST_BYTES)
 
 
 INGEST = Stage(
     name="ingest",
-    version=1,
+    version=2,
     units=scene_names,
     settings=_settings,
     inputs=no_inputs,

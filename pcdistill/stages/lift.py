@@ -2,69 +2,99 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pcdistill.errors import SceneError
 from pcdistill.fusion import MultiViewAccumulator
-from pcdistill.geometry import project_points
+from pcdistill.geometry import PointGrid, SeenPoints
 from pcdistill.scenes import Frame, Scene, open_scene
+from pcdistill.stages.config import LiftConfig
 from pcdistill.stages.files import read_tensors, write_tensors
-from pcdistill.stages.ingest import scene_names
+from pcdistill.stages.ingest import scene_names, validation_scenes
+from pcdistill.stages.lift_frames import View, in_order, lift_frames
 from pcdistill.stages.run import Run
+from pcdistill.stages.sizes import stored_points
 from pcdistill.stages.stage import Input, Report, Stage, Task
-from pcdistill.teachers import LabelledMasks, Teacher
+from pcdistill.teachers import Teacher
 
 
 def lift_scene(
-    scene: Scene, teacher: Teacher, depth_tolerance: float, border: int, report: Report
+    scene: Scene, teacher: Teacher, config: LiftConfig, report: Report
 ) -> MultiViewAccumulator:
     """Let `teacher` look at every frame of `scene` and collect what it says of each point."""
     accumulator = MultiViewAccumulator(len(scene.points), teacher.dimensions)
-    for number, frame in enumerate(scene.frames):
-        _add_frame(accumulator, scene.points, frame, teacher, depth_tolerance, border)
-        report(number + 1, len(scene.frames), "frames")
+    see_points = point_finder(scene, config)
+
+    def look(frame: Frame) -> View | None:
+        found = see_points(frame)
+        if len(found.seen) == 0:
+            return None
+        return View(*found, frame.image().permute(2, 0, 1).contiguous())
+
+    lift_frames(
+        scene.frames,
+        look,
+        teacher,
+        accumulator,
+        report,
+        batch=config.batch,
+        workers=config.workers,
+    )
     return accumulator
 
 
-def _add_frame(
-    accumulator: MultiViewAccumulator,
-    points: Tensor,
-    frame: Frame,
-    teacher: Teacher,
-    depth_tolerance: float,
-    border: int,
-) -> None:
-    view = project_points(
-        points,
-        frame.camera_to_world,
-        frame.intrinsics,
-        frame.image_size,
-        frame.depth(),
-        depth_tolerance=depth_tolerance,
-        border=border,
-    )
-    seen = view.visible.nonzero()[:, 0]
-    if len(seen) == 0:
-        return
-    pixels = view.pixels[seen]
-    said = teacher(frame.image().permute(2, 0, 1).contiguous())
-    if isinstance(said, LabelledMasks):
-        accumulator.add_masks(seen, said.at(pixels), said.embeddings, keys=said.captions)
-    else:
-        accumulator.add_features(seen, said.sample(pixels))
+def point_finder(scene: Scene, config: LiftConfig) -> Callable[[Frame], SeenPoints]:
+    """A function that says which points a frame of `scene` sees; several threads may call it."""
+    grid = PointGrid(scene.points)
+
+    def see_points(frame: Frame) -> SeenPoints:
+        return grid.seen_from(
+            frame.camera_to_world,
+            frame.intrinsics,
+            frame.image_size,
+            frame.depth(),
+            depth_tolerance=config.depth_tolerance,
+            border=config.border,
+        )
+
+    return see_points
+
+
+def count_views(scene: Scene, config: LiftConfig, report: Report) -> Tensor:
+    """(N,) int32: how many frames see each point, without looking at their images."""
+    views = torch.zeros(len(scene.points), dtype=torch.int32)
+    see_points = point_finder(scene, config)
+    with ThreadPoolExecutor(config.workers) as readers:
+        found = in_order(readers, see_points, scene.frames, ahead=2 * config.workers)
+        for number, (seen, _) in enumerate(found):
+            views[seen] += 1
+            report(number + 1, len(scene.frames), "frames")
+    return views
+
+
+def keeps_points(run: Run, scene: str) -> bool:
+    """Whether the features of a scene's points stay on the disk."""
+    return run.config.lift.keep == "all" or scene in validation_scenes(run)
 
 
 def lifted_features(run: Run, teacher: str, scene: str) -> tuple[Tensor, Tensor]:
-    """Read one teacher's point features.
+    """One teacher's point features, read, or lifted now where they are not kept.
 
     Returns:
         features: (M, D) float16.
         seen: (M,) int64, the points they belong to, ascending.
     """
+    if not keeps_points(run, scene):
+        stored = open_scene(run.workspace.scene(scene))
+        return lift_scene(
+            stored, run.teacher(teacher), run.config.lift, lambda done, total, words: None
+        ).finish()
     tensors = read_tensors(run.workspace.lifted(teacher, scene), ("features", "seen"))
     return tensors["features"], tensors["seen"]
 
@@ -84,12 +114,13 @@ def _split(unit: str) -> tuple[str, str]:
 
 
 def _settings(run: Run, unit: str) -> Mapping[str, Any]:
-    teacher, _ = _split(unit)
+    teacher, scene = _split(unit)
     return {
         "teacher": teacher,
         "revision": run.teacher_revision(teacher),
         "depth_tolerance": run.config.lift.depth_tolerance,
         "border": run.config.lift.border,
+        "features": keeps_points(run, scene),
     }
 
 
@@ -99,30 +130,39 @@ def _work(run: Run, task: Task, report: Report) -> str:
     if not scene.frames:
         raise SceneError(f"scene {scene_name}: has no frames, so no teacher can look at it")
     teacher = run.teacher(name)
-    config = run.config.lift
-    accumulator = lift_scene(scene, teacher, config.depth_tolerance, config.border, report)
-    lifted = accumulator.result()
-    if len(lifted.seen) == 0:
+    tensors: dict[str, Tensor] = {}
+    if keeps_points(run, scene_name):
+        accumulator = lift_scene(scene, teacher, run.config.lift, report)
+        tensors["views"] = accumulator.views
+        tensors["features"], tensors["seen"] = accumulator.finish()
+        points_with_features, left_out = len(tensors["seen"]), ""
+    else:
+        tensors["views"] = count_views(scene, run.config.lift, report)
+        points_with_features = int((tensors["views"] > 0).sum())
+        left_out = ", features are lifted again when they are fused"
+    if points_with_features == 0:
         raise SceneError(
             f"scene {scene_name}: no frame sees any of its {len(scene.points)} points; "
             "check poses, intrinsics and depth_scale of the scan"
         )
-    tensors = {"features": lifted.features, "seen": lifted.seen, "views": accumulator.views}
     provenance = {"teacher": name, "text_space": teacher.text_space, **teacher.provenance}
     write_tensors(run.workspace.lifted(name, scene_name), tensors, provenance)
-    unseen = 100 * (1 - len(lifted.seen) / len(scene.points))
-    views = accumulator.views[lifted.seen].float().mean()
-    return f"{len(scene.points)} points, {unseen:.1f} % unseen, {views:.1f} views per seen point"
+    unseen = 100 * (1 - points_with_features / len(scene.points))
+    counts = tensors["views"]
+    mean = counts[counts > 0].float().mean()
+    return (
+        f"{len(scene.points)} points, {unseen:.1f} % unseen, {mean:.1f} views per seen point"
+        f"{left_out}"
+    )
 
 
 def _estimate(run: Run, unit: str) -> int:
-    """Bytes if every point is seen: two per channel, and 12 for index and count."""
+    """Bytes if every point is seen: two per channel and 8 for the index, 4 for the count."""
     teacher, scene = _split(unit)
-    points = run.workspace.scene(scene) / "points.safetensors"
-    if not points.exists():
-        return 0
-    stored = open_scene(run.workspace.scene(scene)).points
-    return len(stored) * (2 * run.teacher(teacher).dimensions + 12)
+    points = stored_points(run, scene)
+    if not keeps_points(run, scene):
+        return 4 * points
+    return points * (2 * run.teacher(teacher).dimensions + 12)
 
 
 def _inputs(run: Run, unit: str) -> tuple[Input, ...]:
@@ -135,7 +175,7 @@ def _outputs(run: Run, unit: str) -> tuple[Path, ...]:
 
 LIFT = Stage(
     name="lift",
-    version=1,
+    version=2,
     units=_units,
     settings=_settings,
     inputs=_inputs,

@@ -31,7 +31,6 @@ from pcdistill.evaluation import (
     write_report,
 )
 from pcdistill.evaluation.overlay import overlay_points
-from pcdistill.geometry import project_points
 from pcdistill.scenes import Scene, open_scene
 from pcdistill.stages.evaluate import predictions, result, run_protocol
 from pcdistill.stages.ingest import validation_scenes
@@ -41,6 +40,7 @@ from pcdistill.stages.query import ask
 from pcdistill.stages.rows import best_student, row_names
 from pcdistill.stages.run import Run
 from pcdistill.stages.score import capability_table
+from pcdistill.stages.sight import Sight
 from pcdistill.stages.stage import Input, Report, Stage, Task
 
 EMBEDDED_TEACHERS = {"dense", "masks"}
@@ -158,17 +158,10 @@ def _scan_pictures(run: Run, scene: Scene, view: View) -> Iterator[Picture]:
 def _overlays(run: Run, scene: Scene, colors: Tensor) -> Iterator[Picture]:
     """Two frames with the points that the occlusion test keeps."""
     count = len(scene.frames)
+    sight = Sight(scene, run.config.lift)
     for number in sorted({count // 4, (3 * count) // 4}) if count else ():
         frame = scene.frames[number]
-        seen = project_points(
-            scene.points,
-            frame.camera_to_world,
-            frame.intrinsics,
-            frame.image_size,
-            frame.depth(),
-            depth_tolerance=run.config.lift.depth_tolerance,
-            border=run.config.lift.border,
-        )
+        seen = sight.of(frame)
         far_first = seen.depth.argsort(descending=True)
         kept = far_first[seen.visible[far_first]]
         radius = max(1, frame.image_size[1] // 320)

@@ -1,0 +1,181 @@
+"""Which raw scans a run is about, and which of them it learns from and measures."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from pcdistill.choices import suggest
+from pcdistill.errors import ConfigError, SceneError
+from pcdistill.scenes import READERS, ReadSettings, Recognised, require_scans
+from pcdistill.stages.run import Run
+
+
+class Scans(NamedTuple):
+    """The scans of a run."""
+
+    found: dict[str, Recognised]
+    """Scene name -> scan, of all that are there."""
+    training: tuple[str, ...]
+    """Names of scenes; one that a list names may be missing among those found."""
+    validation: tuple[str, ...]
+
+
+def scans_of(run: Run) -> Scans:
+    """The scans of a run, looked up once.
+
+    Raises:
+        ConfigError: no scan is given or found, or a list is missing or names none of them.
+    """
+    if "scans" not in run.memory:
+        run.memory["scans"] = _look_up(run)
+    scans: Scans = run.memory["scans"]
+    return scans
+
+
+def require_scan(run: Run, scene: str) -> Recognised:
+    """The scan of a scene.
+
+    Raises:
+        SceneError: a list names it but it is not there.
+    """
+    scans = scans_of(run).found
+    if scene not in scans:
+        raise SceneError(
+            f"scene {scene}: is in {_lists_with(run, scene)} but not among the {len(scans)} scans "
+            f"of {run.config.ingest.path}; download it, or take it out of the list"
+        )
+    return scans[scene]
+
+
+def read_settings(run: Run) -> ReadSettings:
+    """How the scans of a run are read.
+
+    Raises:
+        ConfigError: a value that cannot be.
+    """
+    config = run.config.ingest
+    return ReadSettings(
+        depth_scale=config.depth_scale,
+        up=config.up,
+        frame_step=config.frame_step,
+        image_size=config.image_size,
+        poses=config.poses,
+        geometry=config.geometry,
+        fuse_voxel_size=config.fuse_voxel_size,
+        label_set=run.config.run.label_set,
+        align_axes=config.align_axes,
+        intrinsics=config.intrinsics,
+        sweeps=config.sweeps,
+    )
+
+
+class Files(NamedTuple):
+    """What is known of the files below a place without reading them."""
+
+    mark: str
+    """Changes when one comes, goes, or is written again."""
+    size: int
+    """Bytes."""
+
+
+def scan_files(run: Run, recognised: Recognised) -> Files:
+    """The files that a scan is read from; places that scans share are looked at once."""
+    files = READERS[recognised.layout].files
+    scan = recognised.scan
+    known: dict[Path, Files] = run.memory.setdefault("scan files", {})
+    digest, size = hashlib.sha256(), 0
+    for place in [scan.folder] if files is None else files(scan):
+        if place not in known:
+            known[place] = _look_at(place)
+        digest.update(known[place].mark.encode())
+        size += known[place].size
+    return Files(digest.hexdigest()[:16], size)
+
+
+def _look_at(place: Path) -> Files:
+    digest, size = hashlib.sha256(), 0
+    for path, status in _below(place):
+        relative = path.relative_to(place) if path != place else path.name
+        digest.update(f"{relative} {status.st_size} {status.st_mtime_ns}\n".encode())
+        size += status.st_size
+    return Files(digest.hexdigest()[:16], size)
+
+
+def _below(place: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    if not place.is_dir():
+        if place.exists():
+            yield place, place.stat()
+        return
+    for folder, folders, names in os.walk(place):
+        folders.sort()
+        for name in sorted(names):
+            path = Path(folder, name)
+            if path.exists():  # a link may lead nowhere
+                yield path, path.stat()
+
+
+def _look_up(run: Run) -> Scans:
+    if run.config.ingest.path is None:
+        raise ConfigError("ingest.path is not set; give the folder of a scan with --scan")
+    path = Path(run.config.ingest.path)
+    if not path.exists():
+        raise ConfigError(f"{path}: no such folder; give the folder of a scan with --scan")
+    try:
+        recognised = require_scans(path)
+    except SceneError as error:
+        raise ConfigError(str(error)) from None
+    found = {scan.scan.name: scan for scan in recognised}
+    everything = tuple(found)
+    lists = run.config.ingest.train_list, run.config.ingest.validation_list
+    training, validation = (
+        None if given is None else _named(Path(given), found, key)
+        for given, key in zip(lists, ("train_list", "validation_list"), strict=True)
+    )
+    if training is None and validation is None:
+        return Scans(found, everything, everything)
+    if training is None:
+        training = tuple(name for name in everything if name not in set(validation or ()))
+    if validation is None:
+        validation = tuple(name for name in everything if name not in set(training))
+    return Scans(found, training or everything, validation or everything)
+
+
+def _named(file: Path, found: dict[str, Recognised], key: str) -> tuple[str, ...]:
+    """Scenes that a list names: by their own name, or all of a folder (a house) by the folder's."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise ConfigError(
+            f"ingest.{key}: {file} does not exist; give a text file with one scene name a line"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"ingest.{key}: {file} cannot be read ({error}); give a text file with one scene name "
+            "a line"
+        ) from None
+    wanted = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    houses: dict[str, list[str]] = {}
+    for name, recognised in found.items():
+        houses.setdefault(recognised.scan.folder.name, []).append(name)
+    names: dict[str, None] = {}
+    for entry in wanted:
+        names |= dict.fromkeys([entry] if entry in found else houses.get(entry, [entry]))
+    if not any(name in found for name in names):
+        example = wanted[0] if wanted else ""
+        raise ConfigError(
+            f"ingest.{key}: {file} names {len(wanted)} scenes, none of which is among the "
+            f"{len(found)} scans"
+            + (f" ('{example}': {suggest(example, list(found)[:8])})" if wanted else "")
+            + "; give a list of scene names"
+        )
+    return tuple(names)
+
+
+def _lists_with(run: Run, scene: str) -> str:
+    scans, config = scans_of(run), run.config.ingest
+    named = {"train_list": scans.training, "validation_list": scans.validation}
+    return " and ".join(f"{getattr(config, key)}" for key, names in named.items() if scene in names)

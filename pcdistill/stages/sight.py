@@ -1,0 +1,92 @@
+"""Which points of a scene a frame sees, whatever there is to tell what stands before them."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from threading import Lock
+
+from torch import Tensor
+
+from pcdistill.errors import SceneError
+from pcdistill.geometry import MeshDepth, Projection, point_spacing, project_points, splat_depth
+from pcdistill.scenes import Frame, Scene
+from pcdistill.stages.config import LiftConfig
+
+
+class Sight:
+    """Projects the points of one scene into its frames by the rules of a run.
+
+    Several threads may use it at once.
+
+    Raises:
+        SceneError: the mesh is asked for where there is none.
+    """
+
+    def __init__(self, scene: Scene, config: LiftConfig) -> None:
+        self.scene = scene
+        self.config = config
+        self._has_faces = scene.faces is not None and len(scene.faces) > 0
+        if config.occlusion == "mesh" and not self._has_faces:
+            raise SceneError(
+                f"scene {scene.name}: lift.occlusion is mesh but the scene has no faces; "
+                "use auto or splat"
+            )
+        self._lock = Lock()
+        self.used: set[str] = set()
+        """Which of depth, mesh, splat and none the frames so far were seen by."""
+
+    def of(self, frame: Frame) -> Projection:
+        """Where the points land in a frame and which of them it sees.
+
+        Raises:
+            SceneError: an image is damaged, or depth is asked for where there is none.
+        """
+        depth = self._depth(frame)
+        return self._project(frame, depth, self.config.border)
+
+    def _project(self, frame: Frame, depth: Tensor | None, border: int) -> Projection:
+        return project_points(
+            self.scene.points,
+            frame.camera_to_world,
+            frame.intrinsics,
+            frame.image_size,
+            depth,
+            depth_tolerance=self.config.depth_tolerance,
+            border=border,
+        )
+
+    def _depth(self, frame: Frame) -> Tensor | None:
+        """Depth of what stands first on the rays of a frame; None where nothing is to hide."""
+        method = self.config.occlusion
+        if method in ("auto", "depth"):
+            measured = frame.depth()
+            if measured is not None:
+                self.used.add("depth")
+                return measured
+            if method == "depth":
+                raise SceneError(
+                    f"scene {self.scene.name}: lift.occlusion is depth but frame {frame.name} has "
+                    "no depth image; use auto, mesh or splat"
+                )
+            method = "mesh" if self._has_faces else "splat"
+        self.used.add(method)
+        camera = (frame.camera_to_world, frame.intrinsics, frame.image_size)
+        if method == "mesh":
+            landing = self._project(frame, None, self.config.border)
+            with self._lock:
+                return self._mesh.view(*camera, landing.pixels[landing.visible])
+        if method == "splat":
+            with self._lock:
+                spacing = self._spacing
+            return splat_depth(self.scene.points, spacing, *camera)
+        return None
+
+    @cached_property
+    def _mesh(self) -> MeshDepth:
+        if self.scene.faces is None:
+            raise ValueError(f"scene {self.scene.name} has no faces")
+        return MeshDepth(self.scene.points, self.scene.faces)
+
+    @cached_property
+    def _spacing(self) -> Tensor:
+        return point_spacing(self.scene.points)
