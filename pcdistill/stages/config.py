@@ -125,8 +125,18 @@ class LiftConfig:
     """What tells that something stands before a point: the depth image of the frame; the scene's
     mesh; its points, each drawn as a disc; or nothing, as published for nuScenes. `auto` takes the
     first of them that is there."""
+    keep: Literal["all", "validation"] = "all"
+    """Scenes whose features per point and teacher stay on the disk. `validation`: only those that
+    are measured and drawn; of the others the teachers' features are fused as they are lifted, and
+    fusing anew lifts anew. For data sets whose features would not fit."""
+    batch: int = 4
+    """Images of one size that a teacher is given at once, where it takes several."""
+    workers: int = 2
+    """Threads that read frames while the teacher sees others; changes no result."""
 
     def __post_init__(self) -> None:
+        _require(self.batch >= 1, "lift.batch", "at least 1", self.batch)
+        _require(self.workers >= 1, "lift.workers", "at least 1", self.workers)
         _require(self.depth_tolerance > 0, "lift.depth_tolerance", "> 0", self.depth_tolerance)
         _require(self.border >= 0, "lift.border", ">= 0", self.border)
 

@@ -19,6 +19,7 @@ from pcdistill.stages.files import read_tensors, write_tensors
 from pcdistill.stages.ingest import scene_names, validation_scenes
 from pcdistill.stages.lift_frames import View, in_order, lift_frames
 from pcdistill.stages.run import Run
+from pcdistill.stages.sight import Sight
 from pcdistill.stages.sizes import stored_points
 from pcdistill.stages.stage import Input, Report, Stage, Task
 from pcdistill.teachers import Teacher
@@ -51,14 +52,14 @@ def lift_scene(
 
 def point_finder(scene: Scene, config: LiftConfig) -> Callable[[Frame], SeenPoints]:
     """A function that says which points a frame of `scene` sees; several threads may call it."""
-    grid = PointGrid(scene.points)
+    grid, sight = PointGrid(scene.points), Sight(scene, config)
 
     def see_points(frame: Frame) -> SeenPoints:
         return grid.seen_from(
             frame.camera_to_world,
             frame.intrinsics,
             frame.image_size,
-            frame.depth(),
+            sight.depth(frame),
             depth_tolerance=config.depth_tolerance,
             border=config.border,
         )
@@ -120,6 +121,7 @@ def _settings(run: Run, unit: str) -> Mapping[str, Any]:
         "revision": run.teacher_revision(teacher),
         "depth_tolerance": run.config.lift.depth_tolerance,
         "border": run.config.lift.border,
+        "occlusion": run.config.lift.occlusion,
         "features": keeps_points(run, scene),
     }
 

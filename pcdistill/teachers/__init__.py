@@ -7,12 +7,20 @@ from collections.abc import Callable
 from pcdistill.choices import suggest
 from pcdistill.errors import ConfigError
 from pcdistill.teachers.embedded import EmbeddedDenseTeacher, EmbeddedMaskTeacher
-from pcdistill.teachers.protocols import FeatureMap, LabelledMasks, Teacher, TextEncoder
+from pcdistill.teachers.protocols import (
+    BatchTeacher,
+    FeatureMap,
+    LabelledMasks,
+    Teacher,
+    TextEncoder,
+    see_batch,
+)
 from pcdistill.teachers.text import TEXT_ENCODERS, StaticTextEncoder, build_text_encoder
 
 __all__ = [
     "TEACHERS",
     "TEXT_ENCODERS",
+    "BatchTeacher",
     "EmbeddedDenseTeacher",
     "EmbeddedMaskTeacher",
     "FeatureMap",
@@ -22,6 +30,7 @@ __all__ = [
     "TextEncoder",
     "build_teacher",
     "build_text_encoder",
+    "see_batch",
 ]
 
 TEACHERS: dict[str, Callable[[], Teacher]] = {

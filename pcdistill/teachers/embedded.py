@@ -66,14 +66,22 @@ class EmbeddedDenseTeacher:
 
     def __call__(self, image: Tensor) -> FeatureMap:
         """See a (3, H, W) uint8 image."""
-        batch = prepare_images(image[None], self._network.shape.input_size)
+        return self.see_batch(image[None])[0]
+
+    def see_batch(self, images: Tensor) -> list[FeatureMap]:
+        """See (B, 3, H, W) uint8 images."""
+        batch = prepare_images(images, self._network.shape.input_size)
         with torch.inference_mode():
-            raw = functional.normalize(self._network(batch)[0], dim=0)
-            scores = torch.einsum("dhw,kd->khw", raw, self._words)
-            likely = (scores / TEMPERATURE).softmax(dim=0)
-            mixture = torch.einsum("khw,kd->dhw", likely, self._words)
-            features = functional.normalize(mixture, dim=0)
-        return FeatureMap(features.clone(), (image.shape[1], image.shape[2]))
+            answers = [self._mix_words(raw) for raw in self._network(batch)]
+        image_size = (images.shape[2], images.shape[3])
+        return [FeatureMap(features.clone(), image_size) for features in answers]
+
+    def _mix_words(self, raw: Tensor) -> Tensor:
+        """Replace vectors (D, h, w) by mixtures of the words they are close to."""
+        scores = torch.einsum("dhw,kd->khw", functional.normalize(raw, dim=0), self._words)
+        likely = (scores / TEMPERATURE).softmax(dim=0)
+        mixture = torch.einsum("khw,kd->dhw", likely, self._words)
+        return functional.normalize(mixture, dim=0)
 
 
 class EmbeddedMaskTeacher:
@@ -97,11 +105,21 @@ class EmbeddedMaskTeacher:
 
     def __call__(self, image: Tensor) -> LabelledMasks:
         """See a (3, H, W) uint8 image."""
+        return self.see_batch(image[None])[0]
+
+    def see_batch(self, images: Tensor) -> list[LabelledMasks]:
+        """See (B, 3, H, W) uint8 images."""
+        batch = prepare_images(images, self._network.shape.input_size)
+        with torch.inference_mode():
+            outputs = self._network(batch)
+        return [self._name_regions(*pair) for pair in zip(images, outputs, strict=True)]
+
+    def _name_regions(self, image: Tensor, output: Tensor) -> LabelledMasks:
+        """Cut an image into regions and name each, given the network's output (C, h, w)."""
         height, width = image.shape[1], image.shape[2]
-        batch = prepare_images(image[None], self._network.shape.input_size)
         with torch.inference_mode():
             raw = functional.interpolate(
-                self._network(batch), (height, width), mode="bilinear", align_corners=False
+                output[None], (height, width), mode="bilinear", align_corners=False
             )[0]
             probability = raw[: len(self._labels)].softmax(dim=0)
             material = raw[len(self._labels) :]

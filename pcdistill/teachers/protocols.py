@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -91,6 +91,22 @@ class Teacher(Protocol):
     def __call__(self, image: Tensor) -> FeatureMap | LabelledMasks:
         """See a (3, H, W) uint8 RGB image."""
         ...
+
+
+@runtime_checkable
+class BatchTeacher(Protocol):
+    """A teacher that is quicker on several images of one size at once; optional."""
+
+    def see_batch(self, images: Tensor) -> Sequence[FeatureMap | LabelledMasks]:
+        """See (B, 3, H, W) uint8 RGB images; the same answers as one at a time, to rounding."""
+        ...
+
+
+def see_batch(teacher: Teacher, images: Tensor) -> Sequence[FeatureMap | LabelledMasks]:
+    """Let any teacher see (B, 3, H, W) uint8 images: at once where it can, else one by one."""
+    if isinstance(teacher, BatchTeacher):
+        return teacher.see_batch(images)
+    return [teacher(image) for image in images]
 
 
 class TextEncoder(Protocol):

@@ -1,0 +1,131 @@
+"""Frames on their way through a teacher onto the points: reading, seeing and adding up overlap."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from pcdistill.fusion import MultiViewAccumulator
+from pcdistill.scenes import Frame
+from pcdistill.stages.stage import Report
+from pcdistill.teachers import LabelledMasks, Teacher, see_batch
+from pcdistill.teachers.protocols import FeatureMap
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class View(NamedTuple):
+    """What one frame sees of the points, and its image."""
+
+    seen: Tensor
+    """(M,) int64, the points."""
+    pixels: Tensor
+    """(M, 2) int64, (column, row) of each."""
+    image: Tensor
+    """(3, H, W) uint8."""
+
+
+Look = Callable[[Frame], View | None]
+"""Reads one frame; None where it sees no point. Called from several threads at once."""
+
+
+def lift_frames(
+    frames: Sequence[Frame],
+    look: Look,
+    teacher: Teacher,
+    accumulator: MultiViewAccumulator,
+    report: Report,
+    *,
+    batch: int = 1,
+    workers: int = 2,
+) -> None:
+    """Let a teacher see every frame and add up what it says of the points.
+
+    Frames are read by `workers` threads, a bounded number ahead of the teacher, and added up by
+    another thread while the teacher sees the next ones. Frames reach the teacher and the sums in
+    their own order, so that neither `workers` nor the machine's speed changes the result; `batch`
+    changes it by no more than the teacher's own rounding. At most ``2 * workers + 3 * batch``
+    frames are in memory.
+
+    Args:
+        batch: images of one size that the teacher is given at once.
+        workers: threads that read frames, at least 1.
+
+    Raises:
+        SceneError: a frame cannot be read; nothing goes on in the background afterwards.
+    """
+    readers = ThreadPoolExecutor(workers, thread_name_prefix="read-frame")
+    adder = ThreadPoolExecutor(1, thread_name_prefix="add-frame")
+    adding: Future[None] | None = None
+    done = 0
+    try:
+        views = in_order(readers, look, frames, ahead=2 * workers + batch)
+        for group, passed in _batches(views, batch):
+            said = see_batch(teacher, torch.stack([view.image for view in group])) if group else []
+            if adding is not None:
+                adding.result()
+            adding = adder.submit(_add, accumulator, group, said)
+            done += passed
+            report(done, len(frames), "frames")
+        if adding is not None:
+            adding.result()
+    finally:
+        readers.shutdown(cancel_futures=True)
+        adder.shutdown(cancel_futures=True)
+
+
+def in_order(
+    workers: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T], *, ahead: int
+) -> Iterator[R]:
+    """Results of `work` in the order of the items, at most `ahead` of them begun and not taken."""
+    begun: deque[Future[R]] = deque()
+    for item in items:
+        begun.append(workers.submit(work, item))
+        if len(begun) >= max(1, ahead):
+            yield begun.popleft().result()
+    while begun:
+        yield begun.popleft().result()
+
+
+def _batches(views: Iterable[View | None], size: int) -> Iterator[tuple[list[View], int]]:
+    """Up to `size` consecutive views of one image size, and how many frames went by for them."""
+    group: list[View] = []
+    passed = 0
+    for view in views:
+        if view is not None and group and group[0].image.shape != view.image.shape:
+            yield group, passed
+            group, passed = [], 0
+        passed += 1
+        if view is not None:
+            group.append(view)
+        if len(group) == size:
+            yield group, passed
+            group, passed = [], 0
+    if passed:
+        yield group, passed
+
+
+def _add(
+    accumulator: MultiViewAccumulator,
+    views: Sequence[View],
+    said: Sequence[FeatureMap | LabelledMasks],
+) -> None:
+    for view, answer in zip(views, said, strict=True):
+        if isinstance(answer, LabelledMasks):
+            accumulator.add_masks(
+                view.seen, answer.at(view.pixels), answer.embeddings, keys=answer.captions
+            )
+        else:
+            accumulator.add_map(
+                view.seen,
+                view.pixels,
+                answer.features,
+                answer.image_size,
+                align_corners=answer.align_corners,
+            )

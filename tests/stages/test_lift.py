@@ -1,0 +1,188 @@
+"""Lifting: the overlapped loop gives what a plain loop gives, and ends cleanly when it fails."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+import torch
+
+from pcdistill.errors import SceneError
+from pcdistill.fusion import MultiViewAccumulator
+from pcdistill.geometry import project_points
+from pcdistill.homes import home_scene
+from pcdistill.scenes import MemoryFrame
+from pcdistill.stages.config import LiftConfig
+from pcdistill.stages.lift import count_views, lift_scene
+from pcdistill.stages.lift_frames import View, lift_frames
+from pcdistill.teachers import FeatureMap, LabelledMasks, build_teacher, see_batch
+
+
+def nothing(done, total, words):
+    """A report that nobody reads."""
+
+
+def threads():
+    return {t.name for t in threading.enumerate() if t.name.startswith(("read-", "add-"))}
+
+
+class PaintTeacher:
+    """A dense teacher whose answer is the image itself, at half its resolution."""
+
+    name, text_space, dimensions, provenance = "paint", "none", 3, {}
+
+    def __init__(self):
+        self.batches = []
+
+    def __call__(self, image):
+        return self.see_batch(image[None])[0]
+
+    def see_batch(self, images):
+        self.batches.append(len(images))
+        low = torch.nn.functional.avg_pool2d(images.float(), 2)
+        return [FeatureMap(one, tuple(images.shape[2:])) for one in low]
+
+
+class MaskTeacher:
+    """Two masks a frame: bright and dark. It cannot take several images at once."""
+
+    name, text_space, dimensions, provenance = "halves", "none", 2, {}
+
+    def __call__(self, image):
+        ids = (image.float().mean(dim=0) > 100).to(torch.int32)
+        return LabelledMasks(ids, torch.eye(2), ("dark", "bright"), ("dark", "bright"))
+
+
+@pytest.fixture(scope="module")
+def home():
+    return home_scene(3, "train", frames=9, image_size=(48, 64))
+
+
+def plain_loop(scene, teacher, config):
+    """One frame after the other, whole projections, samples at all points at once."""
+    accumulator = MultiViewAccumulator(len(scene.points), teacher.dimensions)
+    for frame in scene.frames:
+        view = project_points(
+            scene.points,
+            frame.camera_to_world,
+            frame.intrinsics,
+            frame.image_size,
+            frame.depth(),
+            depth_tolerance=config.depth_tolerance,
+            border=config.border,
+        )
+        seen = view.visible.nonzero()[:, 0]
+        said = teacher(frame.image().permute(2, 0, 1))
+        pixels = view.pixels[seen]
+        if isinstance(said, LabelledMasks):
+            accumulator.add_masks(seen, said.at(pixels), said.embeddings, keys=said.captions)
+        else:
+            accumulator.add_features(seen, said.sample(pixels))
+    return accumulator
+
+
+@pytest.mark.parametrize("teacher", [PaintTeacher, MaskTeacher])
+@pytest.mark.parametrize(("batch", "workers"), [(1, 1), (2, 3), (4, 2), (20, 5)])
+def test_neither_batch_nor_threads_change_the_result(home, teacher, batch, workers):
+    config = LiftConfig(depth_tolerance=0.05, border=2, batch=batch, workers=workers)
+    expected = plain_loop(home, teacher(), config)
+    found = lift_scene(home, teacher(), config, nothing)
+    assert torch.equal(found.views, expected.views)
+    assert torch.equal(count_views(home, config, nothing), expected.views)
+    there, here = expected.result(dtype=torch.float32), found.result(dtype=torch.float32)
+    assert len(there.seen) > 100
+    assert torch.equal(here.seen, there.seen)
+    assert torch.equal(here.features, there.features)
+    assert not threads()
+
+
+@pytest.mark.parametrize("name", ["dense", "masks"])
+def test_the_embedded_teachers_say_the_same_in_a_batch(home, name):
+    teacher = build_teacher(name)
+    images = torch.stack([frame.image().permute(2, 0, 1) for frame in home.frames[:3]])
+    for alone, together in zip(map(teacher, images), see_batch(teacher, images), strict=True):
+        if isinstance(alone, LabelledMasks):
+            assert (alone.mask_ids != together.mask_ids).float().mean() < 0.01
+            assert alone.image_size == together.image_size
+        else:
+            torch.testing.assert_close(alone.features, together.features, atol=1e-4, rtol=0)
+
+
+def test_images_go_in_batches_of_one_size_and_unseen_frames_are_not_shown():
+    def look(frame):
+        side = 4 if frame.name in "gh" else 6
+        return (
+            None
+            if frame.name in "bd"
+            else View(torch.tensor([0]), torch.tensor([[1, 1]]), torch.zeros(3, side, side))
+        )
+
+    matrix, pose = torch.eye(3, dtype=torch.float64), torch.eye(4, dtype=torch.float64)
+    pixels = torch.zeros(2, 2, 3, dtype=torch.uint8)
+    frames = [MemoryFrame(name, matrix, pose, pixels) for name in "abcdefghi"]
+    teacher, accumulator, heard = PaintTeacher(), MultiViewAccumulator(1, 3), []
+    lift_frames(frames, look, teacher, accumulator, lambda *w: heard.append(w[:2]), batch=3)
+    assert teacher.batches == [3, 1, 2, 1]  # a c e, f, g h, i
+    assert accumulator.views.tolist() == [7]
+    assert heard == [(5, 9), (6, 9), (8, 9), (9, 9)]
+
+
+@pytest.mark.parametrize("error", [SceneError("frame 4 is damaged"), KeyboardInterrupt()])
+def test_an_unreadable_frame_ends_everything(home, error):
+    begun = []
+
+    def look(frame):
+        begun.append(frame.name)
+        if frame.name == home.frames[4].name:
+            raise error
+        time.sleep(0.01)
+        return View(torch.tensor([0]), torch.tensor([[1, 1]]), torch.zeros(3, 4, 4))
+
+    frames = home.frames * 20
+    with pytest.raises(type(error)):
+        lift_frames(frames, look, PaintTeacher(), MultiViewAccumulator(1, 3), nothing)
+    assert not threads()
+    assert len(begun) < 20
+
+
+def test_a_failing_teacher_ends_everything(home):
+    class Failing(PaintTeacher):
+        def see_batch(self, images):
+            raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        lift_scene(home, Failing(), LiftConfig(depth_tolerance=0.05), nothing)
+    assert not threads()
+
+
+def test_an_answer_that_cannot_be_added_ends_everything(home):
+    class TooWide(PaintTeacher):
+        dimensions = 4
+
+    with pytest.raises(ValueError, match="feature_map has shape"):
+        lift_scene(home, TooWide(), LiftConfig(depth_tolerance=0.05), nothing)
+    assert not threads()
+
+
+def test_few_frames_are_in_memory_however_slow_the_teacher(home):
+    held, most = [0], [0]
+    lock = threading.Lock()
+
+    class Slow(PaintTeacher):
+        def see_batch(self, images):
+            time.sleep(0.005)
+            with lock:
+                held[0] -= len(images)
+            return super().see_batch(images)
+
+    def look(frame):
+        with lock:
+            held[0] += 1
+            most[0] = max(most[0], held[0])
+        return View(torch.tensor([0]), torch.tensor([[1, 1]]), torch.zeros(3, 4, 4))
+
+    lift_frames(
+        home.frames * 12, look, Slow(), MultiViewAccumulator(1, 3), nothing, batch=2, workers=3
+    )
+    assert most[0] <= 2 * 3 + 2 + 2
