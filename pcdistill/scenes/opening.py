@@ -11,8 +11,13 @@ from typing import Any, NamedTuple
 from pcdistill.choices import suggest
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.scenes.label_sets import load_label_set
+from pcdistill.scenes.matterport import MATTERPORT
+from pcdistill.scenes.nuscenes import NUSCENES
+from pcdistill.scenes.nuscenes_clips import NUSCENES_CLIPS
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan
+from pcdistill.scenes.replica import REPLICA
 from pcdistill.scenes.rgbd import RGBD
+from pcdistill.scenes.scannet import SCANNET
 from pcdistill.scenes.scene import Scene
 from pcdistill.scenes.store import is_stored_scene, open_stored_scene
 
@@ -41,8 +46,24 @@ def _open_stored(scan: Scan, settings: ReadSettings) -> Scene:
     return scene
 
 
+def _with_files_above(reader: Reader, *names: str) -> Reader:
+    """A reader whose scans also depend on files above their folder; {} is the folder's name."""
+
+    def files(scan: Scan) -> list[Path]:
+        folder = scan.folder.resolve()
+        above = [place / name.format(folder.name) for place in folder.parents[:3] for name in names]
+        return [scan.folder, *(path for path in above if path.is_file())]
+
+    return reader if reader.files is not None else reader._replace(files=files)
+
+
 READERS: Mapping[str, Reader] = {
     "stored": Reader("scene.json (a stored scene)", _find_stored, _open_stored),
+    "scannet": _with_files_above(SCANNET, "scannetv2-labels.combined.tsv"),
+    "matterport": _with_files_above(MATTERPORT, "category_mapping.tsv"),
+    "replica": _with_files_above(REPLICA, "{}_mesh.ply", "cam_params.json"),
+    "nuscenes": NUSCENES,
+    "nuscenes_clips": NUSCENES_CLIPS,
     "rgbd": RGBD,
 }
 """Tried in this order."""

@@ -145,7 +145,11 @@ def _look_up(run: Run) -> Scans:
 
 
 def _named(file: Path, found: dict[str, Recognised], key: str) -> tuple[str, ...]:
-    """Scenes that a list names: by their own name, or all of a folder (a house) by the folder's."""
+    """Scenes that a list names: by their own name, or several by what their names begin with.
+
+    Data sets list houses and drives, whose parts are our scenes: `HOUSE` stands for all of
+    `HOUSE_region0` and so on, and for all scenes in a folder of that name.
+    """
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
@@ -158,12 +162,13 @@ def _named(file: Path, found: dict[str, Recognised], key: str) -> tuple[str, ...
             "a line"
         ) from None
     wanted = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    houses: dict[str, list[str]] = {}
+    wholes: dict[str, list[str]] = {}
     for name, recognised in found.items():
-        houses.setdefault(recognised.scan.folder.name, []).append(name)
+        for whole in {recognised.scan.folder.name, name.rpartition("_")[0]}:
+            wholes.setdefault(whole, []).append(name)
     names: dict[str, None] = {}
     for entry in wanted:
-        names |= dict.fromkeys([entry] if entry in found else houses.get(entry, [entry]))
+        names |= dict.fromkeys([entry] if entry in found else wholes.get(entry, [entry]))
     if not any(name in found for name in names):
         example = wanted[0] if wanted else ""
         raise ConfigError(

@@ -41,10 +41,9 @@ class Sight:
         Raises:
             SceneError: an image is damaged, or depth is asked for where there is none.
         """
-        depth = self._depth(frame)
-        return self._project(frame, depth, self.config.border)
+        return self._project(frame, self.depth(frame))
 
-    def _project(self, frame: Frame, depth: Tensor | None, border: int) -> Projection:
+    def _project(self, frame: Frame, depth: Tensor | None) -> Projection:
         return project_points(
             self.scene.points,
             frame.camera_to_world,
@@ -52,11 +51,18 @@ class Sight:
             frame.image_size,
             depth,
             depth_tolerance=self.config.depth_tolerance,
-            border=border,
+            border=self.config.border,
         )
 
-    def _depth(self, frame: Frame) -> Tensor | None:
-        """Depth of what stands first on the rays of a frame; None where nothing is to hide."""
+    def depth(self, frame: Frame) -> Tensor | None:
+        """Depth of what stands first on the rays of a frame, (H, W) float32 metres, 0 = unknown.
+
+        Returns:
+            None where nothing hides anything. Of a mesh, depth is known where points land.
+
+        Raises:
+            SceneError: an image is damaged, or depth is asked for where there is none.
+        """
         method = self.config.occlusion
         if method in ("auto", "depth"):
             measured = frame.depth()
@@ -72,7 +78,7 @@ class Sight:
         self.used.add(method)
         camera = (frame.camera_to_world, frame.intrinsics, frame.image_size)
         if method == "mesh":
-            landing = self._project(frame, None, self.config.border)
+            landing = self._project(frame, None)
             with self._lock:
                 return self._mesh.view(*camera, landing.pixels[landing.visible])
         if method == "splat":
