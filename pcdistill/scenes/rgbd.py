@@ -13,9 +13,7 @@ Files belong together by their name without suffix and are taken in the order of
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +21,22 @@ import torch
 from torch import Tensor
 
 from pcdistill.errors import SceneError
-from pcdistill.geometry import fuse_depth
-from pcdistill.scenes.consistency import POSE_CONVENTIONS, View
+from pcdistill.scenes.capture import (
+    build_scene,
+    by_number,
+    fuse_frames,
+    named_surface,
+    read_camera_matrix,
+    read_matrix,
+    require_unset,
+    scans_below,
+    spread_views,
+)
+from pcdistill.scenes.consistency import POSE_CONVENTIONS
 from pcdistill.scenes.frames import StoredFrame, check_camera
 from pcdistill.scenes.images import COLOR_SUFFIXES, DEPTH_SUFFIXES, image_size_of
 from pcdistill.scenes.plausibility import require_agreement, require_metres
-from pcdistill.scenes.ply import Ply, read_ply
+from pcdistill.scenes.ply import read_ply
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan
 from pcdistill.scenes.refusals import refuse
 from pcdistill.scenes.scene import Scene
@@ -40,14 +48,15 @@ DEPTH_SCALE = 1000.0
 
 _FOLDERS = {"color": COLOR_SUFFIXES, "depth": DEPTH_SUFFIXES, "pose": (".txt",)}
 _SURFACES = ("mesh.ply", "cloud.ply")
-_CHECKED_FRAMES = 12
-_LARGEST_TEXT = 1 << 16  # bytes of a matrix in a text file
-
-_TO_Z_UP: dict[str, list[list[float]]] = {
-    "z": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
-    "y": [[1, 0, 0], [0, 0, -1], [0, 1, 0]],
-    "-y": [[1, 0, 0], [0, 0, 1], [0, -1, 0]],
-}
+_SETTINGS = (
+    "depth_scale",
+    "up",
+    "frame_step",
+    "image_size",
+    "poses",
+    "geometry",
+    "fuse_voxel_size",
+)
 
 
 def is_rgbd_folder(folder: Path) -> bool:
@@ -60,7 +69,7 @@ def find_rgbd(folder: Path) -> tuple[Scan, ...]:
     return scans_below(folder, is_rgbd_folder)
 
 
-def open_rgbd(scan: Scan | Path, settings: ReadSettings) -> Scene:
+def open_rgbd(scan: Scan, settings: ReadSettings) -> Scene:
     """Read a folder of posed RGB-D frames; images stay on disk until they are asked for.
 
     Frames whose pose is not finite (lost tracking), or that lack a file, are left out, counted in
@@ -69,8 +78,7 @@ def open_rgbd(scan: Scan | Path, settings: ReadSettings) -> Scene:
     Raises:
         SceneError: something is missing, damaged, or does not fit together.
     """
-    if isinstance(scan, Path):
-        scan = Scan(scan.resolve().name, scan)
+    require_unset(scan, settings, *_SETTINGS)
     folder = scan.folder
     depth_scale = settings.depth_scale or DEPTH_SCALE
     files, incomplete = _match_files(folder)
@@ -79,7 +87,7 @@ def open_rgbd(scan: Scan | Path, settings: ReadSettings) -> Scene:
     frames: list[StoredFrame] = []
     lost: list[str] = []
     for name in names:
-        pose = _read_matrix(files["pose"][name], (16,))
+        pose = read_matrix(files["pose"][name], (16,))
         if not torch.isfinite(pose).all():
             lost.append(name)
             continue
@@ -120,12 +128,12 @@ def _with_surface(
 ) -> Scene:
     folder = scan.folder
     depth_scale = settings.depth_scale or DEPTH_SCALE
-    path = _find_surface(folder, settings)
+    path = _find_surface(scan, settings)
     surface = None if path is None else read_ply(path)
     if surface is not None and len(surface.points) == 0:
         refuse("no_points", f"{path}: has no points, expected a mesh or cloud; write it again")
         path = surface = None
-    views = _views(frames)
+    views = spread_views(frames)
     require_metres(folder / "depth", views, depth_scale)
     require_agreement(
         folder,
@@ -136,16 +144,10 @@ def _with_surface(
         poses=settings.poses,
     )
     if surface is None:
-        surface = _fuse(folder, settings, frames)
-    has_normals = surface.normals is not None and bool((surface.normals != 0).any())
-    rotation = torch.tensor(_TO_Z_UP[settings.up], dtype=torch.float64)
-    turn = torch.eye(4, dtype=torch.float64)
-    turn[:3, :3] = rotation
+        surface = fuse_frames(folder / "depth", frames, settings.fuse_voxel_size)
     provenance: dict[str, Any] = {
         "reader": "rgbd",
-        "source": str(folder),
         "surface": "fused depth" if path is None else path.name,
-        "up": settings.up,
         "depth_scale": depth_scale,
         "frame_step": settings.frame_step or 1,
         "poses": settings.poses,
@@ -153,21 +155,7 @@ def _with_surface(
         "frames_without_pose": lost,
         "frames_without_file": incomplete,
     }
-    return Scene(
-        name=scan.name,
-        points=_rotated(surface.points, rotation),
-        colors=surface.colors,
-        normals=_rotated(surface.normals, rotation)
-        if has_normals and surface.normals is not None
-        else None,
-        faces=surface.faces if surface.faces is not None and len(surface.faces) else None,
-        frames=tuple(replace(f, camera_to_world=turn @ f.camera_to_world) for f in frames),
-        provenance=provenance,
-    )
-
-
-def _rotated(rows: Tensor, rotation: Tensor) -> Tensor:
-    return (rows.double() @ rotation.T).float()
+    return build_scene(scan, settings, frames, surface, up=settings.up, provenance=provenance)
 
 
 def _match_files(folder: Path) -> tuple[dict[str, dict[str, Path]], list[str]]:
@@ -206,66 +194,15 @@ def _match_files(folder: Path) -> tuple[dict[str, dict[str, Path]], list[str]]:
     return matched, sorted(every - complete, key=by_number)
 
 
-def scans_below(folder: Path, is_scan: Callable[[Path], bool]) -> tuple[Scan, ...]:
-    """`folder` as the one scan, or the scans among its folders, in the order of their numbers."""
-    if is_scan(folder):
-        return (Scan(folder.resolve().name or "scan", folder),)
-    if not folder.is_dir():
-        return ()
-    below = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
-    names = sorted((entry.name for entry in below if is_scan(entry)), key=by_number)
-    return tuple(Scan(name, folder / name) for name in names)
-
-
-def by_number(name: str) -> tuple[list[tuple[int, str]], str]:
-    """Key that sorts names by the numbers in them, 9 before 10."""
-    parts = re.split(r"(\d+)", name)
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts if part], name
-
-
 def _read_cameras(folder: Path) -> tuple[Tensor, Tensor | None]:
     file = folder / "intrinsics.txt"
     if not file.is_file():
         raise SceneError(
             f"{file}: is missing, expected the 3 x 3 camera matrix in pixels; write it there"
         )
-    intrinsics = _camera_matrix(file)
+    intrinsics = read_camera_matrix(file)
     own = folder / "intrinsics_depth.txt"
-    return intrinsics, _camera_matrix(own) if own.is_file() else None
-
-
-def _camera_matrix(file: Path) -> Tensor:
-    matrix = _read_matrix(file, (9, 16))[:3, :3].clone()
-    check_camera(str(file), matrix, torch.eye(4, dtype=torch.float64))
-    bottom = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
-    if float(matrix[1, 0].abs()) > 1e-6 or not torch.equal(matrix[2], bottom):
-        raise SceneError(
-            f"{file}: is no camera matrix, expected fx 0 cx / 0 fy cy / 0 0 1 in pixels; "
-            "write it row by row"
-        )
-    return matrix
-
-
-def _read_matrix(file: Path, sizes: tuple[int, ...]) -> Tensor:
-    """A square matrix of numbers from a text file, float64; numbers may be NaN or infinite."""
-    shapes = " or ".join(f"{round(size**0.5)} x {round(size**0.5)}" for size in sizes)
-    try:
-        with file.open("rb") as stream:
-            text = stream.read(_LARGEST_TEXT).decode("ascii")
-        numbers = [float(word) for word in text.replace(",", " ").split()]
-    except OSError as error:
-        raise SceneError(f"{file}: cannot be read ({error.strerror}); check the file") from error
-    except ValueError as error:
-        raise SceneError(
-            f"{file}: is not a matrix of numbers ({str(error)[:80]}), expected {shapes}; "
-            "write it as text, row by row"
-        ) from error
-    if len(numbers) not in sizes:
-        raise SceneError(
-            f"{file}: has {len(numbers)} numbers, expected a {shapes} matrix; write it again"
-        )
-    side = round(len(numbers) ** 0.5)
-    return torch.tensor(numbers, dtype=torch.float64).view(side, side)
+    return intrinsics, read_camera_matrix(own) if own.is_file() else None
 
 
 def _require_one_size(folder: Path, frames: Sequence[StoredFrame]) -> None:
@@ -301,55 +238,11 @@ def _size(image_size: tuple[int, int]) -> str:
     return f"{image_size[1]} x {image_size[0]}"
 
 
-def _find_surface(folder: Path, settings: ReadSettings) -> Path | None:
-    if settings.geometry is not None:
-        path = folder / settings.geometry
-        if not path.is_file():
-            raise SceneError(f"{path}: no such file; correct or remove the setting `geometry`")
-        return path
-    return next((folder / name for name in _SURFACES if (folder / name).is_file()), None)
-
-
-def _views(frames: Sequence[StoredFrame]) -> list[View]:
-    """Some frames, spread over the scan, with their depth."""
-    count = min(len(frames), _CHECKED_FRAMES)
-    spread = [round(i * (len(frames) - 1) / max(count - 1, 1)) for i in range(count)]
-    depths = [(frames[place], frames[place].depth()) for place in spread]
-    return [
-        View(depth, frame.intrinsics, frame.camera_to_world)
-        for frame, depth in depths
-        if depth is not None
-    ]
-
-
-def _fuse(folder: Path, settings: ReadSettings, frames: Sequence[StoredFrame]) -> Ply:
-    def observations() -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        for frame in frames:
-            depth = frame.depth()
-            if depth is not None:
-                yield depth, frame.image(), frame.intrinsics, frame.camera_to_world
-
-    try:
-        cloud = fuse_depth(observations(), voxel_size=settings.fuse_voxel_size)
-    except ValueError as error:  # a place too far out for the grid
-        raise SceneError(
-            f"{folder}: the depth images cannot be fused ({error}); check that poses and depth are "
-            "in metres, or give a mesh.ply"
-        ) from error
-    if len(cloud.points) == 0:
-        raise SceneError(
-            f"{folder / 'depth'}: the depth images hold no surface seen often enough, expected "
-            "overlapping frames with depth up to 10 m; give a mesh.ply or more frames"
-        )
-    _LOG.info("%s: fused %d frames into %d points", folder, len(frames), len(cloud.points))
-    return Ply(cloud.points, cloud.colors, cloud.normals)
+def _find_surface(scan: Scan, settings: ReadSettings) -> Path | None:
+    named = named_surface(scan, settings)
+    if named is not None:
+        return named
+    return next((scan.folder / name for name in _SURFACES if (scan.folder / name).is_file()), None)
 
 
 RGBD = Reader("color/ depth/ pose/ and intrinsics.txt (posed RGB-D frames)", find_rgbd, open_rgbd)
-
-
-@dataclass(frozen=True)
-class RgbdSettings(ReadSettings):
-    """What `open_scene` still takes; `ReadSettings` will replace it."""
-
-    depth_scale: float | None = DEPTH_SCALE

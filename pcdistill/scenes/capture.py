@@ -1,0 +1,489 @@
+"""What readers of people's own captures share: from frames and a surface to a scene with z up."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pcdistill.errors import ConfigError, SceneError
+from pcdistill.geometry import fuse_depth, invert_pose, project_to_pixels
+from pcdistill.scenes.consistency import (
+    POSE_CONVENTIONS,
+    View,
+    measure_agreement,
+    reread,
+)
+from pcdistill.scenes.frames import Frame, StoredFrame, check_camera, register_depth
+from pcdistill.scenes.images import image_size_of
+from pcdistill.scenes.ply import Ply, read_ply
+from pcdistill.scenes.reading import ReadSettings, Scan, UpAxis
+from pcdistill.scenes.refusals import refuse
+from pcdistill.scenes.scene import Scene
+
+_LOG = logging.getLogger(__name__)
+
+MOST_VIDEO_FRAMES = 300
+"""Frames of a video that are used where `frame_step` is left open; neighbours show the same."""
+
+_CHECKED_FRAMES = 12
+_LARGEST_TEXT = 1 << 16  # bytes of a matrix in a text file
+_LEAST_AGREEMENT = 0.5
+_LEAST_TILES = 50
+_MOST_PROJECTED = 200_000
+
+_TO_Z_UP: dict[str, list[list[float]]] = {
+    "z": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+    "y": [[1, 0, 0], [0, 0, -1], [0, 1, 0]],
+    "-y": [[1, 0, 0], [0, 0, 1], [0, -1, 0]],
+}
+
+
+@dataclass(frozen=True, eq=False)
+class ScaledFrame:
+    """A frame shown at another size; its pixels are resized when they are asked for."""
+
+    frame: Frame
+    image_size: tuple[int, int]
+    """(H, W), pixels, wanted."""
+
+    @property
+    def name(self) -> str:
+        """That of the frame."""
+        return self.frame.name
+
+    @property
+    def intrinsics(self) -> Tensor:
+        """(3, 3) float64, pixels of the wanted size."""
+        return scale_intrinsics(self.frame.intrinsics, self.frame.image_size, self.image_size)
+
+    @property
+    def camera_to_world(self) -> Tensor:
+        """(4, 4) float64, metres, rigid."""
+        return self.frame.camera_to_world
+
+    def image(self) -> Tensor:
+        """(H, W, 3) uint8; each pixel the mean of those it covers."""
+        pixels = self.frame.image().permute(2, 0, 1)[None].float()
+        resized = F.interpolate(pixels, size=self.image_size, mode="bilinear", antialias=True)
+        return resized[0].permute(1, 2, 0).round().clamp(0, 255).to(torch.uint8).contiguous()
+
+    def depth(self) -> Tensor | None:
+        """(H, W) float32, metres; the nearest reading on each pixel's ray."""
+        depth = self.frame.depth()
+        if depth is None:
+            return None
+        return register_depth(depth, self.frame.intrinsics, self.intrinsics, self.image_size)
+
+
+def scale_intrinsics(
+    intrinsics: Tensor, from_size: tuple[int, int], to_size: tuple[int, int]
+) -> Tensor:
+    """Camera matrix of an image that was stretched, its borders onto its borders.
+
+    Args:
+        intrinsics: (3, 3) float64, pixels, for images of `from_size`.
+        from_size: (H, W) before.
+        to_size: (H, W) after.
+    """
+    scaled = intrinsics.clone()
+    for row, axis in ((0, 1), (1, 0)):
+        factor = to_size[axis] / from_size[axis]
+        scaled[row] *= factor
+        scaled[row, 2] += 0.5 * (factor - 1)  # integer coordinates are pixel centres
+    return scaled
+
+
+def pinhole(fx: float, fy: float, cx: float, cy: float) -> Tensor:
+    """Camera matrix, (3, 3) float64."""
+    return torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=torch.float64)
+
+
+def pose_of(quaternion: Sequence[float], translation: Sequence[float]) -> Tensor:
+    """A rigid motion from a quaternion and a translation.
+
+    Args:
+        quaternion: x, y, z, w; of any length but zero.
+        translation: three metres.
+
+    Returns:
+        (4, 4) float64; NaN where the numbers give none.
+    """
+    values = torch.tensor([*quaternion, *translation], dtype=torch.float64)
+    norm = values[:4].norm()
+    pose = torch.full((4, 4), torch.nan, dtype=torch.float64)
+    if not torch.isfinite(values).all() or not 1e-6 < float(norm) < 1e6:
+        return pose
+    x, y, z, w = (values[:4] / norm).tolist()
+    pose[:3, :3] = torch.tensor(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ],
+        dtype=torch.float64,
+    )
+    pose[:3, 3] = values[4:]
+    pose[3] = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=torch.float64)
+    return pose
+
+
+def scans_below(folder: Path, is_scan: Callable[[Path], bool]) -> tuple[Scan, ...]:
+    """`folder` as the one scan, or the scans among its folders, in the order of their numbers."""
+    if is_scan(folder):
+        return (Scan(folder.resolve().name or "scan", folder),)
+    if not folder.is_dir():
+        return ()
+    below = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    names = sorted((entry.name for entry in below if is_scan(entry)), key=by_number)
+    return tuple(Scan(name, folder / name) for name in names)
+
+
+def by_number(name: str) -> tuple[list[tuple[int, str]], str]:
+    """Key that sorts names by the numbers in them, 9 before 10."""
+    parts = re.split(r"(\d{1,18})", name)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts if part], name
+
+
+def is_there(path: Path) -> bool:
+    """Whether `path` is a file, also where its name is one no file can have."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def frame_names(paths: Sequence[str]) -> list[str]:
+    """A name for each image path of a scan: a valid file name, and no two alike."""
+    names = [re.sub(r"[/\\]|[\x00-\x1f]", "_", path.strip("./\\"))[-150:] for path in paths]
+    stems = [name.rsplit(".", 1)[0] or name for name in names]
+    chosen = names if len(set(stems)) < len(stems) else stems
+    times: Counter[str] = Counter()
+    different = []
+    for name in chosen:
+        name = name.lstrip(".") or "frame"
+        times[name] += 1
+        different.append(name if times[name] == 1 else f"{name}_{times[name]}")
+    return different if len(set(different)) == len(different) else _numbered(different)
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    return [f"{place}_{name}" for place, name in enumerate(names)]
+
+
+def video_step(scan: Scan, settings: ReadSettings, frames: int) -> int:
+    """`frame_step`, or the smallest that leaves at most `MOST_VIDEO_FRAMES` frames."""
+    if settings.frame_step is not None:
+        return settings.frame_step
+    step = max(-(-frames // MOST_VIDEO_FRAMES), 1)
+    if step > 1:
+        _LOG.info("%s: taking every %d-th of %d frames (`frame_step`)", scan.name, step, frames)
+    return step
+
+
+def require_unset(scan: Scan, settings: ReadSettings, *taken: str) -> None:
+    """Refuse settings that the layout does not know, rather than ignore them.
+
+    Args:
+        scan: for the message.
+        settings: as given.
+        taken: names of those the layout knows; `label_set` comes with every run and may be set.
+
+    Raises:
+        ConfigError: another setting differs from its default.
+    """
+    for field in fields(settings):
+        if field.name in (*taken, "label_set"):
+            continue
+        if getattr(settings, field.name) != field.default:
+            raise ConfigError(
+                f"{scan.folder}: `{field.name}` has no meaning for a scan of this layout, expected "
+                f"only {', '.join(taken)}; leave it out"
+            )
+
+
+def require_frames(where: Path, frames: Sequence[Frame], lost: int, incomplete: int) -> None:
+    """Refuse a capture without a frame; log those that were left out.
+
+    Raises:
+        SceneError: no frame is left.
+    """
+    total = len(frames) + lost + incomplete
+    if not frames:
+        raise SceneError(
+            f"{where}: none of the {total} frames has both its image and a pose of finite numbers "
+            f"({incomplete} lack a file or partner, {lost} a pose), expected at least one; "
+            "export the capture again"
+        )
+    if lost:
+        _LOG.warning("%s: %d of %d frames left out, they have no finite pose", where, lost, total)
+    if incomplete:
+        _LOG.warning("%s: %d of %d frames left out, they lack a file", where, incomplete, total)
+
+
+def require_center(where: Path, intrinsics: Tensor, image: Path) -> tuple[int, int]:
+    """(H, W) of an image, whose camera's principal point must be in its middle third or so.
+
+    Raises:
+        SceneError: it is not: the camera matrix is for images of another size.
+    """
+    height, width = image_size_of(image)
+    center = float(intrinsics[0, 2]) / width, float(intrinsics[1, 2]) / height
+    if not all(0.2 <= place <= 0.8 for place in center):
+        guess = f"{2 * float(intrinsics[0, 2]):.4g} x {2 * float(intrinsics[1, 2]):.4g}"
+        refuse(
+            "intrinsics",
+            f"{where}: its principal point is that of images of about {guess} pixels, {image.name} "
+            f"is {width} x {height}; scale the camera matrix to the images",
+        )
+    return height, width
+
+
+def require_size(where: Path, expected: tuple[int, int], image: Path) -> None:
+    """Refuse an image of another size than its camera.
+
+    Raises:
+        SceneError: the sizes differ.
+    """
+    found = image_size_of(image)
+    if found != expected:
+        raise SceneError(
+            f"{image}: is {found[1]} x {found[0]} pixels, {where.name} has a camera for "
+            f"{expected[1]} x {expected[0]}; give the images that the cameras were made for"
+        )
+
+
+def named_surface(scan: Scan, settings: ReadSettings) -> Path | None:
+    """The file of the setting `geometry`.
+
+    Raises:
+        SceneError: there is no such file.
+    """
+    if settings.geometry is None:
+        return None
+    path = scan.folder / settings.geometry
+    if not is_there(path):
+        raise SceneError(f"{path}: no such file; correct or remove the setting `geometry`")
+    return path
+
+
+def read_surface(path: Path) -> Ply:
+    """A mesh or cloud that has points.
+
+    Raises:
+        SceneError: it has none, or the file is damaged.
+    """
+    surface = read_ply(path)
+    if len(surface.points) == 0:
+        raise SceneError(f"{path}: has no points, expected a mesh or cloud; write it again")
+    return surface
+
+
+def spread_views(frames: Sequence[Frame]) -> list[View]:
+    """Some frames, spread over the scan, with their depth."""
+    count = min(len(frames), _CHECKED_FRAMES)
+    spread = [round(i * (len(frames) - 1) / max(count - 1, 1)) for i in range(count)]
+    depths = [(frames[place], frames[place].depth()) for place in spread]
+    return [
+        View(depth, frame.intrinsics, frame.camera_to_world)
+        for frame, depth in depths
+        if depth is not None
+    ]
+
+
+def require_fit(
+    where: Path, views: Sequence[View], points: Tensor, surface: str, *, poses: str
+) -> None:
+    """Refuse a surface that contradicts the depth, in layouts whose pose convention is fixed.
+
+    Args:
+        where: the scan, for the message.
+        views: some frames of the scan.
+        points: (N, 3) float, metres: the surface.
+        surface: its name, for the message.
+        poses: the convention of the layout, one of `POSE_CONVENTIONS`.
+
+    Raises:
+        SceneError: most of the surface in view is not at the measured depth.
+    """
+    if not views or not torch.isfinite(points).all():
+        return  # nothing measured; or the scene itself says so
+    found = measure_agreement(views, points)
+    if found.share >= _LEAST_AGREEMENT:
+        return
+    mend = "check that poses, depth and surface are of one scan and in one unit (`depth_scale`)"
+    for name in POSE_CONVENTIONS:
+        other = measure_agreement(reread(views, poses, name), points)
+        if other.compared >= _LEAST_TILES and other.share > 0.8:
+            mend = (
+                f"{other.share:.0%} would if the file held `{name}`; write the poses as `{poses}`"
+            )
+    refuse(
+        "geometry_disagrees",
+        f"{where}: only {found.share:.0%} of the compared depth agrees with {surface} within 25 %, "
+        f"expected most of it; {mend}",
+    )
+
+
+def require_points_in_view(where: Path, frames: Sequence[Frame], points: Tensor) -> None:
+    """Refuse poses under which no frame has a point of the surface before it.
+
+    Raises:
+        SceneError: none of the frames looked at sees a point.
+    """
+    if not frames or not torch.isfinite(points).all():
+        return
+    thinned = points[:: max(1, len(points) // _MOST_PROJECTED)].double()
+    for frame in frames[:: max(1, len(frames) // _CHECKED_FRAMES)]:
+        pixels, depth = project_to_pixels(
+            thinned, invert_pose(frame.camera_to_world), frame.intrinsics
+        )
+        height, width = frame.image_size
+        limits = torch.tensor([width, height], dtype=torch.float64) - 0.5
+        if bool(((depth > 0) & ((pixels > -0.5) & (pixels < limits)).all(dim=1)).any()):
+            return
+    refuse(
+        "geometry_disagrees",
+        f"{where}: no frame looked at has a single point of the cloud in view, expected the frames "
+        "to look at it; check that cameras and cloud are in one coordinate frame",
+    )
+
+
+def fuse_frames(where: Path, frames: Sequence[Frame], voxel_size: float) -> Ply:
+    """The depth images as one cloud.
+
+    Raises:
+        SceneError: they cannot be fused, or hold no surface.
+    """
+
+    def observations() -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        for frame in frames:
+            depth = frame.depth()
+            if depth is not None:
+                yield depth, frame.image(), frame.intrinsics, frame.camera_to_world
+
+    try:
+        cloud = fuse_depth(observations(), voxel_size=voxel_size)
+    except ValueError as error:  # a place too far out for the grid
+        raise SceneError(
+            f"{where}: the depth images cannot be fused ({error}); check that poses and depth are "
+            "in metres, or give a mesh.ply"
+        ) from error
+    if len(cloud.points) == 0:
+        raise SceneError(
+            f"{where}: the depth images hold no surface seen often enough, expected overlapping "
+            "frames with depth up to 10 m; give a mesh.ply or more frames"
+        )
+    _LOG.info("%s: fused %d frames into %d points", where, len(frames), len(cloud.points))
+    return Ply(cloud.points, cloud.colors, cloud.normals)
+
+
+def build_scene(
+    scan: Scan,
+    settings: ReadSettings,
+    frames: Sequence[StoredFrame],
+    surface: Ply,
+    *,
+    up: UpAxis,
+    provenance: dict[str, Any],
+) -> Scene:
+    """The scene of a surface and the frames that saw it, turned so that z is up.
+
+    Args:
+        scan: its name and folder.
+        settings: `image_size` resizes the frames.
+        frames: in the surface's coordinate frame.
+        surface: its normals are dropped where they are all zero.
+        up: the axis that points up so far.
+        provenance: added to that of every capture.
+    """
+    rotation = torch.tensor(_TO_Z_UP[up], dtype=torch.float64)
+    turn = torch.eye(4, dtype=torch.float64)
+    turn[:3, :3] = rotation
+    turned: list[Frame] = [
+        replace(frame, camera_to_world=turn @ frame.camera_to_world) for frame in frames
+    ]
+    if settings.image_size is not None:
+        turned = [ScaledFrame(frame, settings.image_size) for frame in turned]
+    normals = None
+    if surface.normals is not None and bool((surface.normals != 0).any()):
+        lengths = surface.normals.double().norm(dim=1, keepdim=True)
+        unit = torch.where(lengths > 0, surface.normals.double() / lengths, 0.0)
+        normals = (torch.nan_to_num(unit) @ rotation.T).float()
+    return Scene(
+        name=scan.name,
+        points=(surface.points.double() @ rotation.T).float(),
+        colors=surface.colors,
+        normals=normals,
+        faces=surface.faces if surface.faces is not None and len(surface.faces) else None,
+        frames=tuple(turned),
+        provenance={"source": str(scan.folder), "up": up, **provenance},
+    )
+
+
+def read_camera_matrix(file: Path) -> Tensor:
+    """(3, 3) float64 camera matrix from a text file with a 3 x 3 or 4 x 4 matrix.
+
+    Raises:
+        SceneError: the file is missing, damaged, or no camera matrix.
+    """
+    return checked_camera_matrix(file, read_matrix(file, (9, 16))[:3, :3].clone())
+
+
+def checked_camera_matrix(file: Path, matrix: Tensor) -> Tensor:
+    """`matrix` where it is one of a pinhole camera.
+
+    Raises:
+        SceneError: it is not; `file` is named.
+    """
+    check_camera(str(file), matrix, torch.eye(4, dtype=torch.float64))
+    bottom = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
+    if float(matrix[1, 0].abs()) > 1e-6 or not torch.equal(matrix[2], bottom):
+        raise SceneError(
+            f"{file}: is no camera matrix, expected fx 0 cx / 0 fy cy / 0 0 1 in pixels; "
+            "write it row by row"
+        )
+    return matrix
+
+
+def read_matrix(file: Path, sizes: tuple[int, ...]) -> Tensor:
+    """A square matrix of numbers from a text file, float64; numbers may be NaN or infinite.
+
+    Args:
+        file: text, numbers divided by blanks or commas.
+        sizes: how many numbers there may be.
+
+    Raises:
+        SceneError: the file cannot be read or holds something else.
+    """
+    shapes = " or ".join(f"{round(size**0.5)} x {round(size**0.5)}" for size in sizes)
+    numbers = read_numbers(file, shapes)
+    if len(numbers) not in sizes:
+        raise SceneError(
+            f"{file}: has {len(numbers)} numbers, expected a {shapes} matrix; write it again"
+        )
+    side = round(len(numbers) ** 0.5)
+    return torch.tensor(numbers, dtype=torch.float64).view(side, side)
+
+
+def read_numbers(file: Path, shapes: str) -> list[float]:
+    """All numbers of a small text file; `shapes` says in messages what they should form."""
+    try:
+        with file.open("rb") as stream:
+            text = stream.read(_LARGEST_TEXT).decode("ascii")
+        return [float(word) for word in text.replace(",", " ").split()]
+    except OSError as error:
+        raise SceneError(f"{file}: cannot be read ({error.strerror}); check the file") from error
+    except ValueError as error:
+        raise SceneError(
+            f"{file}: is not a matrix of numbers ({str(error)[:80]}), expected {shapes}; "
+            "write it as text, row by row"
+        ) from error
