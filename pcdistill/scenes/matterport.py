@@ -119,12 +119,7 @@ def open_matterport(scan: Scan, settings: ReadSettings) -> Scene:
     label_set = settings.label_set or MATTERPORT_LABEL_SETS[0]
     require_label_set(label_set)
     house = scan.folder
-    mesh = house / _REGIONS / f"{scan.part}.ply"
-    if not scan.part:
-        raise SceneError(
-            f"{house / _REGIONS}: has no region<N>.ply, expected the house's regions; "
-            "download region_segmentations of the house"
-        )
+    mesh = _mesh(scan)
     table = find_table(house)
     category_labels = read_category_labels(table, label_set)
     surface = read_ply(mesh)
@@ -143,7 +138,10 @@ def open_matterport(scan: Scan, settings: ReadSettings) -> Scene:
     instances, instance_source = _instances(mesh, faces, len(surface.points))
     frames, provenance = _frames(scan, settings, surface.points)
     if provenance["frames_chosen"] == "inside":
-        require_mesh_fit(house, frames, mesh, surface.points, frames[0].depth_scale)
+        require_mesh_fit(
+            *(house, frames, mesh, surface.points, frames[0].depth_scale),
+            least_fitting=0,  # other rooms in the region's box may hide it
+        )
     return Scene(
         name=scan.name,
         points=surface.points,
@@ -216,6 +214,31 @@ def _regions(house: Path) -> list[str]:
     return [
         f"region{m[1]}" for m in sorted((m for m in matches if m), key=lambda m: (int(m[1]), m[1]))
     ]
+
+
+def _mesh(scan: Scan) -> Path:
+    place = scan.folder / _REGIONS
+    regions = _regions(scan.folder)
+    if not regions:
+        raise SceneError(
+            f"{place}: has no region<N>.ply, expected the house's regions; download "
+            "region_segmentations of the house"
+        )
+    part = regions[0] if not scan.part and len(regions) == 1 else scan.part
+    if part not in regions:
+        asked = f"'{part}' is none of them" if part else "none is named"
+        raise SceneError(
+            f"{place}: has {len(regions)} regions ({', '.join(regions[:5])}"
+            f"{', ...' if len(regions) > 5 else ''}), {asked}, expected one for a scene; name it "
+            "as the part"
+        )
+    mesh = place / f"{part}.ply"
+    if not mesh.is_file():
+        raise SceneError(
+            f"{mesh}: is missing, only other files of the region are there, expected its mesh; "
+            "download region_segmentations of the house again"
+        )
+    return mesh
 
 
 def _refuse_settings(settings: ReadSettings) -> None:
@@ -366,7 +389,7 @@ def _frames(
         )
     if chosen and not frames:
         raise SceneError(
-            f"{scan.folder / _COLOR}: has none of the {len(chosen)} images of {scan.part} with its "
+            f"{scan.folder / _COLOR}: has none of the {len(chosen)} images of {scan.name} with its "
             f"depth, such as {chosen[0].color}; download {_COLOR} and {_DEPTH} of the house"
         )
     if missing:

@@ -182,9 +182,10 @@ def _is_scene(folder: Path) -> bool:
     parts = (
         (folder / _POSES).is_file(),
         (folder / _IMAGES).is_dir(),
-        folder.with_name(f"{folder.resolve().name}{_MESH}").is_file(),
+        (folder.resolve().parent / f"{folder.resolve().name}{_MESH}").is_file(),
+        any(parent.is_file() for parent in (folder / _CAMERA, folder.resolve().parent / _CAMERA)),
     )
-    return sum(parts) >= 2
+    return any(parts[:3]) and sum(parts) >= 2
 
 
 def _beside(folder: Path, name: str) -> Path:
