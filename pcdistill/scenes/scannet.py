@@ -131,27 +131,36 @@ def open_scannet(scan: Scan, settings: ReadSettings) -> Scene:
     )
 
 
+def scannet_files(scan: Scan) -> tuple[Path, ...]:
+    """What a scan is read from: its folder, and the table of raw categories where there is one."""
+    table = _table(scan.folder)
+    return (scan.folder,) if table is None else (scan.folder, table)
+
+
 SCANNET = Reader(
     "SCENE/SCENE.sens and SCENE/SCENE_vh_clean_2.ply (scans of ScanNet v2)",
     find_scannet,
     open_scannet,
+    scannet_files,
 )
 
 
-def find_table(folder: Path) -> Path:
-    """The table of raw categories beside a scan, or in one of the three folders above it.
-
-    Raises:
-        SceneError: it is in none of them.
-    """
+def _table(folder: Path) -> Path | None:
+    """The table of raw categories in the folder of a scan or in one of the three above it."""
     place = folder.resolve()
-    for above in (place, *place.parents[:3]):
-        if (above / TABLE).is_file():
-            return above / TABLE
-    raise SceneError(
-        f"{folder}: has no {TABLE} in the folders above it, expected the table that numbers raw "
-        "categories for label set scannet200; put it beside scans/"
+    return next(
+        (above / TABLE for above in (place, *place.parents[:3]) if (above / TABLE).is_file()), None
     )
+
+
+def _required_table(folder: Path) -> Path:
+    table = _table(folder)
+    if table is None:
+        raise SceneError(
+            f"{folder}: has no {TABLE} in the folders above it, expected the table that numbers "
+            "raw categories for label set scannet200; put it beside scans/"
+        )
+    return table
 
 
 def _subfolders(folder: Path) -> list[Path]:
@@ -323,7 +332,7 @@ def _annotation(
         labels, outside = read_nyu_labels(file, points, label_set)
         notes = {"labels_from": file.name, "labels_outside_of_nyu40": outside}
     elif objects is not None and aggregation is not None:
-        labels, unknown = object_labels(objects, find_table(folder), label_set)
+        labels, unknown = object_labels(objects, _required_table(folder), label_set)
         notes = {"labels_from": aggregation.name, "raw_categories_without_number": unknown}
     if objects is None:
         return labels, None, notes
