@@ -1,0 +1,204 @@
+"""A single file with a cloud or mesh as a scene without frames, for a trained student.
+
+    NAME.ply            mesh or cloud: x y z, colours, normals, faces
+    NAME.pcd            ascii, binary or binary_compressed: x y z, rgb, normals
+    NAME.las NAME.laz   surveyed points with colours; needs the extra `las`
+    NAME.e57            scans of a terrestrial scanner, together; needs the extra `e57`
+
+Coordinates of a survey (kilometres from their origin) are moved to their own, which 32-bit numbers
+need to be exact to the millimetre; the provenance has the offset.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pcdistill.errors import MissingExtraError, SceneError
+from pcdistill.scenes.capture import build_scene, by_number, is_there, require_unset
+from pcdistill.scenes.pcd import PcdCloud, as_ply, read_pcd
+from pcdistill.scenes.ply import Ply, read_ply
+from pcdistill.scenes.reading import Reader, ReadSettings, Scan
+from pcdistill.scenes.scene import Scene
+
+_LOG = logging.getLogger(__name__)
+
+SUFFIXES = (".ply", ".pcd", ".las", ".laz", ".e57")
+FARTHEST = 5000.0
+"""Metres from the origin beyond which points are moved: float32 steps are 0.5 mm there."""
+
+_Floats = npt.NDArray[np.float64]
+
+
+def find_bare(path: Path) -> tuple[Scan, ...]:
+    """The file itself where it is a cloud, or all clouds in a folder."""
+    if is_there(path):
+        return (Scan(path.stem, path),) if path.suffix.lower() in SUFFIXES else ()
+    if not path.is_dir():
+        return ()
+    files = [
+        entry
+        for entry in path.iterdir()
+        if entry.suffix.lower() in SUFFIXES and not entry.name.startswith(".") and is_there(entry)
+    ]
+    files.sort(key=lambda file: by_number(file.name))
+    stems = [file.stem for file in files]
+    return tuple(
+        Scan(file.stem if stems.count(file.stem) == 1 else file.name, file, file.name)
+        for file in files
+    )
+
+
+def open_bare(scan: Scan, settings: ReadSettings) -> Scene:
+    """Read one file with a cloud or mesh.
+
+    Points whose coordinates are not finite (an organised cloud's empty pixels) are left out and
+    counted, except in a mesh, whose faces need them.
+
+    Raises:
+        SceneError: the file is missing, damaged, or has no points.
+        MissingExtraError: LAS or E57, and no package that reads it.
+        ConfigError: a setting other than `up`.
+    """
+    require_unset(scan, settings, "up")
+    file = scan.folder
+    suffix = file.suffix.lower()
+    if suffix == ".ply":
+        surface = read_ply(file)
+        cloud = None
+        if surface.faces is None or len(surface.faces) == 0:
+            cloud = _of_ply(surface)
+    elif suffix == ".pcd":
+        cloud = read_pcd(file)
+    elif suffix in (".las", ".laz"):
+        cloud = _read_las(file)
+    elif suffix == ".e57":
+        cloud = _read_e57(file)
+    else:
+        raise SceneError(f"{file}: is no {', '.join(SUFFIXES)} file; give the cloud as one of them")
+    offset = [0.0, 0.0, 0.0]
+    dropped = 0
+    if cloud is not None:
+        surface, offset, dropped = _centred(file, cloud)
+    if len(surface.points) == 0:
+        raise SceneError(f"{file}: has no points, expected a mesh or cloud; write it again")
+    if dropped:
+        _LOG.warning("%s: %d points left out, they are not finite numbers", file, dropped)
+    provenance: dict[str, Any] = {
+        "reader": "bare",
+        "surface": file.name,
+        "offset": offset,
+        "dropped_points": dropped,
+        "skipped_frames": 0,
+    }
+    return build_scene(scan, settings, [], surface, up=settings.up, provenance=provenance)
+
+
+def _of_ply(surface: Ply) -> PcdCloud:
+    return PcdCloud(
+        surface.points.double().numpy(),
+        None if surface.colors is None else surface.colors.numpy(),
+        None if surface.normals is None else surface.normals.numpy(),
+    )
+
+
+def _centred(file: Path, cloud: PcdCloud) -> tuple[Ply, list[float], int]:
+    """The finite points, moved by whole metres where they lie far out; the offset; the others."""
+    finite = np.isfinite(cloud.points).all(axis=1) & (np.abs(cloud.points) < 1e30).all(axis=1)
+    kept = PcdCloud(
+        cloud.points[finite],
+        None if cloud.colors is None else cloud.colors[finite],
+        None if cloud.normals is None else cloud.normals[finite],
+    )
+    offset = np.zeros(3)
+    if len(kept.points) and np.abs(kept.points).max() > FARTHEST:
+        offset = np.floor(kept.points.min(axis=0))
+        _LOG.info("%s: moved by %s m to lie near the origin", file, (-offset).tolist())
+    return as_ply(kept, kept.points - offset), offset.tolist(), int((~finite).sum())
+
+
+def _extra(file: Path, module: str, extra: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{file}: needs the package {module}, which is not installed; "
+            f"`pip install 'pcdistill[{extra}]'`, or convert the file to .ply"
+        ) from error
+
+
+def _damaged(file: Path, error: Exception) -> SceneError:
+    reason = str(error).split("\n")[0][:80] or type(error).__name__
+    return SceneError(f"{file}: cannot be read ({reason}); it is damaged, export it again")
+
+
+def _read_las(file: Path) -> PcdCloud:
+    laspy = _extra(file, "laspy", "las")
+    _require_las_size(file)
+    try:
+        content = laspy.read(str(file))
+        points = np.stack([np.asarray(content[axis], dtype=np.float64) for axis in "xyz"], axis=1)
+        colors = None
+        if {"red", "green", "blue"} <= set(content.point_format.dimension_names):
+            channels = np.stack([np.asarray(content[c]) for c in ("red", "green", "blue")], axis=1)
+            # 16 bits by the standard; some writers put 8 bits there
+            wide = len(channels) > 0 and int(channels.max()) > 255
+            colors = (channels // 257 if wide else channels).astype(np.uint8)
+    except Exception as error:  # the package raises its own kinds on damaged files
+        raise _damaged(file, error) from error
+    return PcdCloud(points, colors, None)
+
+
+def _require_las_size(file: Path) -> None:
+    """Refuse an uncompressed file whose header declares more points than it holds."""
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(375)
+        size = file.stat().st_size
+    except OSError as error:
+        raise _damaged(file, error) from error
+    if len(head) < 227 or head[:4] != b"LASF":
+        raise SceneError(f"{file}: does not begin like a LAS file; give the original file")
+    start = int.from_bytes(head[96:100], "little")
+    compressed = bool(head[104] & 0x80)
+    row = int.from_bytes(head[105:107], "little")
+    points = int.from_bytes(head[107:111], "little")
+    if head[24:26] >= b"\x01\x04" and len(head) >= 255:
+        points = max(points, int.from_bytes(head[247:255], "little"))
+    limit = size * 100 if compressed else size - start
+    if points * max(row, 20) > max(limit, 0):
+        raise SceneError(
+            f"{file}: its header declares {points} points of {row} bytes, the file has {size} "
+            "bytes; it is truncated or damaged, export it again"
+        )
+
+
+def _read_e57(file: Path) -> PcdCloud:
+    pye57 = _extra(file, "pye57", "e57")
+    points: list[_Floats] = []
+    colors: list[npt.NDArray[np.uint8]] = []
+    try:
+        content = pye57.E57(str(file))
+        for place in range(content.scan_count):
+            scan = content.read_scan(place, ignore_missing_fields=True, colors=True)
+            points.append(
+                np.stack([scan[f"cartesian{axis}"] for axis in "XYZ"], axis=1).astype(np.float64)
+            )
+            if "colorRed" in scan:
+                channels = [scan[f"color{name}"] for name in ("Red", "Green", "Blue")]
+                colors.append(np.clip(np.stack(channels, axis=1), 0, 255).astype(np.uint8))
+    except Exception as error:  # the package raises its own kinds on damaged files
+        raise _damaged(file, error) from error
+    if not points:
+        raise SceneError(f"{file}: has no scan, expected at least one; export it again")
+    together = np.concatenate(points)
+    all_colors = np.concatenate(colors) if len(colors) == len(points) else None
+    return PcdCloud(together, all_colors, None)
+
+
+BARE = Reader("a .ply, .pcd, .las, .laz or .e57 file (a cloud or mesh)", find_bare, open_bare)

@@ -1,0 +1,261 @@
+"""A COLMAP reconstruction as a scene.
+
+    images/                       the undistorted images
+    sparse/0/ (or sparse/)        cameras, images, points3D as .bin or .txt; pinhole cameras only
+    stereo/depth_maps/            NAME.geometric.bin of dense stereo, where it was run
+    depth/NAME.png|npy            or depth images of your own, in the model's unit
+    fused.ply                     the dense cloud, where there is one
+
+The same below dense/ or dense/0/ is preferred: those are the undistorted images. Without a dense
+cloud the depth is fused, without depth the sparse points are the cloud. COLMAP's unit is arbitrary:
+sizes in metres (voxels, tolerances) fit only a model that was brought to metres.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pcdistill.errors import SceneError
+from pcdistill.scenes.capture import (
+    build_scene,
+    frame_names,
+    fuse_frames,
+    is_there,
+    named_surface,
+    read_surface,
+    require_fit,
+    require_frames,
+    require_points_in_view,
+    require_size,
+    require_unset,
+    scale_intrinsics,
+    scans_below,
+    spread_views,
+)
+from pcdistill.scenes.colmap_model import (
+    ColmapCamera,
+    ColmapImage,
+    depth_map_size,
+    is_colmap_model,
+    read_cameras,
+    read_depth_map,
+    read_images,
+    read_points,
+)
+from pcdistill.scenes.frames import StoredFrame, register_depth
+from pcdistill.scenes.images import image_size_of
+from pcdistill.scenes.ply import Ply
+from pcdistill.scenes.reading import Reader, ReadSettings, Scan
+from pcdistill.scenes.scene import Scene
+
+_LOG = logging.getLogger(__name__)
+
+DEPTH_SCALE = 1000.0
+"""Counts per unit of the model of depth PNGs."""
+
+LEAST_VIEWS = 3
+"""Observations of a sparse point; those of two images are often wrong."""
+LARGEST_ERROR = 2.0
+"""Pixels of mean reprojection error of a sparse point."""
+
+_WORKSPACES = ("dense", "dense/0", "")
+_MODELS = ("sparse/0", "sparse")
+_IMAGES = ("images", "input")
+_SETTINGS = ("depth_scale", "up", "frame_step", "image_size", "geometry", "fuse_voxel_size")
+
+
+@dataclass(frozen=True, eq=False)
+class ColmapFrame(StoredFrame):
+    """A frame whose depth may be a depth map of COLMAP's dense stereo."""
+
+    def depth(self) -> Tensor | None:
+        """(H, W) float32, the model's unit, 0 = unknown; None without depth.
+
+        Raises:
+            SceneError: the file is missing, damaged, or of another size.
+        """
+        if self.depth_path is None or self.depth_path.suffix != ".bin":
+            return super().depth()
+        depth = read_depth_map(self.depth_path)
+        found = (depth.shape[0], depth.shape[1])
+        own = scale_intrinsics(self.intrinsics, self.image_size, found)
+        return register_depth(depth, own, self.intrinsics, self.image_size)
+
+
+def find_colmap(folder: Path) -> tuple[Scan, ...]:
+    """The folder itself where it holds a COLMAP model, or those of its folders that do."""
+    return scans_below(folder, lambda place: _find_model(place) is not None)
+
+
+def _find_model(folder: Path) -> tuple[Path, Path] | None:
+    """Workspace with the images, and folder of the model."""
+    for workspace in _WORKSPACES:
+        for model in _MODELS:
+            if is_colmap_model(folder / workspace / model):
+                return folder / workspace, folder / workspace / model
+    return None
+
+
+def open_colmap(scan: Scan, settings: ReadSettings) -> Scene:
+    """Read a COLMAP reconstruction; images stay on disk until they are asked for.
+
+    Raises:
+        SceneError: something is missing, damaged, distorted, or does not fit together.
+        ConfigError: a setting has no meaning here.
+    """
+    require_unset(scan, settings, *_SETTINGS)
+    found = _find_model(scan.folder)
+    if found is None:
+        raise SceneError(
+            f"{scan.folder}: has no COLMAP model, expected sparse/0 with cameras, images and "
+            "points3D; copy all of its files"
+        )
+    workspace, model = found
+    cameras = read_cameras(model)
+    images = read_images(model)[:: settings.frame_step or 1]
+    frames, lost, incomplete = _frames(workspace, model, cameras, images, settings)
+    require_frames(model, frames, lost, incomplete)
+    surface, name, dropped = _surface(scan, workspace, model, frames, settings)
+    require_fit(model, spread_views(frames), surface.points, name, poses="world_to_camera")
+    require_points_in_view(model, frames, surface.points)
+    _LOG.warning(
+        "%s: the unit of a COLMAP model is arbitrary; unless it was scaled to metres (`colmap "
+        "model_aligner`), voxel sizes and distances do not mean metres",
+        scan.folder,
+    )
+    provenance: dict[str, Any] = {
+        "reader": "colmap",
+        "model": str(model.relative_to(scan.folder)),
+        "surface": name,
+        "unit": "arbitrary",
+        "frames_without_depth": sum(frame.depth_path is None for frame in frames),
+        "dropped_points": dropped,
+        "skipped_frames": lost + incomplete,
+        "frames_without_pose": lost,
+        "frames_without_file": incomplete,
+    }
+    return build_scene(scan, settings, frames, surface, up=settings.up, provenance=provenance)
+
+
+def _frames(
+    workspace: Path,
+    model: Path,
+    cameras: dict[int, ColmapCamera],
+    images: list[ColmapImage],
+    settings: ReadSettings,
+) -> tuple[list[StoredFrame], int, int]:
+    """Frames, how many have no pose, and how many have no image."""
+    places = [workspace / name for name in _IMAGES if (workspace / name).is_dir()]
+    frames: list[StoredFrame] = []
+    lost = incomplete = 0
+    for name, image in zip(frame_names([i.name for i in images]), images, strict=True):
+        camera = cameras.get(image.camera_id)
+        if camera is None:
+            raise SceneError(
+                f"{model}: {image.name} has camera {image.camera_id}, which cameras lack; copy all "
+                "files of one model"
+            )
+        path = next((place / image.name for place in places if is_there(place / image.name)), None)
+        if not torch.isfinite(image.camera_to_world).all():
+            lost += 1
+            continue
+        if path is None:
+            incomplete += 1
+            continue
+        require_size(model, camera.image_size, path)
+        depth = _depth_file(workspace, image.name)
+        frames.append(
+            ColmapFrame(
+                name=name,
+                image_size=camera.image_size,
+                intrinsics=camera.intrinsics,
+                camera_to_world=image.camera_to_world,
+                image_path=path,
+                depth_path=depth,
+                depth_scale=settings.depth_scale or DEPTH_SCALE,
+                depth_intrinsics=_depth_camera(camera, depth),
+            )
+        )
+    return frames, lost, incomplete
+
+
+def _depth_file(workspace: Path, image: str) -> Path | None:
+    stem = image.rsplit(".", 1)[0]
+    places = [
+        *(workspace / folder / f"{stem}{s}" for folder in ("depth", "depths") for s in _PIXELS),
+        workspace / "stereo" / "depth_maps" / f"{image}.geometric.bin",
+    ]
+    return next((place for place in places if is_there(place)), None)
+
+
+_PIXELS = (".png", ".npy")
+
+
+def _depth_camera(camera: ColmapCamera, depth: Path | None) -> Tensor | None:
+    if depth is None:
+        return None
+    size = depth_map_size(depth) if depth.suffix == ".bin" else image_size_of(depth)
+    if abs(size[0] * camera.image_size[1] / (size[1] * camera.image_size[0]) - 1) > 0.05:
+        raise SceneError(
+            f"{depth}: is {size[1]} x {size[0]} pixels, its image {camera.image_size[1]} x "
+            f"{camera.image_size[0]}, expected one shape; make the depth from the same images"
+        )
+    return scale_intrinsics(camera.intrinsics, camera.image_size, size)
+
+
+def _surface(
+    scan: Scan, workspace: Path, model: Path, frames: list[StoredFrame], settings: ReadSettings
+) -> tuple[Ply, str, int]:
+    """The cloud, its name, and how many sparse points were left out."""
+    named = named_surface(scan, settings)
+    if named is None and is_there(workspace / "fused.ply"):
+        named = workspace / "fused.ply"
+    if named is not None:
+        return read_surface(named), named.name, 0
+    if any(frame.depth_path is not None for frame in frames):
+        return fuse_frames(workspace, frames, settings.fuse_voxel_size), "fused depth", 0
+    surface, dropped = sparse_cloud(model)
+    if surface is None:
+        raise SceneError(
+            f"{model}: has no sparse points and {workspace} neither depth nor fused.ply, expected "
+            "a cloud; copy points3D, or run COLMAP's dense stereo"
+        )
+    return surface, "sparse points", dropped
+
+
+def sparse_cloud(model: Path) -> tuple[Ply | None, int]:
+    """Sparse points that enough images agree on, and how many were left out.
+
+    Raises:
+        SceneError: the file of points is damaged.
+    """
+    found = read_points(model)
+    if found is None or len(found.points) == 0:
+        return None, 0
+    sure = (found.views >= LEAST_VIEWS) & (found.errors <= LARGEST_ERROR)
+    finite = torch.isfinite(found.points.float()).all(dim=1)
+    kept = sure & finite if bool((sure & finite).any()) else finite
+    dropped = len(kept) - int(kept.sum())
+    if dropped:
+        _LOG.info(
+            "%s: %d of %d sparse points left out (fewer than %d views or more than %g pixels off)",
+            model,
+            dropped,
+            len(kept),
+            LEAST_VIEWS,
+            LARGEST_ERROR,
+        )
+    if not kept.any():
+        return None, dropped
+    return Ply(found.points[kept].float(), found.colors[kept]), dropped
+
+
+COLMAP = Reader(
+    "sparse/0 with cameras, images and points3D (a COLMAP model)", find_colmap, open_colmap
+)
