@@ -1,6 +1,7 @@
 """Measure what the documentation claims; every benchmark ends with one JSON object on a line.
 
     python tools/benchmark.py homes --seeds 3     # accuracy on embedded homes -> docs/results.md
+    python tools/benchmark.py sparse --write      # the network's engines -> docs/performance.md
 
 Run it while nothing else uses the machine.
 """
@@ -10,10 +11,11 @@ from __future__ import annotations
 import argparse
 import json
 
-from benchmarks import homes
+from benchmarks import homes, sparse
 
 BENCHMARKS = {
     "homes": homes,
+    "sparse": sparse,
 }
 """Name on the command line -> module with `add_arguments(parser)` and `run(arguments) -> dict`."""
 

@@ -1,0 +1,231 @@
+"""One engine of the sparse network in a process of its own, so that its peak memory is its own.
+
+It reads commands, one word a line, and answers each with one JSON object on a line; the benchmark
+`sparse` starts one for every engine and asks them in turn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pcdistill.networks import MinkUNet, build_student
+from pcdistill.sparse import CoordinateMaps, SparseConv3d, SparseConvTranspose3d, SparseTensor
+
+ARCHITECTURE, IN_CHANNELS = "MinkUNet18A", 3
+SAMPLED_ROWS = 512
+"""Rows of the output that are compared between the engines."""
+MATRIX = 2048
+"""Side of the square matrices whose product gives the machine's rate."""
+
+
+class OurNetwork:
+    """The network with the convolutions of one of our engines."""
+
+    def __init__(self, engine: str, coords: Tensor, network: MinkUNet) -> None:
+        network.use_engine(engine)
+        self.network, self.coords = network, coords
+        self.features = torch.ones(len(coords), IN_CHANNELS, device=coords.device)
+
+    def __call__(self, maps: CoordinateMaps | None = None) -> Tensor:
+        """Features of every voxel, from voxels whose kernel maps are unknown unless given."""
+        return self.network(SparseTensor(self.features, self.coords, maps=maps))
+
+    def maps(self) -> CoordinateMaps:
+        """The voxels at every stride, with all kernel maps of the network."""
+        x = SparseTensor(self.features, self.coords)
+        with torch.no_grad():
+            self.network(x)
+        return x.maps
+
+
+class Worker:
+    """Answers the commands."""
+
+    def __init__(self, engine: str, coords: Tensor, out_channels: int) -> None:
+        self.device = coords.device
+        generator = torch.Generator().manual_seed(0)
+        network = build_student(ARCHITECTURE, IN_CHANNELS, out_channels, generator=generator)
+        self.network = network.to(coords.device)
+        if engine == "spconv":
+            from spconv_network import SpconvNetwork
+
+            self.model = SpconvNetwork(coords, self.network)
+        else:
+            self.model = OurNetwork(engine, coords, self.network)
+        self.modules = self.model if engine == "spconv" else self.network
+        self.known_maps: CoordinateMaps | None = None
+        self.shape = (len(coords), out_channels)
+        self._upstream: Tensor | None = None
+
+    @property
+    def upstream(self) -> Tensor:
+        """(V, D) gradient that comes back to the output; made at the first step."""
+        if self._upstream is None:
+            generator = torch.Generator().manual_seed(1)
+            self._upstream = torch.randn(self.shape, generator=generator).to(self.device)
+        return self._upstream
+
+    def forward(self) -> dict:
+        """Seconds of a forward pass in eval mode, kernel maps included."""
+        self.modules.eval()
+        with torch.no_grad():
+            return {"seconds": self._seconds(self.model)}
+
+    def step(self) -> dict:
+        """Seconds of forward and backward in train mode, kernel maps included."""
+        self.modules.train()
+        self.modules.zero_grad(set_to_none=True)
+        upstream = self.upstream
+        return {"seconds": self._seconds(lambda: self.model().backward(upstream))}
+
+    def forward_kept(self) -> dict:
+        """Seconds of a forward pass whose kernel maps are there, and of its convolutions alone."""
+        self.modules.eval()
+        if self.known_maps is None:
+            self.known_maps = self.model.maps()
+        with torch.no_grad(), ConvolutionClock(self.network) as clock:
+            seconds = self._seconds(lambda: self.model(self.known_maps))
+        return {"seconds": seconds, "convolutions": clock.seconds if clock.complete else None}
+
+    def step_kept(self) -> dict:
+        """Seconds of forward and backward whose kernel maps are there."""
+        self.modules.train()
+        self.modules.zero_grad(set_to_none=True)
+        if self.known_maps is None:
+            self.known_maps = self.model.maps()
+        upstream = self.upstream
+        return {"seconds": self._seconds(lambda: self.model(self.known_maps).backward(upstream))}
+
+    def output(self) -> dict:
+        """Some rows of the output in eval mode, to compare between engines."""
+        self.modules.eval()
+        with torch.no_grad():
+            features = self.model()
+        rows = torch.linspace(0, len(features) - 1, min(SAMPLED_ROWS, len(features))).long()
+        return {"rows": features[rows.to(features.device)].cpu().tolist()}
+
+    def work(self) -> dict:
+        """Floating-point operations of the forward pass's convolutions."""
+        maps = self.model.maps()
+        return {
+            "flop": convolution_flop(self.network, maps),
+            "neighbours": sum(maps.kernel_map(1, 1, 3).counts) / len(maps.level(1).coords),
+        }
+
+    def rate(self) -> dict:
+        """Floating-point operations a second of a large matrix product."""
+        left = torch.randn(MATRIX, MATRIX, device=self.device)
+        seconds = min(self._seconds(lambda: left @ left) for _ in range(6))
+        return {"flop_per_second": 2 * MATRIX**3 / seconds}
+
+    def memory(self) -> dict:
+        """Bytes of the largest memory of this process so far (on a GPU: of its tensors)."""
+        if self.device.type == "cuda":
+            return {"bytes": torch.cuda.max_memory_allocated()}
+        return {"bytes": peak_bytes()}
+
+    def _seconds(self, work: Callable[[], object]) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        begin = time.perf_counter()
+        work()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - begin
+
+
+class ConvolutionClock:
+    """Adds up the time inside the convolution layers of a network."""
+
+    def __init__(self, network: nn.Module) -> None:
+        kinds = (SparseConv3d, SparseConvTranspose3d)
+        self.layers = [module for module in network.modules() if isinstance(module, kinds)]
+        self.seconds, self.calls, self._begin = 0.0, 0, 0.0
+
+    @property
+    def complete(self) -> bool:
+        """Whether every layer was seen, and timing by the host means something."""
+        on_cpu = next(self.layers[0].parameters()).device.type == "cpu"
+        return on_cpu and self.calls == len(self.layers)
+
+    def __enter__(self) -> ConvolutionClock:
+        def start(*_: object) -> None:
+            self._begin = time.perf_counter()
+
+        def stop(*_: object) -> None:
+            self.seconds += time.perf_counter() - self._begin
+            self.calls += 1
+
+        self._hooks = [layer.register_forward_pre_hook(start) for layer in self.layers]
+        self._hooks += [layer.register_forward_hook(stop) for layer in self.layers]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+
+def convolution_flop(network: MinkUNet, maps: CoordinateMaps) -> int:
+    """Two operations for every pair of voxels, input channel and output channel."""
+    total = 0
+
+    def count(layer: nn.Module, inputs: tuple[SparseTensor]) -> None:
+        nonlocal total
+        (x,) = inputs
+        if layer.pointwise:
+            pairs = len(x)
+        else:
+            fine, coarse = x.stride, x.stride * layer.stride
+            if isinstance(layer, SparseConvTranspose3d):
+                fine, coarse = x.stride // layer.stride, x.stride
+            pairs = sum(maps.kernel_map(fine, coarse, layer.kernel_size, layer.dilation).counts)
+        total += 2 * pairs * layer.in_channels * layer.out_channels
+
+    kinds = (SparseConv3d, SparseConvTranspose3d)
+    layers = [module for module in network.modules() if isinstance(module, kinds)]
+    hooks = [layer.register_forward_pre_hook(count) for layer in layers]
+    coords = maps.level(1).coords
+    ones = torch.ones(len(coords), IN_CHANNELS, device=coords.device)
+    with torch.no_grad():
+        network.eval()(SparseTensor(ones, coords, maps=maps))
+    for hook in hooks:
+        hook.remove()
+    return total
+
+
+def peak_bytes() -> int:
+    """Largest resident memory of this process; unlike `getrusage` without its parent's."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise OSError("/proc/self/status has no VmHWM line")
+
+
+def main() -> None:
+    """Serve the commands on standard input until it ends."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("engine", choices=("torch", "minkowski", "spconv"))
+    parser.add_argument("coords", type=Path, help="(V, 4) int32, .npy")
+    parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--out-channels", type=int, default=512)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    coords = torch.from_numpy(np.load(arguments.coords)).to(arguments.device)
+    worker = Worker(arguments.engine, coords, arguments.out_channels)
+    for line in sys.stdin:
+        answer = getattr(worker, line.strip())()
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()
