@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pcdistill.sparse.engine_minkowski import MinkowskiPairs, minkowski_convolution
-from pcdistill.sparse.engine_torch import sparse_convolution
+from pcdistill.sparse.engine_torch import pointwise_product, sparse_convolution
 from pcdistill.sparse.kernel_map import KernelMap
 from pcdistill.sparse.tensor import SparseTensor
 
@@ -67,7 +67,7 @@ class _SparseConvolutionLayer(nn.Module):
             dtype = torch.get_autocast_dtype(device)
             features, kernel = features.to(dtype), kernel.to(dtype)
         if pairs is None:
-            out = features @ kernel
+            out = pointwise_product(features, kernel)
         elif isinstance(pairs, MinkowskiPairs):
             out = minkowski_convolution(features, kernel, pairs)
         else:

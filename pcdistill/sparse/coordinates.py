@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pcdistill.geometry import require_shape
-from pcdistill.sparse.kernel_map import KernelMap, find_pairs
+from pcdistill.sparse.kernel_map import GridTurn, KernelMap, find_pairs, turned_slices
 from pcdistill.sparse.voxel_keys import Bounds, KeySpace, bounds_of
 
 
@@ -154,6 +154,20 @@ class CoordinateMaps:
             self._pairs[key] = find_pairs(source.coords, target.coords, self.bounds, *key)
         return self._pairs[key]
 
+    def turned(self, turn: GridTurn) -> CoordinateMaps:
+        """These voxels as if the whole grid had been turned, with the same rows.
+
+        A convolution on turned voxels is one on these with the slices of its kernel in another
+        order, so nothing is searched again: kernel maps are shared, whichever of both is asked.
+        Coordinates given out stay those from before the turn.
+        """
+        return _TurnedMaps(self, turn)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all kernel maps made so far."""
+        return sum(pairs.nbytes for pairs in self._pairs.values())
+
     @torch.inference_mode(False)
     def row_order(self, coords: Tensor, stride: int) -> RowOrder | None:
         """How a caller's rows correspond to those of a level, which must hold the same voxels.
@@ -174,3 +188,21 @@ class CoordinateMaps:
                 f"{stride} that `maps` was made for; leave `maps` out"
             )
         return rows
+
+
+class _TurnedMaps(CoordinateMaps):
+    """See `CoordinateMaps.turned`."""
+
+    def __init__(self, maps: CoordinateMaps, turn: GridTurn) -> None:
+        self.__dict__.update(maps.__dict__)  # the same levels and pairs, found by either
+        self._turn = turn
+
+    def turned(self, turn: GridTurn) -> CoordinateMaps:
+        raise ValueError("these voxels are turned already; turn the maps they were made from")
+
+    def kernel_map(
+        self, in_stride: int, out_stride: int, kernel_size: int, dilation: int = 1
+    ) -> KernelMap:
+        pairs = super().kernel_map(in_stride, out_stride, kernel_size, dilation)
+        step = out_stride // in_stride
+        return pairs.with_slices(turned_slices(self._turn, kernel_size, step, dilation))

@@ -28,6 +28,9 @@ CACHE_BYTES = 16 << 20
 equally good on a machine with 1 MiB of second and 32 MiB of third level cache; 4 MiB costs a fifth,
 because the products become too short."""
 
+ROW_SHAPES, SMALLEST_TILE = 8, 32
+"""See `row_tile`."""
+
 SMALLEST_BLOCK, LARGEST_BLOCK = 256, 1 << 15
 """Limits on the rows of a block; below the first the calls cost more than the cache saves."""
 
@@ -66,8 +69,8 @@ class _SparseConvolution(torch.autograd.Function):
         ctx.save_for_backward(features, kernel)
         ctx.pairs = pairs
         if features.device.type == "cpu":
-            return _blocked(features, kernel.unbind(0), pairs, kernel.shape[2])
-        return _whole(features, kernel.unbind(0), pairs, kernel.shape[2])
+            return _blocked(features, pairs.weights(kernel), pairs, kernel.shape[2])
+        return _whole(features, pairs.weights(kernel), pairs, kernel.shape[2])
 
     @staticmethod
     @once_differentiable
@@ -114,15 +117,36 @@ def block_rows(pairs: KernelMap, row_bytes: int) -> int:
     return min(LARGEST_BLOCK, max(SMALLEST_BLOCK, 1 << (fitting.bit_length() - 1)))
 
 
-def _plan_for(pairs: KernelMap, columns: int, itemsize: int) -> BlockPlan:
-    return pairs.plan(block_rows(pairs, columns * itemsize))
+def _plan_for(pairs: KernelMap, columns: int, dtype: torch.dtype) -> BlockPlan:
+    rows = block_rows(pairs, columns * dtype.itemsize)
+    return pairs.plan(rows, row_tile(min(rows, pairs.n_target), dtype))
+
+
+def row_tile(rows: int, dtype: torch.dtype) -> int:
+    """Multiple to which the rows of a matrix product are filled up; 1 for float32 and better.
+
+    Products of 16-bit numbers run several times faster on CPUs that have them, but the library
+    compiles a kernel for every new shape, which takes far longer than the product. With at most
+    `ROW_SHAPES` heights a layer all are compiled in the first steps.
+    """
+    if dtype.itemsize > 2:
+        return 1
+    return max(SMALLEST_TILE, (1 << max(0, rows - 1).bit_length()) // ROW_SHAPES)
+
+
+def pointwise_product(features: Tensor, kernel: Tensor) -> Tensor:
+    """Multiply (V, C_in) by (C_in, C_out); 16-bit rows on a CPU are filled up, see `row_tile`."""
+    if features.device.type != "cpu" or features.dtype.itemsize > 2 or not len(features):
+        return features @ kernel
+    missing = -len(features) % row_tile(len(features), features.dtype)
+    return (functional.pad(features, (0, 0, 0, missing)) @ kernel)[: len(features)]
 
 
 def _blocked(
     features: Tensor, weights: Sequence[Tensor], pairs: KernelMap, channels: int
 ) -> Tensor:
     """Forward pass on the CPU: weights is K times (C_in, C_out)."""
-    plan = _plan_for(pairs, features.shape[1] + channels, features.element_size())
+    plan = _plan_for(pairs, features.shape[1] + channels, features.dtype)
     out = features.new_empty(pairs.n_target, channels)
     for index, rows in enumerate(torch.split(out, plan.block_rows) if len(out) else ()):
         gathered = _gather(0, features, plan.source[index])
@@ -138,16 +162,6 @@ def _blocked(
                 torch.mm(left, weight, out=into)
         _sum_runs(products, plan, index, rows)
     return out
-
-
-def _multiply(
-    parts: Sequence[Tensor], weights: Sequence[Tensor], products: Tensor, sizes: Sequence[int]
-) -> None:
-    """One matrix product per offset, into the rows of `products` that belong to it."""
-    slots = torch.split_with_sizes(products, sizes)
-    for size, left, weight, into in zip(sizes, parts, weights, slots, strict=True):
-        if size:
-            torch.mm(left, weight, out=into)
 
 
 def _gather(slot: int, table: Tensor, rows: Tensor) -> Tensor:
@@ -175,14 +189,15 @@ def _blocked_backward(
 ) -> tuple[Tensor | None, Tensor | None]:
     """Both gradients in one walk over blocks of input rows, with the map seen from there."""
     n_in, n_out = kernel.shape[1], kernel.shape[2]
-    transposed = kernel.transpose(1, 2).unbind(0)
-    grad_kernel = torch.zeros_like(kernel) if wants_kernel else None
-    slices = grad_kernel.unbind(0) if grad_kernel is not None else ()
+    transposed = pairs.weights(kernel.transpose(1, 2))
+    exact = torch.promote_types(kernel.dtype, torch.float32)
+    grad_kernel = torch.zeros_like(kernel, dtype=exact) if wants_kernel else None
+    slices = pairs.weights(grad_kernel) if grad_kernel is not None else []
     if pairs.symmetric:  # the map of -d is the map of d reversed: one plan serves both passes
         mirrored, transposed, slices = pairs, transposed[::-1], slices[::-1]
     else:
         mirrored = pairs.swapped
-    plan = _plan_for(mirrored, n_in + n_out, features.element_size())
+    plan = _plan_for(mirrored, n_in + n_out, features.dtype)
     grad_features = torch.empty_like(features) if wants_features else None
     for index, first in enumerate(range(0, pairs.n_source, plan.block_rows)):
         sizes = plan.sizes[index]
@@ -190,11 +205,17 @@ def _blocked_backward(
         parts = torch.split_with_sizes(gathered, sizes)
         if grad_kernel is not None:
             inputs = _gather(1, features, plan.target[index])
+            if len(plan.filling[index]):
+                inputs.index_fill_(0, plan.filling[index], 0)
             for left, right, total in zip(
                 torch.split_with_sizes(inputs, sizes), parts, slices, strict=True
             ):
-                if len(left):
+                if not len(left):
+                    continue
+                if total.dtype == left.dtype:
                     total.addmm_(left.T, right)
+                else:
+                    total += left.T @ right
         if grad_features is not None:
             products = _BUFFERS.take(1, len(gathered), n_in, features.dtype)
             for left, weight, into in zip(
@@ -203,7 +224,7 @@ def _blocked_backward(
                 if len(left):
                     torch.mm(left, weight, out=into)
             _sum_runs(products, plan, index, grad_features[first : first + plan.block_rows])
-    return grad_features, grad_kernel
+    return grad_features, None if grad_kernel is None else grad_kernel.to(kernel.dtype)
 
 
 def _whole(features: Tensor, weights: Sequence[Tensor], pairs: KernelMap, channels: int) -> Tensor:
@@ -231,11 +252,13 @@ def _whole_backward(
 ) -> tuple[Tensor | None, Tensor | None]:
     grad_features = grad_kernel = None
     if wants_features:
-        weights = kernel.transpose(1, 2).unbind(0)
+        weights = pairs.weights(kernel.transpose(1, 2))
         grad_features = _whole(upstream, weights, pairs.swapped, kernel.shape[1])
     if wants_kernel:
         grad_kernel = torch.zeros_like(kernel)
-        for (source, target), total in zip(pairs.by_offset(), grad_kernel.unbind(0), strict=True):
+        for (source, target), total in zip(
+            pairs.by_offset(), pairs.weights(grad_kernel), strict=True
+        ):
             if len(source):
                 torch.mm(features[source].T, upstream[target], out=total)
     return grad_features, grad_kernel

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,17 +24,67 @@ def kernel_offsets(kernel_size: int, dilation: int = 1) -> tuple[tuple[int, int,
     return tuple((x, y, z) for z in steps for y in steps for x in steps)
 
 
+class GridTurn(NamedTuple):
+    """A turn or mirroring that takes the voxel grid onto itself."""
+
+    axes: tuple[int, int, int] = (0, 1, 2)
+    """Axis that is found on x, y and z afterwards."""
+    flips: tuple[bool, bool, bool] = (False, False, False)
+    """Whether it then runs backwards: cell c becomes cell -1 - c."""
+
+    def matrix(self) -> Tensor:
+        """(3, 3) float64 that turns directions: turned = matrix @ direction."""
+        turn = torch.zeros(3, 3, dtype=torch.float64)
+        for row, (axis, flip) in enumerate(zip(self.axes, self.flips, strict=True)):
+            turn[row, axis] = -1.0 if flip else 1.0
+        return turn
+
+    def cells(self, coords: Tensor) -> Tensor:
+        """(V, 3) integer cells after the turn."""
+        turned = coords[:, list(self.axes)]
+        return torch.where(torch.tensor(self.flips, device=coords.device), -1 - turned, turned)
+
+
+@lru_cache(maxsize=256)
+def turned_slices(
+    turn: GridTurn, kernel_size: int, stride: int, dilation: int = 1
+) -> tuple[int, ...]:
+    """Slice of the weights that each offset takes when the grid is turned.
+
+    Raises:
+        ValueError: an odd kernel with a stride has no counterpart in a grid that runs backwards.
+    """
+    if kernel_size % 2 and stride > 1 and any(turn.flips):
+        raise ValueError(
+            f"a kernel of size {kernel_size} and stride {stride} cannot be mirrored on the grid; "
+            "mirror the points instead"
+        )
+    offsets = kernel_offsets(kernel_size, dilation)
+    number = {offset: k for k, offset in enumerate(offsets)}
+    last = 0 if kernel_size % 2 else dilation * (kernel_size - 1)
+
+    def turned(offset: tuple[int, int, int]) -> tuple[int, int, int]:
+        x, y, z = (
+            last - offset[axis] if flip else offset[axis]
+            for axis, flip in zip(turn.axes, turn.flips, strict=True)
+        )
+        return x, y, z
+
+    return tuple(number[turned(offset)] for offset in offsets)
+
+
 @dataclass(frozen=True)
 class BlockPlan:
     """The pairs of a kernel map grouped by blocks of target rows, for one pass in the cache.
 
-    Inside a block pairs are ordered by offset, then target row.
+    Inside a block pairs are ordered by offset, then target row. With a `tile` above 1 the pairs of
+    each offset are filled up with row 0 to a multiple of it; no target row counts these.
     """
 
     block_rows: int
     """Target rows of a block; the last block may be shorter."""
     sizes: tuple[tuple[int, ...], ...]
-    """(blocks, K) number of pairs."""
+    """(blocks, K) number of pairs, filled up to multiples of the tile."""
     source: tuple[Tensor, ...]
     """Per block: (pairs,) int32 source row."""
     target: tuple[Tensor, ...]
@@ -42,6 +93,8 @@ class BlockPlan:
     """Per block: (pairs,) int32 position in the block of the pairs of each target row in turn."""
     starts: tuple[Tensor, ...]
     """Per block: (rows,) int32 where a target row's run in `members` begins."""
+    filling: tuple[Tensor, ...]
+    """Per block: int64 positions that hold no pair; empty where the tile is 1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,13 +114,24 @@ class KernelMap:
     n_target: int
     symmetric: bool = False
     """Whether the pairs of offset K-1-k are those of offset k with source and target exchanged."""
-    _plans: dict[int, BlockPlan] = field(default_factory=dict, repr=False)
+    slices: tuple[int, ...] | None = None
+    """Which slice of the weights each offset takes, where it is not the one of its own number."""
+    _plans: dict[tuple[int, int, bool], BlockPlan] = field(default_factory=dict, repr=False)
+    _is_swapped: bool = False
 
     @cached_property
     def swapped(self) -> KernelMap:
         """The same pairs seen from the other side: sources become targets."""
         return KernelMap(
-            self.target, self.source, self.counts, self.n_target, self.n_source, self.symmetric
+            self.target,
+            self.source,
+            self.counts,
+            self.n_target,
+            self.n_source,
+            self.symmetric,
+            self.slices,
+            self._plans,
+            not self._is_swapped,
         )
 
     @cached_property
@@ -75,20 +139,51 @@ class KernelMap:
         """(n_target,) int64 number of pairs of each target row."""
         return torch.bincount(self.target, minlength=self.n_target)
 
+    def with_slices(self, slices: tuple[int, ...]) -> KernelMap:
+        """The same pairs, and plans, for weights whose slices are taken in another order."""
+        return KernelMap(
+            self.source,
+            self.target,
+            self.counts,
+            self.n_source,
+            self.n_target,
+            self.symmetric,
+            slices,
+            self._plans,
+            self._is_swapped,
+        )
+
+    def weights(self, kernel: Tensor) -> list[Tensor]:
+        """K views of (C_in, C_out) into (K, C_in, C_out), in the order of the offsets."""
+        own = kernel.unbind(0)
+        return list(own) if self.slices is None else [own[i] for i in self.slices]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the pairs and of the plans made so far."""
+        plans = sum(
+            part.nbytes
+            for plan in self._plans.values()
+            for parts in (plan.source, plan.target, plan.members, plan.starts, plan.filling)
+            for part in parts
+        )
+        return self.source.nbytes + self.target.nbytes + plans
+
     def by_offset(self) -> list[tuple[Tensor, Tensor]]:
         """(source, target) rows of each offset."""
         sides = (torch.split_with_sizes(side, self.counts) for side in (self.source, self.target))
         return list(zip(*sides, strict=True))
 
-    def plan(self, block_rows: int) -> BlockPlan:
+    def plan(self, block_rows: int, tile: int = 1) -> BlockPlan:
         """Group the pairs by blocks of `block_rows` target rows; made once and kept."""
-        if block_rows not in self._plans:
+        key = (block_rows, tile, self._is_swapped)
+        if key not in self._plans:
             with torch.inference_mode(False):  # a later training step may use it again
-                self._plans[block_rows] = _plan(self, block_rows)
-        return self._plans[block_rows]
+                self._plans[key] = _plan(self, block_rows, tile)
+        return self._plans[key]
 
 
-def _plan(pairs: KernelMap, block_rows: int) -> BlockPlan:
+def _plan(pairs: KernelMap, block_rows: int, tile: int) -> BlockPlan:
     device, n_offsets = pairs.target.device, len(pairs.counts)
     edges = torch.arange(0, pairs.n_target + block_rows, block_rows, device=device)
     edges = edges.clamp_(max=pairs.n_target).to(torch.int32)
@@ -98,18 +193,23 @@ def _plan(pairs: KernelMap, block_rows: int) -> BlockPlan:
         [torch.searchsorted(target, edges) for _, target in pairs.by_offset()]
     )  # (K, blocks + 1)
     sizes = cuts[:, 1:] - cuts[:, :-1]  # (K, blocks)
-    slices = sizes.flatten().tolist()
+    filled = (sizes + (tile - 1)) // tile * tile
+    slices, missing = sizes.flatten().tolist(), (filled - sizes).flatten().tolist()
     regrouped = [k * n_blocks + b for b in range(n_blocks) for k in range(n_offsets)]
+    nothing = torch.zeros(max(missing, default=0), dtype=torch.int32, device=device)
+    lengths = filled.sum(dim=0).tolist()
 
     def by_block(rows: Tensor) -> tuple[Tensor, ...]:
-        parts = torch.split_with_sizes(rows, slices)
         if not n_blocks:
             return ()
-        return torch.split_with_sizes(torch.cat([parts[i] for i in regrouped]), lengths)
+        parts = torch.split_with_sizes(rows, slices)
+        pieces = [piece for i in regrouped for piece in (parts[i], nothing[: missing[i]])]
+        if tile == 1:
+            pieces = pieces[::2]
+        return torch.split_with_sizes(torch.cat(pieces), lengths)
 
-    lengths = sizes.sum(dim=0).tolist()
     # Where in its block each pair lands: the slices of earlier offsets come first.
-    begins = sizes.cumsum(dim=0) - sizes - cuts[:, :-1]
+    begins = filled.cumsum(dim=0) - filled - cuts[:, :-1]
     begins -= (torch.tensor(pairs.counts, device=device).cumsum(0) - cuts[:, -1])[:, None]
     local = torch.arange(len(pairs.target), dtype=torch.int32, device=device)
     local += torch.repeat_interleave(
@@ -126,14 +226,25 @@ def _plan(pairs: KernelMap, block_rows: int) -> BlockPlan:
         members[slot] = place
         cursor[target] = slot + 1
     runs = torch.split(row_first, block_rows) if pairs.n_target else ()
+    by_member = torch.split_with_sizes(members, sizes.sum(dim=0).tolist())
     return BlockPlan(
         block_rows,
-        tuple(tuple(block) for block in sizes.T.tolist()),
+        tuple(tuple(block) for block in filled.T.tolist()),
         by_block(pairs.source),
         by_block(pairs.target),
-        torch.split_with_sizes(members, lengths),
+        by_member,
         tuple((run - run[:1]).to(torch.int32) for run in runs),
+        tuple(_absent(place, length) for place, length in zip(by_member, lengths, strict=True)),
     )
+
+
+def _absent(members: Tensor, length: int) -> Tensor:
+    """Positions below `length` that are not among `members`, int64 ascending."""
+    if len(members) == length:
+        return torch.empty(0, dtype=torch.int64, device=members.device)
+    free = torch.ones(length, dtype=torch.bool, device=members.device)
+    free[members.long()] = False
+    return free.nonzero().squeeze(1)
 
 
 def find_pairs(
