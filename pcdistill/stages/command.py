@@ -172,9 +172,13 @@ def _commit() -> str:
 def print_summary(console: Console, run: Run, summary: Summary, *, questions: bool) -> None:
     """Results table, failures, counts and where to look next."""
     _print_results(console, run)
+    consequences = [f for f in summary.failures if f.is_consequence]
     for failure in summary.failures:
-        text = f"FAILED {failure.stage} {failure.unit}: {failure.reason}"
-        console.print(text, markup=False, style="red")
+        if not failure.is_consequence or len(consequences) == len(summary.failures):
+            text = f"FAILED {failure.stage} {failure.unit}: {failure.reason}"
+            console.print(text, markup=False, style="red")
+    if consequences and len(consequences) < len(summary.failures):
+        console.print(f"{len(consequences)} more units were not tried, because they need these")
     if summary.done == 0 and not summary.failures:
         console.print(f"nothing to do: all {summary.skipped} units are up to date")
     else:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pcdistill.errors import SceneError
 from pcdistill.evaluation import Protocol, evaluate_semantic, named_protocol
 from pcdistill.scenes import IGNORE_LABEL, open_scene
 from pcdistill.stages.files import read_json, read_tensors, write_json, write_tensors
@@ -72,6 +73,11 @@ def _inputs(run: Run, row: str) -> tuple[Input, ...]:
 def _work(run: Run, task: Task, report: Report) -> str:
     row = task.unit
     scenes = usable_scenes(run, task, validation_scenes(run))
+    if not scenes:
+        raise SceneError(
+            f"{row}: none of the {len(validation_scenes(run))} validation scenes is lifted and "
+            "partitioned; mend what failed before"
+        )
     protocol, description = run_protocol(run)
     labelled: list[tuple[Tensor, Tensor]] = []
     for number, name in enumerate(scenes):

@@ -12,7 +12,7 @@ from torch.nn import functional
 from pcdistill.choices import suggest
 from pcdistill.errors import ConfigError
 from pcdistill.evaluation import draw_points, heat_colors, save_png
-from pcdistill.geometry import superpoint_mean
+from pcdistill.geometry import point_superpoints, superpoint_mean
 from pcdistill.scenes import Scene, open_scene, write_ply
 from pcdistill.stages.ingest import scene_names, validation_scenes
 from pcdistill.stages.partition import superpoint_ids
@@ -64,6 +64,30 @@ def unit_features(run: Run, row: str, scene: str) -> Tensor:
     return found
 
 
+def answer_pieces(run: Run, scene: Scene) -> Tensor:
+    """(N,) int64: the pieces of a scene that can be an answer.
+
+    They are its superpoints; where these are single points (`partition.method: none`), the scene is
+    cut by nearest neighbours.
+    """
+    ids = superpoint_ids(run, scene.name)
+    sizes = torch.bincount(ids)
+    if 2 * int(sizes[sizes >= SMALLEST_ANSWER].sum()) >= len(ids) or len(ids) < SMALLEST_ANSWER:
+        return ids
+    key = f"answer pieces/{scene.name}"
+    if key not in run.memory:
+        config = run.config.partition
+        run.memory[key] = point_superpoints(
+            scene.points,
+            scene.normals,
+            neighbours=config.neighbours,
+            threshold=config.threshold,
+            min_size=max(config.min_size, SMALLEST_ANSWER),
+        ).long()
+    found: Tensor = run.memory[key]
+    return found
+
+
 def ask(run: Run, text: str, scene_name: str, best: int = 5, row: str | None = None) -> HeatMap:
     """Compare every point of a scene with a text.
 
@@ -77,7 +101,7 @@ def ask(run: Run, text: str, scene_name: str, best: int = 5, row: str | None = N
     embedding = run.text_encoder.encode([text])[0]
     scene = open_scene(run.workspace.scene(scene_name))
     features = unit_features(run, row or f"student:{best_student(run)}", scene_name)
-    ids = superpoint_ids(run, scene_name)
+    ids = answer_pieces(run, scene)
     means = functional.normalize(superpoint_mean(features, ids), dim=1)
     score = means @ embedding
     score[torch.bincount(ids) < SMALLEST_ANSWER] = -torch.inf

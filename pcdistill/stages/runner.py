@@ -30,6 +30,7 @@ from pcdistill.storage import remove_leftovers, whole_file
 
 log = logging.getLogger(__name__)
 
+_NOT_TRIED = "not tried, because"
 State = Literal["done", "failed", "stale", "missing", "blocked"]
 SPARE_BYTES = 200 * 2**20
 """Disk that a stage leaves free for logs and small files."""
@@ -44,6 +45,11 @@ class Failure:
     stage: str
     unit: str
     reason: str
+
+    @property
+    def is_consequence(self) -> bool:
+        """Whether it was not tried, because a unit that it needs failed."""
+        return self.reason.startswith(_NOT_TRIED) and self.reason.endswith("failed")
 
 
 @dataclass
@@ -309,7 +315,7 @@ def _outcomes(
 
 
 def _not_tried(outlook: Outlook) -> Record:
-    reason = f"not tried, because {outlook.obstacle}"
+    reason = f"{_NOT_TRIED} {outlook.obstacle}"
     return Record(outlook.task.fingerprint, "failed", reason, 0.0, {}, {})
 
 
