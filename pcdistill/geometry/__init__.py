@@ -14,7 +14,13 @@ from pcdistill.geometry.occlusion import MeshDepth, point_spacing, splat_depth
 from pcdistill.geometry.point_grid import PointGrid, SeenPoints
 from pcdistill.geometry.pooling import superpoint_mean
 from pcdistill.geometry.sampling import sample_feature_map, sample_strips
-from pcdistill.geometry.superpoints import mesh_superpoints, point_superpoints
+from pcdistill.geometry.superpoint_report import SuperpointReport, describe_superpoints
+from pcdistill.geometry.superpoints import (
+    mesh_edges,
+    mesh_superpoints,
+    neighbour_edges,
+    point_superpoints,
+)
 from pcdistill.geometry.visibility import Projection, project_points
 from pcdistill.geometry.voxels import Voxels, voxelize
 
@@ -24,14 +30,18 @@ __all__ = [
     "PointGrid",
     "Projection",
     "SeenPoints",
+    "SuperpointReport",
     "Voxels",
     "adjust_intrinsics",
     "back_project",
     "camera_rays",
+    "describe_superpoints",
     "estimate_normals",
     "fuse_depth",
     "invert_pose",
+    "mesh_edges",
     "mesh_superpoints",
+    "neighbour_edges",
     "point_spacing",
     "point_superpoints",
     "project_points",

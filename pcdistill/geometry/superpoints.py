@@ -6,6 +6,8 @@ surface bends outwards there (``n_b . (p_b - p_a) > 0``), so that creases betwee
 easily than edges of one thing. Edges are visited from light to heavy; two components merge when
 the edge is not heavier than either one's threshold, which afterwards is ``weight + threshold /
 size``. A second pass over the edges joins every component below the minimum size to a neighbour.
+Where colours are given, an edge weighs ``color_weight`` times the squared distance of the two
+colours more, in units of the distance from black to white.
 
 Choices where the release leaves the result to chance: equal weights keep the order of the edges
 (the release sorts unstably), a superpoint's id is the rank of its lowest point index, faces without
@@ -25,7 +27,13 @@ from pcdistill.geometry.normals import estimate_normals, nearest_neighbours, req
 
 
 def mesh_superpoints(
-    vertices: Tensor, faces: Tensor, *, threshold: float = 0.01, min_size: int = 60
+    vertices: Tensor,
+    faces: Tensor,
+    *,
+    threshold: float = 0.01,
+    min_size: int = 60,
+    colors: Tensor | None = None,
+    color_weight: float = 0.0,
 ) -> Tensor:
     """Superpoints of a mesh, over its edges.
 
@@ -37,6 +45,8 @@ def mesh_superpoints(
             is averaged, to rounding.
         threshold: unitless; larger makes larger superpoints.
         min_size: vertices; smaller components join a neighbour, unless they have none.
+        colors: (N, 3) uint8, or float in [0, 1]; None leaves colour out, as the release does.
+        color_weight: unitless, how much colour counts beside the normals' product; 0 leaves it out.
 
     Returns:
         (N,) int32 on the device of `vertices`, ids from 0 without gaps in the order of each
@@ -56,7 +66,8 @@ def mesh_superpoints(
     triangles = np.ascontiguousarray(faces.detach().cpu().numpy().astype(np.int32, copy=False))
     normals = _running_mean_normals(positions, triangles)
     edges = triangles[:, [0, 1, 0, 2, 2, 1]].reshape(-1, 2)
-    labels = _segment(positions, normals, edges, threshold, min_size)
+    shades = _shades(colors, color_weight, len(vertices))
+    labels = _segment(positions, normals, edges, threshold, min_size, shades)
     return torch.from_numpy(labels).to(vertices.device)
 
 
@@ -68,6 +79,8 @@ def point_superpoints(
     neighbours: int = 8,
     threshold: float = 0.01,
     min_size: int = 60,
+    colors: Tensor | None = None,
+    color_weight: float = 0.0,
 ) -> Tensor:
     """Superpoints of points without a mesh, over a graph of neighbours.
 
@@ -80,6 +93,8 @@ def point_superpoints(
         neighbours: points joined to each point when `edges` is None.
         threshold: unitless; larger makes larger superpoints.
         min_size: points; smaller components join a neighbour, unless they have none.
+        colors: (N, 3) uint8, or float in [0, 1]; None leaves colour out, as the release does.
+        color_weight: unitless, how much colour counts beside the normals' product; 0 leaves it out.
 
     Returns:
         (N,) int32 on the device of `points`, ids from 0 without gaps in the order of each
@@ -100,15 +115,43 @@ def point_superpoints(
     require_finite("normals", normals)
     positions = _as_array(points)
     if edges is None:
-        if neighbours < 1:
-            raise ValueError(f"neighbours must be at least 1, got {neighbours}")
-        pairs = _neighbour_edges(positions, neighbours)
+        edges = neighbour_edges(points, neighbours)
     else:
         _require_edges(edges, len(points))
-        pairs = np.ascontiguousarray(edges.detach().cpu().numpy().astype(np.int32, copy=False))
+    pairs = np.ascontiguousarray(edges.detach().cpu().numpy().astype(np.int32, copy=False))
     directions = _as_array(normals.to(points.dtype))
-    labels = _segment(positions, directions, pairs, threshold, min_size)
+    shades = _shades(colors, color_weight, len(points))
+    labels = _segment(positions, directions, pairs, threshold, min_size, shades)
     return torch.from_numpy(labels).to(points.device)
+
+
+def neighbour_edges(points: Tensor, neighbours: int = 8) -> Tensor:
+    """Join each point to its nearest other points.
+
+    Args:
+        points: (N, 3) float, metres.
+        neighbours: edges that leave each point, where there are that many other points.
+
+    Returns:
+        (E, 2) int32 on the CPU, directed pairs of point indices.
+
+    Raises:
+        ValueError: wrong shape, a non-finite value, or no neighbour is asked for.
+    """
+    require_shape("points", points, None, 3)
+    require_finite("points", points)
+    if neighbours < 1:
+        raise ValueError(f"neighbours must be at least 1, got {neighbours}")
+    return torch.from_numpy(_neighbour_edges(_as_array(points), neighbours))
+
+
+def mesh_edges(faces: Tensor) -> Tensor:
+    """The distinct edges of triangles (F, 3): (E, 2) int64, the lower vertex first."""
+    require_shape("faces", faces, None, 3)
+    pairs = faces.long()[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2).sort(dim=1).values
+    keys = torch.unique(pairs[:, 0] << 32 | pairs[:, 1])
+    edges = torch.stack([keys >> 32, keys & 0xFFFFFFFF], dim=1)
+    return edges[edges[:, 0] != edges[:, 1]]
 
 
 def _require_settings(threshold: float, min_size: int) -> None:
@@ -132,6 +175,19 @@ def _as_array(tensor: Tensor) -> NDArray[np.floating]:
     return np.ascontiguousarray(tensor.detach().to(device="cpu", dtype=wanted).numpy())
 
 
+def _shades(colors: Tensor | None, color_weight: float, points: int) -> NDArray[np.float32] | None:
+    """(N, 3) float32 colours such that an edge weighs the squared distance of its two more."""
+    if not 0 <= color_weight < float("inf"):
+        raise ValueError(f"color_weight must be a number >= 0, got {color_weight}")
+    if colors is None or color_weight == 0:
+        return None
+    require_shape("colors", colors, points, 3)
+    require_finite("colors", colors)
+    unit = colors.float() if colors.is_floating_point() else colors.float() / 255
+    scaled: NDArray[np.float32] = (unit * (color_weight / 3) ** 0.5).detach().cpu().numpy()
+    return scaled
+
+
 def _neighbour_edges(positions: NDArray[np.floating], neighbours: int) -> NDArray[np.int32]:
     """(E, 2) int32, from each point to its nearest other points."""
     count = len(positions)
@@ -151,9 +207,13 @@ def _segment(
     edges: NDArray[np.int32],
     threshold: float,
     min_size: int,
+    shades: NDArray[np.float32] | None = None,
 ) -> NDArray[np.int32]:
     """(N,) int32 ids, dense from 0."""
     weights = _edge_weights(positions, normals, edges)
+    if shades is not None:
+        apart = shades[edges[:, 0]] - shades[edges[:, 1]]
+        weights += np.einsum("ij,ij->i", apart, apart)
     return _merge(  # type: ignore[no-any-return]
         len(positions), edges, weights, _ascending(weights), threshold, min_size
     )

@@ -228,6 +228,40 @@ def test_nothing_and_next_to_nothing():
         assert labels.tolist() == [0] * count
 
 
+@pytest.mark.parametrize("kind", ["uint8", "float"])
+def test_colour_parts_what_normals_do_not(kind):
+    """A flat sheet, red on the left and blue on the right."""
+    axis = torch.arange(20.0)
+    points = torch.cartesian_prod(axis, axis, torch.zeros(1))
+    grid = torch.arange(400).reshape(20, 20)
+    quads = [grid[:-1, :-1], grid[1:, :-1], grid[1:, 1:], grid[:-1, 1:]]
+    a, b, c, d = (corner.reshape(-1) for corner in quads)
+    faces = torch.cat([torch.stack([a, b, c], 1), torch.stack([a, c, d], 1)])
+    left = points[:, 0] < 9.5
+    colors = torch.where(left[:, None], torch.tensor([200, 0, 0]), torch.tensor([0, 0, 200]))
+    colors = colors.to(torch.uint8) if kind == "uint8" else colors / 255
+    up = torch.tensor([[0.0, 0, 1]]).expand(400, 3)
+    for with_color in (
+        mesh_superpoints(points, faces, colors=colors, color_weight=1.0),
+        point_superpoints(points, up, colors=colors, color_weight=1.0),
+    ):
+        assert same_partition(with_color.numpy(), left.numpy().astype(np.int64))
+    for without in (
+        mesh_superpoints(points, faces, colors=colors),
+        mesh_superpoints(points, faces, color_weight=1.0),
+        point_superpoints(points, up, colors=colors, color_weight=1e-4),
+    ):
+        assert without.max() == 0
+
+
+def test_bad_colours_are_named():
+    points, faces = torch.rand(4, 3), torch.tensor([[0, 1, 2]])
+    with pytest.raises(ValueError, match=r"colors has shape \(3, 3\), expected \(4, 3\)"):
+        mesh_superpoints(points, faces, colors=points[:3], color_weight=1.0)
+    with pytest.raises(ValueError, match="color_weight must be a number >= 0, got -1"):
+        point_superpoints(points, color_weight=-1.0)
+
+
 def test_inputs_stay_as_they_were():
     vertices, faces = bumpy_sheet(6, 6, seed=1)
     copies = vertices.clone(), faces.clone()
