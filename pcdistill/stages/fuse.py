@@ -2,33 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pcdistill.fusion import average_features, fuse_features, linear_features, predict_labels
-from pcdistill.geometry import superpoint_mean
 from pcdistill.stages.files import read_tensors, write_tensors
 from pcdistill.stages.ingest import scene_names
 from pcdistill.stages.lift import lifted_features
-from pcdistill.stages.partition import superpoint_ids
+from pcdistill.stages.partition import superpoint_count, superpoint_ids
 from pcdistill.stages.run import Run
 from pcdistill.stages.score import capability_table
+from pcdistill.stages.sizes import stored_points
 from pcdistill.stages.stage import Input, Report, Stage, Task
 
 Method = Literal["average", "linear", "fused"]
+_POINTS_AT_A_TIME = 16384
 
 
-class TeacherViews(NamedTuple):
-    """What all teachers say of one scene."""
+class TeacherViews:
+    """What all teachers say of one scene, as it is stored: seen points only, half precision.
 
-    features: Tensor
-    """(T, N, D) float32, zero where a teacher saw nothing."""
-    seen: Tensor
-    """(T, N) bool."""
+    Args:
+        lifted: per teacher its features (M, D) and the points (M,) int64 that they belong to.
+        points: N.
+    """
+
+    def __init__(self, lifted: Sequence[tuple[Tensor, Tensor]], points: int) -> None:
+        self._features = [features for features, _ in lifted]
+        self._row = torch.full((len(lifted), points), -1, dtype=torch.int32)
+        for number, (_, index) in enumerate(lifted):
+            self._row[number, index] = torch.arange(len(index), dtype=torch.int32)
+        self.seen = self._row >= 0
+        """(T, N) bool."""
+
+    def of_points(self, points: Tensor) -> Tensor:
+        """(T, n, D) float32 of points (n,) int64; zero where a teacher saw nothing."""
+        return torch.stack([self._of(number, points) for number in range(len(self._features))])
+
+    def of_teacher(self, number: int) -> Tensor:
+        """(N, D) float32 of one teacher; zero where it saw nothing."""
+        return self._of(number, torch.arange(self.seen.shape[1]))
+
+    def _of(self, number: int, points: Tensor) -> Tensor:
+        rows = self._row[number, points].long()
+        if len(self._features[number]) == 0:
+            return torch.zeros(len(points), self._features[number].shape[1])
+        values = self._features[number][rows.clamp(min=0)].float()
+        return values.masked_fill_((rows < 0)[:, None], 0)
 
 
 class FusedTargets(NamedTuple):
@@ -45,31 +70,41 @@ class FusedTargets(NamedTuple):
 
 
 def teacher_views(run: Run, scene: str) -> TeacherViews:
-    """Read every teacher's point features of one scene."""
-    points = len(superpoint_ids(run, scene))
-    teachers = run.config.run.teachers
-    dimensions = run.text_encoder.dimensions
-    features = torch.zeros(len(teachers), points, dimensions)
-    seen = torch.zeros(len(teachers), points, dtype=torch.bool)
-    for number, teacher in enumerate(teachers):
-        values, index = lifted_features(run, teacher, scene)
-        features[number, index] = values.float()
-        seen[number, index] = True
-    return TeacherViews(features, seen)
+    """Read every teacher's point features of one scene, or lift them where they are not kept."""
+    lifted = [lifted_features(run, teacher, scene) for teacher in run.config.run.teachers]
+    return TeacherViews(lifted, len(superpoint_ids(run, scene)))
 
 
 def fuse_views(run: Run, views: TeacherViews, method: Method) -> Tensor:
     """One feature per point, (N, D) float32; zero where no teacher saw it."""
+    every = torch.arange(views.seen.shape[1])
+    return torch.cat([fused for _, fused in fuse_in_chunks(run, views, method, every)])
+
+
+def fuse_in_chunks(
+    run: Run, views: TeacherViews, method: Method, points: Tensor
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Fuse some points at a time, so that no table of all of them is needed.
+
+    Yields:
+        the next points, (n,) int64, and their features, (n, D) float32.
+    """
+    for chunk in torch.split(points, _POINTS_AT_A_TIME):
+        yield chunk, _fuse(run, views.of_points(chunk), views.seen[:, chunk], method)
+
+
+def _fuse(run: Run, features: Tensor, seen: Tensor, method: Method) -> Tensor:
+    """(n, D) of the teachers' features (T, n, D); every point is fused by itself."""
     if method == "average":
-        return average_features(views.features, views.seen)
+        return average_features(features, seen)
     if method == "linear":
-        return linear_features(views.features, run.vocabulary_embeddings, views.seen)
+        return linear_features(features, run.vocabulary_embeddings, seen)
     return fuse_features(
-        views.features,
-        predict_labels(views.features, run.vocabulary_embeddings),
+        features,
+        predict_labels(features, run.vocabulary_embeddings),
         capability_table(run),
         run.config.fuse.temperature,
-        seen=views.seen,
+        seen=seen,
         mode=run.config.fuse.mode,
     )
 
@@ -80,7 +115,7 @@ def fused_targets(run: Run, scene: str) -> FusedTargets:
     return FusedTargets(
         tensors["superpoint_means"],
         tensors["superpoint_seen"].bool(),
-        tensors["seen"],
+        _unpacked(tensors["seen_bits"]),
         tensors.get("features"),
     )
 
@@ -107,17 +142,26 @@ def _work(run: Run, task: Task, report: Report) -> str:
     scene = task.unit
     ids = superpoint_ids(run, scene)
     views = teacher_views(run, scene)
-    fused = fuse_views(run, views, "fused")
     seen = views.seen.any(dim=0).nonzero()[:, 0]
-    count = int(ids.max()) + 1
-    means = superpoint_mean(fused[seen], ids[seen], count)
+    dimensions = run.text_encoder.dimensions
+    sums = torch.zeros(int(ids.max()) + 1, dimensions)
+    keep_points = run.config.fuse.keep_points
+    kept = torch.zeros(len(seen) if keep_points else 0, dimensions, dtype=torch.float16)
+    done = 0
+    for points, fused in fuse_in_chunks(run, views, "fused", seen):
+        sums.index_add_(0, ids[points], fused)
+        if keep_points:
+            kept[done : done + len(points)] = fused
+        done += len(points)
+        report(done, len(seen), "points")
+    members = torch.bincount(ids[seen], minlength=len(sums))
     tensors = {
-        "superpoint_means": means.half(),
-        "superpoint_seen": (torch.bincount(ids[seen], minlength=count) > 0).to(torch.uint8),
-        "seen": seen,
+        "superpoint_means": (sums / members.clamp(min=1)[:, None]).half(),
+        "superpoint_seen": (members > 0).to(torch.uint8),
+        "seen_bits": _packed(seen, len(ids)),
     }
-    if run.config.fuse.keep_points:
-        tensors["features"] = fused[seen].half()
+    if keep_points:
+        tensors["features"] = kept
     provenance = {
         "teachers": run.config.run.teachers,
         "text_space": run.text_encoder.text_space,
@@ -128,16 +172,36 @@ def _work(run: Run, task: Task, report: Report) -> str:
     return f"{len(seen)} seen points in {int(tensors['superpoint_seen'].sum())} superpoints"
 
 
+def _packed(seen: Tensor, points: int) -> Tensor:
+    """(ceil(N / 8),) uint8: one bit for each of N points, set for the seen ones (M,) int64."""
+    flags = np.zeros(points, np.uint8)
+    flags[seen.numpy()] = 1
+    return torch.from_numpy(np.packbits(flags))
+
+
+def _unpacked(bits: Tensor) -> Tensor:
+    """(M,) int64, ascending: the points whose bit is set."""
+    return torch.from_numpy(np.unpackbits(bits.numpy())).nonzero()[:, 0]
+
+
+def _estimate(run: Run, scene: str) -> int:
+    """Bytes: means in half precision and a flag per superpoint, a bit per point."""
+    points, dimensions = stored_points(run, scene), run.text_encoder.dimensions
+    size = superpoint_count(run, scene) * (2 * dimensions + 1) + points // 8
+    return size + (points * 2 * dimensions if run.config.fuse.keep_points else 0)
+
+
 def _outputs(run: Run, scene: str) -> tuple[Path, ...]:
     return (run.workspace.fused(scene),)
 
 
 FUSE = Stage(
     name="fuse",
-    version=1,
+    version=2,
     units=scene_names,
     settings=_settings,
     inputs=_inputs,
     outputs=_outputs,
     work=_work,
+    estimate=_estimate,
 )

@@ -4,48 +4,98 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from pcdistill.errors import SceneError
-from pcdistill.geometry import mesh_superpoints, point_superpoints
-from pcdistill.scenes import Scene, open_scene
+from pcdistill.geometry import (
+    SuperpointReport,
+    describe_superpoints,
+    mesh_edges,
+    mesh_superpoints,
+    neighbour_edges,
+    point_superpoints,
+)
+from pcdistill.scenes import IGNORE_LABEL, Scene, open_scene
 from pcdistill.stages.config import PartitionConfig
-from pcdistill.stages.files import read_tensors, write_tensors
+from pcdistill.stages.files import read_provenance, read_tensors, write_tensors
 from pcdistill.stages.ingest import scene_names
 from pcdistill.stages.run import Run
+from pcdistill.stages.sizes import stored_points
 from pcdistill.stages.stage import Input, Report, Stage, Task
 
 
-def scene_superpoints(scene: Scene, config: PartitionConfig) -> tuple[Tensor, str]:
-    """Superpoint of each point, (N,) int32, and the method that found them.
+class Partition(NamedTuple):
+    """The superpoints of one scene and how they were found."""
+
+    superpoint_ids: Tensor
+    """(N,) int32."""
+    edges: Tensor
+    """(E, 2) integer, pairs of points that touch; none where every point stands for itself."""
+    method: str
+
+
+def cut_scene(scene: Scene, config: PartitionConfig) -> Partition:
+    """Cut a scene into superpoints.
 
     Raises:
-        SceneError: the mesh is asked for where there is none.
+        SceneError: the mesh is asked for where there is none, or colour where there is none.
     """
     method = config.method
     if method == "auto":
         method = "mesh" if scene.faces is not None and len(scene.faces) else "neighbours"
     if method == "none":
-        return torch.arange(len(scene.points), dtype=torch.int32), method
+        ids = torch.arange(len(scene.points), dtype=torch.int32)
+        return Partition(ids, torch.zeros(0, 2, dtype=torch.int64), method)
+    if config.color_weight > 0 and scene.colors is None:
+        raise SceneError(
+            f"scene {scene.name}: has no colours but partition.color_weight is "
+            f"{config.color_weight}; set it to 0"
+        )
+    rule: dict[str, Any] = {
+        "threshold": config.threshold,
+        "min_size": config.min_size,
+        "colors": scene.colors,
+        "color_weight": config.color_weight,
+    }
     if method == "mesh":
         if scene.faces is None or len(scene.faces) == 0:
             raise SceneError(
                 f"scene {scene.name}: partition.method is mesh but the scene has no faces; "
                 "use auto or neighbours"
             )
-        return mesh_superpoints(
-            scene.points, scene.faces, threshold=config.threshold, min_size=config.min_size
-        ), method
-    return point_superpoints(
-        scene.points,
-        scene.normals,
-        neighbours=config.neighbours,
-        threshold=config.threshold,
-        min_size=config.min_size,
-    ), method
+        ids = mesh_superpoints(scene.points, scene.faces, **rule)
+        return Partition(ids, mesh_edges(scene.faces), method)
+    edges = neighbour_edges(scene.points, config.neighbours)
+    return Partition(
+        point_superpoints(scene.points, scene.normals, edges=edges, **rule), edges, method
+    )
+
+
+def summarise(found: SuperpointReport, method: str) -> str:
+    """One line worth reading."""
+    few, middle, many, largest = found.sizes
+    text = (
+        f"{found.superpoints} superpoints by {method} of {few} / {middle} / {many} points "
+        f"(10 / 50 / 90 %), largest {largest}"
+    )
+    if found.small:
+        text += f", {found.small} small islands"
+    if found.boundary is not None:
+        text += f", {100 * found.boundary:.1f} % of edges on borders"
+    if found.purity is not None:
+        text += f", {100 * found.purity:.1f} % pure"
+    if found.boundary_recall is not None:
+        text += f", {100 * found.boundary_recall:.0f} % of label borders found"
+    return text
+
+
+def superpoint_count(run: Run, scene: str) -> int:
+    """S of a scene that is cut; 0 where it is not yet."""
+    path = run.workspace.superpoints(scene)
+    return int(read_provenance(path).get("superpoints", 0)) if path.exists() else 0
 
 
 def superpoint_ids(run: Run, scene: str) -> Tensor:
@@ -61,14 +111,22 @@ def _settings(run: Run, scene: str) -> Mapping[str, Any]:
 
 def _work(run: Run, task: Task, report: Report) -> str:
     scene = open_scene(run.workspace.scene(task.unit))
-    ids, method = scene_superpoints(scene, run.config.partition)
-    sizes = torch.bincount(ids.long())
+    ids, edges, method = cut_scene(scene, run.config.partition)
+    min_size = 1 if method == "none" else run.config.partition.min_size
+    found = describe_superpoints(
+        ids, edges, scene.labels, min_size=min_size, ignore_label=IGNORE_LABEL
+    )
     write_tensors(
         run.workspace.superpoints(task.unit),
         {"superpoint_ids": ids},
-        {"method": method, **vars(run.config.partition)},
+        {**vars(run.config.partition), **found._asdict(), "method": method},
     )
-    return f"{len(sizes)} superpoints by {method}, median {int(sizes.median())} points"
+    return summarise(found, method)
+
+
+def _estimate(run: Run, scene: str) -> int:
+    """Bytes: an id per point."""
+    return 4 * stored_points(run, scene)
 
 
 def _inputs(run: Run, scene: str) -> tuple[Input, ...]:
@@ -81,10 +139,11 @@ def _outputs(run: Run, scene: str) -> tuple[Path, ...]:
 
 PARTITION = Stage(
     name="partition",
-    version=1,
+    version=2,
     units=scene_names,
     settings=_settings,
     inputs=_inputs,
     outputs=_outputs,
     work=_work,
+    estimate=_estimate,
 )

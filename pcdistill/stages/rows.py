@@ -76,7 +76,7 @@ def row_features(run: Run, row: str, scene: str) -> tuple[Tensor, Tensor]:
     views = teacher_views(run, scene)
     if kind == "teacher":
         number = run.config.run.teachers.index(name)
-        return views.features[number], views.seen[number]
+        return views.of_teacher(number), views.seen[number]
     method = cast(Literal["average", "linear", "fused"], row)
     return fuse_views(run, views, method), views.seen.any(dim=0)
 

@@ -1,0 +1,220 @@
+"""Fusing: small targets teach what large ones teach, take a fiftieth of the disk, and agree."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional
+
+from pcdistill.distillation import superpoint_distillation_loss
+from pcdistill.fusion import fuse_features, predict_labels
+from pcdistill.homes import home_scene
+from pcdistill.scenes import Scene, write_scene
+from pcdistill.scenes.ply import read_ply
+from pcdistill.stages import fuse as fuse_module
+from pcdistill.stages.config import config_from_mapping
+from pcdistill.stages.files import read_provenance, write_json, write_tensors
+from pcdistill.stages.fuse import FUSE, fused_targets
+from pcdistill.stages.lift import LIFT, lifted_features
+from pcdistill.stages.partition import PARTITION, superpoint_ids
+from pcdistill.stages.run import Run
+from pcdistill.stages.score import capability_table
+from pcdistill.stages.stage import Task
+
+HALF_STEP = 2.0**-11  # relative rounding of half precision
+
+
+def nothing(done, total, words):
+    """A report that nobody reads."""
+
+
+def work(stage, run, unit):
+    return stage.work(run, Task(unit, (), "test"), nothing)
+
+
+def make_run(folder, scene: Scene, name: str, **sections) -> Run:
+    """A run whose scene is stored, with made-up capabilities."""
+    sections = {"run": {"workspace": str(folder)}, "ingest": {"train": 1}, **sections}
+    run = Run(config_from_mapping(sections, "test"))
+    write_scene(scene, run.workspace.scene(name))
+    for number, teacher in enumerate(run.config.run.teachers):
+        scores = {word: ((3 + number) * i % 10) / 10 for i, word in enumerate(run.vocabulary)}
+        write_json(run.workspace.capability(teacher), {"capability": scores})
+    return run
+
+
+def write_lifted(run: Run, scene: str, points: int, dimensions: int, seen_share: float):
+    """Random features of every teacher, each on points of its own."""
+    generator = torch.Generator().manual_seed(0)
+    for teacher in run.config.run.teachers:
+        seen = (torch.rand(points, generator=generator) < seen_share).nonzero()[:, 0]
+        features = torch.randn(len(seen), dimensions, generator=generator).half()
+        tensors = {"features": features, "seen": seen, "views": torch.ones(points)}
+        write_tensors(run.workspace.lifted(teacher, scene), tensors, {})
+
+
+@pytest.fixture(scope="module")
+def home():
+    return home_scene(5, "train", frames=6, image_size=(48, 64))
+
+
+@pytest.fixture
+def fused_home(home, tmp_path, monkeypatch):
+    """A run with a partitioned, lifted and fused home; several chunks of points."""
+    monkeypatch.setattr(fuse_module, "_POINTS_AT_A_TIME", 1000)
+    run = make_run(tmp_path, home, "home-train-0", fuse={"keep_points": True})
+    work(PARTITION, run, "home-train-0")
+    write_lifted(run, "home-train-0", len(home.points), 64, 0.6)
+    work(FUSE, run, "home-train-0")
+    return run
+
+
+def large_form(run: Run, scene: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Fused features (N, D) float64 of all points at once, and who saw any (N,)."""
+    count = len(superpoint_ids(run, scene))
+    features = torch.zeros(len(run.config.run.teachers), count, 64)
+    seen = torch.zeros(len(run.config.run.teachers), count, dtype=torch.bool)
+    for number, teacher in enumerate(run.config.run.teachers):
+        values, index = lifted_features(run, teacher, scene)
+        features[number, index] = values.float()
+        seen[number, index] = True
+    labels = predict_labels(features, run.vocabulary_embeddings)
+    return fuse_features(features, labels, capability_table(run), seen=seen), seen.any(dim=0)
+
+
+def test_fusing_in_chunks_equals_fusing_at_once(fused_home):
+    fused, seen = large_form(fused_home, "home-train-0")
+    targets = fused_targets(fused_home, "home-train-0")
+    assert torch.equal(targets.seen, seen.nonzero()[:, 0])
+    assert torch.equal(targets.features, fused[seen].half())
+    ids = superpoint_ids(fused_home, "home-train-0")
+    for superpoint in range(0, int(ids.max()) + 1, 7):
+        members = fused[(ids == superpoint) & seen].double()
+        assert bool(targets.superpoint_seen[superpoint]) == (len(members) > 0)
+        if len(members):
+            mean = members.mean(dim=0)
+            torch.testing.assert_close(
+                targets.superpoint_means[superpoint].double(), mean, rtol=1e-3, atol=1e-5
+            )
+
+
+def loss_from_points(student, target, ids):
+    """Eq. 10 as printed, from one target per point: nothing of it is stored per superpoint."""
+    target_means, student_means = {}, {}
+    for superpoint in ids.unique().tolist():
+        members = ids == superpoint
+        target_means[superpoint] = target[members].mean(dim=0)
+        student_means[superpoint] = student[members].mean(dim=0)
+    per_point = torch.stack([target_means[superpoint] for superpoint in ids.tolist()])
+    point = 1 - functional.cosine_similarity(student, per_point, dim=1).mean()
+    cosines = [
+        functional.cosine_similarity(student_means[s], target_means[s], dim=0)
+        for s in student_means
+    ]
+    return point + (1 - torch.stack(cosines).mean())
+
+
+def test_loss_and_gradient_of_the_small_form_equal_those_of_the_large_form(fused_home):
+    scene = "home-train-0"
+    fused, seen = large_form(fused_home, scene)
+    ids = superpoint_ids(fused_home, scene)[seen]
+    target = fused[seen].double()
+    generator = torch.Generator().manual_seed(1)
+    start = torch.randn(len(ids), 64, generator=generator, dtype=torch.float64)
+
+    large = start.clone().requires_grad_()
+    expected = loss_from_points(large, target, ids)
+    expected.backward()
+
+    stored = fused_targets(fused_home, scene).superpoint_means
+    small = start.clone().requires_grad_()
+    loss = superpoint_distillation_loss(small, ids, stored.double()).total
+    loss.backward()
+    # the means are stored in half precision, which turns each by a few half steps at most
+    assert loss.item() == pytest.approx(expected.item(), abs=4 * HALF_STEP)
+    difference = (small.grad - large.grad).norm() / large.grad.norm()
+    assert float(difference) < 4 * HALF_STEP
+
+    unrounded = torch.zeros(len(stored), 64, dtype=torch.float64)
+    unrounded.index_add_(0, ids, target)
+    unrounded /= torch.bincount(ids, minlength=len(stored)).clamp(min=1)[:, None]
+    exact = start.clone().requires_grad_()
+    loss = superpoint_distillation_loss(exact, ids, unrounded).total
+    loss.backward()
+    torch.testing.assert_close(loss, expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(exact.grad, large.grad, rtol=0, atol=1e-12)
+
+
+def test_scenes_whose_features_are_not_kept_are_fused_to_the_same(home, tmp_path):
+    """lift.keep: validation leaves the training scene's features off the disk."""
+    kept = make_run(tmp_path / "all", home, "home-train-0")
+    bare = make_run(tmp_path / "few", home, "home-train-0", lift={"keep": "validation"})
+    for run in (kept, bare):
+        work(PARTITION, run, "home-train-0")
+        for teacher in run.config.run.teachers:
+            work(LIFT, run, f"{teacher}/home-train-0")
+        work(FUSE, run, "home-train-0")
+    there, here = (fused_targets(run, "home-train-0") for run in (kept, bare))
+    assert torch.equal(there.seen, here.seen)
+    assert torch.equal(there.superpoint_means, here.superpoint_means)
+    assert there.features is None
+    sizes = [run.workspace.lifted("dense", "home-train-0").stat().st_size for run in (kept, bare)]
+    assert sizes[1] < 0.1 * sizes[0]
+
+
+@pytest.mark.parametrize("keep_points", [False, True])
+def test_the_estimates_are_what_is_written(home, tmp_path, keep_points):
+    run = make_run(tmp_path, home, "home-train-0", fuse={"keep_points": keep_points})
+    header = 4096
+    units = {PARTITION: "home-train-0", LIFT: "dense/home-train-0", FUSE: "home-train-0"}
+    for stage, unit in units.items():
+        estimate = stage.estimate(run, unit)
+        if stage is FUSE:
+            work(LIFT, run, "masks/home-train-0")
+        work(stage, run, unit)
+        written = sum(path.stat().st_size for path in stage.outputs(run, unit))
+        assert written <= estimate + header
+        largest = written
+        if stage is LIFT or (stage is FUSE and keep_points):  # unseen points are not written
+            share = len(lifted_features(run, "dense", "home-train-0")[1]) / len(home.points)
+            largest = written / share
+        assert estimate <= 1.1 * largest
+
+
+def test_a_partition_says_how_it_is_cut(home, tmp_path):
+    run = make_run(tmp_path, home, "home-train-0")
+    summary = work(PARTITION, run, "home-train-0")
+    about = read_provenance(run.workspace.superpoints("home-train-0"))
+    ids = superpoint_ids(run, "home-train-0")
+    assert about["superpoints"] == int(ids.max()) + 1
+    assert about["sizes"][3] == int(torch.bincount(ids).max())
+    assert 0 < about["boundary"] < 1
+    assert 0.5 < about["purity"] <= 1
+    assert f"{about['superpoints']} superpoints by mesh" in summary
+    assert "% pure" in summary
+
+
+def test_fused_features_of_a_scan_take_a_fiftieth_of_the_disk(data_root, tmp_path):
+    """A ScanNet-sized mesh with features of 512 channels: ids counted in, points as the measure."""
+    meshes = sorted(data_root.glob("scannet_raw/scans/*/*_vh_clean_2.ply"))
+    if not meshes:
+        pytest.skip(f"no ScanNet mesh below {data_root}/scannet_raw")
+    mesh = read_ply(meshes[0])
+    scene = Scene("scan", mesh.points, mesh.colors, faces=mesh.faces)
+    run = make_run(tmp_path, scene, "home-train-0")
+
+    class Wide:  # any text space of 512 channels
+        text_space, dimensions = "wide", 512
+
+        def encode(self, texts):
+            generator = torch.Generator().manual_seed(len(texts))
+            return functional.normalize(torch.randn(len(texts), 512, generator=generator), dim=1)
+
+    run.text_encoder = Wide()
+    work(PARTITION, run, "home-train-0")
+    write_lifted(run, "home-train-0", len(mesh.points), 512, 0.55)
+    work(FUSE, run, "home-train-0")
+    seen = len(fused_targets(run, "home-train-0").seen)
+    per_point = seen * 2 * 512  # half precision, seen points only, not even an index
+    stored = [run.workspace.fused("home-train-0"), run.workspace.superpoints("home-train-0")]
+    assert 50 * sum(path.stat().st_size for path in stored) <= per_point
