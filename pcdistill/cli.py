@@ -1,4 +1,4 @@
-"""The command line: demo, run, status, query, evaluate, export."""
+"""The command line: demo, run, doctor, status, query, evaluate, export."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tyro.conf import Positional
 from pcdistill.errors import ConfigError
 from pcdistill.stages.command import carry_out, configured, in_sentences, plain_console
 from pcdistill.stages.config import load_config
+from pcdistill.stages.doctor import examine_scan, print_report
 from pcdistill.stages.export import export as export_run
 from pcdistill.stages.pipeline import STAGES
 from pcdistill.stages.query import query as query_run
@@ -35,7 +36,7 @@ def main() -> None:
 def run_command(arguments: list[str]) -> int:
     """Carry out one command line and return its exit status; a user's mistake is one sentence."""
     app = tyro.extras.SubcommandApp()
-    for command in (demo, run, status, query, evaluate, export):
+    for command in (demo, run, doctor, status, query, evaluate, export):
         app.command(command)
     return in_sentences(lambda: app.cli(args=arguments, prog="pcdistill", description=_DESCRIPTION))
 
@@ -96,6 +97,25 @@ def run(
         shard=shard,
         redo=redo,
     )
+
+
+def doctor(
+    scan: Positional[Path],
+    out: Path | None = None,
+    part: str = "",
+    set_: Overrides = (),
+) -> int:
+    """Look at a scan before the work and say in words what is wrong with it.
+
+    Args:
+        scan: Folder or file of a scan.
+        out: Folder for doctor.json and pictures; by default doctor-SCAN here.
+        part: Which of several scans.
+        set_: How to read it, such as depth_scale=5000 or up=y.
+    """
+    report = examine_scan(scan, out, part, set_)
+    print_report(_console, report)
+    return 0 if report.diagnosis.healthy else 1
 
 
 def status(

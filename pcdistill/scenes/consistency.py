@@ -70,7 +70,9 @@ POSE_CONVENTIONS: Mapping[str, PoseConvention] = {
 """The OpenGL cameras look along -z with +y up."""
 
 
-def measure_agreement(views: Sequence[View], points: Tensor | None) -> Agreement:
+def measure_agreement(
+    views: Sequence[View], points: Tensor | None, *, tolerance: float = TOLERANCE
+) -> Agreement:
     """Compare what is seen first along the rays of some frames with their depth.
 
     Points behind the first surface do not count, so that other rooms do not matter.
@@ -79,6 +81,7 @@ def measure_agreement(views: Sequence[View], points: Tensor | None) -> Agreement
         views: frames of one scan.
         points: (N, 3) float, metres: the surface; without it the depth images are compared with
             each other, each with what all others see.
+        tolerance: relative to the measured depth, within which the two agree.
     """
     compared = agreeing = measured = 0
     ratios = []
@@ -86,7 +89,7 @@ def measure_agreement(views: Sequence[View], points: Tensor | None) -> Agreement
         nearest, low, high = _tiles(view, surface)
         known = low.isfinite()
         both = known & nearest.isfinite()
-        agree = (nearest >= (1 - TOLERANCE) * low) & (nearest <= (1 + TOLERANCE) * high)
+        agree = (nearest >= (1 - tolerance) * low) & (nearest <= (1 + tolerance) * high)
         compared += int(both.sum())
         agreeing += int((agree & both).sum())
         measured += int(known.sum())

@@ -1,0 +1,178 @@
+"""Examines one scan, whatever its layout, and says what is wrong with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pcdistill.errors import SceneError
+from pcdistill.scenes.doctor.axis import check_axis
+from pcdistill.scenes.doctor.capture import Capture, look_at
+from pcdistill.scenes.doctor.cloud import check_cloud
+from pcdistill.scenes.doctor.coverage import check_coverage
+from pcdistill.scenes.doctor.finding import Diagnosis, Finding
+from pcdistill.scenes.doctor.geometry import check_geometry
+from pcdistill.scenes.doctor.pictures import check_depth_images, check_pictures
+from pcdistill.scenes.doctor.registration import check_registration
+from pcdistill.scenes.doctor.trajectory import check_motion, check_poses
+from pcdistill.scenes.opening import find_scans, open_scene
+from pcdistill.scenes.refusals import Refusal, collected_refusals
+
+_ORDER = ("sure", "likely", "possible")
+_UNITS = {"depth_unit", "scale", "poses_unit", "surface_unit"}
+_CAMERA_OFF = 0.2  # of the image's side, between principal point and middle
+
+
+@dataclass(frozen=True, eq=False)
+class Examination:
+    """A diagnosis, and what it was made from."""
+
+    diagnosis: Diagnosis
+    capture: Capture | None
+    """As opened; None where it cannot be."""
+    mended: Capture | None
+    """With the geometry as the diagnosis says that it is meant."""
+
+
+def examine(path: str | Path, part: str = "", **settings: Any) -> Examination:
+    """Look at a scan before the work.
+
+    What is found wrong with the geometry is put right in memory before the rest is looked at, so
+    that one fault is not reported as five.
+
+    Args:
+        path: as in `open_scene`.
+        part: as in `open_scene`.
+        settings: as in `open_scene`.
+
+    Raises:
+        ConfigError: a setting is unknown or has no possible value.
+        SceneError: there is nothing at `path`, no reader recognises it, or it holds several scans
+            and `part` names none. Whatever else is wrong is a finding.
+    """
+    scans = find_scans(path)
+    if len(scans) != 1 and not part:
+        open_scene(path, part, **settings)  # says why not
+    with collected_refusals() as refusals:
+        try:
+            scene = open_scene(path, part, **settings)
+        except SceneError as error:
+            name = part or Path(path).resolve().name
+            return Examination(_unopened(name, path, refusals, str(error)), None, None)
+        capture = look_at(scene)
+        found, mended, numbers = _examined(capture, settings)
+    found += _unexplained(refusals, found)
+    diagnosis = Diagnosis(
+        scan=scene.name,
+        path=str(path),
+        findings=tuple(sorted(found, key=lambda finding: _ORDER.index(finding.certainty))),
+        refusals=tuple(refusal.sentence for refusal in refusals),
+        looked_at={
+            "points": len(scene.points),
+            "frames": len(scene.frames),
+            "frames_decoded": len(capture.sights),
+            **numbers,
+        },
+    )
+    return Examination(diagnosis, capture, mended)
+
+
+def _examined(
+    capture: Capture, settings: dict[str, Any]
+) -> tuple[list[Finding], Capture, dict[str, Any]]:
+    known = capture.scene.provenance
+    poses = str(settings.get("poses") or known.get("poses") or "camera_to_world")
+    depth_scale = float(settings.get("depth_scale") or known.get("depth_scale") or 1000.0)
+    found = check_poses(capture)
+    found += check_pictures(capture)
+    depth = check_depth_images(capture)
+    found += depth
+    fit = check_geometry(capture, poses, depth_scale)
+    geometry = fit.findings
+    if any(finding.code in ("depth_coarse", "depth_saturated") for finding in depth):
+        geometry = []  # that is why
+    found = _merged(found, geometry)
+    if fit.agreement is None:
+        found += _camera(capture)
+    found += check_motion(capture, fit.capture)
+    found += check_registration(capture)
+    found += check_cloud(capture, scale_is_explained=any(f.code in _UNITS for f in found))
+    numbers: dict[str, Any] = {}
+    settled = not any(f.code in ("geometry_disagrees", "surface_elsewhere") for f in geometry)
+    if settled:
+        found += check_axis(fit.capture)
+        if not any(finding.code == "depth_empty" for finding in depth):
+            unseen, numbers = check_coverage(fit.capture)
+            found += unseen
+    if fit.agreement is not None:
+        numbers["agreement"] = round(fit.agreement.share, 4)
+    return found, fit.capture, numbers
+
+
+def _merged(found: list[Finding], geometry: list[Finding]) -> list[Finding]:
+    """A finding with a tested mend takes the place of one of the same name without."""
+    codes = {finding.code for finding in geometry}
+    mirrored = {"poses_mirrored", "poses_not_rigid"} & {finding.code for finding in found}
+    if mirrored and not codes & mirrored:
+        return found  # whatever else does not fit follows from it
+    return [finding for finding in found if finding.code not in codes] + geometry
+
+
+def _camera(capture: Capture) -> list[Finding]:
+    """A principal point far from the middle, where depth cannot tell."""
+    if not capture.sights:
+        return []
+    sight = capture.sights[0]
+    height, width = sight.gray.shape
+    off = torch.stack([sight.intrinsics[0, 2] / width, sight.intrinsics[1, 2] / height]) - 0.5
+    worst = float(off.abs().max())
+    if worst < _CAMERA_OFF:
+        return []
+    return [
+        Finding(
+            "intrinsics_size",
+            "The camera matrix is for images of another size.",
+            "likely",
+            f"its principal point is {worst:.0%} of the image away from the middle",
+            "scale the camera matrix to the images",
+            lifting_works=False,
+        )
+    ]
+
+
+def _unexplained(refusals: list[Refusal], found: list[Finding]) -> list[Finding]:
+    """What reading refuses and no check has found."""
+    codes = {finding.code for finding in found}
+    blocking = any(not f.lifting_works and f.certainty != "possible" for f in found)
+    vague = {"geometry_disagrees", "intrinsics", "depth_unit"}
+    return [
+        _refused(refusal)
+        for refusal in {refusal.about: refusal for refusal in refusals}.values()
+        if refusal.about not in codes and not (blocking and refusal.about in vague)
+    ]
+
+
+def _refused(refusal: Refusal) -> Finding:
+    what, _, mend = refusal.sentence.rpartition("; ")
+    return Finding(
+        refusal.about,
+        f"{what}.",
+        "sure",
+        "the scan is refused when it is read",
+        mend,
+        lifting_works=False,
+    )
+
+
+def _unopened(name: str, path: str | Path, refusals: list[Refusal], reason: str) -> Diagnosis:
+    last = _refused(Refusal("cannot_open", reason))
+    return Diagnosis(
+        scan=name,
+        path=str(path),
+        findings=(*(_refused(refusal) for refusal in refusals), last),
+        refusals=(*(refusal.sentence for refusal in refusals), reason),
+        looked_at={},
+    )

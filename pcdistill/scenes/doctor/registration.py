@@ -1,0 +1,117 @@
+"""Whether colour and depth show the same pixels: their edges should lie on each other."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.ndimage import distance_transform_edt
+from torch import Tensor
+
+from pcdistill.scenes.doctor.capture import Capture, Sight
+from pcdistill.scenes.doctor.finding import Finding
+
+_SEARCHED = 0.12  # of the image's width, on each side
+_NOTICED = 0.02  # of the image's width; a few pixels are lost at the shadows of depth cameras
+_JUMP = 0.08  # of the depth, between neighbouring pixels
+_LEAST_FRAMES = 3
+_BETTER = 1.15  # times the agreement of the edges as they are
+
+
+class Offset(NamedTuple):
+    """Where the edges of colour lie, seen from those of depth."""
+
+    right: float
+    """Part of the image's width."""
+    down: float
+    """Part of the image's width."""
+    here: float
+    """Correlation of the edges as they are."""
+    there: float
+    """Correlation of the edges if colour were moved back."""
+
+
+def check_registration(capture: Capture) -> list[Finding]:
+    """Colour that is displaced from depth."""
+    sights = [s for s in capture.sights if s.facts is not None and s.facts.known > 0.2]
+    if len(sights) < _LEAST_FRAMES:
+        return []
+    found = measure_offset(sights)
+    size = max(abs(found.right), abs(found.down))
+    if size < _NOTICED or found.there < _BETTER * max(found.here, 0.0) or found.there < 0.02:
+        return []
+    halves = [measure_offset(sights[i::2]) for i in (0, 1)]
+    same = all(
+        max(abs(half.right - found.right), abs(half.down - found.down)) < 0.012 for half in halves
+    )
+    if not same:
+        return []
+    width = sights[0].frame.image_size[1]
+    return [
+        Finding(
+            "colour_displaced",
+            f"Colour and depth are not registered: the picture lies about "
+            f"{found.right * width:+.0f} pixels to the right and {found.down * width:+.0f} down of "
+            "its depth.",
+            "sure" if found.there > 1.6 * max(found.here, 1e-9) else "likely",
+            f"their edges correlate by {found.here:.3f} as they are, by {found.there:.3f} if the "
+            "picture is moved back",
+            "register depth to colour with the calibration of the two cameras, or give the depth "
+            "camera's own matrix",
+            lifting_works=size < 0.04,
+        )
+    ]
+
+
+def measure_offset(sights: list[Sight]) -> Offset:
+    """The displacement under which edges of colour and depth correlate best, over all sights."""
+    height, width = sights[0].gray.shape
+    total = torch.zeros(2 * height, 2 * width)
+    for sight in sights:
+        if sight.depth is None or sight.gray.shape != (height, width):
+            continue
+        colour, depth = _edges_of_colour(sight.gray), _edges_of_depth(sight.depth)
+        spectrum = torch.fft.rfft2(colour, s=total.shape)
+        spectrum *= torch.fft.rfft2(depth, s=total.shape).conj()
+        norm = float(colour.norm() * depth.norm())
+        if norm > 0:
+            total += torch.fft.irfft2(spectrum, s=total.shape) / (norm * len(sights))
+    reach = max(2, round(_SEARCHED * width))
+    near = torch.roll(total, (reach, reach), (0, 1))[: 2 * reach + 1, : 2 * reach + 1]
+    near = F.avg_pool2d(near[None, None], 3, 1, 1, count_include_pad=False)[0, 0]
+    best = int(near.argmax())
+    down, right = best // near.shape[1] - reach, best % near.shape[1] - reach
+    return Offset(right / width, down / width, float(near[reach, reach]), float(near.max()))
+
+
+def _edges_of_colour(gray: Tensor) -> Tensor:
+    right, down = _differences(gray)
+    strength = (right * right + down * down).sqrt()
+    strength = strength.clamp(max=float(4 * strength.mean()) + 1e-6)
+    return _centred(strength)
+
+
+def _edges_of_depth(depth: Tensor) -> Tensor:
+    """Where depth jumps; holes take the reading next to them, so that they make no edges."""
+    unknown = (depth <= 0).numpy()
+    if unknown.all():
+        return torch.zeros_like(depth)
+    rows, columns = distance_transform_edt(unknown, return_distances=False, return_indices=True)
+    filled = torch.from_numpy(np.ascontiguousarray(depth.numpy()[rows, columns]))
+    far = F.max_pool2d(filled[None, None], 3, 1, 1)[0, 0]
+    near = -F.max_pool2d(-filled[None, None], 3, 1, 1)[0, 0]
+    return _centred(((far - near) > _JUMP * near).float())
+
+
+def _differences(image: Tensor) -> tuple[Tensor, Tensor]:
+    padded = F.pad(image[None, None], (1, 1, 1, 1), mode="replicate")[0, 0]
+    return (
+        padded[1:-1, 2:] - padded[1:-1, :-2],
+        padded[2:, 1:-1] - padded[:-2, 1:-1],
+    )
+
+
+def _centred(edges: Tensor) -> Tensor:
+    return edges - edges.mean()
