@@ -1,0 +1,129 @@
+"""Which scans a run takes, learns from and measures; when a scan is read again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pcdistill.errors import ConfigError, SceneError
+from pcdistill.scenes import Scene, write_scene
+from pcdistill.stages.config import IngestConfig, RunConfig, load_config
+from pcdistill.stages.ingest import INGEST, scene_names, training_scenes, validation_scenes
+from pcdistill.stages.run import Run
+from pcdistill.stages.scans import require_scan, scan_files, scans_of
+from tests.end_to_end.conftest import pcdistill
+
+NAMES = ("house_room0", "house_room1", "tower_room0")
+
+
+@pytest.fixture
+def scans(tmp_path):
+    """A folder of three small scans."""
+    for name in NAMES:
+        write_scene(Scene(name, torch.rand(5, 3)), tmp_path / "scans" / name)
+    return tmp_path / "scans"
+
+
+def run_on(path, **settings) -> Run:
+    return Run(replace(RunConfig(), ingest=IngestConfig(source="scan", path=str(path), **settings)))
+
+
+def write_list(tmp_path, text: str) -> str:
+    path = tmp_path / "list.txt"
+    path.write_text(text)
+    return str(path)
+
+
+def test_without_lists_all_scans_train_and_are_measured(scans):
+    run = run_on(scans)
+    assert training_scenes(run) == validation_scenes(run) == scene_names(run) == NAMES
+
+
+def test_one_list_leaves_the_others_to_the_other_side(scans, tmp_path):
+    file = write_list(tmp_path, "tower_room0\n\n")
+    measured = run_on(scans, validation_list=file)
+    assert validation_scenes(measured) == ("tower_room0",)
+    assert training_scenes(measured) == NAMES[:2]
+    learned = run_on(scans, train_list=file)
+    assert training_scenes(learned) == ("tower_room0",)
+    assert validation_scenes(learned) == NAMES[:2]
+
+
+def test_a_list_may_name_a_house_for_all_its_rooms(scans, tmp_path):
+    run = run_on(scans, validation_list=write_list(tmp_path, "house\n"))
+    assert validation_scenes(run) == NAMES[:2]
+
+
+def test_scans_in_no_list_are_left_alone(scans, tmp_path):
+    file = write_list(tmp_path, "house_room1\n")
+    run = run_on(scans, train_list=file, validation_list=file)
+    assert scene_names(run) == ("house_room1",)
+
+
+def test_a_listed_scan_that_is_not_there_fails_alone(scans, tmp_path):
+    file = write_list(tmp_path, "tower_room0\ncave_room0\n")
+    run = run_on(scans, validation_list=file)
+    assert "cave_room0" in scene_names(run)
+    with pytest.raises(
+        SceneError, match=r"cave_room0: is in .*list\.txt but not among"
+    ):
+        require_scan(run, "cave_room0")
+    config = tmp_path / "run.yaml"
+    config.write_text(f"ingest: {{source: scan, path: '{scans}', validation_list: '{file}'}}\n")
+    arguments = ["run", config, "--workspace", tmp_path / "run", "--only", "ingest", "--jobs", 1]
+    ran = pcdistill(*arguments)
+    assert ran.returncode == 1
+    assert "FAILED ingest cave_room0: scene cave_room0: is in" in ran.stdout
+    assert "3 done, 0 up to date, 1 failed" in ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("cave_room0\n", "names 1 scenes, none of which is among the 3 scans"),
+        ("# nothing\n", "names 0 scenes"),
+    ],
+)
+def test_a_list_of_something_else_is_refused(scans, tmp_path, text, message):
+    with pytest.raises(ConfigError, match=message):
+        scans_of(run_on(scans, train_list=write_list(tmp_path, text)))
+
+
+def test_a_list_that_is_missing_or_binary_is_refused(scans, tmp_path):
+    with pytest.raises(ConfigError, match="train_list: .* does not exist"):
+        scans_of(run_on(scans, train_list=str(tmp_path / "none.txt")))
+    (tmp_path / "list.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="train_list: .* cannot be read"):
+        scans_of(run_on(scans, train_list=str(tmp_path / "list.txt")))
+
+
+def test_paths_are_taken_from_the_current_folder_or_from_that_of_the_config(scans, tmp_path):
+    write_list(tmp_path, "house_room0\n")
+    config = tmp_path / "run.yaml"
+    config.write_text("ingest: {source: scan, path: scans, train_list: list.txt}\n")
+    loaded = load_config(config).ingest
+    assert loaded.path == str(scans)
+    assert loaded.train_list == str(tmp_path / "list.txt")
+
+
+def test_a_scan_is_read_again_when_its_own_files_change_and_only_then(scans):
+    def marks() -> dict[str, object]:
+        run = run_on(scans)
+        return {name: INGEST.settings(run, name)["files"] for name in NAMES}
+
+    before = marks()
+    (scans / NAMES[0] / "frames" / "new.jpg").write_bytes(b"new")
+    (scans / "beside.txt").write_text("no scan")
+    after = marks()
+    assert [name for name in NAMES if before[name] != after[name]] == [NAMES[0]]
+
+
+def test_places_that_scans_share_are_looked_at_once(scans, monkeypatch):
+    run = run_on(scans)
+    recognised = require_scan(run, NAMES[0])
+    first = scan_files(run, recognised)
+    assert first.size == sum(p.stat().st_size for p in (scans / NAMES[0]).rglob("*.*"))
+    monkeypatch.setattr("pcdistill.stages.scans._look_at", None)
+    assert scan_files(run, recognised) == first

@@ -1,0 +1,91 @@
+"""A wall hides what is behind it, whichever of depth image, mesh or points there is to tell."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pcdistill.errors import SceneError
+from pcdistill.scenes import MemoryFrame, Scene
+from pcdistill.stages.config import LiftConfig
+from pcdistill.stages.sight import Sight
+
+SIZE = (24, 32)
+INTRINSICS = torch.tensor([[30.0, 0, 15.5], [0, 30.0, 11.5], [0, 0, 1]], dtype=torch.float64)
+FRONT, BACK = 21 * 21, 31 * 31
+
+
+def sheet(z: float, half: float, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """A square of points across the optical axis, and the triangles between them."""
+    line = torch.linspace(-half, half, count)
+    x, y = torch.meshgrid(line, line, indexing="ij")
+    points = torch.stack([x.flatten(), y.flatten(), torch.full((count * count,), z)], dim=1)
+    corner = (torch.arange(count - 1)[:, None] * count + torch.arange(count - 1)).flatten()
+    faces = torch.stack([corner, corner + 1, corner + count], dim=1)
+    others = torch.stack([corner + 1, corner + count + 1, corner + count], dim=1)
+    return points, torch.cat([faces, others])
+
+
+def scene(*, depth: bool, faces: bool) -> Scene:
+    """A small wall two metres away in front of a large one at four."""
+    front, front_faces = sheet(2.0, 0.5, 21)
+    back, back_faces = sheet(4.0, 1.5, 31)
+    measured = torch.full(SIZE, 4.0)
+    u, v = torch.meshgrid(torch.arange(32), torch.arange(24), indexing="xy")
+    inside = (((u - 15.5) / 15).abs() <= 0.5) & (((v - 11.5) / 15).abs() <= 0.5)
+    measured[inside] = 2.0
+    frame = MemoryFrame(
+        "f",
+        INTRINSICS,
+        torch.eye(4, dtype=torch.float64),
+        torch.zeros(*SIZE, 3, dtype=torch.uint8),
+        measured if depth else None,
+    )
+    return Scene(
+        "walls",
+        torch.cat([front, back]),
+        faces=torch.cat([front_faces, back_faces + len(front)]) if faces else None,
+        frames=(frame,),
+    )
+
+
+def seen(place: Scene, occlusion: str) -> tuple[torch.Tensor, set[str]]:
+    sight = Sight(place, LiftConfig(occlusion=occlusion, depth_tolerance=0.2, border=0))
+    return sight.of(place.frames[0]).visible, sight.used
+
+
+@pytest.mark.parametrize(
+    ("depth", "faces", "occlusion", "used"),
+    [
+        (True, True, "auto", "depth"),
+        (False, True, "auto", "mesh"),
+        (False, False, "auto", "splat"),
+        (True, True, "mesh", "mesh"),
+        (True, True, "splat", "splat"),
+        (True, False, "depth", "depth"),
+    ],
+)
+def test_the_wall_behind_is_hidden_where_the_wall_in_front_is(depth, faces, occlusion, used):
+    place = scene(depth=depth, faces=faces)
+    visible, by = seen(place, occlusion)
+    assert by == {used}
+    assert float(visible[:FRONT].float().mean()) > 0.95
+    behind = place.points[FRONT:]
+    hidden = (behind[:, :2].abs() < 0.8).all(dim=1)  # the front wall's shadow reaches to 1.0
+    shown = (behind[:, :2].abs() < 1.4).all(dim=1) & (behind[:, :2].abs() > 1.2).any(dim=1)
+    assert not bool(visible[FRONT:][hidden].any())
+    assert float(visible[FRONT:][shown].float().mean()) > 0.9
+
+
+def test_without_occlusion_everything_in_view_is_seen():
+    visible, by = seen(scene(depth=True, faces=True), "none")
+    assert by == {"none"}
+    assert bool(visible.all())
+
+
+def test_what_is_asked_for_but_not_there_is_named():
+    place = scene(depth=False, faces=False)
+    with pytest.raises(SceneError, match="occlusion is mesh but the scene has no faces; use auto"):
+        seen(place, "mesh")
+    with pytest.raises(SceneError, match="occlusion is depth but frame f has no depth image"):
+        seen(place, "depth")
