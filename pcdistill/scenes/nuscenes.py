@@ -165,6 +165,25 @@ def open_nuscenes(scan: Scan, settings: ReadSettings) -> Scene:
     )
 
 
+def nuscenes_files(scan: Scan) -> tuple[Path, ...]:
+    """The files of one keyframe, without sweeps, and the small tables that say what they mean.
+
+    The large tables are not among them: they are those of all scans. Where they cannot be read,
+    only their folder is given.
+    """
+    try:
+        folder, keyframe = _locate(scan)
+        tables = load_tables(folder, sweeps=False)
+    except SceneError:
+        return (scan.folder,)
+    recordings = tables.recordings.get(keyframe.token, {}).values()
+    names = [recording.file for recording in recordings]
+    labels = tables.lidarseg or {}
+    names += [labels[found.token] for found in recordings if found.token in labels]
+    small = [folder / "sensor.json", folder / "category.json"]
+    return (*small, *(folder.parent / name for name in names))
+
+
 def refuse_settings(folder: Path, settings: ReadSettings) -> None:
     """Refuse settings that would be without effect on LiDAR scans from a car.
 
@@ -428,4 +447,5 @@ NUSCENES = Reader(
     "v1.0-trainval/, v1.0-mini/ or v1.0-test/ with scene.json (nuScenes)",
     find_nuscenes,
     open_nuscenes,
+    nuscenes_files,
 )

@@ -14,7 +14,7 @@ import torch
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.geometry import project_to_pixels
 from pcdistill.scenes import nuscenes_tables
-from pcdistill.scenes.nuscenes import find_nuscenes, open_nuscenes
+from pcdistill.scenes.nuscenes import find_nuscenes, nuscenes_files, open_nuscenes
 from pcdistill.scenes.nuscenes_frames import resize_color, scale_intrinsics
 from pcdistill.scenes.nuscenes_tables import read_rows
 from pcdistill.scenes.reading import ReadSettings, Scan
@@ -479,6 +479,19 @@ def test_rows_are_those_of_the_whole_file(tmp_path):
         path.write_text(json.dumps(rows, **style), encoding="utf-8")
         assert path.stat().st_size > 2 << 20  # several chunks
         assert list(read_rows(path)) == rows
+
+
+def test_a_scan_depends_on_its_own_files(own_drive):
+    scans = find_nuscenes(own_drive)
+    files = [set(nuscenes_files(scan)) for scan in scans]
+    time = last_time(scans[1].name)
+    assert own_drive / f"samples/LIDAR_TOP/{time}.pcd.bin" in files[1]
+    assert own_drive / f"samples/CAM_FRONT/{time}.png" in files[1]
+    assert own_drive / f"lidarseg/v1.0-mini/{LIDAR}_lidarseg.bin" in files[1]
+    assert {path.suffix for path in files[0] & files[1]} == {".json"}
+    assert all(path.is_file() for path in files[1])
+    (own_drive / "v1.0-mini" / "ego_pose.json").write_bytes(b"[")
+    assert nuscenes_files(scans[1]) == (own_drive / "v1.0-mini",)
 
 
 def test_memory_does_not_grow_with_the_table(tmp_path):
