@@ -313,9 +313,9 @@ def _objects_of_faces(segments: Path, groups: Path, faces: int) -> Tensor:
     if not isinstance(listed, list):
         raise SceneError(f"{groups}: has no list 'segGroups', expected objects; restore the file")
     object_of_segment: dict[int, int] = {}
-    for group in listed:
+    for place_in_list, group in enumerate(listed):
         fields = group if isinstance(group, dict) else {}
-        number = fields.get("objectId", fields.get("id"))
+        number = fields.get("objectId", fields.get("id", place_in_list))
         if not isinstance(number, int) or not 0 <= number <= _LARGEST_OBJECT:
             raise SceneError(
                 f"{groups}: an object has the number {str(number)[:40]}, expected "
