@@ -6,7 +6,7 @@ import io
 import json
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -84,12 +84,14 @@ def color_pixels(number: int) -> np.ndarray:
     return np.stack([u, v, np.full_like(u, 20 * number)], axis=-1).astype(np.uint8)
 
 
-def room_frames(count: int = 6, lost: Sequence[int] = (LOST,)) -> list:
+def room_frames(
+    count: int = 6, lost: Sequence[int] = (LOST,), encode: Callable[[np.ndarray], bytes] = jpeg
+) -> list:
     frames = []
     for number, pose in enumerate(rooms.poses(count)):
         depth = zlib.compress(depth_counts(pose).tobytes())
         kept = np.full((4, 4), -np.inf) if number in lost else pose
-        frames.append((kept, jpeg(color_pixels(number)), depth))
+        frames.append((kept, encode(color_pixels(number)), depth))
     return frames
 
 
@@ -97,7 +99,8 @@ def write_scannet(root: Path, name: str = NAME, *, labels: bool = True, **sens: 
     """scans/NAME/ below `root`, with the table of raw categories beside scans/; the scan."""
     folder = root / "scans" / name
     folder.mkdir(parents=True)
-    (folder / f"{name}.sens").write_bytes(sens_bytes(room_frames(), **sens))
+    frames = room_frames(encode=png if sens.get("color_kind") == 1 else jpeg)
+    (folder / f"{name}.sens").write_bytes(sens_bytes(frames, **sens))
     points = torch.from_numpy(rooms.wall_points())
     count = len(points)
     colors = torch.from_numpy((np.arange(count * 3) % 251).astype(np.uint8).reshape(-1, 3))
