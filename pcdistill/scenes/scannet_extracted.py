@@ -16,6 +16,7 @@ import logging
 import math
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -252,7 +253,8 @@ def _load(file: Path) -> Any:
         *{type(np.dtype(kind)) for kind in kinds},
     ]
     try:
-        with torch.serialization.safe_globals(allowed):
+        with torch.serialization.safe_globals(allowed), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickle protocols, before the file is refused
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as refused:
         found = re.search(r"GLOBAL ([\w.]+)", str(refused))
