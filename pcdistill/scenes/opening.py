@@ -10,16 +10,22 @@ from typing import Any, NamedTuple
 
 from pcdistill.choices import suggest
 from pcdistill.errors import ConfigError, SceneError
+from pcdistill.scenes.bare import BARE
+from pcdistill.scenes.colmap import COLMAP
 from pcdistill.scenes.label_sets import load_label_set
 from pcdistill.scenes.matterport import MATTERPORT
+from pcdistill.scenes.nerfstudio import NERFSTUDIO
 from pcdistill.scenes.nuscenes import NUSCENES
 from pcdistill.scenes.nuscenes_clips import NUSCENES_CLIPS
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan
+from pcdistill.scenes.record3d import RECORD3D
 from pcdistill.scenes.replica import REPLICA
 from pcdistill.scenes.rgbd import RGBD
 from pcdistill.scenes.scannet import SCANNET
+from pcdistill.scenes.scannet_extracted import SCANNET_EXTRACTED
 from pcdistill.scenes.scene import Scene
 from pcdistill.scenes.store import is_stored_scene, open_stored_scene
+from pcdistill.scenes.tum import TUM
 
 _MOST_LISTED = 8
 
@@ -60,13 +66,19 @@ def _with_files_above(reader: Reader, *names: str) -> Reader:
 READERS: Mapping[str, Reader] = {
     "stored": Reader("scene.json (a stored scene)", _find_stored, _open_stored),
     "scannet": _with_files_above(SCANNET, "scannetv2-labels.combined.tsv"),
+    "scannet_extracted": SCANNET_EXTRACTED,
     "matterport": _with_files_above(MATTERPORT, "category_mapping.tsv"),
     "replica": _with_files_above(REPLICA, "{}_mesh.ply", "cam_params.json"),
     "nuscenes": NUSCENES,
     "nuscenes_clips": NUSCENES_CLIPS,
+    "tum": TUM,
+    "record3d": RECORD3D,
+    "nerfstudio": NERFSTUDIO,
+    "colmap": COLMAP,
     "rgbd": RGBD,
+    "bare": BARE,
 }
-"""Tried in this order."""
+"""Tried in this order; the one that takes any cloud comes last."""
 
 
 class Recognised(NamedTuple):
@@ -105,9 +117,12 @@ def recognise_scans(path: str | Path) -> tuple[Recognised, ...]:
     if not path.exists():
         raise SceneError(f"{path}: no such folder; check the path of the scan")
     found = _recognise_here(path)
-    if not found and path.is_dir():
-        folders = sorted(entry for entry in path.iterdir() if _may_hold_scans(entry))
-        found = [scan for folder in folders for scan in _recognise_here(folder)]
+    known = {recognised.scan.folder for recognised in found}
+    if path.is_dir() and all(folder.parent == path and folder.is_dir() for folder in known):
+        others = sorted(
+            place for place in path.iterdir() if place not in known and _may_hold_scans(place)
+        )
+        found += [scan for place in others for scan in _recognise_here(place)]
     return tuple(_with_different_names(found))
 
 

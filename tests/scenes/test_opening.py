@@ -70,6 +70,14 @@ def test_scans_of_one_name_are_told_apart_by_the_folder_above(tmp_path, monkeypa
     assert [scan.name for scan in find_scans(tmp_path)] == ["a-scan", "b-scan"]
 
 
+def test_a_folder_may_hold_scans_of_different_layouts(several):
+    for kind in ("color", "depth", "pose"):
+        (several / "capture" / kind).mkdir(parents=True)
+    found = {recognised.scan.name: recognised.layout for recognised in recognise_scans(several)}
+    expected = dict.fromkeys(("attic", "bath", "cellar"), "stored")
+    assert found == {**expected, "capture": "rgbd"}
+
+
 def test_an_unknown_setting_is_suggested(several):
     with pytest.raises(ConfigError, match="unknown scene setting 'frame_stp'.*'frame_step'"):
         open_scene(several, part="bath", frame_stp=2)
@@ -91,7 +99,7 @@ def test_a_stored_scene_keeps_its_labels(tmp_path):
 def test_no_data_set_is_taken_for_another(data_root):
     """Each folder of captures is recognised by one reader alone."""
     claims = {
-        place.name: [name for name, reader in READERS.items() if reader.find(place)]
+        place.name: [n for n, reader in READERS.items() if n != "bare" and reader.find(place)]
         for place in sorted(data_root.iterdir())
         if place.is_dir()
     }
