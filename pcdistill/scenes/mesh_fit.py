@@ -1,4 +1,4 @@
-"""The mesh that a published data set comes with: its normals, and whether frames fit it."""
+"""What must hold of the mesh that comes with a published data set."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pcdistill.scenes.consistency import View, measure_agreement
 from pcdistill.scenes.frames import Frame
 
 _CHECKED_FRAMES = 6
+_FARTHEST_POINT = 10_000.0  # metres from the origin
 _LEAST_AGREEMENT = 0.5
 _LEAST_TILES = 20
 _LEAST_READINGS = 0.1  # of the pixels
@@ -62,6 +63,26 @@ def require_mesh_fit(
         "within 25 %, expected most of them; check `depth_scale` (it is "
         f"{depth_scale:g}{better}) and that poses, depth and mesh are of one scan"
     )
+
+
+def require_extent(mesh: Path, points: Tensor) -> None:
+    """Refuse a mesh without points, or with points where no room is.
+
+    Args:
+        mesh: its file, for the message.
+        points: (N, 3) float32, metres.
+
+    Raises:
+        SceneError: there are no points, or one is too far from the origin or not finite.
+    """
+    if len(points) == 0:
+        raise SceneError(f"{mesh}: has no points, expected a mesh; restore the original file")
+    farthest = float(points.abs().max())
+    if not farthest <= _FARTHEST_POINT:  # NaN as well
+        raise SceneError(
+            f"{mesh}: a point has the coordinate {farthest:g}, expected metres of at most "
+            f"{_FARTHEST_POINT:g}; the file is damaged or of another unit, restore it"
+        )
 
 
 def unit_normals(normals: Tensor | None) -> Tensor | None:

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.scenes.frames import check_camera
-from pcdistill.scenes.mesh_fit import require_mesh_fit, unit_normals
+from pcdistill.scenes.mesh_fit import require_extent, require_mesh_fit, unit_normals
 from pcdistill.scenes.ply import read_ply
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan
 from pcdistill.scenes.resized_frames import ResizedFrame, common_file_size, resize_camera
@@ -96,8 +96,7 @@ def open_replica(scan: Scan, settings: ReadSettings) -> Scene:
     poses = _read_poses(scan.folder / _POSES)
     mesh = _mesh(scan, settings)
     surface = read_ply(mesh)
-    if len(surface.points) == 0:
-        raise SceneError(f"{mesh}: has no points, expected the scene's mesh; restore the file")
+    require_extent(mesh, surface.points)
     step = settings.frame_step or FRAME_STEP
     images = _images(scan.folder / _IMAGES, len(poses))
     size = settings.image_size or IMAGE_SIZE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 
@@ -91,6 +92,10 @@ def test_frames_are_those_of_the_reference(file):
         np.testing.assert_allclose(frame.camera_to_world, reference["pose"][row], atol=1e-12)
         np.testing.assert_allclose(frame.intrinsics, reference["intrinsic"][row], atol=1e-9)
         np.testing.assert_allclose(alone.intrinsics, reference["intrinsic"][row], atol=0.01)
+        counts = np.rint(frame.depth().numpy() * 4000).astype(np.uint16)
+        assert hashlib.sha256(counts.tobytes()).hexdigest() == reference["depth_sha256"][row]
+        mean = frame.image().double().mean(dim=(0, 1))
+        np.testing.assert_allclose(mean, reference["color_mean"][row], atol=2)
     for frame in [*scene.frames, *own]:
         if frame.name not in samples:
             continue
@@ -240,6 +245,15 @@ def test_lost_cameras_and_missing_files_are_counted(own_house):
     assert len(scene.provenance["frames_without_file"]) == 1
 
 
+def test_a_region_that_nobody_looks_at_is_a_scene_without_frames(own_house):
+    mesh = own_house / "region_segmentations" / "region1.ply"
+    points = np.array([[50.0, 50, 90], [51, 50, 90], [50, 51, 90]])  # far above the house
+    houses.write_region_mesh(mesh, points, np.array([[0, 1, 2]]), np.array([1]), np.array([3]))
+    scene = open_matterport(find_matterport(own_house)[1], ReadSettings())
+    assert scene.frames == ()
+    assert scene.labels.tolist() == [0, 0, 0]
+
+
 # votes
 
 
@@ -330,6 +344,10 @@ def test_an_unusable_mesh_is_named(own_house):
     refused(own_house, "region0.ply: 'category_id' of its faces is no integer")
     houses.write_region(mesh, (1, 1, 1, 1, 4, 99))
     refused(own_house, r"region0.ply: a face has the category 99, the category table has 1 to 7")
+    points, quads, sides = houses.box_quads()
+    points[7, 1] = 1e9
+    houses.write_region_mesh(mesh, points, quads[:, :3], sides, sides)
+    refused(own_house, r"region0.ply: a point has the coordinate 1e\+09, expected metres")
     mesh.write_bytes(whole[:-40])
     refused(own_house, "region0.ply: its header declares .* truncated")
 

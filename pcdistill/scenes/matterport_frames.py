@@ -1,0 +1,151 @@
+"""The images of a Matterport3D house that may see one of its regions."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pcdistill.errors import SceneError
+from pcdistill.geometry import invert_pose, project_to_pixels
+from pcdistill.scenes.matterport_camera import HouseCamera, read_conf
+from pcdistill.scenes.reading import ReadSettings, Scan
+from pcdistill.scenes.resized_frames import ResizedFrame, common_file_size, resize_camera
+
+_LOG = logging.getLogger(__name__)
+
+IMAGE_SIZE = (512, 640)
+"""(H, W) pixels of frames unless set, as in OpenScene."""
+DEPTH_SCALE = 4000.0
+"""Counts per metre of depth images."""
+
+_CAMERAS = "undistorted_camera_parameters"
+_COLOR, _DEPTH = "undistorted_color_images", "undistorted_depth_images"
+_MOST_OUTSIDE_FRAMES = 100
+_LEAST_IN_VIEW = 0.01  # of a region's points
+_COUNTED_POINTS = 2000
+
+
+def region_frames(
+    scan: Scan, settings: ReadSettings, points: Tensor
+) -> tuple[list[ResizedFrame], dict[str, Any]]:
+    """The frames that may see a region.
+
+    Args:
+        scan: the region.
+        settings: `image_size`, `frame_step`, `depth_scale` and `intrinsics`.
+        points: (N, 3) float32, metres, of the region.
+
+    Returns:
+        Frames in the order of their names, and what the scene's provenance says about them;
+        `frames_chosen` is `inside` where the images were taken inside of the points' box.
+
+    Raises:
+        SceneError: cameras or images are missing, damaged, or do not fit together.
+    """
+    conf = _conf(scan.folder)
+    for folder in (scan.folder / _COLOR, scan.folder / _DEPTH):
+        if not folder.is_dir():
+            raise SceneError(
+                f"{folder}: no such folder, expected the images that {conf.name} lists; "
+                f"download {folder.name} of the house"
+            )
+    cameras = read_conf(conf)
+    posed = [c for c in cameras if bool(torch.isfinite(c.camera_to_world).all())]
+    lost = [c.name for c in cameras if not bool(torch.isfinite(c.camera_to_world).all())]
+    if lost:
+        _LOG.warning("%s: %d images left out, their pose is not finite", conf, len(lost))
+    chosen, how = _inside(posed, points), "inside"
+    if not chosen:
+        chosen, how = _with_points_in_view(posed, points), "nearest with points in view"
+        _LOG.warning(
+            "%s: no image was taken inside of the region, its frames are the nearest %d that have "
+            "points of it in view",
+            *(scan.name, len(chosen)),
+        )
+    chosen = chosen[:: settings.frame_step or 1]
+    size = settings.image_size or IMAGE_SIZE
+    frames, missing = [], []
+    for camera in chosen:
+        color, depth = scan.folder / _COLOR / camera.color, scan.folder / _DEPTH / camera.depth
+        if not (color.is_file() and depth.is_file()):
+            missing.append(camera.name)
+            continue
+        file_size = common_file_size(conf, camera.intrinsics, color, depth)
+        frames.append(
+            ResizedFrame(
+                name=camera.name,
+                image_size=size,
+                intrinsics=resize_camera(camera.intrinsics, file_size, size, settings.intrinsics),
+                camera_to_world=camera.camera_to_world,
+                image_path=color,
+                depth_path=depth,
+                file_size=file_size,
+                depth_scale=settings.depth_scale or DEPTH_SCALE,
+                resampling="nearest",
+            )
+        )
+    if chosen and not frames:
+        raise SceneError(
+            f"{scan.folder / _COLOR}: has none of the {len(chosen)} images of {scan.name} with its "
+            f"depth, such as {chosen[0].color}; download {_COLOR} and {_DEPTH} of the house"
+        )
+    if missing:
+        _LOG.warning("%s: %d frames left out, they lack a file", scan.name, len(missing))
+    return frames, {
+        "frames_chosen": how,
+        "frames_of_house": len(cameras),
+        "frame_step": settings.frame_step or 1,
+        "depth_scale": settings.depth_scale or DEPTH_SCALE,
+        "intrinsics": settings.intrinsics,
+        "skipped_frames": len(lost) + len(missing),
+        "frames_without_pose": lost,
+        "frames_without_file": missing,
+    }
+
+
+def _conf(house: Path) -> Path:
+    own = house / _CAMERAS / f"{house.resolve().name}.conf"
+    if own.is_file():
+        return own
+    found = sorted((house / _CAMERAS).glob("*.conf"))
+    if len(found) != 1:
+        raise SceneError(
+            f"{own}: is missing ({len(found)} other .conf files there), expected the house's "
+            f"cameras; download {_CAMERAS} of the house"
+        )
+    return found[0]
+
+
+def _inside(cameras: Sequence[HouseCamera], points: Tensor) -> list[HouseCamera]:
+    """Cameras whose centre lies inside the box of the points."""
+    low, high = points.amin(dim=0).double(), points.amax(dim=0).double()
+    return [
+        camera
+        for camera in cameras
+        if bool(
+            ((camera.camera_to_world[:3, 3] > low) & (camera.camera_to_world[:3, 3] < high)).all()
+        )
+    ]
+
+
+def _with_points_in_view(cameras: Sequence[HouseCamera], points: Tensor) -> list[HouseCamera]:
+    """The nearest cameras with points in their field of view, walls in between or not."""
+    some = points[:: max(1, len(points) // _COUNTED_POINTS)].double()
+    center = (points.amin(dim=0).double() + points.amax(dim=0).double()) / 2
+    in_view = []
+    for camera in cameras:
+        pixels, depth = project_to_pixels(
+            some, invert_pose(camera.camera_to_world), camera.intrinsics
+        )
+        # an image is about twice its principal point wide; its file may be missing
+        extent = 2 * camera.intrinsics[:2, 2]
+        seen = (depth > 0) & ((pixels >= 0) & (pixels < extent)).all(dim=1)
+        if float(seen.double().mean()) >= _LEAST_IN_VIEW:
+            in_view.append((float((camera.camera_to_world[:3, 3] - center).norm()), camera.name))
+    names = {name for _, name in sorted(in_view)[:_MOST_OUTSIDE_FRAMES]}
+    return [camera for camera in cameras if camera.name in names]
