@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pcdistill.geometry import require_shape, voxelize
+from pcdistill.sparse import CoordinateMaps
 
 LARGEST_TILT = math.pi / 64
 """Radians about x and y; the reference loaders turn as little about them."""
@@ -88,6 +89,8 @@ class Batch(NamedTuple):
     """Per scene (N,) int64, row of `coords`."""
     representative: tuple[Tensor, ...]
     """Per scene (V of that scene,) int64, lowest point of each voxel."""
+    maps: CoordinateMaps | None = None
+    """Kernel maps of `coords` where they were made before; perhaps as of a turned grid."""
 
 
 def input_features(cloud: Cloud) -> Tensor:
@@ -140,10 +143,14 @@ def turn_on_grid(cloud: Cloud, generator: torch.Generator) -> Cloud:
     normals = None if cloud.normals is None else cloud.normals @ turn.T
     colors = cloud.colors
     if colors is not None:
-        gain = TINTS[0] + (TINTS[1] - TINTS[0]) * torch.rand(3, generator=generator)
-        tinted = colors.float() * gain.to(colors.device)
+        tinted = colors.float() * draw_tint(generator).to(colors.device)
         colors = tinted.clamp(0, 255).to(torch.uint8)
     return Cloud(cloud.points @ turn.T + shift, normals, colors)
+
+
+def draw_tint(generator: torch.Generator) -> Tensor:
+    """(3,) float32 gain of each colour channel."""
+    return TINTS[0] + (TINTS[1] - TINTS[0]) * torch.rand(3, generator=generator)
 
 
 def turn_and_scale(cloud: Cloud, generator: torch.Generator) -> Cloud:

@@ -24,6 +24,7 @@ from pcdistill.distillation.losses import (
 )
 from pcdistill.distillation.schedule import linear_learning_rate
 from pcdistill.distillation.temporal_ensemble import TemporalEnsemble
+from pcdistill.distillation.views import GridViews
 from pcdistill.sparse import SparseTensor
 
 _MODEL, _FIRST, _SECOND, _PAST = "model/", "exp_avg/", "exp_avg_sq/", "ensemble/"
@@ -54,6 +55,7 @@ class TrainerSettings:
     target: Literal["point", "superpoint"]
     ensemble: EnsembleSettings | None = None
     seed: int = 0
+    precision: Literal["float32", "bfloat16", "auto"] = "float32"
 
 
 class EpochResult(NamedTuple):
@@ -118,6 +120,16 @@ class Trainer:
         self._device = device
         self._optimizer = torch.optim.Adam(self.network.parameters(), settings.learning_rate)
         self._ensemble: TemporalEnsemble | None = None
+        self._low_precision = settings.precision == "bfloat16" or (
+            settings.precision == "auto" and has_fast_bfloat16(device)
+        )
+        self._views = GridViews(
+            scenes,
+            settings.voxel_size,
+            turn=settings.augment == "grid",
+            seed=settings.seed,
+            device=device,
+        )
 
     @property
     def finished(self) -> bool:
@@ -139,7 +151,7 @@ class Trainer:
         rate = settings.learning_rate
         for step, chosen in enumerate(chunks):
             rate = self._set_learning_rate(self.epoch * len(chunks) + step, len(chunks))
-            totals += self._step([self._scenes[i] for i in chosen], generator)
+            totals += self._step(chosen, generator)
         self.epoch += 1
         loss, ensemble_loss = (totals / len(chunks)).tolist()
         return EpochResult(self.epoch, loss, ensemble_loss, rate)
@@ -156,14 +168,24 @@ class Trainer:
             group["lr"] = rate
         return rate
 
-    def _step(self, scenes: Sequence[TrainingScene], generator: torch.Generator) -> Tensor:
+    def _batch(self, chosen: Sequence[int], generator: torch.Generator) -> Batch:
         settings = self._settings
+        if len(chosen) == 1 and settings.augment != "full":
+            return self._views.draw(chosen[0], generator)
+        scenes = [self._scenes[i] for i in chosen]
         clouds = [Cloud(scene.points, scene.normals, scene.colors) for scene in scenes]
         if settings.augment != "none":
             change = turn_and_scale if settings.augment == "full" else turn_on_grid
             clouds = [change(cloud, generator) for cloud in clouds]
-        batch = voxel_batch([cloud.to(self._device) for cloud in clouds], settings.voxel_size)
-        output = run_student(self.network, batch)
+        return voxel_batch([cloud.to(self._device) for cloud in clouds], settings.voxel_size)
+
+    def _step(self, chosen: Sequence[int], generator: torch.Generator) -> Tensor:
+        settings = self._settings
+        scenes = [self._scenes[i] for i in chosen]
+        batch = self._batch(chosen, generator)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._low_precision):
+            output = run_student(self.network, batch)
+        output = output.float()
         rows = self._rows(scenes, batch, generator)
         losses = torch.zeros(2)
         total = output.sum() * 0
@@ -289,8 +311,17 @@ class Trainer:
 
 def run_student(network: nn.Module, batch: Batch) -> Tensor:
     """Output (V, D) of the student for a batch (Eq. 9)."""
-    output: Tensor = network(SparseTensor(batch.features, batch.coords))
+    output: Tensor = network(SparseTensor(batch.features, batch.coords, maps=batch.maps))
     return output
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 faster than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    # not in every version of torch
+    known: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+    return device.type == "cpu" and bool(known.get("avx512_bf16") or known.get("amx_bf16"))
 
 
 def student_features(

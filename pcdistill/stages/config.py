@@ -254,6 +254,9 @@ class DistillConfig:
     """Change the scenes randomly at each step: `full` turns and scales them by anything, as the
     reference loaders do; `grid` by multiples of 90 degrees, mirrored and tinted, for scenes whose
     walls stand along the axes."""
+    precision: Literal["float32", "bfloat16", "auto"] = "float32"
+    """Of the products inside the student while it learns. bfloat16 is about twice as fast where the
+    processor has it, and `auto` takes it there; weights, losses and sums stay in float32."""
     engine: Literal["torch", "minkowski"] = "torch"
     """What computes the sparse convolutions: our own code, or MinkowskiEngine where it is
     installed. The results are the same to rounding."""

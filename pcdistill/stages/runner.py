@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import queue
 import shutil
 import threading
 import time
@@ -34,6 +35,8 @@ _NOT_TRIED = "not tried, because"
 State = Literal["done", "failed", "stale", "missing", "blocked"]
 SPARE_BYTES = 200 * 2**20
 """Disk that a stage leaves free for logs and small files."""
+_LISTEN_EVERY = 1.0
+"""Seconds between looks at what workers say of their progress."""
 _RETRIES = 1
 """How often a unit is given to a new worker after its worker died."""
 
@@ -260,6 +263,7 @@ class _Pool:
         self.jobs = jobs
         self._config = config
         self._executor: ProcessPoolExecutor | None = None
+        self._words: Any = None
 
     def submit(self, stage: Stage, task: Task) -> Future[Record]:
         try:
@@ -270,18 +274,29 @@ class _Pool:
 
     def _living_executor(self) -> ProcessPoolExecutor:
         if self._executor is None:
+            context = multiprocessing.get_context("spawn")
+            self._words = context.Queue()
             self._executor = ProcessPoolExecutor(
                 self.jobs,
-                mp_context=multiprocessing.get_context("spawn"),
+                mp_context=context,
                 initializer=_begin_worker,
-                initargs=(self._config, self.jobs),
+                initargs=(self._config, self.jobs, self._words),
             )
         return self._executor
+
+    def heard(self) -> Iterator[tuple[str, int, int, str]]:
+        """What workers said of their units since the last call: unit, done, total, words."""
+        while self._words is not None:
+            try:
+                yield self._words.get_nowait()
+            except queue.Empty:
+                return
 
     def discard(self) -> None:
         if self._executor is not None:
             self._executor.shutdown(wait=False, cancel_futures=True)
-            self._executor = None
+            self._words.close()
+            self._executor = self._words = None
 
 
 @contextmanager
@@ -296,22 +311,33 @@ def _workers(config: RunConfig, jobs: int) -> Iterator[_Pool]:
 def _outcomes(
     run: Run, stage: Stage, todo: list[str], ledger: Ledger, pool: _Pool, show: Progress
 ) -> Iterator[tuple[str, Record]]:
-    if pool.jobs > 1 and stage.parallel and len(todo) > 1:
+    at_once = pool.jobs > 1 and stage.parallel(run)
+    for wave in _waves(run, stage, todo) if at_once else [[unit] for unit in todo]:
         ready = []
-        for unit in todo:
+        for unit in wave:
             outlook = ledger.look(stage, unit)
             if outlook.obstacle:
                 yield unit, _not_tried(outlook)
             else:
                 ready.append(outlook.task)
-        yield from _outcomes_of_pool(stage, ready, pool)
-        return
-    for unit in todo:  # one may be the input of the next
-        outlook = ledger.look(stage, unit)
-        if outlook.obstacle:
-            yield unit, _not_tried(outlook)
-        else:
-            yield unit, work_on(run, stage, outlook.task, show.inside(stage.name, unit))
+        if len(ready) > 1:
+            yield from _outcomes_of_pool(stage, ready, pool, show)
+            continue
+        for task in ready:
+            yield task.unit, work_on(run, stage, task, show.inside(stage.name, task.unit))
+
+
+def _waves(run: Run, stage: Stage, todo: Sequence[str]) -> Iterator[list[str]]:
+    """Units that need none of the others, then those that need only these, and so on."""
+    left = list(todo)
+    while left:
+        wave = [
+            unit
+            for unit in left
+            if not any(i.stage == stage.name and i.unit in left for i in stage.inputs(run, unit))
+        ]
+        left = [unit for unit in left if unit not in wave]
+        yield wave
 
 
 def _not_tried(outlook: Outlook) -> Record:
@@ -319,15 +345,20 @@ def _not_tried(outlook: Outlook) -> Record:
     return Record(outlook.task.fingerprint, "failed", reason, 0.0, {}, {})
 
 
-def _outcomes_of_pool(stage: Stage, tasks: list[Task], pool: _Pool) -> Iterator[tuple[str, Record]]:
+def _outcomes_of_pool(
+    stage: Stage, tasks: list[Task], pool: _Pool, show: Progress
+) -> Iterator[tuple[str, Record]]:
     waiting = list(tasks)
+    reports: dict[str, Report] = {}
     deaths: Counter[str] = Counter()
     running: dict[Future[Record], Task] = {}
     while waiting or running:
         while waiting and len(running) < 2 * pool.jobs:
             task = waiting.pop(0)
             running[pool.submit(stage, task)] = task
-        finished, _ = wait(running, return_when=FIRST_COMPLETED)
+        finished, _ = wait(running, timeout=_LISTEN_EVERY, return_when=FIRST_COMPLETED)
+        for unit, done, total, words in pool.heard():
+            reports.setdefault(unit, show.inside(stage.name, unit))(done, total, words)
         lost = []
         for future in finished:
             task = running.pop(future)
@@ -349,10 +380,13 @@ def _outcomes_of_pool(stage: Stage, tasks: list[Task], pool: _Pool) -> Iterator[
 
 
 _worker_run: Run | None = None
+_worker_words: Any = None
 
 
-def _begin_worker(config: RunConfig, jobs: int) -> None:
-    global _worker_run
+def _begin_worker(config: RunConfig, jobs: int, words: Any) -> None:
+    global _worker_run, _worker_words
+    _worker_words = words
+    words.cancel_join_thread()  # nobody needs the last words of a worker that ends
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _worker_run = Run(config)
@@ -368,7 +402,11 @@ def _end_with_parent() -> None:
 def _work_in_process(stage: Stage, task: Task) -> Record:
     if _worker_run is None:
         raise RuntimeError("the worker process was not initialised")
-    return work_on(_worker_run, stage, task, lambda done, total, words: None)
+
+    def report(done: int, total: int, words: str) -> None:
+        _worker_words.put((task.unit, done, total, words))
+
+    return work_on(_worker_run, stage, task, report)
 
 
 def work_on(run: Run, stage: Stage, task: Task, report: Report) -> Record:

@@ -50,6 +50,11 @@ def no_estimate(run: Run, unit: str) -> int:
     return 0
 
 
+def always(run: Run) -> bool:
+    """For stages whose units may be worked on at once."""
+    return True
+
+
 @dataclass(frozen=True)
 class Stage:
     """A function with named inputs and outputs.
@@ -71,8 +76,8 @@ class Stage:
     """Makes the outputs and returns one line worth reading."""
     estimate: Callable[[Run, str], int] = no_estimate
     """Bytes that a unit will write."""
-    parallel: bool = True
-    """Whether several units may be worked on at once; False where one uses the whole machine."""
+    parallel: Callable[[Run], bool] = always
+    """Whether several units may be worked on at once; not where one uses the whole machine."""
 
 
 def fingerprint(stage: Stage, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.stages.config import RunConfig, RunSettings
 from pcdistill.stages.files import whole_file
+from pcdistill.stages.progress import Progress
 from pcdistill.stages.run import Run
 from pcdistill.stages.runner import failures, run_stages, stage_states
 from pcdistill.stages.stage import Input, Stage, no_inputs
@@ -94,6 +96,32 @@ STAGES = (
     Stage("letters", 1, letters, letter_settings, no_inputs, letter_outputs, write_letter),
     Stage("word", 1, word_units, word_settings, word_inputs, word_outputs, write_word),
 )
+
+
+def chain_units(run):
+    return ("c", "a", "b")
+
+
+def chain_inputs(run, unit):
+    return (Input("chain", "a"), Input("chain", "b")) if unit == "c" else ()
+
+
+def chain_outputs(run, unit):
+    return (run.workspace.root / "chain" / unit,)
+
+
+def write_chain(run, task, report):
+    folder = run.workspace.root / "chain"
+    for number in (1, 2):
+        report(number, 2, "halves")
+    time.sleep(0.3)  # words travel by another way than results
+    parts = [(folder / unit).read_text() for unit in task.units_of("chain")]
+    with whole_file(folder / task.unit) as temporary:
+        temporary.write_text("+".join([*parts, task.unit]))
+    return f"wrote {task.unit}"
+
+
+CHAIN = Stage("chain", 1, chain_units, word_settings, chain_inputs, chain_outputs, write_chain)
 
 
 @pytest.fixture
@@ -241,3 +269,21 @@ def test_an_unreadable_record_counts_as_never_tried(config, root):
     run_stages(config, STAGES)
     (root / "manifest" / "letters" / "a.json").write_text("{")
     assert run_stages(config, STAGES).done == 1
+
+
+def test_units_that_need_each_other_are_worked_on_in_waves(config, root):
+    """A stage whose second unit takes the first as input works with several workers too."""
+    summary = run_stages(config, [CHAIN], jobs=2)
+    assert (summary.done, summary.failures) == (3, [])
+    assert (root / "chain" / "c").read_text() == "a+b+c"
+
+
+def test_workers_tell_how_far_they_are(config, root):
+    heard: list[tuple[str, int, int]] = []
+
+    class Listening(Progress):
+        def inside(self, stage, unit):
+            return lambda done, total, words: heard.append((unit, done, total))
+
+    run_stages(config, [CHAIN], jobs=2, progress=Listening(quiet=True))
+    assert {("a", 1, 2), ("b", 2, 2)} <= set(heard)

@@ -1,0 +1,102 @@
+"""Views of the grid: what they share with a scene that was really turned."""
+
+from __future__ import annotations
+
+import torch
+
+from pcdistill.distillation.data import Cloud, TrainingScene, input_features, voxel_batch
+from pcdistill.distillation.views import GridViews
+from pcdistill.networks import build_student
+from pcdistill.sparse import SparseTensor
+
+VOXEL = 0.1
+
+
+def scene(seed: int = 0, points: int = 400) -> TrainingScene:
+    generator = torch.Generator().manual_seed(seed)
+    position = torch.rand(points, 3, generator=generator) * torch.tensor([2.0, 1.0, 0.3])
+    normals = torch.nn.functional.normalize(torch.randn(points, 3, generator=generator), dim=1)
+    colors = torch.randint(0, 256, (points, 3), generator=generator, dtype=torch.uint8)
+    return TrainingScene(
+        f"s{seed}",
+        position,
+        torch.zeros(points, dtype=torch.int64),
+        torch.ones(1, 4),
+        torch.ones(points, dtype=torch.bool),
+        None,
+        normals,
+        colors,
+    )
+
+
+def views(turn: bool, **changes) -> GridViews:
+    arguments = {"turn": turn, "seed": 3, "device": torch.device("cpu")} | changes
+    return GridViews([scene(0), scene(1)], VOXEL, **arguments)
+
+
+def test_without_turning_a_scene_is_what_it_is():
+    one = scene(0)
+    expected = voxel_batch([Cloud(one.points, one.normals, one.colors)], VOXEL)
+    found = views(turn=False).draw(0, torch.Generator())
+    assert torch.equal(found.coords, expected.coords)
+    assert torch.equal(found.features, expected.features)
+    assert found.maps is not None
+
+
+def test_the_same_draws_give_the_same_view_whatever_came_before():
+    fresh, used = views(turn=True), views(turn=True)
+    generator = torch.Generator().manual_seed(9)
+    for number in (0, 1, 1, 0, 0):
+        used.draw(number, generator)
+    first = fresh.draw(1, torch.Generator().manual_seed(5))
+    second = used.draw(1, torch.Generator().manual_seed(5))
+    assert torch.equal(first.coords, second.coords)
+    assert torch.equal(first.features, second.features)
+
+
+def test_every_side_is_seen_and_kernel_maps_are_found_once():
+    source = views(turn=True)
+    generator = torch.Generator().manual_seed(1)
+    sides, grids = set(), set()
+    for _ in range(80):
+        batch = source.draw(0, generator)
+        grid = id(batch.maps.kernel_map(1, 1, 3).source)
+        sides.add((grid, *batch.features[0, :2].tolist()))
+        grids.add(grid)
+    assert len(sides) == 8 * 2
+    assert len(grids) == 2
+
+
+def test_maps_beyond_the_bound_are_not_kept():
+    source = views(turn=True, kept_bytes=0)
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(5):
+        source.draw(0, generator).maps.kernel_map(1, 1, 3)
+    assert not source._kept
+
+
+def test_a_view_is_the_scene_really_turned():
+    """The student's output on a view equals that on the turned points, voxel by voxel."""
+    network = build_student("MinkUNet14A", 7, 6, width=0.125).eval()
+    source = views(turn=True)
+    generator = torch.Generator().manual_seed(2)
+    for _ in range(6):
+        batch = source.draw(0, generator)
+        turn = batch.maps._turn
+        one = scene(0)
+        coords = torch.cat([batch.coords[:, :1], turn.cells(batch.coords[:, 1:])], dim=1)
+        normals = one.normals @ turn.matrix().T.float()
+        plain = input_features(Cloud(one.points, normals, one.colors))[batch.representative[0]]
+        torch.testing.assert_close(batch.features[:, :4], plain[:, :4])
+        gain = (batch.features[:, 4:] + 1) / (plain[:, 4:] + 1).clamp(min=1e-6)
+        dark = plain[:, 4:] < 0.5  # not cut off by the tint
+        for channel in range(3):
+            values = gain[dark[:, channel], channel]
+            values = values[values > 0]
+            assert float(values.min()) > 0.74
+            assert float(values.max()) < 1.26
+            assert float(values.max() - values.min()) < 1e-3
+        with torch.no_grad():
+            found = network(SparseTensor(batch.features, batch.coords, maps=batch.maps))
+            expected = network(SparseTensor(batch.features, coords))
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
