@@ -118,8 +118,10 @@ def block_rows(pairs: KernelMap, row_bytes: int) -> int:
 
 
 def _plan_for(pairs: KernelMap, columns: int, dtype: torch.dtype) -> BlockPlan:
+    """The plan of a pass; without the middle offset, whose rows need no gathering, if possible."""
     rows = block_rows(pairs, columns * dtype.itemsize)
-    return pairs.plan(rows, row_tile(min(rows, pairs.n_target), dtype))
+    tile = row_tile(min(rows, pairs.n_target), dtype)
+    return pairs.plan(rows, tile, pairs.middle if tile == 1 else None)
 
 
 def row_tile(rows: int, dtype: torch.dtype) -> int:
@@ -150,18 +152,28 @@ def _blocked(
     out = features.new_empty(pairs.n_target, channels)
     for index, rows in enumerate(torch.split(out, plan.block_rows) if len(out) else ()):
         gathered = _gather(0, features, plan.source[index])
-        products = _BUFFERS.take(1, len(gathered), channels, features.dtype)
-        sizes = plan.sizes[index]
-        for left, weight, into in zip(
-            torch.split_with_sizes(gathered, sizes),
-            weights,
-            torch.split_with_sizes(products, sizes),
-            strict=True,
-        ):
-            if len(left):
-                torch.mm(left, weight, out=into)
+        products = _multiply(gathered, weights, plan.sizes[index], slot=1)
+        if plan.skip is not None:
+            first = index * plan.block_rows
+            torch.mm(features[first : first + len(rows)], weights[plan.skip], out=rows)
         _sum_runs(products, plan, index, rows)
     return out
+
+
+def _multiply(
+    gathered: Tensor, weights: Sequence[Tensor], sizes: Sequence[int], slot: int
+) -> Tensor:
+    """One product per offset, on its own rows, into the buffer of that slot."""
+    products = _BUFFERS.take(slot, len(gathered), weights[0].shape[1], gathered.dtype)
+    for left, weight, into in zip(
+        torch.split_with_sizes(gathered, sizes),
+        weights,
+        torch.split_with_sizes(products, sizes),
+        strict=True,
+    ):
+        if len(left):
+            torch.mm(left, weight, out=into)
+    return products
 
 
 def _gather(slot: int, table: Tensor, rows: Tensor) -> Tensor:
@@ -170,12 +182,16 @@ def _gather(slot: int, table: Tensor, rows: Tensor) -> Tensor:
 
 
 def _sum_runs(products: Tensor, plan: BlockPlan, index: int, into: Tensor) -> None:
-    """Add up the products of each target row of a block."""
+    """Add up the products of each target row; to what is there, where the plan skips an offset."""
     if len(products):
-        into.copy_(
-            functional.embedding_bag(plan.members[index], products, plan.starts[index], mode="sum")
+        total = functional.embedding_bag(
+            plan.members[index], products, plan.starts[index], mode="sum"
         )
-    else:
+        if plan.skip is None:
+            into.copy_(total)
+        else:
+            into.add_(total)
+    elif plan.skip is None:
         into.zero_()
 
 
@@ -201,30 +217,36 @@ def _blocked_backward(
     grad_features = torch.empty_like(features) if wants_features else None
     for index, first in enumerate(range(0, pairs.n_source, plan.block_rows)):
         sizes = plan.sizes[index]
+        rows = slice(first, first + plan.block_rows)
         gathered = _gather(0, upstream, plan.source[index])
-        parts = torch.split_with_sizes(gathered, sizes)
         if grad_kernel is not None:
             inputs = _gather(1, features, plan.target[index])
             if len(plan.filling[index]):
                 inputs.index_fill_(0, plan.filling[index], 0)
             for left, right, total in zip(
-                torch.split_with_sizes(inputs, sizes), parts, slices, strict=True
-            ):
-                if not len(left):
-                    continue
-                if total.dtype == left.dtype:
-                    total.addmm_(left.T, right)
-                else:
-                    total += left.T @ right
-        if grad_features is not None:
-            products = _BUFFERS.take(1, len(gathered), n_in, features.dtype)
-            for left, weight, into in zip(
-                parts, transposed, torch.split_with_sizes(products, sizes), strict=True
+                torch.split_with_sizes(inputs, sizes),
+                torch.split_with_sizes(gathered, sizes),
+                slices,
+                strict=True,
             ):
                 if len(left):
-                    torch.mm(left, weight, out=into)
-            _sum_runs(products, plan, index, grad_features[first : first + plan.block_rows])
+                    _add_product(total, left, right)
+            if plan.skip is not None:
+                _add_product(slices[plan.skip], features[rows], upstream[rows])
+        if grad_features is not None:
+            products = _multiply(gathered, transposed, sizes, slot=1)
+            if plan.skip is not None:
+                torch.mm(upstream[rows], transposed[plan.skip], out=grad_features[rows])
+            _sum_runs(products, plan, index, grad_features[rows])
     return grad_features, None if grad_kernel is None else grad_kernel.to(kernel.dtype)
+
+
+def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """total += left^T right, in the precision of `total`."""
+    if total.dtype == left.dtype:
+        total.addmm_(left.T, right)
+    else:
+        total += left.T @ right
 
 
 def _whole(features: Tensor, weights: Sequence[Tensor], pairs: KernelMap, channels: int) -> Tensor:

@@ -95,6 +95,8 @@ class BlockPlan:
     """Per block: (rows,) int32 where a target row's run in `members` begins."""
     filling: tuple[Tensor, ...]
     """Per block: int64 positions that hold no pair; empty where the tile is 1."""
+    skip: int | None
+    """Number of the offset that is left out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +118,9 @@ class KernelMap:
     """Whether the pairs of offset K-1-k are those of offset k with source and target exchanged."""
     slices: tuple[int, ...] | None = None
     """Which slice of the weights each offset takes, where it is not the one of its own number."""
-    _plans: dict[tuple[int, int, bool], BlockPlan] = field(default_factory=dict, repr=False)
+    _plans: dict[tuple[int, int, int | None, bool], BlockPlan] = field(
+        default_factory=dict, repr=False
+    )
     _is_swapped: bool = False
 
     @cached_property
@@ -174,16 +178,27 @@ class KernelMap:
         sides = (torch.split_with_sizes(side, self.counts) for side in (self.source, self.target))
         return list(zip(*sides, strict=True))
 
-    def plan(self, block_rows: int, tile: int = 1) -> BlockPlan:
-        """Group the pairs by blocks of `block_rows` target rows; made once and kept."""
-        key = (block_rows, tile, self._is_swapped)
+    @property
+    def middle(self) -> int | None:
+        """Number of the offset under which every row meets itself; None where there is none."""
+        return len(self.counts) // 2 if self.symmetric else None
+
+    def plan(self, block_rows: int, tile: int = 1, skip: int | None = None) -> BlockPlan:
+        """Group the pairs by blocks of `block_rows` target rows; made once and kept.
+
+        Args:
+            block_rows: target rows of a block.
+            tile: what the number of pairs of an offset is filled up to a multiple of.
+            skip: number of an offset that is left out.
+        """
+        key = (block_rows, tile, skip, self._is_swapped)
         if key not in self._plans:
             with torch.inference_mode(False):  # a later training step may use it again
-                self._plans[key] = _plan(self, block_rows, tile)
+                self._plans[key] = _plan(self, block_rows, tile, skip)
         return self._plans[key]
 
 
-def _plan(pairs: KernelMap, block_rows: int, tile: int) -> BlockPlan:
+def _plan(pairs: KernelMap, block_rows: int, tile: int, skip: int | None) -> BlockPlan:
     device, n_offsets = pairs.target.device, len(pairs.counts)
     edges = torch.arange(0, pairs.n_target + block_rows, block_rows, device=device)
     edges = edges.clamp_(max=pairs.n_target).to(torch.int32)
@@ -193,9 +208,14 @@ def _plan(pairs: KernelMap, block_rows: int, tile: int) -> BlockPlan:
         [torch.searchsorted(target, edges) for _, target in pairs.by_offset()]
     )  # (K, blocks + 1)
     sizes = cuts[:, 1:] - cuts[:, :-1]  # (K, blocks)
+    slices = sizes.flatten().tolist()
+    taken = [k for k in range(n_offsets) if k != skip]
+    if skip is not None:
+        sizes = sizes.clone()
+        sizes[skip] = 0
     filled = (sizes + (tile - 1)) // tile * tile
-    slices, missing = sizes.flatten().tolist(), (filled - sizes).flatten().tolist()
-    regrouped = [k * n_blocks + b for b in range(n_blocks) for k in range(n_offsets)]
+    missing = (filled - sizes).flatten().tolist()
+    regrouped = [k * n_blocks + b for b in range(n_blocks) for k in taken]
     nothing = torch.zeros(max(missing, default=0), dtype=torch.int32, device=device)
     lengths = filled.sum(dim=0).tolist()
 
@@ -213,17 +233,18 @@ def _plan(pairs: KernelMap, block_rows: int, tile: int) -> BlockPlan:
     begins -= (torch.tensor(pairs.counts, device=device).cumsum(0) - cuts[:, -1])[:, None]
     local = torch.arange(len(pairs.target), dtype=torch.int32, device=device)
     local += torch.repeat_interleave(
-        begins.flatten().to(torch.int32), sizes.flatten(), output_size=len(local)
+        begins.flatten().to(torch.int32), cuts.diff(dim=1).flatten(), output_size=len(local)
     )
     # For each target row the places of its pairs, in the order of the offsets.
-    degree = pairs.target_degree
+    degree = pairs.target_degree if skip is None else pairs.target_degree - 1
     row_first = torch.cumsum(degree, 0) - degree
-    cursor, members = row_first.clone(), torch.empty_like(local)
-    for (_, target), place in zip(
-        pairs.by_offset(), torch.split_with_sizes(local, pairs.counts), strict=True
-    ):
+    cursor = row_first.clone()
+    members = local.new_empty(int(sizes.sum()))
+    targets, places = pairs.by_offset(), torch.split_with_sizes(local, pairs.counts)
+    for k in taken:
+        target = targets[k][1]
         slot = cursor[target]
-        members[slot] = place
+        members[slot] = places[k]
         cursor[target] = slot + 1
     runs = torch.split(row_first, block_rows) if pairs.n_target else ()
     by_member = torch.split_with_sizes(members, sizes.sum(dim=0).tolist())
@@ -235,6 +256,7 @@ def _plan(pairs: KernelMap, block_rows: int, tile: int) -> BlockPlan:
         by_member,
         tuple((run - run[:1]).to(torch.int32) for run in runs),
         tuple(_absent(place, length) for place, length in zip(by_member, lengths, strict=True)),
+        skip,
     )
 
 
