@@ -230,7 +230,7 @@ def _read_points(file: Path) -> tuple[Tensor, Tensor, Tensor]:
             f"{file}: has the label {labels[~known][:1].tolist()}, expected categories of "
             f"{LABEL_SET} from 0 or {IGNORE_LABEL}; it is damaged or of another label set"
         )
-    with np.errstate(over="ignore"):  # infinite positions are refused by the scene
+    with np.errstate(over="ignore", invalid="ignore"):  # such positions are refused by the scene
         points = coords.astype(np.float32)
     bytes_ = np.clip(np.rint((colors.astype(np.float64) + 1) * 127.5), 0, 255).astype(np.uint8)
     return (

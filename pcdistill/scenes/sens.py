@@ -304,7 +304,7 @@ def _index(
             records.append(
                 SensRecord(
                     number,
-                    torch.from_numpy(frame["pose"].astype(np.float64)),
+                    _pose(frame["pose"]),
                     (int(frame["times"][0]), int(frame["times"][1])),
                     place,
                     color_bytes,
@@ -313,6 +313,11 @@ def _index(
             )
         place += color_bytes + depth_bytes
     return records, place
+
+
+def _pose(values: np.ndarray[Any, np.dtype[np.float32]]) -> Tensor:
+    with np.errstate(invalid="ignore"):  # damage may look like a NaN that signals
+        return torch.from_numpy(values.astype(np.float64))
 
 
 def _check_end(path: Path, stream: io.FileIO, size: int, frame_count: int, place: int) -> None:
