@@ -21,6 +21,7 @@ the LiDAR's.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,6 +59,8 @@ _COLUMNS = 5  # x y z intensity ring
 _MOST_SWEEPS = 100  # there are 9 between two keyframes
 _LONGEST_GAP = 2_000_000  # microseconds between a keyframe's LiDAR and another of its recordings
 _FASTEST = 100.0  # metres a second
+_FASTEST_TURN = 3.0  # radians a second
+_LARGEST_CAR = 20.0  # metres from its origin to a sensor
 _TABLE_FILES = ("scene.json", "sample.json", "sample_data.json")
 _FIRST = ("v1.0-trainval", "v1.0-test")
 
@@ -130,6 +133,12 @@ def open_nuscenes(scan: Scan, settings: ReadSettings) -> Scene:
             f"has no {LIDAR} recording, expected one; download the tables again"
         )
     lidar = recordings[LIDAR]
+    if abs(lidar.timestamp - keyframe.timestamp) > _LONGEST_GAP:
+        raise SceneError(
+            f"{folder / 'sample.json'}: keyframe {keyframe.name} (sample {keyframe.token}) has the "
+            f"time {keyframe.timestamp}, its {LIDAR} recording {lidar.timestamp} microseconds, "
+            "expected the same moment; download the tables again"
+        )
     ego_to_global = tables.ego_to_global(lidar.ego_pose)
     if not torch.isfinite(ego_to_global).all():
         raise SceneError(
@@ -389,17 +398,28 @@ def _sensor_to_world(moment: _Moment, recording: Recording) -> Tensor:
             f"{_LONGEST_GAP / 1e6:g} s; the table is damaged, download it again"
         )
     moved = float((ego_to_global - moment.ego_to_global)[:3, 3].norm())
-    if moved > 1 + _FASTEST * gap / 1e6:
+    turned = _angle_between(ego_to_global, moment.ego_to_global)
+    if moved > 1 + _FASTEST * gap / 1e6 or turned > 0.1 + _FASTEST_TURN * gap / 1e6:
         raise SceneError(
             f"{tables.folder / 'ego_pose.json'}: between {recording.file} and the LiDAR of "
-            f"keyframe {moment.keyframe.name} the car moves {moved:.4g} m in {gap / 1e6:.3g} s, "
-            "expected poses of one drive in metres; the table is damaged, download it again"
+            f"keyframe {moment.keyframe.name} the car moves {moved:.4g} m and turns "
+            f"{math.degrees(turned):.3g} degrees in {gap / 1e6:.3g} s, expected poses of one drive "
+            "in metres; the table is damaged, download it again"
         )
-    return (
-        invert_pose(moment.ego_to_global)
-        @ ego_to_global
-        @ tables.sensor_to_ego(recording.calibration)
-    )
+    sensor_to_ego = tables.sensor_to_ego(recording.calibration)
+    if float(sensor_to_ego[:3, 3].norm()) > _LARGEST_CAR:  # false for NaN
+        raise SceneError(
+            f"{tables.folder / 'calibrated_sensor.json'}: the sensor of {recording.file} sits "
+            f"{float(sensor_to_ego[:3, 3].norm()):.4g} m from the car's origin, expected metres on "
+            "the car; the table is damaged, download it again"
+        )
+    return invert_pose(moment.ego_to_global) @ ego_to_global @ sensor_to_ego
+
+
+def _angle_between(pose: Tensor, other: Tensor) -> float:
+    """Radians that one rotation is turned against the other, NaN where one is not finite."""
+    # |R - Q| = sqrt(8) sin(angle / 2) for rotations
+    return 2 * math.asin(min(float((pose - other)[:3, :3].norm()) / math.sqrt(8), 1.0))
 
 
 def _read_frames(

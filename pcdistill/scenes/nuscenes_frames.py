@@ -69,8 +69,8 @@ def car_frame(
         camera_to_world: (4, 4) float64, metres.
         image_size: (H, W) to resize to, None for `IMAGE_SIZE`.
         scaling: `own` maps pixel edges onto pixel edges as the resizing does; `openscene` maps
-            corner pixel centres onto corner pixel centres as its scripts do: 0.02 pixels off at half
-            the size.
+            corner pixel centres onto corner pixel centres as its scripts do, 0.02 pixels off at
+            half the size.
 
     Raises:
         SceneError: the image has another size, or the camera is no pinhole at a rigid pose.

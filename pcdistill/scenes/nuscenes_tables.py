@@ -565,14 +565,18 @@ def _read_ego_poses(folder: Path, rows: dict[str, int]) -> np.ndarray[Any, np.dt
 
 def _read_labels(folder: Path) -> tuple[dict[str, str], np.ndarray[Any, np.dtype[np.int64]]]:
     files: dict[str, str] = {}
+    used: set[str] = set()
     for row in _Table(folder / "lidarseg.json"):
-        recording = row.text("sample_data_token")
+        recording, file = row.text("sample_data_token"), row.file()
         if recording in files:
             raise row.wrong("sample_data_token", "one label file for each recording")
-        files[recording] = row.file()
+        if file in used:
+            raise row.wrong("filename", "a label file of its own for each recording")
+        used.add(file)
+        files[recording] = file
     by_name = _label_of_name()
     label_of_id = np.full(_MOST_IDS, -1, dtype=np.int64)
-    indexed = False
+    names: set[str] = set()
     for row in _Table(folder / "category.json"):
         name = row.text("name")
         if "index" not in row.row:
@@ -580,11 +584,11 @@ def _read_labels(folder: Path) -> tuple[dict[str, str], np.ndarray[Any, np.dtype
         index = row.count_of("index")
         if index >= _MOST_IDS or label_of_id[index] >= 0:
             raise row.wrong("index", f"a number of its own below {_MOST_IDS}")
-        if name not in by_name:
-            raise row.wrong("name", "one of the 32 names of nuScenes-lidarseg")
+        if name not in by_name or name in names:
+            raise row.wrong("name", "one of the 32 names of nuScenes-lidarseg, each once")
+        names.add(name)
         label_of_id[index] = by_name[name]
-        indexed = True
-    return files, label_of_id if indexed else _standard_labels()
+    return files, label_of_id if names else _standard_labels()
 
 
 def _label_of_name() -> dict[str, int]:

@@ -258,6 +258,22 @@ BROKEN_ROWS = {
     "three": ("ego_pose", f"e-{LIDAR}", {"rotation": [1, 0, 0]}, "expected 4 numbers"),
     "words": ("ego_pose", f"e-{LIDAR}", {"rotation": list("1000")}, "expected numbers only"),
     "jump": ("ego_pose", f"e-{FRONT}", {"translation": [0, 0, 0]}, "car moves"),
+    "turn": ("ego_pose", f"e-{FRONT}", {"rotation": [0, 0, 0, 1]}, "turns 1[0-9.]* degrees in 0"),
+    "far mount": (
+        "calibrated_sensor",
+        "mount-CAM_FRONT",
+        {"translation": [1e6, 0, 0]},
+        "sits 1e.06 m from the car's origin",
+    ),
+    "another moment": ("sample", "s0k1", {"timestamp": drives.START + 9e6}, "a whole number"),
+    "later": ("sample", "s0k1", {"timestamp": drives.START + 9_000_000}, "expected the same mom"),
+    "same labels": (
+        "lidarseg",
+        LIDAR,
+        {"filename": f"lidarseg/v1.0-mini/LIDAR_TOP-{drives.START}_lidarseg.bin"},
+        "a label file of its own",
+    ),
+    "same name": ("category", "c17", {"name": "noise"}, "each once"),
     "no mount": (
         "calibrated_sensor",
         "mount-CAM_FRONT",
