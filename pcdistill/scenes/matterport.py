@@ -40,7 +40,7 @@ from pcdistill.scenes.scene import Scene
 
 _REGIONS = "region_segmentations"
 _CAMERAS = "undistorted_camera_parameters"
-_COLOR = "undistorted_color_images"
+_COLOR, _DEPTH = "undistorted_color_images", "undistorted_depth_images"
 _TABLE = "category_mapping.tsv"
 
 _NOT_APPLICABLE = ("up", "poses", "geometry", "fuse_voxel_size", "align_axes", "sweeps")
@@ -130,8 +130,21 @@ def open_matterport(scan: Scan, settings: ReadSettings) -> Scene:
     )
 
 
+def _files(scan: Scan) -> list[Path]:
+    """What one region is read from; the images and cameras are those of its house."""
+    house = scan.folder
+    own = [house / _REGIONS]
+    if scan.part:
+        suffixes = (".ply", ".fsegs.json", ".semseg.json")
+        own = [house / _REGIONS / f"{scan.part}{suffix}" for suffix in suffixes]
+    return [*own, *(house / name for name in (_CAMERAS, _COLOR, _DEPTH)), *_tables(house)]
+
+
 MATTERPORT = Reader(
-    f"{_REGIONS}/ and {_CAMERAS}/ (houses of Matterport3D)", find_matterport, open_matterport
+    f"{_REGIONS}/ and {_CAMERAS}/ (houses of Matterport3D)",
+    find_matterport,
+    open_matterport,
+    _files,
 )
 
 
@@ -141,16 +154,21 @@ def find_table(house: Path) -> Path:
     Raises:
         SceneError: there is none.
     """
-    above = [house.resolve(), *house.resolve().parents[:3]]
-    for folder in above:
-        for path in (folder / _TABLE, folder / "metadata" / _TABLE):
-            if path.is_file():
-                return path
+    tables = _tables(house)
+    if tables:
+        return tables[0]
+    above = [house.resolve(), *house.resolve().parents[:2]]
     raise SceneError(
-        f"{above[min(2, len(above) - 1)] / _TABLE}: is missing, expected the category table of "
-        "Matterport3D there, in metadata/, or beside the house; copy it from the data set's "
-        "repository (metadata/category_mapping.tsv)"
+        f"{above[-1] / _TABLE}: is missing, expected the category table of Matterport3D there, in "
+        "metadata/, or beside the house; copy it from the data set's repository "
+        "(metadata/category_mapping.tsv)"
     )
+
+
+def _tables(house: Path) -> list[Path]:
+    above = [house.resolve(), *house.resolve().parents[:3]]
+    places = (place for folder in above for place in (folder, folder / "metadata"))
+    return [place / _TABLE for place in places if (place / _TABLE).is_file()]
 
 
 def _children(folder: Path) -> list[Path]:

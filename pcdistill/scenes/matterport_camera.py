@@ -48,6 +48,16 @@ class HouseCamera(NamedTuple):
     finite, where tracking was lost."""
 
 
+class _Entry(NamedTuple):
+    """A `scan` line."""
+
+    where: str
+    color: str
+    depth: str
+    intrinsics: Tensor
+    numbers: list[float]
+
+
 def read_conf(path: Path) -> tuple[HouseCamera, ...]:
     """All cameras of a house, in the order of their names.
 
@@ -57,7 +67,8 @@ def read_conf(path: Path) -> tuple[HouseCamera, ...]:
     Raises:
         SceneError: the file is missing, damaged or truncated, or a camera is none.
     """
-    cameras: dict[str, HouseCamera] = {}
+    entries: dict[str, _Entry] = {}
+    matrices: dict[tuple[str, ...], Tensor] = {}  # panoramas share few
     intrinsics: Tensor | None = None
     declared: int | None = None
     for number, line in enumerate(read_text(path, "the cameras of a house").splitlines(), 1):
@@ -68,33 +79,42 @@ def read_conf(path: Path) -> tuple[HouseCamera, ...]:
         if words[0] == "n_images":
             declared = _count(where, words)
         elif words[0] == "intrinsics_matrix":
-            intrinsics = _intrinsics(where, words[1:])
+            key = tuple(words[1:])
+            if key not in matrices:
+                matrices[key] = _intrinsics(where, words[1:])
+            intrinsics = matrices[key]
         elif words[0] == "scan":
             if intrinsics is None:
                 raise SceneError(
                     f"{where}: a 'scan' stands before the first 'intrinsics_matrix', expected its "
                     "camera first; restore the original file"
                 )
-            camera = _camera(where, words[1:], intrinsics)
-            if camera.name in cameras:
+            entry = _entry(where, words[1:], intrinsics)
+            name = PurePath(entry.color).stem
+            if name in entries:
                 raise SceneError(
-                    f"{where}: lists {camera.color} a second time; restore the original file"
+                    f"{where}: lists {entry.color} a second time; restore the original file"
                 )
-            cameras[camera.name] = camera
+            entries[name] = entry
         elif words[0] not in ("dataset", "depth_directory", "color_directory"):
             raise SceneError(
                 f"{where}: begins with '{words[0][:40]}', expected 'intrinsics_matrix' or 'scan'; "
                 "the file is damaged, restore it"
             )
-    if not cameras or (declared is not None and len(cameras) < declared):
+    if not entries or (declared is not None and len(entries) < declared):
         raise SceneError(
-            f"{path}: lists {len(cameras)} images, expected "
+            f"{path}: lists {len(entries)} images, expected "
             f"{'at least one' if declared is None else f'the {declared} it declares'}; "
             "the file is truncated, restore it"
         )
-    if declared is not None and len(cameras) > declared:
-        _LOG.warning("%s: declares %d images, lists %d", path, declared, len(cameras))
-    return tuple(cameras[name] for name in sorted(cameras))
+    if declared is not None and len(entries) > declared:
+        _LOG.warning("%s: declares %d images, lists %d", path, declared, len(entries))
+    poses = _poses(list(entries.values()))
+    cameras = [
+        HouseCamera(name, entry.color, entry.depth, entry.intrinsics, pose)
+        for (name, entry), pose in zip(entries.items(), poses, strict=True)
+    ]
+    return tuple(sorted(cameras, key=lambda camera: camera.name))
 
 
 def _count(where: str, words: list[str]) -> int:
@@ -115,7 +135,7 @@ def _intrinsics(where: str, words: list[str]) -> Tensor:
     return matrix
 
 
-def _camera(where: str, words: list[str], intrinsics: Tensor) -> HouseCamera:
+def _entry(where: str, words: list[str], intrinsics: Tensor) -> _Entry:
     if len(words) < 2:
         raise SceneError(
             f"{where}: names no depth and colour file, expected them after 'scan'; "
@@ -128,8 +148,20 @@ def _camera(where: str, words: list[str], intrinsics: Tensor) -> HouseCamera:
                 f"{where}: '{name[:80]}' is no {suffix} file name, expected the depth file and "
                 "then the colour file; the file is damaged, restore it"
             )
-    pose = torch.tensor(numbers_of(where, words[2:], 16), dtype=torch.float64).view(4, 4)
-    if torch.isfinite(pose).all():
-        check_camera(where, intrinsics, pose)
-        pose = _FILE_CONVENTION.read(pose)
-    return HouseCamera(PurePath(color).stem, color, depth, intrinsics, pose)
+    return _Entry(where, color, depth, intrinsics, numbers_of(where, words[2:], 16))
+
+
+def _poses(entries: list[_Entry]) -> Tensor:
+    """Camera-to-world matrices, (P, 4, 4) float64, +x right, +y down, +z forward."""
+    poses = torch.tensor([entry.numbers for entry in entries], dtype=torch.float64).view(-1, 4, 4)
+    rotations = poses[:, :3, :3]
+    identity = torch.eye(3, dtype=torch.float64)
+    error = (rotations @ rotations.transpose(1, 2) - identity).abs().amax(dim=(1, 2))
+    # far stricter than `check_camera`, which has the last word and the sentence
+    good = (error < 1e-3) & (torch.linalg.det(rotations.nan_to_num(0, 0, 0)) > 0)
+    good &= (poses[:, 3] == identity.new_tensor([0, 0, 0, 1])).all(dim=1)
+    finite = torch.isfinite(poses).all(dim=2).all(dim=1)
+    for place in torch.nonzero(finite & ~good).flatten().tolist():
+        check_camera(entries[place].where, entries[place].intrinsics, poses[place])
+    # a product with infinity would be one with NaN, either way it is not finite
+    return _FILE_CONVENTION.read(poses)

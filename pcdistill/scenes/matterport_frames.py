@@ -55,8 +55,9 @@ def region_frames(
                 f"download {folder.name} of the house"
             )
     cameras = read_conf(conf)
-    posed = [c for c in cameras if bool(torch.isfinite(c.camera_to_world).all())]
-    lost = [c.name for c in cameras if not bool(torch.isfinite(c.camera_to_world).all())]
+    finite = torch.isfinite(_poses(cameras)).flatten(1).all(dim=1).tolist()
+    posed = [camera for camera, known in zip(cameras, finite, strict=True) if known]
+    lost = [camera.name for camera, known in zip(cameras, finite, strict=True) if not known]
     if lost:
         _LOG.warning("%s: %d images left out, their pose is not finite", conf, len(lost))
     chosen, how = _inside(posed, points), "inside"
@@ -121,24 +122,30 @@ def _conf(house: Path) -> Path:
     return found[0]
 
 
+def _poses(cameras: Sequence[HouseCamera]) -> Tensor:
+    """(P, 4, 4) float64."""
+    if not cameras:
+        return torch.empty((0, 4, 4), dtype=torch.float64)
+    return torch.stack([camera.camera_to_world for camera in cameras])
+
+
 def _inside(cameras: Sequence[HouseCamera], points: Tensor) -> list[HouseCamera]:
     """Cameras whose centre lies inside the box of the points."""
     low, high = points.amin(dim=0).double(), points.amax(dim=0).double()
-    return [
-        camera
-        for camera in cameras
-        if bool(
-            ((camera.camera_to_world[:3, 3] > low) & (camera.camera_to_world[:3, 3] < high)).all()
-        )
-    ]
+    centers = _poses(cameras)[:, :3, 3]
+    inside = ((centers > low) & (centers < high)).all(dim=1).tolist()
+    return [camera for camera, is_inside in zip(cameras, inside, strict=True) if is_inside]
 
 
 def _with_points_in_view(cameras: Sequence[HouseCamera], points: Tensor) -> list[HouseCamera]:
     """The nearest cameras with points in their field of view, walls in between or not."""
-    some = points[:: max(1, len(points) // _COUNTED_POINTS)].double()
+    some = points[:: -(-len(points) // _COUNTED_POINTS)].double()
     center = (points.amin(dim=0).double() + points.amax(dim=0).double()) / 2
-    in_view = []
-    for camera in cameras:
+    distance = (_poses(cameras)[:, :3, 3] - center).norm(dim=1)
+    nearest = torch.argsort(distance, stable=True).tolist()
+    found: set[str] = set()
+    for place in nearest:
+        camera = cameras[place]
         pixels, depth = project_to_pixels(
             some, invert_pose(camera.camera_to_world), camera.intrinsics
         )
@@ -146,6 +153,7 @@ def _with_points_in_view(cameras: Sequence[HouseCamera], points: Tensor) -> list
         extent = 2 * camera.intrinsics[:2, 2]
         seen = (depth > 0) & ((pixels >= 0) & (pixels < extent)).all(dim=1)
         if float(seen.double().mean()) >= _LEAST_IN_VIEW:
-            in_view.append((float((camera.camera_to_world[:3, 3] - center).norm()), camera.name))
-    names = {name for _, name in sorted(in_view)[:_MOST_OUTSIDE_FRAMES]}
-    return [camera for camera in cameras if camera.name in names]
+            found.add(camera.name)
+        if len(found) == _MOST_OUTSIDE_FRAMES:
+            break
+    return [camera for camera in cameras if camera.name in found]

@@ -15,7 +15,7 @@ from PIL import Image
 
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.scenes import Scene, load_label_set
-from pcdistill.scenes.matterport import find_matterport, open_matterport
+from pcdistill.scenes.matterport import MATTERPORT, find_matterport, open_matterport
 from pcdistill.scenes.matterport_labels import (
     MATTERPORT_LABEL_SETS,
     label_points,
@@ -252,6 +252,20 @@ def test_a_region_that_nobody_looks_at_is_a_scene_without_frames(own_house):
     scene = open_matterport(find_matterport(own_house)[1], ReadSettings())
     assert scene.frames == ()
     assert scene.labels.tolist() == [0, 0, 0]
+
+
+def test_a_region_depends_on_its_own_files_and_those_of_the_house(own_house):
+    houses.write_region(own_house / "region_segmentations" / "region4.ply")
+    first, second = (set(MATTERPORT.files(scan)) for scan in find_matterport(own_house))
+    assert {path.name for path in first - second} == {
+        f"region0{suffix}" for suffix in (".ply", ".fsegs.json", ".semseg.json")
+    }
+    assert {path.name for path in first & second} == {
+        "undistorted_camera_parameters",
+        "undistorted_color_images",
+        "undistorted_depth_images",
+        "category_mapping.tsv",
+    }
 
 
 # votes
