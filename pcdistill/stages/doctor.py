@@ -183,8 +183,9 @@ def _with_depth_edges(image: Tensor, depth: Tensor | None) -> Tensor:
     if depth is None:
         return image
     far = torch.nn.functional.max_pool2d(depth[None, None], 3, 1, 1)[0, 0]
-    near = -torch.nn.functional.max_pool2d(-depth[None, None], 3, 1, 1)[0, 0]
-    edges = (near > 0) & (far - near > 0.08 * near)
+    known = torch.where(depth > 0, depth, torch.inf)
+    near = -torch.nn.functional.max_pool2d(-known[None, None], 3, 1, 1)[0, 0]
+    edges = far - near > 0.08 * near  # never where nothing is known: near is infinite
     return torch.where(edges[..., None], torch.tensor(_EDGE, dtype=torch.uint8), image)
 
 

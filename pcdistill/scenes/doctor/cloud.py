@@ -49,7 +49,8 @@ def check_cloud(capture: Capture, *, scale_is_explained: bool) -> list[Finding]:
     if finite == 0:
         return findings
     repeated = 1 - len(torch.unique(capture.points, dim=0)) / finite
-    if repeated > _DUPLICATED:
+    lidar = bool(capture.sights) and all(sight.depth is None for sight in capture.sights)
+    if repeated > (3 * _DUPLICATED if lidar else _DUPLICATED):  # a car's own returns repeat
         findings.append(
             Finding(
                 "points_duplicated",

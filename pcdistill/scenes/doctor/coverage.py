@@ -15,8 +15,12 @@ _BORDER = 0.015  # of the image's width
 _NOTHING = 1e-4  # of the points
 
 
-def check_coverage(capture: Capture) -> tuple[list[Finding], dict[str, Any]]:
+def check_coverage(capture: Capture, explained: set[str]) -> tuple[list[Finding], dict[str, Any]]:
     """Points that no frame sees, and frames that see no point.
+
+    Args:
+        capture: with its geometry mended.
+        explained: names of frames that something is wrong with already.
 
     Returns:
         findings: what is wrong.
@@ -50,7 +54,7 @@ def check_coverage(capture: Capture) -> tuple[list[Finding], dict[str, Any]]:
             border=round(_BORDER * width),
         ).visible
         seen |= visible
-        if float(visible.double().mean()) < _NOTHING:
+        if float(visible.double().mean()) < _NOTHING and sight.name not in explained:
             blind.append(sight.name)
     share = float(seen.double().mean())
     every = len(sights) == len(capture.scene.frames)

@@ -63,7 +63,7 @@ def examine(path: str | Path, part: str = "", **settings: Any) -> Examination:
             name = part or Path(path).resolve().name
             return Examination(_unopened(name, path, refusals, str(error)), None, None)
         capture = look_at(scene)
-        found, mended, numbers = _examined(capture, settings)
+        found, mended, numbers = _examined(capture, settings, tuple(refusals))
     found += _unexplained(refusals, found)
     diagnosis = Diagnosis(
         scan=scene.name,
@@ -81,7 +81,7 @@ def examine(path: str | Path, part: str = "", **settings: Any) -> Examination:
 
 
 def _examined(
-    capture: Capture, settings: dict[str, Any]
+    capture: Capture, settings: dict[str, Any], refusals: tuple[Refusal, ...]
 ) -> tuple[list[Finding], Capture, dict[str, Any]]:
     known = capture.scene.provenance
     poses = str(settings.get("poses") or known.get("poses") or "camera_to_world")
@@ -94,6 +94,8 @@ def _examined(
     geometry = fit.findings
     if any(finding.code in ("depth_coarse", "depth_saturated") for finding in depth):
         geometry = []  # that is why
+    if {refusal.about for refusal in refusals} - {"geometry_disagrees"}:
+        geometry = [f for f in geometry if f.code != "geometry_disagrees"]  # reading knows better
     found = _merged(found, geometry)
     if fit.agreement is None:
         found += _camera(capture)
@@ -101,11 +103,11 @@ def _examined(
     found += check_registration(capture)
     found += check_cloud(capture, scale_is_explained=any(f.code in _UNITS for f in found))
     numbers: dict[str, Any] = {}
-    settled = not any(f.code in ("geometry_disagrees", "surface_elsewhere") for f in geometry)
-    if settled:
+    if fit.capture is not capture or not (refusals or geometry):
         found += check_axis(fit.capture)
         if not any(finding.code == "depth_empty" for finding in depth):
-            unseen, numbers = check_coverage(fit.capture)
+            lost = {name for finding in found for name in finding.frames}
+            unseen, numbers = check_coverage(fit.capture, lost)
             found += unseen
     if fit.agreement is not None:
         numbers["agreement"] = round(fit.agreement.share, 4)

@@ -17,6 +17,7 @@ _FITS = 0.8  # share of tiles; captures that are right have 0.93 and more
 _BARELY = 0.6  # below, and no reading is better: poses that are inaccurate, perhaps
 _FRAMES_FIT = 0.4  # of frames with each other; wrong ones have at most 0.25
 _LEAST_TILES = 50
+_DENSE = 5000  # points; with fewer one looks through walls
 _ROUGH_VIEWS, _VIEWS = 5, 12
 _ROUGH_POINTS, _POINTS = 30_000, 120_000
 
@@ -150,7 +151,7 @@ def _unexplained(capture: Capture, found: Agreement) -> list[Finding]:
         ]
     loose = agreement(capture, 0.25)
     if loose.share >= 0.5 and loose.compared >= _LEAST_TILES:
-        if found.share >= _BARELY:
+        if found.share >= _BARELY or len(capture.points) < _DENSE:
             return []
         return [
             Finding(

@@ -14,11 +14,13 @@ from pcdistill.scenes.doctor.finding import Certainty, Finding, named
 
 _blur = cast(Callable[..., float], blur_effect)
 
-_FLAT = 3.0  # standard deviation of brightness, of 255
+FLAT = 3.0
+"""Standard deviation of brightness, of 255, below which a picture shows nothing."""
 _BLURRED = 0.66  # of skimage's blur_effect, 0 sharp to 1; sharp pictures have 0.2 to 0.5
 _HARDLY_ANY = 0.03  # of the pixels with a depth reading
 _AT_LIMIT = 0.1  # of the readings at one and the same largest value
 _EIGHT_BITS = 256
+_NEAREST = 0.05  # metres; a smaller median is a wrong unit, and its steps mean nothing
 
 
 def check_pictures(capture: Capture) -> list[Finding]:
@@ -40,7 +42,7 @@ def check_pictures(capture: Capture) -> list[Finding]:
     sights = capture.sights
     if not sights:
         return findings
-    flat = [s for s in sights if float(s.gray.std()) < _FLAT]
+    flat = [s for s in sights if float(s.gray.std()) < FLAT]
     if flat:
         findings.append(
             _some(
@@ -48,7 +50,7 @@ def check_pictures(capture: Capture) -> list[Finding]:
                 flat,
                 sights,
                 "show one flat colour: the camera was covered, or the export failed",
-                f"their brightness varies by less than {_FLAT:g} of 255",
+                f"their brightness varies by less than {FLAT:g} of 255",
                 "export these pictures again or remove the frames",
             )
         )
@@ -89,7 +91,9 @@ def check_depth_images(capture: Capture) -> list[Finding]:
                 "export the depth again; frames without depth see no point",
             )
         )
-    rest = [s for s in sights if s not in empty]
+    rest = [
+        s for s in sights if s not in empty and s.facts is not None and s.facts.median > _NEAREST
+    ]
     cut = [s for s in rest if s.facts is not None and s.facts.at_largest > _AT_LIMIT]
     if cut:
         shares = [s.facts.at_largest for s in cut if s.facts is not None]

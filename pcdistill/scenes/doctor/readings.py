@@ -231,13 +231,14 @@ def depth_reading(capture: Capture, depth_scale: float, factor: float) -> Readin
     medians = torch.tensor([s.facts.median for s in capture.sights if s.facts and s.facts.known])
     median = float(medians.median()) if len(medians) else 0.0
     if not 0.02 <= factor <= 50 and 0.2 <= median <= 20:
-        unit = next((name for name, m in UNITS.items() if abs(m * factor - 1) < 0.1), None)
+        units = [(name, 1 / m) for name, m in UNITS.items() if abs(m * factor - 1) < 0.1]
+        unit, factor = units[0] if units else ("", factor)
         return Reading(
             "scale",
             f"Poses and surface are {factor:.3g} times as large as the depth says"
             + (f": they are in {unit}." if unit else "."),
-            f"divide the translations of the poses and the surface by {factor:.3g}",
-            lambda capture: scaled_depth(capture, factor),
+            f"multiply the translations of the poses and the surface by {1 / factor:.3g}",
+            partial(scaled_depth, factor=factor),
         )
     scale = depth_scale / factor
     usual = [value for value in DEPTH_SCALES if abs(value / scale - 1) < 0.04]
@@ -247,7 +248,7 @@ def depth_reading(capture: Capture, depth_scale: float, factor: float) -> Readin
         f"The depth is in another unit: it is {factor:.3g} times what `depth_scale: "
         f"{depth_scale:g}` makes of it.",
         f"set `depth_scale: {setting:g}`",
-        lambda capture: scaled_depth(capture, factor),
+        partial(scaled_depth, factor=factor),
     )
 
 

@@ -10,6 +10,7 @@ from pcdistill.scenes.consistency import measure_agreement
 from pcdistill.scenes.doctor.capture import Capture, gray_of, look_at_frame, spread
 from pcdistill.scenes.doctor.finding import Finding, named
 from pcdistill.scenes.doctor.geometry import TOLERANCE
+from pcdistill.scenes.doctor.pictures import FLAT
 
 SAME_PICTURE = 0.75
 """Mean difference of brightness, of 255; two exposures of one view differ by more."""
@@ -33,7 +34,11 @@ def check_poses(capture: Capture) -> list[Finding]:
                 "poses_not_finite",
                 f"{len(lost)} frames have no pose: tracking was lost, their matrices are not "
                 "finite.",
-                "sure" if share > 0.5 else "likely" if share > 0.1 else "possible",
+                "sure"
+                if share > 0.5
+                else "likely"
+                if share > 0.1 and len(lost) > 2
+                else "possible",
                 f"{share:.0%} of the frames are left out",
                 "nothing, they are skipped; run the tracking again if much of the scan is unseen",
                 lifting_works=True,
@@ -86,7 +91,9 @@ def check_motion(capture: Capture, mended: Capture) -> list[Finding]:
         capture: as opened.
         mended: with what was found so far put right, to judge single frames by.
     """
-    return [*_frozen(capture), *_misplaced(capture, mended)]
+    still = _frozen(capture)
+    named_already = {name for finding in still for name in finding.frames}
+    return [*still, *_misplaced(capture, mended, named_already)]
 
 
 def _frozen(capture: Capture) -> list[Finding]:
@@ -159,7 +166,7 @@ def _frozen(capture: Capture) -> list[Finding]:
     return findings
 
 
-def _misplaced(capture: Capture, mended: Capture) -> list[Finding]:
+def _misplaced(capture: Capture, mended: Capture, explained: set[str]) -> list[Finding]:
     """Single frames that contradict what the rest agrees on."""
     if not mended.surface_is_independent:
         return []
@@ -178,6 +185,8 @@ def _misplaced(capture: Capture, mended: Capture) -> list[Finding]:
     for sight in looked:
         view = sight.view()
         if view is None or sight.facts is None or sight.facts.known < 0.05:
+            continue
+        if sight.name in explained:
             continue
         found = measure_agreement([view], surface, tolerance=TOLERANCE)
         # a frame out of the surface's view agrees with nothing
@@ -242,7 +251,7 @@ def _motion(poses: Tensor) -> Tensor:
 
 
 def _difference(capture: Capture, first: int, second: int) -> float | None:
-    """Mean difference of two pictures' brightness, of 255; None where one cannot be read."""
+    """Mean difference of two pictures' brightness, of 255; None where one shows nothing."""
     known = {sight.index: sight.gray for sight in capture.sights}
     grays = []
     for index in (first, second):
@@ -252,6 +261,8 @@ def _difference(capture: Capture, first: int, second: int) -> float | None:
             except SceneError:
                 return None
         grays.append(known[index])
+        if float(known[index].std()) < FLAT:
+            return None  # shows nothing
     if grays[0].shape != grays[1].shape:
         return None
     return float((grays[0] - grays[1]).abs().mean())
