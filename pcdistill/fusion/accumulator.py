@@ -126,16 +126,17 @@ class MultiViewAccumulator:
 
         Raises:
             ValueError: shapes differ from the above, a point is out of range or given twice, a
-                pixel is outside the image, or the map is not finite.
+                pixel is outside the image, or the map is not finite where it is looked at (then
+                parts of the frame are in the sums: begin anew).
         """
         seen = self._checked_points(seen)
         require_shape("pixels", pixels, len(seen), 2)
         require_shape("feature_map", feature_map, self.dimensions, None, None)
-        if not torch.isfinite(feature_map.sum(dtype=torch.float32)):
-            require_finite("feature_map", feature_map)
         on_map = pixels.to(feature_map.device)
         strips = sample_strips(feature_map, image_size, on_map, align_corners=align_corners)
         for index, samples in strips:
+            if not torch.isfinite(samples.sum()):
+                require_finite("feature_map", feature_map)
             points = seen[index.to(self.device)]
             self._sums_of_features().index_add_(0, points, samples.to(self.device))
         self._views[seen] += 1

@@ -91,11 +91,11 @@ def sample_strips(
         first += count
         for chosen in torch.split(index, max(1, budget // max(1, channels))):
             begin = number * strip_height
-            table = feature_map[:, begin : begin + strip_height + 1].permute(1, 2, 0)
+            rows_of_map = feature_map[:, begin : begin + strip_height + 1]
             yield (
                 chosen,
                 _mix(
-                    table.reshape(-1, channels).float(),
+                    rows_of_map.float().flatten(1).T.contiguous(),  # (cells, D)
                     (top[chosen] - begin) * map_width,
                     (bottom[chosen] - begin) * map_width,
                     (left[chosen], right[chosen]),

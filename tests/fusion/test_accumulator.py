@@ -302,7 +302,7 @@ def test_bad_masks_are_refused_and_leave_no_trace(masks, embeddings, keys, messa
         ([5], [[0, 0]], torch.zeros(2, 1, 1), "seen ranges from 5 to 5"),
     ],
 )
-def test_bad_maps_are_refused_and_leave_no_trace(seen, pixels, feature_map, message):
+def test_bad_maps_are_refused(seen, pixels, feature_map, message):
     accumulator = MultiViewAccumulator(5, 2)
     with pytest.raises(ValueError, match=message):
         accumulator.add_map(torch.tensor(seen), torch.tensor(pixels), feature_map, (4, 4))
