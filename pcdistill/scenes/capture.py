@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -82,6 +81,14 @@ class ScaledFrame:
         if depth is None:
             return None
         return register_depth(depth, self.frame.intrinsics, self.intrinsics, self.image_size)
+
+
+@dataclass(frozen=True, eq=False)
+class CaptureFrame(StoredFrame):
+    """A frame that knows the size of its depth file, which often has fewer pixels."""
+
+    depth_size: tuple[int, int] | None = None
+    """(h, w), pixels, of `depth_path`; of the image's shape."""
 
 
 def scale_intrinsics(
@@ -162,21 +169,24 @@ def is_there(path: Path) -> bool:
 
 
 def frame_names(paths: Sequence[str]) -> list[str]:
-    """A name for each image path of a scan: a valid file name, and no two alike."""
-    names = [re.sub(r"[/\\]|[\x00-\x1f]", "_", path.strip("./\\"))[-150:] for path in paths]
-    stems = [name.rsplit(".", 1)[0] or name for name in names]
-    chosen = names if len(set(stems)) < len(stems) else stems
-    times: Counter[str] = Counter()
-    different = []
-    for name in chosen:
-        name = name.lstrip(".") or "frame"
-        times[name] += 1
-        different.append(name if times[name] == 1 else f"{name}_{times[name]}")
-    return different if len(set(different)) == len(different) else _numbered(different)
+    """A name for each image path of a scan: a valid file name, and no two alike.
+
+    The file's own name without suffix where those differ, else with its folders.
+    """
+    whole = [_file_name(path.strip("./\\")) for path in paths]
+    files = [_file_name(re.split(r"[/\\]", path)[-1]) for path in paths]
+    for names in ([_without_suffix(name) for name in files], [_without_suffix(n) for n in whole]):
+        if len(set(names)) == len(names):
+            return names
+    return [f"{place}_{name}" for place, name in enumerate(whole)]
 
 
-def _numbered(names: Sequence[str]) -> list[str]:
-    return [f"{place}_{name}" for place, name in enumerate(names)]
+def _file_name(path: str) -> str:
+    return re.sub(r"[/\\]|[\x00-\x1f]", "_", path)[-120:].lstrip(".") or "frame"
+
+
+def _without_suffix(name: str) -> str:
+    return name.rsplit(".", 1)[0] or name
 
 
 def video_step(scan: Scan, settings: ReadSettings, frames: int) -> int:
@@ -360,15 +370,22 @@ def require_points_in_view(where: Path, frames: Sequence[Frame], points: Tensor)
 def fuse_frames(where: Path, frames: Sequence[Frame], voxel_size: float) -> Ply:
     """The depth images as one cloud.
 
+    Depth with fewer pixels than its image is fused at its own size: stretched to the image's, its
+    steps would pass for edges of the surface.
+
     Raises:
         SceneError: they cannot be fused, or hold no surface.
     """
 
     def observations() -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
         for frame in frames:
-            depth = frame.depth()
+            seen: Frame = frame
+            size = frame.depth_size if isinstance(frame, CaptureFrame) else None
+            if size is not None and size != frame.image_size:
+                seen = ScaledFrame(frame, size)
+            depth = seen.depth()
             if depth is not None:
-                yield depth, frame.image(), frame.intrinsics, frame.camera_to_world
+                yield depth, seen.image(), seen.intrinsics, seen.camera_to_world
 
     try:
         cloud = fuse_depth(observations(), voxel_size=voxel_size)

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from pcdistill.errors import SceneError
 from pcdistill.scenes.capture import (
+    CaptureFrame,
     build_scene,
     frame_names,
     fuse_frames,
@@ -71,7 +72,7 @@ _SETTINGS = ("depth_scale", "up", "frame_step", "image_size", "geometry", "fuse_
 
 
 @dataclass(frozen=True, eq=False)
-class ColmapFrame(StoredFrame):
+class ColmapFrame(CaptureFrame):
     """A frame whose depth may be a depth map of COLMAP's dense stereo."""
 
     def depth(self) -> Tensor | None:
@@ -170,6 +171,7 @@ def _frames(
             continue
         require_size(model, camera.image_size, path)
         depth = _depth_file(workspace, image.name)
+        size = None if depth is None else _depth_size(camera, depth)
         frames.append(
             ColmapFrame(
                 name=name,
@@ -179,7 +181,10 @@ def _frames(
                 image_path=path,
                 depth_path=depth,
                 depth_scale=settings.depth_scale or DEPTH_SCALE,
-                depth_intrinsics=_depth_camera(camera, depth),
+                depth_intrinsics=None
+                if size is None
+                else scale_intrinsics(camera.intrinsics, camera.image_size, size),
+                depth_size=size,
             )
         )
     return frames, lost, incomplete
@@ -197,16 +202,14 @@ def _depth_file(workspace: Path, image: str) -> Path | None:
 _PIXELS = (".png", ".npy")
 
 
-def _depth_camera(camera: ColmapCamera, depth: Path | None) -> Tensor | None:
-    if depth is None:
-        return None
+def _depth_size(camera: ColmapCamera, depth: Path) -> tuple[int, int]:
     size = depth_map_size(depth) if depth.suffix == ".bin" else image_size_of(depth)
     if abs(size[0] * camera.image_size[1] / (size[1] * camera.image_size[0]) - 1) > 0.05:
         raise SceneError(
             f"{depth}: is {size[1]} x {size[0]} pixels, its image {camera.image_size[1]} x "
             f"{camera.image_size[0]}, expected one shape; make the depth from the same images"
         )
-    return scale_intrinsics(camera.intrinsics, camera.image_size, size)
+    return size
 
 
 def _surface(

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from pcdistill.errors import SceneError
 from pcdistill.scenes.capture import (
+    CaptureFrame,
     build_scene,
     checked_camera_matrix,
     frame_names,
@@ -67,7 +68,7 @@ _UNDISTORT = (
 
 
 @dataclass(frozen=True, eq=False)
-class NerfstudioFrame(StoredFrame):
+class NerfstudioFrame(CaptureFrame):
     """A frame whose floating-point depth may be in another unit than metres."""
 
     float_scale: float = 1.0
@@ -175,7 +176,7 @@ def _frame(
     check_camera(f"{file}: frame {name}", intrinsics, pose)
     depth = entry.get("depth_file_path")
     depth_path = None
-    depth_intrinsics = None
+    depth_intrinsics = depth_size = None
     if isinstance(depth, str):
         depth_path = file.parent / depth
         if not is_there(depth_path) or depth_path.suffix.lower() not in DEPTH_SUFFIXES:
@@ -183,7 +184,7 @@ def _frame(
                 f"{depth_path}: is the depth of {image.name} and no {' or '.join(DEPTH_SUFFIXES)} "
                 "file that is there, expected one; restore it or remove 'depth_file_path'"
             )
-        size = image_size_of(depth_path)
+        depth_size = size = image_size_of(depth_path)
         if abs(size[0] * image_size[1] / (size[1] * image_size[0]) - 1) > 0.05:
             raise SceneError(
                 f"{depth_path}: is {size[1]} x {size[0]} pixels, its image {image_size[1]} x "
@@ -199,6 +200,7 @@ def _frame(
         depth_path=depth_path,
         depth_scale=scale[0],
         depth_intrinsics=depth_intrinsics,
+        depth_size=depth_size,
         float_scale=scale[1],
     )
 

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from pcdistill.errors import MissingExtraError, SceneError
 from pcdistill.scenes.capture import (
+    CaptureFrame,
     build_scene,
     by_number,
     checked_camera_matrix,
@@ -71,11 +72,8 @@ _SETTINGS = ("depth_scale", "up", "frame_step", "image_size", "geometry", "fuse_
 
 
 @dataclass(frozen=True, eq=False)
-class Record3dFrame(StoredFrame):
+class Record3dFrame(CaptureFrame):
     """A frame whose depth may be an EXR image or a blob of floats."""
-
-    blob_size: tuple[int, int] | None = None
-    """(h, w) of the depth in a `.depth` file, which does not say it."""
 
     def depth(self) -> Tensor | None:
         """(H, W) float32, metres, 0 = unknown.
@@ -90,7 +88,7 @@ class Record3dFrame(StoredFrame):
         if path.suffix == ".exr":
             depth = read_exr_depth(path)
         else:
-            depth = _read_blob(path, self.blob_size or (1, 1))
+            depth = _read_blob(path, self.depth_size or (1, 1))
         found = (depth.shape[0], depth.shape[1])
         own = scale_intrinsics(self.intrinsics, self.image_size, found)
         return register_depth(depth, own, self.intrinsics, self.image_size)
@@ -175,9 +173,8 @@ def _frame(
             require_size(file, size, image)
         intrinsics = scale_intrinsics(intrinsics, size, image_size)
     require_center(file, intrinsics, image)
-    depth_size, blob_size = image_size, None
     if depth.suffix == ".depth":
-        blob_size = _blob_size(file, content, depth, image_size)
+        depth_size = _blob_size(file, content, depth, image_size)
     elif depth.suffix == ".exr":
         depth_size = exr_size(depth)
     else:
@@ -196,7 +193,7 @@ def _frame(
         depth_path=depth,
         depth_scale=settings.depth_scale or DEPTH_SCALE,
         depth_intrinsics=scale_intrinsics(intrinsics, image_size, depth_size),
-        blob_size=blob_size,
+        depth_size=depth_size,
     )
 
 

@@ -1,0 +1,212 @@
+"""nerfstudio captures: cameras that look along -z, pixels counted from their corners."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pcdistill.errors import SceneError
+from pcdistill.scenes.nerfstudio import find_nerfstudio, open_nerfstudio
+from pcdistill.scenes.reading import ReadSettings
+from tests.scenes import captures, rooms
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    return captures.write_nerfstudio(tmp_path_factory.mktemp("ns") / "room")
+
+
+@pytest.fixture
+def capture(written, tmp_path):
+    shutil.copytree(written, tmp_path / "room")
+    return tmp_path / "room"
+
+
+def read(folder, **settings):
+    (scan,) = find_nerfstudio(folder)
+    return open_nerfstudio(scan, ReadSettings(**{"fuse_voxel_size": 0.1} | settings))
+
+
+def refused(folder, message, **settings):
+    with pytest.raises(SceneError, match=message) as caught:
+        read(folder, **settings)
+    assert "\n" not in str(caught.value)
+
+
+def edit(folder, remove=(), **changes):
+    file = folder / "transforms.json"
+    content = json.loads(file.read_text()) | changes
+    file.write_text(json.dumps({key: value for key, value in content.items() if key not in remove}))
+
+
+def test_poses_depth_and_camera_are_those_that_were_written(written):
+    scene = read(written)
+    assert [frame.name for frame in scene.frames] == [f"frame_{i + 1:05d}" for i in range(8)]
+    for frame, pose in zip(scene.frames, rooms.poses(8), strict=True):
+        np.testing.assert_allclose(frame.camera_to_world, pose, atol=1e-12)
+        np.testing.assert_allclose(frame.intrinsics, rooms.INTRINSICS)
+        np.testing.assert_allclose(frame.depth(), rooms.depth_of(pose), atol=6e-4)
+    np.testing.assert_allclose(scene.points, rooms.wall_points(), atol=1e-6)
+    assert scene.provenance["surface"] == "sparse_pc.ply"
+
+
+def test_a_known_point_lands_on_the_pixel_of_the_files_own_projection(written):
+    content = json.loads((written / "transforms.json").read_text())
+    point = np.array([5.0, 2.0, 1.0, 1.0])
+    for frame, entry in zip(read(written).frames, content["frames"], strict=True):
+        x, y, z, _ = np.linalg.inv(entry["transform_matrix"]) @ point  # looks along -z, y up
+        corner_pixel = (
+            content["fl_x"] * x / -z + content["cx"],
+            content["fl_y"] * -y / -z + content["cy"],
+        )
+        ours = frame.intrinsics.numpy() @ (np.linalg.inv(frame.camera_to_world.numpy()) @ point)[:3]
+        np.testing.assert_allclose(ours[:2] / ours[2] + 0.5, corner_pixel)
+
+
+def test_cameras_of_each_frame_and_an_angle_of_view(capture):
+    file = capture / "transforms.json"
+    content = json.loads(file.read_text())
+    for place, entry in enumerate(content["frames"]):
+        entry["fl_x"] = 60.0 + place / 10
+    file.write_text(json.dumps(content))
+    assert float(read(capture).frames[3].intrinsics[0, 0]) == 60.3
+    for entry in content["frames"]:
+        del entry["fl_x"]
+    content["camera_angle_x"] = 2 * float(np.arctan(40 / 60))
+    for key in ("fl_x", "fl_y", "cx", "cy", "w", "h"):
+        del content[key]
+    file.write_text(json.dumps(content))
+    np.testing.assert_allclose(read(capture).frames[0].intrinsics, rooms.INTRINSICS)
+
+
+def test_without_a_cloud_the_depth_is_fused(tmp_path):
+    scene = read(captures.write_nerfstudio(tmp_path / "room", cloud=False))
+    assert scene.provenance["surface"] == "fused depth"
+    walls = np.stack([scene.points, torch.from_numpy(rooms.SIZE).float() - scene.points])
+    assert np.quantile(np.abs(walls).min(axis=(0, 2)), 0.95) < 0.03
+
+
+def test_without_depth_frames_have_none(tmp_path):
+    scene = read(captures.write_nerfstudio(tmp_path / "room", depth=False))
+    assert all(frame.depth() is None for frame in scene.frames)
+    assert scene.provenance["frames_without_depth"] == 8
+    half = read(tmp_path / "room", image_size=(30, 40))
+    assert half.frames[0].depth() is None
+    refused(
+        captures.write_nerfstudio(tmp_path / "bare", depth=False, cloud=False),
+        "has neither depth nor a cloud",
+    )
+
+
+def test_the_points_of_its_colmap_model_are_moved_along(tmp_path, caplog):
+    turn = [[1, 0, 0, 0.5], [0, 0, 1, 0], [0, -1, 0, 0]]  # as nerfstudio turns COLMAP's world
+    folder = captures.write_nerfstudio(
+        tmp_path / "room", depth=False, cloud=False, applied_transform=turn
+    )
+    captures.write_colmap(tmp_path / "model")
+    shutil.copytree(tmp_path / "model/sparse", folder / "colmap/sparse")
+    with caplog.at_level(logging.WARNING):
+        scene = read(folder)
+    expected = rooms.wall_points(0.5)[1:]  # the first is seen by two images only
+    expected = expected @ np.array(turn)[:, :3].T + [0.5, 0, 0]
+    np.testing.assert_allclose(scene.points, expected, atol=1e-6)
+    assert "whose unit is arbitrary" in caplog.text
+    assert scene.provenance["dropped_points"] == 1
+
+
+@pytest.mark.parametrize("factor", [0.001, 1.0])
+def test_floating_point_depth_in_its_own_unit(tmp_path, factor):
+    folder = captures.write_nerfstudio(tmp_path / "room", depth_unit_scale_factor=factor)
+    content = json.loads((folder / "transforms.json").read_text())
+    for i, entry in enumerate(content["frames"]):
+        np.save(folder / f"depths/{i}.npy", rooms.depth_of(rooms.poses(8)[i]) / factor)
+        entry["depth_file_path"] = f"depths/{i}.npy"
+    (folder / "transforms.json").write_text(json.dumps(content))
+    np.testing.assert_allclose(
+        read(folder).frames[2].depth(), rooms.depth_of(rooms.poses(8)[2]), rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("up", ["y", "-y"])
+def test_up_is_a_setting(written, up):
+    straight, turned = read(written), read(written, up=up)
+    rotation = np.array({"y": captures.Y_UP[:3, :3].T, "-y": captures.Y_UP[:3, :3]}[up])
+    np.testing.assert_allclose(turned.points, straight.points.numpy() @ rotation.T, atol=1e-6)
+    np.testing.assert_allclose(
+        turned.frames[0].camera_to_world[:3, 3],
+        rotation @ straight.frames[0].camera_to_world[:3, 3].numpy(),
+    )
+
+
+def test_poses_of_another_convention_are_noticed(capture):
+    content = json.loads((capture / "transforms.json").read_text())
+    for entry in content["frames"]:
+        entry["transform_matrix"] = (np.array(entry["transform_matrix"]) @ captures.OPENGL).tolist()
+    edit(capture, frames=content["frames"])
+    refused(capture, "would if the file held `camera_to_world`; write the poses as `camera_to_wor")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"k1": 0.01}, "has a OPENCV camera with k1, expected a pinhole.*image_undistorter"),
+        ({"camera_model": "OPENCV_FISHEYE"}, "has a OPENCV_FISHEYE camera"),
+        ({"camera_model": ["x"]}, "camera, expected a pinhole"),
+        ({"frames": []}, "has no list 'frames'"),
+        ({"frames": [{"transform_matrix": 1}]}, "frame 0 has no 'file_path'"),
+        ({"frames": [{"file_path": "images/frame_00001.jpg"}]}, "matrix of frame_00001"),
+        ({"frames": [{"file_path": "no.jpg", "transform_matrix": np.eye(4).tolist()}]}, "none of"),
+        ({"fl_x": "a"}, "'fl_x' is a, expected a number"),
+        ({"fl_x": -60}, "positive focal lengths"),
+        ({"w": 160, "h": 120}, "is 80 x 60 pixels, transforms.json has a camera for 160 x 120"),
+        ({"cx": 400}, "principal point is that of images of about 799 x 59"),
+        ({"ply_file_path": "no.ply"}, r"no\.ply: no such file, expected the cloud"),
+        ({"depth_unit_scale_factor": 0}, "'depth_unit_scale_factor' is 0"),
+        ({"depth_unit_scale_factor": 1}, "the median depth is"),
+    ],
+)
+def test_bad_files(capture, changes, message):
+    edit(capture, **changes)
+    refused(capture, message)
+
+
+def test_damaged_json_images_and_depth(capture):
+    (capture / "depths/3.png").unlink()
+    refused(capture, r"3\.png: is the depth of frame_00004\.jpg and no .* file that is there")
+    Image.new("I;16", (60, 80)).save(capture / "depths/3.png")
+    refused(capture, r"3\.png: is 60 x 80 pixels, its image 80 x 60")
+    edit(capture, remove=("fl_x",))
+    refused(capture, "has neither 'fl_x' nor 'camera_angle_x'")
+    (capture / "transforms.json").write_text("{")
+    refused(capture, "is no readable JSON")
+    (capture / "transforms.json").write_text("[" * 100_000)
+    refused(capture, "is no readable JSON")
+
+
+def test_frames_whose_image_or_pose_is_lost_are_left_out(capture):
+    content = json.loads((capture / "transforms.json").read_text())
+    content["frames"][2]["transform_matrix"][0][3] = float("nan")
+    content["frames"][4]["file_path"] = "images/\0.jpg"
+    content["frames"][5]["file_path"] = "images/" + "x" * 5000
+    edit(capture, frames=content["frames"])
+    scene = read(capture)
+    assert len(scene.frames) == 5
+    assert scene.provenance["frames_without_pose"] == 1
+    assert scene.provenance["frames_without_file"] == 2
+
+
+def test_images_of_one_name_in_two_folders(tmp_path):
+    folder = captures.write_nerfstudio(tmp_path / "room", 2)
+    content = json.loads((folder / "transforms.json").read_text())
+    for name, entry in zip("ab", content["frames"], strict=True):
+        (folder / name).mkdir()
+        shutil.copy(folder / entry["file_path"], folder / name / "0.jpg")
+        entry["file_path"] = f"./{name}/0"  # Instant NGP leaves the suffix out
+    edit(folder, frames=content["frames"])
+    assert [frame.name for frame in read(folder).frames] == ["a_0", "b_0"]

@@ -1,0 +1,162 @@
+"""Record3D exports: ARKit poses, small depth, a matrix by columns."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import types
+
+import numpy as np
+import pytest
+import torch
+
+from pcdistill.errors import MissingExtraError, SceneError
+from pcdistill.scenes import write_ply
+from pcdistill.scenes.exr import exr_size, read_exr_depth
+from pcdistill.scenes.reading import ReadSettings
+from pcdistill.scenes.record3d import find_record3d, open_record3d
+from tests.scenes import captures, rooms
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    return captures.write_record3d(tmp_path_factory.mktemp("r3d") / "room")
+
+
+@pytest.fixture
+def capture(written, tmp_path):
+    shutil.copytree(written, tmp_path / "room")
+    return tmp_path / "room"
+
+
+def read(folder, **settings):
+    (scan,) = find_record3d(folder)
+    return open_record3d(scan, ReadSettings(**{"fuse_voxel_size": 0.1} | settings))
+
+
+def refused(folder, message, **settings):
+    with pytest.raises(SceneError, match=message) as caught:
+        read(folder, **settings)
+    assert "\n" not in str(caught.value)
+
+
+def edit(folder, **changes):
+    file = folder / "metadata.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+@pytest.mark.parametrize("depth", ["exr", "png", "blob"])
+def test_poses_depth_and_camera_are_those_that_were_written(tmp_path, depth):
+    scene = read(captures.write_record3d(tmp_path / "room", depth=depth), fuse_voxel_size=0.1)
+    assert [frame.name for frame in scene.frames] == [str(i) for i in range(8)]
+    for frame, pose in zip(scene.frames, rooms.poses(8), strict=True):
+        np.testing.assert_allclose(frame.camera_to_world, pose, atol=1e-9)
+        np.testing.assert_array_equal(frame.intrinsics, rooms.INTRINSICS)
+        error = np.abs(frame.depth().numpy() / rooms.depth_of(pose) - 1)
+        assert np.quantile(error, 0.95) < 0.03  # half a depth pixel on a slanted wall
+        assert float((frame.depth() > 0).float().mean()) > 0.95
+    walls = np.stack([scene.points, torch.from_numpy(rooms.SIZE).float() - scene.points])
+    assert np.quantile(np.abs(walls).min(axis=(0, 2)), 0.9) < 0.05
+
+
+def test_focus_that_changes(capture):
+    each = [[60.0 + i, 60.0 + i, 39.5, 29.5] for i in range(8)]
+    edit(capture, perFrameIntrinsicCoeffs=each)
+    write_ply(
+        capture / "walls.ply", torch.from_numpy(rooms.wall_points() @ captures.Y_UP[:3, :3].T)
+    )
+    scene = read(capture, geometry="walls.ply")
+    assert [float(frame.intrinsics[0, 0]) for frame in scene.frames] == [60.0 + i for i in range(8)]
+    assert len(scene.points) == len(rooms.wall_points())
+    np.testing.assert_allclose(scene.points, rooms.wall_points(), atol=1e-6)
+
+
+def test_a_cloud_of_another_size_is_refused(capture):
+    walls = 0.5 * rooms.wall_points() @ captures.Y_UP[:3, :3].T
+    write_ply(capture / "walls.ply", torch.from_numpy(walls))
+    refused(capture, r"of the compared depth agrees with walls\.ply", geometry="walls.ply")
+
+
+def test_frames_without_depth_or_pose_are_left_out(capture):
+    (capture / "depth/3.exr").unlink()
+    edit(capture, poses=json.loads((capture / "metadata.json").read_text())["poses"][:7])
+    scene = read(capture)
+    assert [frame.name for frame in scene.frames] == ["0", "1", "2", "4", "5", "6"]
+    assert scene.provenance["skipped_frames"] == 2
+
+
+def test_compressed_depth_names_what_to_install(tmp_path, monkeypatch):
+    folder = captures.write_record3d(tmp_path / "room", depth="blob")
+    raw = (folder / "rgbd/0.depth").read_bytes()
+    (folder / "rgbd/0.depth").write_bytes(b"bvx2" + b"\0" * 100)
+    monkeypatch.setitem(sys.modules, "liblzfse", None)
+    with pytest.raises(MissingExtraError, match=r"pcdistill\[record3d\].*EXR \+ RGB"):
+        read(folder)
+    package = types.ModuleType("liblzfse")
+    package.decompress = lambda content: raw
+    monkeypatch.setitem(sys.modules, "liblzfse", package)
+    np.testing.assert_array_equal(
+        read(folder).frames[0].depth().numpy().max(), np.frombuffer(raw, "<f4").max()
+    )
+    package.decompress = lambda content: raw[:-4]
+    refused(folder, r"0\.depth: holds 4796 bytes, expected 40 x 30 float32")
+    (folder / "rgbd/0.depth").write_bytes(b"garbage")
+    refused(folder, "is neither raw depth nor compressed")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"poses": []}, "has no list 'poses'"),
+        ({"poses": [[0, 0, 0, 1, 0, 0, 0]] * 8}, "as from the selfie camera"),
+        ({"poses": [[0, 0, 0, 1, 0, 0]] * 8}, "pose 0 is .*expected 7 numbers"),
+        ({"poses": [[0, 0, 0, 0, 0, 0, 0]] * 8}, "none of the 8 frames"),
+        ({"poses": [[10**400, 0, 0, 1, 0, 0, 0]]}, "a number too large"),
+        ({"K": [1, 2]}, "K is .*expected 9 numbers"),
+        ({"K": [60, 0, 39.5, 0, 60, 29.5, 0, 0, 1]}, "is no camera matrix"),
+        (
+            {"K": [60, 0, 0, 0, 60, 0, 320, 240, 1]},
+            "principal point is that of images of about 640",
+        ),
+        ({"w": "80"}, "'w' is 80"),
+        ({"w": 60, "h": 80}, r"0\.jpg: is 80 x 60 pixels, metadata\.json has a camera for 60 x 80"),
+    ],
+)
+def test_bad_metadata(capture, changes, message):
+    edit(capture, **changes)
+    refused(capture, message)
+
+
+def test_metadata_for_larger_images_is_scaled(capture):
+    edit(capture, w=160, h=120, K=[120, 0, 0, 0, 120, 0, 79.5, 59.5, 1])
+    expected = rooms.INTRINSICS.copy()
+    expected[:2, 2] = 39.5, 29.5
+    np.testing.assert_allclose(read(capture).frames[0].intrinsics, expected)
+
+
+@pytest.mark.parametrize("compression", ["none", "RLE", "ZIPS", "ZIP"])
+@pytest.mark.parametrize("kind", ["<f2", "<f4"])
+def test_depth_of_exr_images(tmp_path, compression, kind):
+    depth = rooms.depth_of(rooms.poses(3)[1])[:37, :53]
+    depth[3:20, 5:30] = 1.5
+    depth[5, 5], depth[6, 6] = np.nan, -1
+    (tmp_path / "a.exr").write_bytes(captures.exr(depth, compression, kind=kind))
+    expected = depth.astype(kind).astype(np.float32)
+    expected[5, 5] = expected[6, 6] = 0
+    assert exr_size(tmp_path / "a.exr") == (37, 53)
+    np.testing.assert_array_equal(read_exr_depth(tmp_path / "a.exr"), expected)
+
+
+def test_exr_images_that_are_not_read(tmp_path):
+    content = captures.exr(np.ones((4, 4)), "none")
+    for change, message in [
+        (content[:6], "does not begin like an OpenEXR image"),
+        (content[:40], "ends within its header|header without end|an attribute"),
+        (content[:-1], "has a block of 16 bytes"),
+        (captures.exr(np.ones((4, 4)), "PIZ"), "is compressed with PIZ"),
+        (content[:4] + b"\x02\x02" + content[6:], "is a tiled, deep or multi-part"),
+    ]:
+        (tmp_path / "a.exr").write_bytes(change)
+        with pytest.raises(SceneError, match=message):
+            read_exr_depth(tmp_path / "a.exr")
