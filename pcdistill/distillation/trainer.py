@@ -171,7 +171,7 @@ class Trainer:
     def _batch(self, chosen: Sequence[int], generator: torch.Generator) -> Batch:
         settings = self._settings
         if len(chosen) == 1 and settings.augment != "full":
-            return self._views.draw(chosen[0], generator)
+            return self._views.draw(chosen[0], self.epoch, generator)
         scenes = [self._scenes[i] for i in chosen]
         clouds = [Cloud(scene.points, scene.normals, scene.colors) for scene in scenes]
         if settings.augment != "none":

@@ -17,9 +17,10 @@ from pcdistill.distillation.data import (
 )
 from pcdistill.sparse import CoordinateMaps, GridTurn
 
-SHIFTS = 2
-"""Ways in which the grid lies over a scene. Each costs the memory of its kernel maps once; the
-eight turns of the grid cost nothing."""
+REUSES = 2
+"""Epochs for which a scene keeps the voxels it was cut into. Cut once for all, scenes are learned
+by heart (the demo's student then loses a third of its mIoU); cut at every step, a third of the
+time goes into finding neighbours."""
 _LARGEST_SHIFT = 16
 """Voxels: how often the MinkUNet family halves the grid, so that coarse voxels are cut anew too."""
 KEPT_BYTES = 1 << 30
@@ -27,12 +28,11 @@ KEPT_BYTES = 1 << 30
 
 
 class GridViews:
-    """One scene a step, seen from one of eight sides, on voxels that were cut once.
+    """One scene a step, seen from one of eight sides, on voxels that serve several epochs.
 
-    Finding neighbours costs a third of a step of a small student. Turned by multiples of 90
-    degrees or mirrored, a grid has the same neighbours under other offsets
-    (`CoordinateMaps.turned`), so they are found once per scene and shift. The heights of the walls
-    stay: only x and y are exchanged or run backwards.
+    Turned by multiples of 90 degrees or mirrored, a grid has the same neighbours under other
+    offsets (`CoordinateMaps.turned`), so they are found once for all sides. Up stays up: only x
+    and y are exchanged or run backwards.
     """
 
     def __init__(
@@ -61,53 +61,63 @@ class GridViews:
         self._seed = seed
         self._device = device
         self._room = kept_bytes
-        self._kept: dict[tuple[int, int], Batch] = {}
-        self._last: tuple[tuple[int, int], Batch] | None = None
+        self._kept: dict[int, tuple[int, Batch]] = {}
+        self._last: tuple[int, int, Batch] | None = None
 
-    def draw(self, scene: int, generator: torch.Generator) -> Batch:
-        """Cut one scene into voxels, as the generator's draws say."""
+    def draw(self, scene: int, epoch: int, generator: torch.Generator) -> Batch:
+        """One scene as voxels: cut as the epoch says, turned and tinted as the generator draws."""
         if not self._turn:
             return self._cut(scene, 0)
-        draw = torch.rand(4, generator=generator).tolist()
-        batch = self._cut(scene, int(SHIFTS * draw[0]))
+        draw = torch.rand(3, generator=generator).tolist()
+        batch = self._cut(scene, epoch // REUSES)
         turn = GridTurn(
-            (1, 0, 2) if draw[1] < 0.5 else (0, 1, 2), (draw[2] < 0.5, draw[3] < 0.5, False)
+            (1, 0, 2) if draw[0] < 0.5 else (0, 1, 2), (draw[1] < 0.5, draw[2] < 0.5, False)
         )
         features = _turned_features(batch.features, turn, draw_tint(generator))
         if batch.maps is None:
             raise RuntimeError("a view of the grid has no kernel maps")
         return batch._replace(features=features, maps=batch.maps.turned(turn))
 
-    def _cut(self, scene: int, shift: int) -> Batch:
+    def _cut(self, scene: int, number: int) -> Batch:
+        """The scene's cut of that number, which has its own shift."""
         self._settle()
-        key = (scene, shift)
-        if key in self._kept:
-            return self._kept[key]
-        points, normals, colors = (
-            self._scenes[scene].points,
-            self._scenes[scene].normals,
-            self._scenes[scene].colors,
-        )
+        kept = self._kept.get(scene)
+        if kept is not None and kept[0] == number:
+            return kept[1]
+        self._forget(scene)
+        one = self._scenes[scene]
+        points = one.points
         if self._turn:
-            generator = torch.Generator().manual_seed((self._seed * 1_000_003 + scene) * 97 + shift)
-            points = points + _LARGEST_SHIFT * self._voxel_size * torch.rand(
-                3, generator=generator
-            ).to(points.device, points.dtype)
-        batch = voxel_batch([Cloud(points, normals, colors).to(self._device)], self._voxel_size)
+            generator = torch.Generator().manual_seed(
+                (self._seed * 1_000_003 + scene) * 1_000_003 + number
+            )
+            shift = torch.rand(3, generator=generator) * (_LARGEST_SHIFT * self._voxel_size)
+            points = points + shift.to(points.device, points.dtype)
+        cloud = Cloud(points, one.normals, one.colors).to(self._device)
+        batch = voxel_batch([cloud], self._voxel_size)
         batch = batch._replace(maps=CoordinateMaps(batch.coords))
-        self._last = (key, batch)
+        self._last = (scene, number, batch)
         return batch
 
     def _settle(self) -> None:
         """Keep what was cut for the step before, whose maps are complete now, if there is room."""
         if self._last is None:
             return
-        key, batch = self._last
+        scene, number, batch = self._last
         self._last = None
-        size = 0 if batch.maps is None else batch.maps.nbytes
+        size = _size(batch)
         if size <= self._room:
             self._room -= size
-            self._kept[key] = batch
+            self._kept[scene] = (number, batch)
+
+    def _forget(self, scene: int) -> None:
+        kept = self._kept.pop(scene, None)
+        if kept is not None:
+            self._room += _size(kept[1])
+
+
+def _size(batch: Batch) -> int:
+    return 0 if batch.maps is None else batch.maps.nbytes
 
 
 def _turned_features(features: Tensor, turn: GridTurn, tint: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-import queue
 import shutil
 import threading
 import time
@@ -13,8 +12,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -263,7 +263,7 @@ class _Pool:
         self.jobs = jobs
         self._config = config
         self._executor: ProcessPoolExecutor | None = None
-        self._words: Any = None
+        self._words: Connection | None = None
 
     def submit(self, stage: Stage, task: Task) -> Future[Record]:
         try:
@@ -275,28 +275,27 @@ class _Pool:
     def _living_executor(self) -> ProcessPoolExecutor:
         if self._executor is None:
             context = multiprocessing.get_context("spawn")
-            self._words = context.Queue()
+            self._words, theirs = context.Pipe(duplex=False)
             self._executor = ProcessPoolExecutor(
                 self.jobs,
                 mp_context=context,
                 initializer=_begin_worker,
-                initargs=(self._config, self.jobs, self._words),
+                initargs=(self._config, self.jobs, theirs),
             )
         return self._executor
 
     def heard(self) -> Iterator[tuple[str, int, int, str]]:
         """What workers said of their units since the last call: unit, done, total, words."""
-        while self._words is not None:
-            try:
-                yield self._words.get_nowait()
-            except queue.Empty:
-                return
+        while self._words is not None and self._words.poll():
+            yield self._words.recv()
 
     def discard(self) -> None:
         if self._executor is not None:
             self._executor.shutdown(wait=False, cancel_futures=True)
+            self._executor = None
+        if self._words is not None:
             self._words.close()
-            self._executor = self._words = None
+            self._words = None
 
 
 @contextmanager
@@ -380,13 +379,12 @@ def _outcomes_of_pool(
 
 
 _worker_run: Run | None = None
-_worker_words: Any = None
+_worker_words: Connection | None = None
 
 
-def _begin_worker(config: RunConfig, jobs: int, words: Any) -> None:
+def _begin_worker(config: RunConfig, jobs: int, words: Connection) -> None:
     global _worker_run, _worker_words
     _worker_words = words
-    words.cancel_join_thread()  # nobody needs the last words of a worker that ends
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _worker_run = Run(config)
@@ -404,7 +402,10 @@ def _work_in_process(stage: Stage, task: Task) -> Record:
         raise RuntimeError("the worker process was not initialised")
 
     def report(done: int, total: int, words: str) -> None:
-        _worker_words.put((task.unit, done, total, words))
+        # all workers share one pipe: messages this short are written whole or not at all
+        with suppress(OSError):  # nobody listens any more
+            if _worker_words is not None:
+                _worker_words.send((task.unit, done, total, words[:200]))
 
     return work_on(_worker_run, stage, task, report)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from pcdistill.distillation.data import Cloud, TrainingScene, input_features, voxel_batch
-from pcdistill.distillation.views import GridViews
+from pcdistill.distillation.views import KEPT_BYTES, REUSES, GridViews
 from pcdistill.networks import build_student
 from pcdistill.sparse import SparseTensor
 
@@ -37,7 +37,7 @@ def views(turn: bool, **changes) -> GridViews:
 def test_without_turning_a_scene_is_what_it_is():
     one = scene(0)
     expected = voxel_batch([Cloud(one.points, one.normals, one.colors)], VOXEL)
-    found = views(turn=False).draw(0, torch.Generator())
+    found = views(turn=False).draw(0, 0, torch.Generator())
     assert torch.equal(found.coords, expected.coords)
     assert torch.equal(found.features, expected.features)
     assert found.maps is not None
@@ -46,33 +46,42 @@ def test_without_turning_a_scene_is_what_it_is():
 def test_the_same_draws_give_the_same_view_whatever_came_before():
     fresh, used = views(turn=True), views(turn=True)
     generator = torch.Generator().manual_seed(9)
-    for number in (0, 1, 1, 0, 0):
-        used.draw(number, generator)
-    first = fresh.draw(1, torch.Generator().manual_seed(5))
-    second = used.draw(1, torch.Generator().manual_seed(5))
+    for epoch, number in enumerate((0, 1, 1, 0, 0, 1)):
+        used.draw(number, epoch, generator)
+    first = fresh.draw(1, 7, torch.Generator().manual_seed(5))
+    second = used.draw(1, 7, torch.Generator().manual_seed(5))
     assert torch.equal(first.coords, second.coords)
     assert torch.equal(first.features, second.features)
 
 
-def test_every_side_is_seen_and_kernel_maps_are_found_once():
+def test_every_side_is_seen_and_kernel_maps_serve_several_epochs():
     source = views(turn=True)
     generator = torch.Generator().manual_seed(1)
-    sides, grids = set(), set()
-    for _ in range(80):
-        batch = source.draw(0, generator)
-        grid = id(batch.maps.kernel_map(1, 1, 3).source)
-        sides.add((grid, *batch.features[0, :2].tolist()))
-        grids.add(grid)
-    assert len(sides) == 8 * 2
-    assert len(grids) == 2
+    sides, grids = set(), []
+    for epoch in range(2 * REUSES):
+        for _ in range(60):
+            batch = source.draw(0, epoch, generator)
+            grids.append(batch.maps.kernel_map(1, 1, 3).source)
+            if epoch == 0:
+                sides.add(tuple(batch.features[0, :2].tolist()))
+        source.draw(1, epoch, generator)
+    assert len(sides) == 8
+    first, second = grids[: 60 * REUSES], grids[60 * REUSES :]
+    assert all(grid is first[0] for grid in first)
+    assert all(grid is second[0] for grid in second)
+    assert not torch.equal(first[0], second[0])
 
 
-def test_maps_beyond_the_bound_are_not_kept():
-    source = views(turn=True, kept_bytes=0)
+def test_the_bound_on_what_is_kept_holds():
     generator = torch.Generator().manual_seed(1)
-    for _ in range(5):
-        source.draw(0, generator).maps.kernel_map(1, 1, 3)
-    assert not source._kept
+    none, all_of_it = views(turn=True, kept_bytes=0), views(turn=True)
+    for source in (none, all_of_it):
+        for epoch in range(3 * REUSES):
+            for number in (0, 1):
+                source.draw(number, epoch, generator).maps.kernel_map(1, 1, 3)
+    assert not none._kept
+    used = sum(batch.maps.nbytes for _, batch in all_of_it._kept.values())
+    assert all_of_it._room == KEPT_BYTES - used
 
 
 def test_a_view_is_the_scene_really_turned():
@@ -81,7 +90,7 @@ def test_a_view_is_the_scene_really_turned():
     source = views(turn=True)
     generator = torch.Generator().manual_seed(2)
     for _ in range(6):
-        batch = source.draw(0, generator)
+        batch = source.draw(0, 0, generator)
         turn = batch.maps._turn
         one = scene(0)
         coords = torch.cat([batch.coords[:, :1], turn.cells(batch.coords[:, 1:])], dim=1)
