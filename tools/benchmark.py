@@ -2,6 +2,8 @@
 
     python tools/benchmark.py homes --seeds 3     # accuracy on embedded homes -> docs/results.md
     python tools/benchmark.py sparse --write      # the network's engines -> docs/performance.md
+    python tools/benchmark.py lift                # features onto points: time, memory, disk
+    python tools/benchmark.py partition           # superpoints of a mesh
 
 Run it while nothing else uses the machine.
 """
@@ -11,10 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 
-from benchmarks import homes, sparse
+from benchmarks import homes, lift, partition, sparse
 
 BENCHMARKS = {
     "homes": homes,
+    "lift": lift,
+    "partition": partition,
     "sparse": sparse,
 }
 """Name on the command line -> module with `add_arguments(parser)` and `run(arguments) -> dict`."""
