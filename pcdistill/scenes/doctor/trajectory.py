@@ -29,6 +29,7 @@ def check_poses(capture: Capture) -> list[Finding]:
     lost = capture.scene.provenance.get("frames_without_pose", [])
     if isinstance(lost, list) and lost:
         share = len(lost) / (len(lost) + len(frames))
+        many = share > 0.1 and len(lost) > 2
         findings.append(
             Finding(
                 "poses_not_finite",
