@@ -35,11 +35,7 @@ def check_poses(capture: Capture) -> list[Finding]:
                 "poses_not_finite",
                 f"{len(lost)} frames have no pose: tracking was lost, their matrices are not "
                 "finite.",
-                "sure"
-                if share > 0.5
-                else "likely"
-                if share > 0.1 and len(lost) > 2
-                else "possible",
+                "sure" if share > 0.5 else "likely" if many else "possible",
                 f"{share:.0%} of the frames are left out",
                 "nothing, they are skipped; run the tracking again if much of the scan is unseen",
                 lifting_works=True,
