@@ -132,16 +132,18 @@ def _pictures(run: Run, name: str) -> Iterator[Picture]:
             _draw(scene, view, heat_colors(found.similarity)),
             scale=HeatScale("similarity with the question", low, high),
         )
-    yield Picture(
-        "Geometry", f"{int(ids.max()) + 1} superpoints", _draw(scene, view, superpoint_colors(ids))
-    )
+    count = int(ids.max()) + 1
+    has_pieces = count < len(ids) / 2
+    if has_pieces:
+        colors = superpoint_colors(ids)
+        yield Picture("Geometry", f"{count} superpoints", _draw(scene, view, colors))
     yield Picture(
         "Geometry",
         f"frames that see each point, {views.mean():.1f} on average",
         _draw(scene, view, heat_colors(views, low=0.0, high=float(views.max()))),
         scale=HeatScale("frames", 0.0, float(views.max())),
     )
-    yield from _overlays(run, scene, superpoint_colors(ids))
+    yield from _overlays(run, scene, superpoint_colors(ids) if has_pieces else None)
 
 
 def _scan_pictures(run: Run, scene: Scene, view: View) -> Iterator[Picture]:
@@ -155,8 +157,11 @@ def _scan_pictures(run: Run, scene: Scene, view: View) -> Iterator[Picture]:
         yield Picture("The scan", "its first frame", scene.frames[0].image())
 
 
-def _overlays(run: Run, scene: Scene, colors: Tensor) -> Iterator[Picture]:
-    """Two frames with the points that the occlusion test keeps."""
+def _overlays(run: Run, scene: Scene, colors: Tensor | None) -> Iterator[Picture]:
+    """Two frames with the points that the occlusion test keeps, coloured by distance if not else.
+
+    Misplaced cameras show in either: the colours then change where no object ends.
+    """
     count = len(scene.frames)
     sight = Sight(scene, run.config.lift)
     for number in sorted({count // 4, (3 * count) // 4}) if count else ():
@@ -164,16 +169,30 @@ def _overlays(run: Run, scene: Scene, colors: Tensor) -> Iterator[Picture]:
         seen = sight.of(frame)
         far_first = seen.depth.argsort(descending=True)
         kept = far_first[seen.visible[far_first]]
+        shown = heat_colors(-seen.depth[kept].log()) if colors is None else colors[kept]
         radius = max(1, frame.image_size[1] // 320)
         yield Picture(
             "Geometry",
-            f"frame {frame.name}: the {len(kept)} points it sees, coloured by superpoint",
-            overlay_points(frame.image(), seen.pixels[kept], colors[kept], radius=radius),
+            f"frame {frame.name}: the {len(kept)} points it sees, coloured by "
+            f"{'superpoint' if colors is not None else 'distance'}",
+            overlay_points(frame.image(), seen.pixels[kept], shown, radius=radius),
         )
 
 
 def _view(scene: Scene) -> View:
-    return birds_view(scene.points, normals=scene.normals)
+    inside = _middle(scene.points)
+    normals = None if scene.normals is None else scene.normals[inside]
+    return birds_view(scene.points[inside], normals=normals)
+
+
+def _middle(points: Tensor) -> Tensor:
+    """(N,) bool: all points, or, where a few lie far out as in LiDAR scans, those around most."""
+    some = points[:: max(1, len(points) // 100_000), :2]
+    low, high = some.quantile(0.05, dim=0), some.quantile(0.95, dim=0)
+    extent = some.amax(dim=0) - some.amin(dim=0)
+    if float((high - low).max()) > 0.5 * float(extent.max()):
+        return torch.ones(len(points), dtype=torch.bool)
+    return ((points[:, :2] >= low) & (points[:, :2] <= high)).all(dim=1)
 
 
 def _draw(scene: Scene, view: View, colors: Tensor) -> Tensor:
