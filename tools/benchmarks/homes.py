@@ -16,7 +16,7 @@ from pathlib import Path
 
 from . import DOCS
 
-EPOCHS = 200
+EPOCHS = 240
 """The demo has to end in minutes, and stops the students while they still learn."""
 
 
