@@ -150,6 +150,8 @@ def _unexplained(refusals: list[Refusal], found: list[Finding]) -> list[Finding]
     codes = {finding.code for finding in found}
     blocking = any(not f.lifting_works and f.certainty != "possible" for f in found)
     vague = {"geometry_disagrees", "intrinsics", "depth_unit"}
+    if len({refusal.about for refusal in refusals}) > 1:  # contradictions follow from the others
+        refusals = [refusal for refusal in refusals if refusal.about != "geometry_disagrees"]
     return [
         _refused(refusal)
         for refusal in {refusal.about: refusal for refusal in refusals}.values()
