@@ -150,7 +150,7 @@ def _row(original: Sight, points: Tensor, sight: Sight, title: str) -> Tensor:
 
 
 def _reduced(sight: Sight) -> Tensor:
-    """The photograph at the size of the sight, or twice that where it is small."""
+    """The photograph at the size of the sight."""
     height, width = sight.gray.shape
     image = Image.fromarray(sight.frame.image().numpy())
     return torch.from_numpy(np.array(image.resize((width, height), Image.Resampling.BOX)))
