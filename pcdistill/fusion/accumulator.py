@@ -70,6 +70,8 @@ class MultiViewAccumulator:
         self._views = torch.zeros(self.points, dtype=torch.int32, device=self.device)
         self._spoken = torch.zeros(self.points, dtype=torch.bool, device=self.device)
         self._sums: Tensor | None = None
+        self._memory: mmap.mmap | None = None
+        self._given_back = 0
         self._row_of_key: dict[Hashable, int] = {}
         self._table: list[Tensor] = []
         self._pairs = torch.zeros(0, dtype=torch.int64, device=self.device)
@@ -213,12 +215,16 @@ class MultiViewAccumulator:
             halves = self._sums.view(torch.float16).view(-1)
             size = len(seen) * self.dimensions
             features = halves[:size].view(len(seen), self.dimensions)
-            self._write_means(seen, features)
+            self._write_means(seen, features, over_sums=True)
         self._forget()
         return PointFeatures(features, seen)
 
-    def _write_means(self, seen: Tensor, features: Tensor) -> None:
-        """Fill `features` (M, D) with the means of ascending points `seen` (M,), in that order."""
+    def _write_means(self, seen: Tensor, features: Tensor, *, over_sums: bool = False) -> None:
+        """Fill `features` (M, D) with the means of ascending points `seen` (M,), in that order.
+
+        Where `over_sums`, the features lie at the beginning of the sums, whose memory is given back
+        as soon as it is read.
+        """
         self._merge()
         table = torch.stack(self._table).to(self.device) if self._table else None
         step = max(1, _CHUNK_ELEMENTS // self.dimensions)
@@ -228,6 +234,19 @@ class MultiViewAccumulator:
             if self._sums is not None:
                 total += self._sums[points]
             features[start : start + step] = total.div_(self._views[points, None])
+            if over_sums:
+                written = min(start + step, len(seen)) * self.dimensions * 2
+                self._give_back(written, int(points[-1] + 1) * self.dimensions * 4)
+
+    def _give_back(self, begin: int, end: int) -> None:
+        """Let the system have the whole pages between two bytes of the sums, read and done with."""
+        if self._memory is None or not hasattr(mmap, "MADV_DONTNEED"):
+            return
+        first = -(-max(begin, self._given_back) // mmap.PAGESIZE) * mmap.PAGESIZE
+        size = end // mmap.PAGESIZE * mmap.PAGESIZE - first
+        if size > 0:
+            self._memory.madvise(mmap.MADV_DONTNEED, first, size)
+            self._given_back = first + size
 
     def _sums_of_features(self) -> Tensor:
         """(N, D) float32; on the CPU, rows that are never written take no memory."""
@@ -235,8 +254,8 @@ class MultiViewAccumulator:
             shape = (self.points, self.dimensions)
             size = self.points * self.dimensions
             if self.device.type == "cpu" and size > 0:  # zeros that are backed when written
-                memory = mmap.mmap(-1, 4 * size)
-                self._sums = torch.frombuffer(memory, dtype=torch.float32).view(shape)
+                self._memory = mmap.mmap(-1, 4 * size)
+                self._sums = torch.frombuffer(self._memory, dtype=torch.float32).view(shape)
             else:
                 self._sums = torch.zeros(shape, device=self.device)
         return self._sums

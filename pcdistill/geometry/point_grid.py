@@ -46,18 +46,17 @@ class PointGrid:
         require_shape("points", points, None, 3)
         kept = points.isfinite().all(dim=1).nonzero()[:, 0]
         positions = points[kept].double()
-        cells = _cells_of(positions)
-        _, cell_of_point, sizes = torch.unique(cells, return_inverse=True, return_counts=True)
-        order = cell_of_point.argsort(stable=True)
+        cells, order = _cells_of(positions).sort(stable=True)
+        _, sizes = torch.unique_consecutive(cells, return_counts=True)
+        ordered = positions[order]
         self._index = kept[order]
-        self._positions = positions[order].T.contiguous()  # (3, P)
+        self._positions = ordered.T.contiguous()  # (3, P)
         self._sizes = sizes
         self._first = sizes.cumsum(0) - sizes
-        low = torch.full((len(sizes), 3), torch.inf, dtype=torch.float64, device=points.device)
-        high = -low
-        rows = cell_of_point[:, None].expand(-1, 3)
-        low.scatter_reduce_(0, rows, positions, "amin")
-        high.scatter_reduce_(0, rows, positions, "amax")
+        low, high = (
+            torch.segment_reduce(ordered, bound, lengths=sizes, axis=0, unsafe=True)
+            for bound in ("min", "max")
+        )
         self._centres = (low + high) / 2
         self._halves = (high - low) / 2
 

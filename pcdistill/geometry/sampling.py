@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from pcdistill.geometry.checks import require_shape
 
-_STRIP_ELEMENTS = {False: 1 << 20, True: 1 << 26}
-"""Float32 numbers of a map that are widened at a time, on the CPU and on CUDA: 4 and 256 MiB."""
+_STRIP_ELEMENTS = {False: 1 << 19, True: 1 << 26}
+"""Float32 numbers of a map that are widened at a time, on the CPU and on CUDA: 2 and 256 MiB."""
 
 
 def sample_feature_map(
