@@ -52,24 +52,24 @@ def _open_stored(scan: Scan, settings: ReadSettings) -> Scene:
     return scene
 
 
-def _with_files_above(reader: Reader, *names: str) -> Reader:
-    """A reader whose scans also depend on files above their folder; {} is the folder's name."""
-
-    def files(scan: Scan) -> list[Path]:
-        folder = scan.folder.resolve()
-        above = [place / name.format(folder.name) for place in folder.parents[:3] for name in names]
-        return [scan.folder, *(path for path in above if path.is_file())]
-
-    return reader if reader.files is not None else reader._replace(files=files)
+def _replica_files(scan: Scan) -> list[Path]:
+    """The mesh and the camera lie beside or above the folder."""
+    folder = scan.folder.resolve()
+    above = [
+        place / name
+        for place in folder.parents[:3]
+        for name in (f"{folder.name}_mesh.ply", "cam_params.json")
+    ]
+    return [scan.folder, *(path for path in above if path.is_file())]
 
 
 READERS: Mapping[str, Reader] = {
+    "nuscenes": NUSCENES,  # its tables have a scene.json too
     "stored": Reader("scene.json (a stored scene)", _find_stored, _open_stored),
-    "scannet": _with_files_above(SCANNET, "scannetv2-labels.combined.tsv"),
+    "scannet": SCANNET,
     "scannet_extracted": SCANNET_EXTRACTED,
-    "matterport": _with_files_above(MATTERPORT, "category_mapping.tsv"),
-    "replica": _with_files_above(REPLICA, "{}_mesh.ply", "cam_params.json"),
-    "nuscenes": NUSCENES,
+    "matterport": MATTERPORT,
+    "replica": REPLICA._replace(files=_replica_files),
     "nuscenes_clips": NUSCENES_CLIPS,
     "tum": TUM,
     "record3d": RECORD3D,

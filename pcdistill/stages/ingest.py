@@ -11,7 +11,13 @@ from pcdistill.errors import SceneError
 from pcdistill.homes import home_scene
 from pcdistill.scenes import Recognised, Scene, open_scan, write_scene
 from pcdistill.stages.run import Run
-from pcdistill.stages.scans import read_settings, require_scan, scan_files, scans_of
+from pcdistill.stages.scans import (
+    read_settings,
+    require_scan,
+    scan_files,
+    scans_of,
+    size_share,
+)
 from pcdistill.stages.stage import Report, Stage, Task, no_inputs
 
 _HOMES_PER_SEED = 1000
@@ -121,7 +127,7 @@ def _estimate(run: Run, scene: str) -> int:
     recognised = scans_of(run).found.get(scene)
     if recognised is None:
         return 0
-    return min(scan_files(run, recognised).size, _MOST_BYTES)
+    return min(size_share(run, recognised), _MOST_BYTES)
 
 
 INGEST = Stage(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,16 +85,34 @@ class Files(NamedTuple):
 
 def scan_files(run: Run, recognised: Recognised) -> Files:
     """The files that a scan is read from; places that scans share are looked at once."""
-    files = READERS[recognised.layout].files
-    scan = recognised.scan
-    known: dict[Path, Files] = run.memory.setdefault("scan files", {})
     digest, size = hashlib.sha256(), 0
-    for place in [scan.folder] if files is None else files(scan):
-        if place not in known:
-            known[place] = _look_at(place)
-        digest.update(known[place].mark.encode())
-        size += known[place].size
+    for place in _places(recognised):
+        known = _known(run, place)
+        digest.update(known.mark.encode())
+        size += known.size
     return Files(digest.hexdigest()[:16], size)
+
+
+def size_share(run: Run, recognised: Recognised) -> int:
+    """Bytes of the files of a scan, of those it shares with other scans its part."""
+    if "scans of a place" not in run.memory:
+        run.memory["scans of a place"] = Counter(
+            place for other in scans_of(run).found.values() for place in _places(other)
+        )
+    users: Counter[Path] = run.memory["scans of a place"]
+    return sum(_known(run, place).size // max(1, users[place]) for place in _places(recognised))
+
+
+def _places(recognised: Recognised) -> Sequence[Path]:
+    files = READERS[recognised.layout].files
+    return [recognised.scan.folder] if files is None else files(recognised.scan)
+
+
+def _known(run: Run, place: Path) -> Files:
+    known: dict[Path, Files] = run.memory.setdefault("scan files", {})
+    if place not in known:
+        known[place] = _look_at(place)
+    return known[place]
 
 
 def _look_at(place: Path) -> Files:

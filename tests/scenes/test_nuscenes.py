@@ -13,7 +13,7 @@ import torch
 
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.geometry import project_to_pixels
-from pcdistill.scenes import nuscenes_tables
+from pcdistill.scenes import find_scans, nuscenes_tables
 from pcdistill.scenes.nuscenes import find_nuscenes, nuscenes_files, open_nuscenes
 from pcdistill.scenes.nuscenes_frames import resize_color, scale_intrinsics
 from pcdistill.scenes.nuscenes_tables import read_rows
@@ -649,3 +649,9 @@ def test_a_keyframe_is_that_of_the_devkit(file, data_root):
             np.testing.assert_allclose(pixels[seen], case[f"uv_{name}"], atol=0.1)
             np.testing.assert_allclose(depth[seen], case[f"depth_{name}"], atol=1e-3)
         assert abs(int(seen.sum()) - len(case[f"depth_{name}"])) <= 2  # on the border
+
+
+def test_a_version_folder_is_not_taken_for_a_stored_scene(tmp_path):
+    """One of the tables is called scene.json, as the file of a stored scene is."""
+    root = drives.write_drive(tmp_path)
+    assert find_scans(root / "v1.0-mini") == find_scans(root)

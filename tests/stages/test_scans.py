@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pcdistill.errors import ConfigError, SceneError
-from pcdistill.scenes import Scene, write_scene
+from pcdistill.scenes import READERS, Scene, write_scene
 from pcdistill.stages.config import IngestConfig, RunConfig, load_config
 from pcdistill.stages.ingest import INGEST, scene_names, training_scenes, validation_scenes
 from pcdistill.stages.run import Run
@@ -66,9 +66,7 @@ def test_a_listed_scan_that_is_not_there_fails_alone(scans, tmp_path):
     file = write_list(tmp_path, "tower_room0\ncave_room0\n")
     run = run_on(scans, validation_list=file)
     assert "cave_room0" in scene_names(run)
-    with pytest.raises(
-        SceneError, match=r"cave_room0: is in .*list\.txt but not among"
-    ):
+    with pytest.raises(SceneError, match=r"cave_room0: is in .*list\.txt but not among"):
         require_scan(run, "cave_room0")
     config = tmp_path / "run.yaml"
     config.write_text(f"ingest: {{source: scan, path: '{scans}', validation_list: '{file}'}}\n")
@@ -127,3 +125,21 @@ def test_places_that_scans_share_are_looked_at_once(scans, monkeypatch):
     assert first.size == sum(p.stat().st_size for p in (scans / NAMES[0]).rglob("*.*"))
     monkeypatch.setattr("pcdistill.stages.scans._look_at", None)
     assert scan_files(run, recognised) == first
+
+
+def test_what_scans_share_is_estimated_once(scans, monkeypatch):
+    """A house whose rooms are scans of their own is not counted once a room."""
+    run = run_on(scans)
+    whole = scan_files(run, require_scan(run, NAMES[0])).size
+    together = sum(INGEST.estimate(run, name) for name in NAMES)
+    shared = scans / NAMES[0]
+
+    def files(scan):
+        return [shared]
+
+    layout = require_scan(run, NAMES[0]).layout
+    monkeypatch.setattr(
+        "pcdistill.stages.scans.READERS", {layout: READERS[layout]._replace(files=files)}
+    )
+    run = run_on(scans)
+    assert sum(INGEST.estimate(run, name) for name in NAMES) == 3 * (whole // 3) < together
