@@ -19,8 +19,20 @@ class SparseBatchNorm(nn.Module):
         self.bn = nn.BatchNorm1d(channels, eps=eps, momentum=momentum)
 
     def forward(self, x: SparseTensor) -> SparseTensor:
-        """Normalise; no voxels at all leave the running statistics as they are."""
+        """Normalise; no voxels at all leave the running statistics as they are.
+
+        So does a single one, which has no variance: it is normalised by the running statistics,
+        in training too. The coarsest levels of a network may well have one voxel of a small scan.
+        """
         if len(x) == 0:
             return x
+        if len(x) == 1:
+            return x.with_sorted(self._by_running_statistics(x.sorted_features))
         normalised: torch.Tensor = self.bn(x.sorted_features)
         return x.with_sorted(normalised)
+
+    def _by_running_statistics(self, features: torch.Tensor) -> torch.Tensor:
+        bn = self.bn
+        return nn.functional.batch_norm(
+            features, bn.running_mean, bn.running_var, bn.weight, bn.bias, eps=bn.eps
+        )
