@@ -38,21 +38,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=3, help="times that each side is measured")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--seed", type=int, default=0, help="of the home")
-    parser.add_argument("--mesh", type=Path, help="PLY of a mesh for the disk; default: the home")
+    parser.add_argument("--mesh", type=Path, help="PLY of a mesh for the disk; default: a home")
+    parser.set_defaults(vertices=100_000)
 
 
 def run(arguments: argparse.Namespace) -> dict:
     """Measure both sides in turn and compare what they found."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        mesh = write_inputs(folder, arguments)
+        write_inputs(folder, arguments)
         measured: dict[str, list[dict]] = {side: [] for side in SIDES}
         for _ in range(arguments.rounds):
             for side in SIDES:
                 measured[side].append(measure(folder, side, arguments.threads))
                 print(json.dumps({"side": side, **measured[side][-1]}), flush=True)
         difference = compare(folder)
-        disk = disk_use(folder, mesh, arguments)
+        disk = disk_use(folder, arguments)
     middle = {
         side: {key: statistics.median(m[key] for m in measured[side]) for key in measured[side][0]}
         for side in SIDES
@@ -79,29 +80,34 @@ def run(arguments: argparse.Namespace) -> dict:
     }
 
 
-def write_inputs(folder: Path, arguments: argparse.Namespace) -> tuple[torch.Tensor, torch.Tensor]:
-    """Points, cameras, depth and one feature map of a furnished home; returns its mesh."""
+def write_inputs(folder: Path, arguments: argparse.Namespace) -> None:
+    """Points, cameras and depth of a furnished home, and a feature map of noise."""
     from pcdistill.homes import home_scene
 
     size = tuple(arguments.image_size)
-    spacing, scene = 0.034 * (100_000 / arguments.points) ** 0.5, None  # metres, a first guess
-    while scene is None or len(scene.points) < arguments.points:
-        spacing *= 0.9
-        scene = home_scene(
-            arguments.seed, "validation", frames=arguments.frames, image_size=size, spacing=spacing
-        )
+    scene = home_scene(arguments.seed, "validation", frames=arguments.frames, image_size=size)
     generator = np.random.default_rng(arguments.seed)
-    chosen = np.sort(generator.choice(len(scene.points), arguments.points, replace=False))
     shape = (arguments.dimensions, *arguments.map_size)
     np.savez(
         folder / "inputs.npz",
-        points=scene.points.numpy()[chosen],
+        points=points_on(scene.points.numpy(), scene.faces.numpy(), arguments.points, generator),
         poses=np.stack([frame.camera_to_world.numpy() for frame in scene.frames]),
         intrinsics=np.stack([frame.intrinsics.numpy() for frame in scene.frames]),
         depth=np.stack([frame.depth().numpy() for frame in scene.frames]),
         feature_map=generator.standard_normal(shape, dtype=np.float32).astype(np.float16),
     )
-    return scene.points, scene.faces
+
+
+def points_on(
+    vertices: np.ndarray, faces: np.ndarray, count: int, generator: np.random.Generator
+) -> np.ndarray:
+    """(count, 3) float32: random points on a mesh, in the order of its faces."""
+    a, b, c = vertices[faces].swapaxes(0, 1).astype(np.float64)
+    area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
+    face = np.sort(generator.choice(len(faces), count, p=area / area.sum()))
+    u, v = generator.random((2, count, 1))
+    u, v = np.where(u + v > 1, 1 - u, u), np.where(u + v > 1, 1 - v, v)
+    return (a[face] + u * (b - a)[face] + v * (c - a)[face]).astype(np.float32)
 
 
 def measure(folder: Path, side: str, threads: int) -> dict[str, float]:
@@ -128,22 +134,18 @@ def compare(folder: Path) -> float:
     return float(np.abs(plain["features"].astype(np.float32) - ours["features"]).max())
 
 
-def disk_use(
-    folder: Path, mesh: tuple[torch.Tensor, torch.Tensor], arguments: argparse.Namespace
-) -> dict[str, int]:
+def disk_use(folder: Path, arguments: argparse.Namespace) -> dict[str, int]:
     """Bytes of one scene's fused features: as published per point, and as stored by default.
 
     The small form counts the superpoint ids too; the large one is the features of seen points in
     half precision and their mask. Which points are seen, and the features, are drawn at random.
     """
     from pcdistill.geometry import mesh_superpoints
-    from pcdistill.scenes import read_ply
     from pcdistill.stages.files import write_tensors
 
-    points, faces = mesh
-    if arguments.mesh is not None:
-        ply = read_ply(arguments.mesh)
-        points, faces = ply.points, ply.faces
+    from .partition import mesh
+
+    points, faces = mesh(arguments)
     ids = mesh_superpoints(points, faces)
     seen = torch.rand(len(points), generator=torch.Generator().manual_seed(0)) < 0.8
     large = folder / "large.pt"
