@@ -101,7 +101,8 @@ def test_every_damage_gives_a_scene_or_one_sentence(name, tmp_path):
     settings = ReadSettings(geometry=geometry)
     if geometry is not None:
         turned = "record3d" in name
-        walls = rooms.wall_points(0.2) @ (captures.Y_UP[:3, :3].T if turned else torch.eye(3).numpy())
+        turn = captures.Y_UP[:3, :3].T if turned else torch.eye(3).numpy()
+        walls = rooms.wall_points(0.2) @ turn
         write_ply(folder / geometry, torch.from_numpy(walls))
     for scan in reader.find(folder):
         examine(reader.open(scan, settings))  # whole, it opens
