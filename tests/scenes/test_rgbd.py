@@ -385,7 +385,7 @@ def test_a_folder_that_is_no_scan(tmp_path):
     refused(tmp_path / "none", r"none: no such folder; check the path")
     (tmp_path / "file").write_text("x")
     refused(tmp_path / "file", "is a file, expected the folder of a scan")
-    refused(tmp_path, r"looked for scene\.json .*; color/ depth/ pose/ .*; found file; arrange")
+    refused(tmp_path, r"looked for .*scene\.json .*; color/ depth/ pose/ .*; found file; arrange")
     (tmp_path / "empty").mkdir()
     refused(tmp_path / "empty", "found nothing")
     assert not is_scene_folder(tmp_path)
