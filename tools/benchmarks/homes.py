@@ -119,9 +119,9 @@ def results_page(
         "# Results on the embedded homes",
         "",
         f"What `python tools/benchmark.py homes --seeds {len(reports)} --epochs {epochs}` wrote: "
-        "the run of `pcdistill demo`, but with students that learn for as long as it takes rather "
-        "than for the few minutes of a demo. Each seed furnishes other training and validation "
-        "homes. The "
+        "the run of `pcdistill demo` with more epochs for the students. Each seed furnishes other "
+        "training and validation homes. The student's settings were chosen by looking at the "
+        "validation homes of seed 0, not at those of the others. The "
         "embedded teachers are small networks trained on rendered pictures of yet other homes, so "
         "these numbers say how the *method* behaves in a world where everything can be measured; "
         "they are not comparable with numbers on ScanNet.",
