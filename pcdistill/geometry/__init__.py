@@ -6,6 +6,7 @@ from pcdistill.geometry.cameras import (
     camera_rays,
     invert_pose,
     project_to_pixels,
+    scale_intrinsics,
 )
 from pcdistill.geometry.checks import require_finite, require_shape
 from pcdistill.geometry.depth_fusion import FusedCloud, fuse_depth, surface_normals
@@ -50,6 +51,7 @@ __all__ = [
     "require_shape",
     "sample_feature_map",
     "sample_strips",
+    "scale_intrinsics",
     "splat_depth",
     "superpoint_mean",
     "surface_normals",

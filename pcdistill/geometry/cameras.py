@@ -114,6 +114,29 @@ def adjust_intrinsics(
     return adjusted
 
 
+def scale_intrinsics(
+    intrinsics: Tensor, from_size: tuple[int, int], to_size: tuple[int, int]
+) -> Tensor:
+    """Camera matrix after an image was stretched, its borders onto its borders.
+
+    Integer coordinates are pixel centres: u + 0.5 scales with the width, v + 0.5 with the height.
+
+    Args:
+        intrinsics: (3, 3) float, pixels, for images of `from_size`.
+        from_size: (H, W) before.
+        to_size: (H, W) after.
+
+    Returns:
+        (3, 3) of the dtype and device of `intrinsics`; a copy.
+    """
+    scaled = intrinsics.clone()
+    for row, axis in ((0, 1), (1, 0)):
+        factor = to_size[axis] / from_size[axis]
+        scaled[row] *= factor
+        scaled[row, 2] += 0.5 * (factor - 1)
+    return scaled
+
+
 def back_project(
     depth: Tensor, intrinsics: Tensor, camera_to_world: Tensor
 ) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pcdistill.errors import ConfigError, SceneError
-from pcdistill.geometry import fuse_depth, invert_pose, project_to_pixels
+from pcdistill.geometry import fuse_depth, invert_pose, project_to_pixels, scale_intrinsics
 from pcdistill.scenes.consistency import (
     POSE_CONVENTIONS,
     View,
@@ -89,24 +89,6 @@ class CaptureFrame(StoredFrame):
 
     depth_size: tuple[int, int] | None = None
     """(h, w), pixels, of `depth_path`; of the image's shape."""
-
-
-def scale_intrinsics(
-    intrinsics: Tensor, from_size: tuple[int, int], to_size: tuple[int, int]
-) -> Tensor:
-    """Camera matrix of an image that was stretched, its borders onto its borders.
-
-    Args:
-        intrinsics: (3, 3) float64, pixels, for images of `from_size`.
-        from_size: (H, W) before.
-        to_size: (H, W) after.
-    """
-    scaled = intrinsics.clone()
-    for row, axis in ((0, 1), (1, 0)):
-        factor = to_size[axis] / from_size[axis]
-        scaled[row] *= factor
-        scaled[row, 2] += 0.5 * (factor - 1)  # integer coordinates are pixel centres
-    return scaled
 
 
 def pinhole(fx: float, fy: float, cx: float, cy: float) -> Tensor:

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from pcdistill.errors import SceneError
+from pcdistill.geometry import scale_intrinsics
 from pcdistill.scenes.capture import (
     CaptureFrame,
     build_scene,
@@ -35,7 +36,6 @@ from pcdistill.scenes.capture import (
     require_points_in_view,
     require_size,
     require_unset,
-    scale_intrinsics,
     scans_below,
     spread_views,
 )

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pcdistill.errors import SceneError
-from pcdistill.geometry import adjust_intrinsics
+from pcdistill.geometry import adjust_intrinsics, scale_intrinsics
 from pcdistill.scenes.frames import check_camera
 from pcdistill.scenes.images import image_size_of, read_color
 from pcdistill.scenes.reading import Intrinsics
@@ -83,27 +83,6 @@ def car_frame(
     else:
         scaled = scale_intrinsics(intrinsics, file_size, size)
     return CarFrame(name, size, scaled, camera_to_world, image_path, file_size)
-
-
-def scale_intrinsics(
-    intrinsics: Tensor, from_size: tuple[int, int], to_size: tuple[int, int]
-) -> Tensor:
-    """Camera matrix of a resized image; integer pixel coordinates are pixel centres.
-
-    Args:
-        intrinsics: (3, 3) float64, pixels, for images of `from_size`.
-        from_size: (H, W) before.
-        to_size: (H, W) after.
-
-    Returns:
-        (3, 3) float64: u + 0.5 and v + 0.5 are scaled, so that pixel edges stay pixel edges.
-    """
-    across, down = to_size[1] / from_size[1], to_size[0] / from_size[0]
-    resize = torch.tensor(
-        [[across, 0, 0.5 * across - 0.5], [0, down, 0.5 * down - 0.5], [0, 0, 1]],
-        dtype=torch.float64,
-    )
-    return resize @ intrinsics
 
 
 def resize_color(pixels: Tensor, image_size: tuple[int, int]) -> Tensor:

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from pcdistill.errors import MissingExtraError, SceneError
+from pcdistill.geometry import scale_intrinsics
 from pcdistill.scenes.capture import (
     CaptureFrame,
     build_scene,
@@ -39,7 +40,6 @@ from pcdistill.scenes.capture import (
     require_frames,
     require_size,
     require_unset,
-    scale_intrinsics,
     scans_below,
     spread_views,
     video_step,

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pcdistill.errors import SceneError
-from pcdistill.geometry import adjust_intrinsics
+from pcdistill.geometry import adjust_intrinsics, scale_intrinsics
 from pcdistill.scenes.frames import check_camera
 from pcdistill.scenes.images import image_size_of, read_color, read_depth
 from pcdistill.scenes.reading import Intrinsics
@@ -118,11 +118,7 @@ def resize_camera(
     """
     if rule == "openscene":
         return adjust_intrinsics(intrinsics, from_size, to_size)
-    resized = intrinsics.clone()
-    for row, (before, after) in enumerate(((from_size[1], to_size[1]), (from_size[0], to_size[0]))):
-        resized[row] *= after / before
-        resized[row, 2] += 0.5 * (after / before - 1)
-    return resized
+    return scale_intrinsics(intrinsics, from_size, to_size)
 
 
 def require_size(path: Path, found: tuple[int, int], expected: tuple[int, int]) -> None:

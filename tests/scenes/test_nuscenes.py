@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from pcdistill.errors import ConfigError, SceneError
-from pcdistill.geometry import project_to_pixels
+from pcdistill.geometry import project_to_pixels, scale_intrinsics
 from pcdistill.scenes import find_scans, nuscenes_tables
 from pcdistill.scenes.nuscenes import find_nuscenes, nuscenes_files, open_nuscenes
-from pcdistill.scenes.nuscenes_frames import resize_color, scale_intrinsics
+from pcdistill.scenes.nuscenes_frames import resize_color
 from pcdistill.scenes.nuscenes_tables import read_rows
 from pcdistill.scenes.reading import ReadSettings, Scan
 from tests.conftest import DATA, golden_cases, load_npz
