@@ -163,6 +163,10 @@ class CoordinateMaps:
         """
         return _TurnedMaps(self, turn)
 
+    def placed_level(self, stride: int) -> Level:
+        """`level`, but with the coordinates where the voxels are after a turn, no longer sorted."""
+        return self.level(stride)
+
     @property
     def nbytes(self) -> int:
         """Bytes of all kernel maps made so far."""
@@ -199,6 +203,12 @@ class _TurnedMaps(CoordinateMaps):
 
     def turned(self, turn: GridTurn) -> CoordinateMaps:
         raise ValueError("these voxels are turned already; turn the maps they were made from")
+
+    def placed_level(self, stride: int) -> Level:
+        level = self.level(stride)
+        cells = torch.div(level.coords[:, 1:], stride, rounding_mode="floor")
+        placed = torch.cat([level.coords[:, :1], stride * self._turn.cells(cells)], dim=1)
+        return Level(stride, placed, level.rows)
 
     def kernel_map(
         self, in_stride: int, out_stride: int, kernel_size: int, dilation: int = 1

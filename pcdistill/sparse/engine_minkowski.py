@@ -160,7 +160,7 @@ def on_minkowski(x: SparseTensor) -> SparseTensor:
     minkowski_engine()
     if len(x) == 0 or isinstance(x.maps, MinkowskiMaps):
         return x
-    maps = MinkowskiMaps(x.maps.level(x.stride))
+    maps = MinkowskiMaps(x.maps.placed_level(x.stride))
     order = maps.sorted_rows if x._rows is None else x._rows.order[maps.sorted_rows]
     rank = torch.empty_like(order)
     rank[order] = torch.arange(len(order), device=order.device)

@@ -1,6 +1,6 @@
 """Run by test_engine_minkowski.py with MinkowskiEngine on the import path: both engines, one scene.
 
-    python compare_engines.py voxels.npy forward|step|rows
+    python compare_engines.py voxels.npy forward|step|rows|turned
 
 Prints one JSON object of relative differences, torch against minkowski.
 """
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pcdistill.networks import build_student
-from pcdistill.sparse import SparseTensor, on_minkowski
+from pcdistill.sparse import CoordinateMaps, GridTurn, SparseTensor, on_minkowski
 
 WIDE = 512
 
@@ -74,6 +74,17 @@ def step(coords: Tensor, features: Tensor) -> dict[str, float]:
     }
 
 
+def turned(coords: Tensor, features: Tensor) -> dict[str, float]:
+    """Outputs on maps of a turned grid."""
+    network, outputs = student().eval(), []
+    maps = CoordinateMaps(coords).turned(GridTurn((1, 0, 2), (True, False, False)))
+    with torch.no_grad():
+        for engine in ("torch", "minkowski"):
+            network.use_engine(engine)
+            outputs.append(network(SparseTensor(features, coords, maps=maps)))
+    return {"output": difference(*outputs)}
+
+
 def rows(coords: Tensor, features: Tensor) -> dict[str, bool]:
     """What going over to MinkowskiEngine keeps."""
     x = SparseTensor(features, coords)
@@ -93,7 +104,7 @@ def main() -> None:
     coords = torch.from_numpy(np.load(file))
     coords = coords[torch.randperm(len(coords), generator=generator)]
     features = torch.rand(len(coords), 3, generator=generator)
-    compare = {"forward": forward, "step": step, "rows": rows}[what]
+    compare = {"forward": forward, "step": step, "rows": rows, "turned": turned}[what]
     print(json.dumps(compare(coords, features)))
 
 

@@ -102,6 +102,12 @@ def test_a_step_of_the_full_size_network(minkowski_site, tmp_path):
     assert found["gradients"] < GRADIENTS_CLOSE
 
 
+def test_a_turned_grid_is_turned_for_both(minkowski_site, tmp_path):
+    """The trainer's views of the grid carry their turn in the maps, not in the coordinates."""
+    found = compare(minkowski_site, tmp_path, home_voxels(2_000), "turned")
+    assert found["output"] < CLOSE
+
+
 def test_rows_keep_the_callers_order(minkowski_site, tmp_path):
     found = compare(minkowski_site, tmp_path, home_voxels(2_000), "rows")
     assert found == {"coords": True, "features": True, "empty": True}

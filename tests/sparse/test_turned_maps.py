@@ -52,6 +52,19 @@ def test_turned_maps_search_nothing_again():
     assert maps.nbytes > 0
 
 
+@pytest.mark.parametrize("turn", TURNS, ids=str)
+def test_placed_voxels_are_those_of_the_turned_grid(turn):
+    """At every stride: the coarse voxels of turned voxels are the turned coarse voxels."""
+    coords = surface(3)
+    there = CoordinateMaps(turned_coords(turn, coords))
+    maps = CoordinateMaps(coords).turned(turn)
+    for stride in (1, 2, 8):
+        found = maps.placed_level(stride).coords
+        assert {tuple(row) for row in found.tolist()} == {
+            tuple(row) for row in there.level(stride).coords.tolist()
+        }
+
+
 def test_a_strided_odd_kernel_cannot_be_mirrored():
     coords = surface(1)
     layer = SparseConv3d(2, 2, 3, stride=2)
