@@ -56,6 +56,7 @@ class TrainerSettings:
     ensemble: EnsembleSettings | None = None
     seed: int = 0
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
+    recut_every: int = 1
 
 
 class EpochResult(NamedTuple):
@@ -129,6 +130,7 @@ class Trainer:
             turn=settings.augment == "grid",
             seed=settings.seed,
             device=device,
+            recut_every=settings.recut_every,
         )
 
     @property

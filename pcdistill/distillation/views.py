@@ -17,10 +17,6 @@ from pcdistill.distillation.data import (
 )
 from pcdistill.sparse import CoordinateMaps, GridTurn
 
-REUSES = 2
-"""Epochs for which a scene keeps the voxels it was cut into. Cut once for all, scenes are learned
-by heart (the demo's student then loses a third of its mIoU); cut at every step, a third of the
-time goes into finding neighbours."""
 _LARGEST_SHIFT = 16
 """Voxels: how often the MinkUNet family halves the grid, so that coarse voxels are cut anew too."""
 KEPT_BYTES = 1 << 30
@@ -43,6 +39,7 @@ class GridViews:
         turn: bool,
         seed: int,
         device: torch.device,
+        recut_every: int = 1,
         kept_bytes: int = KEPT_BYTES,
     ) -> None:
         """Take the scenes.
@@ -53,6 +50,8 @@ class GridViews:
             turn: turn, mirror, shift and tint; otherwise every step sees the scene as it is.
             seed: of the shifts.
             device: where the batches are wanted.
+            recut_every: epochs for which a scene keeps the voxels it was cut into. Never cut
+                anew, scenes are learned by heart.
             kept_bytes: bound on all kernel maps kept together.
         """
         self._scenes = tuple(scenes)
@@ -60,6 +59,7 @@ class GridViews:
         self._turn = turn
         self._seed = seed
         self._device = device
+        self._recut_every = recut_every
         self._room = kept_bytes
         self._kept: dict[int, tuple[int, Batch]] = {}
         self._last: tuple[int, int, Batch] | None = None
@@ -69,7 +69,7 @@ class GridViews:
         if not self._turn:
             return self._cut(scene, 0)
         draw = torch.rand(3, generator=generator).tolist()
-        batch = self._cut(scene, epoch // REUSES)
+        batch = self._cut(scene, epoch // self._recut_every)
         turn = GridTurn(
             (1, 0, 2) if draw[0] < 0.5 else (0, 1, 2), (draw[1] < 0.5, draw[2] < 0.5, False)
         )

@@ -254,9 +254,12 @@ class DistillConfig:
     """Change the scenes randomly at each step: `full` turns and scales them by anything, as the
     reference loaders do; `grid` by multiples of 90 degrees, mirrored and tinted, for scenes whose
     walls stand along the axes."""
+    recut_every: int = 1
+    """Epochs after which a scene is cut into voxels anew, elsewhere; until then the neighbours that
+    were found are used again. Matters for `augment: grid` with one scene per step."""
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
-    """Of the products inside the student while it learns. bfloat16 is about twice as fast where the
-    processor has it, and `auto` takes it there; weights, losses and sums stay in float32."""
+    """Of the products inside the student while it learns. `auto` takes bfloat16 where the processor
+    has it; weights, losses and sums stay in float32."""
     engine: Literal["torch", "minkowski"] = "torch"
     """What computes the sparse convolutions: our own code, or MinkowskiEngine where it is
     installed. The results are the same to rounding."""
@@ -268,6 +271,7 @@ class DistillConfig:
         _require(self.width > 0, "distill.width", "> 0", self.width)
         _require(self.voxel_size > 0, "distill.voxel_size", "> 0 metres", self.voxel_size)
         _require(self.epochs >= 1, "distill.epochs", "at least 1", self.epochs)
+        _require(self.recut_every >= 1, "distill.recut_every", "at least 1", self.recut_every)
         _require(self.batch_size >= 1, "distill.batch_size", "at least 1", self.batch_size)
         inside = 0 < self.ensemble_from < 1
         _require(inside, "distill.ensemble_from", "between 0 and 1", self.ensemble_from)

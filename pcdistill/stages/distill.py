@@ -176,6 +176,7 @@ def _trainer(run: Run, task: Task) -> tuple[MinkUNet, Trainer]:
         ensemble=ensemble if student == ENSEMBLE else None,
         seed=seed,
         precision=config.precision,
+        recut_every=config.recut_every,
     )
     return network, Trainer(network, scenes, run.label_embeddings, settings, run.device)
 

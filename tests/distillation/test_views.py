@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 
 from pcdistill.distillation.data import Cloud, TrainingScene, input_features, voxel_batch
-from pcdistill.distillation.views import KEPT_BYTES, REUSES, GridViews
+from pcdistill.distillation.views import KEPT_BYTES, GridViews
 from pcdistill.networks import build_student
 from pcdistill.sparse import SparseTensor
 
 VOXEL = 0.1
+REUSES = 2
 
 
 def scene(seed: int = 0, points: int = 400) -> TrainingScene:
@@ -30,7 +31,12 @@ def scene(seed: int = 0, points: int = 400) -> TrainingScene:
 
 
 def views(turn: bool, **changes) -> GridViews:
-    arguments = {"turn": turn, "seed": 3, "device": torch.device("cpu")} | changes
+    arguments = {
+        "turn": turn,
+        "seed": 3,
+        "device": torch.device("cpu"),
+        "recut_every": REUSES,
+    } | changes
     return GridViews([scene(0), scene(1)], VOXEL, **arguments)
 
 
