@@ -137,8 +137,8 @@ def results_page(
         "# Results on the embedded homes",
         "",
         f"What `python tools/benchmark.py homes --seeds {len(reports)}` wrote: "
-        "the run of `pcdistill demo` with longer training of the students. Each seed furnishes other "
-        "training and validation homes. The student's settings were chosen by looking at the "
+        "the run of `pcdistill demo` with longer training of the students. Each seed furnishes "
+        "other training and validation homes. The student's settings were chosen by looking at the "
         "validation homes of seed 0, not at those of the others. The "
         "embedded teachers are small networks trained on rendered pictures of yet other homes, so "
         "these numbers say how the *method* behaves in a world where everything can be measured; "
