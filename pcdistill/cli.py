@@ -14,7 +14,14 @@ from rich.table import Table
 from tyro.conf import Positional
 
 from pcdistill.errors import ConfigError
-from pcdistill.stages.command import carry_out, configured, in_sentences, plain_console
+from pcdistill.stages.command import (
+    SET,
+    carry_out,
+    configured,
+    gathered,
+    in_sentences,
+    plain_console,
+)
 from pcdistill.stages.config import load_config
 from pcdistill.stages.doctor import examine_scan, print_report
 from pcdistill.stages.export import export as export_run
@@ -38,6 +45,7 @@ def run_command(arguments: list[str]) -> int:
     app = tyro.extras.SubcommandApp()
     for command in (demo, run, doctor, status, query, evaluate, export):
         app.command(command)
+    arguments = gathered(arguments, SET)
     return in_sentences(lambda: app.cli(args=arguments, prog="pcdistill", description=_DESCRIPTION))
 
 

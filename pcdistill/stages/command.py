@@ -25,6 +25,8 @@ from pcdistill.stages.progress import Progress
 from pcdistill.stages.run import Run
 from pcdistill.stages.runner import Summary, run_stages
 
+SET = "--set"
+"""The option that changes settings; it may be given several times."""
 MOST_JOBS = 4
 """Worker processes by default: more of them rarely pay on one machine's disk and memory."""
 
@@ -94,7 +96,30 @@ def run_stage(name: str, arguments: Sequence[str] | None = None) -> int:
         loaded = configured(config, scan, workspace, set_)
         return carry_out(loaded, plain_console(), only=(name,), jobs=jobs, shard=shard, redo=redo)
 
-    return in_sentences(lambda: tyro.cli(stage, args=arguments, prog=name))
+    words = gathered(sys.argv[1:] if arguments is None else arguments, SET)
+    return in_sentences(lambda: tyro.cli(stage, args=words, prog=name))
+
+
+def gathered(arguments: Sequence[str], option: str) -> list[str]:
+    """The command line with all values of a repeated option behind its first mention.
+
+    Left as they are, the last mention would silently replace the earlier ones.
+    """
+    words: list[str] = []
+    values: list[str] = []
+    place, taking = None, False
+    for word in arguments:
+        name, equals, value = word.partition("=")
+        if name == option:
+            place = len(words) if place is None else place
+            taking = not equals
+            values += [value] if equals else []
+        elif taking and not word.startswith("-"):
+            values.append(word)
+        else:
+            taking = False
+            words.append(word)
+    return words if place is None else [*words[:place], option, *values, *words[place:]]
 
 
 def plain_console() -> Console:

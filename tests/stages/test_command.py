@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pcdistill.errors import ArtifactError, ConfigError
-from pcdistill.stages.command import in_sentences, parse_shard
+from pcdistill.stages.command import gathered, in_sentences, parse_shard
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted((REPOSITORY / "preprocessing").glob("*.py"))
@@ -48,6 +48,24 @@ def test_a_bug_stays_a_traceback():
 
     with pytest.raises(ZeroDivisionError):
         in_sentences(bug)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "demo --set a=1 b=2 c=-3 --jobs 2",
+        "demo --set a=1 --set b=2 c=-3 --jobs 2",
+        "demo --set a=1 --jobs 2 --set b=2 --set c=-3",
+        "demo --set=a=1 --jobs 2 --set=b=2 --set c=-3",
+    ],
+)
+def test_settings_add_up_however_they_are_spread(typed):
+    assert gathered(typed.split(), "--set") == "demo --set a=1 b=2 c=-3 --jobs 2".split()
+
+
+def test_a_command_line_without_settings_is_left_alone():
+    typed = ["run", "config.yaml", "--scan", "set"]
+    assert gathered(typed, "--set") == typed
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)

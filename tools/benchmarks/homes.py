@@ -54,9 +54,7 @@ def run(arguments: argparse.Namespace) -> dict:
             shutil.rmtree(workspace, ignore_errors=True)
         begin = time.perf_counter()
         command = [sys.executable, "-m", "pcdistill.cli", "demo"]
-        command += ["--workspace", workspace, "--seed", str(seed)]
-        for change in changes:
-            command += ["--set", change]
+        command += ["--workspace", workspace, "--seed", str(seed), "--set", *changes]
         subprocess.run(command, check=True)
         seconds.append(time.perf_counter() - begin)
         reports.append(json.loads((workspace / "report" / "report.json").read_text()))
