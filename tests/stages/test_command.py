@@ -60,7 +60,8 @@ def test_a_bug_stays_a_traceback():
     ],
 )
 def test_settings_add_up_however_they_are_spread(typed):
-    assert gathered(typed.split(), "--set") == "demo --set a=1 b=2 c=-3 --jobs 2".split()
+    expected = ["demo", "--set", "a=1", "b=2", "c=-3", "--jobs", "2"]
+    assert gathered(typed.split(), "--set") == expected
 
 
 def test_a_command_line_without_settings_is_left_alone():
