@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,10 @@ class EmbeddedGenerator:
             raise ValueError(f"image_size is {image_size}, expected at least 32 x 32 pixels")
         self.image_size = image_size
 
+    def cannot_draw(self, categories: Sequence[str]) -> tuple[str, ...]:
+        """Those of `categories` that no embedded home has."""
+        return tuple(category for category in categories if _known(category) is None)
+
     def __call__(self, category: str, seed: int) -> GeneratedImage:
         """Render "a good photo of a `category`".
 
@@ -65,8 +70,7 @@ class EmbeddedGenerator:
         """
         from pcdistill.homes import CLASSES, object_picture
 
-        known = {name.replace(" ", ""): name for name in CLASSES}
-        name = known.get(category.replace(" ", ""))
+        name = _known(category)
         if name is None:
             raise ConfigError(
                 f"vocabulary: the embedded image generator cannot draw '{category}'; "
@@ -79,6 +83,14 @@ class EmbeddedGenerator:
         chance = np.random.default_rng([CLASSES.index(name), seed])
         attention = coarse_map(picture.mask, picture.rendering.instances, chance)
         return GeneratedImage(image, attention)
+
+
+def _known(category: str) -> str | None:
+    """The class of the embedded homes that a category names, whatever its spaces."""
+    from pcdistill.homes import CLASSES
+
+    names = {name.replace(" ", ""): name for name in CLASSES}
+    return names.get(category.replace(" ", ""))
 
 
 def coarse_map(mask: Tensor, instances: Tensor, chance: np.random.Generator) -> Tensor:

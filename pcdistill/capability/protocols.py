@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from torch import Tensor
@@ -20,6 +21,10 @@ class ImageGenerator(Protocol):
     """Makes images of "a good photo of a XX"."""
 
     name: str
+
+    def cannot_draw(self, categories: Sequence[str]) -> tuple[str, ...]:
+        """Those of `categories` that it does not know; none for a model that takes any words."""
+        ...
 
     def __call__(self, category: str, seed: int) -> GeneratedImage:
         """Make one image; the same category and seed give the same image.

@@ -20,6 +20,9 @@ from pcdistill.stages.config import RunConfig
 from pcdistill.stages.workspace import Workspace
 from pcdistill.teachers import Teacher, TextEncoder, build_teacher, build_text_encoder
 
+_CLASSES_NAMED = 4
+"""Classes that an error message lists before it counts the rest."""
+
 
 class Run:
     """What every stage is given. Models are loaded when first used and then kept."""
@@ -92,11 +95,25 @@ class Run:
         describe_architecture(
             student.architecture, 3, self.text_encoder.dimensions, width=student.width
         )
-        build_generator(self.config.synthesize.generator)
+        self._check_vocabulary()
         build_segmenter(self.config.synthesize.segmenter)
         self.text_encoder.encode(self.vocabulary)
         self.text_encoder.encode(self.label_set.prompt_names)
         _device(self.config.distill.device)
+
+    def _check_vocabulary(self) -> None:
+        """Refuse classes that the image generator cannot draw before the first image is made."""
+        name = self.config.synthesize.generator
+        missing = build_generator(name).cannot_draw(self.vocabulary)
+        if missing:
+            listed = ", ".join(missing[:_CLASSES_NAMED])
+            rest = len(missing) - _CLASSES_NAMED
+            more = f" and {rest} more" if rest > 0 else ""
+            raise ConfigError(
+                f"run.vocabulary is '{self.config.run.vocabulary}' but the image generator '{name}' "
+                f"cannot draw {listed}{more} of its {len(self.vocabulary)} classes; set "
+                "run.vocabulary: indoor, or synthesize.generator to one that draws them"
+            )
 
     def teacher_revision(self, name: str) -> str:
         """Which weights a teacher uses; other weights give other artefacts."""

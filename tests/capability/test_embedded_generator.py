@@ -104,6 +104,12 @@ def test_a_word_it_cannot_draw_is_a_mistake_in_the_configuration(category, messa
         EmbeddedGenerator()(category, 0)
 
 
+def test_what_it_cannot_draw_is_known_before_it_is_asked():
+    words = ("sofa", "car", "shower curtain", "showercurtain", "traffic cone")
+    assert EmbeddedGenerator().cannot_draw(words) == ("car", "traffic cone")
+    assert EmbeddedGenerator().cannot_draw(CLASSES) == ()
+
+
 def test_other_bad_input_is_refused():
     with pytest.raises(ValueError, match="seed is -1, expected 0 or more"):
         EmbeddedGenerator()("chair", -1)

@@ -44,6 +44,17 @@ def test_unknown_models_are_named(changes, sentence):
         Run(config).check()
 
 
+def test_classes_that_cannot_be_drawn_are_named_before_the_work():
+    run = Run(RunConfig(run=RunSettings(vocabulary="outdoor")))
+    with pytest.raises(ConfigError) as caught:
+        run.check()
+    assert str(caught.value) == (
+        "run.vocabulary is 'outdoor' but the image generator 'embedded' cannot draw person, bus, "
+        "grass, car and 18 more of its 23 classes; set run.vocabulary: indoor, or "
+        "synthesize.generator to one that draws them"
+    )
+
+
 def test_a_device_that_is_not_there_is_named(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     config = RunConfig()
