@@ -110,8 +110,8 @@ class Run:
             rest = len(missing) - _CLASSES_NAMED
             more = f" and {rest} more" if rest > 0 else ""
             raise ConfigError(
-                f"run.vocabulary is '{self.config.run.vocabulary}' but the image generator '{name}' "
-                f"cannot draw {listed}{more} of its {len(self.vocabulary)} classes; set "
+                f"run.vocabulary is '{self.config.run.vocabulary}' but the image generator "
+                f"'{name}' cannot draw {listed}{more} of its {len(self.vocabulary)} classes; set "
                 "run.vocabulary: indoor, or synthesize.generator to one that draws them"
             )
 
