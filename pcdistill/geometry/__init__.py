@@ -11,7 +11,7 @@ from pcdistill.geometry.cameras import (
 from pcdistill.geometry.checks import require_finite, require_shape
 from pcdistill.geometry.depth_fusion import FusedCloud, fuse_depth, surface_normals
 from pcdistill.geometry.normals import estimate_normals, vertex_normals
-from pcdistill.geometry.occlusion import MeshDepth, point_spacing, splat_depth
+from pcdistill.geometry.occlusion import MeshDepth, nearest_points, point_spacing, splat_depth
 from pcdistill.geometry.point_grid import PointGrid, SeenPoints
 from pcdistill.geometry.pooling import superpoint_mean
 from pcdistill.geometry.sampling import sample_feature_map, sample_strips
@@ -42,6 +42,7 @@ __all__ = [
     "invert_pose",
     "mesh_edges",
     "mesh_superpoints",
+    "nearest_points",
     "neighbour_edges",
     "point_spacing",
     "point_superpoints",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import numba
 import numpy as np
 import torch
 from scipy.spatial import cKDTree
@@ -15,7 +17,8 @@ from pcdistill.geometry.checks import require_finite, require_shape
 SPACING_NEIGHBOURS = 4
 """On a square grid the fourth neighbour is one cell away, as are the first three."""
 _WIDEST_SPACING = 4.0  # times the median; lone points do not hide what is far behind them
-_WIDEST_SPLAT = 12.0  # pixels; nearer surfaces are dense enough, and discs cost their area
+_DISC_RADIUS = 0.8  # of the spacing; discs on a square grid close all gaps from 0.71 on
+_WIDEST_DISC = 256  # pixels from the centre; what is nearer lies almost in the camera
 _NEAREST = 1e-3  # metres; what is nearer lies in the camera
 
 
@@ -119,20 +122,23 @@ def point_spacing(points: Tensor, neighbours: int = SPACING_NEIGHBOURS) -> Tenso
 
 def splat_depth(
     points: Tensor,
+    normals: Tensor,
     spacing: Tensor,
     camera_to_world: Tensor,
     intrinsics: Tensor,
     image_size: tuple[int, int],
 ) -> Tensor:
-    """Depth of one view of a point cloud: every point is a disc that faces the camera.
+    """Depth of one view of a point cloud: every point is a disc that lies in its surface.
 
-    The disc of a point at depth z has a radius of ``focal length * spacing / z`` pixels, which
-    closes the gaps of a surface whose points are `spacing` apart; at least half a pixel (its own
-    pixel) and at most 12. It covers the pixels whose centres are that near to the centre of the
-    pixel in which the point lands. The nearest disc of a pixel gives its depth.
+    The disc of a point has a radius of 0.8 of the spacing, which closes the gaps of a surface whose
+    points are `spacing` apart. A pixel sees the disc where the ray through its centre meets it (at
+    most 256 pixels away), and at the depth where it does, so that a floor seen at a flat angle
+    does not hide itself. A point without a normal is seen in its own pixel alone, as is each point
+    at least. The nearest of all gives a pixel's depth.
 
     Args:
         points: (N, 3) float, metres, world frame.
+        normals: (N, 3) float, of the surface around each point, of either sign; zero if unknown.
         spacing: (N,) float, metres, see `point_spacing`.
         camera_to_world: (4, 4) float, metres; +x right, +y down, +z forward.
         intrinsics: (3, 3) float, pixels; integer coordinates are pixel centres.
@@ -140,40 +146,93 @@ def splat_depth(
 
     Returns:
         (H, W) float32, metres along the optical axis, 0 where no disc is; on the device of
-        `points`.
+        `points`. Computed on the CPU.
 
     Raises:
         ValueError: an argument has another shape, or a pose is not finite.
+
+    Source: Pfister et al., Surfels: surface elements as rendering primitives, SIGGRAPH 2000.
     """
     require_shape("points", points, None, 3)
+    require_shape("normals", normals, len(points), 3)
     require_shape("spacing", spacing, len(points))
-    height, width = image_size
-    world_to_camera = invert_pose(camera_to_world).to(points.device)
-    pixels, z = project_to_pixels(points.double(), world_to_camera, intrinsics.double())
+    world_to_camera = invert_pose(camera_to_world).cpu()
+    matrix = intrinsics.detach().cpu().double()
+    pixels, z = project_to_pixels(points.detach().cpu().double(), world_to_camera, matrix)
     near = (z > _NEAREST) & z.isfinite() & pixels.isfinite().all(dim=1)
-    pixels, z, spacing = pixels[near].round(), z[near], spacing[near].double()
-    focal = float(intrinsics[[0, 1], [0, 1]].double().mean())
-    radius = (focal * spacing / z).clamp(0.5, _WIDEST_SPLAT)
-    reach = radius.ceil()
-    inside = (pixels[:, 0] > -1 - reach) & (pixels[:, 0] < width + reach)
-    inside &= (pixels[:, 1] > -1 - reach) & (pixels[:, 1] < height + reach)
-    pixels, z, radius = pixels[inside].long(), z[inside].float(), radius[inside]
-
-    widest_first = radius.argsort(descending=True)
-    pixels, z, radius = pixels[widest_first], z[widest_first], radius[widest_first]
-    depth = torch.full((height * width,), torch.inf, device=points.device)
-    for right, down, distance in _disc_offsets(float(radius[0]) if len(radius) else 0.0):
-        covering = int((radius >= distance).sum())
-        columns, rows = pixels[:covering, 0] + right, pixels[:covering, 1] + down
-        seen = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
-        depth.scatter_reduce_(0, (rows * width + columns)[seen], z[:covering][seen], "amin")
-    depth[~depth.isfinite()] = 0
-    return depth.view(height, width)
+    near &= (pixels.abs() < _WIDEST_DISC + max(image_size)).all(dim=1)
+    rotation, translation = world_to_camera[:3, :3], world_to_camera[:3, 3]
+    depth = np.full(image_size, np.inf, dtype=np.float32)
+    _draw_discs(
+        depth,
+        pixels[near].round().long().numpy(),
+        (points.detach().cpu()[near].double() @ rotation.T + translation).numpy(),
+        (normals.detach().cpu()[near].double() @ rotation.T).numpy(),
+        _DISC_RADIUS * spacing.detach().cpu()[near].double().numpy(),
+        matrix.numpy(),
+        torch.linalg.inv(matrix).numpy(),
+    )
+    depth[np.isinf(depth)] = 0
+    return torch.from_numpy(depth).to(points.device)
 
 
-def _disc_offsets(radius: float) -> list[tuple[int, int, float]]:
-    """Offsets (column, row, distance) of the pixel centres within `radius` pixels."""
-    reach = int(radius)
-    steps = range(-reach, reach + 1)
-    offsets = [(right, down, float(np.hypot(right, down))) for right in steps for down in steps]
-    return [offset for offset in offsets if offset[2] <= radius]
+def nearest_points(pixels: Tensor, depth: Tensor, image_size: tuple[int, int]) -> Tensor:
+    """Depth of the nearest point that lands in each pixel.
+
+    Args:
+        pixels: (M, 2) int64, (column, row) inside of the image.
+        depth: (M,) float, metres along the optical axis.
+        image_size: (H, W).
+
+    Returns:
+        (H, W) float32, metres, 0 where no point lands; on the device of `pixels`.
+
+    Raises:
+        ValueError: an argument has another shape.
+    """
+    require_shape("pixels", pixels, None, 2)
+    require_shape("depth", depth, len(pixels))
+    height, width = image_size
+    nearest = torch.full((height * width,), torch.inf, device=pixels.device)
+    nearest.scatter_reduce_(0, pixels[:, 1] * width + pixels[:, 0], depth.float(), "amin")
+    nearest[nearest.isinf()] = 0
+    return nearest.view(height, width)
+
+
+@numba.njit(cache=True, nogil=True)
+def _draw_discs(depth, pixels, positions, normals, radii, matrix, inverse):  # type: ignore[no-untyped-def]
+    """Lower `depth`, (H, W), to the discs around `positions`, all in the camera's frame."""
+    height, width = depth.shape
+    for i in range(len(pixels)):
+        column, row = pixels[i]
+        x, y, z = positions[i]
+        if 0 <= column < width and 0 <= row < height:
+            depth[row, column] = min(depth[row, column], z)
+        radius = radii[i]
+        across, down = _reach(matrix, x, y, z, radius)
+        height_over_plane = np.dot(normals[i], positions[i])
+        for v in range(max(row - down, 0), min(row + down + 1, height)):
+            for u in range(max(column - across, 0), min(column + across + 1, width)):
+                ray_x = inverse[0, 0] * u + inverse[0, 1] * v + inverse[0, 2]
+                ray_y = inverse[1, 1] * v + inverse[1, 2]
+                slope = normals[i, 0] * ray_x + normals[i, 1] * ray_y + normals[i, 2]
+                if slope == 0.0:
+                    continue
+                met = height_over_plane / slope
+                off = (met * ray_x - x) ** 2 + (met * ray_y - y) ** 2 + (met - z) ** 2
+                if met > 0.0 and off <= radius * radius and met < depth[v, u]:
+                    depth[v, u] = met
+
+
+@numba.njit(cache=True, nogil=True)
+def _reach(matrix, x, y, z, radius):  # type: ignore[no-untyped-def]
+    """Columns and rows from its centre within which a ball of `radius` is seen."""
+    if z <= radius:
+        return _WIDEST_DISC, _WIDEST_DISC
+    widest = radius / (z - radius)
+    rows = matrix[1, 1] * widest * (1 + abs(y) / z)
+    columns = matrix[0, 0] * widest * (1 + abs(x) / z) + abs(matrix[0, 1]) * rows / matrix[1, 1]
+    return (
+        min(math.ceil(columns) + 1, _WIDEST_DISC),
+        min(math.ceil(rows) + 1, _WIDEST_DISC),
+    )

@@ -5,10 +5,19 @@ from __future__ import annotations
 from functools import cached_property
 from threading import Lock
 
+import torch
 from torch import Tensor
 
 from pcdistill.errors import SceneError
-from pcdistill.geometry import MeshDepth, Projection, point_spacing, project_points, splat_depth
+from pcdistill.geometry import (
+    MeshDepth,
+    Projection,
+    estimate_normals,
+    nearest_points,
+    point_spacing,
+    project_points,
+    splat_depth,
+)
 from pcdistill.scenes import Frame, Scene
 from pcdistill.stages.config import LiftConfig
 
@@ -76,16 +85,23 @@ class Sight:
                 )
             method = "mesh" if self._has_faces else "splat"
         self.used.add(method)
-        camera = (frame.camera_to_world, frame.intrinsics, frame.image_size)
         if method == "mesh":
-            landing = self._project(frame, None)
-            with self._lock:
-                return self._mesh.view(*camera, landing.pixels[landing.visible])
+            return self._mesh_depth(frame)
         if method == "splat":
             with self._lock:
-                spacing = self._spacing
-            return splat_depth(self.scene.points, spacing, *camera)
+                normals, spacing = self._discs
+            camera = (frame.camera_to_world, frame.intrinsics, frame.image_size)
+            return splat_depth(self.scene.points, normals, spacing, *camera)
         return None
+
+    def _mesh_depth(self, frame: Frame) -> Tensor:
+        """Where a ray slips through a gap of the mesh, its nearest vertex there stands first."""
+        landing = self._project(frame, None)
+        pixels, z = landing.pixels[landing.visible], landing.depth[landing.visible]
+        camera = (frame.camera_to_world, frame.intrinsics, frame.image_size)
+        with self._lock:
+            met = self._mesh.view(*camera, pixels)
+        return torch.where(met > 0, met, nearest_points(pixels, z, frame.image_size))
 
     @cached_property
     def _mesh(self) -> MeshDepth:
@@ -94,5 +110,8 @@ class Sight:
         return MeshDepth(self.scene.points, self.scene.faces)
 
     @cached_property
-    def _spacing(self) -> Tensor:
-        return point_spacing(self.scene.points)
+    def _discs(self) -> tuple[Tensor, Tensor]:
+        """Normals, of either sign, and spacing of the points."""
+        points = self.scene.points
+        normals = estimate_normals(points, viewpoint=points.mean(dim=0))
+        return normals, point_spacing(points)

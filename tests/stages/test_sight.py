@@ -77,6 +77,13 @@ def test_the_wall_behind_is_hidden_where_the_wall_in_front_is(depth, faces, occl
     assert float(visible[FRONT:][shown].float().mean()) > 0.9
 
 
+def test_a_vertex_at_the_rim_of_the_mesh_is_seen_though_its_ray_slips_by():
+    place = scene(depth=False, faces=True)
+    visible, _ = seen(place, "mesh")
+    rim = (place.points[:FRONT, :2].abs() > 0.49).any(dim=1)
+    assert bool(visible[:FRONT][rim].all())
+
+
 def test_without_occlusion_everything_in_view_is_seen():
     visible, by = seen(scene(depth=True, faces=True), "none")
     assert by == {"none"}
