@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from pcdistill.choices import suggest
 from pcdistill.errors import ConfigError, SceneError
+from pcdistill.scenes.arkitscenes import ARKITSCENES
 from pcdistill.scenes.bare import BARE
 from pcdistill.scenes.colmap import COLMAP
 from pcdistill.scenes.label_sets import load_label_set
@@ -23,6 +24,7 @@ from pcdistill.scenes.replica import REPLICA
 from pcdistill.scenes.rgbd import RGBD
 from pcdistill.scenes.scannet import SCANNET
 from pcdistill.scenes.scannet_extracted import SCANNET_EXTRACTED
+from pcdistill.scenes.scannetpp import SCANNETPP
 from pcdistill.scenes.scene import Scene
 from pcdistill.scenes.store import is_stored_scene, open_stored_scene
 from pcdistill.scenes.tum import TUM
@@ -68,6 +70,8 @@ READERS: Mapping[str, Reader] = {
     "stored": Reader("scene.json (a stored scene)", _find_stored, _open_stored),
     "scannet": SCANNET,
     "scannet_extracted": SCANNET_EXTRACTED,
+    "scannetpp": SCANNETPP,  # its folders hold nerfstudio and COLMAP captures
+    "arkitscenes": ARKITSCENES,
     "matterport": MATTERPORT,
     "replica": REPLICA._replace(files=_replica_files),
     "nuscenes_clips": NUSCENES_CLIPS,

@@ -1,4 +1,4 @@
-"""Damaged captures of every layout: a scene, or one sentence; nothing else."""
+"""Damaged captures of many layouts: a scene, or one sentence; nothing else."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ import torch
 
 from pcdistill.errors import SceneError
 from pcdistill.scenes import Scene, write_ply
+from pcdistill.scenes.arkitscenes import ARKITSCENES
 from pcdistill.scenes.bare import BARE
 from pcdistill.scenes.colmap import COLMAP
 from pcdistill.scenes.nerfstudio import NERFSTUDIO
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan
 from pcdistill.scenes.record3d import RECORD3D
+from pcdistill.scenes.scannetpp import SCANNETPP
 from pcdistill.scenes.tum import TUM
-from tests.scenes import captures, rooms
+from tests.scenes import captures, published, rooms
 
 CASES = 64  # of each capture
 
@@ -47,6 +49,17 @@ CAPTURES = {
     ),
     "colmap text": (COLMAP, lambda folder: captures.write_colmap(folder, 2, binary=False), None),
     "bare": (BARE, write_bare, None),
+    "scannetpp dslr": (
+        SCANNETPP,
+        lambda folder: published.write_scannetpp(folder, 3, iphone=False),
+        None,
+    ),
+    "scannetpp iphone": (
+        SCANNETPP,
+        lambda folder: published.write_scannetpp(folder, 3, dslr=False),
+        None,
+    ),
+    "arkitscenes": (ARKITSCENES, lambda folder: published.write_arkitscenes(folder, 2), None),
 }
 
 
@@ -126,7 +139,8 @@ def test_every_damage_gives_a_scene_or_one_sentence(name, tmp_path):
 @pytest.mark.parametrize("name", CAPTURES)
 def test_a_missing_file_gives_a_scene_or_one_sentence(name, tmp_path):
     reader, write, _ = CAPTURES[name]
-    settings = ReadSettings() if reader is BARE else ReadSettings(fuse_voxel_size=0.2)
+    fuses = reader not in (BARE, SCANNETPP)
+    settings = ReadSettings(fuse_voxel_size=0.2) if fuses else ReadSettings()
     write(tmp_path / "whole")
     files = sorted(p.relative_to(tmp_path / "whole") for p in (tmp_path / "whole").rglob("*"))
     for file in files:
