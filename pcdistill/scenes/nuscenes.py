@@ -31,12 +31,18 @@ import torch
 from torch import Tensor
 
 from pcdistill.choices import suggest
-from pcdistill.errors import ConfigError, SceneError
+from pcdistill.errors import SceneError
 from pcdistill.geometry import invert_pose
 from pcdistill.scenes.nuscenes_frames import CarFrame, car_frame
+from pcdistill.scenes.nuscenes_scene import (
+    FARTHEST_RETURN,
+    CarCameras,
+    CarCloud,
+    car_scene,
+    refuse_settings,
+)
 from pcdistill.scenes.nuscenes_tables import (
     CAMERAS,
-    LABEL_SET,
     LIDAR,
     Keyframe,
     Recording,
@@ -52,8 +58,6 @@ _LOG = logging.getLogger(__name__)
 
 LARGEST_CLOUD = 1 << 28
 """Bytes of one LiDAR file; those of nuScenes have 0.7 MB."""
-FARTHEST_RETURN = 500.0
-"""Metres; the LiDAR sees about 100."""
 _RINGS = 128
 _COLUMNS = 5  # x y z intensity ring
 _MOST_SWEEPS = 100  # there are 9 between two keyframes
@@ -146,8 +150,7 @@ def open_nuscenes(scan: Scan, settings: ReadSettings) -> Scene:
             "not finite, expected where the car was in metres; download the tables again"
         )
     moment = _Moment(folder.parent, tables, keyframe, lidar, ego_to_global)
-    points, labels, sweep_points = _read_points(moment, settings)
-    frames, without_file, without_pose = _read_frames(moment, recordings, settings)
+    cloud = _read_points(moment, settings)
     provenance: dict[str, Any] = {
         "reader": "nuscenes",
         "source": str(folder.parent),
@@ -157,21 +160,10 @@ def open_nuscenes(scan: Scan, settings: ReadSettings) -> Scene:
         "timestamp_us": lidar.timestamp,
         "world": "ego at the LiDAR time stamp: x forward, y left, z up",
         "world_to_global": ego_to_global.tolist(),
-        "sweep_points": sweep_points,
-        "intrinsics": settings.intrinsics,
-        "labels": "none" if labels is None else "lidarseg",
-        "skipped_frames": len(without_file) + len(without_pose),
-        "frames_without_file": without_file,
-        "frames_without_pose": without_pose,
+        "labels": "none" if cloud.labels is None else "lidarseg",
     }
-    return Scene(
-        name=scan.name,
-        points=points,
-        labels=labels,
-        frames=tuple(frames),
-        label_set=None if labels is None else LABEL_SET,
-        provenance=provenance,
-    )
+    cameras = _read_frames(moment, recordings, settings)
+    return car_scene(scan, settings, keyframe.name, cloud, cameras, provenance)
 
 
 def nuscenes_files(scan: Scan) -> tuple[Path, ...]:
@@ -191,32 +183,6 @@ def nuscenes_files(scan: Scan) -> tuple[Path, ...]:
     names += [labels[found.token] for found in recordings if found.token in labels]
     small = [folder / "sensor.json", folder / "category.json"]
     return (*small, *(folder.parent / name for name in names))
-
-
-def refuse_settings(folder: Path, settings: ReadSettings) -> None:
-    """Refuse settings that would be without effect on LiDAR scans from a car.
-
-    Raises:
-        ConfigError: one of them is set.
-    """
-    plain = ReadSettings()
-    for key, why in {
-        "depth_scale": "there are no depth images",
-        "up": "z points up",
-        "poses": "the layout says what its poses are",
-        "geometry": "the points are those of the LiDAR",
-        "align_axes": "x points forward already",
-    }.items():
-        if getattr(settings, key) != getattr(plain, key):
-            raise ConfigError(
-                f"{folder}: `{key}` is {getattr(settings, key)}, but in nuScenes {why}; leave the "
-                "setting out"
-            )
-    if settings.frame_step not in (None, 1):
-        raise ConfigError(
-            f"{folder}: `frame_step` is {settings.frame_step}, but in nuScenes the frames of a "
-            "scan are cameras of one moment; leave the setting out, or list fewer scans"
-        )
 
 
 def _versions(folder: Path) -> list[Path]:
@@ -271,8 +237,8 @@ def _locate(scan: Scan) -> tuple[Path, Keyframe]:
     )
 
 
-def _read_points(moment: _Moment, settings: ReadSettings) -> tuple[Tensor, Tensor | None, int]:
-    """Points (N, 3) float32 and labels (N,) int64 of keyframe and sweeps; number of the latter."""
+def _read_points(moment: _Moment, settings: ReadSettings) -> CarCloud:
+    """The points of a keyframe, those of its sweeps first."""
     labels = None
     own = _cloud_of(moment, moment.lidar)
     if moment.tables.lidarseg is not None:
@@ -282,12 +248,12 @@ def _read_points(moment: _Moment, settings: ReadSettings) -> tuple[Tensor, Tenso
         else:
             labels = _read_labels(moment.root / file, len(own), moment.tables)
     if not settings.sweeps:
-        return own, labels, 0
+        return CarCloud(own, labels, 0)
     clouds = [_cloud_of(moment, sweep) for sweep in _sweeps_before(moment)]
     before = sum(len(cloud) for cloud in clouds)
     if labels is not None:
         labels = torch.cat([torch.full((before,), IGNORE_LABEL), labels])
-    return torch.cat([*clouds, own]), labels, before
+    return CarCloud(torch.cat([*clouds, own]), labels, before)
 
 
 def _sweeps_before(moment: _Moment) -> list[Recording]:
@@ -424,8 +390,8 @@ def _angle_between(pose: Tensor, other: Tensor) -> float:
 
 def _read_frames(
     moment: _Moment, recordings: Mapping[str, Recording], settings: ReadSettings
-) -> tuple[list[CarFrame], list[str], list[str]]:
-    """Frames, and the cameras that have no image file or no finite pose."""
+) -> CarCameras:
+    """The six images, but for cameras without an image file or a finite pose."""
     frames: list[CarFrame] = []
     without_file: list[str] = []
     without_pose: list[str] = []
@@ -450,17 +416,13 @@ def _read_frames(
                 scaling=settings.intrinsics,
             )
         )
-    name = moment.keyframe.name
     if not frames:
         raise SceneError(
-            f"{moment.root / 'samples'}: has no usable camera image of keyframe {name}, expected "
-            f"those of {', '.join(CAMERAS)}; download and unpack the camera blobs of its scene"
+            f"{moment.root / 'samples'}: has no usable camera image of keyframe "
+            f"{moment.keyframe.name}, expected those of {', '.join(CAMERAS)}; download and unpack "
+            "the camera blobs of its scene"
         )
-    if without_file:
-        _LOG.warning("%s: no image of %s", name, ", ".join(without_file))
-    if without_pose:
-        _LOG.warning("%s: the pose of %s is not finite", name, ", ".join(without_pose))
-    return frames, without_file, without_pose
+    return CarCameras(frames, without_file, without_pose)
 
 
 NUSCENES = Reader(

@@ -22,9 +22,15 @@ from torch import Tensor
 from pcdistill.errors import SceneError
 from pcdistill.scenes.frames import check_camera
 from pcdistill.scenes.images import image_size_of
-from pcdistill.scenes.nuscenes import FARTHEST_RETURN, refuse_settings
 from pcdistill.scenes.nuscenes_frames import CarFrame, car_frame
-from pcdistill.scenes.nuscenes_tables import LABEL_SET, standard_labels
+from pcdistill.scenes.nuscenes_scene import (
+    FARTHEST_RETURN,
+    CarCameras,
+    CarCloud,
+    car_scene,
+    refuse_settings,
+)
+from pcdistill.scenes.nuscenes_tables import standard_labels
 from pcdistill.scenes.ply import read_ply
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan
 from pcdistill.scenes.scene import IGNORE_LABEL, Scene
@@ -72,27 +78,16 @@ def open_nuscenes_clips(scan: Scan, settings: ReadSettings) -> Scene:
     """
     refuse_settings(scan.folder, settings)
     time = _last_time(scan.folder / _FRAMES)
-    points, labels, sweep_points = _read_points(scan.folder, time, settings)
-    frames, without_file, without_pose = _read_frames(scan.folder / _FRAMES / time, settings)
+    cloud = _read_points(scan.folder, time, settings)
+    moment = scan.folder / _FRAMES / time
     provenance: dict[str, Any] = {
         "reader": "nuscenes_clips",
         "source": str(scan.folder),
         "timestamp_us": int(time),
         "world": "the clip's own: the car at the keyframe, z up",
-        "sweep_points": sweep_points,
-        "intrinsics": settings.intrinsics,
-        "skipped_frames": len(without_file) + len(without_pose),
-        "frames_without_file": without_file,
-        "frames_without_pose": without_pose,
     }
-    return Scene(
-        name=scan.name,
-        points=points,
-        labels=labels,
-        frames=tuple(frames),
-        label_set=None if labels is None else LABEL_SET,
-        provenance=provenance,
-    )
+    cameras = _read_frames(moment, settings)
+    return car_scene(scan, settings, moment, cloud, cameras, provenance)
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -127,10 +122,8 @@ def _is_time(name: str) -> bool:
     return name.isascii() and name.isdecimal() and len(name) < 19
 
 
-def _read_points(
-    folder: Path, time: str, settings: ReadSettings
-) -> tuple[Tensor, Tensor | None, int]:
-    """Points (N, 3) float32, labels (N,) int64, and how many points are none of the keyframe."""
+def _read_points(folder: Path, time: str, settings: ReadSettings) -> CarCloud:
+    """The points of the clip, or only those of its keyframe."""
     path = folder / _POINTS
     ply = read_ply(path)
     far = ~(ply.points.abs() <= FARTHEST_RETURN).all(dim=1)  # true for NaN
@@ -151,8 +144,9 @@ def _read_points(
         )
     sweep_points = int((~of_keyframe).sum())
     if settings.sweeps:
-        return ply.points, labels, sweep_points
-    return ply.points[of_keyframe], None if labels is None else labels[of_keyframe], 0
+        return CarCloud(ply.points, labels, sweep_points)
+    kept = None if labels is None else labels[of_keyframe]
+    return CarCloud(ply.points[of_keyframe], kept, 0)
 
 
 def _labels_of(path: Path, ids: Tensor | None) -> Tensor | None:
@@ -199,10 +193,8 @@ def _read_times(path: Path, points: int) -> Tensor:
     )
 
 
-def _read_frames(
-    moment: Path, settings: ReadSettings
-) -> tuple[list[CarFrame], list[str], list[str]]:
-    """Frames, and the cameras that lack a file or a finite pose."""
+def _read_frames(moment: Path, settings: ReadSettings) -> CarCameras:
+    """The six images, but for cameras that lack a file or a finite pose."""
     frames: list[CarFrame] = []
     without_file: list[str] = []
     without_pose: list[str] = []
@@ -239,11 +231,7 @@ def _read_frames(
             f"{moment}: has no usable camera, expected {_IMAGE}, {_POSE} and {_MATRIX} in each of "
             f"{', '.join(CLIP_CAMERAS)}; write the clip again"
         )
-    if without_file:
-        _LOG.warning("%s: files are missing of %s", moment, ", ".join(without_file))
-    if without_pose:
-        _LOG.warning("%s: the pose of %s is not finite", moment, ", ".join(without_pose))
-    return frames, without_file, without_pose
+    return CarCameras(frames, without_file, without_pose)
 
 
 def _read_matrix(path: Path, side: int) -> Tensor:
