@@ -32,6 +32,7 @@ METHOD_COLORS = {
     "student:point": "#f2bd88",
     "student:superpoint": "#e58f3d",
     "student:superpoint+ensemble": "#bf5212",
+    "student:trained": "#bf5212",
 }
 OTHER_COLOR = "#7d8590"
 METHOD_WORDS = {
@@ -41,6 +42,7 @@ METHOD_WORDS = {
     "student:point": "Student, distilled point by point",
     "student:superpoint": "Student, distilled by superpoints",
     "student:superpoint+ensemble": "Student, superpoints + temporal ensemble",
+    "student:trained": "Student, trained before",
 }
 PICTURE_COLORS = 256
 """Colours of an embedded image; a quarter of the bytes, and hardly a difference to the eye."""

@@ -19,8 +19,8 @@ class MethodRow:
     """
 
     name: str
-    """`teacher:<name>`, `average`, `linear`, `fused`, `student:point`, `student:superpoint` or
-    `student:superpoint+ensemble`; other names are shown as they are."""
+    """`teacher:<name>`, `average`, `linear`, `fused`, `student:point`, `student:superpoint`,
+    `student:superpoint+ensemble` or `student:trained`; other names are shown as they are."""
     miou: float
     macc: float
     per_class: Mapping[str, float | None]

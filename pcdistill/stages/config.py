@@ -7,12 +7,14 @@ import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
 from pcdistill.choices import suggest
 from pcdistill.errors import ConfigError
+
+Section = TypeVar("Section", "IngestConfig", "DistillConfig")
 
 
 def _require(condition: bool, setting: str, expected: str, found: object) -> None:
@@ -36,14 +38,16 @@ class RunSettings:
     """Evaluation classes: a name or the path of a JSON file."""
     vocabulary: str = "indoor"
     """Class names used to compare teachers: a name or the path of a JSON file."""
-    prompt: str = "a {} in a scene"
-    """What the text encoder reads for a class name, which takes the place of {}."""
+    prompt: str | None = None
+    """What the text encoder reads for a class name, which takes the place of {}; by default what it
+    read when a trained student learned, else `a {} in a scene`."""
     teachers: tuple[str, ...] = ("dense", "masks")
-    """Their order is the teacher axis of every (T, ...) tensor."""
+    """Their order is the teacher axis of every (T, ...) tensor. There may be none where a trained
+    student is given, for scans without frames."""
 
     def __post_init__(self) -> None:
-        _require(self.prompt.count("{}") == 1, "run.prompt", "a text with one {}", self.prompt)
-        _require(len(self.teachers) > 0, "run.teachers", "at least one name", "none")
+        fits = self.prompt is None or self.prompt.count("{}") == 1
+        _require(fits, "run.prompt", "a text with one {}", self.prompt)
         twice = len(set(self.teachers)) != len(self.teachers)
         _require(not twice, "run.teachers", "different names", ", ".join(self.teachers))
 
@@ -210,7 +214,8 @@ class PartitionConfig:
         _require(self.color_weight >= 0, "partition.color_weight", ">= 0", self.color_weight)
 
 
-STUDENTS = ("point", "superpoint", "superpoint+ensemble")
+TRAINED = "trained"
+"""Name of a student that the run was given."""
 
 
 @dataclass(frozen=True)
@@ -222,6 +227,10 @@ class DistillConfig:
         "superpoint+ensemble",
     )
     """Which losses; each gives a student."""
+    trained: str | None = None
+    """A student that is trained already, in place of training any: the workspace of a finished run
+    (its last student), `WORKSPACE:STUDENT`, or a checkpoint. What it needs to know of a scan comes
+    with it; where nothing does, as with OpenScene's files, from `voxel_size` and `input`."""
     architecture: str = "MinkUNet18A"
     """One of the MinkUNet family."""
     width: float = 1.0
@@ -279,6 +288,11 @@ class DistillConfig:
         _require(inside, "distill.ensemble_decay", "in [0, 1)", self.ensemble_decay)
         _require(self.learning_rate > 0, "distill.learning_rate", "> 0", self.learning_rate)
 
+    @property
+    def student_names(self) -> tuple[str, ...]:
+        """The students of the run; the last one answers questions."""
+        return self.students if self.trained is None else (TRAINED,)
+
 
 @dataclass(frozen=True)
 class EvaluateConfig:
@@ -324,6 +338,10 @@ class RunConfig:
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
 
+    def __post_init__(self) -> None:
+        there = len(self.run.teachers) > 0 or self.distill.trained is not None
+        _require(there, "run.teachers", "at least one name", "none; or set distill.trained")
+
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Read a run's YAML file, then apply `section.key=value` overrides.
@@ -352,19 +370,29 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     for override in overrides:
         _apply_override(sections, override)
     config = config_from_mapping(sections, str(path))
-    return dataclasses.replace(config, ingest=_located(config.ingest, path.parent))
+    return dataclasses.replace(
+        config,
+        ingest=_located(config.ingest, ("path", "train_list", "validation_list"), path.parent),
+        distill=_located(config.distill, ("trained",), path.parent),
+    )
 
 
-def _located(ingest: IngestConfig, folder: Path) -> IngestConfig:
+def _located(section: Section, keys: Sequence[str], folder: Path) -> Section:
     """The same with whole paths: seen from the current folder, else from that of the config."""
-    found: dict[str, Any] = {}
-    for key in ("path", "train_list", "validation_list"):
-        value = getattr(ingest, key)
-        for place in (Path(), folder) if value is not None else ():
-            if (place / value).exists():
-                found[key] = str((place / value).absolute())
-                break
-    return dataclasses.replace(ingest, **found)
+    whole: dict[str, Any] = {}
+    for key in keys:
+        value = getattr(section, key)
+        if value is not None:
+            here = Path(value).absolute()
+            beside = (folder / value).absolute()
+            whole[key] = str(beside if _is_there(beside) and not _is_there(here) else here)
+    return dataclasses.replace(section, **whole)
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is something, or what stands before a colon is there (`WORKSPACE:STUDENT`)."""
+    folder, colon, _ = str(path).rpartition(":")
+    return path.exists() or (bool(colon) and Path(folder).is_dir())
 
 
 def config_from_mapping(sections: Mapping[str, Any], source: str) -> RunConfig:
@@ -379,7 +407,10 @@ def config_from_mapping(sections: Mapping[str, Any], source: str) -> RunConfig:
         if name not in kinds:
             raise ConfigError(f"{source}: unknown section '{name}'; {suggest(str(name), kinds)}")
         made[name] = _section(kinds[name], name, {} if values is None else values, source)
-    return RunConfig(**made)
+    try:
+        return RunConfig(**made)
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from None
 
 
 def config_as_mapping(config: RunConfig) -> dict[str, Any]:

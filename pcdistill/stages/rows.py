@@ -9,10 +9,10 @@ from torch import Tensor
 
 from pcdistill.distillation.trainer import student_features
 from pcdistill.fusion import predict_labels
-from pcdistill.stages.distill import load_student, student_input
 from pcdistill.stages.fuse import fuse_views, teacher_views
 from pcdistill.stages.run import Run
 from pcdistill.stages.stage import Input, Task
+from pcdistill.stages.students import Student, load_student, student_input
 
 COMBINED = ("average", "linear", "fused")
 NOT_SEEN = 256
@@ -22,8 +22,8 @@ NOT_SEEN = 256
 def row_names(run: Run) -> tuple[str, ...]:
     """Every row: teachers, their combinations, students."""
     teachers = tuple(f"teacher:{name}" for name in run.config.run.teachers)
-    students = tuple(f"student:{name}" for name in run.config.distill.students)
-    return (*teachers, *COMBINED, *students)
+    students = tuple(f"student:{name}" for name in run.config.distill.student_names)
+    return (*teachers, *(COMBINED if teachers else ()), *students)
 
 
 def row_inputs(run: Run, row: str, scenes: tuple[str, ...]) -> tuple[Input, ...]:
@@ -64,11 +64,12 @@ def row_features(run: Run, row: str, scene: str) -> tuple[Tensor, Tensor]:
     """
     kind, _, name = row.partition(":")
     if kind == "student":
-        cloud = student_input(run, scene)
+        network, needs = _student(run, name)
+        cloud = student_input(run, scene, needs.input)
         features = student_features(
-            _student(run, name),
+            network,
             cloud,
-            run.config.distill.voxel_size,
+            needs.voxel_size,
             run.device,
             votes=run.config.evaluate.votes,
         )
@@ -93,14 +94,14 @@ def seen_by_frames(run: Run, scene: str) -> Tensor:
     return teacher_views(run, scene).seen.any(dim=0)
 
 
-def _student(run: Run, name: str) -> torch.nn.Module:
+def _student(run: Run, name: str) -> Student:
     key = f"student/{name}"
     if key not in run.memory:
         run.memory[key] = load_student(run, name)
-    network: torch.nn.Module = run.memory[key]
-    return network
+    student: Student = run.memory[key]
+    return student
 
 
 def best_student(run: Run) -> str:
     """The student that answers questions: the last one configured."""
-    return run.config.distill.students[-1]
+    return run.config.distill.student_names[-1]

@@ -17,9 +17,12 @@ from pcdistill.evaluation import named_protocol
 from pcdistill.networks.architectures import describe_architecture
 from pcdistill.scenes import LabelSet, load_label_set, load_vocabulary
 from pcdistill.stages.config import RunConfig
+from pcdistill.stages.trained import TrainedStudent, find_trained, open_trained
 from pcdistill.stages.workspace import Workspace
 from pcdistill.teachers import Teacher, TextEncoder, build_teacher, build_text_encoder
 
+PROMPT = "a {} in a scene"
+"""Where neither the config nor a trained student says otherwise."""
 _CLASSES_NAMED = 4
 """Classes that an error message lists before it counts the rest."""
 
@@ -61,7 +64,30 @@ class Run:
 
     def prompts(self, names: Sequence[str]) -> list[str]:
         """What the text encoder reads for each name."""
-        return [self.config.run.prompt.format(name) for name in names]
+        return [self.prompt.format(name) for name in names]
+
+    @cached_property
+    def prompt(self) -> str:
+        """What the text encoder reads for a class name, with {} in its place."""
+        own = self.config.run.prompt
+        if own is None and self.trained is not None:
+            own = self.trained.prompt
+        return own if own is not None else PROMPT
+
+    @cached_property
+    def trained(self) -> TrainedStudent | None:
+        """The student that the run was given; None where it trains its own.
+
+        Raises:
+            ConfigError: there is no such student, or it does not fit the run.
+            ArtifactError: its file is damaged.
+        """
+        given = self.config.distill.trained
+        if given is None:
+            return None
+        student = open_trained(find_trained(given, self.workspace), self.config.distill)
+        student.require_fit(self.text_encoder, self.config.run.text_encoder)
+        return student
 
     def teacher(self, name: str) -> Teacher:
         """A loaded teacher.
@@ -87,15 +113,18 @@ class Run:
         Raises:
             ConfigError: a teacher, label set, vocabulary, network or protocol is unknown or does
                 not fit the others.
+            ArtifactError: the trained student's file is damaged.
         """
         for name in self.config.run.teachers:
             self.teacher(name)
         named_protocol(self.config.evaluate.protocol, self.label_set.name)
         student = self.config.distill
-        describe_architecture(
-            student.architecture, 3, self.text_encoder.dimensions, width=student.width
-        )
-        self._check_vocabulary()
+        if self.trained is None:
+            describe_architecture(
+                student.architecture, 3, self.text_encoder.dimensions, width=student.width
+            )
+        if self.config.run.teachers:
+            self._check_vocabulary()
         build_segmenter(self.config.synthesize.segmenter)
         self.text_encoder.encode(self.vocabulary)
         self.text_encoder.encode(self.label_set.prompt_names)

@@ -1,0 +1,227 @@
+"""A student that was trained before: where it lies, what it needs, whether it fits a run."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pcdistill.choices import suggest
+from pcdistill.distillation.data import INPUT_CHANNELS
+from pcdistill.errors import ArtifactError, ConfigError
+from pcdistill.networks import Checkpoint, MinkUNet, load_checkpoint, save_checkpoint
+from pcdistill.stages.config import TRAINED, DistillConfig, load_config
+from pcdistill.stages.files import read_provenance
+from pcdistill.stages.workspace import Workspace
+from pcdistill.teachers import TextEncoder
+
+_EXPECTED = (
+    "give the workspace of a finished run, WORKSPACE:STUDENT, or the file of a checkpoint "
+    "(distill.trained)"
+)
+
+
+class StudentNeeds(NamedTuple):
+    """How a scan has to be shown to a student."""
+
+    voxel_size: float
+    """Metres."""
+    input: str
+    """Key of `INPUT_CHANNELS`."""
+
+
+class Source(NamedTuple):
+    """The file of a student, whoever keeps it."""
+
+    path: Path
+    checksum: str
+    """SHA-256 of the file that the run was given."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedStudent:
+    """A student that a run was given."""
+
+    source: Source
+    network: MinkUNet
+    needs: StudentNeeds
+    provenance: Mapping[str, Any]
+    """What is known of its training; empty for files of others."""
+
+    @property
+    def prompt(self) -> str | None:
+        """What the text encoder read for a class name while it learned."""
+        known = self.provenance.get("prompt")
+        return known if isinstance(known, str) and known.count("{}") == 1 else None
+
+    def require_fit(self, text_encoder: TextEncoder, name: str) -> None:
+        """Check that texts can be compared with what the student says.
+
+        Args:
+            name: of the text encoder, for the message.
+
+        Raises:
+            ConfigError: it lives in another text space.
+        """
+        space = self.provenance.get("text_space")
+        channels = self.network.architecture.out_channels
+        where = f"{self.source.path}: the student"
+        mend = "set run.text_encoder to that of its training, or distill.trained to another student"
+        if space is not None and space != text_encoder.text_space:
+            raise ConfigError(
+                f"{where} lives in the text space '{space}' but run.text_encoder '{name}' gives "
+                f"'{text_encoder.text_space}'; {mend}"
+            )
+        if channels != text_encoder.dimensions:
+            raise ConfigError(
+                f"{where} gives {channels} channels but run.text_encoder '{name}' gives "
+                f"{text_encoder.dimensions}; {mend}"
+            )
+
+
+def find_trained(given: str, workspace: Workspace) -> Source:
+    """The file that `distill.trained` names, or the workspace's own copy where that is gone.
+
+    Raises:
+        ConfigError: there is neither, or no finished student in the workspace it names.
+    """
+    path = _named_file(given, workspace)
+    if path is not None:
+        return Source(path, _checksum(path))
+    copy = kept_copy(workspace)
+    if copy.is_file():
+        known = read_provenance(copy)
+        if known.get("given") == given:
+            return Source(copy, str(known.get("checksum")))
+    raise ConfigError(f"{given}: does not exist; {_EXPECTED}")
+
+
+def open_trained(source: Source, config: DistillConfig) -> TrainedStudent:
+    """Load a student, ready to look at scenes.
+
+    Args:
+        config: says what the file does not.
+
+    Raises:
+        ArtifactError: the file is damaged or no student.
+        ConfigError: what the student sees of a voxel is not what the config says.
+    """
+    checkpoint = load_checkpoint(source.path)
+    needs = needs_of(source.path, checkpoint, config)
+    return TrainedStudent(source, checkpoint.network, needs, checkpoint.metadata["provenance"])
+
+
+def needs_of(path: Path, checkpoint: Checkpoint, config: DistillConfig) -> StudentNeeds:
+    """What a student needs, by its own provenance, else by the config.
+
+    Raises:
+        ConfigError: the input has another number of channels than the network takes.
+        ArtifactError: the provenance has no possible value.
+    """
+    known = checkpoint.metadata["provenance"].get("config")
+    known = known if isinstance(known, dict) else {}
+    voxel_size = known.get("voxel_size", config.voxel_size)
+    kind = known.get("input", config.input)
+    if not isinstance(voxel_size, int | float) or not voxel_size > 0 or kind not in INPUT_CHANNELS:
+        raise ArtifactError(
+            f"{path}: its provenance says voxel_size {voxel_size} and input {kind}, expected "
+            f"metres > 0 and one of {', '.join(INPUT_CHANNELS)}; save the student again"
+        )
+    channels = checkpoint.network.architecture.in_channels
+    if channels != INPUT_CHANNELS[kind]:
+        fitting = [name for name, count in INPUT_CHANNELS.items() if count == channels]
+        mend = f"set distill.input: {fitting[0]}" if fitting else "give another student"
+        raise ConfigError(
+            f"{path}: the student takes {channels} channels of a voxel but distill.input "
+            f"'{kind}' gives {INPUT_CHANNELS[kind]}; {mend}"
+        )
+    return StudentNeeds(float(voxel_size), kind)
+
+
+def kept_copy(workspace: Workspace) -> Path:
+    """Where a workspace keeps the student that its run was given."""
+    return workspace.student(TRAINED) / "checkpoint.safetensors"
+
+
+def keep_copy(
+    student: TrainedStudent, given: str, workspace: Workspace, known: Mapping[str, Any]
+) -> None:
+    """Write the copy with all that inference needs, so that the workspace stands alone.
+
+    Args:
+        given: `distill.trained`.
+        known: takes its place in the provenance.
+
+    Raises:
+        ArtifactError: the file cannot be written.
+    """
+    config = student.provenance.get("config")
+    provenance = {
+        **student.provenance,
+        **known,
+        "given": given,
+        "checksum": student.source.checksum,
+        "config": {**(config if isinstance(config, dict) else {}), **student.needs._asdict()},
+    }
+    save_checkpoint(kept_copy(workspace), student.network, provenance)
+
+
+def _named_file(given: str, workspace: Workspace) -> Path | None:
+    """The file that is named; None where there is nothing of that name."""
+    path, student = Path(given), ""
+    if not path.exists():
+        folder, colon, student = given.rpartition(":")
+        path = Path(folder)
+        if not colon or not path.is_dir():
+            return None
+    if path.resolve().is_relative_to(workspace.root.resolve()):
+        raise ConfigError(
+            f"{path}: the student lies in the workspace of the run that is given it; set "
+            "run.workspace to another folder (--workspace)"
+        )
+    return _of_workspace(Workspace(path), student) if path.is_dir() else path
+
+
+def _of_workspace(workspace: Workspace, student: str) -> Path:
+    """The checkpoint of a finished student; the last one of the run where none is named."""
+    if not workspace.config.is_file():
+        raise ConfigError(
+            f"{workspace.root}: is no workspace of a run, it has no config.yaml; {_EXPECTED}"
+        )
+    names = load_config(workspace.config).distill.student_names
+    if student and student not in names:
+        raise ConfigError(
+            f"{workspace.root}: has no student '{student}'; {suggest(student, names)}"
+        )
+    finished = [name for name in names if _is_finished(workspace, name)]
+    wanted = student or names[-1]
+    if wanted in finished:
+        return _checkpoint(workspace, wanted)
+    others = f", or take {workspace.root}:{finished[-1]}" if finished else ""
+    raise ConfigError(
+        f"{workspace.root}: its student '{wanted}' is not finished; finish that run first{others} "
+        "(distill.trained)"
+    )
+
+
+def _is_finished(workspace: Workspace, student: str) -> bool:
+    record = workspace.record("distill", student)
+    done = record is not None and record.state == "done"
+    return done and _checkpoint(workspace, student).is_file()
+
+
+def _checkpoint(workspace: Workspace, student: str) -> Path:
+    return workspace.student(student) / "checkpoint.safetensors"
+
+
+def _checksum(path: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error}); {_EXPECTED}") from None
+    return digest.hexdigest()
