@@ -31,6 +31,7 @@ from pcdistill.stages.fuse import fused_targets
 from pcdistill.stages.ingest import training_scenes
 from pcdistill.stages.partition import superpoint_ids
 from pcdistill.stages.run import Run
+from pcdistill.stages.sizes import expected_points
 from pcdistill.stages.stage import Input, Report, Stage, Task
 
 ENSEMBLE = "superpoint+ensemble"
@@ -142,21 +143,26 @@ def training_scene(run: Run, scene: str, *, per_point: bool) -> TrainingScene:
     )
 
 
+def _network(run: Run) -> MinkUNet:
+    """A student that has not learned yet; its weights are drawn from torch's generator."""
+    config = run.config.distill
+    return build_student(
+        config.architecture,
+        INPUT_CHANNELS[config.input],
+        run.text_encoder.dimensions,
+        width=config.width,
+        engine=config.engine,
+    )
+
+
 def _trainer(run: Run, task: Task) -> tuple[MinkUNet, Trainer]:
     config, seed = run.config.distill, run.config.run.seed
     student = task.unit
     scenes = [
         training_scene(run, scene, per_point=student == "point") for scene in task.units_of("fuse")
     ]
-    channels = INPUT_CHANNELS[config.input]
     torch.manual_seed(seed)  # the network's initial weights
-    network = build_student(
-        config.architecture,
-        channels,
-        run.text_encoder.dimensions,
-        width=config.width,
-        engine=config.engine,
-    )
+    network = _network(run)
     ensemble = EnsembleSettings(
         ensemble_epoch(run),
         config.ensemble_decay,
@@ -240,6 +246,19 @@ def _provenance(run: Run, task: Task) -> dict[str, Any]:
     }
 
 
+def _estimate(run: Run, student: str) -> int:
+    """Bytes while it learns: the weights, thrice as many half-way, and the ensemble's scores."""
+    with torch.device("meta"):
+        weights = _network(run).state_dict().values()
+    size = int(sum(values.nbytes for values in weights))
+    scores = 0
+    if student == ENSEMBLE:
+        points = sum(expected_points(run, scene) for scene in training_scenes(run))
+        scores = 4 * points * len(run.label_embeddings)
+    hand_over = 3 * size if _hand_over_path(run) in _outputs(run, student) else 0
+    return size + 3 * size + scores + hand_over
+
+
 def _on_cpu(run: Run) -> bool:
     """Small students are quicker side by side than one after the other; a GPU is not shared."""
     return run.device.type == "cpu"
@@ -253,5 +272,6 @@ DISTILL = Stage(
     inputs=_inputs,
     outputs=_outputs,
     work=_work,
+    estimate=_estimate,
     parallel=_on_cpu,
 )

@@ -23,6 +23,7 @@ from pcdistill.stages.rows import (
     usable_scenes,
 )
 from pcdistill.stages.run import Run
+from pcdistill.stages.sizes import expected_points
 from pcdistill.stages.stage import Input, Report, Stage, Task
 from pcdistill.stages.workspace import slug
 
@@ -116,6 +117,11 @@ def _work(run: Run, task: Task, report: Report) -> str:
     return f"mIoU {found.miou:.1f} %, mAcc {found.macc:.1f} % on {len(labelled)} scenes"
 
 
+def _estimate(run: Run, row: str) -> int:
+    """Bytes: a label of two per point."""
+    return sum(2 * expected_points(run, scene) for scene in validation_scenes(run))
+
+
 def _outputs(run: Run, row: str) -> tuple[Path, ...]:
     return (run.workspace.evaluation(row),)
 
@@ -128,4 +134,5 @@ EVALUATE = Stage(
     inputs=_inputs,
     outputs=_outputs,
     work=_work,
+    estimate=_estimate,
 )

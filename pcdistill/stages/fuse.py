@@ -14,10 +14,10 @@ from pcdistill.fusion import average_features, fuse_features, linear_features, p
 from pcdistill.stages.files import read_tensors, write_tensors
 from pcdistill.stages.ingest import scene_names
 from pcdistill.stages.lift import lifted_features
-from pcdistill.stages.partition import superpoint_count, superpoint_ids
+from pcdistill.stages.partition import superpoint_ids
 from pcdistill.stages.run import Run
 from pcdistill.stages.score import capability_table
-from pcdistill.stages.sizes import stored_points
+from pcdistill.stages.sizes import expected_points, expected_superpoints
 from pcdistill.stages.stage import Input, Report, Stage, Task
 
 Method = Literal["average", "linear", "fused"]
@@ -186,8 +186,8 @@ def _unpacked(bits: Tensor) -> Tensor:
 
 def _estimate(run: Run, scene: str) -> int:
     """Bytes: means in half precision and a flag per superpoint, a bit per point."""
-    points, dimensions = stored_points(run, scene), run.text_encoder.dimensions
-    size = superpoint_count(run, scene) * (2 * dimensions + 1) + points // 8
+    points, dimensions = expected_points(run, scene), run.text_encoder.dimensions
+    size = expected_superpoints(run, scene) * (2 * dimensions + 1) + points // 8
     return size + (points * 2 * dimensions if run.config.fuse.keep_points else 0)
 
 

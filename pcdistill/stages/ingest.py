@@ -18,14 +18,17 @@ from pcdistill.stages.scans import (
     scans_of,
     size_share,
 )
+from pcdistill.stages.sizes import expected_points
 from pcdistill.stages.stage import Report, Stage, Task, no_inputs
 
 _HOMES_PER_SEED = 1000
 """Runs of different seeds furnish different homes."""
 HOME_IMAGE_SIZE = (240, 320)
 """(H, W) pixels of generated frames where the config names no other."""
-_BYTES_PER_FRAME = 120_000
-"""Orientation for the disk estimate: a JPEG and a depth PNG of 320 x 240 pixels."""
+_BYTES_PER_PIXEL = 1.1
+"""Orientation for the disk estimate: a JPEG and a depth PNG of a generated frame."""
+_BYTES_PER_POINT = 54
+"""The same: position, normal, colour, labels, and its share of the faces."""
 _MOST_BYTES = 100_000_000
 """The same for a scan: most layouts keep some frames of many, so large files say little."""
 
@@ -123,7 +126,9 @@ def _outputs(run: Run, scene: str) -> tuple[Path, ...]:
 
 def _estimate(run: Run, scene: str) -> int:
     if run.config.ingest.source == "homes":
-        return run.config.ingest.frames * _BYTES_PER_FRAME
+        height, width = run.config.ingest.image_size or HOME_IMAGE_SIZE
+        pixels = run.config.ingest.frames * height * width
+        return int(_BYTES_PER_PIXEL * pixels) + _BYTES_PER_POINT * expected_points(run, scene)
     recognised = scans_of(run).found.get(scene)
     if recognised is None:
         return 0

@@ -20,7 +20,7 @@ from pcdistill.stages.ingest import scene_names, validation_scenes
 from pcdistill.stages.lift_frames import View, in_order, lift_frames
 from pcdistill.stages.run import Run
 from pcdistill.stages.sight import Sight
-from pcdistill.stages.sizes import stored_points
+from pcdistill.stages.sizes import expected_points
 from pcdistill.stages.stage import Input, Report, Stage, Task
 from pcdistill.teachers import Teacher
 
@@ -161,7 +161,7 @@ def _work(run: Run, task: Task, report: Report) -> str:
 def _estimate(run: Run, unit: str) -> int:
     """Bytes if every point is seen: two per channel and 8 for the index, 4 for the count."""
     teacher, scene = _split(unit)
-    points = stored_points(run, scene)
+    points = expected_points(run, scene)
     if not keeps_points(run, scene):
         return 4 * points
     return points * (2 * run.teacher(teacher).dimensions + 12)

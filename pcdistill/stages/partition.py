@@ -20,10 +20,10 @@ from pcdistill.geometry import (
 )
 from pcdistill.scenes import IGNORE_LABEL, Scene, open_scene
 from pcdistill.stages.config import PartitionConfig
-from pcdistill.stages.files import read_provenance, read_tensors, write_tensors
+from pcdistill.stages.files import read_tensors, write_tensors
 from pcdistill.stages.ingest import scene_names
 from pcdistill.stages.run import Run
-from pcdistill.stages.sizes import stored_points
+from pcdistill.stages.sizes import expected_points
 from pcdistill.stages.stage import Input, Report, Stage, Task
 
 
@@ -92,12 +92,6 @@ def summarise(found: SuperpointReport, method: str) -> str:
     return text
 
 
-def superpoint_count(run: Run, scene: str) -> int:
-    """S of a scene that is cut; 0 where it is not yet."""
-    path = run.workspace.superpoints(scene)
-    return int(read_provenance(path).get("superpoints", 0)) if path.exists() else 0
-
-
 def superpoint_ids(run: Run, scene: str) -> Tensor:
     """Read the superpoint of each point: (N,) int64 from 0."""
     return read_tensors(run.workspace.superpoints(scene), ("superpoint_ids",))[
@@ -126,7 +120,7 @@ def _work(run: Run, task: Task, report: Report) -> str:
 
 def _estimate(run: Run, scene: str) -> int:
     """Bytes: an id per point."""
-    return 4 * stored_points(run, scene)
+    return 4 * expected_points(run, scene)
 
 
 def _inputs(run: Run, scene: str) -> tuple[Input, ...]:

@@ -48,6 +48,8 @@ NO_CLAIM = (
     "The embedded teachers were trained on rendered homes; on this real capture no accuracy is "
     "claimed, and what can be judged is the geometry: projection, occlusion and superpoints."
 )
+_BYTES_PER_PICTURE = 100_000
+"""Orientation for the disk estimate."""
 _NAMES = {
     "average": "plain average of the teachers",
     "linear": "teachers weighted by similarity",
@@ -267,6 +269,13 @@ def _units(run: Run) -> tuple[str, ...]:
     return ("report",)
 
 
+def _estimate(run: Run, unit: str) -> int:
+    """Bytes of the pictures: of each scene four of the scan, rows, questions, and four more."""
+    config = run.config.report
+    each = 8 + len(_drawn_rows(run)) + len(config.heat_maps)
+    return _BYTES_PER_PICTURE * each * max(1, len(config.scenes))
+
+
 def _outputs(run: Run, unit: str) -> tuple[Path, ...]:
     return (run.workspace.report / "index.html", run.workspace.report / "report.json")
 
@@ -287,4 +296,5 @@ REPORT = Stage(
     inputs=_inputs,
     outputs=_outputs,
     work=_work,
+    estimate=_estimate,
 )

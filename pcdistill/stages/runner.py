@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-import shutil
 import threading
 import time
 from collections import Counter
@@ -23,6 +22,7 @@ import yaml
 from pcdistill import __version__
 from pcdistill.errors import ConfigError, PcdistillError
 from pcdistill.stages.config import RunConfig, config_as_mapping
+from pcdistill.stages.disk import bytes_to_write, require_disk
 from pcdistill.stages.progress import Progress
 from pcdistill.stages.run import Run
 from pcdistill.stages.stage import Input, Report, Stage, Task, files_of, fingerprint
@@ -33,8 +33,6 @@ log = logging.getLogger(__name__)
 
 _NOT_TRIED = "not tried, because"
 State = Literal["done", "failed", "stale", "missing", "blocked"]
-SPARE_BYTES = 200 * 2**20
-"""Disk that a stage leaves free for logs and small files."""
 _LISTEN_EVERY = 1.0
 """Seconds between looks at what workers say of their progress."""
 _RETRIES = 1
@@ -193,6 +191,12 @@ def run_stages(
     with whole_file(run.workspace.config) as temporary:
         temporary.write_text(yaml.safe_dump(config_as_mapping(config), sort_keys=False))
     ledger = Ledger(run, stages)
+    needs = {
+        stage.name: bytes_to_write(run, stage, _units_to_do(run, stage, ledger, shard, redo)[1])
+        for stage in chosen
+    }
+    if line := require_disk(run, needs):
+        show.note(line)
     with _workers(config, jobs) as pool:
         for stage in chosen:
             _run_stage(run, stage, ledger, pool, shard, redo, show, summary)
@@ -214,6 +218,14 @@ def choose_stages(stages: Sequence[Stage], only: Sequence[str], start: str | Non
     return [s for s in stages[first:] if not only or s.name in only]
 
 
+def _units_to_do(
+    run: Run, stage: Stage, ledger: Ledger, shard: tuple[int, int], redo: bool
+) -> tuple[Sequence[str], list[str]]:
+    """A shard's units of a stage, and those of them that are to be made."""
+    units = stage.units(run)[shard[0] :: shard[1]]
+    return units, [unit for unit in units if redo or ledger.look(stage, unit).state != "done"]
+
+
 def _run_stage(
     run: Run,
     stage: Stage,
@@ -224,12 +236,10 @@ def _run_stage(
     show: Progress,
     summary: Summary,
 ) -> None:
-    units = stage.units(run)[shard[0] :: shard[1]]
-    todo = [unit for unit in units if redo or ledger.look(stage, unit).state != "done"]
+    units, todo = _units_to_do(run, stage, ledger, shard, redo)
+    require_disk(run, {stage.name: bytes_to_write(run, stage, todo)})  # sizes are known by now
     summary.skipped += len(units) - len(todo)
     show.begin(stage.name, len(units), len(units) - len(todo))
-    if todo:
-        _require_disk(run, stage, todo, show)
     for unit, record in _outcomes(run, stage, todo, ledger, pool, show):
         if record.details:  # it was tried
             run.workspace.write_record(stage.name, unit, record)
@@ -240,20 +250,6 @@ def _run_stage(
             summary.failures.append(Failure(stage.name, unit, record.summary))
         show.unit(stage.name, unit, record.state, record.summary, record.seconds)
     show.end(stage.name)
-
-
-def _require_disk(run: Run, stage: Stage, todo: Sequence[str], show: Progress) -> None:
-    needed = sum(stage.estimate(run, unit) for unit in todo)
-    if needed == 0:
-        return
-    free = shutil.disk_usage(run.workspace.root).free
-    if needed + SPARE_BYTES > free:
-        raise ConfigError(
-            f"{run.workspace.root}: stage {stage.name} will write about {needed / 2**30:.1f} GiB "
-            f"but only {free / 2**30:.1f} GiB are free; free some space or set run.workspace "
-            "to a larger disk"
-        )
-    show.note(f"  will write about {needed / 2**20:.0f} MiB")
 
 
 class _Pool:

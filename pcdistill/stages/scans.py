@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,6 +14,9 @@ from pcdistill.choices import suggest
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.scenes import READERS, ReadSettings, Recognised, require_scans
 from pcdistill.stages.run import Run
+
+_HEADER_BYTES = 4096
+_VERTICES = re.compile(rb"\nelement +vertex +(\d+)")
 
 
 class Scans(NamedTuple):
@@ -81,16 +85,19 @@ class Files(NamedTuple):
     """Changes when one comes, goes, or is written again."""
     size: int
     """Bytes."""
+    points: int
+    """Of the PLY file that has most of them, as its header says; 0 where there is none."""
 
 
 def scan_files(run: Run, recognised: Recognised) -> Files:
     """The files that a scan is read from; places that scans share are looked at once."""
-    digest, size = hashlib.sha256(), 0
+    digest, size, points = hashlib.sha256(), 0, 0
     for place in _places(recognised):
         known = _known(run, place)
         digest.update(known.mark.encode())
         size += known.size
-    return Files(digest.hexdigest()[:16], size)
+        points = max(points, known.points)
+    return Files(digest.hexdigest()[:16], size, points)
 
 
 def size_share(run: Run, recognised: Recognised) -> int:
@@ -116,12 +123,24 @@ def _known(run: Run, place: Path) -> Files:
 
 
 def _look_at(place: Path) -> Files:
-    digest, size = hashlib.sha256(), 0
+    digest, size, points = hashlib.sha256(), 0, 0
     for path, status in _below(place):
         relative = path.relative_to(place) if path != place else path.name
         digest.update(f"{relative} {status.st_size} {status.st_mtime_ns}\n".encode())
         size += status.st_size
-    return Files(digest.hexdigest()[:16], size)
+        if path.suffix.lower() == ".ply":
+            points = max(points, _vertices(path))
+    return Files(digest.hexdigest()[:16], size, points)
+
+
+def _vertices(path: Path) -> int:
+    """Vertices that the header of a PLY file tells of; 0 where it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            found = _VERTICES.search(stream.read(_HEADER_BYTES))
+    except OSError:
+        return 0
+    return int(found[1]) if found else 0
 
 
 def _below(place: Path) -> Iterator[tuple[Path, os.stat_result]]:

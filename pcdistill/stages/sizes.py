@@ -1,4 +1,4 @@
-"""How large stored artefacts are, read from file headers only."""
+"""How many points and superpoints a scene has, from file headers, or a guess before it is there."""
 
 from __future__ import annotations
 
@@ -6,12 +6,42 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from pcdistill.stages.files import read_provenance
 from pcdistill.stages.run import Run
+from pcdistill.stages.scans import scan_files, scans_of
+
+_POINTS_OF_A_HOME = 70_000
+_POINTS_OF_A_SCAN = 100_000
+"""Where nothing tells before the scan is read: a room whose depth images are fused."""
+_POINTS_OF_A_SWEEP = {"nuscenes": 35_000, "nuscenes_clips": 35_000}
+"""Layout -> points of one turn of its LiDAR."""
+_SMALLEST_SUPERPOINTS = 4
+"""A superpoint has this many times the fewest points that it may have, about, in any scan."""
 
 
-def stored_points(run: Run, scene: str) -> int:
-    """Points of an ingested scene; 0 where it is not there yet."""
-    return rows_of(run.workspace.scene(scene) / "points.safetensors", "points")
+def expected_points(run: Run, scene: str) -> int:
+    """N of a scene: as it is stored, else as its scan's PLY says, else as is usual."""
+    known = rows_of(run.workspace.scene(scene) / "points.safetensors", "points")
+    if known:
+        return known
+    if run.config.ingest.source == "homes":
+        return _POINTS_OF_A_HOME
+    recognised = scans_of(run).found.get(scene)
+    if recognised is None:
+        return 0
+    usual = _POINTS_OF_A_SWEEP.get(recognised.layout, _POINTS_OF_A_SCAN)
+    return scan_files(run, recognised).points or usual
+
+
+def expected_superpoints(run: Run, scene: str) -> int:
+    """S of a scene: as it was cut, else as is usual for its points and the smallest size."""
+    path = run.workspace.superpoints(scene)
+    if path.exists():
+        return int(read_provenance(path).get("superpoints", 0))
+    points, config = expected_points(run, scene), run.config.partition
+    if config.method == "none":
+        return points
+    return points // (_SMALLEST_SUPERPOINTS * config.min_size) + 1
 
 
 def rows_of(path: Path, name: str) -> int:

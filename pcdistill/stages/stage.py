@@ -75,7 +75,7 @@ class Stage:
     work: Callable[[Run, Task, Report], str]
     """Makes the outputs and returns one line worth reading."""
     estimate: Callable[[Run, str], int] = no_estimate
-    """Bytes that a unit will write."""
+    """Bytes that a unit will have on the disk; a guess until the earlier stages are done."""
     parallel: Callable[[Run], bool] = always
     """Whether several units may be worked on at once; not where one uses the whole machine."""
 

@@ -20,6 +20,8 @@ from pcdistill.stages.files import read_tensors, write_tensors
 from pcdistill.stages.run import Run
 from pcdistill.stages.stage import Report, Stage, Task, no_inputs
 
+_BYTES_PER_IMAGE = 240 * 320 * 6
+"""Colours, mask and half-precision attention of one picture of the embedded generator."""
 IMAGE_PROMPT = "a good photo of a {}"
 
 
@@ -93,6 +95,10 @@ def _work(run: Run, task: Task, report: Report) -> str:
     return f"{len(images)} images, masks cover {share:.0f} %{without}"
 
 
+def _estimate(run: Run, category: str) -> int:
+    return run.config.synthesize.images * _BYTES_PER_IMAGE
+
+
 def _units(run: Run) -> tuple[str, ...]:
     return run.vocabulary
 
@@ -109,4 +115,5 @@ SYNTHESIZE = Stage(
     inputs=no_inputs,
     outputs=_outputs,
     work=_work,
+    estimate=_estimate,
 )

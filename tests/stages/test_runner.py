@@ -256,7 +256,7 @@ def test_a_unit_that_kills_its_worker_twice_is_a_failure_of_its_own(config, root
 
 def test_a_disk_that_is_too_small_is_refused_before_the_work(config, root):
     stage = replace(STAGES[0], estimate=enormous)
-    with pytest.raises(ConfigError, match=r"stage letters will write about \d+\.\d GiB but only"):
+    with pytest.raises(ConfigError, match=r"will write about \d+\.\d GiB \(letters .*\) but only"):
         run_stages(config, (stage, STAGES[1]))
     assert times_worked(root, "a") == 0
 

@@ -1,0 +1,56 @@
+"""Whether what a run will write fits on its disk."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping
+
+from pcdistill.errors import ConfigError
+from pcdistill.stages.run import Run
+from pcdistill.stages.stage import Stage
+
+SPARE_BYTES = 200 * 2**20
+"""Disk that a run leaves free for logs and small files."""
+
+
+def bytes_to_write(run: Run, stage: Stage, units: Iterable[str]) -> int:
+    """Bytes that some units of a stage will add to the disk; what they replace is taken off."""
+    return sum(max(0, stage.estimate(run, unit) - _stored(run, stage, unit)) for unit in units)
+
+
+def require_disk(run: Run, needs: Mapping[str, int]) -> str:
+    """Check that what a run will write fits.
+
+    Args:
+        needs: name of a stage -> bytes.
+
+    Returns:
+        Bytes to write and bytes free in one line; empty where nothing is to be written.
+
+    Raises:
+        ConfigError: the disk is too small.
+    """
+    parts = ", ".join(f"{name} {_readable(size)}" for name, size in needs.items() if size)
+    if not parts:
+        return ""
+    total, free = sum(needs.values()), shutil.disk_usage(run.workspace.root).free
+    if total + SPARE_BYTES > free:
+        raise ConfigError(
+            f"{run.workspace.root}: the run will write about {_readable(total)} ({parts}) but only "
+            f"{_readable(free)} are free; free some space, set run.workspace to a larger disk, or "
+            "keep less (lift.keep, fuse.keep_points)"
+        )
+    return f"will write about {_readable(total)} ({parts}); {_readable(free)} are free"
+
+
+def _stored(run: Run, stage: Stage, unit: str) -> int:
+    """Bytes of the outputs of a unit that are there from before."""
+    record = run.workspace.record(stage.name, unit)
+    if record is None:
+        return 0
+    paths = (run.workspace.root / name for name in record.outputs)
+    return sum(path.stat().st_size for path in paths if path.is_file())
+
+
+def _readable(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"

@@ -1,0 +1,190 @@
+"""What a run will write: said once before the work, refused where it does not fit."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pcdistill.errors import ConfigError
+from pcdistill.homes import home_scene
+from pcdistill.scenes import Scene, write_ply, write_scene
+from pcdistill.stages import distill as distill_module
+from pcdistill.stages.config import RunConfig, RunSettings, config_from_mapping
+from pcdistill.stages.disk import SPARE_BYTES, bytes_to_write, require_disk
+from pcdistill.stages.distill import DISTILL
+from pcdistill.stages.fuse import FUSE
+from pcdistill.stages.partition import PARTITION
+from pcdistill.stages.pipeline import STAGES
+from pcdistill.stages.progress import Progress
+from pcdistill.stages.run import Run
+from pcdistill.stages.runner import run_stages
+from pcdistill.stages.sizes import expected_points, expected_superpoints
+from pcdistill.stages.stage import Task
+from tests.stages.test_fuse import make_run, work, write_lifted
+from tests.stages.test_runner import STAGES as LETTERS
+
+MIB = 2**20
+Usage = namedtuple("Usage", "total used free")
+
+
+class Listening(Progress):
+    """Keeps the lines that a run prints."""
+
+    def __init__(self):
+        super().__init__(quiet=True)
+        self.lines = []
+
+    def note(self, text):
+        self.lines.append(text)
+
+
+@pytest.fixture
+def free(monkeypatch):
+    """Make the disk as full as a test wants it."""
+
+    def leave(size):
+        usage = Usage(2**60, 0, size)
+        monkeypatch.setattr("pcdistill.stages.disk.shutil.disk_usage", lambda path: usage)
+
+    return leave
+
+
+@pytest.fixture
+def config(tmp_path):
+    (tmp_path / "work").mkdir()
+    return RunConfig(run=RunSettings(workspace=str(tmp_path / "work")))
+
+
+def three_mib(run, unit):
+    return 3 * MIB
+
+
+def six_bytes(run, unit):
+    return 6
+
+
+BIG = tuple(replace(stage, estimate=three_mib) for stage in LETTERS)  # four units, and one
+
+
+def test_the_estimate_of_all_stages_is_printed_once_with_the_free_disk(config, free):
+    free(5 * 2**30)
+    heard = Listening()
+    run_stages(config, BIG, progress=heard)
+    line = "will write about 15.0 MiB (letters 12.0 MiB, word 3.0 MiB); 5.0 GiB are free"
+    assert heard.lines == [line]
+
+
+def test_only_what_is_left_to_do_is_counted(config, free):
+    free(5 * 2**30)
+    heard = Listening()
+    run_stages(config, BIG, only=["letters"], shard=(1, 4))
+    run_stages(config, BIG, only=["letters"], progress=heard)
+    assert heard.lines == ["will write about 9.0 MiB (letters 9.0 MiB); 5.0 GiB are free"]
+    run_stages(config, BIG)
+    heard = Listening()
+    run_stages(config, BIG, progress=heard)
+    assert heard.lines == []
+
+
+@pytest.mark.parametrize("missing", [1, 0])
+def test_a_run_begins_only_if_all_of_it_fits(config, free, missing):
+    """The last stage alone would not matter: its disk is looked at before the first."""
+    free(15 * MIB + SPARE_BYTES - missing)
+    if not missing:
+        assert run_stages(config, BIG).done == 5
+        return
+    message = (
+        r"work: the run will write about 15\.0 MiB \(letters 12\.0 MiB, word 3\.0 MiB\) but only "
+        r"215\.0 MiB are free; free some space, set run\.workspace to a larger disk, or keep less "
+        r"\(lift\.keep, fuse\.keep_points\)"
+    )
+    with pytest.raises(ConfigError, match=message):
+        run_stages(config, BIG)
+    assert not (Run(config).workspace.root / "letters").exists()
+
+
+def test_what_is_replaced_needs_no_new_disk(config, free):
+    run_stages(config, LETTERS)
+    run, letters = Run(config), replace(LETTERS[0], estimate=six_bytes)
+    assert bytes_to_write(run, letters, ("a", "b")) == 2 * (6 - 1)  # each letter is a byte
+    (run.workspace.root / "letters" / "b").unlink()
+    assert bytes_to_write(run, letters, ("a", "b")) == 5 + 6
+    free(SPARE_BYTES)
+    assert require_disk(run, {"letters": 0}) == ""
+    assert run_stages(config, LETTERS, redo=True).done == 5
+
+
+def test_a_stage_is_refused_when_the_stages_before_it_made_more_than_was_expected(config, free):
+    free(SPARE_BYTES + 14 * MIB)
+    second = replace(LETTERS[1], estimate=grown)
+    with pytest.raises(ConfigError, match=r"the run will write about 16\.0 MiB \(word 16"):
+        run_stages(config, (LETTERS[0], second))
+    assert (Run(config).workspace.root / "letters" / "d").exists()
+
+
+def grown(run, unit):
+    return (16 if (run.workspace.root / "letters").exists() else 1) * MIB
+
+
+def test_points_are_those_stored_else_those_of_the_scans_header(tmp_path):
+    scan = tmp_path / "scan"
+    scan.mkdir()
+    points = torch.rand(321, 3)
+    write_ply(scan / "room.ply", points, faces=torch.tensor([[0, 1, 2]]))
+    sections = {
+        "run": {"workspace": str(tmp_path / "work")},
+        "ingest": {"source": "scan", "path": str(scan)},
+        "partition": {"min_size": 10},
+    }
+    run = Run(config_from_mapping(sections, "test"))
+    assert expected_points(run, "room") == 321
+    assert expected_superpoints(run, "room") == 321 // 40 + 1
+    write_scene(Scene("room", points[:300]), run.workspace.scene("room"))
+    assert expected_points(run, "room") == 300
+    assert expected_points(run, "in a list only") == 0
+    whole = Run(replace(run.config, partition=replace(run.config.partition, method="none")))
+    assert expected_superpoints(whole, "room") == 300
+
+
+@pytest.mark.parametrize("header", [b"", b"ply\nformat ascii 1.0\n", b"\xff" * 9000])
+def test_a_damaged_ply_leaves_the_guess_to_what_is_usual(tmp_path, header):
+    scan = tmp_path / "scan"
+    scan.mkdir()
+    (scan / "room.ply").write_bytes(header)
+    sections = {"ingest": {"source": "scan", "path": str(scan)}}
+    assert expected_points(Run(config_from_mapping(sections, "test")), "room") == 100_000
+
+
+def test_learning_takes_what_its_estimate_says(tmp_path, monkeypatch):
+    """Counted while it runs: half-way states are gone afterwards."""
+    monkeypatch.setattr(distill_module, "_STATE_EVERY", -1.0)
+    scene = "home-train-0"
+    home = home_scene(5, "train", frames=2, image_size=(48, 64))
+    small = {"width": 0.25, "voxel_size": 0.3, "epochs": 8, "device": "cpu"}
+    students = ["superpoint", "superpoint+ensemble"]
+    run = make_run(tmp_path, home, scene, distill={"students": students, **small})
+    work(PARTITION, run, scene)
+    write_lifted(run, scene, len(home.points), run.text_encoder.dimensions, 0.6)
+    work(FUSE, run, scene)
+    for student in students:
+        folder, most = run.workspace.student(student), [0]
+
+        def look(done, total, words, folder=folder, most=most):
+            most[0] = max(most[0], sum(path.stat().st_size for path in folder.iterdir()))
+
+        task = Task(student, DISTILL.inputs(run, student), "test")
+        DISTILL.work(run, task, look)
+        left = sum(path.stat().st_size for path in folder.iterdir())
+        estimate = DISTILL.estimate(run, student)
+        assert left < estimate
+        assert 0.6 * estimate < max(most[0], left) < 1.1 * estimate
+
+
+def test_every_stage_that_writes_more_than_numbers_has_an_estimate(tmp_path):
+    sections = {"run": {"workspace": str(tmp_path)}, "ingest": {"train": 1, "validation": 1}}
+    run = Run(config_from_mapping(sections, "test"))
+    silent = [s.name for s in STAGES if not sum(s.estimate(run, u) for u in s.units(run))]
+    assert silent == ["score"]
