@@ -202,8 +202,13 @@ def require_unset(scan: Scan, settings: ReadSettings, *taken: str) -> None:
             )
 
 
-def require_frames(where: Path, frames: Sequence[Frame], lost: int, incomplete: int) -> None:
+def require_frames(
+    where: Path, frames: Sequence[Frame], lost: int, incomplete: int
+) -> dict[str, Any]:
     """Refuse a capture without a frame; log those that were left out.
+
+    Returns:
+        Their numbers, for the scene's provenance.
 
     Raises:
         SceneError: no frame is left.
@@ -219,6 +224,11 @@ def require_frames(where: Path, frames: Sequence[Frame], lost: int, incomplete: 
         _LOG.warning("%s: %d of %d frames left out, they have no finite pose", where, lost, total)
     if incomplete:
         _LOG.warning("%s: %d of %d frames left out, they lack a file", where, incomplete, total)
+    return {
+        "skipped_frames": lost + incomplete,
+        "frames_without_pose": lost,
+        "frames_without_file": incomplete,
+    }
 
 
 def require_center(where: Path, intrinsics: Tensor, image: Path) -> tuple[int, int]:
@@ -250,6 +260,27 @@ def require_size(where: Path, expected: tuple[int, int], image: Path) -> None:
         raise SceneError(
             f"{image}: is {found[1]} x {found[0]} pixels, {where.name} has a camera for "
             f"{expected[1]} x {expected[0]}; give the images that the cameras were made for"
+        )
+
+
+def require_one_shape(
+    depth: Path, depth_size: tuple[int, int], image_size: tuple[int, int], mend: str
+) -> None:
+    """Refuse depth whose sides are in another proportion than those of its image.
+
+    Args:
+        depth: the file, for the message.
+        depth_size: (h, w), pixels.
+        image_size: (H, W), pixels.
+        mend: what to do, for the message.
+
+    Raises:
+        SceneError: the proportions differ by more than 5 %.
+    """
+    if abs(depth_size[0] * image_size[1] / (depth_size[1] * image_size[0]) - 1) > 0.05:
+        raise SceneError(
+            f"{depth}: is {depth_size[1]} x {depth_size[0]} pixels, its image {image_size[1]} x "
+            f"{image_size[0]}, expected one shape; {mend}"
         )
 
 

@@ -27,18 +27,18 @@ from pcdistill.scenes.capture import (
     CaptureFrame,
     build_scene,
     frame_names,
-    fuse_frames,
     is_there,
     named_surface,
-    read_surface,
     require_fit,
     require_frames,
+    require_one_shape,
     require_points_in_view,
     require_size,
     require_unset,
     scans_below,
     spread_views,
 )
+from pcdistill.scenes.capture_surface import read_or_fuse
 from pcdistill.scenes.colmap_model import (
     ColmapCamera,
     ColmapImage,
@@ -121,7 +121,7 @@ def open_colmap(scan: Scan, settings: ReadSettings) -> Scene:
     cameras = read_cameras(model)
     images = read_images(model)[:: settings.frame_step or 1]
     frames, lost, incomplete = _frames(workspace, model, cameras, images, settings)
-    require_frames(model, frames, lost, incomplete)
+    left_out = require_frames(model, frames, lost, incomplete)
     surface, name, dropped = _surface(scan, workspace, model, frames, settings)
     require_fit(model, spread_views(frames), surface.points, name, poses="world_to_camera")
     require_points_in_view(model, frames, surface.points)
@@ -137,9 +137,7 @@ def open_colmap(scan: Scan, settings: ReadSettings) -> Scene:
         "unit": "arbitrary",
         "frames_without_depth": sum(frame.depth_path is None for frame in frames),
         "dropped_points": dropped,
-        "skipped_frames": lost + incomplete,
-        "frames_without_pose": lost,
-        "frames_without_file": incomplete,
+        **left_out,
     }
     return build_scene(scan, settings, frames, surface, up=settings.up, provenance=provenance)
 
@@ -204,11 +202,7 @@ _PIXELS = (".png", ".npy")
 
 def _depth_size(camera: ColmapCamera, depth: Path) -> tuple[int, int]:
     size = depth_map_size(depth) if depth.suffix == ".bin" else image_size_of(depth)
-    if abs(size[0] * camera.image_size[1] / (size[1] * camera.image_size[0]) - 1) > 0.05:
-        raise SceneError(
-            f"{depth}: is {size[1]} x {size[0]} pixels, its image {camera.image_size[1]} x "
-            f"{camera.image_size[0]}, expected one shape; make the depth from the same images"
-        )
+    require_one_shape(depth, size, camera.image_size, "make the depth from the same images")
     return size
 
 
@@ -219,10 +213,9 @@ def _surface(
     named = named_surface(scan, settings)
     if named is None and is_there(workspace / "fused.ply"):
         named = workspace / "fused.ply"
-    if named is not None:
-        return read_surface(named), named.name, 0
-    if any(frame.depth_path is not None for frame in frames):
-        return fuse_frames(workspace, frames, settings.fuse_voxel_size), "fused depth", 0
+    found = read_or_fuse(workspace, named, frames, settings)
+    if found is not None:
+        return *found, 0
     surface, dropped = sparse_cloud(model)
     if surface is None:
         raise SceneError(

@@ -28,20 +28,20 @@ from pcdistill.scenes.capture import (
     build_scene,
     checked_camera_matrix,
     frame_names,
-    fuse_frames,
     is_there,
     named_surface,
     pinhole,
-    read_surface,
     require_center,
     require_fit,
     require_frames,
+    require_one_shape,
     require_points_in_view,
     require_size,
     require_unset,
     scans_below,
     spread_views,
 )
+from pcdistill.scenes.capture_surface import read_or_fuse
 from pcdistill.scenes.colmap import sparse_cloud
 from pcdistill.scenes.colmap_model import is_colmap_model
 from pcdistill.scenes.consistency import POSE_CONVENTIONS
@@ -115,7 +115,7 @@ def open_nerfstudio(scan: Scan, settings: ReadSettings) -> Scene:
             incomplete += 1
         else:
             frames.append(_frame(file, content, entry, name, pose, image, scale))
-    require_frames(file, frames, lost, incomplete)
+    left_out = require_frames(file, frames, lost, incomplete)
     surface, surface_name, dropped = _surface(scan, content, frames, settings, scale[0])
     require_points_in_view(file, frames, surface.points)
     applied = content.get("applied_transform")
@@ -132,9 +132,7 @@ def open_nerfstudio(scan: Scan, settings: ReadSettings) -> Scene:
         "depth_scale": scale[0],
         "frames_without_depth": sum(frame.depth_path is None for frame in frames),
         "dropped_points": dropped,
-        "skipped_frames": lost + incomplete,
-        "frames_without_pose": lost,
-        "frames_without_file": incomplete,
+        **left_out,
     }
     return build_scene(scan, settings, frames, surface, up=settings.up, provenance=provenance)
 
@@ -184,13 +182,9 @@ def _frame(
                 f"{depth_path}: is the depth of {image.name} and no {' or '.join(DEPTH_SUFFIXES)} "
                 "file that is there, expected one; restore it or remove 'depth_file_path'"
             )
-        depth_size = size = image_size_of(depth_path)
-        if abs(size[0] * image_size[1] / (size[1] * image_size[0]) - 1) > 0.05:
-            raise SceneError(
-                f"{depth_path}: is {size[1]} x {size[0]} pixels, its image {image_size[1]} x "
-                f"{image_size[0]}, expected one shape; register the depth to the image"
-            )
-        depth_intrinsics = scale_intrinsics(intrinsics, image_size, size)
+        depth_size = image_size_of(depth_path)
+        require_one_shape(depth_path, depth_size, image_size, "register the depth to the image")
+        depth_intrinsics = scale_intrinsics(intrinsics, image_size, depth_size)
     return NerfstudioFrame(
         name=name,
         image_size=image_size,
@@ -310,12 +304,11 @@ def _surface(
     views = spread_views(frames)
     if views:
         require_metres(folder, views, depth_scale)
-    if named is not None:
-        surface = read_surface(named)
-        require_fit(folder, views, surface.points, named.name, poses="camera_to_world_opengl")
-        return surface, named.name, 0
-    if views:
-        return fuse_frames(folder, frames, settings.fuse_voxel_size), "fused depth", 0
+    found = read_or_fuse(folder, named, frames, settings)
+    if found is not None:
+        if named is not None:
+            require_fit(folder, views, found[0].points, found[1], poses="camera_to_world_opengl")
+        return *found, 0
     model = folder / "colmap/sparse/0"
     sparse, dropped = sparse_cloud(model) if is_colmap_model(model) else (None, 0)
     if sparse is None:

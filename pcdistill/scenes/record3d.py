@@ -38,6 +38,7 @@ from pcdistill.scenes.capture import (
     require_center,
     require_fit,
     require_frames,
+    require_one_shape,
     require_size,
     require_unset,
     scans_below,
@@ -134,7 +135,7 @@ def open_record3d(scan: Scan, settings: ReadSettings) -> Scene:
             incomplete += 1
             continue
         frames.append(_frame(file, content, number, size, images[name], depth, poses, settings))
-    require_frames(file, frames, lost, incomplete)
+    left_out = require_frames(file, frames, lost, incomplete)
     views = spread_views(frames)
     depth_scale = settings.depth_scale or DEPTH_SCALE
     require_metres(folder / "depth", views, depth_scale)
@@ -147,9 +148,7 @@ def open_record3d(scan: Scan, settings: ReadSettings) -> Scene:
     provenance: dict[str, Any] = {
         "reader": "record3d",
         "surface": "fused depth" if named is None else named.name,
-        "skipped_frames": lost + incomplete,
-        "frames_without_pose": lost,
-        "frames_without_file": incomplete,
+        **left_out,
     }
     up = "y" if settings.up == "z" else settings.up
     return build_scene(scan, settings, frames, surface, up=up, provenance=provenance)
@@ -179,11 +178,7 @@ def _frame(
         depth_size = exr_size(depth)
     else:
         depth_size = image_size_of(depth)
-    if abs(depth_size[0] * image_size[1] / (depth_size[1] * image_size[0]) - 1) > 0.05:
-        raise SceneError(
-            f"{depth}: is {depth_size[1]} x {depth_size[0]} pixels, its image "
-            f"{image_size[1]} x {image_size[0]}, expected one shape; turn both the same way"
-        )
+    require_one_shape(depth, depth_size, image_size, "turn both the same way")
     return Record3dFrame(
         name=str(number),
         image_size=image_size,

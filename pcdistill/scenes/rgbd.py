@@ -24,19 +24,16 @@ from pcdistill.errors import SceneError
 from pcdistill.scenes.capture import (
     build_scene,
     by_number,
-    fuse_frames,
     named_surface,
     read_camera_matrix,
     read_matrix,
     require_unset,
     scans_below,
-    spread_views,
 )
+from pcdistill.scenes.capture_surface import agreed_surface
 from pcdistill.scenes.consistency import POSE_CONVENTIONS
 from pcdistill.scenes.frames import StoredFrame, check_camera
 from pcdistill.scenes.images import COLOR_SUFFIXES, DEPTH_SUFFIXES, image_size_of
-from pcdistill.scenes.plausibility import require_agreement, require_metres
-from pcdistill.scenes.ply import read_ply
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan
 from pcdistill.scenes.refusals import refuse
 from pcdistill.scenes.scene import Scene
@@ -126,28 +123,12 @@ def _with_surface(
     lost: list[str],
     incomplete: list[str],
 ) -> Scene:
-    folder = scan.folder
     depth_scale = settings.depth_scale or DEPTH_SCALE
-    path = _find_surface(scan, settings)
-    surface = None if path is None else read_ply(path)
-    if surface is not None and len(surface.points) == 0:
-        refuse("no_points", f"{path}: has no points, expected a mesh or cloud; write it again")
-        path = surface = None
-    views = spread_views(frames)
-    require_metres(folder / "depth", views, depth_scale)
-    require_agreement(
-        folder,
-        views,
-        "what other frames see" if path is None else path.name,
-        None if surface is None else surface.points,
-        depth_scale=depth_scale,
-        poses=settings.poses,
-    )
-    if surface is None:
-        surface = fuse_frames(folder / "depth", frames, settings.fuse_voxel_size)
+    named = _find_surface(scan, settings)
+    surface, surface_name = agreed_surface(scan, settings, named, frames, depth_scale)
     provenance: dict[str, Any] = {
         "reader": "rgbd",
-        "surface": "fused depth" if path is None else path.name,
+        "surface": surface_name,
         "depth_scale": depth_scale,
         "frame_step": settings.frame_step or 1,
         "poses": settings.poses,

@@ -26,25 +26,22 @@ from pcdistill.scenes.capture import (
     build_scene,
     checked_camera_matrix,
     frame_names,
-    fuse_frames,
     is_there,
     named_surface,
     pinhole,
     pose_of,
     read_camera_matrix,
     read_numbers,
-    read_surface,
     require_center,
     require_frames,
     require_size,
     require_unset,
     scans_below,
-    spread_views,
     video_step,
 )
+from pcdistill.scenes.capture_surface import agreed_surface
 from pcdistill.scenes.consistency import POSE_CONVENTIONS
 from pcdistill.scenes.frames import StoredFrame
-from pcdistill.scenes.plausibility import require_agreement, require_metres
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan
 from pcdistill.scenes.scene import Scene
 from pcdistill.scenes.text_files import numbers_of, read_text
@@ -139,31 +136,17 @@ def open_tum(scan: Scan, settings: ReadSettings) -> Scene:
                 depth_scale=depth_scale,
             )
         )
-    require_frames(folder / "rgb.txt", frames, lost, incomplete)
+    left_out = require_frames(folder / "rgb.txt", frames, lost, incomplete)
     named = named_surface(scan, settings)
-    surface = None if named is None else read_surface(named)
-    views = spread_views(frames)
-    require_metres(folder / "depth", views, depth_scale)
-    require_agreement(
-        folder,
-        views,
-        "what other frames see" if named is None else named.name,
-        None if surface is None else surface.points,
-        depth_scale=depth_scale,
-        poses=settings.poses,
-    )
-    if surface is None:
-        surface = fuse_frames(folder / "depth", frames, settings.fuse_voxel_size)
+    surface, surface_name = agreed_surface(scan, settings, named, frames, depth_scale)
     provenance: dict[str, Any] = {
         "reader": "tum",
-        "surface": "fused depth" if named is None else named.name,
+        "surface": surface_name,
         "camera": camera.source,
         "distortion_ignored": camera.distortion_ignored,
         "depth_scale": depth_scale,
         "poses": settings.poses,
-        "skipped_frames": lost + incomplete,
-        "frames_without_pose": lost,
-        "frames_without_file": incomplete,
+        **left_out,
     }
     return build_scene(scan, settings, frames, surface, up=settings.up, provenance=provenance)
 

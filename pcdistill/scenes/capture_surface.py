@@ -1,0 +1,79 @@
+"""The surface of a capture: a mesh or cloud in a file, or the fused depth of its frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pcdistill.scenes.capture import fuse_frames, read_surface, spread_views
+from pcdistill.scenes.frames import StoredFrame
+from pcdistill.scenes.plausibility import require_agreement, require_metres
+from pcdistill.scenes.ply import Ply, read_ply
+from pcdistill.scenes.reading import ReadSettings, Scan
+from pcdistill.scenes.refusals import refuse
+
+FUSED = "fused depth"
+"""Name of a surface that is in no file."""
+
+
+def read_or_fuse(
+    where: Path, named: Path | None, frames: Sequence[StoredFrame], settings: ReadSettings
+) -> tuple[Ply, str] | None:
+    """The surface of a capture whose frames may lack depth, and its name.
+
+    Args:
+        where: the depth, for messages.
+        named: the file that holds the surface, if one does.
+        frames: those of the capture.
+        settings: `fuse_voxel_size` is used.
+
+    Returns:
+        None where there is neither a file nor depth.
+
+    Raises:
+        SceneError: the file is damaged or has no points, or the depth cannot be fused.
+    """
+    if named is not None:
+        return read_surface(named), named.name
+    if any(frame.depth_path is not None for frame in frames):
+        return fuse_frames(where, frames, settings.fuse_voxel_size), FUSED
+    return None
+
+
+def agreed_surface(
+    scan: Scan,
+    settings: ReadSettings,
+    named: Path | None,
+    frames: Sequence[StoredFrame],
+    depth_scale: float,
+) -> tuple[Ply, str]:
+    """The surface of a capture whose depth, poses and units are settings, and its name.
+
+    Args:
+        scan: its depth images are in its folder `depth`.
+        settings: `poses` and `fuse_voxel_size` are used.
+        named: the file that holds the surface; None to fuse the depth.
+        frames: all with depth.
+        depth_scale: counts per metre the depth is read with.
+
+    Raises:
+        SceneError: depth, poses and surface contradict each other, under the settings that mend
+            it; or one of them is damaged or empty.
+    """
+    surface = None if named is None else read_ply(named)
+    if surface is not None and len(surface.points) == 0:
+        refuse("no_points", f"{named}: has no points, expected a mesh or cloud; write it again")
+        named = surface = None
+    views = spread_views(frames)
+    require_metres(scan.folder / "depth", views, depth_scale)
+    require_agreement(
+        scan.folder,
+        views,
+        "what other frames see" if named is None else named.name,
+        None if surface is None else surface.points,
+        depth_scale=depth_scale,
+        poses=settings.poses,
+    )
+    if named is None or surface is None:
+        return fuse_frames(scan.folder / "depth", frames, settings.fuse_voxel_size), FUSED
+    return surface, named.name
