@@ -69,9 +69,14 @@ class FusedTargets(NamedTuple):
     """(M, D) float16, where they were kept."""
 
 
-def teacher_views(run: Run, scene: str) -> TeacherViews:
-    """Read every teacher's point features of one scene, or lift them where they are not kept."""
-    lifted = [lifted_features(run, teacher, scene) for teacher in run.config.run.teachers]
+def teacher_views(run: Run, scene: str, teachers: Sequence[str] | None = None) -> TeacherViews:
+    """Read the point features of one scene, or lift them where they are not kept.
+
+    Args:
+        teachers: their names, which are the teacher axis; None takes all of the run.
+    """
+    names = run.config.run.teachers if teachers is None else teachers
+    lifted = [lifted_features(run, teacher, scene) for teacher in names]
     return TeacherViews(lifted, len(superpoint_ids(run, scene)))
 
 

@@ -100,6 +100,13 @@ def lifted_features(run: Run, teacher: str, scene: str) -> tuple[Tensor, Tensor]
     return tensors["features"], tensors["seen"]
 
 
+def points_with_features(run: Run, teacher: str, scene: str) -> Tensor:
+    """(M,) int64, ascending: the points that a teacher has a feature for; no feature is read."""
+    if not keeps_points(run, scene):
+        return lifted_features(run, teacher, scene)[1]
+    return read_tensors(run.workspace.lifted(teacher, scene), ("seen",))["seen"]
+
+
 def frame_counts(run: Run, teacher: str, scene: str) -> Tensor:
     """(N,) int32: how many frames see each point."""
     return read_tensors(run.workspace.lifted(teacher, scene), ("views",))["views"]

@@ -10,6 +10,8 @@ from torch import Tensor
 from pcdistill.distillation.trainer import student_features
 from pcdistill.fusion import predict_labels
 from pcdistill.stages.fuse import fuse_views, teacher_views
+from pcdistill.stages.lift import points_with_features
+from pcdistill.stages.partition import superpoint_ids
 from pcdistill.stages.run import Run
 from pcdistill.stages.stage import Input, Task
 from pcdistill.stages.students import Student, load_student, student_input
@@ -74,10 +76,10 @@ def row_features(run: Run, row: str, scene: str) -> tuple[Tensor, Tensor]:
             votes=run.config.evaluate.votes,
         )
         return features, torch.ones(len(cloud.points), dtype=torch.bool)
-    views = teacher_views(run, scene)
     if kind == "teacher":
-        number = run.config.run.teachers.index(name)
-        return views.of_teacher(number), views.seen[number]
+        view = teacher_views(run, scene, (name,))
+        return view.of_teacher(0), view.seen[0]
+    views = teacher_views(run, scene)
     method = cast(Literal["average", "linear", "fused"], row)
     return fuse_views(run, views, method), views.seen.any(dim=0)
 
@@ -91,7 +93,10 @@ def row_predictions(run: Run, row: str, scene: str) -> Tensor:
 
 def seen_by_frames(run: Run, scene: str) -> Tensor:
     """(N,) bool: points that at least one teacher has a feature for."""
-    return teacher_views(run, scene).seen.any(dim=0)
+    seen = torch.zeros(len(superpoint_ids(run, scene)), dtype=torch.bool)
+    for teacher in run.config.run.teachers:
+        seen[points_with_features(run, teacher, scene)] = True
+    return seen
 
 
 def _student(run: Run, name: str) -> Student:

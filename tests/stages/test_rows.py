@@ -1,0 +1,80 @@
+"""The rows of the results table read what they need, and no more."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pcdistill.homes import home_scene
+from pcdistill.stages import lift as lift_module
+from pcdistill.stages.files import read_tensors
+from pcdistill.stages.fuse import teacher_views
+from pcdistill.stages.lift import LIFT
+from pcdistill.stages.partition import PARTITION
+from pcdistill.stages.rows import row_features, seen_by_frames
+from tests.stages.test_fuse import make_run, work, write_lifted
+
+SCENE = "home-train-0"
+
+
+@pytest.fixture(scope="module")
+def home():
+    return home_scene(5, "train", frames=3, image_size=(48, 64))
+
+
+@pytest.fixture
+def lifted(home, tmp_path):
+    """A run with a partitioned scene of which each teacher saw points of its own."""
+    run = make_run(tmp_path, home, SCENE)
+    work(PARTITION, run, SCENE)
+    write_lifted(run, SCENE, len(home.points), 64, 0.3)
+    return run
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """(file's folder, tensor) of everything that is read of lifted features."""
+    found = []
+
+    def listening(path, names=None):
+        found.extend((path.parent.name, name) for name in names or ("everything",))
+        return read_tensors(path, names)
+
+    monkeypatch.setattr(lift_module, "read_tensors", listening)
+    return found
+
+
+def test_who_is_seen_is_told_without_reading_a_feature(lifted, reads):
+    expected = teacher_views(lifted, SCENE).seen.any(dim=0)
+    reads.clear()
+    seen = seen_by_frames(lifted, SCENE)
+    assert torch.equal(seen, expected)
+    assert 0 < int(seen.sum()) < len(seen)
+    assert reads == [("dense", "seen"), ("masks", "seen")]
+
+
+def test_a_teachers_row_reads_that_teacher_alone(lifted, reads):
+    views = teacher_views(lifted, SCENE)
+    for number, teacher in enumerate(lifted.config.run.teachers):
+        reads.clear()
+        features, seen = row_features(lifted, f"teacher:{teacher}", SCENE)
+        assert {folder for folder, _ in reads} == {teacher}
+        assert torch.equal(seen, views.seen[number])
+        assert torch.equal(features, views.of_teacher(number))
+        assert int(features[seen].abs().sum(dim=1).count_nonzero()) == int(seen.sum())
+        assert not features[~seen].any()
+
+
+def test_where_features_are_not_kept_the_frames_say_who_is_seen(home, tmp_path):
+    """A mask teacher may be silent on points that frames see, so it has to look again."""
+    runs = [
+        make_run(tmp_path / keep, home, SCENE, lift={"keep": keep})
+        for keep in ("all", "validation")
+    ]
+    for run in runs:
+        work(PARTITION, run, SCENE)
+        for teacher in run.config.run.teachers:
+            work(LIFT, run, f"{teacher}/{SCENE}")
+    kept, bare = (seen_by_frames(run, SCENE) for run in runs)
+    assert torch.equal(kept, bare)
+    assert 0 < int(kept.sum()) < len(kept)
