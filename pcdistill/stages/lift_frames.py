@@ -51,7 +51,7 @@ def lift_frames(
     another thread while the teacher sees the next ones. Frames reach the teacher and the sums in
     their own order, so that neither `workers` nor the machine's speed changes the result; `batch`
     changes it by no more than the teacher's own rounding. At most ``2 * workers + 3 * batch``
-    frames are in memory.
+    frames are in memory, and the teacher's maps of ``2 * batch``.
 
     Args:
         batch: images of one size that the teacher is given at once.
@@ -67,10 +67,11 @@ def lift_frames(
     try:
         views = in_order(readers, look, frames, ahead=2 * workers + batch)
         for group, passed in _batches(views, batch):
-            said = see_batch(teacher, torch.stack([view.image for view in group])) if group else []
+            images = [view.image for view in group]
+            answers = deque(see_batch(teacher, torch.stack(images)) if group else ())
             if adding is not None:
                 adding.result()
-            adding = adder.submit(_add, accumulator, group, said)
+            adding = adder.submit(_add, accumulator, group, answers)
             done += passed
             report(done, len(frames), "frames")
         if adding is not None:
@@ -114,9 +115,13 @@ def _batches(views: Iterable[View | None], size: int) -> Iterator[tuple[list[Vie
 def _add(
     accumulator: MultiViewAccumulator,
     views: Sequence[View],
-    said: Sequence[FeatureMap | LabelledMasks],
+    answers: deque[FeatureMap | LabelledMasks],
 ) -> None:
-    for view, answer in zip(views, said, strict=True):
+    """Add what was said of each view; answers are taken out, so that no map outlives its turn."""
+    if len(answers) != len(views):
+        raise ValueError(f"the teacher gave {len(answers)} answers for {len(views)} images")
+    for view in views:
+        answer = answers.popleft()
         if isinstance(answer, LabelledMasks):
             accumulator.add_masks(
                 view.seen, answer.at(view.pixels), answer.embeddings, keys=answer.captions

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
+from dataclasses import replace
 
 import pytest
 import torch
@@ -163,6 +165,51 @@ def test_an_answer_that_cannot_be_added_ends_everything(home):
     with pytest.raises(ValueError, match="feature_map has shape"):
         lift_scene(home, TooWide(), LiftConfig(depth_tolerance=0.05), nothing)
     assert not threads()
+
+
+def test_a_teacher_that_answers_for_too_few_images_is_named(home):
+    class Short(PaintTeacher):
+        def see_batch(self, images):
+            return super().see_batch(images)[1:]
+
+    config = LiftConfig(depth_tolerance=0.05, border=2, batch=3)
+    with pytest.raises(ValueError, match="the teacher gave 2 answers for 3 images"):
+        lift_scene(home, Short(), config, nothing)
+    assert not threads()
+
+
+def test_maps_are_gone_once_they_are_added(home):
+    """While the teacher sees the next images, the maps of the last ones are freed."""
+    given, held = [], []
+
+    class Watching(PaintTeacher):
+        def see_batch(self, images):
+            until = time.monotonic() + 5
+            while time.monotonic() < until and any(map() is not None for map in given):
+                time.sleep(0.005)
+            held.append(sum(map() is not None for map in given))
+            answers = super().see_batch(images)
+            own = [answer._replace(features=answer.features.clone()) for answer in answers]
+            given.extend(weakref.ref(answer.features) for answer in own)
+            return own
+
+    config = LiftConfig(depth_tolerance=0.05, border=2, batch=3)
+    lift_scene(home, Watching(), config, nothing)
+    assert held == [0, 0, 0]
+    assert len(given) == 9
+
+
+@pytest.mark.parametrize("teacher", [PaintTeacher, MaskTeacher])
+def test_the_order_of_the_frames_changes_nothing_but_rounding(home, teacher):
+    config = LiftConfig(depth_tolerance=0.05, border=2, batch=2)
+    expected = lift_scene(home, teacher(), config, nothing)
+    there = expected.result(dtype=torch.float32)
+    for order in (home.frames[::-1], home.frames[4:] + home.frames[:4]):
+        found = lift_scene(replace(home, frames=order), teacher(), config, nothing)
+        assert torch.equal(found.views, expected.views)
+        here = found.result(dtype=torch.float32)
+        assert torch.equal(here.seen, there.seen)
+        torch.testing.assert_close(here.features, there.features, rtol=1e-5, atol=1e-5)
 
 
 def test_few_frames_are_in_memory_however_slow_the_teacher(home):

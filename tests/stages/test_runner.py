@@ -121,6 +121,20 @@ def write_chain(run, task, report):
     return f"wrote {task.unit}"
 
 
+def glance_outputs(run, unit):
+    return (run.workspace.root / "glances" / unit,)
+
+
+def glance(run, task, report):
+    """Note which teacher of which process looks."""
+    teacher = run.teacher("dense")
+    run.memory[task.unit] = teacher  # so that no other comes to lie where it was
+    with whole_file(glance_outputs(run, task.unit)[0]) as temporary:
+        temporary.write_text(f"{os.getpid()} {id(teacher)}")
+    return "looked"
+
+
+GLANCE = Stage("glance", 1, letters, word_settings, no_inputs, glance_outputs, glance)
 CHAIN = Stage("chain", 1, chain_units, word_settings, chain_inputs, chain_outputs, write_chain)
 
 
@@ -269,6 +283,15 @@ def test_an_unreadable_record_counts_as_never_tried(config, root):
     run_stages(config, STAGES)
     (root / "manifest" / "letters" / "a.json").write_text("{")
     assert run_stages(config, STAGES).done == 1
+
+
+def test_a_worker_loads_a_teacher_once_for_all_of_its_units(config, root):
+    assert run_stages(config, [GLANCE], jobs=2).done == len(LETTERS)
+    looks = {tuple((root / "glances" / letter).read_text().split()) for letter in LETTERS}
+    processes = {process for process, _ in looks}
+    assert len(processes) <= 2
+    assert str(os.getpid()) not in processes
+    assert len(looks) == len(processes)
 
 
 def test_units_that_need_each_other_are_worked_on_in_waves(config, root):
