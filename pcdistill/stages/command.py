@@ -24,6 +24,7 @@ from pcdistill.stages.pipeline import STAGES
 from pcdistill.stages.progress import Progress
 from pcdistill.stages.run import Run
 from pcdistill.stages.runner import Summary, run_stages
+from pcdistill.stages.scans import remember_scans
 
 SET = "--set"
 """The option that changes settings; it may be given several times."""
@@ -53,7 +54,9 @@ def carry_out(
     Raises:
         ConfigError: see `run_stages`.
     """
-    Run(config).check()
+    run = Run(config)
+    run.check()
+    remember_scans(run)
     progress = Progress(console=console)
     progress.note(run_header(config))
     summary = run_stages(

@@ -7,7 +7,7 @@ from pathlib import Path
 from pcdistill.choices import suggest
 from pcdistill.errors import ConfigError
 from pcdistill.scenes import open_scene, write_ply
-from pcdistill.stages.ingest import scene_names
+from pcdistill.stages.ingest import scene_names, stored_scenes
 from pcdistill.stages.rows import best_student, row_names, row_predictions
 from pcdistill.stages.run import Run
 from pcdistill.stages.workspace import slug
@@ -32,7 +32,7 @@ def export(run: Run, folder: Path | None = None, row: str | None = None) -> list
     target = folder or run.workspace.root / "export"
     target.mkdir(parents=True, exist_ok=True)
     files = []
-    for name in scene_names(run):
+    for name in stored_scenes(run, scene_names(run)):
         scene = open_scene(run.workspace.scene(name))
         labels = row_predictions(run, row or f"student:{best_student(run)}", name)
         path = target / f"{slug(name)}.ply"

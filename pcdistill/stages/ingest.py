@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pcdistill.errors import SceneError
+from pcdistill.errors import ArtifactError, SceneError
 from pcdistill.homes import home_scene
 from pcdistill.scenes import Recognised, Scene, open_scan, write_scene
 from pcdistill.stages.run import Run
@@ -20,6 +21,9 @@ from pcdistill.stages.scans import (
 )
 from pcdistill.stages.sizes import expected_points
 from pcdistill.stages.stage import Report, Stage, Task, no_inputs
+from pcdistill.stages.students import require_colors
+
+_LOG = logging.getLogger(__name__)
 
 _HOMES_PER_SEED = 1000
 """Runs of different seeds furnish different homes."""
@@ -43,7 +47,12 @@ def scene_names(run: Run) -> tuple[str, ...]:
 
 
 def training_scenes(run: Run) -> tuple[str, ...]:
-    """Scenes that the student learns from; scans are all used where no list says otherwise."""
+    """Scenes that the student learns from; scans are all used where no list says otherwise.
+
+    There are none where the student is trained already.
+    """
+    if run.config.distill.trained is not None:
+        return ()
     if run.config.ingest.source == "homes":
         return tuple(f"home-train-{i}" for i in range(run.config.ingest.train))
     return scans_of(run).training
@@ -54,6 +63,24 @@ def validation_scenes(run: Run) -> tuple[str, ...]:
     if run.config.ingest.source == "homes":
         return tuple(f"home-validation-{i}" for i in range(run.config.ingest.validation))
     return scans_of(run).validation
+
+
+def stored_scenes(run: Run, names: Sequence[str]) -> tuple[str, ...]:
+    """Those of `names` that are in the workspace; the others are named in the log.
+
+    Raises:
+        ArtifactError: there is none.
+    """
+    stored = tuple(name for name in names if run.workspace.scene(name).is_dir())
+    if not stored:
+        raise ArtifactError(
+            f"{run.workspace.root}: none of the {len(names)} scenes is there yet; finish the run "
+            "with pcdistill run"
+        )
+    if len(stored) < len(names):
+        lost = [name for name in names if name not in stored]
+        _LOG.warning("left out, because they could not be read: %s", ", ".join(lost))
+    return stored
 
 
 def _home_seed(run: Run, scene: str) -> tuple[int, str]:
@@ -72,15 +99,27 @@ def _settings(run: Run, scene: str) -> Mapping[str, Any]:
             "image_size": config.image_size or HOME_IMAGE_SIZE,
         }
     recognised = scans_of(run).found.get(scene)
-    if recognised is None:
-        return {"missing": scene}
-    return {
-        "layout": recognised.layout,
-        "part": recognised.scan.part,
-        "files": scan_files(run, recognised).mark,
-        **vars(read_settings(run)),
-        "geometry": _geometry(run, recognised),
-    }
+    if recognised is not None:
+        source = {
+            "layout": recognised.layout,
+            "part": recognised.scan.part,
+            "files": scan_files(run, recognised).mark,
+            "geometry": _geometry(run, recognised),
+        }
+    else:
+        source = {} if scans_of(run).is_there else _source_of_old(run, scene)
+    return {**vars(read_settings(run)), **source} if source else {"missing": scene}
+
+
+def _source_of_old(run: Run, scene: str) -> dict[str, Any]:
+    """What the manifest says of raw data that has moved away; nothing where it was never there."""
+    record = run.workspace.record("ingest", scene)
+    known = {} if record is None else record.details.get("settings", {})
+    geometry = known.get("geometry")
+    asked_for = None if geometry is None else geometry.rsplit(" ", 2)[0]
+    if "files" not in known or asked_for != run.config.ingest.geometry:
+        return {}
+    return {key: known[key] for key in ("layout", "part", "files", "geometry")}
 
 
 def _geometry(run: Run, recognised: Recognised) -> str | None:
@@ -104,6 +143,8 @@ def _work(run: Run, task: Task, report: Report) -> str:
         )
     if scene.labels is not None:
         run.label_set.require_labels(f"scene {scene.name}", scene.labels)
+    if run.trained is not None:
+        require_colors(scene.name, scene.colors, run.trained.needs.input)
     write_scene(scene, run.workspace.scene(task.unit))
     lost = int(scene.provenance.get("skipped_frames", 0))
     skipped = f" ({lost} without a valid pose or file left out)" if lost else ""

@@ -14,7 +14,7 @@ from pcdistill.errors import ConfigError
 from pcdistill.evaluation import draw_points, heat_colors, save_png
 from pcdistill.geometry import point_superpoints, superpoint_mean
 from pcdistill.scenes import Scene, open_scene, write_ply
-from pcdistill.stages.ingest import scene_names, validation_scenes
+from pcdistill.stages.ingest import scene_names, stored_scenes, validation_scenes
 from pcdistill.stages.partition import superpoint_ids
 from pcdistill.stages.rows import best_student, row_features, row_names
 from pcdistill.stages.run import Run
@@ -169,7 +169,7 @@ def query(
     folder = run.workspace.root / "queries" / slug(text)
     answers: list[Answer] = []
     files: list[Path] = []
-    for name in scenes or validation_scenes(run) or known:
+    for name in stored_scenes(run, scenes or validation_scenes(run) or known):
         found = ask(run, text, name, best, row)
         answers += found.answers
         colors = heat_colors(found.similarity)

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pcdistill.choices import suggest
-from pcdistill.errors import ConfigError, SceneError
+from pcdistill.errors import ArtifactError, ConfigError, SceneError
 from pcdistill.scenes import READERS, ReadSettings, Recognised, require_scans
+from pcdistill.stages.files import read_json, write_json
 from pcdistill.stages.run import Run
 
 _HEADER_BYTES = 4096
@@ -27,6 +28,9 @@ class Scans(NamedTuple):
     training: tuple[str, ...]
     """Names of scenes; one that a list names may be missing among those found."""
     validation: tuple[str, ...]
+    is_there: bool = True
+    """False where the raw data has moved away since the workspace was made; nothing is found then,
+    and the names are those of the time."""
 
 
 def scans_of(run: Run) -> Scans:
@@ -45,9 +49,19 @@ def require_scan(run: Run, scene: str) -> Recognised:
     """The scan of a scene.
 
     Raises:
-        SceneError: a list names it but it is not there.
+        SceneError: a list names it but it is not there, or the raw data has moved away.
+        ConfigError: the raw data has moved away, and the scene that was made of it would be lost.
     """
-    scans = scans_of(run).found
+    scans, is_there = scans_of(run).found, scans_of(run).is_there
+    if not is_there:
+        record = run.workspace.record("ingest", scene)
+        gone = f"from {run.config.ingest.path}, which is gone; bring it back, or give its new place"
+        if record is not None and record.state == "done":
+            raise ConfigError(
+                f"scene {scene}: has to be read again {gone} with --scan, or leave the settings of "
+                "ingest as they were"
+            )
+        raise SceneError(f"scene {scene}: has to be read {gone} with --scan")
     if scene not in scans:
         raise SceneError(
             f"scene {scene}: is in {_lists_with(run, scene)} but not among the {len(scans)} scans "
@@ -160,6 +174,8 @@ def _look_up(run: Run) -> Scans:
     if run.config.ingest.path is None:
         raise ConfigError("ingest.path is not set; give the folder of a scan with --scan")
     path = Path(run.config.ingest.path)
+    if _is_gone(path) and (remembered := _remembered(run)) is not None:
+        return remembered
     if not path.exists():
         raise ConfigError(f"{path}: no such folder; give the folder of a scan with --scan")
     try:
@@ -180,6 +196,43 @@ def _look_up(run: Run) -> Scans:
     if validation is None:
         validation = tuple(name for name in everything if name not in set(training))
     return Scans(found, training or everything, validation or everything)
+
+
+def remember_scans(run: Run) -> None:
+    """Note in the workspace which scans the run is about, for when the raw data has moved away.
+
+    Raises:
+        ConfigError: see `scans_of`.
+    """
+    if run.config.ingest.source == "scan" and run.config.ingest.path is not None:
+        scans = scans_of(run)
+        if scans.is_there:
+            names = {"training": scans.training, "validation": scans.validation}
+            write_json(run.workspace.scans, {**_places_of(run), **names})
+
+
+def _remembered(run: Run) -> Scans | None:
+    """What `remember_scans` noted of the same places; None where it did not."""
+    try:
+        noted = read_json(run.workspace.scans)
+        if {key: noted[key] for key in _places_of(run)} != _places_of(run):
+            return None
+        return Scans({}, tuple(noted["training"]), tuple(noted["validation"]), is_there=False)
+    except (ArtifactError, KeyError, TypeError):
+        return None
+
+
+def _places_of(run: Run) -> dict[str, str | None]:
+    config = run.config.ingest
+    given = {"path": config.path, "train": config.train_list, "validate": config.validation_list}
+    return {
+        key: None if value is None else str(Path(value).absolute()) for key, value in given.items()
+    }
+
+
+def _is_gone(path: Path) -> bool:
+    """Whether nothing is there, or what an unmounted disk leaves."""
+    return not path.exists() or (path.is_dir() and not any(path.iterdir()))
 
 
 def _named(file: Path, found: dict[str, Recognised], key: str) -> tuple[str, ...]:

@@ -80,6 +80,11 @@ class Workspace:
         """The run's configuration as it was last used."""
         return self.root / "config.yaml"
 
+    @property
+    def scans(self) -> Path:
+        """Names of the raw scans that the run is about."""
+        return self.root / "scans.json"
+
     def record_path(self, stage: str, unit: str) -> Path:
         """File of one manifest entry."""
         return self.root / "manifest" / stage / f"{slug(unit)}.json"

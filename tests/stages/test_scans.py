@@ -9,10 +9,11 @@ import torch
 
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.scenes import READERS, Scene, write_scene
-from pcdistill.stages.config import IngestConfig, RunConfig, load_config
+from pcdistill.stages.config import IngestConfig, RunConfig, RunSettings, load_config
 from pcdistill.stages.ingest import INGEST, scene_names, training_scenes, validation_scenes
 from pcdistill.stages.run import Run
-from pcdistill.stages.scans import require_scan, scan_files, scans_of
+from pcdistill.stages.runner import run_stages, stage_states
+from pcdistill.stages.scans import remember_scans, require_scan, scan_files, scans_of
 from tests.end_to_end.conftest import pcdistill
 
 NAMES = ("house_room0", "house_room1", "tower_room0")
@@ -143,3 +144,41 @@ def test_what_scans_share_is_estimated_once(scans, monkeypatch):
     )
     run = run_on(scans)
     assert sum(INGEST.estimate(run, name) for name in NAMES) == 3 * (whole // 3) < together
+
+
+def test_names_and_fingerprints_outlive_the_raw_data(scans, tmp_path):
+    file = write_list(tmp_path, "tower_room0\n")
+
+    def run(**settings) -> Run:
+        config = run_on(scans, validation_list=file, **settings).config
+        return Run(replace(config, run=RunSettings(workspace=str(tmp_path / "run"))))
+
+    remember_scans(run())
+    assert run_stages(run().config, [INGEST]).done == 3
+    before = [INGEST.settings(run(), name) for name in NAMES]
+    scans.rename(tmp_path / "elsewhere")
+    (tmp_path / "list.txt").unlink()
+    for place in ("missing", "an empty mount point"):
+        assert training_scenes(run()) == NAMES[:2], place
+        assert validation_scenes(run()) == ("tower_room0",), place
+        assert [INGEST.settings(run(), name) for name in NAMES] == before, place
+        assert stage_states(run(), [INGEST])["ingest"]["done"] == 3, place
+        scans.mkdir(exist_ok=True)
+    remember_scans(run())  # what is gone takes no memory away
+    assert stage_states(run(up="y"), [INGEST])["ingest"]["stale"] == 3
+    with pytest.raises(ConfigError, match=r"house_room0: has to be read again from .*scans, which"):
+        run_stages(run(up="y").config, [INGEST])
+    assert stage_states(run(), [INGEST])["ingest"]["done"] == 3
+
+
+def test_what_is_remembered_of_other_scans_does_not_count(scans, tmp_path):
+    workspace = RunSettings(workspace=str(tmp_path / "run"))
+    remember_scans(Run(replace(run_on(scans).config, run=workspace)))
+    other = replace(run_on(tmp_path / "others").config, run=workspace)
+    with pytest.raises(ConfigError, match="others: no such folder"):
+        scans_of(Run(other))
+    file = write_list(tmp_path, "house\n")
+    listed = replace(run_on(scans, train_list=file).config, run=workspace)
+    scans.rename(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match="scans: no such folder"):
+        scans_of(Run(listed))
