@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from pcdistill.distillation.data import (
     INPUT_CHANNELS,
-    Cloud,
     TrainingScene,
 )
 from pcdistill.distillation.trainer import (
@@ -22,10 +20,9 @@ from pcdistill.distillation.trainer import (
     Trainer,
     TrainerSettings,
 )
-from pcdistill.errors import ArtifactError, SceneError
-from pcdistill.geometry import estimate_normals
-from pcdistill.networks import MinkUNet, build_student, load_checkpoint, save_checkpoint
-from pcdistill.scenes import open_scene
+from pcdistill.errors import ArtifactError
+from pcdistill.networks import MinkUNet, build_student, save_checkpoint
+from pcdistill.stages.config import TRAINED
 from pcdistill.stages.files import read_provenance, read_tensors, write_tensors
 from pcdistill.stages.fuse import fused_targets
 from pcdistill.stages.ingest import training_scenes
@@ -33,24 +30,14 @@ from pcdistill.stages.partition import superpoint_ids
 from pcdistill.stages.run import Run
 from pcdistill.stages.sizes import expected_points
 from pcdistill.stages.stage import Input, Report, Stage, Task
+from pcdistill.stages.students import checkpoint_path, student_input
+from pcdistill.stages.trained import StudentNeeds, find_trained, keep_copy
 
 ENSEMBLE = "superpoint+ensemble"
 BASE = "superpoint"
 """The ensemble goes on from where this student was when the ensemble joins."""
 _STATE_EVERY = 15.0
 """Seconds between half-way states."""
-
-
-def checkpoint_path(run: Run, student: str) -> Path:
-    """File of a trained student."""
-    return run.workspace.student(student) / "checkpoint.safetensors"
-
-
-def load_student(run: Run, student: str) -> nn.Module:
-    """Load a trained student, ready to look at scenes."""
-    network, _ = load_checkpoint(checkpoint_path(run, student))
-    network.use_engine(run.config.distill.engine)
-    return network
 
 
 def ensemble_epoch(run: Run) -> int:
@@ -64,18 +51,23 @@ def _hand_over_path(run: Run) -> Path:
 
 
 def _hands_over(run: Run) -> bool:
-    students = run.config.distill.students
+    students = run.config.distill.student_names
     return BASE in students and ENSEMBLE in students
 
 
 def _units(run: Run) -> tuple[str, ...]:
-    order = ("point", BASE, ENSEMBLE)
-    return tuple(name for name in order if name in run.config.distill.students)
+    order = ("point", BASE, ENSEMBLE, TRAINED)
+    return tuple(name for name in order if name in run.config.distill.student_names)
 
 
 def _settings(run: Run, student: str) -> Mapping[str, Any]:
+    given = run.config.distill.trained
+    if given is not None:
+        fallback = StudentNeeds(run.config.distill.voxel_size, run.config.distill.input)
+        source = find_trained(given, run.workspace)
+        return {"student": student, "file": source.checksum, **fallback._asdict()}
     config = vars(run.config.distill).copy()
-    del config["students"], config["device"]
+    del config["students"], config["trained"], config["device"]
     ensemble = {key: config.pop(key) for key in list(config) if key.startswith("ensemble_")}
     config.pop("keep_superpoint_loss")
     settings: dict[str, Any] = {**config, "student": student, "seed": run.config.run.seed}
@@ -89,6 +81,8 @@ def _settings(run: Run, student: str) -> Mapping[str, Any]:
 
 
 def _inputs(run: Run, student: str) -> tuple[Input, ...]:
+    if student == TRAINED:
+        return ()
     scenes = tuple(Input("fuse", scene, required=False) for scene in training_scenes(run))
     if student == ENSEMBLE and _hands_over(run):
         return (*scenes, Input("distill", BASE))
@@ -96,26 +90,13 @@ def _inputs(run: Run, student: str) -> tuple[Input, ...]:
 
 
 def _outputs(run: Run, student: str) -> tuple[Path, ...]:
+    if student == TRAINED:
+        return (checkpoint_path(run, student),)
     folder = run.workspace.student(student)
     files = (checkpoint_path(run, student), folder / "metrics.jsonl")
     if student == BASE and _hands_over(run):
         return (*files, _hand_over_path(run))
     return files
-
-
-def student_input(run: Run, name: str) -> Cloud:
-    """What the student is given of a scene; normals are estimated where the scene has none."""
-    scene = open_scene(run.workspace.scene(name))
-    if run.config.distill.input == "constant":
-        return Cloud(scene.points)
-    normals = scene.normals if scene.normals is not None else estimate_normals(scene.points)
-    if run.config.distill.input == "geometry":
-        return Cloud(scene.points, normals)
-    if scene.colors is None:
-        raise SceneError(
-            f"scene {name}: has no colours but distill.input is color; use geometry or constant"
-        )
-    return Cloud(scene.points, normals, scene.colors)
 
 
 def training_scene(run: Run, scene: str, *, per_point: bool) -> TrainingScene:
@@ -125,7 +106,7 @@ def training_scene(run: Run, scene: str, *, per_point: bool) -> TrainingScene:
         ArtifactError: point-wise features are asked for but were not kept.
     """
     targets = fused_targets(run, scene)
-    points, normals, colors = student_input(run, scene)
+    points, normals, colors = student_input(run, scene, run.config.distill.input)
     seen = torch.zeros(len(points), dtype=torch.bool)
     seen[targets.seen] = True
     features = None
@@ -188,6 +169,24 @@ def _trainer(run: Run, task: Task) -> tuple[MinkUNet, Trainer]:
 
 
 def _work(run: Run, task: Task, report: Report) -> str:
+    return _take(run) if run.trained is not None else _train(run, task, report)
+
+
+def _take(run: Run) -> str:
+    """Keep a copy of the given student, so that the workspace stands alone."""
+    student, given = run.trained, run.config.distill.trained
+    if student is None or given is None:
+        raise ValueError("the run was given no student")
+    known = {"student": TRAINED, "text_space": run.text_encoder.text_space}
+    keep_copy(student, given, run.workspace, known)
+    sizes = student.network.architecture
+    return (
+        f"{sizes.name} of {student.source.path}, voxels of {student.needs.voxel_size:g} m, "
+        f"input {student.needs.input}, prompt '{run.prompt}'"
+    )
+
+
+def _train(run: Run, task: Task, report: Report) -> str:
     student = task.unit
     folder = run.workspace.student(student)
     folder.mkdir(parents=True, exist_ok=True)
@@ -238,6 +237,7 @@ def _provenance(run: Run, task: Task) -> dict[str, Any]:
     return {
         "student": task.unit,
         "text_space": run.text_encoder.text_space,
+        "prompt": run.prompt,
         "teachers": list(run.config.run.teachers),
         "vocabulary": list(run.vocabulary),
         "scenes": list(task.units_of("fuse")),
@@ -248,6 +248,8 @@ def _provenance(run: Run, task: Task) -> dict[str, Any]:
 
 def _estimate(run: Run, student: str) -> int:
     """Bytes while it learns: the weights, thrice as many half-way, and the ensemble's scores."""
+    if run.trained is not None:
+        return sum(values.nbytes for values in run.trained.network.state_dict().values())
     with torch.device("meta"):
         weights = _network(run).state_dict().values()
     size = int(sum(values.nbytes for values in weights))

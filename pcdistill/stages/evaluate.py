@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -35,10 +35,15 @@ def run_protocol(run: Run) -> tuple[Protocol, str]:
         config.protocol,
         run.label_set.name,
         votes=config.votes,
-        prompt_template=run.config.run.prompt,
+        prompt_template=run.prompt,
     )
-    scored = {"seen": "points that some frame sees", "all": "all points"}[config.points]
+    scored = {"seen": "points that some frame sees", "all": "all points"}[scored_points(run)]
     return protocol, f"{scored}; {protocol.describe(len(run.label_set.names))}"
+
+
+def scored_points(run: Run) -> Literal["seen", "all"]:
+    """Which points are scored; all of them where no teacher looks at frames."""
+    return run.config.evaluate.points if run.config.run.teachers else "all"
 
 
 def predictions(run: Run, row: str, scene: str) -> Tensor:
@@ -64,6 +69,7 @@ def _settings(run: Run, row: str) -> Mapping[str, Any]:
         "fuse": vars(run.config.fuse) if row == "fused" else None,
         "voxel_size": run.config.distill.voxel_size if row.startswith("student") else None,
         **vars(run.config.evaluate),
+        "points": scored_points(run),
     }
 
 
@@ -91,7 +97,7 @@ def _work(run: Run, task: Task, report: Report) -> str:
         truth = open_scene(run.workspace.scene(name)).labels
         if truth is not None:
             run.label_set.require_labels(f"scene {name}", truth)
-            if run.config.evaluate.points == "seen":
+            if scored_points(run) == "seen":
                 truth = torch.where(seen_by_frames(run, name), truth, IGNORE_LABEL)
             labelled.append((predicted, truth))
         report(number + 1, len(scenes), "scenes")

@@ -196,6 +196,10 @@ def _estimate(run: Run, scene: str) -> int:
     return size + (points * 2 * dimensions if run.config.fuse.keep_points else 0)
 
 
+def _units(run: Run) -> tuple[str, ...]:
+    return scene_names(run) if run.config.run.teachers else ()
+
+
 def _outputs(run: Run, scene: str) -> tuple[Path, ...]:
     return (run.workspace.fused(scene),)
 
@@ -203,7 +207,7 @@ def _outputs(run: Run, scene: str) -> tuple[Path, ...]:
 FUSE = Stage(
     name="fuse",
     version=2,
-    units=scene_names,
+    units=_units,
     settings=_settings,
     inputs=_inputs,
     outputs=_outputs,

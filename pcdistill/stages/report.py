@@ -27,26 +27,26 @@ from pcdistill.evaluation import (
     heat_colors,
     heat_range,
     label_colors,
-    superpoint_colors,
     write_report,
 )
-from pcdistill.evaluation.overlay import overlay_points
 from pcdistill.scenes import Scene, open_scene
 from pcdistill.stages.evaluate import predictions, result, run_protocol
+from pcdistill.stages.geometry_pictures import geometry_pictures
 from pcdistill.stages.ingest import validation_scenes
-from pcdistill.stages.lift import frame_counts
-from pcdistill.stages.partition import superpoint_ids
 from pcdistill.stages.query import ask
 from pcdistill.stages.rows import best_student, row_names
 from pcdistill.stages.run import Run
 from pcdistill.stages.score import capability_table
-from pcdistill.stages.sight import Sight
 from pcdistill.stages.stage import Input, Report, Stage, Task
 
 EMBEDDED_TEACHERS = {"dense", "masks"}
 NO_CLAIM = (
     "The embedded teachers were trained on rendered homes; on this real capture no accuracy is "
     "claimed, and what can be judged is the geometry: projection, occlusion and superpoints."
+)
+NO_CLAIM_OF_STUDENT = (
+    "The student learned from teachers that were trained on rendered homes; on this real scan no "
+    "accuracy is claimed."
 )
 _BYTES_PER_PICTURE = 100_000
 """Orientation for the disk estimate."""
@@ -76,7 +76,7 @@ def collect(run: Run, report: Report) -> ReportData:
         rows=tuple(
             MethodRow(row["name"], row["miou"], row["macc"], row["per_class"]) for row in measured
         ),
-        capability=CapabilityTable(run.config.run.teachers, run.vocabulary, capability_table(run)),
+        capability=_capability(run),
         labels=tuple(
             LabelColor(name, (int(color[0]), int(color[1]), int(color[2])))
             for name, color in zip(run.label_set.names, run.label_set.palette.tolist(), strict=True)
@@ -85,25 +85,41 @@ def collect(run: Run, report: Report) -> ReportData:
         queries=tuple(_query_rows(run, scenes)),
         costs=tuple(_costs(run)),
         provenance=_provenance(run),
-        notes=(NO_CLAIM,) if _is_embedded_on_real(run) else (),
+        notes=_notes(run),
     )
 
 
-def _is_embedded_on_real(run: Run) -> bool:
-    return run.config.ingest.source == "scan" and bool(
-        EMBEDDED_TEACHERS & set(run.config.run.teachers)
-    )
+def _capability(run: Run) -> CapabilityTable | None:
+    teachers = run.config.run.teachers
+    return CapabilityTable(teachers, run.vocabulary, capability_table(run)) if teachers else None
+
+
+def _notes(run: Run) -> tuple[str, ...]:
+    if run.config.ingest.source != "scan":
+        return ()
+    if EMBEDDED_TEACHERS & set(run.config.run.teachers):
+        return (NO_CLAIM,)
+    learned = run.trained is not None and run.trained.provenance.get("teachers")
+    return (NO_CLAIM_OF_STUDENT,) if learned and EMBEDDED_TEACHERS & set(learned) else ()
 
 
 def _summary(run: Run, scenes: tuple[str, ...]) -> tuple[str, ...]:
     teachers = " and ".join(run.config.run.teachers)
-    config = run.config.distill
-    first = (
+    looked = (
         f"The teachers {teachers} looked at the images; what they saw was carried onto the points, "
-        "fused by how well each finds each class on synthesised images, and distilled into a "
-        f"{config.architecture} that sees only the points."
+        "fused by how well each finds each class on synthesised images"
     )
-    if run.config.ingest.source == "homes":
+    trained = run.trained
+    if trained is None:
+        name = run.config.distill.architecture
+        first = f"{looked}, and distilled into a {name} that sees only the points."
+    else:
+        name = trained.network.architecture.name
+        first = f"A {name} that was trained before labels the points; it sees nothing else."
+        first = f"{looked}. {first}" if teachers else first
+    if run.config.ingest.source == "homes" and trained is not None:
+        second = f"Measured on {len(scenes)} generated homes."
+    elif run.config.ingest.source == "homes":
         second = (
             f"Everything is measured on {len(scenes)} generated homes on which no teacher and no "
             f"student was trained; the students learned from {run.config.ingest.train} other homes "
@@ -118,8 +134,6 @@ def _summary(run: Run, scenes: tuple[str, ...]) -> tuple[str, ...]:
 def _pictures(run: Run, name: str) -> Iterator[Picture]:
     scene = open_scene(run.workspace.scene(name))
     view = _view(scene)
-    ids = superpoint_ids(run, name)
-    views = frame_counts(run, run.config.run.teachers[0], name).float()
     yield from _scan_pictures(run, scene, view)
     for row in _drawn_rows(run):
         labels = predictions(run, row, name)
@@ -134,51 +148,19 @@ def _pictures(run: Run, name: str) -> Iterator[Picture]:
             _draw(scene, view, heat_colors(found.similarity)),
             scale=HeatScale("similarity with the question", low, high),
         )
-    count = int(ids.max()) + 1
-    has_pieces = count < len(ids) / 2
-    if has_pieces:
-        colors = superpoint_colors(ids)
-        yield Picture("Geometry", f"{count} superpoints", _draw(scene, view, colors))
-    yield Picture(
-        "Geometry",
-        f"frames that see each point, {views.mean():.1f} on average",
-        _draw(scene, view, heat_colors(views, low=0.0, high=float(views.max()))),
-        scale=HeatScale("frames", 0.0, float(views.max())),
-    )
-    yield from _overlays(run, scene, superpoint_colors(ids) if has_pieces else None)
+    yield from geometry_pictures(run, scene, lambda colors: _draw(scene, view, colors))
 
 
 def _scan_pictures(run: Run, scene: Scene, view: View) -> Iterator[Picture]:
     if scene.colors is not None:
-        caption = f"{scene.name}: {len(scene.points)} points from {len(scene.frames)} frames"
+        frames = f" from {len(scene.frames)} frames" if scene.frames else ""
+        caption = f"{scene.name}: {len(scene.points)} points{frames}"
         yield Picture("The scan", caption, _draw(scene, view, scene.colors))
     if scene.labels is not None:
         colors = label_colors(scene.labels, run.label_set.palette)
         yield Picture("Labels", "ground truth", _draw(scene, view, colors))
     if scene.frames:
         yield Picture("The scan", "its first frame", scene.frames[0].image())
-
-
-def _overlays(run: Run, scene: Scene, colors: Tensor | None) -> Iterator[Picture]:
-    """Two frames with the points that the occlusion test keeps, coloured by distance if not else.
-
-    Misplaced cameras show in either: the colours then change where no object ends.
-    """
-    count = len(scene.frames)
-    sight = Sight(scene, run.config.lift)
-    for number in sorted({count // 4, (3 * count) // 4}) if count else ():
-        frame = scene.frames[number]
-        seen = sight.of(frame)
-        far_first = seen.depth.argsort(descending=True)
-        kept = far_first[seen.visible[far_first]]
-        shown = heat_colors(-seen.depth[kept].log()) if colors is None else colors[kept]
-        radius = max(1, frame.image_size[1] // 320)
-        yield Picture(
-            "Geometry",
-            f"frame {frame.name}: the {len(kept)} points it sees, coloured by "
-            f"{'superpoint' if colors is not None else 'distance'}",
-            overlay_points(frame.image(), seen.pixels[kept], shown, radius=radius),
-        )
 
 
 def _view(scene: Scene) -> View:
@@ -203,14 +185,15 @@ def _draw(scene: Scene, view: View, colors: Tensor) -> Tensor:
 
 def _drawn_rows(run: Run) -> tuple[str, ...]:
     teachers = tuple(f"teacher:{name}" for name in run.config.run.teachers)
-    return (*teachers, "fused", f"student:{best_student(run)}")
+    fused = ("fused",) if teachers else ()
+    return (*teachers, *fused, f"student:{best_student(run)}")
 
 
 def _query_rows(run: Run, scenes: tuple[str, ...]) -> Iterator[QueryRow]:
     config = run.config.report
     for number, text in enumerate(config.queries):
         expected = config.answers[number] if number < len(config.answers) else ""
-        rows = (f"student:{best_student(run)}", "fused")
+        rows = (f"student:{best_student(run)}", *(("fused",) if run.config.run.teachers else ()))
         for row, name in itertools.product(rows, scenes):
             for best in ask(run, text, name, best=1, row=row).answers:
                 holds = best.truth == expected if expected and best.truth is not None else None
@@ -247,6 +230,12 @@ def _provenance(run: Run) -> dict[str, str]:
         "device": str(run.device),
         "text space": run.text_encoder.text_space,
     }
+    if run.trained is not None:
+        source, needs = run.trained.source, run.trained.needs
+        facts["student trained"] = (
+            f"{source.path}, SHA-256 {source.checksum[:16]}, voxels of {needs.voxel_size:g} m, "
+            f"input {needs.input}"
+        )
     for name in run.config.run.teachers:
         about = run.teacher(name).provenance
         facts[f"teacher {name}"] = ", ".join(f"{key}: {value}" for key, value in about.items())

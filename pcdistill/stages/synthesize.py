@@ -100,7 +100,7 @@ def _estimate(run: Run, category: str) -> int:
 
 
 def _units(run: Run) -> tuple[str, ...]:
-    return run.vocabulary
+    return run.vocabulary if run.config.run.teachers else ()
 
 
 def _outputs(run: Run, category: str) -> tuple[Path, ...]:
