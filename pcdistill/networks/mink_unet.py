@@ -25,9 +25,10 @@ ENGINES = ("torch", "minkowski")
 """What can do the arithmetic of the convolutions; weights and results are the same."""
 
 
-def _relu(x: SparseTensor) -> SparseTensor:
-    # In place: the batch norm or sum that made these features does not need them again.
-    return x.map(torch.relu_)
+def _activated(norm: SparseBatchNorm, x: SparseTensor) -> SparseTensor:
+    """Normalise what a convolution has just made, and cut off what is negative."""
+    normalised: SparseTensor = norm(x, consume=True)
+    return normalised.map(torch.relu_)
 
 
 class ResidualBlock(nn.Module):
@@ -47,9 +48,13 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         """(V, C_in) to (V, C_out) on the same voxels."""
-        out = self.norm2(self.conv2(_relu(self.norm1(self.conv1(x)))))
-        shortcut = x if self.downsample is None else self.downsample(x)
-        return _relu(out.map(lambda features: features.add_(shortcut.sorted_features)))
+        again = self.conv2(_activated(self.norm1, self.conv1(x)))
+        out: SparseTensor = self.norm2(again, consume=True)
+        shortcut = x
+        if self.downsample is not None:
+            convolution, norm = self.downsample
+            shortcut = norm(convolution(x), consume=True)
+        return out.map(lambda features: features.add_(shortcut.sorted_features).relu_())
 
 
 def _stage(in_channels: int, out_channels: int, blocks: int) -> nn.Sequential:
@@ -150,17 +155,18 @@ class MinkUNet(nn.Module):
         """
         if self.engine == "minkowski":
             x = on_minkowski(x)
-        at1 = _relu(self.bn0(self.conv0p1s1(x)))
-        at2 = self.block1(_relu(self.bn1(self.conv1p1s2(at1))))
-        at4 = self.block2(_relu(self.bn2(self.conv2p2s2(at2))))
-        at8 = self.block3(_relu(self.bn3(self.conv3p4s2(at4))))
-        out = self.block4(_relu(self.bn4(self.conv4p8s2(at8))))
+        at1 = _activated(self.bn0, self.conv0p1s1(x))
+        at2 = self.block1(_activated(self.bn1, self.conv1p1s2(at1)))
+        at4 = self.block2(_activated(self.bn2, self.conv2p2s2(at2)))
+        at8 = self.block3(_activated(self.bn3, self.conv3p4s2(at4)))
+        out = self.block4(_activated(self.bn4, self.conv4p8s2(at8)))
 
-        out = self.block5(_join(_relu(self.bntr4(self.convtr4p16s2(out))), at8))
-        out = self.block6(_join(_relu(self.bntr5(self.convtr5p8s2(out))), at4))
-        out = self.block7(_join(_relu(self.bntr6(self.convtr6p4s2(out))), at2))
-        out = self.block8(_join(_relu(self.bntr7(self.convtr7p2s2(out))), at1))
-        return x.with_sorted(self.final(out).sorted_features).features
+        out = self.block5(_join(_activated(self.bntr4, self.convtr4p16s2(out)), at8))
+        out = self.block6(_join(_activated(self.bntr5, self.convtr5p8s2(out)), at4))
+        out = self.block7(_join(_activated(self.bntr6, self.convtr6p4s2(out)), at2))
+        out = self.block8(_join(_activated(self.bntr7, self.convtr7p2s2(out)), at1))
+        rows = x.with_sorted(out.sorted_features).features  # fewer channels to put in order here
+        return self.final.on_rows(rows)
 
 
 def _join(upsampled: SparseTensor, skip: SparseTensor) -> SparseTensor:

@@ -3,7 +3,7 @@
 from pcdistill.sparse.convolution import SparseConv3d, SparseConvTranspose3d
 from pcdistill.sparse.coordinates import CoordinateMaps
 from pcdistill.sparse.engine_minkowski import minkowski_engine, on_minkowski
-from pcdistill.sparse.kernel_map import GridTurn
+from pcdistill.sparse.grid_turn import GridTurn
 from pcdistill.sparse.normalization import SparseBatchNorm
 from pcdistill.sparse.pooling import SparseAvgPool3d, SparseMaxPool3d
 from pcdistill.sparse.tensor import SparseTensor

@@ -116,6 +116,19 @@ class SparseConv3d(_SparseConvolutionLayer):
             pairs = x.maps.kernel_map(x.stride, out_stride, self.kernel_size, self.dilation)
         return x.at_stride(self._convolve(x.sorted_features, pairs), out_stride)
 
+    def on_rows(self, features: Tensor) -> Tensor:
+        """Apply a convolution of kernel size and stride 1 to rows (V, C_in) in any order.
+
+        Raises:
+            ValueError: the kernel is larger.
+        """
+        if not self.pointwise:
+            raise ValueError(
+                f"a kernel of size {self.kernel_size} and stride {self.stride} needs voxels, not "
+                "rows; call the layer with a SparseTensor"
+            )
+        return self._convolve(features, None)
+
 
 class SparseConvTranspose3d(_SparseConvolutionLayer):
     """Transposed convolution back onto finer voxels: out[v + d(k)] += in[v] @ kernel[k] (+ bias).

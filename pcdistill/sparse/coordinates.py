@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from pcdistill.geometry import require_shape
-from pcdistill.sparse.kernel_map import GridTurn, KernelMap, find_pairs, turned_slices
+from pcdistill.sparse.grid_turn import GridTurn, turned_slices
+from pcdistill.sparse.kernel_map import KernelMap, find_neighbours
 from pcdistill.sparse.voxel_keys import Bounds, KeySpace, bounds_of
 
 
@@ -151,7 +152,7 @@ class CoordinateMaps:
         key = (in_stride, out_stride, kernel_size, dilation)
         if key not in self._pairs:
             source, target = self.level(in_stride), self.level(out_stride)
-            self._pairs[key] = find_pairs(source.coords, target.coords, self.bounds, *key)
+            self._pairs[key] = find_neighbours(source.coords, target.coords, self.bounds, *key)
         return self._pairs[key]
 
     def turned(self, turn: GridTurn) -> CoordinateMaps:

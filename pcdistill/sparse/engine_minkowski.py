@@ -164,7 +164,7 @@ def on_minkowski(x: SparseTensor) -> SparseTensor:
     order = maps.sorted_rows if x._rows is None else x._rows.order[maps.sorted_rows]
     rank = torch.empty_like(order)
     rank[order] = torch.arange(len(order), device=order.device)
-    features = x.sorted_features[maps.sorted_rows]
+    features = x.sorted_features.index_select(0, maps.sorted_rows)
     return SparseTensor._on(features, x.stride, maps, RowOrder(order, rank))
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from pcdistill.sparse.blocks import Block, make_block
 from pcdistill.sparse.voxel_keys import Bounds, KeySpace
 
 
@@ -24,252 +24,158 @@ def kernel_offsets(kernel_size: int, dilation: int = 1) -> tuple[tuple[int, int,
     return tuple((x, y, z) for z in steps for y in steps for x in steps)
 
 
-class GridTurn(NamedTuple):
-    """A turn or mirroring that takes the voxel grid onto itself."""
+class NeighbourTable:
+    """The source row that each target row meets under each of the K offsets of a kernel.
 
-    axes: tuple[int, int, int] = (0, 1, 2)
-    """Axis that is found on x, y and z afterwards."""
-    flips: tuple[bool, bool, bool] = (False, False, False)
-    """Whether it then runs backwards: cell c becomes cell -1 - c."""
-
-    def matrix(self) -> Tensor:
-        """(3, 3) float64 that turns directions: turned = matrix @ direction."""
-        turn = torch.zeros(3, 3, dtype=torch.float64)
-        for row, (axis, flip) in enumerate(zip(self.axes, self.flips, strict=True)):
-            turn[row, axis] = -1.0 if flip else 1.0
-        return turn
-
-    def cells(self, coords: Tensor) -> Tensor:
-        """(V, 3) integer cells after the turn."""
-        turned = coords[:, list(self.axes)]
-        return torch.where(torch.tensor(self.flips, device=coords.device), -1 - turned, turned)
-
-
-@lru_cache(maxsize=256)
-def turned_slices(
-    turn: GridTurn, kernel_size: int, stride: int, dilation: int = 1
-) -> tuple[int, ...]:
-    """Slice of the weights that each offset takes when the grid is turned.
-
-    Raises:
-        ValueError: an odd kernel with a stride has no counterpart in a grid that runs backwards.
-    """
-    if kernel_size % 2 and stride > 1 and any(turn.flips):
-        raise ValueError(
-            f"a kernel of size {kernel_size} and stride {stride} cannot be mirrored on the grid; "
-            "mirror the points instead"
-        )
-    offsets = kernel_offsets(kernel_size, dilation)
-    number = {offset: k for k, offset in enumerate(offsets)}
-    last = 0 if kernel_size % 2 else dilation * (kernel_size - 1)
-
-    def turned(offset: tuple[int, int, int]) -> tuple[int, int, int]:
-        x, y, z = (
-            last - offset[axis] if flip else offset[axis]
-            for axis, flip in zip(turn.axes, turn.flips, strict=True)
-        )
-        return x, y, z
-
-    return tuple(number[turned(offset)] for offset in offsets)
-
-
-@dataclass(frozen=True)
-class BlockPlan:
-    """The pairs of a kernel map grouped by blocks of target rows, for one pass in the cache.
-
-    Inside a block pairs are ordered by offset, then target row. With a `tile` above 1 the pairs of
-    each offset are filled up with row 0 to a multiple of it; no target row counts these.
+    What is made from it (pairs, the table seen from the other side, blocks) is made when first
+    asked for and kept.
     """
 
-    block_rows: int
-    """Target rows of a block; the last block may be shorter."""
-    sizes: tuple[tuple[int, ...], ...]
-    """(blocks, K) number of pairs, filled up to multiples of the tile."""
-    source: tuple[Tensor, ...]
-    """Per block: (pairs,) int32 source row."""
-    target: tuple[Tensor, ...]
-    """Per block: (pairs,) int32 target row."""
-    members: tuple[Tensor, ...]
-    """Per block: (pairs,) int32 position in the block of the pairs of each target row in turn."""
-    starts: tuple[Tensor, ...]
-    """Per block: (rows,) int32 where a target row's run in `members` begins."""
-    filling: tuple[Tensor, ...]
-    """Per block: int64 positions that hold no pair; empty where the tile is 1."""
-    skip: int | None
-    """Number of the offset that is left out."""
+    def __init__(
+        self,
+        rows: Tensor,
+        n_source: int,
+        *,
+        symmetric: bool = False,
+        one_target: bool = False,
+        one_source: bool = False,
+        other_side: NeighbourTable | None = None,
+    ) -> None:
+        """Take the table.
+
+        Args:
+            rows: (K, n_target) int32 source rows; `n_source` where no voxel is. Within an offset
+                they ascend strictly, but for the absent ones.
+            n_source: number of source rows.
+            symmetric: the pairs of offset K-1-k are those of offset k, source and target exchanged.
+            one_target: every source row has exactly one target, as where the kernel is as large
+                as the stride.
+            one_source: every target row has exactly one source, as seen from the other side.
+            other_side: the table with source and target exchanged, where it is known.
+        """
+        self.rows, self.n_source, self.n_target = rows, n_source, rows.shape[1]
+        self.symmetric, self.one_target, self.one_source = symmetric, one_target, one_source
+        self._other_side = other_side
+        self._blocks: dict[tuple[int, int, int, int | None], Block] = {}
+
+    @cached_property
+    def counts(self) -> tuple[int, ...]:
+        """Pairs of each of the K offsets."""
+        return tuple((self.rows < self.n_source).sum(dim=1).tolist())
+
+    @cached_property
+    def pairs(self) -> tuple[Tensor, Tensor]:
+        """(P,) int32 source and target rows by offset, ascending within one."""
+        present = self.rows < self.n_source
+        target = torch.arange(self.n_target, dtype=torch.int32, device=self.rows.device)
+        return self.rows[present], target.expand_as(self.rows)[present]
+
+    @property
+    def other_side(self) -> NeighbourTable:
+        """The same pairs with sources and targets exchanged; for tables that are not symmetric."""
+        if self._other_side is None:
+            self._other_side = self._exchanged()
+        return self._other_side
+
+    @torch.inference_mode(False)
+    def _exchanged(self) -> NeighbourTable:
+        shape = (len(self.rows), self.n_source + 1)  # one more for what is absent
+        rows = self.rows.new_full(shape, self.n_target)
+        target = torch.arange(self.n_target, dtype=torch.int32, device=self.rows.device)
+        rows.scatter_(1, self.rows.long(), target.expand_as(self.rows))
+        return NeighbourTable(
+            rows[:, :-1].contiguous(),
+            self.n_target,
+            one_target=self.one_source,
+            one_source=self.one_target,
+            other_side=self,
+        )
+
+    def block(self, first: int, count: int, tile: int, skip: int | None) -> Block:
+        """The pairs of `count` target rows from `first` on; see `make_block`."""
+        key = (first, count, tile, skip)
+        if key not in self._blocks:
+            with torch.inference_mode(False):  # a later training step may use it again
+                rows = self.rows[:, first : first + count]
+                self._blocks[key] = make_block(rows, self.n_source, tile, skip)
+        return self._blocks[key]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the table and what was made from it."""
+        sides = [self] if self._other_side is None else [self, self._other_side]
+        return sum(
+            side.rows.nbytes + sum(block.nbytes for block in side._blocks.values())
+            for side in sides
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class KernelMap:
-    """Pairs (source row, target row) for each of the K offsets of a kernel.
+    """Pairs (source row, target row) for each of the K offsets, and the weights they meet."""
 
-    Pairs are ordered by offset; within one offset both source and target rows ascend strictly.
-    """
-
-    source: Tensor
-    """(P,) int32 row of the input."""
-    target: Tensor
-    """(P,) int32 row of the output."""
-    counts: tuple[int, ...]
-    """Pairs of each of the K offsets."""
-    n_source: int
-    n_target: int
-    symmetric: bool = False
-    """Whether the pairs of offset K-1-k are those of offset k with source and target exchanged."""
+    table: NeighbourTable
     slices: tuple[int, ...] | None = None
     """Which slice of the weights each offset takes, where it is not the one of its own number."""
-    _plans: dict[tuple[int, int, int | None, bool], BlockPlan] = field(
-        default_factory=dict, repr=False
-    )
-    _is_swapped: bool = False
 
-    @cached_property
+    @property
+    def n_source(self) -> int:
+        """Rows of the input."""
+        return self.table.n_source
+
+    @property
+    def n_target(self) -> int:
+        """Rows of the output."""
+        return self.table.n_target
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether offset K-1-k has the pairs of offset k with source and target exchanged."""
+        return self.table.symmetric
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Pairs of each of the K offsets."""
+        return self.table.counts
+
+    @property
     def swapped(self) -> KernelMap:
         """The same pairs seen from the other side: sources become targets."""
-        return KernelMap(
-            self.target,
-            self.source,
-            self.counts,
-            self.n_target,
-            self.n_source,
-            self.symmetric,
-            self.slices,
-            self._plans,
-            not self._is_swapped,
-        )
-
-    @cached_property
-    def target_degree(self) -> Tensor:
-        """(n_target,) int64 number of pairs of each target row."""
-        return torch.bincount(self.target, minlength=self.n_target)
+        if not self.symmetric:
+            return KernelMap(self.table.other_side, self.slices)
+        slices = range(len(self.table.rows)) if self.slices is None else self.slices
+        return KernelMap(self.table, tuple(slices)[::-1])
 
     def with_slices(self, slices: tuple[int, ...]) -> KernelMap:
-        """The same pairs, and plans, for weights whose slices are taken in another order."""
-        return KernelMap(
-            self.source,
-            self.target,
-            self.counts,
-            self.n_source,
-            self.n_target,
-            self.symmetric,
-            slices,
-            self._plans,
-            self._is_swapped,
-        )
+        """The same pairs for weights whose slices are taken in another order."""
+        return KernelMap(self.table, slices)
 
     def weights(self, kernel: Tensor) -> list[Tensor]:
         """K views of (C_in, C_out) into (K, C_in, C_out), in the order of the offsets."""
         own = kernel.unbind(0)
         return list(own) if self.slices is None else [own[i] for i in self.slices]
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the pairs and of the plans made so far."""
-        plans = sum(
-            part.nbytes
-            for plan in self._plans.values()
-            for parts in (plan.source, plan.target, plan.members, plan.starts, plan.filling)
-            for part in parts
-        )
-        return self.source.nbytes + self.target.nbytes + plans
+    def pairs(self) -> tuple[Tensor, Tensor]:
+        """(P,) int32 source and (P,) int32 target rows of all offsets together."""
+        return self.table.pairs
 
     def by_offset(self) -> list[tuple[Tensor, Tensor]]:
-        """(source, target) rows of each offset."""
-        sides = (torch.split_with_sizes(side, self.counts) for side in (self.source, self.target))
+        """(source, target) rows of each offset, both ascending."""
+        sides = (torch.split_with_sizes(side, self.counts) for side in self.pairs())
         return list(zip(*sides, strict=True))
 
     @property
     def middle(self) -> int | None:
         """Number of the offset under which every row meets itself; None where there is none."""
-        return len(self.counts) // 2 if self.symmetric else None
+        return len(self.table.rows) // 2 if self.symmetric else None
 
-    def plan(self, block_rows: int, tile: int = 1, skip: int | None = None) -> BlockPlan:
-        """Group the pairs by blocks of `block_rows` target rows; made once and kept.
-
-        Args:
-            block_rows: target rows of a block.
-            tile: what the number of pairs of an offset is filled up to a multiple of.
-            skip: number of an offset that is left out.
-        """
-        key = (block_rows, tile, skip, self._is_swapped)
-        if key not in self._plans:
-            with torch.inference_mode(False):  # a later training step may use it again
-                self._plans[key] = _plan(self, block_rows, tile, skip)
-        return self._plans[key]
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the map keeps, both sides together."""
+        return self.table.nbytes
 
 
-def _plan(pairs: KernelMap, block_rows: int, tile: int, skip: int | None) -> BlockPlan:
-    device, n_offsets = pairs.target.device, len(pairs.counts)
-    edges = torch.arange(0, pairs.n_target + block_rows, block_rows, device=device)
-    edges = edges.clamp_(max=pairs.n_target).to(torch.int32)
-    n_blocks = len(edges) - 1
-    # Targets ascend within an offset, so a block's pairs of that offset are one slice.
-    cuts = torch.stack(
-        [torch.searchsorted(target, edges) for _, target in pairs.by_offset()]
-    )  # (K, blocks + 1)
-    sizes = cuts[:, 1:] - cuts[:, :-1]  # (K, blocks)
-    slices = sizes.flatten().tolist()
-    taken = [k for k in range(n_offsets) if k != skip]
-    if skip is not None:
-        sizes = sizes.clone()
-        sizes[skip] = 0
-    filled = (sizes + (tile - 1)) // tile * tile
-    missing = (filled - sizes).flatten().tolist()
-    regrouped = [k * n_blocks + b for b in range(n_blocks) for k in taken]
-    nothing = torch.zeros(max(missing, default=0), dtype=torch.int32, device=device)
-    lengths = filled.sum(dim=0).tolist()
-
-    def by_block(rows: Tensor) -> tuple[Tensor, ...]:
-        if not n_blocks:
-            return ()
-        parts = torch.split_with_sizes(rows, slices)
-        pieces = [piece for i in regrouped for piece in (parts[i], nothing[: missing[i]])]
-        if tile == 1:
-            pieces = pieces[::2]
-        return torch.split_with_sizes(torch.cat(pieces), lengths)
-
-    # Where in its block each pair lands: the slices of earlier offsets come first.
-    begins = filled.cumsum(dim=0) - filled - cuts[:, :-1]
-    begins -= (torch.tensor(pairs.counts, device=device).cumsum(0) - cuts[:, -1])[:, None]
-    local = torch.arange(len(pairs.target), dtype=torch.int32, device=device)
-    local += torch.repeat_interleave(
-        begins.flatten().to(torch.int32), cuts.diff(dim=1).flatten(), output_size=len(local)
-    )
-    # For each target row the places of its pairs, in the order of the offsets.
-    degree = pairs.target_degree if skip is None else pairs.target_degree - 1
-    row_first = torch.cumsum(degree, 0) - degree
-    cursor = row_first.clone()
-    members = local.new_empty(int(sizes.sum()))
-    targets, places = pairs.by_offset(), torch.split_with_sizes(local, pairs.counts)
-    for k in taken:
-        target = targets[k][1]
-        slot = cursor[target]
-        members[slot] = places[k]
-        cursor[target] = slot + 1
-    runs = torch.split(row_first, block_rows) if pairs.n_target else ()
-    by_member = torch.split_with_sizes(members, sizes.sum(dim=0).tolist())
-    return BlockPlan(
-        block_rows,
-        tuple(tuple(block) for block in filled.T.tolist()),
-        by_block(pairs.source),
-        by_block(pairs.target),
-        by_member,
-        tuple((run - run[:1]).to(torch.int32) for run in runs),
-        tuple(_absent(place, length) for place, length in zip(by_member, lengths, strict=True)),
-        skip,
-    )
-
-
-def _absent(members: Tensor, length: int) -> Tensor:
-    """Positions below `length` that are not among `members`, int64 ascending."""
-    if len(members) == length:
-        return torch.empty(0, dtype=torch.int64, device=members.device)
-    free = torch.ones(length, dtype=torch.bool, device=members.device)
-    free[members.long()] = False
-    return free.nonzero().squeeze(1)
-
-
-def find_pairs(
+def find_neighbours(
     in_coords: Tensor,
     out_coords: Tensor,
     bounds: Bounds,
@@ -288,33 +194,40 @@ def find_pairs(
         kernel_size, dilation: of the cubic kernel, dilation in units of `in_stride`.
     """
     offsets = kernel_offsets(kernel_size, dilation)
+    number = {offset: k for k, offset in enumerate(offsets)}
     reach = max(abs(c) for offset in offsets for c in offset)
     space = KeySpace.around(bounds, in_stride, reach + out_stride // in_stride)
     keys = space.pack(_in_cells(in_coords, in_stride))
     symmetric = in_stride == out_stride and kernel_size % 2 == 1
     queries = keys if symmetric else space.pack(_in_cells(out_coords, in_stride))
-    found: dict[tuple[int, int, int], tuple[Tensor, Tensor]] = {}
-    if symmetric:
-        every = torch.arange(len(keys), device=keys.device, dtype=torch.int32)
-        found[0, 0, 0] = (every, every)
+    n_source, n_target = len(keys), len(queries)
+    rows = torch.full((len(offsets), n_target), n_source, dtype=torch.int32, device=keys.device)
+    keys = torch.cat((keys, keys.new_full((1,), -1)))  # what is sought beyond the end is not found
     steps = sorted({offset[0] for offset in offsets})
     for x in steps:
         for y in steps:
             column = [(x, y, z) for z in steps]
             if symmetric:
                 column = [offset for offset in column if offset < (0, 0, 0)]
-            for offset, pair in _column_pairs(keys, queries, space, column, dilation).items():
-                found[offset] = pair
+            position: Tensor | None = None
+            for offset in column:
+                wanted = queries + space.delta(offset)
+                if position is None or dilation > 1:
+                    position = torch.searchsorted(keys[:-1], wanted, out_int32=True)
+                hit = keys.index_select(0, position) == wanted
+                rows[number[offset]] = torch.where(hit, position, n_source)
                 if symmetric:
-                    found[-offset[0], -offset[1], -offset[2]] = (pair[1], pair[0])
-    return KernelMap(
-        torch.cat([found[offset][0] for offset in offsets]),
-        torch.cat([found[offset][1] for offset in offsets]),
-        tuple(len(found[offset][0]) for offset in offsets),
-        len(in_coords),
-        len(out_coords),
-        symmetric,
-    )
+                    target = hit.nonzero().squeeze(1)
+                    source = position.index_select(0, target).long()
+                    mirrored = rows[len(offsets) - 1 - number[offset]]
+                    mirrored.index_copy_(0, source, target.to(torch.int32))
+                # Cells adjacent along z have adjacent keys: the next, if there, is the next row.
+                position = position + hit
+    if symmetric:
+        torch.arange(n_target, dtype=torch.int32, out=rows[len(offsets) // 2])
+    even = kernel_size % 2 == 0  # an odd kernel is centred, and leaves cells beyond its end
+    one_target = even and kernel_size * in_stride == out_stride and dilation == 1
+    return KernelMap(NeighbourTable(rows, n_source, symmetric=symmetric, one_target=one_target))
 
 
 def _in_cells(coords: Tensor, stride: int) -> Tensor:
@@ -323,28 +236,3 @@ def _in_cells(coords: Tensor, stride: int) -> Tensor:
     cells = torch.div(coords, stride, rounding_mode="floor")
     cells[:, 0] = coords[:, 0]
     return cells
-
-
-def _column_pairs(
-    keys: Tensor,
-    queries: Tensor,
-    space: KeySpace,
-    column: list[tuple[int, int, int]],
-    dilation: int,
-) -> dict[tuple[int, int, int], tuple[Tensor, Tensor]]:
-    """Pairs of the offsets of one (x, y) column, z ascending: (source, target) by offset."""
-    pairs: dict[tuple[int, int, int], tuple[Tensor, Tensor]] = {}
-    if len(keys) == 0 or len(queries) == 0:
-        nothing = torch.empty(0, dtype=torch.int32, device=keys.device)
-        return dict.fromkeys(column, (nothing, nothing))
-    position: Tensor | None = None
-    for offset in column:
-        wanted = queries + space.delta(offset)
-        if position is None or dilation > 1:
-            position = torch.searchsorted(keys, wanted, out_int32=True)
-        hit = keys[position.clamp(max=len(keys) - 1)] == wanted
-        target = hit.nonzero().squeeze(1)
-        pairs[offset] = (position[target], target.to(torch.int32))
-        # Cells adjacent along z have adjacent keys: the next one, if present, is the next row.
-        position = position + hit
-    return pairs

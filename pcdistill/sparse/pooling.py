@@ -40,9 +40,11 @@ class SparseAvgPool3d(_SparsePool):
     """
 
     def _pool(self, features: Tensor, pairs: KernelMap) -> Tensor:
+        source, target = pairs.pairs()
         total = features.new_zeros(pairs.n_target, features.shape[1])
-        total = total.index_add(0, pairs.target, features[pairs.source])
-        return total / pairs.target_degree.clamp(min=1).to(features.dtype)[:, None]
+        total = total.index_add(0, target, features[source])
+        degree = torch.bincount(target, minlength=pairs.n_target).clamp(min=1)
+        return total / degree.to(features.dtype)[:, None]
 
 
 class SparseMaxPool3d(_SparsePool):
@@ -52,8 +54,7 @@ class SparseMaxPool3d(_SparsePool):
     """
 
     def _pool(self, features: Tensor, pairs: KernelMap) -> Tensor:
-        index = pairs.target.to(torch.int64)[:, None].expand(-1, features.shape[1])
+        source, target = pairs.pairs()
+        index = target.to(torch.int64)[:, None].expand(-1, features.shape[1])
         lowest = features.new_zeros(pairs.n_target, features.shape[1])
-        return lowest.scatter_reduce(
-            0, index, features[pairs.source], reduce="amax", include_self=False
-        )
+        return lowest.scatter_reduce(0, index, features[source], reduce="amax", include_self=False)

@@ -53,7 +53,7 @@ class SparseTensor:
         self.maps = maps
         self.stride = stride
         self._rows = rows
-        self.sorted_features = features if rows is None else features[rows.order]
+        self.sorted_features = features if rows is None else features.index_select(0, rows.order)
 
     @classmethod
     def _on(
@@ -71,7 +71,9 @@ class SparseTensor:
     @property
     def features(self) -> Tensor:
         """(V, C) in the caller's row order, as `coords`."""
-        return self.sorted_features if self._rows is None else self.sorted_features[self._rows.rank]
+        if self._rows is None:
+            return self.sorted_features
+        return self.sorted_features.index_select(0, self._rows.rank)
 
     @property
     def coords(self) -> Tensor:
@@ -97,7 +99,9 @@ class SparseTensor:
 
     def with_features(self, features: Tensor) -> SparseTensor:
         """The same voxels with other features (V, C'), given in the caller's row order."""
-        return self.with_sorted(features if self._rows is None else features[self._rows.order])
+        if self._rows is None:
+            return self.with_sorted(features)
+        return self.with_sorted(features.index_select(0, self._rows.order))
 
     def map(self, function: Callable[[Tensor], Tensor]) -> SparseTensor:
         """Apply a function that treats every row alike to the features."""

@@ -67,7 +67,7 @@ def test_every_side_is_seen_and_kernel_maps_serve_several_epochs():
     for epoch in range(2 * REUSES):
         for _ in range(60):
             batch = source.draw(0, epoch, generator)
-            grids.append(batch.maps.kernel_map(1, 1, 3).source)
+            grids.append(batch.maps.kernel_map(1, 1, 3).table.rows)
             if epoch == 0:
                 sides.add(tuple(batch.features[0, :2].tolist()))
         source.draw(1, epoch, generator)

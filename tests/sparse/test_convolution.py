@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -11,13 +12,19 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pcdistill.sparse import (
+    CoordinateMaps,
+    GridTurn,
     SparseAvgPool3d,
     SparseConv3d,
     SparseConvTranspose3d,
     SparseMaxPool3d,
     SparseTensor,
-    engine_torch,
+    engine_blocked,
+    engine_dense,
 )
+from pcdistill.sparse.engine_blocked import blocked_convolution, blocked_gradients
+from pcdistill.sparse.engine_dense import dense_convolution, dense_kernel_gradient
+from pcdistill.sparse.kernel_map import KernelMap
 
 Cell = tuple[int, int, int, int]
 
@@ -199,45 +206,117 @@ def test_gradcheck_of_the_transposed_convolution():
     assert torch.autograd.gradcheck(run, (features, *leaves))
 
 
-@pytest.mark.parametrize(("size", "stride"), [(3, 1), (2, 2), (3, 2)])
-def test_small_blocks_give_what_one_block_gives(size, stride, monkeypatch):
-    coords = random_voxels(700, seed=3, spread=6)
-    torch.manual_seed(0)
-    layer = SparseConv3d(3, 4, size, stride).double()
-    features = torch.randn(len(coords), 3, dtype=torch.float64, requires_grad=True)
-    results = []
-    for rows in (16, 1 << 15):
-        monkeypatch.setattr(engine_torch, "SMALLEST_BLOCK", rows)
-        monkeypatch.setattr(engine_torch, "LARGEST_BLOCK", rows)
-        out = layer(SparseTensor(features, coords)).features
-        results.append(with_gradients(out, features, layer.kernel))
-    for small, large in zip(*results, strict=True):
-        torch.testing.assert_close(small, large, rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize(("size", "stride"), [(3, 1), (2, 2), (3, 2), (5, 1)])
-def test_the_accelerators_path_equals_the_blocked_one(size, stride):
-    coords = random_voxels(300, seed=4, spread=5)
-    x = SparseTensor(torch.zeros(300, 3), coords)
-    pairs = x.maps.kernel_map(1, stride, size)
-    torch.manual_seed(0)
-    features = torch.randn(pairs.n_source, 3, dtype=torch.float64)
-    kernel = torch.randn(size**3, 3, 4, dtype=torch.float64)
-    upstream = torch.randn(pairs.n_target, 4, dtype=torch.float64)
-    slices = kernel.unbind(0)
-    torch.testing.assert_close(
-        engine_torch._whole(features, slices, pairs, 4),
-        engine_torch._blocked(features, slices, pairs, 4),
-        rtol=0,
-        atol=1e-12,
+def kernel_map_with_values(
+    size: int, stride: int, *, swapped: bool, channels: tuple[int, int], turn: GridTurn | None
+) -> tuple[KernelMap, Tensor, Tensor, Tensor]:
+    """A kernel map with features, a kernel and an upstream gradient in float64."""
+    maps = CoordinateMaps(random_voxels(700, seed=3, spread=6))
+    pairs = (maps if turn is None else maps.turned(turn)).kernel_map(1, stride, size)
+    pairs = pairs.swapped if swapped else pairs
+    generator = torch.Generator().manual_seed(0)
+    shapes = (
+        (pairs.n_source, channels[0]),
+        (size**3, *channels),
+        (pairs.n_target, channels[1]),
     )
-    arguments = (features, kernel, upstream, pairs, True, True)
-    for whole, blocked in zip(
-        engine_torch._whole_backward(*arguments),
-        engine_torch._blocked_backward(*arguments),
-        strict=True,
-    ):
-        torch.testing.assert_close(whole, blocked, rtol=0, atol=1e-12)
+    features, kernel, upstream = (
+        torch.randn(shape, dtype=torch.float64, generator=generator) for shape in shapes
+    )
+    return pairs, features, kernel, upstream
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """Whatever a test does to torch's number of threads is undone."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+EVERY_PATH = pytest.mark.parametrize(
+    ("size", "stride", "swapped", "turn"),
+    [
+        (3, 1, False, None),
+        (5, 1, False, None),
+        (3, 1, True, GridTurn((1, 0, 2), (True, False, False))),
+        (2, 2, False, GridTurn((1, 0, 2), (True, True, False))),
+        (2, 2, True, None),
+        (2, 2, True, GridTurn((1, 0, 2), (False, True, False))),
+        (3, 2, False, None),
+        (3, 2, True, None),
+    ],
+    ids=str,
+)
+
+
+@EVERY_PATH
+@pytest.mark.parametrize("channels", [(3, 20), (20, 3), (12, 20)], ids=str)
+def test_both_ways_give_the_same(size, stride, swapped, turn, channels):
+    """One dense product, the way of accelerators, and many small ones, the way of the CPU."""
+    pairs, features, kernel, upstream = kernel_map_with_values(
+        size, stride, swapped=swapped, channels=channels, turn=turn
+    )
+    dense = (
+        dense_convolution(features, kernel, pairs),
+        dense_convolution(upstream, kernel.transpose(1, 2), pairs.swapped),
+        dense_kernel_gradient(features, upstream, pairs, torch.float64),
+    )
+    blocked = (
+        blocked_convolution(features, kernel, pairs),
+        *blocked_gradients(features, kernel, upstream, pairs, True, True),
+    )
+    for one, other in zip(dense, blocked, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-11)
+
+
+@EVERY_PATH
+def test_blocks_and_threads_do_not_matter(size, stride, swapped, turn, monkeypatch, threads):
+    arguments = kernel_map_with_values(size, stride, swapped=swapped, channels=(12, 20), turn=turn)
+    pairs, features, kernel, upstream = arguments
+    results = []
+    for rows, count in ((16, 1), (1 << 15, 1), (64, 3), (1 << 15, 2)):
+        torch.set_num_threads(count)
+        monkeypatch.setattr(engine_blocked, "SMALLEST_BLOCK", rows)
+        monkeypatch.setattr(engine_blocked, "LARGEST_BLOCK", rows)
+        monkeypatch.setitem(engine_dense.GATHERED_BYTES, "cpu", 1000 * rows)
+        results.append(
+            (
+                blocked_convolution(features, kernel, pairs),
+                *blocked_gradients(features, kernel, upstream, pairs, True, True),
+                dense_convolution(features, kernel, pairs),
+                dense_kernel_gradient(features, upstream, pairs, torch.float64),
+            )
+        )
+    for other in results[1:]:
+        for one, two in zip(results[0], other, strict=True):
+            torch.testing.assert_close(one, two, rtol=0, atol=1e-11)
+
+
+def test_inference_and_learning_give_the_same(threads):
+    torch.set_num_threads(2)
+    layer = SparseConv3d(12, 12, 3)
+    x = SparseTensor(torch.randn(900, 12), random_voxels(900, seed=1, spread=8))
+    with torch.inference_mode():
+        inferred = layer(x)
+    assert inferred.sorted_features.is_inference()
+    learned = layer(x)
+    assert learned.features.requires_grad
+    assert torch.equal(learned.features, inferred.features)
+
+
+def test_the_same_input_gives_the_same_bits(threads):
+    torch.set_num_threads(2)
+    layer = SparseConv3d(12, 20, 3)
+    x = SparseTensor(torch.randn(900, 12), random_voxels(900, seed=1, spread=8))
+    runs = []
+    for _ in range(3):
+        layer.zero_grad()
+        out = layer(x).features
+        out.square().sum().backward()
+        runs.append((out.detach(), layer.kernel.grad.clone()))
+    for run in runs[1:]:
+        assert torch.equal(run[0], runs[0][0])
+        assert torch.equal(run[1], runs[0][1])
 
 
 @settings(max_examples=40, deadline=None)
@@ -307,6 +386,14 @@ def test_a_transposed_convolution_needs_the_finer_voxels():
         SparseConvTranspose3d(2, 3)(x)
     with pytest.raises(ValueError, match="of stride 3 cannot refine voxels of stride 2"):
         SparseConvTranspose3d(2, 3, 3, 3)(x)
+
+
+def test_a_pointwise_layer_takes_rows_in_any_order():
+    layer = SparseConv3d(3, 5, 1, bias=True)
+    x = SparseTensor(torch.randn(50, 3), random_voxels(50, seed=1))
+    torch.testing.assert_close(layer.on_rows(x.features), layer(x).features)
+    with pytest.raises(ValueError, match="a kernel of size 3 and stride 1 needs voxels, not rows"):
+        SparseConv3d(3, 5, 3).on_rows(x.features)
 
 
 def test_wrong_channels_are_refused():

@@ -46,9 +46,9 @@ def test_turned_maps_search_nothing_again():
     maps = CoordinateMaps(coords)
     pairs = maps.kernel_map(1, 1, 3)
     for turn in TURNS:
-        assert maps.turned(turn).kernel_map(1, 1, 3).source is pairs.source
+        assert maps.turned(turn).kernel_map(1, 1, 3).table is pairs.table
     later = maps.turned(TURNS[1]).kernel_map(1, 2, 2)
-    assert maps.kernel_map(1, 2, 2).source is later.source
+    assert maps.kernel_map(1, 2, 2).table is later.table
     assert maps.nbytes > 0
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from pcdistill.networks import MinkUNet, build_student
 from pcdistill.sparse import CoordinateMaps, SparseConv3d, SparseConvTranspose3d, SparseTensor
+from pcdistill.sparse.kernel_map import KernelMap
 
 ARCHITECTURE, IN_CHANNELS = "MinkUNet18A", 3
 SAMPLED_ROWS = 512
@@ -151,7 +152,7 @@ class ConvolutionClock:
     def __init__(self, network: nn.Module) -> None:
         kinds = (SparseConv3d, SparseConvTranspose3d)
         self.layers = [module for module in network.modules() if isinstance(module, kinds)]
-        self.seconds, self.calls, self._begin = 0.0, 0, 0.0
+        self.seconds, self.calls = 0.0, 0
 
     @property
     def complete(self) -> bool:
@@ -160,47 +161,50 @@ class ConvolutionClock:
         return on_cpu and self.calls == len(self.layers)
 
     def __enter__(self) -> ConvolutionClock:
-        def start(*_: object) -> None:
-            self._begin = time.perf_counter()
+        def timed(convolve: Callable[..., Tensor]) -> Callable[..., Tensor]:
+            def run(*arguments: object) -> Tensor:
+                begin = time.perf_counter()
+                out = convolve(*arguments)
+                self.seconds += time.perf_counter() - begin
+                self.calls += 1
+                return out
 
-        def stop(*_: object) -> None:
-            self.seconds += time.perf_counter() - self._begin
-            self.calls += 1
+            return run
 
-        self._hooks = [layer.register_forward_pre_hook(start) for layer in self.layers]
-        self._hooks += [layer.register_forward_hook(stop) for layer in self.layers]
+        for layer in self.layers:
+            layer._convolve = timed(layer._convolve)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for hook in self._hooks:
-            hook.remove()
+        for layer in self.layers:
+            del layer._convolve
 
 
 def convolution_flop(network: MinkUNet, maps: CoordinateMaps) -> int:
     """Two operations for every pair of voxels, input channel and output channel."""
     total = 0
 
-    def count(layer: nn.Module, inputs: tuple[SparseTensor]) -> None:
-        nonlocal total
-        (x,) = inputs
-        if layer.pointwise:
-            pairs = len(x)
-        else:
-            fine, coarse = x.stride, x.stride * layer.stride
-            if isinstance(layer, SparseConvTranspose3d):
-                fine, coarse = x.stride // layer.stride, x.stride
-            pairs = sum(maps.kernel_map(fine, coarse, layer.kernel_size, layer.dilation).counts)
-        total += 2 * pairs * layer.in_channels * layer.out_channels
+    def counted(layer: nn.Module) -> Callable[..., Tensor]:
+        convolve = layer._convolve
+
+        def run(features: Tensor, pairs: KernelMap | None) -> Tensor:
+            nonlocal total
+            count = len(features) if pairs is None else sum(pairs.counts)
+            total += 2 * count * layer.in_channels * layer.out_channels
+            return convolve(features, pairs)
+
+        return run
 
     kinds = (SparseConv3d, SparseConvTranspose3d)
     layers = [module for module in network.modules() if isinstance(module, kinds)]
-    hooks = [layer.register_forward_pre_hook(count) for layer in layers]
+    for layer in layers:
+        layer._convolve = counted(layer)
     coords = maps.level(1).coords
     ones = torch.ones(len(coords), IN_CHANNELS, device=coords.device)
     with torch.no_grad():
         network.eval()(SparseTensor(ones, coords, maps=maps))
-    for hook in hooks:
-        hook.remove()
+    for layer in layers:
+        del layer._convolve
     return total
 
 
