@@ -1,6 +1,7 @@
 """How good an answer is, in numbers under a named protocol and in pictures a person can judge."""
 
 from pcdistill.evaluation.colors import (
+    UNSEEN,
     heat_colors,
     heat_range,
     label_colors,
@@ -46,6 +47,7 @@ __all__ = [
     "NO_FEATURE_LABEL",
     "OPENSCENE",
     "PROTOCOLS",
+    "UNSEEN",
     "CapabilityTable",
     "ConfusionMatrix",
     "HeatScale",

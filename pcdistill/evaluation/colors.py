@@ -12,6 +12,9 @@ from pcdistill.geometry import require_shape
 UNLABELLED = (196, 200, 206)
 """Light grey of points without category."""
 
+UNSEEN = (120, 124, 131)
+"""Darker grey of points that no frame sees."""
+
 HEAT_STOPS = ((214, 223, 236), (165, 190, 222), (248, 221, 132), (240, 140, 54), (190, 18, 44))
 """Pale blue, blue, yellow, orange, red: low scores recede, high ones stand out on white."""
 

@@ -14,6 +14,7 @@ from pcdistill.evaluation.pictures import png_bytes
 from pcdistill.evaluation.report_data import (
     CapabilityTable,
     HeatScale,
+    LabelColor,
     MethodRow,
     Picture,
     QueryRow,
@@ -259,10 +260,16 @@ def _figure(number: int, picture: Picture) -> str:
 
 def _scale(scale: HeatScale) -> str:
     stops = ", ".join(f"rgb({r} {g} {b})" for r, g, b in heat_table(9).tolist())
+    other = "" if scale.other is None else _swatch(scale.other)
     return (
         f'<div class="scale">{escape(scale.title)} {_short(scale.low)}'
-        f'<i style="background:linear-gradient(90deg, {stops})"></i>{_short(scale.high)}</div>'
+        f'<i style="background:linear-gradient(90deg, {stops})"></i>{_short(scale.high)}'
+        f"{other}</div>"
     )
+
+
+def _swatch(label: LabelColor) -> str:
+    return f'<b style="background:rgb{label.color}"></b>{escape(label.name)}'
 
 
 def _questions(queries: Sequence[QueryRow]) -> str:

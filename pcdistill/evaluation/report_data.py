@@ -59,7 +59,10 @@ class HeatScale:
 
     title: str
     low: float
+    """Value of the first colour; larger than `high` where small values stand out."""
     high: float
+    other: LabelColor | None = None
+    """A colour beside the scale."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +115,7 @@ class StageCost:
 
 @dataclass(frozen=True)
 class LabelColor:
-    """One category of the pictures' common legend."""
+    """A colour of a legend: a category in all pictures, or what it means in one."""
 
     name: str
     color: tuple[int, int, int]

@@ -27,20 +27,16 @@ from pcdistill.evaluation import (
     heat_colors,
     heat_range,
     label_colors,
-    superpoint_colors,
     write_report,
 )
-from pcdistill.evaluation.overlay import overlay_points
 from pcdistill.scenes import Scene, open_scene
 from pcdistill.stages.evaluate import predictions, result, run_protocol
+from pcdistill.stages.geometry_pictures import geometry_pictures
 from pcdistill.stages.ingest import validation_scenes
-from pcdistill.stages.lift import frame_counts
-from pcdistill.stages.partition import superpoint_ids
 from pcdistill.stages.query import ask
 from pcdistill.stages.rows import best_student, row_names
 from pcdistill.stages.run import Run
 from pcdistill.stages.score import capability_table
-from pcdistill.stages.sight import Sight
 from pcdistill.stages.stage import Input, Report, Stage, Task
 
 EMBEDDED_TEACHERS = {"dense", "masks"}
@@ -109,8 +105,9 @@ def _notes(run: Run) -> tuple[str, ...]:
 
 def _summary(run: Run, scenes: tuple[str, ...]) -> tuple[str, ...]:
     teachers = " and ".join(run.config.run.teachers)
+    kind = "teacher" if len(run.config.run.teachers) == 1 else "teachers"
     looked = (
-        f"The teachers {teachers} looked at the images; what they saw was carried onto the points, "
+        f"The {kind} {teachers} looked at the images; what they saw was carried onto the points, "
         "fused by how well each finds each class on synthesised images"
     )
     trained = run.trained
@@ -138,7 +135,6 @@ def _summary(run: Run, scenes: tuple[str, ...]) -> tuple[str, ...]:
 def _pictures(run: Run, name: str) -> Iterator[Picture]:
     scene = open_scene(run.workspace.scene(name))
     view = _view(scene)
-    ids = superpoint_ids(run, name)
     yield from _scan_pictures(run, scene, view)
     for row in _drawn_rows(run):
         labels = predictions(run, row, name)
@@ -153,20 +149,7 @@ def _pictures(run: Run, name: str) -> Iterator[Picture]:
             _draw(scene, view, heat_colors(found.similarity)),
             scale=HeatScale("similarity with the question", low, high),
         )
-    count = int(ids.max()) + 1
-    has_pieces = count < len(ids) / 2
-    if has_pieces:
-        colors = superpoint_colors(ids)
-        yield Picture("Geometry", f"{count} superpoints", _draw(scene, view, colors))
-    if run.config.run.teachers:
-        views = frame_counts(run, run.config.run.teachers[0], name).float()
-        yield Picture(
-            "Geometry",
-            f"frames that see each point, {views.mean():.1f} on average",
-            _draw(scene, view, heat_colors(views, low=0.0, high=float(views.max()))),
-            scale=HeatScale("frames", 0.0, float(views.max())),
-        )
-    yield from _overlays(run, scene, superpoint_colors(ids) if has_pieces else None)
+    yield from geometry_pictures(run, scene, lambda colors: _draw(scene, view, colors))
 
 
 def _scan_pictures(run: Run, scene: Scene, view: View) -> Iterator[Picture]:
@@ -179,28 +162,6 @@ def _scan_pictures(run: Run, scene: Scene, view: View) -> Iterator[Picture]:
         yield Picture("Labels", "ground truth", _draw(scene, view, colors))
     if scene.frames:
         yield Picture("The scan", "its first frame", scene.frames[0].image())
-
-
-def _overlays(run: Run, scene: Scene, colors: Tensor | None) -> Iterator[Picture]:
-    """Two frames with the points that the occlusion test keeps, coloured by distance if not else.
-
-    Misplaced cameras show in either: the colours then change where no object ends.
-    """
-    count = len(scene.frames)
-    sight = Sight(scene, run.config.lift)
-    for number in sorted({count // 4, (3 * count) // 4}) if count else ():
-        frame = scene.frames[number]
-        seen = sight.of(frame)
-        far_first = seen.depth.argsort(descending=True)
-        kept = far_first[seen.visible[far_first]]
-        shown = heat_colors(-seen.depth[kept].log()) if colors is None else colors[kept]
-        radius = max(1, frame.image_size[1] // 320)
-        yield Picture(
-            "Geometry",
-            f"frame {frame.name}: the {len(kept)} points it sees, coloured by "
-            f"{'superpoint' if colors is not None else 'distance'}",
-            overlay_points(frame.image(), seen.pixels[kept], shown, radius=radius),
-        )
 
 
 def _view(scene: Scene) -> View:

@@ -81,7 +81,7 @@ def full_report():
         pictures=(
             picture(),
             picture("queries", alt="a hot sofa", scale=HeatScale("similarity", -0.001, 0.62)),
-            picture("queries"),
+            picture("queries", scale=HeatScale("frames", 0, 8, LabelColor("no <one>", (9, 8, 7)))),
         ),
         queries=(
             QueryRow("couch", "home", "sofa", (1.0, 2.0, 0.5), (2.0, 0.9, 0.8), 0.6, "sofa", True),
@@ -129,6 +129,7 @@ def test_page_stands_alone(tmp_path):
         assert attributes["src"].startswith("data:image/png;base64,")
         assert attributes["alt"]
     assert page.all("img")[1]["alt"] == "a hot sofa"
+    assert '<b style="background:rgb(9, 8, 7)"></b>no &lt;one&gt;' in text
     assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in page.all(
         "meta"
     )

@@ -1,0 +1,84 @@
+"""Pictures of a scan that tell whether its geometry is right, with or without any label."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from pcdistill.evaluation import (
+    UNSEEN,
+    HeatScale,
+    LabelColor,
+    Picture,
+    heat_colors,
+    superpoint_colors,
+)
+from pcdistill.evaluation.overlay import overlay_points
+from pcdistill.scenes import Frame, Scene
+from pcdistill.stages.lift import frame_counts
+from pcdistill.stages.partition import superpoint_ids
+from pcdistill.stages.run import Run
+from pcdistill.stages.sight import Sight
+
+SECTION = "Geometry"
+
+
+def geometry_pictures(
+    run: Run, scene: Scene, draw: Callable[[Tensor], Tensor]
+) -> Iterator[Picture]:
+    """Points coloured by superpoint and by the number of frames that see them; two overlays.
+
+    Args:
+        run: a run whose stages before the report are done for the scene.
+        scene: as stored.
+        draw: the picture of the points in colours (N, 3) uint8.
+    """
+    ids = superpoint_ids(run, scene.name)
+    count = int(ids.max()) + 1
+    has_pieces = count < len(ids) / 2
+    caption = f"{count} superpoints{', one for each point' if count == len(ids) else ''}"
+    yield Picture(SECTION, caption, draw(superpoint_colors(ids)))
+    if run.config.run.teachers:
+        views = frame_counts(run, run.config.run.teachers[0], scene.name)
+        yield _coverage(views, draw)
+    if scene.frames:
+        sight = Sight(scene, run.config.lift)
+        last = len(scene.frames)
+        for number in sorted({last // 4, 3 * last // 4}):
+            yield _overlay(sight, scene.frames[number], ids if has_pieces else None)
+
+
+def _coverage(views: Tensor, draw: Callable[[Tensor], Tensor]) -> Picture:
+    most = float(views.max())
+    colors = heat_colors(views.float(), low=0.0, high=most)
+    colors[views == 0] = torch.tensor(UNSEEN, dtype=torch.uint8)
+    unseen = float((views == 0).float().mean())
+    return Picture(
+        SECTION,
+        f"frames that see each point, {views.float().mean():.1f} on average",
+        draw(colors),
+        scale=HeatScale("frames", 0.0, most, LabelColor(f"none, {100 * unseen:.0f} %", UNSEEN)),
+    )
+
+
+def _overlay(sight: Sight, frame: Frame, superpoints: Tensor | None) -> Picture:
+    """A frame with the points that it sees, coloured by superpoint, or by distance without any.
+
+    A misplaced camera shows in either: the colours then change where no object ends.
+    """
+    seen = sight.of(frame)
+    far_first = seen.depth.argsort(descending=True)
+    kept = far_first[seen.visible[far_first]]
+    caption = f"frame {frame.name}: the {len(kept)} points it sees, coloured by"
+    image, pixels = frame.image(), seen.pixels[kept]
+    radius = max(1, frame.image_size[1] // 320)
+    if superpoints is not None:
+        shown = superpoint_colors(superpoints[kept])
+        drawn = overlay_points(image, pixels, shown, radius=radius)
+        return Picture(SECTION, f"{caption} superpoint", drawn)
+    distance = seen.depth[kept]
+    drawn = overlay_points(image, pixels, heat_colors(-distance.log()), radius=radius)
+    ends = (float(distance[0]), float(distance[-1])) if len(kept) else (1.0, 0.0)
+    return Picture(SECTION, f"{caption} distance", drawn, scale=HeatScale("metres", *ends))
