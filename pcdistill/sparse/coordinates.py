@@ -152,7 +152,13 @@ class CoordinateMaps:
         key = (in_stride, out_stride, kernel_size, dilation)
         if key not in self._pairs:
             source, target = self.level(in_stride), self.level(out_stride)
-            self._pairs[key] = find_neighbours(source.coords, target.coords, self.bounds, *key)
+            self._pairs[key] = find_neighbours(
+                source.coords,
+                target.coords,
+                self.bounds,
+                *key,
+                search_half=self.device.type == "cpu",
+            )
         return self._pairs[key]
 
     def turned(self, turn: GridTurn) -> CoordinateMaps:

@@ -183,6 +183,8 @@ def find_neighbours(
     out_stride: int,
     kernel_size: int,
     dilation: int,
+    *,
+    search_half: bool,
 ) -> KernelMap:
     """Pair each output voxel u with the input voxels at u + d(k).
 
@@ -192,6 +194,8 @@ def find_neighbours(
         bounds: box around the finest voxels that both were made from.
         in_stride, out_stride: edge of a voxel in units of the finest voxel.
         kernel_size, dilation: of the cubic kernel, dilation in units of `in_stride`.
+        search_half: find the pairs of opposite offsets together, where there are any; less work,
+            but an accelerator makes the host wait for each.
     """
     offsets = kernel_offsets(kernel_size, dilation)
     number = {offset: k for k, offset in enumerate(offsets)}
@@ -200,6 +204,7 @@ def find_neighbours(
     keys = space.pack(_in_cells(in_coords, in_stride))
     symmetric = in_stride == out_stride and kernel_size % 2 == 1
     queries = keys if symmetric else space.pack(_in_cells(out_coords, in_stride))
+    mirrored = symmetric and search_half
     n_source, n_target = len(keys), len(queries)
     rows = torch.full((len(offsets), n_target), n_source, dtype=torch.int32, device=keys.device)
     keys = torch.cat((keys, keys.new_full((1,), -1)))  # what is sought beyond the end is not found
@@ -207,7 +212,7 @@ def find_neighbours(
     for x in steps:
         for y in steps:
             column = [(x, y, z) for z in steps]
-            if symmetric:
+            if mirrored:
                 column = [offset for offset in column if offset < (0, 0, 0)]
             position: Tensor | None = None
             for offset in column:
@@ -216,14 +221,14 @@ def find_neighbours(
                     position = torch.searchsorted(keys[:-1], wanted, out_int32=True)
                 hit = keys.index_select(0, position) == wanted
                 rows[number[offset]] = torch.where(hit, position, n_source)
-                if symmetric:
+                if mirrored:
                     target = hit.nonzero().squeeze(1)
                     source = position.index_select(0, target).long()
-                    mirrored = rows[len(offsets) - 1 - number[offset]]
-                    mirrored.index_copy_(0, source, target.to(torch.int32))
+                    opposite = rows[len(offsets) - 1 - number[offset]]
+                    opposite.index_copy_(0, source, target.to(torch.int32))
                 # Cells adjacent along z have adjacent keys: the next, if there, is the next row.
                 position = position + hit
-    if symmetric:
+    if mirrored:
         torch.arange(n_target, dtype=torch.int32, out=rows[len(offsets) // 2])
     even = kernel_size % 2 == 0  # an odd kernel is centred, and leaves cells beyond its end
     one_target = even and kernel_size * in_stride == out_stride and dilation == 1
