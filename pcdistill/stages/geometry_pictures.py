@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import torch
@@ -13,6 +14,7 @@ from pcdistill.evaluation import (
     LabelColor,
     Picture,
     heat_colors,
+    heat_range,
     superpoint_colors,
 )
 from pcdistill.evaluation.overlay import overlay_points
@@ -78,7 +80,7 @@ def _overlay(sight: Sight, frame: Frame, superpoints: Tensor | None) -> Picture:
         shown = superpoint_colors(superpoints[kept])
         drawn = overlay_points(image, pixels, shown, radius=radius)
         return Picture(SECTION, f"{caption} superpoint", drawn)
-    distance = seen.depth[kept]
-    drawn = overlay_points(image, pixels, heat_colors(-distance.log()), radius=radius)
-    ends = (float(distance[0]), float(distance[-1])) if len(kept) else (1.0, 0.0)
-    return Picture(SECTION, f"{caption} distance", drawn, scale=HeatScale("metres", *ends))
+    nearness = -seen.depth[kept].log()
+    far, near = (math.exp(-end) for end in heat_range(nearness))
+    drawn = overlay_points(image, pixels, heat_colors(nearness), radius=radius)
+    return Picture(SECTION, f"{caption} distance", drawn, scale=HeatScale("metres", far, near))
