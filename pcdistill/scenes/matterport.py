@@ -47,7 +47,7 @@ _NOT_APPLICABLE = ("up", "poses", "geometry", "fuse_voxel_size", "align_axes", "
 
 
 def find_matterport(folder: Path) -> tuple[Scan, ...]:
-    """The regions of a house, of a folder of houses, or of a data set with `scans/`.
+    """The regions of a house, of a folder of houses, or of a data set with `scans/` or `v1/scans/`.
 
     Args:
         folder: any folder.
@@ -56,7 +56,8 @@ def find_matterport(folder: Path) -> tuple[Scan, ...]:
         Scans in the order of houses and region numbers; a house without regions is one scan whose
         part is empty. Nothing where the folder is of another layout.
     """
-    for houses in ([folder], _children(folder), _children(folder / "scans")):
+    places = (folder, folder / "scans", folder / "v1/scans")
+    for houses in ([folder], *map(_children, places)):
         found = [(house.resolve().name, _inner(house)) for house in houses]
         found = [(name, house) for name, house in found if _is_house(house)]
         if found:
@@ -149,7 +150,7 @@ MATTERPORT = Reader(
 
 
 def find_table(house: Path) -> Path:
-    """The category table beside a house: in its folder or up to three above, or their `metadata/`.
+    """The category table beside a house: in its folder or up to four above, or their `metadata/`.
 
     Raises:
         SceneError: there is none.
@@ -166,7 +167,7 @@ def find_table(house: Path) -> Path:
 
 
 def _tables(house: Path) -> list[Path]:
-    above = [house.resolve(), *house.resolve().parents[:3]]
+    above = [house.resolve(), *house.resolve().parents[:4]]
     places = (place for folder in above for place in (folder, folder / "metadata"))
     return [place / _TABLE for place in places if (place / _TABLE).is_file()]
 

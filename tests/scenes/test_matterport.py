@@ -218,6 +218,14 @@ def test_a_house_unpacked_twice_as_deep_is_found(house, tmp_path):
     assert scan.folder == tmp_path / "scans" / house.name / house.name
 
 
+def test_what_the_download_script_leaves_is_found(house, tmp_path):
+    shutil.copy(house.parents[1] / "category_mapping.tsv", tmp_path)
+    shutil.copytree(house, tmp_path / "v1" / "scans" / house.name / house.name)
+    (scan,) = find_matterport(tmp_path)
+    assert scan.folder == tmp_path / "v1" / "scans" / house.name / house.name
+    assert len(open_matterport(scan, ReadSettings()).frames) > 0
+
+
 def test_a_region_without_a_view_inside_gets_those_that_may_see_it(own_house):
     mesh = own_house / "region_segmentations" / "region1.ply"
     points = np.array([[0.1, 0.1, 0.1], [0.2, 0.1, 0.1], [0.1, 0.2, 0.2], [0.2, 0.2, 0.1]])
