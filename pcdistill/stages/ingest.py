@@ -22,6 +22,7 @@ from pcdistill.stages.scans import (
 from pcdistill.stages.sizes import expected_points
 from pcdistill.stages.stage import Report, Stage, Task, no_inputs
 from pcdistill.stages.students import require_colors
+from pcdistill.stages.unit_doubt import unit_doubt
 
 _LOG = logging.getLogger(__name__)
 
@@ -149,7 +150,11 @@ def _work(run: Run, task: Task, report: Report) -> str:
     lost = int(scene.provenance.get("skipped_frames", 0))
     skipped = f" ({lost} without a valid pose or file left out)" if lost else ""
     mesh = "mesh" if scene.faces is not None else "cloud"
-    return f"{mesh} of {len(scene.points)} points, {len(scene.frames)} frames{skipped}"
+    known = f"{mesh} of {len(scene.points)} points, {len(scene.frames)} frames{skipped}"
+    if run.trained is not None and not scene.frames:
+        doubt = unit_doubt(scene.points, run.trained.needs.voxel_size)
+        return f"{known}; {doubt}" if doubt else known
+    return known
 
 
 def _open(run: Run, scene: str) -> Scene:

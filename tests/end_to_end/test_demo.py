@@ -135,6 +135,22 @@ def test_a_run_that_was_killed_goes_on_where_it_was(tmp_path):
     assert not list(workspace.rglob("*.part"))
 
 
+def test_a_given_student_stands_beside_the_teachers(tiny_run, tmp_path):
+    """The homes of the copy keep their frames, teachers and fused rows; nothing is trained."""
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_run, copy)
+    given = f"distill.trained={tiny_run}:superpoint"
+    ran = pcdistill("demo", "--workspace", copy, "--set", *TINY, given)
+    assert ran.returncode == 0, ran.stderr
+    report = json.loads((copy / "report" / "report.json").read_text())
+    rows = {row["name"]: row["miou"] for row in report["rows"]}
+    assert list(rows) == [*ROWS[:5], "student:trained"]
+    before = json.loads((tiny_run / "report" / "report.json").read_text())
+    known = {row["name"]: row["miou"] for row in before["rows"]}
+    assert rows["student:trained"] == pytest.approx(known["student:superpoint"], abs=1e-6)
+    assert rows["fused"] == known["fused"]
+
+
 def test_a_damaged_artefact_is_made_anew(tiny_run, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(tiny_run, copy)

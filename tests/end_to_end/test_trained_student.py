@@ -13,7 +13,7 @@ import yaml
 
 from pcdistill.cli import run_command
 from pcdistill.networks import build_student, load_checkpoint, save_checkpoint
-from pcdistill.scenes import Scene, read_ply, write_ply, write_scene
+from pcdistill.scenes import Scene, open_scene, read_ply, write_ply, write_scene
 from pcdistill.stages.workspace import Record, Workspace
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "bare_cloud.yaml"
@@ -134,6 +134,21 @@ def test_clouds_are_labelled_and_answer_after_everything_else_has_gone(
     assert "ingest │ 2 │ 1 │" in pcdistill("status", workspace, "--set", "ingest.up=z").output
     moved = pcdistill("run", workspace, "--scan", tmp_path / "clouds-moved", "--set", "ingest.up=z")
     assert "0 done, 7 up to date, 2 failed" in moved.output, moved.output
+
+
+def test_a_cloud_in_centimetres_is_doubted_and_one_with_y_up_is_turned(
+    earlier, tmp_path, pcdistill
+):
+    points, colors = room()
+    write_ply(tmp_path / "hall.ply", points=100 * points[:, [0, 2, 1]], colors=colors)
+    workspace = tmp_path / "run"
+    ran = pcdistill(
+        *arguments(tmp_path / "hall.ply", workspace, earlier, "ingest.up=y"), "--only", "ingest"
+    )
+    assert ran.status == 0, ran.output
+    assert "m apart but the student's voxels are 0.1 m: is its unit the metre?" in ran.output
+    stored = open_scene(workspace / "scenes" / "hall").points
+    torch.testing.assert_close(stored[:, 2], 100 * points[:, 2])
 
 
 def test_labelled_scans_are_measured_on_all_points(earlier, tmp_path, pcdistill):

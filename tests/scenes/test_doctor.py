@@ -462,8 +462,10 @@ def test_mistakes_of_the_user_are_sentences(home, tmp_path, capsys):
 def test_a_cloud_alone_is_examined(tmp_path):
     points = torch.rand(9000, 3, generator=torch.Generator().manual_seed(0)) * 0.003
     write_ply(tmp_path / "tiny.ply", points=points)
-    codes = {finding.code for finding in examine(tmp_path / "tiny.ply").diagnosis.findings}
-    assert codes == {"scale", "no_frames", "colours_missing"}
+    found = {f.code: f for f in examine(tmp_path / "tiny.ply").diagnosis.findings}
+    assert set(found) == {"scale", "no_frames", "colours_missing"}
+    assert found["scale"].mend == "multiply the points by 1000"
+    assert "a student that sees colour cannot label them" in found["colours_missing"].sentence
 
 
 def test_refusals_are_raised_outside_of_an_examination(broken):

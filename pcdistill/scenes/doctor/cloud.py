@@ -84,13 +84,19 @@ def _colors(capture: Capture) -> list[Finding]:
     return [
         Finding(
             "colours_missing",
-            f"The points {what}; only pictures suffer, features come from the images.",
+            f"The points {what}; {_without_colors(capture)}.",
             certainty,
             number,
             "export the surface with vertex colours",
             lifting_works=True,
         )
     ]
+
+
+def _without_colors(capture: Capture) -> str:
+    if capture.sights:
+        return "only pictures suffer, features come from the images"
+    return "a student that sees colour cannot label them"
 
 
 def _size(capture: Capture) -> list[Finding]:
@@ -110,7 +116,8 @@ def _size(capture: Capture) -> list[Finding]:
                 f"The scan is {most:.3g} m long, its unit is hardly the metre.",
                 "sure" if most > 4 * largest or most < _SMALLEST / 4 else "likely",
                 f"all but a few of its points lie within {most:.3g} m",
-                f"multiply poses, depth and surface by {_factor(most):g}",
+                f"multiply {'poses, depth and surface' if capture.sights else 'the points'} by "
+                f"{_factor(most):g}",
                 lifting_works=False,
             )
         )

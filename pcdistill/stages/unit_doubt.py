@@ -1,0 +1,35 @@
+"""Whether the points of a bare cloud lie as a student's voxels need it, or in another unit."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+_SAMPLE = 5000
+"""Points whose nearest neighbour is looked up."""
+_FARTHEST = 6.0
+"""Voxels between points beyond which hardly any voxel has a neighbour; LiDAR stays below."""
+_SHORTEST = 10.0
+"""Voxels along the longest side of a cloud below which there is nothing to tell apart."""
+
+
+def unit_doubt(points: Tensor, voxel_size: float) -> str:
+    """What makes it doubtful that a cloud is in metres, as a clause; empty where nothing does.
+
+    Args:
+        points: (N, 3) float32, metres if all is well.
+        voxel_size: metres, of the student that will see them.
+    """
+    if len(points) < 2:
+        return ""
+    cloud = points.numpy()
+    length = float((cloud.max(axis=0) - cloud.min(axis=0)).max())
+    some = cloud[:: max(1, len(cloud) // _SAMPLE)]
+    spacing = float(np.median(cKDTree(cloud).query(some, k=2)[0][:, 1]))
+    voxels = f"the student's voxels are {voxel_size:g} m: is its unit the metre?"
+    if spacing > _FARTHEST * voxel_size:
+        return f"its points are {spacing:.3g} m apart but {voxels}"
+    if length < _SHORTEST * voxel_size:
+        return f"it is {length:.3g} m long and {voxels}"
+    return ""
