@@ -57,6 +57,63 @@ def test_culling_changes_nothing(seed, count, shape, with_depth, tolerance, bord
     require_equal(tensor, (pose, intrinsics), (size, depth), options)
 
 
+def look_at(eye, target, generator):
+    """(4, 4) float64 camera_to_world at `eye` whose optical axis leads to `target`."""
+    forward = target - eye
+    forward = forward / np.linalg.norm(forward)
+    right = np.cross(forward, generator.normal(size=3))
+    right /= np.linalg.norm(right)
+    pose = np.eye(4)
+    pose[:3, :3] = np.stack([right, np.cross(forward, right), forward], axis=1)
+    pose[:3, 3] = eye
+    return torch.from_numpy(pose)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    place=st.sampled_from(["outside", "turned away", "inside", "on a point", "far off"]),
+    scale=st.sampled_from([1e-3, 1.0, 300.0]),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+    size=st.sampled_from([(1, 1), (2, 90), (24, 32), (3000, 4000)]),
+    focal=st.sampled_from([1e-2, 0.5, 20.0, 1e5]),
+    mirrored=st.booleans(),
+    with_depth=st.booleans(),
+    lost=st.floats(0, 1),
+)
+def test_no_odd_camera_loses_a_point(
+    seed, place, scale, dtype, size, focal, mirrored, with_depth, lost
+):
+    """Tiny and huge rooms and images, cameras anywhere, some or all points NaN or infinite."""
+    generator = np.random.default_rng(seed)
+    points = scale * generator.uniform(-1, 1, size=(200, 3))
+    middle = generator.uniform(-0.2, 0.2, size=3) * scale
+    distance = {"far off": 50.0, "inside": 0.3, "on a point": 0.0}.get(place, 2.5)
+    direction = generator.normal(size=3)
+    eye = middle + distance * scale * direction / np.linalg.norm(direction)
+    if place == "on a point":
+        eye = points[7]
+    target = 2 * eye - middle if place == "turned away" else middle
+    pose = look_at(eye, target, generator)
+    bad = generator.random(200) < lost * generator.integers(0, 2)
+    points[bad, generator.integers(0, 3)] = generator.choice([np.nan, np.inf, -np.inf])
+    intrinsics = pinhole(focal * max(size), size)
+    if mirrored:
+        intrinsics[0, 0] *= -1
+    depth = None
+    if with_depth:
+        around = np.linalg.norm(eye - middle) + scale * generator.normal(size=(3, 4))
+        rows, columns = np.arange(size[0]) % 3, np.arange(size[1]) % 4
+        depth = torch.from_numpy(around[rows][:, columns].astype(np.float32))
+    tensor = torch.from_numpy(points).to(dtype)
+    culled = require_equal(tensor, (pose, intrinsics), (size, depth), {"border": 0})
+    assert tensor[culled.seen].isfinite().all()
+    if place == "turned away":
+        assert len(culled.seen) == 0
+    elif place == "far off" and focal == 0.5 and size[0] >= 24 and not with_depth:
+        assert len(culled.seen) == (~bad).sum()
+
+
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), border=st.integers(0, 3))
 def test_points_on_the_edge_of_the_frustum_are_not_lost(seed, border):
