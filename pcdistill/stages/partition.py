@@ -23,8 +23,10 @@ from pcdistill.stages.config import PartitionConfig
 from pcdistill.stages.files import read_tensors, write_tensors
 from pcdistill.stages.ingest import scene_names
 from pcdistill.stages.run import Run
-from pcdistill.stages.sizes import expected_points
+from pcdistill.stages.sizes import expected_points, expected_superpoints
 from pcdistill.stages.stage import Input, Report, Stage, Task
+
+_LARGEST_SHORT = torch.iinfo(torch.int16).max
 
 
 class Partition(NamedTuple):
@@ -92,6 +94,12 @@ def summarise(found: SuperpointReport, method: str) -> str:
     return text
 
 
+def stored_ids(superpoint_ids: Tensor) -> Tensor:
+    """Superpoint ids (N,) int32 as they are stored: int16 wherever all of them fit."""
+    largest = int(superpoint_ids.max()) if len(superpoint_ids) else 0
+    return superpoint_ids.short() if largest <= _LARGEST_SHORT else superpoint_ids
+
+
 def superpoint_ids(run: Run, scene: str) -> Tensor:
     """Read the superpoint of each point: (N,) int64 from 0."""
     return read_tensors(run.workspace.superpoints(scene), ("superpoint_ids",))[
@@ -112,7 +120,7 @@ def _work(run: Run, task: Task, report: Report) -> str:
     )
     write_tensors(
         run.workspace.superpoints(task.unit),
-        {"superpoint_ids": ids},
+        {"superpoint_ids": stored_ids(ids)},
         {**vars(run.config.partition), **found._asdict(), "method": method},
     )
     return summarise(found, method)
@@ -120,7 +128,8 @@ def _work(run: Run, task: Task, report: Report) -> str:
 
 def _estimate(run: Run, scene: str) -> int:
     """Bytes: an id per point."""
-    return 4 * expected_points(run, scene)
+    short = expected_superpoints(run, scene) - 1 <= _LARGEST_SHORT
+    return (2 if short else 4) * expected_points(run, scene)
 
 
 def _inputs(run: Run, scene: str) -> tuple[Input, ...]:

@@ -9,14 +9,13 @@ from torch.nn import functional
 from pcdistill.distillation import superpoint_distillation_loss
 from pcdistill.fusion import fuse_features, predict_labels
 from pcdistill.homes import home_scene
-from pcdistill.scenes import Scene, write_scene
-from pcdistill.scenes.ply import read_ply
+from pcdistill.scenes import Scene, open_scene, write_scene
 from pcdistill.stages import fuse as fuse_module
 from pcdistill.stages.config import config_from_mapping
 from pcdistill.stages.files import read_provenance, write_json, write_tensors
 from pcdistill.stages.fuse import FUSE, fused_targets
-from pcdistill.stages.lift import LIFT, lifted_features
-from pcdistill.stages.partition import PARTITION, superpoint_ids
+from pcdistill.stages.lift import LIFT, count_views, lifted_features
+from pcdistill.stages.partition import PARTITION, cut_scene, stored_ids, superpoint_ids
 from pcdistill.stages.run import Run
 from pcdistill.stages.score import capability_table
 from pcdistill.stages.stage import Task
@@ -43,11 +42,11 @@ def make_run(folder, scene: Scene, name: str, **sections) -> Run:
     return run
 
 
-def write_lifted(run: Run, scene: str, points: int, dimensions: int, seen_share: float):
-    """Random features of every teacher, each on points of its own."""
+def write_lifted(run: Run, scene: str, points: int, dimensions: int, seen_by: float | torch.Tensor):
+    """Random features of every teacher, on a share of the points of its own or those of a mask."""
     generator = torch.Generator().manual_seed(0)
     for teacher in run.config.run.teachers:
-        seen = (torch.rand(points, generator=generator) < seen_share).nonzero()[:, 0]
+        seen = (torch.rand(points, generator=generator) < seen_by).nonzero()[:, 0]
         features = torch.randn(len(seen), dimensions, generator=generator).half()
         tensors = {"features": features, "seen": seen, "views": torch.ones(points)}
         write_tensors(run.workspace.lifted(teacher, scene), tensors, {})
@@ -194,14 +193,26 @@ def test_a_partition_says_how_it_is_cut(home, tmp_path):
     assert "% pure" in summary
 
 
+def test_ids_are_stored_short_where_they_fit(home, tmp_path):
+    for largest, dtype in ((2**15 - 1, torch.int16), (2**15, torch.int32)):
+        ids = torch.tensor([0, largest], dtype=torch.int32)
+        assert stored_ids(ids).dtype == dtype
+        assert stored_ids(ids).tolist() == ids.tolist()
+    assert stored_ids(torch.zeros(0, dtype=torch.int32)).shape == (0,)
+    run = make_run(tmp_path, home, "home-train-0")
+    work(PARTITION, run, "home-train-0")
+    found = superpoint_ids(run, "home-train-0")
+    assert torch.equal(found, cut_scene(home, run.config.partition).superpoint_ids.long())
+
+
 def test_fused_features_of_a_scan_take_a_fiftieth_of_the_disk(data_root, tmp_path):
-    """A ScanNet-sized mesh with features of 512 channels: ids counted in, points as the measure."""
+    """Features of 512 channels on the points that its frames see: ids counted in."""
     meshes = sorted(data_root.glob("scannet_raw/scans/*/*_vh_clean_2.ply"))
     if not meshes:
         pytest.skip(f"no ScanNet mesh below {data_root}/scannet_raw")
-    mesh = read_ply(meshes[0])
-    scene = Scene("scan", mesh.points, mesh.colors, faces=mesh.faces)
+    scene = open_scene(meshes[0].parent)
     run = make_run(tmp_path, scene, "home-train-0")
+    views = count_views(scene, run.config.lift, nothing)
 
     class Wide:  # any text space of 512 channels
         text_space, dimensions = "wide", 512
@@ -212,9 +223,10 @@ def test_fused_features_of_a_scan_take_a_fiftieth_of_the_disk(data_root, tmp_pat
 
     run.text_encoder = Wide()
     work(PARTITION, run, "home-train-0")
-    write_lifted(run, "home-train-0", len(mesh.points), 512, 0.55)
+    write_lifted(run, "home-train-0", len(views), 512, views > 0)
     work(FUSE, run, "home-train-0")
     seen = len(fused_targets(run, "home-train-0").seen)
+    assert 0 < seen == int((views > 0).sum())
     per_point = seen * 2 * 512  # half precision, seen points only, not even an index
     stored = [run.workspace.fused("home-train-0"), run.workspace.superpoints("home-train-0")]
     assert 50 * sum(path.stat().st_size for path in stored) <= per_point

@@ -18,10 +18,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+
+if TYPE_CHECKING:
+    from pcdistill.scenes import Scene
 
 DEPTH_TOLERANCE, BORDER = 0.05, 10
 SIDES = ("plain", "ours")
@@ -38,22 +43,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=3, help="times that each side is measured")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--seed", type=int, default=0, help="of the home")
-    parser.add_argument("--mesh", type=Path, help="PLY of a mesh for the disk; default: a home")
-    parser.set_defaults(vertices=100_000)
+    parser.add_argument("--scan", type=Path, help="scan with a mesh, for the disk; default: a home")
+    parser.set_defaults(vertices=100_000, mesh=None)
 
 
 def run(arguments: argparse.Namespace) -> dict:
     """Measure both sides in turn and compare what they found."""
+    from pcdistill.homes import home_scene
+
+    size = tuple(arguments.image_size)
+    home = home_scene(arguments.seed, "validation", frames=arguments.frames, image_size=size)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_inputs(folder, arguments)
+        write_inputs(folder, home, arguments)
         measured: dict[str, list[dict]] = {side: [] for side in SIDES}
         for _ in range(arguments.rounds):
             for side in SIDES:
                 measured[side].append(measure(folder, side, arguments.threads))
                 print(json.dumps({"side": side, **measured[side][-1]}), flush=True)
         difference = compare(folder)
-        disk = disk_use(folder, arguments)
+        disk = disk_use(folder, scanned(home, arguments), arguments)
     middle = {
         side: {key: statistics.median(m[key] for m in measured[side]) for key in measured[side][0]}
         for side in SIDES
@@ -80,12 +89,8 @@ def run(arguments: argparse.Namespace) -> dict:
     }
 
 
-def write_inputs(folder: Path, arguments: argparse.Namespace) -> None:
+def write_inputs(folder: Path, scene: Scene, arguments: argparse.Namespace) -> None:
     """Points, cameras and depth of a furnished home, and a feature map of noise."""
-    from pcdistill.homes import home_scene
-
-    size = tuple(arguments.image_size)
-    scene = home_scene(arguments.seed, "validation", frames=arguments.frames, image_size=size)
     generator = np.random.default_rng(arguments.seed)
     shape = (arguments.dimensions, *arguments.map_size)
     np.savez(
@@ -134,20 +139,40 @@ def compare(folder: Path) -> float:
     return float(np.abs(plain["features"].astype(np.float32) - ours["features"]).max())
 
 
-def disk_use(folder: Path, arguments: argparse.Namespace) -> dict[str, int]:
-    """Bytes of one scene's fused features: as published per point, and as stored by default.
-
-    The small form counts the superpoint ids too; the large one is the features of seen points in
-    half precision and their mask. Which points are seen, and the features, are drawn at random.
-    """
-    from pcdistill.geometry import mesh_superpoints
-    from pcdistill.stages.files import write_tensors
+def scanned(home: Scene, arguments: argparse.Namespace) -> Scene:
+    """The scan that is asked for, or a mesh of 100,000 vertices with the frames of a home."""
+    from pcdistill.scenes import open_scene
 
     from .partition import mesh
 
+    if arguments.scan is not None:
+        scan = open_scene(arguments.scan)
+        if scan.faces is None:
+            raise SystemExit(f"{arguments.scan}: has no mesh; give a scan with one")
+        return scan
     points, faces = mesh(arguments)
-    ids = mesh_superpoints(points, faces)
-    seen = torch.rand(len(points), generator=torch.Generator().manual_seed(0)) < 0.8
+    return replace(home, points=points, faces=faces, colors=None, normals=None, labels=None)
+
+
+def disk_use(folder: Path, scene: Scene, arguments: argparse.Namespace) -> dict[str, float]:
+    """Bytes of one scene's fused features: as published per point, and as stored by default.
+
+    The small form counts the superpoint ids too; the large one is the features of the points that
+    some frame sees, in half precision, and their mask.
+    """
+    from pcdistill.geometry import mesh_superpoints
+    from pcdistill.stages.config import LiftConfig
+    from pcdistill.stages.files import write_tensors
+    from pcdistill.stages.lift import count_views
+    from pcdistill.stages.partition import stored_ids
+
+    from .partition import timed
+
+    points, faces = scene.points, scene.faces
+    mesh_superpoints(points[:100], faces[:0])  # compiled at first use
+    seconds, ids = timed(arguments.rounds, lambda: mesh_superpoints(points, faces))
+    config = LiftConfig(depth_tolerance=DEPTH_TOLERANCE, border=BORDER)
+    seen = count_views(scene, config, lambda done, total, words: None) > 0
     large = folder / "large.pt"
     feature = torch.zeros(int(seen.sum()), arguments.dimensions, dtype=torch.float16)
     torch.save({"feat": feature, "mask_full": seen}, large)
@@ -159,10 +184,12 @@ def disk_use(folder: Path, arguments: argparse.Namespace) -> dict[str, int]:
         "seen_bits": torch.from_numpy(np.packbits(seen.numpy())),
     }
     write_tensors(folder / "small.safetensors", small, {})
-    write_tensors(folder / "ids.safetensors", {"superpoint_ids": ids}, {})
+    write_tensors(folder / "ids.safetensors", {"superpoint_ids": stored_ids(ids)}, {})
     written = [folder / "small.safetensors", folder / "ids.safetensors"]
     return {
+        "partition_seconds": round(seconds, 4),
         "disk_points": len(points),
+        "disk_seen_points": int(seen.sum()),
         "disk_superpoints": superpoints,
         "small_bytes": sum(path.stat().st_size for path in written),
         "large_bytes": large.stat().st_size,
