@@ -107,4 +107,9 @@ def test_one_small_scene_from_end_to_end(monkeypatch, capsys):
     assert result["forward_speedup"] is None  # nothing to compare with, and no number instead
     assert result["gemm_share"] > 0
     assert result["scenes"][0]["engines"]["torch"]["step_seconds"] > 0
-    assert "| 1,296 | torch |" in capsys.readouterr().out
+    for shares in result["scenes"][0]["profile"].values():
+        assert sum(shares.values()) == pytest.approx(1, abs=1e-6)
+        assert shares["products"] > 0
+    page = capsys.readouterr().out
+    assert "| 1,296 | torch |" in page
+    assert "| products |" in page

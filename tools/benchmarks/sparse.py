@@ -197,6 +197,7 @@ def measure(
         kept = [ours.ask("forward_kept") for _ in range(rounds + 1)][1:]
         steps = [ours.ask("step_kept") for _ in range(rounds + 1)][1:]
         work = ours.ask("work")
+        profile = ours.ask("profile") if arguments.device == "cpu" else None
     finally:
         for engine in engines:
             engine.close()
@@ -224,6 +225,7 @@ def measure(
             "convolution_seconds": in_convolutions,
             "step_seconds": statistics.median(step["seconds"] for step in steps),
         },
+        "profile": profile,
         "convolution_gflop": work["flop"] / 1e9,
         "neighbours": work["neighbours"],
         "gemm_gflop_per_second": rate / 1e9,
@@ -327,7 +329,25 @@ def page_section(result: dict) -> str:
     ]
     for name, difference in result["max_relative_difference"].items():
         lines.append(f"Largest difference from {name}'s output: {difference:.1e} of its maximum.")
+    headline = next(s for s in result["scenes"] if s["voxels"] == result["voxels"])
+    if headline["profile"]:
+        lines += ["", *profile_table(headline)]
     return "\n".join(lines)
+
+
+def profile_table(scene: dict) -> list[str]:
+    """Where our seconds go, in Markdown."""
+    forward, step = scene["profile"]["forward"], scene["profile"]["step"]
+    return [
+        f"Where the seconds of one thread go at {scene['voxels']:,} voxels:",
+        "",
+        "| part | forward | step |",
+        "|---|---:|---:|",
+        *(
+            f"| {part} | {forward[part]:.0%} | {step[part]:.0%} |"
+            for part in sorted(forward, key=forward.__getitem__, reverse=True)
+        ),
+    ]
 
 
 def write_section(page: Path, section: str) -> None:

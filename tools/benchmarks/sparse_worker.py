@@ -24,6 +24,16 @@ from pcdistill.sparse.kernel_map import KernelMap
 ARCHITECTURE, IN_CHANNELS = "MinkUNet18A", 3
 SAMPLED_ROWS = 512
 """Rows of the output that are compared between the engines."""
+PARTS = {
+    "products": ("mm", "addmm", "addmm_", "bmm"),
+    "gathering": ("index_select", "cat"),
+    "summing": ("_embedding_bag_forward_only", "add_", "copy_", "sum"),
+    "norm and ReLU": (
+        *("native_batch_norm", "native_batch_norm_backward", "addcmul"),
+        *("clamp_min_", "relu_", "threshold_backward"),
+    ),
+}
+"""Name -> operations of torch that belong to it, for the profile."""
 MATRIX, RATE_SECONDS = 2048, 0.4
 """Side of the square matrices whose product gives the machine's rate; how long it is tried."""
 
@@ -105,6 +115,32 @@ class Worker:
             self.known_maps = self.model.maps()
         upstream = self.upstream
         return {"seconds": self._seconds(lambda: self.model(self.known_maps).backward(upstream))}
+
+    def profile(self) -> dict:
+        """Share of the seconds of one thread in the parts of a forward pass and of a step."""
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        shares = {}
+        for name, bare, kept in (
+            ("forward", self.forward, self.forward_kept),
+            ("step", self.step, self.step_kept),
+        ):
+            kept()
+            whole, without_maps = bare()["seconds"], kept()["seconds"]
+            with torch.profiler.profile() as profiler:
+                profiled = kept()["seconds"]
+            own = {event.key: event.self_cpu_time_total for event in profiler.key_averages()}
+            known = {
+                part: sum(own.get(f"aten::{operation}", 0) for operation in operations) / 1e6
+                for part, operations in PARTS.items()
+            }
+            known["everything else"] = max(0.0, profiled - sum(known.values()))
+            maps = max(0.0, 1 - without_maps / whole)
+            scale = (1 - maps) / sum(known.values())  # the profiler takes time itself
+            shares[name] = {part: seconds * scale for part, seconds in known.items()}
+            shares[name]["kernel maps and blocks"] = maps
+        torch.set_num_threads(threads)
+        return shares
 
     def output(self) -> dict:
         """Some rows of the output in eval mode, to compare between engines."""
