@@ -5,8 +5,8 @@ kernel offset, and one gather-sum that adds the products of each output row. All
 buffers that stay in the cache, nothing is scattered, and the order of every sum is fixed. Threads
 share the blocks.
 
-(Gathering all 27 neighbours, absent ones as zeros, for one large product per block was measured on
-surface scans with 8 to 64 channels: 1.3 to 2 times slower, so that is done for few channels only.)
+(Gathering all neighbours, absent ones as zeros, for one large product per block was measured on
+surface scans: slower from 16 channels on, so that is done for few channels only.)
 """
 
 from __future__ import annotations

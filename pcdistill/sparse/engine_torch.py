@@ -17,7 +17,8 @@ from pcdistill.sparse.engine_dense import dense_convolution, dense_kernel_gradie
 from pcdistill.sparse.kernel_map import KernelMap
 
 FEW_CHANNELS = 8
-"""Up to here one product with zeros for absent neighbours is quicker than many products."""
+"""Up to here one product with zeros for absent neighbours is as quick on a CPU as many products,
+and needs no blocks to be made."""
 
 
 def sparse_convolution(features: Tensor, kernel: Tensor, pairs: KernelMap) -> Tensor:
