@@ -31,6 +31,7 @@ _LOG = logging.getLogger(__name__)
 SUFFIXES = (".ply", ".pcd", ".las", ".laz", ".e57")
 FARTHEST = 5000.0
 """Metres from the origin beyond which points are moved: float32 steps are 0.5 mm there."""
+_LAS_RECORD = 54  # bytes of the smallest record before the points
 
 _Floats = npt.NDArray[np.float64]
 
@@ -155,7 +156,7 @@ def _read_las(file: Path) -> PcdCloud:
 
 
 def _require_las_size(file: Path) -> None:
-    """Refuse an uncompressed file whose header declares more points than it holds."""
+    """Refuse a file whose header declares more records or points than it can hold."""
     try:
         with file.open("rb") as stream:
             head = stream.read(375)
@@ -170,6 +171,14 @@ def _require_las_size(file: Path) -> None:
     points = int.from_bytes(head[107:111], "little")
     if head[24:26] >= b"\x01\x04" and len(head) >= 255:
         points = max(points, int.from_bytes(head[247:255], "little"))
+    records = int.from_bytes(head[100:104], "little")
+    if head[24:26] >= b"\x01\x04":
+        records += int.from_bytes(head[243:247], "little")
+    if start > size or records * _LAS_RECORD > size:
+        raise SceneError(
+            f"{file}: its header declares {records} records and points from byte {start}, the file "
+            f"has {size} bytes; it is truncated or damaged, export it again"
+        )
     limit = size * 100 if compressed else size - start
     if points * max(row, 20) > max(limit, 0):
         raise SceneError(

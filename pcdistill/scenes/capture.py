@@ -71,9 +71,13 @@ class ScaledFrame:
 
     def image(self) -> Tensor:
         """(H, W, 3) uint8; each pixel the mean of those it covers."""
-        pixels = self.frame.image().permute(2, 0, 1)[None].float()
-        resized = F.interpolate(pixels, size=self.image_size, mode="bilinear", antialias=True)
-        return resized[0].permute(1, 2, 0).round().clamp(0, 255).to(torch.uint8).contiguous()
+        pixels = self.frame.image()
+        resized = torch.empty((*self.image_size, 3), dtype=torch.uint8)
+        for channel in range(3):  # one at a time: as floats they take four times the memory
+            plane = pixels[None, None, :, :, channel].float()
+            plane = F.interpolate(plane, size=self.image_size, mode="bilinear", antialias=True)
+            resized[..., channel] = plane[0, 0].round().clamp(0, 255).to(torch.uint8)
+        return resized
 
     def depth(self) -> Tensor | None:
         """(H, W) float32, metres; the nearest reading on each pixel's ray."""
@@ -311,15 +315,21 @@ def read_surface(path: Path) -> Ply:
 
 
 def spread_views(frames: Sequence[Frame]) -> list[View]:
-    """Some frames, spread over the scan, with their depth."""
+    """Some frames, spread over the scan, with their depth at its own size."""
     count = min(len(frames), _CHECKED_FRAMES)
     spread = [round(i * (len(frames) - 1) / max(count - 1, 1)) for i in range(count)]
-    depths = [(frames[place], frames[place].depth()) for place in spread]
+    chosen = [_at_depth_size(frames[place]) for place in spread]
     return [
         View(depth, frame.intrinsics, frame.camera_to_world)
-        for frame, depth in depths
-        if depth is not None
+        for frame in chosen
+        if (depth := frame.depth()) is not None
     ]
+
+
+def _at_depth_size(frame: Frame) -> Frame:
+    """The frame with as many pixels as its depth file has, where they are known."""
+    size = frame.depth_size if isinstance(frame, CaptureFrame) else None
+    return frame if size is None or size == frame.image_size else ScaledFrame(frame, size)
 
 
 def require_fit(
@@ -392,10 +402,7 @@ def fuse_frames(where: Path, frames: Sequence[Frame], voxel_size: float) -> Ply:
 
     def observations() -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
         for frame in frames:
-            seen: Frame = frame
-            size = frame.depth_size if isinstance(frame, CaptureFrame) else None
-            if size is not None and size != frame.image_size:
-                seen = ScaledFrame(frame, size)
+            seen = _at_depth_size(frame)
             depth = seen.depth()
             if depth is not None:
                 yield depth, seen.image(), seen.intrinsics, seen.camera_to_world

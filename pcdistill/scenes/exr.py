@@ -16,7 +16,8 @@ from pcdistill.scenes.images import LARGEST_IMAGE
 
 _MAGIC = 20000630
 _LARGEST_HEADER = 1 << 20
-_LARGEST_FILE = 512 << 20
+_LARGEST_FILE = 256 << 20
+_LARGEST_BLOCK = 64 << 20  # bytes of at most 16 lines
 _COMPRESSIONS = ("none", "RLE", "ZIPS", "ZIP", "PIZ", "PXR24", "B44", "B44A", "DWAA", "DWAB")
 _LINES = {"none": 1, "RLE": 1, "ZIPS": 1, "ZIP": 16}
 _TYPES = ("<u4", "<f2", "<f4")
@@ -60,6 +61,8 @@ def read_exr_depth(path: Path) -> Tensor:
     height, width = header.size
     row_bytes = sum(kind.itemsize for _, kind in header.channels) * width
     lines = _LINES[header.compression]
+    if min(lines, height) * row_bytes > _LARGEST_BLOCK:
+        raise _damaged(path, f"declares lines of {row_bytes} bytes")
     blocks = -(-height // lines)
     if header.end + 8 * blocks > len(content):
         raise _damaged(path, f"ends within its table of {blocks} blocks")
@@ -198,9 +201,9 @@ def _expand(path: Path, data: bytes, size: int, compression: str) -> bytes:
         raise _damaged(path, f"has a block that cannot be expanded ({error})") from error
     if len(plain) != size:
         raise _damaged(path, f"has a block that expands to {len(plain)} bytes, not {size}")
-    steps = np.frombuffer(plain, dtype=np.uint8).astype(np.int64)
+    steps = np.frombuffer(plain, dtype=np.uint8).copy()
     steps[1:] -= 128
-    values = np.cumsum(steps).astype(np.uint8)  # each byte is stored as the step from the last
+    values = np.cumsum(steps, dtype=np.uint8)  # each byte is the step from the last, modulo 256
     half = (size + 1) // 2
     woven = np.empty(size, dtype=np.uint8)
     woven[0::2], woven[1::2] = values[:half], values[half:]

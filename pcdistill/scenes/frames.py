@@ -16,6 +16,8 @@ from pcdistill.scenes.refusals import refuse
 RIGID_TOLERANCE = 1e-2
 """Largest entry of |R R^T - 1| that still counts as a rotation: text files are rounded."""
 
+_PIXELS_AT_ONCE = 1 << 20  # whose rays are in memory together
+
 
 @runtime_checkable
 class Frame(Protocol):
@@ -165,16 +167,18 @@ def register_depth(
     """
     height, width = image_size
     to_depth = depth_intrinsics @ torch.linalg.inv(intrinsics)
-    v, u = torch.meshgrid(
-        torch.arange(height, dtype=torch.float64),
-        torch.arange(width, dtype=torch.float64),
-        indexing="ij",
-    )
-    rays = torch.stack([u, v, torch.ones_like(u)], dim=-1) @ to_depth.T  # (H, W, 3)
-    columns, rows = torch.round(rays[..., 0]).long(), torch.round(rays[..., 1]).long()
-    inside = (columns >= 0) & (columns < depth.shape[1]) & (rows >= 0) & (rows < depth.shape[0])
     registered = torch.zeros(image_size, dtype=depth.dtype)
-    registered[inside] = depth[rows[inside], columns[inside]]
+    step = max(_PIXELS_AT_ONCE // width, 1)
+    for top in range(0, height, step):
+        v, u = torch.meshgrid(
+            torch.arange(top, min(top + step, height), dtype=torch.float64),
+            torch.arange(width, dtype=torch.float64),
+            indexing="ij",
+        )
+        rays = torch.stack([u, v, torch.ones_like(u)], dim=-1) @ to_depth.T  # (step, W, 3)
+        columns, rows = torch.round(rays[..., 0]).long(), torch.round(rays[..., 1]).long()
+        inside = (columns >= 0) & (columns < depth.shape[1]) & (rows >= 0) & (rows < depth.shape[0])
+        registered[top : top + step][inside] = depth[rows[inside], columns[inside]]
     return registered
 
 

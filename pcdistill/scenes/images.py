@@ -13,9 +13,12 @@ from torch import Tensor
 
 from pcdistill.errors import SceneError
 
-LARGEST_IMAGE = 100_000_000
+LARGEST_IMAGE = 64_000_000
 """Pixels; a header that declares more is taken for damage, before anything is allocated."""
+LARGEST_FILE = 256 << 20
+"""Bytes of an image file; one that has more is not read."""
 
+_FORMATS = ("JPEG", "PNG")  # no other decoder sees a damaged file
 COLOR_SUFFIXES = (".jpg", ".jpeg", ".png")
 DEPTH_SUFFIXES = (".png", ".npy")
 
@@ -36,7 +39,7 @@ def read_color(path: Path, *, checksum: int | None = None) -> Tensor:
     image = _open(path, _bytes(path, checksum))
     with image:
         try:
-            pixels = np.array(image.convert("RGB"))
+            pixels = np.array(image if image.mode == "RGB" else image.convert("RGB"))
         except Exception as damage:  # the decoders raise a dozen unrelated types on damaged files
             raise _unreadable(path, damage) from damage
     return torch.from_numpy(pixels)
@@ -103,11 +106,17 @@ def encode_depth(depth: Tensor, depth_scale: float) -> bytes:
 
 def _bytes(path: Path, checksum: int | None) -> io.BytesIO:
     try:
-        content = path.read_bytes()
+        with path.open("rb") as stream:
+            content = stream.read(LARGEST_FILE + 1)
     except OSError as missing:
         raise SceneError(
             f"{path}: cannot be read ({missing.strerror}); restore the file or drop its frame"
         ) from missing
+    if len(content) > LARGEST_FILE:
+        raise SceneError(
+            f"{path}: has more than the {LARGEST_FILE} bytes an image file may have; replace the "
+            "damaged file"
+        )
     if checksum is not None and zlib.crc32(content) != checksum:
         raise SceneError(
             f"{path}: the file changed after the scene was stored (its checksum differs); "
@@ -118,7 +127,7 @@ def _bytes(path: Path, checksum: int | None) -> io.BytesIO:
 
 def _open(path: Path, stream: io.BufferedReader | io.BytesIO) -> Image.Image:
     try:
-        image = Image.open(stream)
+        image = Image.open(stream, formats=_FORMATS)
     except Exception as damage:
         raise _unreadable(path, damage) from damage
     if image.width * image.height > LARGEST_IMAGE:
@@ -126,7 +135,20 @@ def _open(path: Path, stream: io.BufferedReader | io.BytesIO) -> Image.Image:
             f"{path}: its header declares {image.width} x {image.height} pixels, "
             f"more than the {LARGEST_IMAGE} an image may have; replace the damaged file"
         )
+    size = stream.seek(0, io.SEEK_END)
+    if image.width * image.height > size * _most_pixels_of_a_byte(image):
+        raise SceneError(  # a JPEG decoder would fill what is missing with grey
+            f"{path}: its header declares {image.width} x {image.height} pixels, more than its "
+            f"{size} bytes can hold; replace the damaged file"
+        )
     return image
+
+
+def _most_pixels_of_a_byte(image: Image.Image) -> float:
+    if image.format == "JPEG":
+        return 512  # one bit for each block of 64 pixels
+    bits = {"RGB": 24, "RGBA": 32, "LA": 16, "I;16": 16, "I;16B": 16, "I": 16}.get(image.mode, 1)
+    return 1032 * 8 / bits  # the most that zlib compresses
 
 
 def _read_counts(path: Path, checksum: int | None) -> np.ndarray:
@@ -154,6 +176,11 @@ def _open_npy(path: Path) -> np.ndarray:
     if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind not in "fiu":
         found = f"{values.dtype} {values.shape}" if isinstance(values, np.ndarray) else "an archive"
         raise SceneError(f"{path}: holds {found}, a depth array is (H, W) metres; store it so")
+    if values.size > LARGEST_IMAGE:
+        raise SceneError(
+            f"{path}: holds {values.shape[1]} x {values.shape[0]} pixels, more than the "
+            f"{LARGEST_IMAGE} an image may have; replace the damaged file"
+        )
     return values
 
 

@@ -99,13 +99,16 @@ def resize_color(pixels: Tensor, image_size: tuple[int, int]) -> Tensor:
     """
     if tuple(pixels.shape[:2]) == image_size:
         return pixels
-    planes = pixels.permute(2, 0, 1)[None].float()
-    if image_size[0] <= pixels.shape[0] and image_size[1] <= pixels.shape[1]:
-        resized = F.interpolate(planes, size=image_size, mode="area")
-    else:
-        resized = F.interpolate(planes, size=image_size, mode="bilinear", align_corners=False)
-    rounded = (resized[0] + 0.5).floor().clamp(0, 255)
-    return rounded.to(torch.uint8).permute(1, 2, 0).contiguous()
+    shrinks = image_size[0] <= pixels.shape[0] and image_size[1] <= pixels.shape[1]
+    resized = torch.empty((*image_size, pixels.shape[2]), dtype=torch.uint8)
+    for channel in range(pixels.shape[2]):  # one at a time: floats take four times the memory
+        plane = pixels[None, None, :, :, channel].float()
+        if shrinks:
+            plane = F.interpolate(plane, size=image_size, mode="area")
+        else:
+            plane = F.interpolate(plane, size=image_size, mode="bilinear", align_corners=False)
+        resized[..., channel] = (plane[0, 0] + 0.5).floor().clamp(0, 255).to(torch.uint8)
+    return resized
 
 
 def _require_pinhole(

@@ -68,7 +68,7 @@ _DEPTH_PLACES = (
     ("depth", ".depth"),
     ("rgbd", ".depth"),
 )
-_LARGEST_BLOB = 64 << 20
+_LARGEST_BLOB = 8 << 20  # bytes; depth has 0.2 MB, and what is compressed may expand a lot
 _SETTINGS = ("depth_scale", "up", "frame_step", "image_size", "geometry", "fuse_voxel_size")
 
 

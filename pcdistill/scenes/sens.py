@@ -38,6 +38,7 @@ COLOR_COMPRESSIONS = {0: "raw", 1: "png", 2: "jpeg"}
 DEPTH_COMPRESSIONS = {0: "raw_ushort", 1: "zlib_ushort", 2: "occi_ushort"}
 
 _LONGEST_NAME = 1 << 12
+_MOST_FRAMES = 1 << 18  # two hours and a half of 30 frames a second
 _FIXED = struct.Struct("<64f2i4IfQ")  # what follows the sensor's name
 _FRAME = np.dtype(
     [
@@ -268,6 +269,11 @@ def _read_header(path: Path, stream: io.FileIO, size: int) -> tuple[SensHeader, 
         raise SceneError(
             f"{path}: its header declares {frame_count} frames, its {size} bytes cannot hold them; "
             f"it is truncated or damaged, {_AGAIN}"
+        )
+    if frame_count > _MOST_FRAMES:
+        raise SceneError(
+            f"{path}: its header declares {frame_count} frames, expected at most {_MOST_FRAMES}, "
+            f"so it is damaged; {_AGAIN}"
         )
     return header, frame_count, place
 

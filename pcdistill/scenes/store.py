@@ -23,6 +23,7 @@ from pcdistill.errors import SceneError
 from pcdistill.scenes.frames import Frame, StoredFrame
 from pcdistill.scenes.images import encode_color, encode_depth
 from pcdistill.scenes.scene import Scene
+from pcdistill.scenes.text_files import LARGEST_TEXT
 from pcdistill.storage import whole_folder
 
 FORMAT = "pcdistill scene"
@@ -172,7 +173,14 @@ def _depth_scale(frame: Frame, depth: Tensor) -> float:
 
 def _read_json(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        with file.open("rb") as stream:
+            text = stream.read(LARGEST_TEXT + 1)
+        if len(text) > LARGEST_TEXT:
+            raise SceneError(
+                f"{file}: has more than {LARGEST_TEXT} bytes, expected the description of a scene; "
+                "it is damaged, write the scene again"
+            )
+        content = json.loads(text.decode("utf-8"))
     except FileNotFoundError as missing:
         raise SceneError(f"{file}: is missing; write the scene again") from missing
     except (OSError, ValueError, RecursionError) as error:
