@@ -14,6 +14,9 @@ from pcdistill.networks import build_student
 from pcdistill.sparse import CoordinateMaps
 from tools.benchmarks import sparse
 from tools.benchmarks.sparse_worker import (
+    LOW_PRECISION as LOW,
+)
+from tools.benchmarks.sparse_worker import (
     ConvolutionClock,
     OurNetwork,
     convolution_flop,
@@ -98,7 +101,7 @@ def test_page_section_takes_the_place_of_the_last_one(tmp_path):
 
 def test_one_small_scene_from_end_to_end(monkeypatch, capsys):
     monkeypatch.setattr(sparse, "home_voxels", lambda sizes, seed: [sheet(n) for n in sizes])
-    monkeypatch.setattr(sparse, "available_engines", lambda device: {"torch": {}})
+    monkeypatch.setattr(sparse, "available_engines", lambda device: {"torch": {}, LOW: {}})
     settings = argparse.Namespace(
         sizes=[36], quick=True, rounds=1, threads=1, device="cpu", seed=0, write=None
     )
@@ -107,6 +110,7 @@ def test_one_small_scene_from_end_to_end(monkeypatch, capsys):
     assert result["forward_speedup"] is None  # nothing to compare with, and no number instead
     assert result["gemm_share"] > 0
     assert result["scenes"][0]["engines"]["torch"]["step_seconds"] > 0
+    assert 0 < result["max_relative_difference"][LOW] < 0.1
     for shares in result["scenes"][0]["profile"].values():
         assert sum(shares.values()) == pytest.approx(1, abs=1e-6)
         assert shares["products"] > 0

@@ -22,7 +22,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from pcdistill.distillation.trainer import has_fast_bfloat16
+
 from . import DOCS
+from .sparse_worker import LOW_PRECISION
 
 SIZES, QUICK_SIZES = (20_000, 50_000, 150_000, 400_000), (20_000, 50_000)
 HEADLINE, GROWTH_FROM = 150_000, 50_000
@@ -31,7 +34,11 @@ VOXEL_SIZE = 0.02
 HERE = Path(__file__).resolve().parent
 BEGIN, END = "<!-- sparse: begin -->", "<!-- sparse: end -->"
 COLUMNS = ("voxels", "engine", "forward s", "step s", "forward GiB", "step GiB", "forward/GEMM")
-"""Head of the table of the page."""
+RATIOS = (
+    *("voxels", "forward x", "step x", "memory", "convolutions/GEMM"),
+    *("bfloat16 forward x", "bfloat16 step x", "kept forward s", "kept step s"),
+)
+"""Heads of the tables of the page."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,6 +80,8 @@ def run(arguments: argparse.Namespace) -> dict:
                 "step_speedup",
                 "peak_memory_ratio",
                 "gemm_share",
+                "bfloat16_forward_speedup",
+                "bfloat16_step_speedup",
                 "max_relative_difference",
             )
         },
@@ -100,6 +109,10 @@ def available_engines(device: str) -> dict[str, dict[str, str]]:
         engines["minkowski"] = {"PYTHONPATH": site}
     else:
         print("MinkowskiEngine is left out: there is no wheel of it; build one with make minkowski")
+    if has_fast_bfloat16(torch.device(device)):
+        engines[LOW_PRECISION] = {}
+    else:
+        print("bfloat16 is left out: this processor has no fast products of it")
     if device == "cpu" or not torch.cuda.is_available():
         print("spconv is left out: it is measured on a CUDA device only (--device cuda)")
     elif not importlib.util.find_spec("spconv"):
@@ -205,11 +218,13 @@ def measure(
     convolutions = [pass_["convolutions"] for pass_ in kept]
     known = None not in convolutions
     in_convolutions = statistics.median(convolutions) if known else None
-    mine, theirs = found["torch"], found.get("minkowski")
+    mine, theirs, low = found["torch"], found.get("minkowski"), found.get(LOW_PRECISION)
     return {
         "voxels": len(np.load(coords, mmap_mode="r")),
         "forward_speedup": ratio(theirs, mine, "forward_seconds"),
         "step_speedup": ratio(theirs, mine, "step_seconds"),
+        "bfloat16_forward_speedup": ratio(theirs, low, "forward_seconds"),
+        "bfloat16_step_speedup": ratio(theirs, low, "step_seconds"),
         "forward_peak_memory_ratio": ratio(mine, theirs, "forward_peak_bytes"),
         "peak_memory_ratio": ratio(mine, theirs, "step_peak_bytes"),
         "gemm_share": work["flop"] / in_convolutions / rate if known else None,
@@ -306,8 +321,7 @@ def page_section(result: dict) -> str:
                 f"{rate / scene['gemm_gflop_per_second']:.0%}",
             ]
             lines.append("| " + " | ".join(cells) + " |")
-    head = ("voxels", "forward x", "step x", "memory", "convolutions/GEMM", "kept forward s")
-    lines += ["", "| " + " | ".join([*head, "kept step s"]) + " |", "|" + "---:|" * 7]
+    lines += ["", "| " + " | ".join(RATIOS) + " |", "|" + "---:|" * len(RATIOS)]
     for scene in result["scenes"]:
         kept = scene["kept_maps"]
         cells = [
@@ -317,6 +331,10 @@ def page_section(result: dict) -> str:
                 for name in ("forward_speedup", "step_speedup", "peak_memory_ratio")
             ),
             "-" if scene["gemm_share"] is None else f"{scene['gemm_share']:.0%}",
+            *(
+                "-" if scene[name] is None else f"{scene[name]:.2f}"
+                for name in ("bfloat16_forward_speedup", "bfloat16_step_speedup")
+            ),
             f"{kept['forward_seconds']:.2f}",
             f"{kept['step_seconds']:.2f}",
         ]

@@ -22,6 +22,8 @@ from pcdistill.sparse import CoordinateMaps, SparseConv3d, SparseConvTranspose3d
 from pcdistill.sparse.kernel_map import KernelMap
 
 ARCHITECTURE, IN_CHANNELS = "MinkUNet18A", 3
+LOW_PRECISION = "torch_bfloat16"
+"""The name of our engine when its products are of 16 bits."""
 SAMPLED_ROWS = 512
 """Rows of the output that are compared between the engines."""
 PARTS = {
@@ -39,16 +41,18 @@ MATRIX, RATE_SECONDS = 2048, 0.4
 
 
 class OurNetwork:
-    """The network with the convolutions of one of our engines."""
+    """The network with the convolutions of one of our engines, `torch` also in bfloat16."""
 
     def __init__(self, engine: str, coords: Tensor, network: MinkUNet) -> None:
-        network.use_engine(engine)
+        self.low_precision = engine == LOW_PRECISION
+        network.use_engine("torch" if self.low_precision else engine)
         self.network, self.coords = network, coords
         self.features = torch.ones(len(coords), IN_CHANNELS, device=coords.device)
 
     def __call__(self, maps: CoordinateMaps | None = None) -> Tensor:
         """Features of every voxel, from voxels whose kernel maps are unknown unless given."""
-        return self.network(SparseTensor(self.features, self.coords, maps=maps))
+        with torch.autocast(self.coords.device.type, torch.bfloat16, enabled=self.low_precision):
+            return self.network(SparseTensor(self.features, self.coords, maps=maps)).float()
 
     def maps(self) -> CoordinateMaps:
         """The voxels at every stride, with all kernel maps of the network."""
@@ -255,7 +259,7 @@ def peak_bytes() -> int:
 def main() -> None:
     """Serve the commands on standard input until it ends."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("engine", choices=("torch", "minkowski", "spconv"))
+    parser.add_argument("engine", choices=("torch", LOW_PRECISION, "minkowski", "spconv"))
     parser.add_argument("coords", type=Path, help="(V, 4) int32, .npy")
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--device", default="cpu")
