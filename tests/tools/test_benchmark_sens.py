@@ -1,4 +1,4 @@
-"""The benchmark of long recordings writes scans that open, and counts what reading them asks for."""
+"""The benchmark of long recordings writes scans that open, and counts the bytes it reads."""
 
 from __future__ import annotations
 
