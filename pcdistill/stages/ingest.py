@@ -11,6 +11,7 @@ from typing import Any
 from pcdistill.errors import ArtifactError, SceneError
 from pcdistill.homes import home_scene
 from pcdistill.scenes import Recognised, Scene, open_scan, write_scene
+from pcdistill.stages.frame_colors import colors_from_frames
 from pcdistill.stages.run import Run
 from pcdistill.stages.scans import (
     read_settings,
@@ -144,13 +145,17 @@ def _work(run: Run, task: Task, report: Report) -> str:
         )
     if scene.labels is not None:
         run.label_set.require_labels(f"scene {scene.name}", scene.labels)
-    if run.trained is not None:
-        require_colors(scene.name, scene.colors, run.trained.needs.input)
+    source = ""
+    if scene.colors is None and scene.frames:
+        scene = replace(scene, colors=colors_from_frames(scene))
+        source = ", coloured from its frames"
+    sees = run.config.distill.input if run.trained is None else run.trained.needs.input
+    require_colors(scene.name, scene.colors, sees)
     write_scene(scene, run.workspace.scene(task.unit))
     lost = int(scene.provenance.get("skipped_frames", 0))
     skipped = f" ({lost} without a valid pose or file left out)" if lost else ""
     mesh = "mesh" if scene.faces is not None else "cloud"
-    known = f"{mesh} of {len(scene.points)} points, {len(scene.frames)} frames{skipped}"
+    known = f"{mesh} of {len(scene.points)} points, {len(scene.frames)} frames{skipped}{source}"
     if run.trained is not None and not scene.frames:
         doubt = unit_doubt(scene.points, run.trained.needs.voxel_size)
         return f"{known}; {doubt}" if doubt else known
@@ -183,7 +188,7 @@ def _estimate(run: Run, scene: str) -> int:
 
 INGEST = Stage(
     name="ingest",
-    version=2,
+    version=3,
     units=scene_names,
     settings=_settings,
     inputs=no_inputs,

@@ -1,0 +1,45 @@
+"""Colours of a scene whose surface came without any: those of the frames that see it."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pcdistill.scenes import Scene
+from pcdistill.stages.config import LiftConfig
+from pcdistill.stages.sight import Sight
+
+MOST_FRAMES = 200
+"""Of a longer capture as many are taken, evenly spaced: a mean does not need them all."""
+
+
+def colors_from_frames(scene: Scene) -> Tensor | None:
+    """Mean colour of every point over the frames that see it.
+
+    Args:
+        scene: with frames; its own colours are not looked at.
+
+    Returns:
+        (N, 3) uint8, the mean of all seen points where no frame sees a point; None where no frame
+        sees any.
+
+    Raises:
+        SceneError: an image is damaged.
+    """
+    sight = Sight(scene, LiftConfig())
+    total = torch.zeros(len(scene.points), 3, dtype=torch.float64)
+    count = torch.zeros(len(scene.points), dtype=torch.int64)
+    steps = np.linspace(0, len(scene.frames) - 1, min(MOST_FRAMES, len(scene.frames)))
+    for number in np.unique(steps.astype(int)).tolist():
+        frame = scene.frames[number]
+        seen = sight.of(frame)
+        rows = seen.visible.nonzero()[:, 0]
+        column, row = seen.pixels[rows].unbind(dim=1)
+        total[rows] += frame.image()[row, column].double()
+        count[rows] += 1
+    if not bool(count.any()):
+        return None
+    colors = total / count.clamp(min=1)[:, None]
+    colors[count == 0] = colors[count > 0].mean(dim=0)
+    return colors.round().to(torch.uint8)

@@ -1,0 +1,56 @@
+"""Colours that a scene takes from its frames."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from pcdistill.homes import home_scene
+from pcdistill.scenes import MemoryFrame, Scene
+from pcdistill.stages.frame_colors import MOST_FRAMES, colors_from_frames
+
+INTRINSICS = torch.tensor([[20.0, 0, 15.5], [0, 20.0, 15.5], [0, 0, 1]], dtype=torch.float64)
+
+
+def view(name: str, color: tuple[int, int, int], back: float = 0.0) -> MemoryFrame:
+    """A frame of one colour that looks along z at a wall two metres away."""
+    pose = torch.eye(4, dtype=torch.float64)
+    pose[2, 3] = -back
+    pixels = torch.tensor(color, dtype=torch.uint8).expand(32, 32, 3)
+    return MemoryFrame(name, INTRINSICS, pose, pixels, torch.full((32, 32), 2.0 + back))
+
+
+def wall(*frames: MemoryFrame) -> Scene:
+    """Three points of a wall, and one behind it."""
+    points = torch.tensor([[0.0, 0, 2], [0.1, 0, 2], [0, 0.1, 2], [0, 0, 4]])
+    return Scene("wall", points, frames=frames)
+
+
+def test_colours_are_means_and_points_that_nobody_sees_take_that_of_all():
+    found = colors_from_frames(wall(view("a", (200, 0, 10)), view("b", (100, 50, 10), back=1)))
+    assert found.dtype == torch.uint8
+    assert found.tolist() == [[150, 25, 10]] * 4
+
+
+def test_a_scene_that_no_frame_sees_has_no_colours():
+    looking_away = view("a", (1, 2, 3), back=-9)
+    assert colors_from_frames(wall(looking_away)) is None
+
+
+def test_a_long_capture_is_sampled_evenly():
+    scene = wall(*(view(str(i), (i % 250, 0, 0)) for i in range(2 * MOST_FRAMES)))
+    taken = torch.linspace(0, 2 * MOST_FRAMES - 1, MOST_FRAMES).int() % 250
+    assert abs(int(colors_from_frames(scene)[0, 0]) - float(taken.float().mean())) <= 1
+
+
+def test_the_colours_of_a_home_are_found_again():
+    home = home_scene(3, "validation", frames=12, image_size=(60, 80), spacing=0.2)
+    found = colors_from_frames(replace(home, colors=None))
+    # what a picture shows is shaded, what the scan has is not
+    shuffled = found[torch.randperm(len(found), generator=torch.Generator().manual_seed(0))]
+    right, wrong = (
+        float((colors.float() - home.colors.float()).abs().mean(dim=1).median())
+        for colors in (found, shuffled)
+    )
+    assert right < 0.7 * wrong
