@@ -13,6 +13,8 @@ from threading import Barrier
 
 import torch
 
+_SPLIT = 1 << 18
+"""Elements of an operation that torch splits over threads."""
 _POOLS: dict[tuple[int, int], ThreadPoolExecutor] = {}
 
 
@@ -51,7 +53,9 @@ def _pool(workers: int) -> ThreadPoolExecutor:
         together = Barrier(workers)
 
         def begin() -> None:
-            torch.get_num_threads()  # the first mention sets it to what it is for all threads
+            # OpenMP lets idle threads spin, which here take the cores from the blocks, until it has
+            # more threads than there are processors; a first operation that is split makes them.
+            torch.ones(_SPLIT).add_(1)
             torch.set_num_threads(1)  # of this thread, but also of all that are begun later
             together.wait()
 
