@@ -269,6 +269,11 @@ def _running_mean_normals(positions, faces):  # type: ignore[no-untyped-def]
     return normals
 
 
+_DOUBT, _TINY = 1e-5, 1e-20
+"""Share of its terms up to which the sign of a sum is taken from unit vectors, as the reference
+does; and what is too small for squares in float32."""
+
+
 @numba.njit(cache=True)
 def _edge_weights(positions, normals, edges):  # type: ignore[no-untyped-def]
     """(E,) weight of each directed edge, see the module's docstring."""
@@ -279,13 +284,18 @@ def _edge_weights(positions, normals, edges):  # type: ignore[no-untyped-def]
         dx = positions[b, 0] - positions[a, 0]
         dy = positions[b, 1] - positions[a, 1]
         dz = positions[b, 2] - positions[a, 2]
-        length = np.sqrt(dx * dx + dy * dy + dz * dz)
-        nx, ny, nz = normals[b]
+        nx, ny, nz = normals[b, 0], normals[b, 1], normals[b, 2]
         weight = one - (normals[a, 0] * nx + normals[a, 1] * ny + normals[a, 2] * nz)
-        if length > 0:
-            outwards = nx * (dx / length) + ny * (dy / length) + nz * (dz / length)
-            if outwards > 0:
-                weight = weight * weight
+        outwards = nx * dx + ny * dy + nz * dz
+        doubt = _DOUBT * (abs(nx * dx) + abs(ny * dy) + abs(nz * dz))
+        if abs(outwards) <= doubt or doubt < _TINY:  # the sign may hang on how it is rounded
+            length = np.sqrt(dx * dx + dy * dy + dz * dz)
+            if length > 0:
+                outwards = nx * (dx / length) + ny * (dy / length) + nz * (dz / length)
+            else:
+                outwards = length
+        if outwards > 0:
+            weight = weight * weight
         weights[edge] = weight
     return weights
 

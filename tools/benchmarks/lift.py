@@ -18,7 +18,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +35,7 @@ TOOLS = Path(__file__).resolve().parents[1]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this benchmark."""
     parser.add_argument("--points", type=int, default=100_000)
-    parser.add_argument("--frames", type=int, default=20)
+    parser.add_argument("--frames", type=int, default=80, help="ScanNet has 80 a scan")
     parser.add_argument("--dimensions", type=int, default=512)
     parser.add_argument("--image-size", type=int, nargs=2, default=(240, 320), help="H W")
     parser.add_argument("--map-size", type=int, nargs=2, default=(120, 160), help="h w")
@@ -141,7 +140,7 @@ def compare(folder: Path) -> float:
 
 def scanned(home: Scene, arguments: argparse.Namespace) -> Scene:
     """The scan that is asked for, or a mesh of 100,000 vertices with the frames of a home."""
-    from pcdistill.scenes import open_scene
+    from pcdistill.scenes import Scene, open_scene
 
     from .partition import mesh
 
@@ -151,7 +150,7 @@ def scanned(home: Scene, arguments: argparse.Namespace) -> Scene:
             raise SystemExit(f"{arguments.scan}: has no mesh; give a scan with one")
         return scan
     points, faces = mesh(arguments)
-    return replace(home, points=points, faces=faces, colors=None, normals=None, labels=None)
+    return Scene(home.name, points, faces=faces, frames=home.frames)
 
 
 def disk_use(folder: Path, scene: Scene, arguments: argparse.Namespace) -> dict[str, float]:
