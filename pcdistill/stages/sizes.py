@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from pcdistill.errors import ArtifactError
 from pcdistill.stages.files import read_provenance
 from pcdistill.stages.run import Run
 from pcdistill.stages.scans import scan_files, scans_of
@@ -37,7 +39,8 @@ def expected_superpoints(run: Run, scene: str) -> int:
     """S of a scene: as it was cut, else as is usual for its points and the smallest size."""
     path = run.workspace.superpoints(scene)
     if path.exists():
-        return int(read_provenance(path).get("superpoints", 0))
+        with suppress(ArtifactError):  # what is damaged will be made anew
+            return int(read_provenance(path).get("superpoints", 0))
     points, config = expected_points(run, scene), run.config.partition
     if config.method == "none":
         return points

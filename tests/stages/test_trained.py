@@ -178,6 +178,6 @@ def test_teachers_are_needed_exactly_where_no_student_is_given(tmp_path):
     path.write_text("run: {teachers: []}\n")
     with pytest.raises(ConfigError, match=r"run\.yaml: run.teachers must be at least one name"):
         load_config(path)
-    (tmp_path / "runs").mkdir()
-    config = load_config(path, ["distill.trained=runs:point"])
-    assert config.distill.trained == str(tmp_path / "runs:point")
+    (tmp_path / "others").mkdir()  # beside the config, and not where the test is run
+    config = load_config(path, ["distill.trained=others:point"])
+    assert config.distill.trained == str(tmp_path / "others:point")
