@@ -240,7 +240,8 @@ def _print_results(console: Console, run: Run) -> None:
         return
     if not report["rows"]:
         return
-    table = Table("method", "mIoU %", "mAcc %", title=str(report["protocol"])[:100])
+    console.print(f"measured: {report['protocol']}", markup=False)
+    table = Table("method", "mIoU %", "mAcc %")
     best = max(row["miou"] for row in report["rows"])
     for row in report["rows"]:
         style = "bold" if row["miou"] == best else ""
