@@ -254,9 +254,8 @@ class MultiViewAccumulator:
             shape = (self.points, self.dimensions)
             size = self.points * self.dimensions
             if self.device.type == "cpu" and size > 0:  # zeros that are backed when written
-                private = (
-                    mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-                )  # shared memory stays when given back
+                # shared memory would stay when it is given back
+                private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
                 self._memory = mmap.mmap(-1, 4 * size, flags=private)
                 self._sums = torch.frombuffer(self._memory, dtype=torch.float32).view(shape)
             else:

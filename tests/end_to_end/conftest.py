@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+
+from pcdistill.cli import run_command
 
 TINY = (
     "ingest.train=2",
@@ -31,6 +35,27 @@ def pcdistill(*arguments: object, folder: Path | None = None, **environment: str
         check=False,
         timeout=900,
     )
+
+
+class Ran(NamedTuple):
+    """A command that was carried out in this process."""
+
+    status: int
+    output: str
+
+
+@pytest.fixture(name="pcdistill")
+def in_this_process(capsys):
+    """Carries out a command line in this process, which spares the imports of so many runs."""
+
+    def command(*arguments: object) -> Ran:
+        capsys.readouterr()
+        status = run_command([str(argument) for argument in arguments])
+        output = capsys.readouterr()
+        assert "Traceback" not in output.out + output.err
+        return Ran(status, re.sub(r"\s+", " ", output.out + output.err))
+
+    return command
 
 
 @pytest.fixture(scope="session")

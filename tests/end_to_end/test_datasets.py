@@ -10,7 +10,6 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from pcdistill.cli import run_command
 from pcdistill.scenes import find_scans, open_scene, read_ply
 from pcdistill.stages.files import read_tensors
 from tests.conftest import DATA
@@ -59,27 +58,6 @@ def folder_of(case: Case) -> Path:
     if not found:
         pytest.skip(f"no {case.folders} below {DATA} (set PCDISTILL_DATA)")
     return found[0]
-
-
-class Ran(NamedTuple):
-    """A finished command."""
-
-    status: int
-    output: str
-
-
-@pytest.fixture
-def pcdistill(capsys):
-    """Carries out a command line in this process, which spares the imports of so many runs."""
-
-    def command(*arguments: object) -> Ran:
-        capsys.readouterr()
-        status = run_command([str(argument) for argument in arguments])
-        output = capsys.readouterr()
-        assert "Traceback" not in output.out + output.err
-        return Ran(status, re.sub(r"\s+", " ", output.out + output.err))
-
-    return command
 
 
 def run_arguments(case: Case, scan: Path, workspace: Path) -> list[object]:

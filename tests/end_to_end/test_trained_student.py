@@ -3,42 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import torch
 import yaml
 
-from pcdistill.cli import run_command
 from pcdistill.networks import build_student, load_checkpoint, save_checkpoint
 from pcdistill.scenes import Scene, open_scene, read_ply, write_ply, write_scene
 from pcdistill.stages.workspace import Record, Workspace
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "bare_cloud.yaml"
 QUESTIONS = ("report.queries=[chair]", "report.heat_maps=[table]")
-
-
-class Ran(NamedTuple):
-    """A finished command."""
-
-    status: int
-    output: str
-
-
-@pytest.fixture
-def pcdistill(capsys):
-    """Carries out a command line in this process."""
-
-    def command(*arguments: object) -> Ran:
-        capsys.readouterr()
-        status = run_command([str(argument) for argument in arguments])
-        output = capsys.readouterr()
-        assert "Traceback" not in output.out + output.err
-        return Ran(status, re.sub(r"\s+", " ", output.out + output.err))
-
-    return command
 
 
 def room(points: int = 3000) -> tuple[torch.Tensor, torch.Tensor]:

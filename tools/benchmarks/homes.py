@@ -142,9 +142,8 @@ def results_page(reports: list[dict], rows: dict[str, dict], changes: list[str])
         "the run of `pcdistill demo` with longer training of the students. Each seed furnishes "
         "other training and validation homes. The student's settings were chosen by looking at the "
         "validation homes of seed 0, not at those of the others; that it answers for five cuts "
-        "into voxels, as in OpenScene's evaluation, was decided after looking at all of them (with "
-        "`--set evaluate.votes=1` the student with superpoints has 38.6 ± 1.0, the others "
-        "36.7 ± 0.6 and 36.6 ± 2.0). The "
+        "into voxels, as in OpenScene's evaluation, was decided after looking at all of them; "
+        "`--set evaluate.votes=1` measures one cut. The "
         "embedded teachers are small networks trained on rendered pictures of yet other homes, so "
         "these numbers say how the *method* behaves in a world where everything can be measured; "
         "they are not comparable with numbers on ScanNet.",

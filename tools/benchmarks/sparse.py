@@ -87,6 +87,7 @@ def run(arguments: argparse.Namespace) -> dict:
                 "max_relative_difference",
             )
         },
+        "rounds": rounds,
         "growth": growth(scenes),
         "gemm_gflop_per_second": headline["gemm_gflop_per_second"],
         "machine": machine(arguments),
@@ -307,8 +308,9 @@ def page_section(result: dict) -> str:
     """The tables, in Markdown."""
     about = result["machine"]
     lines = [
-        f"Measured {about['date']} on {about['processor']}, {about['threads']} threads, Python "
-        f"{about['python']}, torch {about['torch']}; the matrix product of this machine makes "
+        f"Measured {about['date']} with {result['rounds']} rounds after one that warms up, on "
+        f"{about['processor']}, {about['threads']} threads, Python {about['python']}, torch "
+        f"{about['torch']}; the matrix product of this machine makes "
         f"{result['gemm_gflop_per_second']:.0f} GFLOP/s.",
         "",
         "| " + " | ".join(COLUMNS) + " |",

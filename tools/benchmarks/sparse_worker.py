@@ -10,7 +10,9 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -186,13 +188,33 @@ class Worker:
         return time.perf_counter() - begin
 
 
+def convolutions(network: nn.Module) -> list[nn.Module]:
+    """The convolution layers of a network."""
+    kinds = (SparseConv3d, SparseConvTranspose3d)
+    return [module for module in network.modules() if isinstance(module, kinds)]
+
+
+@contextmanager
+def around_convolutions(
+    layers: Sequence[nn.Module], around: Callable[..., Tensor]
+) -> Iterator[None]:
+    """Have each layer's arithmetic done by `around(layer, convolve, features, pairs)`."""
+    for layer in layers:
+        layer._convolve = partial(around, layer, layer._convolve)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer._convolve
+
+
 class ConvolutionClock:
     """Adds up the time inside the convolution layers of a network."""
 
     def __init__(self, network: nn.Module) -> None:
-        kinds = (SparseConv3d, SparseConvTranspose3d)
-        self.layers = [module for module in network.modules() if isinstance(module, kinds)]
+        self.layers = convolutions(network)
         self.seconds, self.calls = 0.0, 0
+        self._watch = around_convolutions(self.layers, self._timed)
 
     @property
     def complete(self) -> bool:
@@ -200,51 +222,40 @@ class ConvolutionClock:
         on_cpu = next(self.layers[0].parameters()).device.type == "cpu"
         return on_cpu and self.calls == len(self.layers)
 
+    def _timed(self, _: nn.Module, convolve: Callable[..., Tensor], *given: object) -> Tensor:
+        begin = time.perf_counter()
+        out = convolve(*given)
+        self.seconds += time.perf_counter() - begin
+        self.calls += 1
+        return out
+
     def __enter__(self) -> ConvolutionClock:
-        def timed(convolve: Callable[..., Tensor]) -> Callable[..., Tensor]:
-            def run(*arguments: object) -> Tensor:
-                begin = time.perf_counter()
-                out = convolve(*arguments)
-                self.seconds += time.perf_counter() - begin
-                self.calls += 1
-                return out
-
-            return run
-
-        for layer in self.layers:
-            layer._convolve = timed(layer._convolve)
+        self._watch.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        for layer in self.layers:
-            del layer._convolve
+    def __exit__(self, *error: object) -> None:
+        self._watch.__exit__(*error)
 
 
 def convolution_flop(network: MinkUNet, maps: CoordinateMaps) -> int:
     """Two operations for every pair of voxels, input channel and output channel."""
     total = 0
 
-    def counted(layer: nn.Module) -> Callable[..., Tensor]:
-        convolve = layer._convolve
+    def counted(
+        layer: nn.Module,
+        convolve: Callable[..., Tensor],
+        features: Tensor,
+        pairs: KernelMap | None,
+    ) -> Tensor:
+        nonlocal total
+        count = len(features) if pairs is None else sum(pairs.counts)
+        total += 2 * count * layer.in_channels * layer.out_channels
+        return convolve(features, pairs)
 
-        def run(features: Tensor, pairs: KernelMap | None) -> Tensor:
-            nonlocal total
-            count = len(features) if pairs is None else sum(pairs.counts)
-            total += 2 * count * layer.in_channels * layer.out_channels
-            return convolve(features, pairs)
-
-        return run
-
-    kinds = (SparseConv3d, SparseConvTranspose3d)
-    layers = [module for module in network.modules() if isinstance(module, kinds)]
-    for layer in layers:
-        layer._convolve = counted(layer)
     coords = maps.level(1).coords
     ones = torch.ones(len(coords), IN_CHANNELS, device=coords.device)
-    with torch.no_grad():
+    with torch.no_grad(), around_convolutions(convolutions(network), counted):
         network.eval()(SparseTensor(ones, coords, maps=maps))
-    for layer in layers:
-        del layer._convolve
     return total
 
 
