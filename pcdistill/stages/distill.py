@@ -30,7 +30,7 @@ from pcdistill.stages.partition import superpoint_ids
 from pcdistill.stages.run import Run
 from pcdistill.stages.sizes import expected_points
 from pcdistill.stages.stage import Input, Report, Stage, Task
-from pcdistill.stages.students import checkpoint_path, student_input
+from pcdistill.stages.students import student_input
 from pcdistill.stages.trained import StudentNeeds, find_trained, keep_copy
 
 ENSEMBLE = "superpoint+ensemble"
@@ -91,9 +91,9 @@ def _inputs(run: Run, student: str) -> tuple[Input, ...]:
 
 def _outputs(run: Run, student: str) -> tuple[Path, ...]:
     if student == TRAINED:
-        return (checkpoint_path(run, student),)
+        return (run.workspace.checkpoint(student),)
     folder = run.workspace.student(student)
-    files = (checkpoint_path(run, student), folder / "metrics.jsonl")
+    files = (run.workspace.checkpoint(student), folder / "metrics.jsonl")
     if student == BASE and _hands_over(run):
         return (*files, _hand_over_path(run))
     return files
@@ -204,7 +204,7 @@ def _train(run: Run, task: Task, report: Report) -> str:
         if time.monotonic() - saved > _STATE_EVERY and not trainer.finished:
             write_tensors(state_path, trainer.state(), {"task": task.fingerprint})
             saved = time.monotonic()
-    save_checkpoint(checkpoint_path(run, student), network, _provenance(run, task))
+    save_checkpoint(run.workspace.checkpoint(student), network, _provenance(run, task))
     state_path.unlink(missing_ok=True)
     parameters = sum(p.numel() for p in network.parameters())
     last = f", loss {result.loss:.3f}" if result is not None else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 from torch import Tensor
@@ -23,18 +22,13 @@ class Student(NamedTuple):
     needs: StudentNeeds
 
 
-def checkpoint_path(run: Run, student: str) -> Path:
-    """File of a trained student."""
-    return run.workspace.student(student) / "checkpoint.safetensors"
-
-
 def load_student(run: Run, student: str) -> Student:
     """Load a finished student of the run.
 
     Raises:
         ArtifactError: it is not there, or damaged.
     """
-    path = checkpoint_path(run, student)
+    path = run.workspace.checkpoint(student)
     checkpoint = load_checkpoint(path)
     checkpoint.network.use_engine(run.config.distill.engine)
     return Student(checkpoint.network, needs_of(path, checkpoint, run.config.distill))

@@ -142,7 +142,7 @@ def needs_of(path: Path, checkpoint: Checkpoint, config: DistillConfig) -> Stude
 
 def kept_copy(workspace: Workspace) -> Path:
     """Where a workspace keeps the student that its run was given."""
-    return workspace.student(TRAINED) / "checkpoint.safetensors"
+    return workspace.checkpoint(TRAINED)
 
 
 def keep_copy(
@@ -198,7 +198,7 @@ def _of_workspace(workspace: Workspace, student: str) -> Path:
     finished = [name for name in names if _is_finished(workspace, name)]
     wanted = student or names[-1]
     if wanted in finished:
-        return _checkpoint(workspace, wanted)
+        return workspace.checkpoint(wanted)
     others = f", or take {workspace.root}:{finished[-1]}" if finished else ""
     raise ConfigError(
         f"{workspace.root}: its student '{wanted}' is not finished; finish that run first{others} "
@@ -209,11 +209,7 @@ def _of_workspace(workspace: Workspace, student: str) -> Path:
 def _is_finished(workspace: Workspace, student: str) -> bool:
     record = workspace.record("distill", student)
     done = record is not None and record.state == "done"
-    return done and _checkpoint(workspace, student).is_file()
-
-
-def _checkpoint(workspace: Workspace, student: str) -> Path:
-    return workspace.student(student) / "checkpoint.safetensors"
+    return done and workspace.checkpoint(student).is_file()
 
 
 def _checksum(path: Path) -> str:

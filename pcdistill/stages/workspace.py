@@ -66,6 +66,10 @@ class Workspace:
         """Folder of one distilled student."""
         return self.root / "students" / slug(student)
 
+    def checkpoint(self, student: str) -> Path:
+        """File of one distilled student, once it is trained."""
+        return self.student(student) / "checkpoint.safetensors"
+
     def evaluation(self, row: str) -> Path:
         """Folder of one row of the results."""
         return self.root / "evaluation" / slug(row)

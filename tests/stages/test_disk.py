@@ -23,7 +23,6 @@ from pcdistill.stages.run import Run
 from pcdistill.stages.runner import run_stages
 from pcdistill.stages.sizes import expected_points, expected_superpoints
 from pcdistill.stages.stage import Task
-from pcdistill.stages.students import checkpoint_path
 from tests.stages.test_fuse import make_run, work, write_lifted
 from tests.stages.test_runner import STAGES as LETTERS
 
@@ -178,7 +177,9 @@ def test_learning_takes_what_its_estimate_says(tmp_path, monkeypatch):
 
         task = Task(student, DISTILL.inputs(run, student), "test")
         DISTILL.work(run, task, look)
-        checkpoint = checkpoint_path(run, student).stat().st_size  # written beside the last state
+        checkpoint = (
+            run.workspace.checkpoint(student).stat().st_size
+        )  # written beside the last state
         estimate = DISTILL.estimate(run, student)
         assert estimate == pytest.approx(most[0] + checkpoint, rel=0.02)
 
