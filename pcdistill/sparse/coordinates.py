@@ -152,13 +152,7 @@ class CoordinateMaps:
         key = (in_stride, out_stride, kernel_size, dilation)
         if key not in self._pairs:
             source, target = self.level(in_stride), self.level(out_stride)
-            self._pairs[key] = find_neighbours(
-                source.coords,
-                target.coords,
-                self.bounds,
-                *key,
-                search_half=self.device.type == "cpu",
-            )
+            self._pairs[key] = find_neighbours(source.coords, target.coords, self.bounds, *key)
         return self._pairs[key]
 
     def turned(self, turn: GridTurn) -> CoordinateMaps:

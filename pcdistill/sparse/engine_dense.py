@@ -1,23 +1,18 @@
 """A sparse convolution as one dense product of gathered neighbours, absent ones as zeros.
 
-The way for accelerators, and for inputs of few channels on any device: nothing is scattered, the
-sums are taken inside the product, and nothing waits for the host. What it multiplies in vain is
-the share of neighbours that are absent.
+The way for accelerators: nothing is scattered, the sums are taken inside the product, and nothing
+waits for the host. What it multiplies in vain is the share of neighbours that are absent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
-from pcdistill.sparse.block_threads import for_each_block, worker_count
 from pcdistill.sparse.kernel_map import KernelMap
 
-GATHERED_BYTES = {"cpu": 4 << 20}
-"""What the gathered rows of one block may take: on a CPU a share of the cache."""
-GATHERED_BYTES_ELSEWHERE = 256 << 20
+GATHERED_BYTES = 256 << 20
+"""What the gathered rows of one block may take."""
 
 
 def dense_convolution(features: Tensor, kernel: Tensor, pairs: KernelMap) -> Tensor:
@@ -28,12 +23,8 @@ def dense_convolution(features: Tensor, kernel: Tensor, pairs: KernelMap) -> Ten
     weights = _ordered(kernel, pairs).reshape(n_offsets * n_in, n_out)
     padded = _padded(features)
     out = features.new_empty(pairs.n_target, n_out)
-    blocks = _blocks(pairs, n_in * features.element_size(), features.device)
-
-    def work(_: int, index: int) -> None:
-        torch.mm(_gathered(padded, pairs, blocks[index]), weights, out=out[blocks[index]])
-
-    _for_each(work, len(blocks), features.device)
+    for rows in _blocks(pairs, n_in * features.element_size()):
+        torch.mm(_gathered(padded, pairs, rows), weights, out=out[rows])
     return out
 
 
@@ -46,16 +37,10 @@ def dense_kernel_gradient(
         swapped = dense_kernel_gradient(upstream, features, pairs.swapped, dtype)
         return swapped.transpose(1, 2)
     padded = _padded(features)
-    blocks = _blocks(pairs, n_in * features.element_size(), features.device)
-    workers = worker_count(len(blocks)) if features.device.type == "cpu" else 1
-    totals = upstream.new_zeros(max(1, workers), n_offsets * n_in, n_out, dtype=dtype)
-
-    def work(worker: int, index: int) -> None:
-        gathered = _gathered(padded, pairs, blocks[index])
-        totals[worker] += gathered.T @ upstream[blocks[index]]
-
-    _for_each(work, len(blocks), features.device)
-    total = totals.sum(dim=0).view(n_offsets, n_in, n_out)
+    total = upstream.new_zeros(n_offsets * n_in, n_out, dtype=dtype)
+    for rows in _blocks(pairs, n_in * features.element_size()):
+        total += _gathered(padded, pairs, rows).T @ upstream[rows]
+    total = total.view(n_offsets, n_in, n_out)
     if pairs.slices is None:
         return total
     ordered = torch.empty_like(total)
@@ -88,16 +73,7 @@ def _gathered(padded: Tensor, pairs: KernelMap, rows: slice) -> Tensor:
     return padded.index_select(0, index).view(rows.stop - rows.start, -1)
 
 
-def _blocks(pairs: KernelMap, row_bytes: int, device: torch.device) -> list[slice]:
-    budget = GATHERED_BYTES.get(device.type, GATHERED_BYTES_ELSEWHERE)
-    count = max(1, budget // max(1, row_bytes * len(pairs.table.rows)))
+def _blocks(pairs: KernelMap, row_bytes: int) -> list[slice]:
+    count = max(1, GATHERED_BYTES // max(1, row_bytes * len(pairs.table.rows)))
     ends = range(0, pairs.n_target, count)
     return [slice(first, min(first + count, pairs.n_target)) for first in ends]
-
-
-def _for_each(work: Callable[[int, int], None], blocks: int, device: torch.device) -> None:
-    if device.type == "cpu":
-        for_each_block(work, blocks)
-        return
-    for index in range(blocks):
-        work(0, index)

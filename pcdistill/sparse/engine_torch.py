@@ -1,4 +1,4 @@
-"""The arithmetic of a sparse convolution, given its kernel map, in plain torch.
+"""The arithmetic of a sparse convolution, given its kernel map, on any device.
 
 Nothing gathered is kept for the backward pass; it is gathered again.
 """
@@ -10,15 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional
 
-from pcdistill.sparse.engine_blocked import blocked_convolution, blocked_gradients, row_tile
+from pcdistill.sparse.engine_cpu import cpu_convolution, cpu_kernel_gradient
 from pcdistill.sparse.engine_dense import dense_convolution, dense_kernel_gradient
-from pcdistill.sparse.kernel_map import KernelMap
-
-FEW_CHANNELS = 8
-"""Up to here one product with zeros for absent neighbours is as quick on a CPU as many products,
-and needs no blocks to be made."""
+from pcdistill.sparse.kernel_map import KernelMap, NeighbourTable
 
 
 def sparse_convolution(features: Tensor, kernel: Tensor, pairs: KernelMap) -> Tensor:
@@ -50,11 +45,12 @@ def sparse_convolution(features: Tensor, kernel: Tensor, pairs: KernelMap) -> Te
 
 
 def pointwise_product(features: Tensor, kernel: Tensor) -> Tensor:
-    """Multiply (V, C_in) by (C_in, C_out); 16-bit rows on a CPU are filled up, see `row_tile`."""
-    if features.device.type != "cpu" or features.dtype.itemsize > 2 or not len(features):
+    """Multiply (V, C_in) by (C_in, C_out)."""
+    if features.device.type != "cpu":
         return features @ kernel
-    missing = -len(features) % row_tile(len(features), features.dtype)
-    return (functional.pad(features, (0, 0, 0, missing)) @ kernel)[: len(features)]
+    rows = torch.arange(len(features), dtype=torch.int32)[None]  # every row is its own neighbour
+    pairs = KernelMap(NeighbourTable(rows, len(features), symmetric=True))
+    return sparse_convolution(features, kernel[None], pairs)
 
 
 class _SparseConvolution(torch.autograd.Function):
@@ -63,9 +59,9 @@ class _SparseConvolution(torch.autograd.Function):
         features = features.contiguous()
         ctx.save_for_backward(features, kernel)
         ctx.pairs = pairs
-        if _as_one_product(features):
-            return dense_convolution(features, kernel, pairs)
-        return blocked_convolution(features, kernel, pairs)
+        if features.device.type == "cpu":
+            return cpu_convolution(features, kernel, pairs)
+        return dense_convolution(features, kernel, pairs)
 
     @staticmethod
     @once_differentiable
@@ -73,22 +69,14 @@ class _SparseConvolution(torch.autograd.Function):
         features, kernel = ctx.saved_tensors
         upstream, pairs = upstream.contiguous(), ctx.pairs
         wants_features, wants_kernel, _ = ctx.needs_input_grad
+        on_cpu = features.device.type == "cpu"
         grad_features = grad_kernel = None
-        if wants_kernel and _as_one_product(features):
+        if wants_kernel:
             exact = torch.promote_types(kernel.dtype, torch.float32)
-            grad_kernel = dense_kernel_gradient(features, upstream, pairs, exact).to(kernel.dtype)
-            wants_kernel = False
-        if wants_features and _as_one_product(upstream):
+            gradient = cpu_kernel_gradient if on_cpu else dense_kernel_gradient
+            grad_kernel = gradient(features, upstream, pairs, exact).to(kernel.dtype)
+        if wants_features and on_cpu:
+            grad_features = cpu_convolution(upstream, kernel, pairs.swapped, turned=True)
+        elif wants_features:
             grad_features = dense_convolution(upstream, kernel.transpose(1, 2), pairs.swapped)
-            wants_features = False
-        if wants_features or wants_kernel:
-            rest = blocked_gradients(
-                features, kernel, upstream, pairs, wants_features, wants_kernel
-            )
-            grad_features = grad_features if rest[0] is None else rest[0]
-            grad_kernel = grad_kernel if rest[1] is None else rest[1]
         return grad_features, grad_kernel, None
-
-
-def _as_one_product(gathered: Tensor) -> bool:
-    return gathered.device.type != "cpu" or gathered.shape[1] <= FEW_CHANNELS

@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from pcdistill.sparse.blocks import Block, make_block
+from pcdistill.sparse.neighbour_search import look_up, walk_columns
 from pcdistill.sparse.voxel_keys import Bounds, KeySpace
 
 
@@ -27,8 +27,7 @@ def kernel_offsets(kernel_size: int, dilation: int = 1) -> tuple[tuple[int, int,
 class NeighbourTable:
     """The source row that each target row meets under each of the K offsets of a kernel.
 
-    What is made from it (pairs, the table seen from the other side, blocks) is made when first
-    asked for and kept.
+    Its pairs and the table seen from the other side are made when first asked for, and kept.
     """
 
     def __init__(
@@ -56,7 +55,6 @@ class NeighbourTable:
         self.rows, self.n_source, self.n_target = rows, n_source, rows.shape[1]
         self.symmetric, self.one_target, self.one_source = symmetric, one_target, one_source
         self._other_side = other_side
-        self._blocks: dict[tuple[int, int, int, int | None], Block] = {}
 
     @cached_property
     def counts(self) -> tuple[int, ...]:
@@ -91,23 +89,11 @@ class NeighbourTable:
             other_side=self,
         )
 
-    def block(self, first: int, count: int, tile: int, skip: int | None) -> Block:
-        """The pairs of `count` target rows from `first` on; see `make_block`."""
-        key = (first, count, tile, skip)
-        if key not in self._blocks:
-            with torch.inference_mode(False):  # a later training step may use it again
-                rows = self.rows[:, first : first + count]
-                self._blocks[key] = make_block(rows, self.n_source, tile, skip)
-        return self._blocks[key]
-
     @property
     def nbytes(self) -> int:
         """Bytes of the table and what was made from it."""
         sides = [self] if self._other_side is None else [self, self._other_side]
-        return sum(
-            side.rows.nbytes + sum(block.nbytes for block in side._blocks.values())
-            for side in sides
-        )
+        return sum(side.rows.nbytes for side in sides)
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,8 +169,6 @@ def find_neighbours(
     out_stride: int,
     kernel_size: int,
     dilation: int,
-    *,
-    search_half: bool,
 ) -> KernelMap:
     """Pair each output voxel u with the input voxels at u + d(k).
 
@@ -194,45 +178,19 @@ def find_neighbours(
         bounds: box around the finest voxels that both were made from.
         in_stride, out_stride: edge of a voxel in units of the finest voxel.
         kernel_size, dilation: of the cubic kernel, dilation in units of `in_stride`.
-        search_half: find the pairs of opposite offsets together, where there are any; less work,
-            but an accelerator makes the host wait for each.
     """
     offsets = kernel_offsets(kernel_size, dilation)
-    number = {offset: k for k, offset in enumerate(offsets)}
     reach = max(abs(c) for offset in offsets for c in offset)
     space = KeySpace.around(bounds, in_stride, reach + out_stride // in_stride)
     keys = space.pack(_in_cells(in_coords, in_stride))
     symmetric = in_stride == out_stride and kernel_size % 2 == 1
-    queries = keys if symmetric else space.pack(_in_cells(out_coords, in_stride))
-    mirrored = symmetric and search_half
-    n_source, n_target = len(keys), len(queries)
-    rows = torch.full((len(offsets), n_target), n_source, dtype=torch.int32, device=keys.device)
-    keys = torch.cat((keys, keys.new_full((1,), -1)))  # what is sought beyond the end is not found
-    steps = sorted({offset[0] for offset in offsets})
-    for x in steps:
-        for y in steps:
-            column = [(x, y, z) for z in steps]
-            if mirrored:
-                column = [offset for offset in column if offset < (0, 0, 0)]
-            position: Tensor | None = None
-            for offset in column:
-                wanted = queries + space.delta(offset)
-                if position is None or dilation > 1:
-                    position = torch.searchsorted(keys[:-1], wanted, out_int32=True)
-                hit = keys.index_select(0, position) == wanted
-                rows[number[offset]] = torch.where(hit, position, n_source)
-                if mirrored:
-                    target = hit.nonzero().squeeze(1)
-                    source = position.index_select(0, target).long()
-                    opposite = rows[len(offsets) - 1 - number[offset]]
-                    opposite.index_copy_(0, source, target.to(torch.int32))
-                # Cells adjacent along z have adjacent keys: the next, if there, is the next row.
-                position = position + hit
-    if mirrored:
-        torch.arange(n_target, dtype=torch.int32, out=rows[len(offsets) // 2])
+    wanted = keys if symmetric else space.pack(_in_cells(out_coords, in_stride))
+    deltas = torch.tensor([space.delta(offset) for offset in offsets], dtype=torch.int64)
+    search = walk_columns if keys.device.type == "cpu" else look_up
+    rows = search(keys, wanted, deltas.view(kernel_size, -1), dilation)
     even = kernel_size % 2 == 0  # an odd kernel is centred, and leaves cells beyond its end
     one_target = even and kernel_size * in_stride == out_stride and dilation == 1
-    return KernelMap(NeighbourTable(rows, n_source, symmetric=symmetric, one_target=one_target))
+    return KernelMap(NeighbourTable(rows, len(keys), symmetric=symmetric, one_target=one_target))
 
 
 def _in_cells(coords: Tensor, stride: int) -> Tensor:

@@ -19,10 +19,11 @@ from pcdistill.sparse import (
     SparseConvTranspose3d,
     SparseMaxPool3d,
     SparseTensor,
-    engine_blocked,
+    cpu_loops,
+    engine_cpu,
     engine_dense,
 )
-from pcdistill.sparse.engine_blocked import blocked_convolution, blocked_gradients
+from pcdistill.sparse.engine_cpu import cpu_convolution, cpu_kernel_gradient
 from pcdistill.sparse.engine_dense import dense_convolution, dense_kernel_gradient
 from pcdistill.sparse.kernel_map import KernelMap
 
@@ -250,23 +251,30 @@ EVERY_PATH = pytest.mark.parametrize(
 
 
 @EVERY_PATH
-@pytest.mark.parametrize("channels", [(3, 20), (20, 3), (12, 20)], ids=str)
+@pytest.mark.parametrize(
+    "channels", [(3, 20), (20, 3), (12, 20), (1, 1), (17, 16), (9, 33), (200, 7)], ids=str
+)
 def test_both_ways_give_the_same(size, stride, swapped, turn, channels):
-    """One dense product, the way of accelerators, and many small ones, the way of the CPU."""
+    """One dense product, the way of accelerators, and tiles of pairs, the way of the CPU."""
     pairs, features, kernel, upstream = kernel_map_with_values(
         size, stride, swapped=swapped, channels=channels, turn=turn
     )
-    dense = (
-        dense_convolution(features, kernel, pairs),
-        dense_convolution(upstream, kernel.transpose(1, 2), pairs.swapped),
-        dense_kernel_gradient(features, upstream, pairs, torch.float64),
-    )
-    blocked = (
-        blocked_convolution(features, kernel, pairs),
-        *blocked_gradients(features, kernel, upstream, pairs, True, True),
-    )
-    for one, other in zip(dense, blocked, strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=1e-11)
+    for dtype, close in ((torch.float64, 1e-13), (torch.float32, 1e-5)):
+        few, weights, back = features.to(dtype), kernel.to(dtype), upstream.to(dtype)
+        dense = (
+            dense_convolution(features, kernel, pairs),
+            dense_convolution(upstream, kernel.transpose(1, 2), pairs.swapped),
+            dense_kernel_gradient(features, upstream, pairs, torch.float64),
+        )
+        tiled = (
+            cpu_convolution(few, weights, pairs),
+            cpu_convolution(back, weights, pairs.swapped, turned=True),
+            cpu_kernel_gradient(few, back, pairs, dtype),
+        )
+        for one, other in zip(dense, tiled, strict=True):
+            assert other.dtype == dtype
+            assert other.is_contiguous()
+            assert (one - other.double()).norm() <= close * one.norm()
 
 
 @EVERY_PATH
@@ -274,22 +282,54 @@ def test_blocks_and_threads_do_not_matter(size, stride, swapped, turn, monkeypat
     arguments = kernel_map_with_values(size, stride, swapped=swapped, channels=(12, 20), turn=turn)
     pairs, features, kernel, upstream = arguments
     results = []
-    for rows, count in ((16, 1), (1 << 15, 1), (64, 3), (1 << 15, 2)):
+    for rows, count, space in ((16, 1, 1 << 20), (1 << 15, 1, 1), (64, 3, 1 << 30), (256, 2, 1)):
         torch.set_num_threads(count)
-        monkeypatch.setattr(engine_blocked, "SMALLEST_BLOCK", rows)
-        monkeypatch.setattr(engine_blocked, "LARGEST_BLOCK", rows)
-        monkeypatch.setitem(engine_dense.GATHERED_BYTES, "cpu", 1000 * rows)
+        monkeypatch.setattr(engine_cpu, "LARGEST_BLOCK", rows)
+        monkeypatch.setattr(engine_cpu, "SMALLEST_SHARE", rows)
+        monkeypatch.setattr(engine_cpu, "PACKED_SHARE", rows)
+        monkeypatch.setattr(engine_cpu, "TOTALS_BYTES", space)
+        monkeypatch.setattr(engine_dense, "GATHERED_BYTES", 1000 * rows)
         results.append(
             (
-                blocked_convolution(features, kernel, pairs),
-                *blocked_gradients(features, kernel, upstream, pairs, True, True),
+                cpu_convolution(features, kernel, pairs),
+                cpu_kernel_gradient(features, upstream, pairs, torch.float64),
                 dense_convolution(features, kernel, pairs),
                 dense_kernel_gradient(features, upstream, pairs, torch.float64),
             )
         )
     for other in results[1:]:
+        assert torch.equal(results[0][0], other[0])
         for one, two in zip(results[0], other, strict=True):
             torch.testing.assert_close(one, two, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_sums_of_short_numbers_are_taken_in_float32(dtype):
+    """2048 + 1 is 2048 in either, so a running sum in the same precision would stop there."""
+    ones = SparseTensor(torch.ones(3, 4096, dtype=dtype), random_voxels(3, seed=1))
+    layer = SparseConv3d(4096, 1, 1)
+    layer.kernel.data.fill_(1)
+    assert torch.equal(layer.to(dtype)(ones).features, torch.full((3, 1), 4096.0).to(dtype))
+
+
+def test_what_is_not_there_is_not_multiplied():
+    """A voxel that holds infinity reaches its neighbours alone, and no NaN comes of 0 times it."""
+    coords = random_voxels(200, seed=3)
+    features = torch.ones(200, 3)
+    features[7] = float("inf")
+    layer = SparseConv3d(3, 5, 3)
+    layer.kernel.data.fill_(1)
+    out = layer(SparseTensor(features, coords)).features
+    near = (coords[:, 1:] - coords[7, 1:]).abs().amax(dim=1) <= 1
+    assert torch.equal(out.isinf().any(dim=1), near & (coords[:, 0] == coords[7, 0]))
+    assert not out.isnan().any()
+
+
+def test_tiles_fill_whole_registers():
+    """Whatever the processor, wide and narrow tiles are whole vectors of either precision."""
+    assert cpu_loops.VECTOR_BYTES in (16, 32, 64)
+    assert cpu_loops.HEIGHTS[-1] == 1
+    assert list(cpu_loops.HEIGHTS) == sorted(cpu_loops.HEIGHTS, reverse=True)
 
 
 def test_inference_and_learning_give_the_same(threads):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pcdistill.sparse import CoordinateMaps, SparseConv3d, SparseConvTranspose3d, SparseTensor
-from pcdistill.sparse.kernel_map import find_neighbours, kernel_offsets
+from pcdistill.sparse.kernel_map import kernel_offsets
 from tests.sparse.test_convolution import random_voxels
 
 
@@ -60,16 +60,6 @@ def test_pairs_are_the_voxels_one_offset_apart(count, seed, far, steps):
         }
         assert found == wanted
         assert sum(pairs.counts) == len(wanted)
-
-
-@pytest.mark.parametrize(("size", "dilation"), [(3, 1), (5, 1), (3, 2)])
-def test_searching_half_of_the_offsets_finds_all(size, dilation):
-    maps = CoordinateMaps(random_voxels(300, seed=2, spread=5))
-    coords = maps.level(1).coords
-    arguments = (coords, coords, maps.bounds, 1, 1, size, dilation)
-    half = find_neighbours(*arguments, search_half=True)
-    whole = find_neighbours(*arguments, search_half=False)
-    assert torch.equal(half.table.rows, whole.table.rows)
 
 
 @pytest.mark.parametrize("ends", [(-(2**17) - 9, 2**17 + 9), (-(10**5), 10**6)])

@@ -1,0 +1,49 @@
+"""Threads that do compiled loops side by side, each its own share, until all are done."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import torch
+
+_SPLIT = 1 << 18
+"""Elements of an operation that torch splits over threads."""
+_POOLS: dict[tuple[int, int], ThreadPoolExecutor] = {}
+
+
+def worker_count(parts: int) -> int:
+    """How many threads share work that can be cut into that many parts: torch's number at most."""
+    return max(1, min(torch.get_num_threads(), parts))
+
+
+def on_every_core(work: Callable[[int, int], None], workers: int) -> None:
+    """Call work(worker, workers) for every worker at the same time.
+
+    The work must release the GIL to gain from it. What one worker raises is raised here.
+    """
+    if workers == 1:
+        work(0, 1)
+        return
+    for done in [_pool(workers).submit(work, worker, workers) for worker in range(workers)]:
+        done.result()
+
+
+def _pool(workers: int) -> ThreadPoolExecutor:
+    key = (os.getpid(), workers)  # threads do not survive a fork
+    if key not in _POOLS:
+        together = Barrier(workers)
+
+        def begin() -> None:
+            # OpenMP lets idle threads spin, which here take the cores from the work, until it has
+            # more threads than there are processors; a first operation that is split makes them.
+            torch.ones(_SPLIT).add_(1)
+            together.wait()
+
+        pool = ThreadPoolExecutor(workers, thread_name_prefix="pcdistill-core")
+        for begun in [pool.submit(begin) for _ in range(workers)]:
+            begun.result()
+        _POOLS[key] = pool
+    return _POOLS[key]

@@ -1,0 +1,119 @@
+"""A sparse convolution on the CPU: what the compiled loops of `cpu_loops` are given to do.
+
+Products of 16-bit numbers are made in float32, so that sums lose nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pcdistill.sparse import cpu_loops
+from pcdistill.sparse.core_threads import on_every_core, worker_count
+from pcdistill.sparse.kernel_map import KernelMap
+
+LARGEST_BLOCK = 512
+"""Most target rows of a block: what they and their neighbours hold stays in a core's own cache."""
+SMALLEST_SHARE = 64
+"""Fewest target rows that are worth a thread."""
+PACKED_SHARE = 1 << 16
+"""Fewest weights that are worth a thread, while they are put in order."""
+TOTALS_BYTES = 512 << 20
+"""What the threads' own sums of one kernel's gradient may take together."""
+
+
+def cpu_convolution(
+    features: Tensor, kernel: Tensor, pairs: KernelMap, *, turned: bool = False
+) -> Tensor:
+    """Sum over the offsets k of features[source] @ kernel[k]; see `sparse_convolution`.
+
+    Args:
+        features, kernel, pairs: see `sparse_convolution`.
+        turned: take every slice of the kernel transposed, as the gradient of the features does.
+    """
+    exact = torch.promote_types(features.dtype, torch.float32)
+    n_in, n_out = features.shape[1], kernel.shape[1 if turned else 2]
+    width = _width(exact)
+    columns = -(-n_out // width) * width
+    weights, order = kernel.to(exact), _order(pairs)
+    packed = weights.new_empty(len(order), n_in * columns)
+    out = weights.new_empty(pairs.n_target, columns)
+    on_every_core(
+        _share(cpu_loops.pack, weights, order, turned, packed, n_out, width),
+        worker_count(kernel.numel() // PACKED_SHARE),
+    )
+    rows, workers = pairs.table.rows, _workers(pairs)
+    height = _block_rows(pairs, workers)
+    on_every_core(
+        _share(
+            cpu_loops.convolve, rows, pairs.n_source, packed, features.to(exact), out, width, height
+        ),
+        workers,
+    )
+    if columns > n_out:
+        out = out[:, :n_out].clone(memory_format=torch.contiguous_format)  # never a view
+    return out.to(features.dtype)
+
+
+def cpu_kernel_gradient(
+    features: Tensor, upstream: Tensor, pairs: KernelMap, dtype: torch.dtype
+) -> Tensor:
+    """Gradient (K, C_in, C_out) of the kernel, summed in `dtype`."""
+    n_in, n_out, n_offsets = features.shape[1], upstream.shape[1], len(pairs.table.rows)
+    width = _width(dtype)
+    upstream = upstream.to(dtype)
+    if n_out % width:
+        upstream = functional.pad(upstream, (0, -n_out % width))
+    size = n_offsets * n_in * upstream.shape[1] * dtype.itemsize
+    workers = max(1, min(_workers(pairs), TOTALS_BYTES // max(1, size)))
+    totals = upstream.new_zeros(workers, n_offsets, n_in, upstream.shape[1])
+    height = _block_rows(pairs, workers)
+    rows, left = pairs.table.rows, features.to(dtype)
+
+    def add(worker: int, workers: int) -> None:
+        own = totals[worker]
+        _share(
+            cpu_loops.add_kernel_gradient, rows, pairs.n_source, left, upstream, own, width, height
+        )(worker, workers)
+
+    on_every_core(add, workers)
+    total = totals[0] if workers == 1 else totals.sum(dim=0)
+    total = total[..., :n_out].contiguous()
+    if pairs.slices is None:
+        return total
+    ordered = torch.empty_like(total)
+    ordered[list(pairs.slices)] = total
+    return ordered
+
+
+def _width(dtype: torch.dtype) -> int:
+    return cpu_loops.VECTOR_BYTES // dtype.itemsize
+
+
+def _order(pairs: KernelMap) -> np.ndarray:
+    slices = range(len(pairs.table.rows)) if pairs.slices is None else pairs.slices
+    return np.array(slices, dtype=np.int64)
+
+
+def _workers(pairs: KernelMap) -> int:
+    return worker_count(pairs.n_target // SMALLEST_SHARE)
+
+
+def _block_rows(pairs: KernelMap, workers: int) -> int:
+    """Target rows of a block, such that all workers have as many blocks."""
+    rounds = max(1, -(-pairs.n_target // (workers * LARGEST_BLOCK)))
+    return max(1, -(-pairs.n_target // (workers * rounds)))
+
+
+def _share(loop: Any, *arguments: Any) -> Any:
+    """The loop with its arguments, tensors as arrays, but for the worker and their number."""
+    arrays = [part.detach().numpy() if isinstance(part, Tensor) else part for part in arguments]
+
+    def share(worker: int, workers: int) -> None:
+        loop(*arrays, worker, workers)
+
+    return share

@@ -1,0 +1,88 @@
+"""Which of the sorted voxels lie where a kernel's offsets point."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pcdistill.sparse.core_threads import on_every_core, worker_count
+
+Integers = NDArray[np.integer]
+
+SMALLEST_SHARE = 4096
+"""Fewest voxels that are worth a thread."""
+
+
+def look_up(keys: Tensor, wanted: Tensor, deltas: Tensor, dilation: int) -> Tensor:
+    """Find the neighbours of all voxels by binary search, on any device; the host never waits.
+
+    Args:
+        keys: (n_source,) int64, ascending; a cell's neighbour along z has the next key.
+        wanted: (n_target,) int64, ascending: the voxels whose neighbours are sought.
+        deltas: (n_z, columns) int64 on the CPU: what each offset adds to a key; a column differs
+            in z alone.
+        dilation: cells from an offset to the next along z.
+
+    Returns:
+        (n_z * columns, n_target) int32 source rows, n_source where no voxel is.
+    """
+    n_source = len(keys)
+    rows = wanted.new_empty((*deltas.shape, len(wanted)), dtype=torch.int32)
+    nothing = keys.new_full((1,), torch.iinfo(keys.dtype).min)  # beyond the end nothing is found
+    keys = torch.cat((keys, nothing))
+    for column, steps in enumerate(deltas.T.tolist()):
+        place: Tensor | None = None
+        for z, step in enumerate(steps):
+            sought = wanted + step
+            if place is None or dilation > 1:
+                place = torch.searchsorted(keys[:-1], sought, out_int32=True)
+            hit = keys.index_select(0, place) == sought
+            rows[z, column] = torch.where(hit, place, n_source)
+            # Cells adjacent along z have adjacent keys: the next, if there, is the next row.
+            place = place + hit
+    return rows.flatten(0, 1)
+
+
+def walk_columns(keys: Tensor, wanted: Tensor, deltas: Tensor, dilation: int) -> Tensor:
+    """Find what `look_up` finds, on the CPU, by walking along both lists at once."""
+    rows = wanted.new_empty((*deltas.shape, len(wanted)), dtype=torch.int32)
+    sources, targets, steps, table = (part.numpy() for part in (keys, wanted, deltas, rows))
+
+    def share(worker: int, workers: int) -> None:
+        _walk(sources, targets, steps, table, dilation > 1, worker, workers)
+
+    on_every_core(share, worker_count(len(wanted) // SMALLEST_SHARE))
+    return rows.flatten(0, 1)
+
+
+@numba.njit(nogil=True, cache=True)
+def _walk(
+    keys: Integers,
+    wanted: Integers,
+    deltas: Integers,
+    rows: Integers,
+    apart: bool,
+    worker: int,
+    workers: int,
+) -> None:
+    """Fill the table for one worker's share of the voxels."""
+    absent, n_target = len(keys), len(wanted)
+    first, last = worker * n_target // workers, (worker + 1) * n_target // workers
+    if first == last:
+        return
+    for column in range(deltas.shape[1]):
+        place = np.searchsorted(keys, wanted[first] + deltas[0, column])
+        for target in range(first, last):
+            while place < absent and keys[place] < wanted[target] + deltas[0, column]:
+                place += 1
+            above = place
+            for z in range(deltas.shape[0]):
+                sought = wanted[target] + deltas[z, column]
+                while apart and above < absent and keys[above] < sought:
+                    above += 1
+                hit = above < absent and keys[above] == sought
+                rows[z, column, target] = above if hit else absent
+                above += hit

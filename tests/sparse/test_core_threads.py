@@ -1,0 +1,78 @@
+"""Threads that do compiled loops side by side."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from threading import Barrier, get_ident
+
+import pytest
+import torch
+
+from pcdistill.sparse.core_threads import on_every_core, worker_count
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    """Whatever a test does to torch's number of threads is undone."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("parts", [0, 1, 2, 7])
+def test_there_are_as_many_workers_as_threads_or_parts(count, parts):
+    torch.set_num_threads(count)
+    assert worker_count(parts) == max(1, min(count, parts))
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_every_worker_is_called_once_and_all_at_the_same_time(workers):
+    together = Barrier(workers, timeout=30)
+    seen = []
+
+    def work(worker: int, count: int) -> None:
+        together.wait()
+        seen.append((worker, count, get_ident()))
+
+    on_every_core(work, workers)
+    assert sorted(part[:2] for part in seen) == [(worker, workers) for worker in range(workers)]
+    assert len({thread for *_, thread in seen}) == workers
+
+
+def test_threads_of_torch_stay_as_they_are():
+    torch.set_num_threads(2)
+    on_every_core(lambda *_: None, 3)
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_goes_wrong_in_a_worker_reaches_the_caller(workers):
+    def work(worker: int, count: int) -> None:
+        if worker == count - 1:
+            raise KeyError("three")
+
+    with pytest.raises(KeyError, match="three"):
+        on_every_core(work, workers)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_forked_process_gets_threads_of_its_own():
+    """The threads do not come along into a fork; waiting for them would never end."""
+    program = """
+import os
+from pcdistill.sparse.core_threads import on_every_core
+on_every_core(lambda *_: None, 2)
+child = os.fork()
+if child == 0:
+    on_every_core(lambda *_: None, 2)
+    os._exit(7)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout.strip() == "7", done.stderr
