@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from pcdistill.sparse import cpu_loops
 from pcdistill.sparse.core_threads import on_every_core, worker_count
+from pcdistill.sparse.fresh_memory import fresh_rows
 from pcdistill.sparse.kernel_map import KernelMap
 
 LARGEST_BLOCK = 512
@@ -40,8 +41,8 @@ def cpu_convolution(
     width = _width(exact)
     columns = -(-n_out // width) * width
     weights, order = kernel.to(exact), _order(pairs)
-    packed = weights.new_empty(len(order), n_in * columns)
-    out = weights.new_empty(pairs.n_target, columns)
+    packed = fresh_rows(len(order), n_in * columns, exact)
+    out = fresh_rows(pairs.n_target, columns, exact)
     on_every_core(
         _share(cpu_loops.pack, weights, order, turned, packed, n_out, width),
         worker_count(kernel.numel() // PACKED_SHARE),

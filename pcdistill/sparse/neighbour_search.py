@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pcdistill.sparse.core_threads import on_every_core, worker_count
+from pcdistill.sparse.fresh_memory import fresh_rows
 
 Integers = NDArray[np.integer]
 
@@ -48,7 +49,7 @@ def look_up(keys: Tensor, wanted: Tensor, deltas: Tensor, dilation: int) -> Tens
 
 def walk_columns(keys: Tensor, wanted: Tensor, deltas: Tensor, dilation: int) -> Tensor:
     """Find what `look_up` finds, on the CPU, by walking along both lists at once."""
-    rows = wanted.new_empty((*deltas.shape, len(wanted)), dtype=torch.int32)
+    rows = fresh_rows(deltas.numel(), len(wanted), torch.int32).view(*deltas.shape, len(wanted))
     sources, targets, steps, table = (part.numpy() for part in (keys, wanted, deltas, rows))
 
     def share(worker: int, workers: int) -> None:
