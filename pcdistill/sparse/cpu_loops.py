@@ -27,8 +27,10 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-INT = ir.IntType(64)
+INT, HALF_WORD, WORD = ir.IntType(64), ir.IntType(16), ir.IntType(32)
 REAL = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}
+BFLOAT16 = types.uint16
+"""What numba is told that numbers of bfloat16 are: their bits."""
 
 DEPTH = 192
 """Input channels at a time, so that their panel of weights fits the nearest cache."""
@@ -36,17 +38,17 @@ PAIRS = 64
 """Pairs at a time in the gradient of the weights, so that their rows fit the nearest cache."""
 
 
-def _vector_bytes() -> int:
-    features = binding.get_host_cpu_features()
-    return next((size for name, size in (("avx512f", 64), ("avx2", 32)) if features.get(name)), 16)
-
-
-VECTOR_BYTES = _vector_bytes()
+_PROCESSOR = binding.get_host_cpu_features()
+VECTOR_BYTES = next(
+    (size for name, size in (("avx512f", 64), ("avx2", 32)) if _PROCESSOR.get(name)), 16
+)
 """Width of the vector registers that are used."""
 VECTORS = 2
 """Vectors of columns in a wide tile; a narrow one has one."""
 HEIGHTS = (6, 4, 2, 1) if VECTOR_BYTES == 32 else (8, 4, 2, 1)
 """Rows of the tiles. The tallest has as many sums as there are registers for (16 with AVX2)."""
+HAS_BFLOAT16 = bool(_PROCESSOR.get("avx512bf16"))
+"""Whether the processor multiplies bfloat16, two at a time, into sums of float32."""
 
 
 class _Rows:
@@ -68,17 +70,93 @@ class _Rows:
         return builder.zext(builder.load(builder.gep(self._data, [place])), INT)
 
 
-class _Tiles:
-    """Writes loops over tiles of one element type and a number of vectors."""
+class _Arithmetic:
+    """Vector operations on one type of element; sums are of the same type."""
 
-    def __init__(self, builder: ir.IRBuilder, element: Any, vectors: int) -> None:
-        self.builder, self.vectors = builder, vectors
-        self.width = VECTOR_BYTES * 8 // element.bitwidth
-        self.element = REAL[element]
-        self.vector = ir.VectorType(self.element, self.width)
-        name = f"llvm.fma.v{self.width}f{element.bitwidth}"
-        kind = ir.FunctionType(self.vector, [self.vector] * 3)
-        self._multiply_add = cgutils.get_or_insert_function(builder.module, kind, name)
+    def __init__(self, builder: ir.IRBuilder, element: Any) -> None:
+        self.builder = builder
+        self.sum_bits = 32 if element == BFLOAT16 else element.bitwidth
+        self.lanes = VECTOR_BYTES * 8 // self.sum_bits
+        self.sums = ir.VectorType(
+            REAL[types.float64 if self.sum_bits == 64 else types.float32], self.lanes
+        )
+        self.per_step = 1
+        """Consecutive numbers of a row that one step of a loop takes."""
+
+    def load(self, pointer: Any, kind: Any, bits: int) -> Any:
+        """The vector at a place; rows begin anywhere, so nothing is known but an element's size."""
+        place = self.builder.bitcast(pointer, kind.as_pointer())
+        return self.builder.load(place, align=bits // 8)
+
+    def columns(self, pointer: Any) -> Any:
+        """The columns that begin at a place."""
+        return self.load(pointer, self.sums, self.sum_bits)
+
+    def factor(self, pointer: Any) -> Any:
+        """The number at a place, in every lane."""
+        return self._spread(self.builder.load(pointer), self.lanes)
+
+    def multiply_add(self, factor: Any, columns: Any, total: Any) -> Any:
+        """total + factor * columns, rounded once where the processor can."""
+        name = f"llvm.fmuladd.v{self.lanes}f{self.sum_bits}"
+        kind = ir.FunctionType(self.sums, [self.sums] * 3)
+        function = cgutils.get_or_insert_function(self.builder.module, kind, name)
+        return self.builder.call(function, [factor, columns, total])
+
+    def _spread(self, number: Any, lanes: int) -> Any:
+        nothing = ir.Constant(ir.VectorType(number.type, lanes), ir.Undefined)
+        one = self.builder.insert_element(nothing, number, ir.Constant(WORD, 0))
+        zeros = ir.Constant(ir.VectorType(WORD, lanes), [0] * lanes)
+        return self.builder.shuffle_vector(one, nothing, zeros)
+
+
+class _Widened(_Arithmetic):
+    """Elements of bfloat16, made float32 as they are loaded."""
+
+    def columns(self, pointer: Any) -> Any:
+        """The columns that begin at a place."""
+        short = self.load(pointer, ir.VectorType(HALF_WORD, self.lanes), 16)
+        return self._moved_up(self.builder.zext(short, ir.VectorType(WORD, self.lanes)))
+
+    def factor(self, pointer: Any) -> Any:
+        """The number at a place, in every lane."""
+        twice = self._spread(self.builder.load(pointer), 2 * self.lanes)
+        return self._moved_up(self.builder.bitcast(twice, ir.VectorType(WORD, self.lanes)))
+
+    def _moved_up(self, words: Any) -> Any:
+        sixteen = ir.Constant(words.type, [16] * self.lanes)
+        return self.builder.bitcast(self.builder.shl(words, sixteen), self.sums)
+
+
+class _Dot(_Arithmetic):
+    """Elements of bfloat16, multiplied two and two; columns hold two rows, one beside the other."""
+
+    def __init__(self, builder: ir.IRBuilder, element: Any) -> None:
+        super().__init__(builder, element)
+        self.per_step = 2
+
+    def columns(self, pointer: Any) -> Any:
+        """The columns that begin at a place."""
+        return self.load(pointer, ir.VectorType(WORD, self.lanes), 32)
+
+    def factor(self, pointer: Any) -> Any:
+        """The two numbers at a place, in every lane."""
+        place = self.builder.bitcast(pointer, WORD.as_pointer())
+        return self._spread(self.builder.load(place, align=2), self.lanes)
+
+    def multiply_add(self, factor: Any, columns: Any, total: Any) -> Any:
+        """total + the sum of both products."""
+        name = "llvm.x86.avx512bf16.dpbf16ps.512"
+        kind = ir.FunctionType(self.sums, [self.sums, factor.type, columns.type])
+        function = cgutils.get_or_insert_function(self.builder.module, kind, name)
+        return self.builder.call(function, [total, factor, columns])
+
+
+class _Tiles:
+    """Writes loops over tiles of some vectors of columns."""
+
+    def __init__(self, builder: ir.IRBuilder, arithmetic: _Arithmetic, vectors: int) -> None:
+        self.builder, self.arithmetic, self.vectors = builder, arithmetic, vectors
 
     def heights(self, count: Any, write: Callable[[Any, int], None]) -> None:
         """For m in 0 .. count: `write` a tile that begins at m, as high as still fits."""
@@ -113,52 +191,41 @@ class _Tiles:
             first, last: range of k.
             operands: from k, a pointer to each row's factor, and one to the columns of the other.
         """
-        builder = self.builder
-        before = [vector for row in sums for vector in self._load(row)]
+        builder, arithmetic = self.builder, self.arithmetic
+        places = [place for pointer in sums for place in self._places(pointer, 1)]
+        before = [arithmetic.load(place, arithmetic.sums, arithmetic.sum_bits) for place in places]
         entry, loop = builder.block, builder.append_basic_block("accumulate")
         after = builder.append_basic_block("store")
         builder.branch(loop)
         builder.position_at_end(loop)
         k = builder.phi(INT)
         k.add_incoming(first, entry)
-        running = [builder.phi(self.vector) for _ in before]
+        running = [builder.phi(arithmetic.sums) for _ in before]
         for phi, vector in zip(running, before, strict=True):
             phi.add_incoming(vector, entry)
         left, right = operands(k)
-        columns = self._load(right)
+        columns = [arithmetic.columns(place) for place in self._places(right, arithmetic.per_step)]
         added = []
-        for row, factor in enumerate(left):
-            spread = self._spread(builder.load(factor))
+        for row, pointer in enumerate(left):
+            factor = arithmetic.factor(pointer)
             for number, vector in enumerate(columns):
                 total = running[row * self.vectors + number]
-                added.append(builder.call(self._multiply_add, [spread, vector, total]))
+                added.append(arithmetic.multiply_add(factor, vector, total))
         following = builder.add(k, ir.Constant(INT, 1))
         k.add_incoming(following, loop)
         for phi, total in zip(running, added, strict=True):
             phi.add_incoming(total, loop)
         builder.cbranch(builder.icmp_signed("<", following, last), loop, after)
         builder.position_at_end(after)
-        for row, pointer in enumerate(sums):
-            for number, place in enumerate(self._places(pointer)):
-                builder.store(added[row * self.vectors + number], place, align=self._align)
+        for total, place in zip(added, places, strict=True):
+            into = builder.bitcast(place, arithmetic.sums.as_pointer())
+            builder.store(total, into, align=arithmetic.sum_bits // 8)
 
-    @property
-    def _align(self) -> int:
-        return int(VECTOR_BYTES // self.width)  # of an element: rows begin anywhere
-
-    def _places(self, pointer: Any) -> list[Any]:
-        steps = [ir.Constant(INT, number * self.width) for number in range(self.vectors)]
-        places = [self.builder.gep(pointer, [step]) for step in steps]
-        return [self.builder.bitcast(place, self.vector.as_pointer()) for place in places]
-
-    def _load(self, pointer: Any) -> list[Any]:
-        return [self.builder.load(place, align=self._align) for place in self._places(pointer)]
-
-    def _spread(self, number: Any) -> Any:
-        nothing = ir.Constant(self.vector, ir.Undefined)
-        one = self.builder.insert_element(nothing, number, ir.Constant(ir.IntType(32), 0))
-        zeros = ir.Constant(ir.VectorType(ir.IntType(32), self.width), [0] * self.width)
-        return self.builder.shuffle_vector(one, nothing, zeros)
+    def _places(self, pointer: Any, per_lane: int) -> list[Any]:
+        """Where the vectors of columns begin, with so many elements to a lane."""
+        step = self.arithmetic.lanes * per_lane
+        steps = [ir.Constant(INT, number * step) for number in range(self.vectors)]
+        return [self.builder.gep(pointer, [step]) for step in steps]
 
 
 def _multiply_pairs(vectors: int) -> Any:
@@ -183,8 +250,11 @@ def _multiply_pairs(vectors: int) -> Any:
             outputs = _Rows(context, builder, out, values[2])
             to_row = _Rows(context, builder, target, values[3])
             panel = _Rows(context, builder, packed, packed_).at(slice_, place)
-            tiles = _Tiles(builder, features.dtype, vectors)
-            step = ir.Constant(INT, vectors * tiles.width)
+            kind = _Dot if features.dtype == BFLOAT16 else _Arithmetic
+            arithmetic = kind(builder, features.dtype)
+            tiles = _Tiles(builder, arithmetic, vectors)
+            numbers = ir.Constant(INT, arithmetic.per_step)
+            step = ir.Constant(INT, vectors * arithmetic.lanes * arithmetic.per_step)
 
             def tile(first: Any, height: int) -> None:
                 pairs = [builder.add(first, ir.Constant(INT, r)) for r in range(height)]
@@ -192,10 +262,12 @@ def _multiply_pairs(vectors: int) -> Any:
                 sums = [outputs.at(to_row.number(pair), column) for pair in pairs]
 
                 def operands(k: Any) -> tuple[list[Any], Any]:
-                    factors = [builder.gep(pointer, [k]) for pointer in left]
+                    channel = builder.mul(k, numbers)
+                    factors = [builder.gep(pointer, [channel]) for pointer in left]
                     return factors, builder.gep(panel, [builder.mul(k, step)])
 
-                tiles.accumulate(sums, ir.Constant(INT, 0), depth, operands)
+                steps = builder.sdiv(depth, numbers)
+                tiles.accumulate(sums, ir.Constant(INT, 0), steps, operands)
 
             tiles.heights(number, tile)
             return context.get_dummy_value()
@@ -225,7 +297,8 @@ def _add_outer(vectors: int) -> Any:
             other = _Rows(context, builder, right, values[2])
             right_row = _Rows(context, builder, right_rows, values[3])
             sums = _Rows(context, builder, total, total_)
-            tiles = _Tiles(builder, left.dtype, vectors)
+            kind = _Widened if left.dtype == BFLOAT16 else _Arithmetic
+            tiles = _Tiles(builder, kind(builder, left.dtype), vectors)
 
             def tile(channel: Any, height: int) -> None:
                 steps = [ir.Constant(INT, r) for r in range(height)]
@@ -274,6 +347,7 @@ def pack(
     packed: Array,
     n_out: int,
     width: int,
+    per_step: int,
     worker: int,
     workers: int,
 ) -> None:
@@ -286,6 +360,7 @@ def pack(
         packed: (K, C_in * columns), columns being C_out filled up to a multiple of `width`.
         n_out: C_out.
         width: columns of a narrow tile.
+        per_step: rows that lie side by side, number by number: 2 for bfloat16, 1 for others.
         worker, workers: which share is done here.
     """
     columns = (n_out + width - 1) // width * width
@@ -296,14 +371,15 @@ def pack(
         while column < columns:
             wide = VECTORS * width if column + VECTORS * width <= columns else width
             there = min(wide, n_out - column)
-            panel = into[n_in * column : n_in * (column + wide)].reshape(n_in, wide)
+            panel = into[n_in * column : n_in * (column + wide)]
+            panel = panel.reshape(n_in // per_step, wide, per_step)
             panel[:, there:] = 0
-            if turned:
-                for j in range(there):
-                    panel[:, j] = slice_[column + j]
-            else:
-                for i in range(n_in):
-                    panel[i, :there] = slice_[i, column : column + there]
+            for i in range(n_in):
+                row = panel[i // per_step, :, i % per_step]
+                if turned:
+                    row[:there] = slice_[column : column + there, i]
+                else:
+                    row[:there] = slice_[i, column : column + there]
             column += wide
 
 
@@ -331,24 +407,75 @@ def convolve(
         worker, workers: which share is done here.
     """
     source, target = np.empty(height + 1, np.int32), np.empty(height + 1, np.int32)
-    n_in, columns = features.shape[1], out.shape[1]
     for first in range(worker * height, table.shape[1], workers * height):
-        last = min(first + height, table.shape[1])
-        out[first:last] = 0
-        for k in range(table.shape[0]):
-            count = _list_pairs(table[k], absent, first, last, source, target)
-            column = 0
-            while column < columns and count:
-                wide = VECTORS * width if column + VECTORS * width <= columns else width
-                for begin in range(0, n_in, DEPTH):
-                    depth = min(DEPTH, n_in - begin)
-                    place = n_in * column + begin * wide
-                    rows = (features, source, out, target, count)
-                    if wide > width:
-                        multiply_pairs_wide(*rows, packed, k, place, depth, begin, column)
-                    else:
-                        multiply_pairs_narrow(*rows, packed, k, place, depth, begin, column)
-                column += wide
+        near = table[:, first : min(first + height, table.shape[1])]
+        sums = out[first : first + near.shape[1]]
+        _convolve_block(near, absent, packed, features, sums, width, source, target)
+
+
+@numba.njit(nogil=True, cache=True)
+def convolve_bfloat16(
+    table: Array,
+    absent: int,
+    packed: Array,
+    features: Array,
+    out: Array,
+    width: int,
+    height: int,
+    worker: int,
+    workers: int,
+) -> None:
+    """The same for bfloat16, as bits; the sums of a block are float32 until they are done."""
+    source, target = np.empty(height + 1, np.int32), np.empty(height + 1, np.int32)
+    block = np.empty((height, out.shape[1]), np.float32)
+    for first in range(worker * height, table.shape[1], workers * height):
+        near = table[:, first : min(first + height, table.shape[1])]
+        sums = block[: near.shape[1]]
+        _convolve_block(near, absent, packed, features, sums, width, source, target)
+        _round_to_bfloat16(sums, out[first : first + near.shape[1]])
+
+
+@numba.njit(nogil=True, cache=True)
+def _convolve_block(
+    near: Array,
+    absent: int,
+    packed: Array,
+    features: Array,
+    sums: Array,
+    width: int,
+    source: Array,
+    target: Array,
+) -> None:
+    n_in, columns = features.shape[1], sums.shape[1]
+    sums[:] = 0
+    for k in range(near.shape[0]):
+        count = _list_pairs(near[k], absent, source, target)
+        column = 0
+        while column < columns and count:
+            wide = VECTORS * width if column + VECTORS * width <= columns else width
+            for begin in range(0, n_in, DEPTH):
+                depth = min(DEPTH, n_in - begin)
+                place = n_in * column + begin * wide
+                rows = (features, source, sums, target, count)
+                if wide > width:
+                    multiply_pairs_wide(*rows, packed, k, place, depth, begin, column)
+                else:
+                    multiply_pairs_narrow(*rows, packed, k, place, depth, begin, column)
+            column += wide
+
+
+@numba.njit(nogil=True, cache=True)
+def _round_to_bfloat16(sums: Array, out: Array) -> None:
+    """The nearest numbers of bfloat16, as bits; of two equally near the even one."""
+    bits = sums.view(np.uint32)
+    for i in range(bits.shape[0]):
+        for j in range(bits.shape[1]):
+            word = bits[i, j]
+            if word & np.uint32(0x7FFFFFFF) > np.uint32(0x7F800000):  # not a number
+                out[i, j] = np.uint16(0x7FC0)
+            else:
+                half = np.uint32(0x7FFF) + ((word >> np.uint32(16)) & np.uint32(1))
+                out[i, j] = np.uint16((word + half) >> np.uint32(16))
 
 
 @numba.njit(nogil=True, cache=True)
@@ -369,20 +496,21 @@ def add_kernel_gradient(
         table: (K, n_target) int32 rows of `features`, `absent` where there is none.
         features: (n_source, C_in).
         upstream: (n_target, columns).
-        totals: (K, C_in, columns).
+        totals: (K, C_in, columns), float32 where the others are bfloat16.
         width, height, worker, workers: see `convolve`.
     """
     source, target = np.empty(height + 1, np.int32), np.empty(height + 1, np.int32)
     columns = upstream.shape[1]
     for first in range(worker * height, table.shape[1], workers * height):
-        last = min(first + height, table.shape[1])
+        near = table[:, first : min(first + height, table.shape[1])]
+        back = upstream[first : first + near.shape[1]]
         for k in range(table.shape[0]):
-            count = _list_pairs(table[k], absent, first, last, source, target)
+            count = _list_pairs(near[k], absent, source, target)
             for begin in range(0, count, PAIRS):
                 end = min(begin + PAIRS, count)
                 column = 0
                 while column < columns:
-                    operands = (features, source, upstream, target, begin, end, totals[k], column)
+                    operands = (features, source, back, target, begin, end, totals[k], column)
                     if column + VECTORS * width <= columns:
                         add_outer_wide(*operands)
                         column += VECTORS * width
@@ -392,13 +520,11 @@ def add_kernel_gradient(
 
 
 @numba.njit(nogil=True, cache=True)
-def _list_pairs(
-    neighbours: Array, absent: int, first: int, last: int, source: Array, target: Array
-) -> int:
+def _list_pairs(near: Array, absent: int, source: Array, target: Array) -> int:
     """Write down source and target row wherever there is a source; return how many."""
     count = 0
-    for row in range(first, last):
-        source[count] = neighbours[row]
+    for row in range(len(near)):
+        source[count] = near[row]
         target[count] = row
-        count += neighbours[row] < absent
+        count += near[row] < absent
     return count

@@ -1,6 +1,7 @@
 """A sparse convolution on the CPU: what the compiled loops of `cpu_loops` are given to do.
 
-Products of 16-bit numbers are made in float32, so that sums lose nothing.
+Sums are float32 or better. Numbers of 16 bits are multiplied as they are where the processor can
+do that for bfloat16, and as float32 elsewhere.
 """
 
 from __future__ import annotations
@@ -36,28 +37,28 @@ def cpu_convolution(
         features, kernel, pairs: see `sparse_convolution`.
         turned: take every slice of the kernel transposed, as the gradient of the features does.
     """
-    exact = torch.promote_types(features.dtype, torch.float32)
-    n_in, n_out = features.shape[1], kernel.shape[1 if turned else 2]
-    width = _width(exact)
+    kind = _kind(features.dtype)
+    short = kind == torch.bfloat16
+    features, weights, order = features.to(kind), kernel.to(kind), _order(pairs)
+    n_out = kernel.shape[1 if turned else 2]
+    if short and features.shape[1] % 2:  # its numbers are multiplied two and two
+        features = functional.pad(features, (0, 1))
+        weights = functional.pad(weights, (0, 1) if turned else (0, 0, 0, 1))
+    n_in, width = features.shape[1], _width(kind)
     columns = -(-n_out // width) * width
-    weights, order = kernel.to(exact), _order(pairs)
-    packed = fresh_rows(len(order), n_in * columns, exact)
-    out = fresh_rows(pairs.n_target, columns, exact)
+    packed = fresh_rows(len(order), n_in * columns, kind)
+    out = fresh_rows(pairs.n_target, columns, kind)
     on_every_core(
-        _share(cpu_loops.pack, weights, order, turned, packed, n_out, width),
+        _share(cpu_loops.pack, weights, order, turned, packed, n_out, width, 2 if short else 1),
         worker_count(kernel.numel() // PACKED_SHARE),
     )
     rows, workers = pairs.table.rows, _workers(pairs)
     height = _block_rows(pairs, workers)
-    on_every_core(
-        _share(
-            cpu_loops.convolve, rows, pairs.n_source, packed, features.to(exact), out, width, height
-        ),
-        workers,
-    )
+    loop = cpu_loops.convolve_bfloat16 if short else cpu_loops.convolve
+    on_every_core(_share(loop, rows, pairs.n_source, packed, features, out, width, height), workers)
     if columns > n_out:
         out = out[:, :n_out].clone(memory_format=torch.contiguous_format)  # never a view
-    return out.to(features.dtype)
+    return out.to(kernel.dtype)
 
 
 def cpu_kernel_gradient(
@@ -65,21 +66,20 @@ def cpu_kernel_gradient(
 ) -> Tensor:
     """Gradient (K, C_in, C_out) of the kernel, summed in `dtype`."""
     n_in, n_out, n_offsets = features.shape[1], upstream.shape[1], len(pairs.table.rows)
-    width = _width(dtype)
-    upstream = upstream.to(dtype)
+    kind, width = _kind(features.dtype), _width(dtype)
+    features, upstream = features.to(kind), upstream.to(kind)
     if n_out % width:
         upstream = functional.pad(upstream, (0, -n_out % width))
     size = n_offsets * n_in * upstream.shape[1] * dtype.itemsize
     workers = max(1, min(_workers(pairs), TOTALS_BYTES // max(1, size)))
-    totals = upstream.new_zeros(workers, n_offsets, n_in, upstream.shape[1])
+    totals = upstream.new_zeros(workers, n_offsets, n_in, upstream.shape[1], dtype=dtype)
     height = _block_rows(pairs, workers)
-    rows, left = pairs.table.rows, features.to(dtype)
+    rows, loop = pairs.table.rows, cpu_loops.add_kernel_gradient
 
     def add(worker: int, workers: int) -> None:
         own = totals[worker]
-        _share(
-            cpu_loops.add_kernel_gradient, rows, pairs.n_source, left, upstream, own, width, height
-        )(worker, workers)
+        share = _share(loop, rows, pairs.n_source, features, upstream, own, width, height)
+        share(worker, workers)
 
     on_every_core(add, workers)
     total = totals[0] if workers == 1 else totals.sum(dim=0)
@@ -91,8 +91,16 @@ def cpu_kernel_gradient(
     return ordered
 
 
+def _kind(dtype: torch.dtype) -> torch.dtype:
+    """What numbers of a type are multiplied as."""
+    if dtype == torch.bfloat16 and cpu_loops.HAS_BFLOAT16:
+        return dtype
+    return torch.promote_types(dtype, torch.float32)
+
+
 def _width(dtype: torch.dtype) -> int:
-    return cpu_loops.VECTOR_BYTES // dtype.itemsize
+    """Columns of a narrow tile: the sums that a register holds."""
+    return cpu_loops.VECTOR_BYTES // max(4, dtype.itemsize)
 
 
 def _order(pairs: KernelMap) -> np.ndarray:
@@ -112,9 +120,16 @@ def _block_rows(pairs: KernelMap, workers: int) -> int:
 
 def _share(loop: Any, *arguments: Any) -> Any:
     """The loop with its arguments, tensors as arrays, but for the worker and their number."""
-    arrays = [part.detach().numpy() if isinstance(part, Tensor) else part for part in arguments]
+    arrays = [_array(part) if isinstance(part, Tensor) else part for part in arguments]
 
     def share(worker: int, workers: int) -> None:
         loop(*arrays, worker, workers)
 
     return share
+
+
+def _array(part: Tensor) -> np.ndarray:
+    if part.dtype == torch.bfloat16:  # numpy has none; the loops know what the bits are
+        part = part.view(torch.uint16)
+    array: np.ndarray = part.detach().numpy()
+    return array

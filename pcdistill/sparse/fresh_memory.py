@@ -15,5 +15,7 @@ _KINDS = {torch.float32: np.float32, torch.float64: np.float64, torch.int32: np.
 
 
 def fresh_rows(rows: int, columns: int, dtype: torch.dtype) -> Tensor:
-    """(rows, columns) on the CPU, contents undefined, of one of the types in use here."""
+    """(rows, columns) on the CPU, contents undefined; from torch where numpy lacks the type."""
+    if dtype not in _KINDS:
+        return torch.empty(rows, columns, dtype=dtype)
     return torch.from_numpy(np.empty((rows, columns), dtype=_KINDS[dtype]))

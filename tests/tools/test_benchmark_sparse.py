@@ -113,7 +113,7 @@ def test_one_small_scene_from_end_to_end(monkeypatch, capsys):
     assert 0 < result["max_relative_difference"][LOW] < 0.1
     for shares in result["scenes"][0]["profile"].values():
         assert sum(shares.values()) == pytest.approx(1, abs=1e-6)
-        assert shares["products"] > 0
+        assert shares["convolutions"] > 0
     page = capsys.readouterr().out
     assert "| 1,296 | torch |" in page
-    assert "| products |" in page
+    assert "| convolutions |" in page

@@ -373,22 +373,6 @@ def profile_table(scene: dict) -> list[str]:
             f"| {part} | {forward[part]:.0%} | {step[part]:.0%} |"
             for part in sorted(forward, key=forward.__getitem__, reverse=True)
         ),
-        *bound_by_products(scene),
-    ]
-
-
-def bound_by_products(scene: dict) -> list[str]:
-    """What would be left to gain if only the products took time."""
-    if scene["forward_speedup"] is None:
-        return []
-    forward, step = (
-        scene[f"{name}_speedup"] / scene["profile"][name]["products"]
-        for name in ("forward", "step")
-    )
-    return [
-        "",
-        "The products of float32 are the same for everybody. If all else took no time at all, the "
-        f"ratios to MinkowskiEngine would be {forward:.1f} (forward) and {step:.1f} (step).",
     ]
 
 

@@ -20,7 +20,13 @@ import torch
 from torch import Tensor, nn
 
 from pcdistill.networks import MinkUNet, build_student
-from pcdistill.sparse import CoordinateMaps, SparseConv3d, SparseConvTranspose3d, SparseTensor
+from pcdistill.sparse import (
+    CoordinateMaps,
+    SparseConv3d,
+    SparseConvTranspose3d,
+    SparseTensor,
+    engine_torch,
+)
 from pcdistill.sparse.kernel_map import KernelMap
 
 ARCHITECTURE, IN_CHANNELS = "MinkUNet18A", 3
@@ -28,16 +34,14 @@ LOW_PRECISION = "torch_bfloat16"
 """The name of our engine when its products are of 16 bits."""
 SAMPLED_ROWS = 512
 """Rows of the output that are compared between the engines."""
-PARTS = {
-    "products": ("mm", "addmm", "addmm_", "bmm"),
-    "gathering": ("index_select", "cat"),
-    "summing": ("_embedding_bag_forward_only", "add_", "copy_", "sum"),
-    "norm and ReLU": (
-        *("native_batch_norm", "native_batch_norm_backward", "addcmul"),
-        *("clamp_min_", "relu_", "threshold_backward"),
-    ),
-}
-"""Name -> operations of torch that belong to it, for the profile."""
+NORM_AND_RELU = (
+    *("native_batch_norm", "native_batch_norm_backward", "addcmul"),
+    *("clamp_min_", "relu_", "threshold_backward"),
+)
+"""Operations of torch that are batch norm and ReLU, for the profile."""
+CONVOLUTION = "sparse convolution"
+OUR_CONVOLUTIONS = ("cpu_convolution", "cpu_kernel_gradient")
+"""What does the convolutions on the CPU, forward and backward."""
 MATRIX, RATE_SECONDS = 2048, 0.4
 """Side of the square matrices whose product gives the machine's rate; how long it is tried."""
 
@@ -133,18 +137,20 @@ class Worker:
         ):
             kept()
             whole, without_maps = bare()["seconds"], kept()["seconds"]
-            with torch.profiler.profile() as profiler:
+            with labelled_convolutions(), torch.profiler.profile() as profiler:
                 profiled = kept()["seconds"]
-            own = {event.key: event.self_cpu_time_total for event in profiler.key_averages()}
+            averages = profiler.key_averages()
+            own = {event.key: event.self_cpu_time_total / 1e6 for event in averages}
+            whole_of = {event.key: event.cpu_time_total / 1e6 for event in averages}
             known = {
-                part: sum(own.get(f"aten::{operation}", 0) for operation in operations) / 1e6
-                for part, operations in PARTS.items()
+                "convolutions": whole_of[CONVOLUTION],
+                "norm and ReLU": sum(own.get(f"aten::{name}", 0) for name in NORM_AND_RELU),
             }
             known["everything else"] = max(0.0, profiled - sum(known.values()))
             maps = max(0.0, 1 - without_maps / whole)
             scale = (1 - maps) / sum(known.values())  # the profiler takes time itself
             shares[name] = {part: seconds * scale for part, seconds in known.items()}
-            shares[name]["kernel maps and blocks"] = maps
+            shares[name]["kernel maps"] = maps
         torch.set_num_threads(threads)
         return shares
 
@@ -206,6 +212,27 @@ def around_convolutions(
     finally:
         for layer in layers:
             del layer._convolve
+
+
+@contextmanager
+def labelled_convolutions() -> Iterator[None]:
+    """Have the profiler see forward and backward of the convolutions under one name."""
+    before = {name: getattr(engine_torch, name) for name in OUR_CONVOLUTIONS}
+
+    def labelled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def call(*arguments: object, **options: object) -> Tensor:
+            with torch.profiler.record_function(CONVOLUTION):
+                return function(*arguments, **options)
+
+        return call
+
+    for name, function in before.items():
+        setattr(engine_torch, name, labelled(function))
+    try:
+        yield
+    finally:
+        for name, function in before.items():
+            setattr(engine_torch, name, function)
 
 
 class ConvolutionClock:
