@@ -19,9 +19,16 @@ import torch
 
 from pcdistill.errors import MissingExtraError
 from pcdistill.networks import build_student
-from pcdistill.sparse import CoordinateMaps, SparseTensor, engine_triton, on_triton, triton_kernels
+from pcdistill.sparse import (
+    CoordinateMaps,
+    SparseMaxPool3d,
+    SparseTensor,
+    engine_triton,
+    on_triton,
+    triton_kernels,
+)
 from pcdistill.sparse.engine_minkowski import MinkowskiMaps
-from pcdistill.sparse.engine_triton import triton_convolution
+from pcdistill.sparse.engine_triton import TritonMaps, triton_convolution
 from tests.conftest import REPOSITORY
 from tests.sparse.test_convolution import random_voxels
 
@@ -180,6 +187,13 @@ def test_what_does_not_fit_is_refused(changes, message, monkeypatch):
     arguments = {"features": torch.ones(30, 3), "kernel": torch.ones(27, 3, 4), **changes}
     with pytest.raises(ValueError, match=message):
         triton_convolution(**arguments, pairs=pairs)
+
+
+def test_pooling_takes_the_same_kernel_maps():
+    x = SparseTensor(torch.randn(30, 3), random_voxels(30, seed=1))
+    there = SparseTensor(x.features, x.coords, maps=TritonMaps(x.maps))
+    pool = SparseMaxPool3d(2, 2)
+    assert torch.equal(pool(there).features, pool(x).features)
 
 
 def test_a_tensor_of_minkowski_engine_is_refused(monkeypatch):
