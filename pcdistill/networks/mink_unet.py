@@ -18,10 +18,12 @@ from pcdistill.sparse import (
     SparseTensor,
     minkowski_engine,
     on_minkowski,
+    on_triton,
+    triton_kernels,
 )
 
 STEM_KERNEL = 5
-ENGINES = ("torch", "minkowski")
+ENGINES = ("torch", "minkowski", "triton")
 """What can do the arithmetic of the convolutions; weights and results are the same."""
 
 
@@ -133,12 +135,14 @@ class MinkUNet(nn.Module):
 
         Raises:
             ConfigError: there is no such engine.
-            MissingExtraError: MinkowskiEngine is not installed.
+            MissingExtraError: the package of that engine is not installed.
         """
         if engine not in ENGINES:
             raise ConfigError(f"unknown engine '{engine}': {suggest(engine, ENGINES)}")
         if engine == "minkowski":
             minkowski_engine()
+        elif engine == "triton":
+            triton_kernels()
         self.engine = engine
 
     def forward(self, x: SparseTensor) -> Tensor:
@@ -151,10 +155,13 @@ class MinkUNet(nn.Module):
             (V, D) in the row order of the input.
 
         Raises:
-            ValueError: the input has another number of channels than the network.
+            ValueError: the input has another number of channels than the network, or is not where
+                the engine computes.
         """
         if self.engine == "minkowski":
             x = on_minkowski(x)
+        elif self.engine == "triton":
+            x = on_triton(x)
         at1 = _activated(self.bn0, self.conv0p1s1(x))
         at2 = self.block1(_activated(self.bn1, self.conv1p1s2(at1)))
         at4 = self.block2(_activated(self.bn2, self.conv2p2s2(at2)))
@@ -201,7 +208,7 @@ def build_student(
 
     Raises:
         ConfigError: unknown architecture or engine, or sizes that make no network.
-        MissingExtraError: the engine is "minkowski" and MinkowskiEngine is not installed.
+        MissingExtraError: the package of that engine is not installed.
     """
     network = MinkUNet(
         describe_architecture(

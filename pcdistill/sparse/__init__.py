@@ -3,6 +3,7 @@
 from pcdistill.sparse.convolution import SparseConv3d, SparseConvTranspose3d
 from pcdistill.sparse.coordinates import CoordinateMaps
 from pcdistill.sparse.engine_minkowski import minkowski_engine, on_minkowski
+from pcdistill.sparse.engine_triton import on_triton, triton_kernels
 from pcdistill.sparse.grid_turn import GridTurn
 from pcdistill.sparse.normalization import SparseBatchNorm
 from pcdistill.sparse.pooling import SparseAvgPool3d, SparseMaxPool3d
@@ -19,4 +20,6 @@ __all__ = [
     "SparseTensor",
     "minkowski_engine",
     "on_minkowski",
+    "on_triton",
+    "triton_kernels",
 ]

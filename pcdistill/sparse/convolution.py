@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pcdistill.sparse.engine_minkowski import MinkowskiPairs, minkowski_convolution
 from pcdistill.sparse.engine_torch import pointwise_product, sparse_convolution
+from pcdistill.sparse.engine_triton import TritonPairs, triton_convolution
 from pcdistill.sparse.kernel_map import KernelMap
 from pcdistill.sparse.tensor import SparseTensor
 
@@ -70,6 +71,8 @@ class _SparseConvolutionLayer(nn.Module):
             out = pointwise_product(features, kernel)
         elif isinstance(pairs, MinkowskiPairs):
             out = minkowski_convolution(features, kernel, pairs)
+        elif isinstance(pairs, TritonPairs):
+            out = triton_convolution(features, kernel, pairs)
         else:
             out = sparse_convolution(features, kernel, pairs)
         return out if self.bias is None else out + self.bias

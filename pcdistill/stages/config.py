@@ -269,9 +269,10 @@ class DistillConfig:
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
     """Of the products inside the student while it learns. `auto` takes bfloat16 where the processor
     has it; weights, losses and sums stay in float32."""
-    engine: Literal["torch", "minkowski"] = "torch"
-    """What computes the sparse convolutions: our own code, or MinkowskiEngine where it is
-    installed. The results are the same to rounding."""
+    engine: Literal["torch", "minkowski", "triton"] = "torch"
+    """What computes the sparse convolutions: our own code in torch; MinkowskiEngine or, on an
+    NVIDIA GPU, our own kernels in Triton, where these are installed. The results are the same to
+    rounding."""
     device: str = "auto"
     """`auto`, `cpu` or `cuda`."""
 

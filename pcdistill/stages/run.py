@@ -128,7 +128,7 @@ class Run:
         build_segmenter(self.config.synthesize.segmenter)
         self.text_encoder.encode(self.vocabulary)
         self.text_encoder.encode(self.label_set.prompt_names)
-        _device(self.config.distill.device)
+        _ = self.device
 
     def _check_vocabulary(self) -> None:
         """Refuse classes that the image generator cannot draw before the first image is made."""
@@ -163,9 +163,16 @@ class Run:
         """Where the student is trained and run.
 
         Raises:
-            ConfigError: CUDA is asked for where there is none.
+            ConfigError: CUDA is asked for where there is none, or the engine needs it.
         """
-        return _device(self.config.distill.device)
+        device = _device(self.config.distill.device)
+        if self.config.distill.engine == "triton" and device.type != "cuda":
+            raise ConfigError(
+                "distill.engine is 'triton', which computes on NVIDIA GPUs only, but the student "
+                "is on the CPU here; set distill.engine: torch, or distill.device: cuda where "
+                "there is a GPU"
+            )
+        return device
 
 
 def _device(name: str) -> torch.device:

@@ -61,3 +61,10 @@ def test_a_device_that_is_not_there_is_named(monkeypatch):
     config = replace(config, distill=replace(config.distill, device="cuda"))
     with pytest.raises(ConfigError, match="distill.device is 'cuda' but this machine has no CUDA"):
         _ = Run(config).device
+
+
+def test_an_engine_that_needs_a_gpu_is_refused_on_the_cpu_before_the_work():
+    config = RunConfig()
+    config = replace(config, distill=replace(config.distill, device="cpu", engine="triton"))
+    with pytest.raises(ConfigError, match="distill.engine is 'triton', .* set distill.engine: tor"):
+        Run(config).check()

@@ -14,13 +14,14 @@ from pcdistill.networks import build_student
 from pcdistill.sparse import CoordinateMaps
 from tools.benchmarks import sparse
 from tools.benchmarks.sparse_worker import (
-    LOW_PRECISION as LOW,
-)
-from tools.benchmarks.sparse_worker import (
+    ENGINES,
     ConvolutionClock,
     OurNetwork,
     convolution_flop,
     peak_bytes,
+)
+from tools.benchmarks.sparse_worker import (
+    LOW_PRECISION as LOW,
 )
 
 
@@ -99,6 +100,38 @@ def test_page_section_takes_the_place_of_the_last_one(tmp_path):
     assert page.read_text() == "no marks"
 
 
+def offered(monkeypatch, device: str, installed: set[str], *, cuda: bool) -> list[str]:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(sparse, "has_fast_bfloat16", lambda device: cuda)
+    monkeypatch.setattr(sparse.importlib.util, "find_spec", lambda name: name in installed)
+    return list(sparse.available_engines(device))
+
+
+def test_engines_for_gpus_are_measured_there_and_missed_aloud_elsewhere(monkeypatch, capsys):
+    everything = offered(monkeypatch, "cuda", {"triton", "spconv"}, cuda=True)
+    assert everything == ["torch", LOW, "triton", "spconv", "triton_bfloat16"]
+    assert offered(monkeypatch, "cuda", {"spconv"}, cuda=True) == ["torch", LOW, "spconv"]
+    assert "triton is left out: it is not installed; pip install triton" in capsys.readouterr().out
+    here = offered(monkeypatch, "cpu", {"triton", "spconv"}, cuda=False)
+    assert set(here) <= {"torch", "minkowski"}  # the second where its wheel was built
+    said = capsys.readouterr().out
+    for name in ("triton", "spconv"):
+        assert f"{name} is left out: it is measured on a CUDA device only" in said
+
+
+def test_the_end_of_an_engines_name_says_its_precision(monkeypatch):
+    coords = torch.from_numpy(sheet(3))
+    network = build_student("MinkUNet14A", 3, 4, width=0.125)
+    chosen: list[str] = []
+    monkeypatch.setattr(network, "use_engine", chosen.append)
+    names = [name for name in ENGINES if name not in ("minkowski", "spconv")]
+    low = [OurNetwork(name, coords, network).low_precision for name in names]
+    assert list(zip(chosen, low, strict=True)) == [
+        *(("torch", False), ("torch", True)),
+        *(("triton", False), ("triton", True)),
+    ]
+
+
 def test_one_small_scene_from_end_to_end(monkeypatch, capsys):
     monkeypatch.setattr(sparse, "home_voxels", lambda sizes, seed: [sheet(n) for n in sizes])
     monkeypatch.setattr(sparse, "available_engines", lambda device: {"torch": {}, LOW: {}})
@@ -110,6 +143,7 @@ def test_one_small_scene_from_end_to_end(monkeypatch, capsys):
     assert result["forward_speedup"] is None  # nothing to compare with, and no number instead
     assert result["gemm_share"] > 0
     assert result["scenes"][0]["engines"]["torch"]["step_seconds"] > 0
+    assert result["scenes"][0]["triton_step_speedup"] is None
     assert 0 < result["max_relative_difference"][LOW] < 0.1
     for shares in result["scenes"][0]["profile"].values():
         assert sum(shares.values()) == pytest.approx(1, abs=1e-6)

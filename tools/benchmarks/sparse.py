@@ -25,7 +25,7 @@ import torch
 from pcdistill.distillation.trainer import has_fast_bfloat16
 
 from . import DOCS
-from .sparse_worker import LOW_PRECISION
+from .sparse_worker import LOW_PRECISION, TRITON_LOW_PRECISION
 
 SIZES, QUICK_SIZES = (20_000, 50_000, 150_000, 400_000), (20_000, 50_000)
 HEADLINE, GROWTH_FROM = 150_000, 50_000
@@ -116,12 +116,15 @@ def available_engines(device: str) -> dict[str, dict[str, str]]:
         engines[LOW_PRECISION] = {}
     else:
         print("bfloat16 is left out: this processor has no fast products of it")
-    if device == "cpu" or not torch.cuda.is_available():
-        print("spconv is left out: it is measured on a CUDA device only (--device cuda)")
-    elif not importlib.util.find_spec("spconv"):
-        print("spconv is left out: it is not installed; pip install spconv-cu126")
-    else:
-        engines["spconv"] = {}
+    for name, package in (("triton", "triton"), ("spconv", "spconv-cu126")):
+        if device == "cpu" or not torch.cuda.is_available():
+            print(f"{name} is left out: it is measured on a CUDA device only (--device cuda)")
+        elif not importlib.util.find_spec(name):
+            print(f"{name} is left out: it is not installed; pip install {package}")
+        else:
+            engines[name] = {}
+    if "triton" in engines and LOW_PRECISION in engines:
+        engines[TRITON_LOW_PRECISION] = {}
     return engines
 
 
@@ -237,6 +240,8 @@ def measure(
         "gemm_share": work["flop"] / in_convolutions / rate if known else None,
         "forward_gemm_share": work["flop"] / mine["forward_seconds"] / rate,
         "spconv_step_speedup": ratio(found.get("spconv"), mine, "step_seconds"),
+        "triton_forward_speedup": ratio(mine, found.get("triton"), "forward_seconds"),
+        "triton_step_speedup": ratio(mine, found.get("triton"), "step_seconds"),
         "max_relative_difference": {
             name: float(np.abs(rows - outputs["torch"]).max() / np.abs(outputs["torch"]).max())
             for name, rows in outputs.items()

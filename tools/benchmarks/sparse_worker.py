@@ -30,8 +30,10 @@ from pcdistill.sparse import (
 from pcdistill.sparse.kernel_map import KernelMap
 
 ARCHITECTURE, IN_CHANNELS = "MinkUNet18A", 3
-LOW_PRECISION = "torch_bfloat16"
-"""The name of our engine when its products are of 16 bits."""
+BFLOAT16 = "_bfloat16"
+"""What the name of an engine of ours ends with when its products are of 16 bits."""
+LOW_PRECISION, TRITON_LOW_PRECISION = f"torch{BFLOAT16}", f"triton{BFLOAT16}"
+ENGINES = ("torch", LOW_PRECISION, "minkowski", "triton", TRITON_LOW_PRECISION, "spconv")
 SAMPLED_ROWS = 512
 """Rows of the output that are compared between the engines."""
 NORM_AND_RELU = (
@@ -47,11 +49,11 @@ MATRIX, RATE_SECONDS = 2048, 0.4
 
 
 class OurNetwork:
-    """The network with the convolutions of one of our engines, `torch` also in bfloat16."""
+    """The network with the convolutions of one engine, `torch` and `triton` also in bfloat16."""
 
     def __init__(self, engine: str, coords: Tensor, network: MinkUNet) -> None:
-        self.low_precision = engine == LOW_PRECISION
-        network.use_engine("torch" if self.low_precision else engine)
+        self.low_precision = engine.endswith(BFLOAT16)
+        network.use_engine(engine.removesuffix(BFLOAT16))
         self.network, self.coords = network, coords
         self.features = torch.ones(len(coords), IN_CHANNELS, device=coords.device)
 
@@ -297,7 +299,7 @@ def peak_bytes() -> int:
 def main() -> None:
     """Serve the commands on standard input until it ends."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("engine", choices=("torch", LOW_PRECISION, "minkowski", "spconv"))
+    parser.add_argument("engine", choices=ENGINES)
     parser.add_argument("coords", type=Path, help="(V, 4) int32, .npy")
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--device", default="cpu")
