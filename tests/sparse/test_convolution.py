@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -26,6 +29,7 @@ from pcdistill.sparse import (
 from pcdistill.sparse.engine_cpu import cpu_convolution, cpu_kernel_gradient
 from pcdistill.sparse.engine_dense import dense_convolution, dense_kernel_gradient
 from pcdistill.sparse.kernel_map import KernelMap
+from tests.conftest import REPOSITORY
 
 Cell = tuple[int, int, int, int]
 
@@ -460,3 +464,48 @@ def test_cuda_equals_cpu(size, stride):
     assert torch.equal(here.coords, there.coords.cpu())
     torch.testing.assert_close(there.features.cpu(), here.features)
     torch.testing.assert_close(layer.kernel.grad.cpu(), grad)
+
+
+NARROWER = """
+import sys
+import torch
+from llvmlite import binding
+
+known = dict(binding.get_host_cpu_features())
+known.update(dict.fromkeys(sys.argv[1].split(","), False))
+binding.get_host_cpu_features = lambda: known
+from pcdistill.sparse import cpu_loops
+from tests.sparse.test_convolution import kernel_map_with_values
+from pcdistill.sparse.engine_cpu import cpu_convolution, cpu_kernel_gradient
+from pcdistill.sparse.engine_dense import dense_convolution, dense_kernel_gradient
+
+pairs, *values = kernel_map_with_values(3, 1, swapped=False, channels=(9, 33), turn=None)
+features, kernel, upstream = (part.float() for part in values)
+both = (
+    (cpu_convolution(features, kernel, pairs), dense_convolution(values[0], values[1], pairs)),
+    (
+        cpu_kernel_gradient(features, upstream, pairs, torch.float32),
+        dense_kernel_gradient(values[0], values[2], pairs, torch.float64),
+    ),
+)
+errors = [float((one - other).norm() / other.norm()) for one, other in both]
+print(cpu_loops.VECTOR_BYTES, cpu_loops.HEIGHTS[0], cpu_loops.HAS_BFLOAT16, max(errors) < 1e-5)
+"""
+
+
+@pytest.mark.parametrize(
+    ("absent", "expected"),
+    [
+        ("avx512f,avx512bf16", {"32 6 False True", "16 8 False True"}),
+        ("avx512f,avx512bf16,avx2", {"16 8 False True"}),
+    ],
+)
+def test_processors_with_narrower_registers(absent, expected, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", NARROWER, absent],
+        capture_output=True,
+        text=True,
+        cwd=REPOSITORY,
+        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
+    )
+    assert done.stdout.strip() in expected, done.stderr
