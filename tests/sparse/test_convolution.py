@@ -471,7 +471,7 @@ import sys
 import torch
 from llvmlite import binding
 
-known = dict(binding.get_host_cpu_features())
+known = binding.get_host_cpu_features()
 known.update(dict.fromkeys(sys.argv[1].split(","), False))
 binding.get_host_cpu_features = lambda: known
 from pcdistill.sparse import cpu_loops
