@@ -27,10 +27,15 @@ ENGINES = ("torch", "minkowski", "triton")
 """What can do the arithmetic of the convolutions; weights and results are the same."""
 
 
-def _activated(norm: SparseBatchNorm, x: SparseTensor) -> SparseTensor:
-    """Normalise what a convolution has just made, and cut off what is negative."""
-    normalised: SparseTensor = norm(x, consume=True)
-    return normalised.map(torch.relu_)
+def _activated(
+    norm: SparseBatchNorm,
+    x: SparseTensor,
+    added: SparseTensor | None = None,
+    skip: SparseTensor | None = None,
+) -> SparseTensor:
+    """Normalise what a convolution has just made, add, cut off what is negative, join the skip."""
+    normalised: SparseTensor = norm(x, added=added, relu=True, beside=skip, consume=True)
+    return normalised
 
 
 class ResidualBlock(nn.Module):
@@ -51,12 +56,11 @@ class ResidualBlock(nn.Module):
     def forward(self, x: SparseTensor) -> SparseTensor:
         """(V, C_in) to (V, C_out) on the same voxels."""
         again = self.conv2(_activated(self.norm1, self.conv1(x)))
-        out: SparseTensor = self.norm2(again, consume=True)
         shortcut = x
         if self.downsample is not None:
             convolution, norm = self.downsample
             shortcut = norm(convolution(x), consume=True)
-        return out.map(lambda features: features.add_(shortcut.sorted_features).relu_())
+        return _activated(self.norm2, again, shortcut)
 
 
 def _stage(in_channels: int, out_channels: int, blocks: int) -> nn.Sequential:
@@ -168,17 +172,11 @@ class MinkUNet(nn.Module):
         at8 = self.block3(_activated(self.bn3, self.conv3p4s2(at4)))
         out = self.block4(_activated(self.bn4, self.conv4p8s2(at8)))
 
-        out = self.block5(_join(_activated(self.bntr4, self.convtr4p16s2(out)), at8))
-        out = self.block6(_join(_activated(self.bntr5, self.convtr5p8s2(out)), at4))
-        out = self.block7(_join(_activated(self.bntr6, self.convtr6p4s2(out)), at2))
-        out = self.block8(_join(_activated(self.bntr7, self.convtr7p2s2(out)), at1))
-        rows = x.with_sorted(out.sorted_features).features  # fewer channels to put in order here
-        return self.final.on_rows(rows)
-
-
-def _join(upsampled: SparseTensor, skip: SparseTensor) -> SparseTensor:
-    """Concatenate channels, [upsampled, skip]."""
-    return upsampled.map(lambda features: torch.cat((features, skip.sorted_features), dim=1))
+        out = self.block5(_activated(self.bntr4, self.convtr4p16s2(out), skip=at8))
+        out = self.block6(_activated(self.bntr5, self.convtr5p8s2(out), skip=at4))
+        out = self.block7(_activated(self.bntr6, self.convtr6p4s2(out), skip=at2))
+        out = self.block8(_activated(self.bntr7, self.convtr7p2s2(out), skip=at1))
+        return self.final.in_given_order(x.with_sorted(out.sorted_features))
 
 
 def build_student(

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from pcdistill.sparse.coordinates import RowOrder
 from pcdistill.sparse.engine_minkowski import MinkowskiPairs, minkowski_convolution
 from pcdistill.sparse.engine_torch import pointwise_product, sparse_convolution
 from pcdistill.sparse.engine_triton import TritonPairs, triton_convolution
@@ -57,7 +58,12 @@ class _SparseConvolutionLayer(nn.Module):
             if self.bias is not None:
                 self.bias.uniform_(-bound, bound, generator=generator)
 
-    def _convolve(self, features: Tensor, pairs: KernelMap | MinkowskiPairs | None) -> Tensor:
+    def _convolve(
+        self,
+        features: Tensor,
+        pairs: KernelMap | MinkowskiPairs | None,
+        rows: RowOrder | None = None,
+    ) -> Tensor:
         if features.shape[1] != self.in_channels:
             raise ValueError(
                 f"the input has {features.shape[1]} channels, this layer takes {self.in_channels}"
@@ -68,7 +74,7 @@ class _SparseConvolutionLayer(nn.Module):
             dtype = torch.get_autocast_dtype(device)
             features, kernel = features.to(dtype), kernel.to(dtype)
         if pairs is None:
-            out = pointwise_product(features, kernel)
+            out = pointwise_product(features, kernel, rows)
         elif isinstance(pairs, MinkowskiPairs):
             out = minkowski_convolution(features, kernel, pairs)
         elif isinstance(pairs, TritonPairs):
@@ -119,8 +125,8 @@ class SparseConv3d(_SparseConvolutionLayer):
             pairs = x.maps.kernel_map(x.stride, out_stride, self.kernel_size, self.dilation)
         return x.at_stride(self._convolve(x.sorted_features, pairs), out_stride)
 
-    def on_rows(self, features: Tensor) -> Tensor:
-        """Apply a convolution of kernel size and stride 1 to rows (V, C_in) in any order.
+    def in_given_order(self, x: SparseTensor) -> Tensor:
+        """`self(x).features`, for kernel size and stride 1, without a copy to change the order.
 
         Raises:
             ValueError: the kernel is larger.
@@ -130,7 +136,7 @@ class SparseConv3d(_SparseConvolutionLayer):
                 f"a kernel of size {self.kernel_size} and stride {self.stride} needs voxels, not "
                 "rows; call the layer with a SparseTensor"
             )
-        return self._convolve(features, None)
+        return self._convolve(x.sorted_features, None, x.rows)
 
 
 class SparseConvTranspose3d(_SparseConvolutionLayer):

@@ -6,8 +6,11 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
+from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
 _SPLIT = 1 << 18
 """Elements of an operation that torch splits over threads."""
@@ -17,6 +20,22 @@ _POOLS: dict[tuple[int, int], ThreadPoolExecutor] = {}
 def worker_count(parts: int) -> int:
     """How many threads share work that can be cut into that many parts: torch's number at most."""
     return max(1, min(torch.get_num_threads(), parts))
+
+
+def run_loop(loop: Any, *arguments: Any, workers: int) -> None:
+    """Call the compiled loop(*arguments, worker, workers) for every worker at the same time.
+
+    Tensors among the arguments become the arrays over their memory, those of bfloat16 its bits.
+    """
+    arrays = [_array(part) if isinstance(part, Tensor) else part for part in arguments]
+    on_every_core(lambda worker, workers: loop(*arrays, worker, workers), workers)
+
+
+def _array(part: Tensor) -> np.ndarray:
+    if part.dtype == torch.bfloat16:  # numpy has none; the loops know what the bits are
+        part = part.view(torch.uint16)
+    array: np.ndarray = part.detach().numpy()
+    return array
 
 
 def on_every_core(work: Callable[[int, int], None], workers: int) -> None:

@@ -490,17 +490,17 @@ def add_kernel_gradient(
     worker: int,
     workers: int,
 ) -> None:
-    """totals[k] += sum over u of features[table[k, u]]^T upstream[u].
+    """totals[worker, k] += sum over u of features[table[k, u]]^T upstream[u].
 
     Args:
         table: (K, n_target) int32 rows of `features`, `absent` where there is none.
         features: (n_source, C_in).
         upstream: (n_target, columns).
-        totals: (K, C_in, columns), float32 where the others are bfloat16.
+        totals: (workers, K, C_in, columns), float32 where the others are bfloat16.
         width, height, worker, workers: see `convolve`.
     """
     source, target = np.empty(height + 1, np.int32), np.empty(height + 1, np.int32)
-    columns = upstream.shape[1]
+    columns, own = upstream.shape[1], totals[worker]
     for first in range(worker * height, table.shape[1], workers * height):
         near = table[:, first : min(first + height, table.shape[1])]
         back = upstream[first : first + near.shape[1]]
@@ -510,7 +510,7 @@ def add_kernel_gradient(
                 end = min(begin + PAIRS, count)
                 column = 0
                 while column < columns:
-                    operands = (features, source, back, target, begin, end, totals[k], column)
+                    operands = (features, source, back, target, begin, end, own[k], column)
                     if column + VECTORS * width <= columns:
                         add_outer_wide(*operands)
                         column += VECTORS * width

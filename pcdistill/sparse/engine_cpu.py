@@ -6,15 +6,13 @@ do that for bfloat16, and as float32 elsewhere.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from pcdistill.sparse import cpu_loops
-from pcdistill.sparse.core_threads import on_every_core, worker_count
+from pcdistill.sparse.core_threads import run_loop, worker_count
 from pcdistill.sparse.fresh_memory import fresh_rows
 from pcdistill.sparse.kernel_map import KernelMap
 
@@ -48,14 +46,15 @@ def cpu_convolution(
     columns = -(-n_out // width) * width
     packed = fresh_rows(len(order), n_in * columns, kind)
     out = fresh_rows(pairs.n_target, columns, kind)
-    on_every_core(
-        _share(cpu_loops.pack, weights, order, turned, packed, n_out, width, 2 if short else 1),
-        worker_count(kernel.numel() // PACKED_SHARE),
+    run_loop(
+        cpu_loops.pack,
+        *(weights, order, turned, packed, n_out, width, 2 if short else 1),
+        workers=worker_count(kernel.numel() // PACKED_SHARE),
     )
     rows, workers = pairs.table.rows, _workers(pairs)
     height = _block_rows(pairs, workers)
     loop = cpu_loops.convolve_bfloat16 if short else cpu_loops.convolve
-    on_every_core(_share(loop, rows, pairs.n_source, packed, features, out, width, height), workers)
+    run_loop(loop, rows, pairs.n_source, packed, features, out, width, height, workers=workers)
     if columns > n_out:
         out = out[:, :n_out].clone(memory_format=torch.contiguous_format)  # never a view
     return out.to(kernel.dtype)
@@ -72,16 +71,14 @@ def cpu_kernel_gradient(
         upstream = functional.pad(upstream, (0, -n_out % width))
     size = n_offsets * n_in * upstream.shape[1] * dtype.itemsize
     workers = max(1, min(_workers(pairs), TOTALS_BYTES // max(1, size)))
-    totals = upstream.new_zeros(workers, n_offsets, n_in, upstream.shape[1], dtype=dtype)
+    totals = fresh_rows(workers * n_offsets * n_in, upstream.shape[1], dtype).zero_()
+    totals = totals.view(workers, n_offsets, n_in, upstream.shape[1])
     height = _block_rows(pairs, workers)
-    rows, loop = pairs.table.rows, cpu_loops.add_kernel_gradient
-
-    def add(worker: int, workers: int) -> None:
-        own = totals[worker]
-        share = _share(loop, rows, pairs.n_source, features, upstream, own, width, height)
-        share(worker, workers)
-
-    on_every_core(add, workers)
+    run_loop(
+        cpu_loops.add_kernel_gradient,
+        *(pairs.table.rows, pairs.n_source, features, upstream, totals, width, height),
+        workers=workers,
+    )
     total = totals[0] if workers == 1 else totals.sum(dim=0)
     total = total[..., :n_out].contiguous()
     if pairs.slices is None:
@@ -116,20 +113,3 @@ def _block_rows(pairs: KernelMap, workers: int) -> int:
     """Target rows of a block, such that all workers have as many blocks."""
     rounds = max(1, -(-pairs.n_target // (workers * LARGEST_BLOCK)))
     return max(1, -(-pairs.n_target // (workers * rounds)))
-
-
-def _share(loop: Any, *arguments: Any) -> Any:
-    """The loop with its arguments, tensors as arrays, but for the worker and their number."""
-    arrays = [_array(part) if isinstance(part, Tensor) else part for part in arguments]
-
-    def share(worker: int, workers: int) -> None:
-        loop(*arrays, worker, workers)
-
-    return share
-
-
-def _array(part: Tensor) -> np.ndarray:
-    if part.dtype == torch.bfloat16:  # numpy has none; the loops know what the bits are
-        part = part.view(torch.uint16)
-    array: np.ndarray = part.detach().numpy()
-    return array

@@ -161,7 +161,7 @@ def on_minkowski(x: SparseTensor) -> SparseTensor:
     if len(x) == 0 or isinstance(x.maps, MinkowskiMaps):
         return x
     maps = MinkowskiMaps(x.maps.placed_level(x.stride))
-    order = maps.sorted_rows if x._rows is None else x._rows.order[maps.sorted_rows]
+    order = maps.sorted_rows if x.rows is None else x.rows.order[maps.sorted_rows]
     rank = torch.empty_like(order)
     rank[order] = torch.arange(len(order), device=order.device)
     features = x.sorted_features.index_select(0, maps.sorted_rows)

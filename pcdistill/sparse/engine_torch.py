@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from pcdistill.sparse.coordinates import RowOrder
 from pcdistill.sparse.engine_cpu import cpu_convolution, cpu_kernel_gradient
 from pcdistill.sparse.engine_dense import dense_convolution, dense_kernel_gradient
 from pcdistill.sparse.kernel_map import KernelMap, NeighbourTable
@@ -44,13 +45,13 @@ def sparse_convolution(features: Tensor, kernel: Tensor, pairs: KernelMap) -> Te
     return result
 
 
-def pointwise_product(features: Tensor, kernel: Tensor) -> Tensor:
-    """Multiply (V, C_in) by (C_in, C_out)."""
+def pointwise_product(features: Tensor, kernel: Tensor, rows: RowOrder | None = None) -> Tensor:
+    """Multiply (V, C_in) by (C_in, C_out); where `rows` is given, in the caller's row order."""
     if features.device.type != "cpu":
-        return features @ kernel
-    rows = torch.arange(len(features), dtype=torch.int32)[None]  # every row is its own neighbour
-    pairs = KernelMap(NeighbourTable(rows, len(features), symmetric=True))
-    return sparse_convolution(features, kernel[None], pairs)
+        return (features if rows is None else features.index_select(0, rows.rank)) @ kernel
+    own = torch.arange(len(features)) if rows is None else rows.rank
+    table = NeighbourTable(own.int()[None], len(features), symmetric=rows is None)
+    return sparse_convolution(features, kernel[None], KernelMap(table))
 
 
 class _SparseConvolution(torch.autograd.Function):

@@ -147,7 +147,7 @@ def on_triton(x: SparseTensor) -> SparseTensor:
             "the tensor is on the engine 'minkowski', whose kernel maps 'triton' cannot use; make "
             "it anew from features and coords"
         )
-    return SparseTensor._on(x.sorted_features, x.stride, TritonMaps(x.maps), x._rows)
+    return SparseTensor._on(x.sorted_features, x.stride, TritonMaps(x.maps), x.rows)
 
 
 def triton_convolution(features: Tensor, kernel: Tensor, pairs: KernelMap) -> Tensor:

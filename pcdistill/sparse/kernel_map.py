@@ -44,7 +44,7 @@ class NeighbourTable:
 
         Args:
             rows: (K, n_target) int32 source rows; `n_source` where no voxel is. Within an offset
-                they ascend strictly, but for the absent ones.
+                no other appears twice.
             n_source: number of source rows.
             symmetric: the pairs of offset K-1-k are those of offset k, source and target exchanged.
             one_target: every source row has exactly one target, as where the kernel is as large
@@ -63,7 +63,7 @@ class NeighbourTable:
 
     @cached_property
     def pairs(self) -> tuple[Tensor, Tensor]:
-        """(P,) int32 source and target rows by offset, ascending within one."""
+        """(P,) int32 source and target rows by offset, targets ascending within one."""
         present = self.rows < self.n_source
         target = torch.arange(self.n_target, dtype=torch.int32, device=self.rows.device)
         return self.rows[present], target.expand_as(self.rows)[present]
@@ -146,7 +146,7 @@ class KernelMap:
         return self.table.pairs
 
     def by_offset(self) -> list[tuple[Tensor, Tensor]]:
-        """(source, target) rows of each offset, both ascending."""
+        """(source, target) rows of each offset, targets ascending."""
         sides = (torch.split_with_sizes(side, self.counts) for side in self.pairs())
         return list(zip(*sides, strict=True))
 

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pcdistill.sparse.core_threads import on_every_core, worker_count
+from pcdistill.sparse.core_threads import run_loop, worker_count
 from pcdistill.sparse.fresh_memory import fresh_rows
 
 Integers = NDArray[np.integer]
@@ -50,12 +50,8 @@ def look_up(keys: Tensor, wanted: Tensor, deltas: Tensor, dilation: int) -> Tens
 def walk_columns(keys: Tensor, wanted: Tensor, deltas: Tensor, dilation: int) -> Tensor:
     """Find what `look_up` finds, on the CPU, by walking along both lists at once."""
     rows = fresh_rows(deltas.numel(), len(wanted), torch.int32).view(*deltas.shape, len(wanted))
-    sources, targets, steps, table = (part.numpy() for part in (keys, wanted, deltas, rows))
-
-    def share(worker: int, workers: int) -> None:
-        _walk(sources, targets, steps, table, dilation > 1, worker, workers)
-
-    on_every_core(share, worker_count(len(wanted) // SMALLEST_SHARE))
+    workers = worker_count(len(wanted) // SMALLEST_SHARE)
+    run_loop(_walk, keys, wanted, deltas, rows, dilation > 1, workers=workers)
     return rows.flatten(0, 1)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from pcdistill.sparse.norm_cpu import KINDS, normalise_by_batch, normalise_by_running
 from pcdistill.sparse.tensor import SparseTensor
 
 
@@ -18,36 +19,59 @@ class SparseBatchNorm(nn.Module):
         super().__init__()
         self.bn = nn.BatchNorm1d(channels, eps=eps, momentum=momentum)
 
-    def forward(self, x: SparseTensor, *, consume: bool = False) -> SparseTensor:
-        """Normalise; no voxels at all leave the running statistics as they are.
+    def forward(
+        self,
+        x: SparseTensor,
+        *,
+        added: SparseTensor | None = None,
+        relu: bool = False,
+        beside: SparseTensor | None = None,
+        consume: bool = False,
+    ) -> SparseTensor:
+        """Normalise; if asked, add, cut off what is negative, and join: on the CPU in one pass.
 
-        So does a single one, which has no variance: it is normalised by the running statistics,
-        in training too. The coarsest levels of a network may well have one voxel of a small scan.
+        No voxels at all leave the running statistics as they are. So does a single one, which has
+        no variance: it is normalised by the running statistics, in training too. The coarsest
+        levels of a network may well have one voxel of a small scan.
 
         Args:
-            x: to normalise.
-            consume: the caller no longer needs the features of `x`; they are overwritten where no
-                gradient is wanted, which saves the time to get fresh memory.
+            x: (V, C) to normalise.
+            added: (V, C) of the same voxels, added to what is normalised.
+            relu: whether what is below 0 then becomes 0.
+            beside: (V, B) of the same voxels, further channels of the result.
+            consume: nobody else needs the features of `x` or, later, the gradient of the result;
+                they may be overwritten, which saves memory and the time to get it.
+
+        Returns:
+            (V, C + B)
         """
-        if len(x) == 0:
-            return x
-        if consume and not self.training and not torch.is_grad_enabled():
-            return x.map(self._overwritten)
-        if len(x) == 1:
-            return x.with_sorted(self._by_running_statistics(x.sorted_features))
-        normalised: torch.Tensor = self.bn(x.sorted_features)
-        return x.with_sorted(normalised)
+        features = x.sorted_features
+        more, rest = (None if part is None else part.sorted_features for part in (added, beside))
+        batch, gradients = self.training and len(x) > 1, torch.is_grad_enabled()
+        if not self._has_loops(features, more, rest) or (gradients and not batch):
+            return x.with_sorted(self._by_torch(features, more, relu, rest))
+        if batch:
+            return x.with_sorted(normalise_by_batch(features, self.bn, more, relu, rest, consume))
+        out = normalise_by_running(features, self.bn, more, relu, rest, consume)
+        return x.with_sorted(out)
 
-    def _overwritten(self, features: torch.Tensor) -> torch.Tensor:
-        bn = self.bn
-        if features.dtype != bn.weight.dtype or bn.running_var is None or bn.running_mean is None:
-            return self._by_running_statistics(features)
-        scale = bn.weight * torch.rsqrt(bn.running_var + bn.eps)
-        shift = bn.bias - bn.running_mean * scale
-        return torch.addcmul(shift, features, scale, out=features)
+    def _has_loops(self, features: Tensor, *others: Tensor | None) -> bool:
+        """Whether the compiled loops of the CPU can do it."""
+        on_cpu = features.device.type == "cpu" and features.dtype in KINDS
+        same = all(part is None or part.dtype == features.dtype for part in others)
+        plain = type(self.bn) is nn.BatchNorm1d and self.bn.affine and self.bn.track_running_stats
+        return on_cpu and same and plain and len(features) > 0
 
-    def _by_running_statistics(self, features: torch.Tensor) -> torch.Tensor:
+    def _by_torch(
+        self, features: Tensor, added: Tensor | None, relu: bool, beside: Tensor | None
+    ) -> Tensor:
         bn = self.bn
-        return nn.functional.batch_norm(
-            features, bn.running_mean, bn.running_var, bn.weight, bn.bias, eps=bn.eps
-        )
+        if self.training and len(features) < 2:
+            out = nn.functional.batch_norm(
+                features, bn.running_mean, bn.running_var, bn.weight, bn.bias, eps=bn.eps
+            )
+        else:
+            out = bn(features)
+        out = out if added is None else out.add_(added)
+        out = out.relu_() if relu else out
+        return out if beside is None else torch.cat((out, beside), dim=1)

@@ -52,7 +52,8 @@ class SparseTensor:
             rows = maps.row_order(coords, stride)
         self.maps = maps
         self.stride = stride
-        self._rows = rows
+        self.rows = rows
+        """How the caller's rows differ from those inside; None where they do not."""
         self.sorted_features = features if rows is None else features.index_select(0, rows.order)
 
     @classmethod
@@ -60,7 +61,7 @@ class SparseTensor:
         cls, sorted_features: Tensor, stride: int, maps: CoordinateMaps, rows: RowOrder | None
     ) -> SparseTensor:
         made = cls.__new__(cls)
-        made.sorted_features, made.stride, made.maps, made._rows = (
+        made.sorted_features, made.stride, made.maps, made.rows = (
             sorted_features,
             stride,
             maps,
@@ -71,15 +72,15 @@ class SparseTensor:
     @property
     def features(self) -> Tensor:
         """(V, C) in the caller's row order, as `coords`."""
-        if self._rows is None:
+        if self.rows is None:
             return self.sorted_features
-        return self.sorted_features.index_select(0, self._rows.rank)
+        return self.sorted_features.index_select(0, self.rows.rank)
 
     @property
     def coords(self) -> Tensor:
         """(V, 4) int32 (batch, x, y, z) in the caller's row order."""
         coords = self.maps.level(self.stride).coords
-        return coords if self._rows is None else coords[self._rows.rank]
+        return coords if self.rows is None else coords[self.rows.rank]
 
     def __len__(self) -> int:
         return self.sorted_features.shape[0]
@@ -95,13 +96,13 @@ class SparseTensor:
             raise ValueError(
                 f"features has {sorted_features.shape[0]} rows, expected {len(self)} voxels"
             )
-        return SparseTensor._on(sorted_features, self.stride, self.maps, self._rows)
+        return SparseTensor._on(sorted_features, self.stride, self.maps, self.rows)
 
     def with_features(self, features: Tensor) -> SparseTensor:
         """The same voxels with other features (V, C'), given in the caller's row order."""
-        if self._rows is None:
+        if self.rows is None:
             return self.with_sorted(features)
-        return self.with_sorted(features.index_select(0, self._rows.order))
+        return self.with_sorted(features.index_select(0, self.rows.order))
 
     def map(self, function: Callable[[Tensor], Tensor]) -> SparseTensor:
         """Apply a function that treats every row alike to the features."""
@@ -110,7 +111,7 @@ class SparseTensor:
     def at_stride(self, sorted_features: Tensor, stride: int) -> SparseTensor:
         """Features, in sorted row order, on the voxels that the same batch has at `stride`."""
         level = self.maps.level(stride)
-        rows = self._rows if stride == self.stride else level.rows
+        rows = self.rows if stride == self.stride else level.rows
         if sorted_features.shape[0] != len(level.coords):
             raise ValueError(
                 f"features has {sorted_features.shape[0]} rows, expected the "

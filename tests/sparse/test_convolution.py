@@ -432,12 +432,30 @@ def test_a_transposed_convolution_needs_the_finer_voxels():
         SparseConvTranspose3d(2, 3, 3, 3)(x)
 
 
-def test_a_pointwise_layer_takes_rows_in_any_order():
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_a_pointwise_layer_answers_in_the_given_order(shuffled):
     layer = SparseConv3d(3, 5, 1, bias=True)
+    coords = random_voxels(700, seed=1)
+    if not shuffled:
+        coords = SparseTensor(torch.ones(700, 3), coords).maps.level(1).coords
+    upstream = torch.randn(700, 5)
+    outcomes = []
+    for answer in (layer.in_given_order, lambda x: layer(x).features):
+        layer.zero_grad()
+        features = torch.randn(700, 3, generator=torch.Generator().manual_seed(3)).requires_grad_()
+        x = SparseTensor(features, coords)
+        assert (x.rows is not None) == shuffled
+        out = answer(x)
+        out.backward(upstream)
+        outcomes.append((out, features.grad, layer.kernel.grad, layer.bias.grad))
+    for one, other in zip(*outcomes, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+def test_only_a_pointwise_layer_answers_in_the_given_order():
     x = SparseTensor(torch.randn(50, 3), random_voxels(50, seed=1))
-    torch.testing.assert_close(layer.on_rows(x.features), layer(x).features)
     with pytest.raises(ValueError, match="a kernel of size 3 and stride 1 needs voxels, not rows"):
-        SparseConv3d(3, 5, 3).on_rows(x.features)
+        SparseConv3d(3, 5, 3).in_given_order(x)
 
 
 def test_wrong_channels_are_refused():

@@ -11,7 +11,7 @@ from threading import Barrier, get_ident
 import pytest
 import torch
 
-from pcdistill.sparse.core_threads import on_every_core, worker_count
+from pcdistill.sparse.core_threads import on_every_core, run_loop, worker_count
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +41,19 @@ def test_every_worker_is_called_once_and_all_at_the_same_time(workers):
     on_every_core(work, workers)
     assert sorted(part[:2] for part in seen) == [(worker, workers) for worker in range(workers)]
     assert len({thread for *_, thread in seen}) == workers
+
+
+def test_a_loop_gets_the_memory_of_tensors_and_the_bits_of_bfloat16():
+    whole, short = torch.zeros(4, 6, requires_grad=True), torch.ones(3).bfloat16()
+    seen = []
+
+    def loop(rows, bits, number, worker, workers):
+        rows[worker] = number
+        seen.append((bits.tolist(), workers))
+
+    run_loop(loop, whole, short, 5, workers=2)
+    assert whole.tolist() == [[5.0] * 6] * 2 + [[0.0] * 6] * 2
+    assert seen == [([0x3F80] * 3, 2)] * 2
 
 
 def test_threads_of_torch_stay_as_they_are():
