@@ -7,8 +7,10 @@ follow. Meanwhile the system may have it back for whatever else wants memory (Li
 
 from __future__ import annotations
 
+import math
 import mmap
 import weakref
+from bisect import bisect
 from collections import deque
 from threading import Lock
 
@@ -18,10 +20,14 @@ from torch import Tensor
 
 SMALLEST = 1 << 20
 """Bytes of the smallest result whose memory is kept."""
+STEP = 64 << 10
+"""Results begin at multiples of so many bytes; a multiple of any system's pages."""
 PAGE = 2 << 20
-"""Bytes of the pages that the system is asked for."""
-LARGEST_WASTE = 0.125
-"""How much more memory than it needs a result may get, as a share of its need."""
+"""Bytes of the large pages that the system is asked for."""
+LARGEST_WASTE = 0.1
+"""Memory in gaps beyond what results once needed at the same time, as a share of that."""
+SMALLEST_MAPPING = 64 << 20
+"""Bytes of address space that are asked for at least; they become memory when they are written."""
 
 
 def fresh_rows(rows: int, columns: int, dtype: torch.dtype) -> Tensor:
@@ -36,73 +42,145 @@ def fresh_rows(rows: int, columns: int, dtype: torch.dtype) -> Tensor:
 
 
 class MemoryPool:
-    """Blocks of memory that come back when nothing refers to them.
+    """Memory that comes back when nothing refers to it.
 
-    Blocks in use and blocks kept together never take more than those that once were in use
-    together: keeping costs no memory that was not needed before.
+    Every result takes the first gap that is large enough, so that gaps are few. Where they are not,
+    their memory goes back to the system: the pool never has much more of it than the results that
+    once were there together.
     """
 
     def __init__(self) -> None:
-        self._kept: list[mmap.mmap] = []
-        self._returned: deque[mmap.mmap] = deque()
+        self._mappings: list[_Mapping] = []
+        self._returned: deque[tuple[_Mapping, int, int]] = deque()
         self._in_use = self._most_in_use = 0
         self._lock = Lock()
 
     def take(self, size: int) -> np.ndarray:
-        """(size,) uint8; its memory is kept when it, and every tensor on it, is gone."""
+        """(size,) uint8; its memory is used again when it, and every tensor on it, is gone."""
+        whole = -(-size // STEP) * STEP
         with self._lock:
-            self._collect()
-            block = self._kept_for(size)
-            if block is None:
-                needed = -(-size // PAGE) * PAGE
-                self._make_room(needed)
-                block = _new_block(needed)
-            self._in_use += len(block)
+            while self._returned:
+                mapping, start, end = self._returned.popleft()
+                mapping.give(start, end)
+                self._in_use -= end - start
+            mapping, start = self._gap(whole)
+            self._in_use += whole
             self._most_in_use = max(self._most_in_use, self._in_use)
-        array = np.frombuffer(block, np.uint8, size)
+            excess = self.nbytes - (1 + LARGEST_WASTE) * self._most_in_use - SMALLEST_MAPPING
+            for last in reversed(self._mappings):
+                excess -= last.empty_gaps(excess)
+        array = np.frombuffer(mapping.memory, np.uint8, size, start)
         # The lock may be held where this is called: whenever Python clears away what is not used.
-        weakref.finalize(array, self._returned.append, block).atexit = False
+        back = weakref.finalize(array, self._returned.append, (mapping, start, start + whole))
+        back.atexit = False
         return array
+
+    def _gap(self, size: int) -> tuple[_Mapping, int]:
+        for mapping in self._mappings:
+            start = mapping.take(size)
+            if start is not None:
+                return mapping, start
+        held = sum(len(mapping.memory) for mapping in self._mappings)
+        try:
+            mapping = _Mapping(max(size, held, SMALLEST_MAPPING))
+        except OSError:
+            mapping = self._smallest_mapping(size, held)
+        self._mappings.append(mapping)
+        start = mapping.take(size)
+        assert start is not None
+        return mapping, start
+
+    def _smallest_mapping(self, size: int, held: int) -> _Mapping:
+        try:
+            return _Mapping(size)
+        except OSError as error:
+            raise MemoryError(
+                f"the sparse network has {held / 2**30:.1f} GiB and needs another "
+                f"{size / 2**30:.1f} GiB, which the system does not give; use a larger voxel_size, "
+                "smaller scenes or fewer scenes at a time"
+            ) from error
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all blocks, in use or kept."""
-        with self._lock:
-            self._collect()
-            return self._in_use + sum(map(len, self._kept))
-
-    def _collect(self) -> None:
-        while self._returned:
-            block = self._returned.popleft()
-            self._in_use -= len(block)
-            self._kept.append(block)
-            if hasattr(mmap, "MADV_FREE"):
-                block.madvise(mmap.MADV_FREE)
-
-    def _kept_for(self, size: int) -> mmap.mmap | None:
-        fitting = [
-            place
-            for place, block in enumerate(self._kept)
-            if size <= len(block) <= size + max(PAGE, LARGEST_WASTE * size)
-        ]
-        if not fitting:
-            return None
-        return self._kept.pop(min(fitting, key=lambda place: len(self._kept[place])))
-
-    def _make_room(self, needed: int) -> None:
-        kept = sum(map(len, self._kept))
-        allowed = max(self._most_in_use, self._in_use + needed)
-        while self._kept and self._in_use + needed + kept > allowed:
-            kept -= len(self._kept.pop(0))  # the one that waits longest
+        """Bytes of the system's memory that the pool can have at most."""
+        return sum(mapping.nbytes for mapping in self._mappings)
 
 
-def _new_block(size: int) -> mmap.mmap:
+class _Mapping:
+    """A stretch of address space, and the gaps between the results in it."""
+
+    def __init__(self, size: int) -> None:
+        self.memory = _map(size + PAGE)
+        first = -np.frombuffer(self.memory, np.uint8).ctypes.data % PAGE
+        self._gaps = [(first, first + size)]
+        """Begin and end, ascending; no two touch."""
+        self._first = first
+        self._written = np.zeros(-(-size // PAGE), dtype=bool)
+        """Of each large page, whether a result has been there since it was last empty."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the pages that results have been in."""
+        return int(self._written.sum()) * PAGE
+
+    def take(self, size: int) -> int | None:
+        """Where so many bytes begin that nobody has; None where there are not so many."""
+        for place, (start, end) in enumerate(self._gaps):
+            if end - start >= size:
+                rest = [(start + size, end)] if end - start > size else []
+                self._gaps[place : place + 1] = rest
+                begin, behind = start - self._first, start + size - self._first
+                self._written[begin // PAGE : -(-behind // PAGE)] = True
+                return start
+        return None
+
+    def give(self, start: int, end: int) -> None:
+        """Take back what was taken."""
+        pages = self._whole_pages(start, end)
+        if pages and hasattr(mmap, "MADV_FREE"):  # the system may have them, if it must
+            self._advise(mmap.MADV_FREE, pages)
+        place = bisect(self._gaps, (start, end))
+        if place < len(self._gaps) and self._gaps[place][0] == end:
+            end = self._gaps.pop(place)[1]
+        if place and self._gaps[place - 1][1] == start:
+            place -= 1
+            start = self._gaps.pop(place)[0]
+        self._gaps.insert(place, (start, end))
+
+    def empty_gaps(self, size: float) -> int:
+        """Give memory in gaps back to the system, the last first; return how much that was.
+
+        Args:
+            size: bytes, of which so many are given back as there are.
+        """
+        given = 0
+        for start, end in reversed(self._gaps):
+            if given >= size or not hasattr(mmap, "MADV_DONTNEED"):
+                break
+            gap = self._whole_pages(start, end)
+            written = gap.start + np.flatnonzero(self._written[gap.start : gap.stop])
+            emptied = written[-math.ceil((size - given) / PAGE) :]
+            if len(emptied):
+                self._advise(mmap.MADV_DONTNEED, range(int(emptied[0]), gap.stop))
+                self._written[emptied] = False
+                given += len(emptied) * PAGE
+        return given
+
+    def _whole_pages(self, start: int, end: int) -> range:
+        """The large pages inside a gap, as the system would split one of which it gets a part."""
+        return range(-(-(start - self._first) // PAGE), (end - self._first) // PAGE)
+
+    def _advise(self, what: int, pages: range) -> None:
+        self.memory.madvise(what, self._first + pages.start * PAGE, len(pages) * PAGE)
+
+
+def _map(size: int) -> mmap.mmap:
     if not hasattr(mmap, "MAP_PRIVATE"):
         return mmap.mmap(-1, size)
-    block = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # not shared by forks
+    made = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # not shared by forks
     if hasattr(mmap, "MADV_HUGEPAGE"):
-        block.madvise(mmap.MADV_HUGEPAGE)
-    return block
+        made.madvise(mmap.MADV_HUGEPAGE)
+    return made
 
 
 _POOL = MemoryPool()

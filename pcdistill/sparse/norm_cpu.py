@@ -96,25 +96,48 @@ class _NormaliseByBatch(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, scale, out = ctx.saved_tensors
-        kind = _exact(x.dtype)
-        middle = mean.to(kind)
-        upstream = upstream.contiguous()
-        more = upstream.shape[1] - x.shape[1]
-        rest = fresh_rows(len(x), more, x.dtype) if more else None
-        in_place = ctx.consume and not more
-        kept = upstream if in_place else fresh_rows(len(x), x.shape[1], x.dtype)
-        total, along = _sums_of(x, norm_loops.begin_gradient, x, middle, out, upstream, kept, rest)
-        wants_added = ctx.needs_input_grad[3]
-        gradient = fresh_rows(len(x), x.shape[1], x.dtype) if wants_added else kept
-        parts = (weight.double() * scale, total / len(x), along * scale.square() / len(x))
-        run_loop(
-            norm_loops.finish_gradient,
-            *(x, middle, kept, *(part.to(kind) for part in parts), gradient),
-            workers=_workers(x),
+        parts = differentiate_norm(
+            x, weight, mean, scale, out, upstream.contiguous(), ctx.needs_input_grad[3], ctx.consume
         )
-        grad_weight, grad_bias = (along * scale).to(weight.dtype), total.to(weight.dtype)
-        grad_added = kept if wants_added else None
-        return gradient, grad_weight, grad_bias, grad_added, rest, None, None, None, None
+        return (*parts, None, None, None, None)
+
+
+def differentiate_norm(
+    x: Tensor,
+    weight: Tensor,
+    mean: Tensor,
+    scale: Tensor,
+    out: Tensor | None,
+    upstream: Tensor,
+    wants_added: bool,
+    consume: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
+    """Gradients of `normalise_by_batch` by x, weight, bias, added and beside.
+
+    Args:
+        x: (V, C) what was normalised.
+        weight: (C,)
+        mean, scale: (C,) float64, of x, and one over its deviation.
+        out: (V, C + B) the result if ReLU made it, else None.
+        upstream: (V, C + B) gradient of the result.
+        wants_added: whether something was added whose gradient is wanted.
+        consume: `upstream` may be overwritten.
+    """
+    kind, more = _exact(x.dtype), upstream.shape[1] - x.shape[1]
+    middle = mean.to(kind)
+    rest = fresh_rows(len(x), more, x.dtype) if more else None
+    in_place = consume and not more
+    kept = upstream if in_place else fresh_rows(len(x), x.shape[1], x.dtype)
+    total, along = _sums_of(x, norm_loops.begin_gradient, x, middle, out, upstream, kept, rest)
+    gradient = fresh_rows(len(x), x.shape[1], x.dtype) if wants_added else kept
+    parts = (weight.double() * scale, total / len(x), along * scale.square() / len(x))
+    run_loop(
+        norm_loops.finish_gradient,
+        *(x, middle, kept, *(part.to(kind) for part in parts), gradient),
+        workers=_workers(x),
+    )
+    of_weight, of_bias = (along * scale).to(weight.dtype), total.to(weight.dtype)
+    return gradient, of_weight, of_bias, kept if wants_added else None, rest
 
 
 def _normalise(

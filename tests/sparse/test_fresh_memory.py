@@ -1,8 +1,8 @@
-"""Memory that is used again: never two results in one, never more than was needed at once."""
+"""Memory that is used again: results never overlap, and little is held that is not needed."""
 
 from __future__ import annotations
 
-import gc
+import mmap
 import os
 import subprocess
 import sys
@@ -15,7 +15,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pcdistill.sparse.fresh_memory import LARGEST_WASTE, PAGE, SMALLEST, MemoryPool, fresh_rows
+from pcdistill.sparse.fresh_memory import (
+    LARGEST_WASTE,
+    PAGE,
+    SMALLEST,
+    SMALLEST_MAPPING,
+    MemoryPool,
+    fresh_rows,
+)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.int32])
@@ -56,29 +63,88 @@ def test_a_result_that_autograd_keeps_is_not_overwritten():
     assert all(bool((other == 9).all()) for other in others)
 
 
-def test_much_larger_memory_is_not_given_to_a_small_result():
-    pool = MemoryPool()
-    large, small = pool.take(64 * SMALLEST), pool.take(4 * PAGE)
-    place = large.ctypes.data
-    del large, small
-    assert pool.take(SMALLEST).ctypes.data != place
-    assert pool.take(int(64 * SMALLEST / (1 + LARGEST_WASTE)) + 1).ctypes.data == place
-
-
 @given(st.lists(st.tuples(st.integers(1, 40 << 20), st.integers(0, 5)), max_size=40))
 @settings(deadline=None, max_examples=60)
-def test_no_more_is_held_than_was_in_use_at_once(steps):
-    pool, held, most = MemoryPool(), [], 0
+def test_results_never_overlap_and_gaps_are_joined(steps):
+    pool, held = MemoryPool(), []
     for size, gone in steps:
         del held[:gone]
-        gc.collect(0)
         held.append(pool.take(size))
         assert len(held[-1]) == size
+        held[-1][[0, -1]] = 1
         places = sorted((part.ctypes.data, part.ctypes.data + len(part)) for part in held)
         assert all(one[1] <= other[0] for one, other in pairwise(places))
-        room = sum(len(part) * (1 + LARGEST_WASTE) + 2 * PAGE for part in held)
-        most = max(most, room)
-        assert pool.nbytes <= most
+    if held:
+        first = min(part.ctypes.data for part in held)
+        held.clear()
+        whole = pool.take(SMALLEST_MAPPING)  # of the first mapping
+        assert whole.ctypes.data <= first or len(pool._mappings) > 1
+
+
+@pytest.mark.parametrize("varying", [False, True])
+def test_little_more_is_held_than_was_in_use_at_once(varying):
+    """As in training: results pile up, then go away one by one while others come and go."""
+    generator = np.random.default_rng(0)
+    pool, most, after = MemoryPool(), 0, []
+    for _ in range(12):
+        scale = generator.uniform(0.5, 1.5) if varying else 1.0
+        held = []
+        for layer in range(40):
+            size = int(scale * (30 << 20) / (1 + layer % 5) ** 2)
+            held.append(pool.take(size))
+            pool.take(size)  # and is gone at once
+        while held:
+            one = pool.take(len(held[-1]))
+            most = max(most, len(one) + sum(map(len, held)))
+            held.pop()
+        after.append(pool.nbytes)
+        assert pool.nbytes <= (1 + LARGEST_WASTE) * most + SMALLEST_MAPPING + PAGE
+    assert varying or len(set(after[1:])) == 1
+
+
+def resident() -> int:
+    """Bytes of memory that this process has, by the system's own account."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * mmap.PAGESIZE
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="no account of memory here")
+def test_a_result_larger_than_every_gap_does_not_add_to_what_the_gaps_hold():
+    pool, before = MemoryPool(), resident()
+    small = [pool.take(48 << 20) for _ in range(8)]
+    for part in small:
+        part[:] = 1
+    assert resident() - before > 8 * 40 << 20
+    del small[::2], part  # gaps of 48 MiB, none of which is enough
+    large = pool.take(192 << 20)
+    large[:] = 1
+    assert resident() - before < (4 * 48 + 192) * 1.1 * 2**20 + SMALLEST_MAPPING
+    assert all((part == 1).all() for part in small)
+
+
+def test_too_much_is_refused_in_one_sentence_and_the_rest_goes_on():
+    pool = MemoryPool()
+    kept = pool.take(SMALLEST)
+    with pytest.raises(MemoryError, match=r"has 0\.1 GiB and needs another \d+\.0 GiB, which the"):
+        pool.take(1 << 60)
+    kept[:] = 1
+    assert len(pool.take(SMALLEST)) == SMALLEST
+
+
+def test_where_address_space_is_short_only_what_is_needed_is_asked_for(monkeypatch):
+    asked = []
+
+    def stingy(size: int) -> mmap.mmap:
+        asked.append(size)
+        if size > 8 * SMALLEST:
+            raise OSError(12, "Cannot allocate memory")
+        return mmap.mmap(-1, size)
+
+    monkeypatch.setattr("pcdistill.sparse.fresh_memory._map", stingy)
+    pool = MemoryPool()
+    held = [pool.take(SMALLEST) for _ in range(3)]
+    assert len({part.ctypes.data for part in held}) == 3
+    assert max(asked) > 8 * SMALLEST > min(asked)
 
 
 def test_threads_get_memory_of_their_own():

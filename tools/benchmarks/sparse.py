@@ -311,9 +311,10 @@ def machine(arguments: argparse.Namespace) -> dict:
 
 def page_section(result: dict) -> str:
     """The tables, in Markdown."""
-    about = result["machine"]
+    about, count = result["machine"], result["rounds"]
+    rounds = f"{count} round" + "s" * (count > 1)
     lines = [
-        f"Measured {about['date']} with {result['rounds']} rounds after one that warms up, on "
+        f"Measured {about['date']} with {rounds} after one that warms up, on "
         f"{about['processor']}, {about['threads']} threads, Python {about['python']}, torch "
         f"{about['torch']}; the matrix product of this machine makes "
         f"{result['gemm_gflop_per_second']:.0f} GFLOP/s.",

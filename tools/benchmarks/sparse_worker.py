@@ -26,6 +26,8 @@ from pcdistill.sparse import (
     SparseConvTranspose3d,
     SparseTensor,
     engine_torch,
+    norm_cpu,
+    normalization,
 )
 from pcdistill.sparse.kernel_map import KernelMap
 
@@ -36,14 +38,14 @@ LOW_PRECISION, TRITON_LOW_PRECISION = f"torch{BFLOAT16}", f"triton{BFLOAT16}"
 ENGINES = ("torch", LOW_PRECISION, "minkowski", "triton", TRITON_LOW_PRECISION, "spconv")
 SAMPLED_ROWS = 512
 """Rows of the output that are compared between the engines."""
-NORM_AND_RELU = (
-    *("native_batch_norm", "native_batch_norm_backward", "addcmul"),
-    *("clamp_min_", "relu_", "threshold_backward"),
-)
-"""Operations of torch that are batch norm and ReLU, for the profile."""
-CONVOLUTION = "sparse convolution"
-OUR_CONVOLUTIONS = ("cpu_convolution", "cpu_kernel_gradient")
-"""What does the convolutions on the CPU, forward and backward."""
+PARTS = {
+    (engine_torch, "cpu_convolution"): "convolutions",
+    (engine_torch, "cpu_kernel_gradient"): "convolutions",
+    (normalization, "normalise_by_batch"): "norm and ReLU",
+    (normalization, "normalise_by_running"): "norm and ReLU",
+    (norm_cpu, "differentiate_norm"): "norm and ReLU",
+}
+"""What does the arithmetic on the CPU, forward and backward, and what the profile calls it."""
 MATRIX, RATE_SECONDS = 2048, 0.4
 """Side of the square matrices whose product gives the machine's rate; how long it is tried."""
 
@@ -139,15 +141,10 @@ class Worker:
         ):
             kept()
             whole, without_maps = bare()["seconds"], kept()["seconds"]
-            with labelled_convolutions(), torch.profiler.profile() as profiler:
+            with labelled_parts(), torch.profiler.profile() as profiler:
                 profiled = kept()["seconds"]
-            averages = profiler.key_averages()
-            own = {event.key: event.self_cpu_time_total / 1e6 for event in averages}
-            whole_of = {event.key: event.cpu_time_total / 1e6 for event in averages}
-            known = {
-                "convolutions": whole_of[CONVOLUTION],
-                "norm and ReLU": sum(own.get(f"aten::{name}", 0) for name in NORM_AND_RELU),
-            }
+            totals = {event.key: event.cpu_time_total / 1e6 for event in profiler.key_averages()}
+            known = {part: totals[part] for part in dict.fromkeys(PARTS.values())}
             known["everything else"] = max(0.0, profiled - sum(known.values()))
             maps = max(0.0, 1 - without_maps / whole)
             scale = (1 - maps) / sum(known.values())  # the profiler takes time itself
@@ -217,24 +214,24 @@ def around_convolutions(
 
 
 @contextmanager
-def labelled_convolutions() -> Iterator[None]:
-    """Have the profiler see forward and backward of the convolutions under one name."""
-    before = {name: getattr(engine_torch, name) for name in OUR_CONVOLUTIONS}
+def labelled_parts() -> Iterator[None]:
+    """Have the profiler see what functions do under the names of `PARTS`."""
+    before = {place: getattr(*place) for place in PARTS}
 
-    def labelled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        def call(*arguments: object, **options: object) -> Tensor:
-            with torch.profiler.record_function(CONVOLUTION):
+    def labelled(function: Callable[..., object], part: str) -> Callable[..., object]:
+        def call(*arguments: object, **options: object) -> object:
+            with torch.profiler.record_function(part):
                 return function(*arguments, **options)
 
         return call
 
-    for name, function in before.items():
-        setattr(engine_torch, name, labelled(function))
+    for (module, name), part in PARTS.items():
+        setattr(module, name, labelled(before[module, name], part))
     try:
         yield
     finally:
-        for name, function in before.items():
-            setattr(engine_torch, name, function)
+        for (module, name), function in before.items():
+            setattr(module, name, function)
 
 
 class ConvolutionClock:
@@ -275,11 +272,12 @@ def convolution_flop(network: MinkUNet, maps: CoordinateMaps) -> int:
         convolve: Callable[..., Tensor],
         features: Tensor,
         pairs: KernelMap | None,
+        *more: object,
     ) -> Tensor:
         nonlocal total
         count = len(features) if pairs is None else sum(pairs.counts)
         total += 2 * count * layer.in_channels * layer.out_channels
-        return convolve(features, pairs)
+        return convolve(features, pairs, *more)
 
     coords = maps.level(1).coords
     ones = torch.ones(len(coords), IN_CHANNELS, device=coords.device)
