@@ -159,7 +159,7 @@ class _Mapping:
                 break
             gap = self._whole_pages(start, end)
             written = gap.start + np.flatnonzero(self._written[gap.start : gap.stop])
-            emptied = written[-math.ceil((size - given) / PAGE) :]
+            emptied = written[-math.ceil(min(size - given, end - start) / PAGE) :]
             if len(emptied):
                 self._advise(mmap.MADV_DONTNEED, range(int(emptied[0]), gap.stop))
                 self._written[emptied] = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import subprocess
@@ -79,6 +80,22 @@ def test_results_never_overlap_and_gaps_are_joined(steps):
         held.clear()
         whole = pool.take(SMALLEST_MAPPING)  # of the first mapping
         assert whole.ctypes.data <= first or len(pool._mappings) > 1
+
+
+@given(st.lists(st.tuples(st.integers(1, 6 << 20), st.booleans()), min_size=2, max_size=30))
+@settings(deadline=None, max_examples=60)
+def test_giving_memory_of_gaps_back_leaves_their_neighbours_alone(steps):
+    pool = MemoryPool()
+    held = [pool.take(size) for size, _ in steps]
+    for number, part in enumerate(held):
+        part[:] = 1 + number
+    kept = {number: held[number] for number, (_, stays) in enumerate(steps) if stays}
+    del held, part
+    pool.take(SMALLEST)  # what has come back is seen
+    for mapping in pool._mappings:
+        mapping.empty_gaps(math.inf)
+    assert all((part == 1 + number).all() for number, part in kept.items())
+    assert pool.nbytes <= sum(len(part) + 2 * PAGE for part in kept.values()) + 2 * PAGE
 
 
 @pytest.mark.parametrize("varying", [False, True])
