@@ -1,7 +1,7 @@
 # make demo   install into .venv, then run the whole pipeline on embedded homes
 # make test   install what the tests need, then run them with the linters
 # make lint   ruff and mypy only
-# make bench  measure: three seeds of the homes, students trained for 240 epochs (about 40 minutes)
+# make bench  measure: three seeds of the homes, students trained for 200 epochs (about 40 minutes)
 # make minkowski  build MinkowskiEngine once for the tests that compare with it (about 4 minutes;
 #             they skip, and say so, without it)
 
