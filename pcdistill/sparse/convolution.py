@@ -134,7 +134,7 @@ class SparseConv3d(_SparseConvolutionLayer):
         if not self.pointwise:
             raise ValueError(
                 f"a kernel of size {self.kernel_size} and stride {self.stride} needs voxels, not "
-                "rows; call the layer with a SparseTensor"
+                "rows; call the layer itself"
             )
         return self._convolve(x.sorted_features, None, x.rows)
 

@@ -8,8 +8,8 @@ by. Nothing is gathered into a copy: rows are read, and written, where they are.
 sum is fixed.
 
 Numba's own code for such loops would keep the sums in memory, so the tiles are written down as
-vector operations for LLVM, which numba compiles for the processor at hand. (All is in one file
-because numba's cache on disk notices changes of the file that holds a function, not of others.)
+vector operations for LLVM, which numba compiles for the processor at hand. (All of it is in one
+file because numba's cache on disk notices changes of the file that holds a function, no others.)
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from pcdistill.sparse.bfloat16_bits import nearest_bfloat16
 
 Array = NDArray[Any]
 
@@ -432,7 +434,9 @@ def convolve_bfloat16(
         near = table[:, first : min(first + height, table.shape[1])]
         sums = block[: near.shape[1]]
         _convolve_block(near, absent, packed, features, sums, width, source, target)
-        _round_to_bfloat16(sums, out[first : first + near.shape[1]])
+        for row in range(len(sums)):
+            for column in range(sums.shape[1]):
+                out[first + row, column] = nearest_bfloat16(sums[row, column])
 
 
 @numba.njit(nogil=True, cache=True)
@@ -462,20 +466,6 @@ def _convolve_block(
                 else:
                     multiply_pairs_narrow(*rows, packed, k, place, depth, begin, column)
             column += wide
-
-
-@numba.njit(nogil=True, cache=True)
-def _round_to_bfloat16(sums: Array, out: Array) -> None:
-    """The nearest numbers of bfloat16, as bits; of two equally near the even one."""
-    bits = sums.view(np.uint32)
-    for i in range(bits.shape[0]):
-        for j in range(bits.shape[1]):
-            word = bits[i, j]
-            if word & np.uint32(0x7FFFFFFF) > np.uint32(0x7F800000):  # not a number
-                out[i, j] = np.uint16(0x7FC0)
-            else:
-                half = np.uint32(0x7FFF) + ((word >> np.uint32(16)) & np.uint32(1))
-                out[i, j] = np.uint16((word + half) >> np.uint32(16))
 
 
 @numba.njit(nogil=True, cache=True)

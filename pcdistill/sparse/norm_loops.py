@@ -17,6 +17,8 @@ from numba import types
 from numba.extending import overload
 from numpy.typing import NDArray
 
+from pcdistill.sparse.bfloat16_bits import nearest_bfloat16
+
 Array = NDArray[Any]
 
 
@@ -39,17 +41,9 @@ def _element(number: Any, dtype: Any) -> Any:
 
 @overload(_element, strict=False)
 def _element_of(number: Any, dtype: Any) -> Callable[[Any, Any], Any]:
-    if dtype.dtype != types.uint16:
-        return lambda number, dtype: number
-
-    def round_to_bfloat16(number: Any, dtype: Any) -> Any:
-        word = np.float32(number).view(np.uint32)
-        half = np.uint32(0x7FFF) + ((word >> np.uint32(16)) & np.uint32(1))
-        if word & np.uint32(0x7FFFFFFF) > np.uint32(0x7F800000):  # not a number
-            return np.uint16(0x7FC0)
-        return np.uint16((word + half) >> np.uint32(16))
-
-    return round_to_bfloat16
+    if dtype.dtype == types.uint16:
+        return lambda number, dtype: nearest_bfloat16(number)
+    return lambda number, dtype: number
 
 
 @numba.njit(nogil=True, cache=True)
