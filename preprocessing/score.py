@@ -2,7 +2,7 @@
 
 import sys
 
-from pcdistill.stages.command import run_stage
+from pcdistill.cli.run import run_stage
 
 if __name__ == "__main__":
-    sys.exit(run_stage("score"))
+    sys.exit(run_stage("score", sys.argv[1:]))

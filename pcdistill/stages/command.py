@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import platform
 import subprocess
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
 import torch
-import tyro
 from rich.console import Console
 from rich.table import Table
 
 from pcdistill import __version__
-from pcdistill.errors import ArtifactError, ConfigError, PcdistillError
-from pcdistill.stages.config import RunConfig, load_config
+from pcdistill.errors import ArtifactError, ConfigError
+from pcdistill.stages.config import RunConfig
 from pcdistill.stages.files import read_json
 from pcdistill.stages.pipeline import STAGES
 from pcdistill.stages.progress import Progress
@@ -26,8 +22,6 @@ from pcdistill.stages.run import Run
 from pcdistill.stages.runner import Summary, run_stages
 from pcdistill.stages.scans import remember_scans
 
-SET = "--set"
-"""The option that changes settings; it may be given several times."""
 MOST_JOBS = 4
 """Worker processes by default: more of them rarely pay on one machine's disk and memory."""
 
@@ -71,94 +65,6 @@ def carry_out(
     )
     print_summary(console, Run(config), summary, questions=questions)
     return summary.exit_status
-
-
-def run_stage(name: str, arguments: Sequence[str] | None = None) -> int:
-    """The command of one stage's script: the same options for every stage."""
-
-    def stage(
-        config: Path,
-        scan: Path | None = None,
-        workspace: Path | None = None,
-        jobs: int = 0,
-        shard: str = "0/1",
-        redo: bool = False,
-        set_: Annotated[tuple[str, ...], tyro.conf.arg(name="set")] = (),
-    ) -> int:
-        """Bring one stage of a run up to date.
-
-        Args:
-            config: YAML file of the run.
-            scan: A scan, or a folder of scans, in place of ingest.path.
-            workspace: Folder of all artefacts, in place of run.workspace.
-            jobs: Worker processes; 0 takes one per core, at most 4.
-            shard: i/n: work on every n-th unit beginning with the i-th, from 0.
-            redo: Make the stage anew.
-            set_: Settings to change, such as distill.epochs=5.
-        """
-        loaded = configured(config, scan, workspace, set_)
-        return carry_out(loaded, plain_console(), only=(name,), jobs=jobs, shard=shard, redo=redo)
-
-    words = gathered(sys.argv[1:] if arguments is None else arguments, SET)
-    return in_sentences(lambda: tyro.cli(stage, args=words, prog=name))
-
-
-def gathered(arguments: Sequence[str], option: str) -> list[str]:
-    """The command line with all values of a repeated option behind its first mention.
-
-    Left as they are, the last mention would silently replace the earlier ones.
-    """
-    words: list[str] = []
-    values: list[str] = []
-    place, taking = None, False
-    for word in arguments:
-        name, equals, value = word.partition("=")
-        if name == option:
-            place = len(words) if place is None else place
-            taking = not equals
-            values += [value] if equals else []
-        elif taking and not word.startswith("-"):
-            values.append(word)
-        else:
-            taking = False
-            words.append(word)
-    return words if place is None else [*words[:place], option, *values, *words[place:]]
-
-
-def plain_console() -> Console:
-    """Where commands write: no colours of numbers, no wrapped paths."""
-    return Console(highlight=False, soft_wrap=True)
-
-
-def in_sentences(command: Callable[[], int | None]) -> int:
-    """Run a command and return its exit status; a user's mistake is one sentence on stderr."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    try:
-        return int(command() or 0)
-    except PcdistillError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; the same command goes on where it was\n")
-        return 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-
-
-def configured(
-    path: Path, scan: Path | None, workspace: Path | None, overrides: Sequence[str]
-) -> RunConfig:
-    """Load a run's configuration with what the command line changes.
-
-    Raises:
-        ConfigError: see `load_config`.
-    """
-    if path.is_dir():
-        path = path / "config.yaml"
-    extra = [f"ingest.path={scan}"] if scan is not None else []
-    extra += [f"run.workspace={workspace}"] if workspace is not None else []
-    return load_config(path, [*extra, *overrides])
 
 
 def parse_shard(text: str) -> tuple[int, int]:

@@ -1,0 +1,30 @@
+"""The command that examines a scan before the work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from pcdistill.cli.words import Overrides, plain_console
+
+
+def doctor(
+    scan: Positional[Path],
+    out: Path | None = None,
+    part: str = "",
+    set_: Overrides = (),
+) -> int:
+    """Look at a scan before the work and say in words what is wrong with it.
+
+    Args:
+        scan: Folder or file of a scan.
+        out: Folder for doctor.json and pictures; by default doctor-SCAN here.
+        part: Which of several scans.
+        set_: How to read it, such as depth_scale=5000 or up=y.
+    """
+    from pcdistill.stages.doctor import examine_scan, print_report
+
+    report = examine_scan(scan, out, part, set_)
+    print_report(plain_console(), report)
+    return 0 if report.diagnosis.healthy else 1

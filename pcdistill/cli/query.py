@@ -1,0 +1,102 @@
+"""Commands on a finished run: ask it, measure it, take its labels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tyro.conf import Positional
+
+from pcdistill.cli.words import plain_console
+from pcdistill.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pcdistill.stages.run import Run
+
+
+def query(
+    run: Positional[Path],
+    text: Positional[str],
+    scene: tuple[str, ...] = (),
+    best: int = 5,
+    row: str | None = None,
+) -> int:
+    """Ask a finished run where something is.
+
+    Args:
+        run: Workspace of the run.
+        text: What to look for, in plain words.
+        scene: Scenes to look in; by default all that are measured.
+        best: How many superpoints to list.
+        row: Whose features answer, such as fused or student:point; by default the last student.
+    """
+    from rich import box
+    from rich.table import Table
+
+    from pcdistill.stages.query import query as query_run
+
+    answers, written = query_run(_opened(run), text, scene, best, row)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("scene", "score", "x y z (m)", "size (m)", "points", "class"):
+        table.add_column(heading, no_wrap=True)
+    for answer in answers:
+        table.add_row(
+            answer.scene,
+            f"{answer.score:.2f}",
+            " ".join(f"{value:.1f}" for value in answer.position),
+            " x ".join(f"{value:.1f}" for value in answer.size),
+            str(answer.points),
+            answer.looks_like,
+        )
+    console = plain_console()
+    console.print(table)
+    for path in written:
+        console.print(str(path), markup=False)
+    return 0
+
+
+def evaluate(run: Positional[Path], redo: bool = False) -> int:
+    """Measure a run against the labels of its scenes and print the table.
+
+    Args:
+        run: Workspace of the run.
+        redo: Measure anew.
+    """
+    from pcdistill.stages.command import carry_out
+
+    opened = _opened(run)
+    return carry_out(opened.config, plain_console(), only=("evaluate", "report"), jobs=1, redo=redo)
+
+
+def export(run: Positional[Path], to: Path | None = None, row: str | None = None) -> int:
+    """Write a labelled PLY for every scene.
+
+    Args:
+        run: Workspace of the run.
+        to: Folder to write to; by default export/ of the workspace.
+        row: Whose labels, such as fused or student:superpoint; by default the last student.
+    """
+    from pcdistill.stages.export import export as export_run
+
+    console = plain_console()
+    for path in export_run(_opened(run), to, row):
+        console.print(str(path), markup=False)
+    return 0
+
+
+def _opened(workspace: Path) -> Run:
+    from pcdistill.stages.config import load_config
+
+    path = workspace / "config.yaml" if workspace.is_dir() else workspace
+    if not path.exists():
+        raise ConfigError(
+            f"{workspace}: found no config.yaml of a run there; give the workspace of a run, "
+            "such as runs/demo"
+        )
+    config = load_config(path)
+    if workspace.is_dir():  # it may have been moved since
+        config = replace(config, run=replace(config.run, workspace=str(workspace)))
+    from pcdistill.stages.run import Run
+
+    return Run(config)

@@ -1,0 +1,159 @@
+"""Commands that carry out a run or say how far it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, get_args
+
+import tyro
+from tyro.conf import Positional
+
+from pcdistill.cli.words import SET, Overrides, gathered, in_sentences, plain_console
+
+if TYPE_CHECKING:
+    from pcdistill.stages.config import RunConfig
+
+
+def demo(
+    workspace: Path = Path("runs/demo"),
+    seed: int = 0,
+    jobs: int = 0,
+    set_: Overrides = (),
+) -> int:
+    """Run everything on embedded homes, offline, in a few minutes on two CPU cores.
+
+    Args:
+        workspace: Folder of all artefacts; a second call goes on there.
+        seed: Furnishes other homes and draws other numbers.
+        jobs: Worker processes; 0 takes one per core, at most 4.
+        set_: Settings to change, such as distill.epochs=5.
+    """
+    from pcdistill.stages.config import load_config
+
+    with as_file(files("pcdistill") / "configs" / "demo.yaml") as path:
+        config = load_config(path, set_)
+    settings = replace(config.run, workspace=str(workspace), seed=seed)
+    config = replace(config, run=settings)
+    from pcdistill.stages.command import carry_out
+
+    return carry_out(config, plain_console(), jobs=jobs, questions=True)
+
+
+def run(
+    config: Positional[Path],
+    scan: Path | None = None,
+    workspace: Path | None = None,
+    only: tuple[str, ...] = (),
+    from_: Annotated[str | None, tyro.conf.arg(name="from")] = None,
+    jobs: int = 0,
+    shard: str = "0/1",
+    redo: bool = False,
+    set_: Overrides = (),
+) -> int:
+    """Bring a run up to date: whatever is finished is skipped.
+
+    Args:
+        config: YAML file of the run.
+        scan: A scan, or a folder of scans, in place of ingest.path.
+        workspace: Folder of all artefacts, in place of run.workspace.
+        only: Work on these stages only.
+        from_: Work on this stage and those after it.
+        jobs: Worker processes; 0 takes one per core, at most 4.
+        shard: i/n: work on every n-th unit beginning with the i-th, from 0.
+        redo: Make the chosen stages anew.
+        set_: Settings to change, such as distill.epochs=5.
+    """
+    loaded = configured(config, scan, workspace, set_)
+    from pcdistill.stages.command import carry_out
+
+    return carry_out(
+        loaded,
+        plain_console(),
+        only=only,
+        start=from_,
+        jobs=jobs,
+        shard=shard,
+        redo=redo,
+    )
+
+
+def status(
+    config: Positional[Path],
+    scan: Path | None = None,
+    workspace: Path | None = None,
+    set_: Overrides = (),
+) -> int:
+    """Show what is done, failed, stale or missing in each stage.
+
+    Args:
+        config: YAML file of the run, or its workspace.
+        scan: As given to run.
+        workspace: As given to run.
+        set_: As given to run.
+    """
+    loaded = configured(config, scan, workspace, set_)
+    from rich.table import Table
+
+    from pcdistill.stages.pipeline import STAGES
+    from pcdistill.stages.run import Run
+    from pcdistill.stages.runner import State, failures, stage_states
+
+    opened = Run(loaded)
+    states = get_args(State)
+    table = Table("stage", *states, title=str(opened.workspace.root))
+    for name, counts in stage_states(opened, STAGES).items():
+        table.add_row(name, *(str(counts[state]) if counts[state] else "-" for state in states))
+    console = plain_console()
+    console.print(table)
+    for failure in failures(opened, STAGES):
+        console.print(f"{failure.stage} {failure.unit}: {failure.reason}", markup=False)
+    return 0
+
+
+def run_stage(name: str, arguments: Sequence[str]) -> int:
+    """The command of one stage's script: the same options for every stage."""
+
+    def stage(
+        config: Path,
+        scan: Path | None = None,
+        workspace: Path | None = None,
+        jobs: int = 0,
+        shard: str = "0/1",
+        redo: bool = False,
+        set_: Overrides = (),
+    ) -> int:
+        """Bring one stage of a run up to date.
+
+        Args:
+            config: YAML file of the run.
+            scan: A scan, or a folder of scans, in place of ingest.path.
+            workspace: Folder of all artefacts, in place of run.workspace.
+            jobs: Worker processes; 0 takes one per core, at most 4.
+            shard: i/n: work on every n-th unit beginning with the i-th, from 0.
+            redo: Make the stage anew.
+            set_: Settings to change, such as distill.epochs=5.
+        """
+        return run(config, scan, workspace, (name,), None, jobs, shard, redo, set_)
+
+    words = gathered(arguments, SET)
+    return in_sentences(lambda: tyro.cli(stage, args=words, prog=name))
+
+
+def configured(
+    path: Path, scan: Path | None, workspace: Path | None, overrides: Sequence[str]
+) -> RunConfig:
+    """Load a run's configuration with what the command line changes.
+
+    Raises:
+        ConfigError: see `load_config`.
+    """
+    from pcdistill.stages.config import load_config
+
+    if path.is_dir():
+        path = path / "config.yaml"
+    extra = [f"ingest.path={scan}"] if scan is not None else []
+    extra += [f"run.workspace={workspace}"] if workspace is not None else []
+    return load_config(path, [*extra, *overrides])

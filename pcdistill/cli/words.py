@@ -1,0 +1,67 @@
+"""What all commands share: repeated options, mistakes as sentences, where commands write."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from pcdistill.errors import PcdistillError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+SET = "--set"
+"""The option that changes settings; it may be given several times."""
+
+Overrides = Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="SECTION.KEY=VALUE ...")]
+"""Values of `--set`."""
+
+
+def gathered(arguments: Sequence[str], option: str) -> list[str]:
+    """The command line with all values of a repeated option behind its first mention.
+
+    Left as they are, the last mention would silently replace the earlier ones.
+    """
+    words: list[str] = []
+    values: list[str] = []
+    place, taking = None, False
+    for word in arguments:
+        name, equals, value = word.partition("=")
+        if name == option:
+            place = len(words) if place is None else place
+            taking = not equals
+            values += [value] if equals else []
+        elif taking and not word.startswith("-"):
+            values.append(word)
+        else:
+            taking = False
+            words.append(word)
+    return words if place is None else [*words[:place], option, *values, *words[place:]]
+
+
+def plain_console() -> Console:
+    """Where commands write: no colours of numbers, no wrapped paths."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=True)
+
+
+def in_sentences(command: Callable[[], int | None]) -> int:
+    """Run a command and return its exit status; a user's mistake is one sentence on stderr."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        return int(command() or 0)
+    except PcdistillError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; the same command goes on where it was\n")
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141

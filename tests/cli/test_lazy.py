@@ -1,0 +1,56 @@
+"""Help comes at once: describing the commands loads none of the heavy libraries."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "numba", "numpy", "scipy", "PIL", "skimage", "model2vec", "embreex", "yaml")
+
+PROBE = """
+import sys
+from pcdistill.cli import run_command
+try:
+    status = run_command(sys.argv[2:])
+except SystemExit as ended:
+    status = ended.code
+loaded = [name for name in sys.argv[1].split(",") if name in sys.modules]
+assert not loaded, f"{' '.join(sys.argv[2:])} loads {', '.join(loaded)}"
+sys.exit(status)
+"""
+
+
+def probe(*arguments: str, without: tuple[str, ...] = HEAVY) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", PROBE, ",".join(without), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["demo", "--help"],
+        ["run", "--help"],
+        ["doctor", "--help"],
+        ["status", "--help"],
+        ["query", "--help"],
+        ["evaluate", "--help"],
+        ["export", "--help"],
+    ],
+    ids=" ".join,
+)
+def test_help_loads_nothing_heavy(arguments):
+    shown = probe(*arguments)
+    assert shown.returncode == 0, shown.stderr
+    assert "usage: pcdistill" in shown.stdout
+
+
+def test_the_probe_sees_what_is_loaded():
+    assert "loads tyro" in probe("--help", without=("tyro",)).stderr

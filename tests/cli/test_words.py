@@ -1,0 +1,51 @@
+"""What all commands share: repeated options, and mistakes as sentences."""
+
+from __future__ import annotations
+
+import pytest
+
+from pcdistill.cli.words import gathered, in_sentences
+from pcdistill.errors import ArtifactError
+
+
+def test_a_mistake_is_one_sentence_and_status_2(capsys):
+    def mistake():
+        raise ArtifactError("x.json is missing; run the stage")
+
+    assert in_sentences(mistake) == 2
+    assert capsys.readouterr().err == "error: x.json is missing; run the stage\n"
+
+
+def test_an_interruption_says_how_to_go_on(capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    assert in_sentences(interrupted) == 130
+    assert "the same command goes on where it was" in capsys.readouterr().err
+
+
+def test_a_bug_stays_a_traceback():
+    def bug():
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        in_sentences(bug)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "demo --set a=1 b=2 c=-3 --jobs 2",
+        "demo --set a=1 --set b=2 c=-3 --jobs 2",
+        "demo --set a=1 --jobs 2 --set b=2 --set c=-3",
+        "demo --set=a=1 --jobs 2 --set=b=2 --set c=-3",
+    ],
+)
+def test_settings_add_up_however_they_are_spread(typed):
+    expected = ["demo", "--set", "a=1", "b=2", "c=-3", "--jobs", "2"]
+    assert gathered(typed.split(), "--set") == expected
+
+
+def test_a_command_line_without_settings_is_left_alone():
+    typed = ["run", "config.yaml", "--scan", "set"]
+    assert gathered(typed, "--set") == typed
