@@ -7,8 +7,11 @@ from difflib import get_close_matches
 
 
 def suggest(wrong: str, choices: Iterable[str]) -> str:
-    """Say which of `choices` was probably meant, for the end of an error message."""
-    known = sorted(choices)
+    """Say which of `choices` was probably meant, for the end of an error message.
+
+    Where none is close, all are listed: a sequence in its order, anything else sorted.
+    """
+    known = list(choices) if isinstance(choices, tuple | list) else sorted(choices)
     close = get_close_matches(wrong, known, n=1, cutoff=0.5)
     if close:
         return f"did you mean '{close[0]}'?"

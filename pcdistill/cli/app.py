@@ -7,17 +7,26 @@ from collections.abc import Callable
 
 import tyro
 
+from pcdistill import __version__
+from pcdistill.choices import suggest
 from pcdistill.cli.doctor import doctor
 from pcdistill.cli.query import evaluate, export, query
 from pcdistill.cli.run import demo, run, status
-from pcdistill.cli.words import SET, gathered, in_sentences
+from pcdistill.cli.words import gathered, in_sentences
+from pcdistill.errors import ConfigError
 
 COMMANDS: dict[str, Callable[..., int]] = {
     command.__name__: command for command in (demo, run, doctor, status, query, evaluate, export)
 }
 """In the order of `pcdistill --help`."""
 
-_DESCRIPTION = "Turn scans and images into point clouds that answer questions in plain words."
+ONCE = ("--set", "--only", "--scene")
+"""Options with several values, which may also be given several times."""
+
+_DESCRIPTION = (
+    "Turn scans and images into point clouds that answer questions in plain words. "
+    "`pcdistill --version` prints the version, `pcdistill COMMAND --help` the options of a command."
+)
 
 
 def main() -> None:
@@ -26,9 +35,26 @@ def main() -> None:
 
 
 def run_command(arguments: list[str]) -> int:
-    """Carry out one command line and return its exit status; a user's mistake is one sentence."""
+    """Carry out one command line and return its exit status; a user's mistake is one sentence.
+
+    Raises:
+        SystemExit: help or completion was asked for, or an option is not as its help says.
+    """
+    return in_sentences(lambda: _carry_out(arguments))
+
+
+def _carry_out(arguments: list[str]) -> int:
+    first = arguments[0] if arguments else "--help"
+    if first == "--version":
+        sys.stdout.write(f"pcdistill {__version__}\n")
+        return 0
+    if not first.startswith("-") and first not in COMMANDS:
+        raise ConfigError(f"unknown command '{first}'; {suggest(first, tuple(COMMANDS))}")
     app = tyro.extras.SubcommandApp()
     for command in COMMANDS.values():
         app.command(command)
-    words = gathered(arguments, SET)
-    return in_sentences(lambda: app.cli(args=words, prog="pcdistill", description=_DESCRIPTION))
+    words = arguments or [first]
+    for option in ONCE:
+        words = gathered(words, option)
+    status: int = app.cli(args=words, prog="pcdistill", description=_DESCRIPTION)
+    return status

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from pcdistill.cli.words import Overrides, plain_console
+from pcdistill.cli.words import OptionalPath, Overrides, plain_console
 
 
 def doctor(
     scan: Positional[Path],
-    out: Path | None = None,
+    out: OptionalPath = None,
     part: str = "",
     set_: Overrides = (),
 ) -> int:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import tyro
 from tyro.conf import Positional
 
-from pcdistill.cli.words import plain_console
+from pcdistill.cli.words import OptionalPath, OptionalText, plain_console
 from pcdistill.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,10 +18,12 @@ if TYPE_CHECKING:
 
 def query(
     run: Positional[Path],
-    text: Positional[str],
-    scene: tuple[str, ...] = (),
+    text: Positional[Annotated[str, tyro.conf.arg(metavar="TEXT")]],
+    scene: Annotated[
+        tuple[str, ...], tyro.conf.arg(metavar="SCENE ...", help_behavior_hint="")
+    ] = (),
     best: int = 5,
-    row: str | None = None,
+    row: OptionalText = None,
 ) -> int:
     """Ask a finished run where something is.
 
@@ -69,7 +72,7 @@ def evaluate(run: Positional[Path], redo: bool = False) -> int:
     return carry_out(opened.config, plain_console(), only=("evaluate", "report"), jobs=1, redo=redo)
 
 
-def export(run: Positional[Path], to: Path | None = None, row: str | None = None) -> int:
+def export(run: Positional[Path], to: OptionalPath = None, row: OptionalText = None) -> int:
     """Write a labelled PLY for every scene.
 
     Args:

@@ -11,10 +11,23 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import tyro
 from tyro.conf import Positional
 
-from pcdistill.cli.words import SET, Overrides, gathered, in_sentences, plain_console
+from pcdistill.cli.words import SET, OptionalPath, Overrides, gathered, in_sentences, plain_console
+from pcdistill.stages.names import STAGE_NAMES, require_stage_names
 
 if TYPE_CHECKING:
     from pcdistill.stages.config import RunConfig
+
+_ONLY = tyro.conf.arg(
+    metavar="STAGE ...",
+    help=f"Work on these stages only, any of: {', '.join(STAGE_NAMES)}.",
+    help_behavior_hint="",
+)
+_FROM = tyro.conf.arg(
+    name="from",
+    metavar="STAGE",
+    help=f"Work on this stage and those after it, in this order: {', '.join(STAGE_NAMES)}.",
+    help_behavior_hint="",
+)
 
 
 def demo(
@@ -44,10 +57,10 @@ def demo(
 
 def run(
     config: Positional[Path],
-    scan: Path | None = None,
-    workspace: Path | None = None,
-    only: tuple[str, ...] = (),
-    from_: Annotated[str | None, tyro.conf.arg(name="from")] = None,
+    scan: OptionalPath = None,
+    workspace: OptionalPath = None,
+    only: Annotated[tuple[str, ...], _ONLY] = (),
+    from_: Annotated[str | None, _FROM] = None,
     jobs: int = 0,
     shard: str = "0/1",
     redo: bool = False,
@@ -59,13 +72,14 @@ def run(
         config: YAML file of the run.
         scan: A scan, or a folder of scans, in place of ingest.path.
         workspace: Folder of all artefacts, in place of run.workspace.
-        only: Work on these stages only.
+        only: Work on these stages only; see `STAGE_NAMES`.
         from_: Work on this stage and those after it.
         jobs: Worker processes; 0 takes one per core, at most 4.
         shard: i/n: work on every n-th unit beginning with the i-th, from 0.
         redo: Make the chosen stages anew.
         set_: Settings to change, such as distill.epochs=5.
     """
+    require_stage_names([*only, *([from_] if from_ else [])])
     loaded = configured(config, scan, workspace, set_)
     from pcdistill.stages.command import carry_out
 
@@ -82,8 +96,8 @@ def run(
 
 def status(
     config: Positional[Path],
-    scan: Path | None = None,
-    workspace: Path | None = None,
+    scan: OptionalPath = None,
+    workspace: OptionalPath = None,
     set_: Overrides = (),
 ) -> int:
     """Show what is done, failed, stale or missing in each stage.
@@ -118,8 +132,8 @@ def run_stage(name: str, arguments: Sequence[str]) -> int:
 
     def stage(
         config: Path,
-        scan: Path | None = None,
-        workspace: Path | None = None,
+        scan: OptionalPath = None,
+        workspace: OptionalPath = None,
         jobs: int = 0,
         shard: str = "0/1",
         redo: bool = False,

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
@@ -18,8 +19,14 @@ if TYPE_CHECKING:
 SET = "--set"
 """The option that changes settings; it may be given several times."""
 
-Overrides = Annotated[tuple[str, ...], tyro.conf.arg(name="set", metavar="SECTION.KEY=VALUE ...")]
+Overrides = Annotated[
+    tuple[str, ...],
+    tyro.conf.arg(name="set", metavar="SECTION.KEY=VALUE ...", help_behavior_hint=""),
+]
 """Values of `--set`."""
+OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")]
+OptionalText = Annotated[str | None, tyro.conf.arg(metavar="TEXT", help_behavior_hint="")]
+"""Options that may be left out; their help says what then happens."""
 
 
 def gathered(arguments: Sequence[str], option: str) -> list[str]:

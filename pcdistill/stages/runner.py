@@ -23,6 +23,7 @@ from pcdistill import __version__
 from pcdistill.errors import ConfigError, PcdistillError
 from pcdistill.stages.config import RunConfig, config_as_mapping
 from pcdistill.stages.disk import bytes_to_write, require_disk
+from pcdistill.stages.names import require_stage_names
 from pcdistill.stages.progress import Progress
 from pcdistill.stages.run import Run
 from pcdistill.stages.stage import Input, Report, Stage, Task, files_of, fingerprint
@@ -211,9 +212,7 @@ def choose_stages(stages: Sequence[Stage], only: Sequence[str], start: str | Non
         ConfigError: a name is not that of a stage.
     """
     names = [stage.name for stage in stages]
-    for name in [*only, *([start] if start else [])]:
-        if name not in names:
-            raise ConfigError(f"unknown stage '{name}'; expected one of: {', '.join(names)}")
+    require_stage_names([*only, *([start] if start else [])], names)
     first = names.index(start) if start else 0
     return [s for s in stages[first:] if not only or s.name in only]
 

@@ -52,5 +52,16 @@ def test_help_loads_nothing_heavy(arguments):
     assert "usage: pcdistill" in shown.stdout
 
 
+def test_version_loads_nothing_heavy():
+    assert probe("--version").stdout.startswith("pcdistill ")
+
+
+def test_a_mistake_in_a_name_is_found_before_anything_heavy_is_loaded():
+    for arguments in (["qurey"], ["run", "nowhere.yaml", "--from", "fus"]):
+        refused = probe(*arguments)
+        assert refused.returncode == 2, refused.stderr
+        assert "did you mean" in refused.stderr
+
+
 def test_the_probe_sees_what_is_loaded():
     assert "loads tyro" in probe("--help", without=("tyro",)).stderr

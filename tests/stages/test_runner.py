@@ -229,7 +229,7 @@ def test_only_and_from_choose_stages(config, root):
     assert alone.failures[0].reason == "not tried, because letters a is not there yet"
     run_stages(config, STAGES, only=["letters"])
     assert run_stages(config, STAGES, start="word").done == 1
-    with pytest.raises(ConfigError, match="unknown stage 'words'; expected one of: letters, word"):
+    with pytest.raises(ConfigError, match=r"unknown stage 'words'; did you mean 'word'\?"):
         run_stages(config, STAGES, only=["words"])
 
 

@@ -1,0 +1,65 @@
+"""The command itself: its version, its help, and names that are mistyped."""
+
+from __future__ import annotations
+
+import pytest
+
+from pcdistill import __version__
+from pcdistill.cli import run_command
+from pcdistill.cli.app import COMMANDS
+from pcdistill.stages.names import STAGE_NAMES
+
+
+def test_version(capsys):
+    assert run_command(["--version"]) == 0
+    assert capsys.readouterr().out == f"pcdistill {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("qurey", "query"), ("exprot", "export"), ("evalute", "evaluate")]
+)
+def test_a_mistyped_command_is_told_what_it_may_mean(capsys, typed, meant):
+    assert run_command([typed, "runs/demo", "a chair"]) == 2
+    assert capsys.readouterr().err == f"error: unknown command '{typed}'; did you mean '{meant}'?\n"
+
+
+def test_a_command_like_none_is_told_all_of_them(capsys):
+    assert run_command(["xyz"]) == 2
+    assert f"expected one of: {', '.join(COMMANDS)}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "typed", "meant"),
+    [
+        (["--only", "distil"], "distil", "distill"),
+        (["--only", "lift", "--only", "scroe"], "scroe", "score"),
+        (["--from", "fus"], "fus", "fuse"),
+    ],
+)
+def test_a_mistyped_stage_is_told_before_anything_is_read(capsys, options, typed, meant):
+    assert run_command(["run", "nowhere.yaml", *options]) == 2
+    assert capsys.readouterr().err == f"error: unknown stage '{typed}'; did you mean '{meant}'?\n"
+
+
+@pytest.mark.parametrize("option", ["--only", "--from"])
+def test_help_lists_the_stages_in_their_order(capsys, option):
+    with pytest.raises(SystemExit) as ended:
+        run_command(["run", "--help"])
+    assert ended.value.code == 0
+    words = capsys.readouterr().out.replace("│", " ").split()
+    after = " ".join(words[words.index(option, words.index("options")) :])
+    assert ", ".join(STAGE_NAMES) in after
+
+
+def test_no_words_at_all_are_a_request_for_help(capsys):
+    with pytest.raises(SystemExit):
+        run_command([])
+    shown = capsys.readouterr().out
+    assert [name for name in COMMANDS if name not in shown] == []
+
+
+def test_an_unknown_option_is_status_2(capsys):
+    with pytest.raises(SystemExit) as ended:
+        run_command(["run", "nowhere.yaml", "--onyl", "fuse"])
+    assert ended.value.code == 2
+    assert "--only" in capsys.readouterr().err
