@@ -19,9 +19,10 @@ from typing import Any
 
 import numba
 import numpy as np
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import types
-from numba.core import cgutils
+from numba.core import cgutils, config
+from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
@@ -40,16 +41,23 @@ PAIRS = 64
 """Pairs at a time in the gradient of the weights, so that their rows fit the nearest cache."""
 
 
-_PROCESSOR = binding.get_host_cpu_features()
+def _compiled_for() -> frozenset[str]:
+    """What numba compiles for: the features of the processor, or those of NUMBA_CPU_FEATURES."""
+    told = config.CPU_FEATURES  # type: ignore[attr-defined]  # set as numba is loaded
+    listed = (get_host_cpu_features() if told is None else told).split(",")
+    return frozenset(name[1:] for name in listed if name.startswith("+"))
+
+
+_FEATURES = _compiled_for()
 VECTOR_BYTES = next(
-    (size for name, size in (("avx512f", 64), ("avx2", 32)) if _PROCESSOR.get(name)), 16
+    (size for name, size in (("avx512f", 64), ("avx2", 32)) if name in _FEATURES), 16
 )
 """Width of the vector registers that are used."""
 VECTORS = 2
 """Vectors of columns in a wide tile; a narrow one has one."""
 HEIGHTS = (6, 4, 2, 1) if VECTOR_BYTES == 32 else (8, 4, 2, 1)
 """Rows of the tiles. The tallest has as many sums as there are registers for (16 with AVX2)."""
-HAS_BFLOAT16 = bool(_PROCESSOR.get("avx512bf16"))
+HAS_BFLOAT16 = "avx512bf16" in _FEATURES
 """Whether the processor multiplies bfloat16, two at a time, into sums of float32."""
 
 
