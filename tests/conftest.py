@@ -1,4 +1,4 @@
-"""Where the reference fixtures and real captures are, and what to do where they are not."""
+"""Where the reference fixtures and real captures are, that chance is fixed, what is left out."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import hypothesis
 import numpy as np
 import pytest
 
-hypothesis.settings.register_profile(
-    "pcdistill",
-    deadline=None,  # tests are never timed
-    derandomize=bool(os.environ.get("CI")),
-    print_blob=True,
-)
-hypothesis.settings.load_profile("pcdistill")
+from tests.fixed_chance import TorchGenerator, seed_generators
+
+PROFILE = {"deadline": None, "print_blob": True}  # tests are never timed
+hypothesis.settings.register_profile("pcdistill", derandomize=True, **PROFILE)
+hypothesis.settings.register_profile("explore", max_examples=1000, **PROFILE)
+hypothesis.settings.load_profile("pcdistill")  # --hypothesis-profile explore looks for new examples
+TORCH = TorchGenerator()
+hypothesis.register_random(TORCH)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 GOLDEN = Path(os.environ.get("PCDISTILL_GOLDEN", REPOSITORY / "../shared/golden"))
@@ -47,3 +48,20 @@ def data_root() -> Path:
     if not DATA.is_dir():
         pytest.skip(f"no capture data at {DATA} (set PCDISTILL_DATA)")
     return DATA
+
+
+def pytest_collectstart(collector: pytest.Collector) -> None:
+    """Before a file of tests is imported."""
+    seed_generators(collector.nodeid)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef) -> None:
+    """Before what tests share is made, by whichever of them comes first; also of their own."""
+    seed_generators(f"{fixturedef.baseid}::{fixturedef.argname}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
+    """Before the test itself."""
+    seed_generators(pyfuncitem.nodeid)
