@@ -12,11 +12,13 @@ from pcdistill.choices import suggest
 from pcdistill.cli.doctor import doctor
 from pcdistill.cli.query import evaluate, export, query
 from pcdistill.cli.run import demo, run, status
+from pcdistill.cli.settings import settings
 from pcdistill.cli.words import gathered, in_sentences
 from pcdistill.errors import ConfigError
 
 COMMANDS: dict[str, Callable[..., int]] = {
-    command.__name__: command for command in (demo, run, doctor, status, query, evaluate, export)
+    command.__name__: command
+    for command in (demo, run, doctor, status, query, evaluate, export, settings)
 }
 """In the order of `pcdistill --help`."""
 

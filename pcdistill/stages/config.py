@@ -257,6 +257,7 @@ class DistillConfig:
     learning_rate: float = 1.0e-4
     """At the start; it falls linearly to `final_learning_rate`."""
     final_learning_rate: float = 1.0e-5
+    """At the end."""
     rows_per_step: int = 20000
     """Voxels drawn for the losses at each step; 0 takes all."""
     augment: Literal["none", "grid", "full"] = "full"

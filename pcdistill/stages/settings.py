@@ -1,0 +1,130 @@
+"""Settings of a run's YAML file as data: name, kind, default, and the text that explains them."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import types
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+from pcdistill.choices import suggest
+from pcdistill.errors import ConfigError
+from pcdistill.stages import config
+from pcdistill.stages.config import RunConfig
+
+
+class Setting(NamedTuple):
+    """One key of a section."""
+
+    name: str
+    kind: Any
+    """Its type annotation."""
+    default: Any
+    """As the dataclass has it; lists are tuples."""
+    text: str
+    """What it means, in one paragraph."""
+
+
+class Section(NamedTuple):
+    """One section of the YAML file."""
+
+    name: str
+    text: str
+    settings: tuple[Setting, ...]
+
+
+def describe_sections() -> tuple[Section, ...]:
+    """All sections with their settings, in the order of the configuration."""
+    texts = _attribute_texts(inspect.getsource(config))
+    kinds = get_type_hints(RunConfig)
+    return tuple(
+        Section(
+            field.name,
+            _one_paragraph(kinds[field.name].__doc__ or ""),
+            _settings(kinds[field.name], texts.get(kinds[field.name].__name__, {})),
+        )
+        for field in dataclasses.fields(RunConfig)
+    )
+
+
+def find_settings(wanted: str | None) -> tuple[Section, ...]:
+    """The sections that a name chooses: all for None, else `SECTION` or `SECTION.KEY`.
+
+    Raises:
+        ConfigError: there is no such section or setting; says which was probably meant.
+    """
+    sections = describe_sections()
+    if wanted is None:
+        return sections
+    name, dot, key = wanted.partition(".")
+    found = {section.name: section for section in sections}
+    if name not in found:
+        raise ConfigError(f"unknown section '{name}'; {suggest(name, list(found))}")
+    section = found[name]
+    if not dot:
+        return (section,)
+    settings = {setting.name: setting for setting in section.settings}
+    if key not in settings:
+        raise ConfigError(f"unknown setting '{name}.{key}'; {suggest(key, list(settings))}")
+    return (section._replace(settings=(settings[key],)),)
+
+
+def kind_in_words(kind: Any) -> str:
+    """Say what values a setting takes, such as "whole number" or "one of: a, b"."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return f"one of: {', '.join(map(str, arguments))}"
+    if origin in (Union, types.UnionType):
+        inner = [kind_in_words(a) for a in arguments if a is not type(None)]
+        return " or ".join([*inner, "null"])
+    if origin is tuple and arguments[-1] is Ellipsis:
+        return f"list of {_plural(arguments[0])}"
+    if origin is tuple:
+        return f"list of {len(arguments)} {_plural(arguments[0])}"
+    return _WORDS[kind]
+
+
+_WORDS = {int: "whole number", float: "number", str: "text", bool: "true or false"}
+
+
+def _plural(kind: Any) -> str:
+    words = kind_in_words(kind)
+    return f"{words}s" if kind in (int, float, str) else words.replace("one of", "any of")
+
+
+def _settings(kind: Any, texts: dict[str, str]) -> tuple[Setting, ...]:
+    hints = get_type_hints(kind)
+    return tuple(
+        Setting(field.name, hints[field.name], field.default, texts.get(field.name, ""))
+        for field in dataclasses.fields(kind)
+    )
+
+
+def _attribute_texts(source: str) -> dict[str, dict[str, str]]:
+    """Class -> attribute -> the string that stands below the attribute."""
+    return {
+        node.name: _texts_below(node.body)
+        for node in ast.parse(source).body
+        if isinstance(node, ast.ClassDef)
+    }
+
+
+def _texts_below(body: Sequence[ast.stmt]) -> dict[str, str]:
+    texts = {}
+    for attribute, below in pairwise(body):
+        if (
+            isinstance(attribute, ast.AnnAssign)
+            and isinstance(attribute.target, ast.Name)
+            and isinstance(below, ast.Expr)
+            and isinstance(below.value, ast.Constant)
+            and isinstance(below.value.value, str)
+        ):
+            texts[attribute.target.id] = _one_paragraph(below.value.value)
+    return texts
+
+
+def _one_paragraph(text: str) -> str:
+    return " ".join(text.split())
