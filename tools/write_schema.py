@@ -1,0 +1,16 @@
+"""Write the JSON schema of the YAML files anew, after a setting was added or changed.
+
+python tools/write_schema.py
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pcdistill.stages.schema import schema_text
+
+SCHEMA = Path(__file__).resolve().parents[1] / "pcdistill" / "configs" / "schema.json"
+
+if __name__ == "__main__":
+    SCHEMA.write_text(schema_text(), encoding="utf-8")
+    print(f"wrote {SCHEMA}")
