@@ -11,7 +11,6 @@ need to be exact to the millimetre; the provenance has the offset.
 
 from __future__ import annotations
 
-import importlib
 import logging
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pcdistill.errors import MissingExtraError, SceneError
+from pcdistill.errors import SceneError
 from pcdistill.scenes.capture import build_scene, by_number, is_there, require_unset
+from pcdistill.scenes.extras import import_extra
+from pcdistill.scenes.las import read_las
 from pcdistill.scenes.pcd import PcdCloud, as_ply, read_pcd
 from pcdistill.scenes.ply import Ply, read_ply
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan
@@ -31,7 +32,6 @@ _LOG = logging.getLogger(__name__)
 SUFFIXES = (".ply", ".pcd", ".las", ".laz", ".e57")
 FARTHEST = 5000.0
 """Metres from the origin beyond which points are moved: float32 steps are 0.5 mm there."""
-_LAS_RECORD = 54  # bytes of the smallest record before the points
 
 _Floats = npt.NDArray[np.float64]
 
@@ -69,23 +69,26 @@ def open_bare(scan: Scan, settings: ReadSettings) -> Scene:
     require_unset(scan, settings, "up")
     file = scan.folder
     suffix = file.suffix.lower()
+    offset = [0.0, 0.0, 0.0]
+    dropped = 0
+    cloud = None
     if suffix == ".ply":
         surface = read_ply(file)
-        cloud = None
         if surface.faces is None or len(surface.faces) == 0:
             cloud = _of_ply(surface)
     elif suffix == ".pcd":
         cloud = read_pcd(file)
     elif suffix in (".las", ".laz"):
-        cloud = _read_las(file)
+        surface, moved = read_las(file, FARTHEST)
+        offset = list(moved)
     elif suffix == ".e57":
         cloud = _read_e57(file)
     else:
         raise SceneError(f"{file}: is no {', '.join(SUFFIXES)} file; give the cloud as one of them")
-    offset = [0.0, 0.0, 0.0]
-    dropped = 0
     if cloud is not None:
         surface, offset, dropped = _centred(file, cloud)
+    if any(offset):
+        _LOG.info("%s: moved by %s m to lie near the origin", file, [-step for step in offset])
     if len(surface.points) == 0:
         raise SceneError(f"{file}: has no points, expected a mesh or cloud; write it again")
     if dropped:
@@ -119,18 +122,7 @@ def _centred(file: Path, cloud: PcdCloud) -> tuple[Ply, list[float], int]:
     offset = np.zeros(3)
     if len(kept.points) and np.abs(kept.points).max() > FARTHEST:
         offset = np.floor(kept.points.min(axis=0))
-        _LOG.info("%s: moved by %s m to lie near the origin", file, (-offset).tolist())
     return as_ply(kept, kept.points - offset), offset.tolist(), int((~finite).sum())
-
-
-def _extra(file: Path, module: str, extra: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise MissingExtraError(
-            f"{file}: needs the package {module}, which is not installed; "
-            f"`pip install 'pcdistill[{extra}]'`, or convert the file to .ply"
-        ) from error
 
 
 def _damaged(file: Path, error: Exception) -> SceneError:
@@ -138,57 +130,8 @@ def _damaged(file: Path, error: Exception) -> SceneError:
     return SceneError(f"{file}: cannot be read ({reason}); it is damaged, export it again")
 
 
-def _read_las(file: Path) -> PcdCloud:
-    laspy = _extra(file, "laspy", "las")
-    _require_las_size(file)
-    try:
-        content = laspy.read(str(file))
-        points = np.stack([np.asarray(content[axis], dtype=np.float64) for axis in "xyz"], axis=1)
-        colors = None
-        if {"red", "green", "blue"} <= set(content.point_format.dimension_names):
-            channels = np.stack([np.asarray(content[c]) for c in ("red", "green", "blue")], axis=1)
-            # 16 bits by the standard; some writers put 8 bits there
-            wide = len(channels) > 0 and int(channels.max()) > 255
-            colors = (channels // 257 if wide else channels).astype(np.uint8)
-    except Exception as error:  # the package raises its own kinds on damaged files
-        raise _damaged(file, error) from error
-    return PcdCloud(points, colors, None)
-
-
-def _require_las_size(file: Path) -> None:
-    """Refuse a file whose header declares more records or points than it can hold."""
-    try:
-        with file.open("rb") as stream:
-            head = stream.read(375)
-        size = file.stat().st_size
-    except OSError as error:
-        raise _damaged(file, error) from error
-    if len(head) < 227 or head[:4] != b"LASF":
-        raise SceneError(f"{file}: does not begin like a LAS file; give the original file")
-    start = int.from_bytes(head[96:100], "little")
-    compressed = bool(head[104] & 0x80)
-    row = int.from_bytes(head[105:107], "little")
-    points = int.from_bytes(head[107:111], "little")
-    if head[24:26] >= b"\x01\x04" and len(head) >= 255:
-        points = max(points, int.from_bytes(head[247:255], "little"))
-    records = int.from_bytes(head[100:104], "little")
-    if head[24:26] >= b"\x01\x04":
-        records += int.from_bytes(head[243:247], "little")
-    if start > size or records * _LAS_RECORD > size:
-        raise SceneError(
-            f"{file}: its header declares {records} records and points from byte {start}, the file "
-            f"has {size} bytes; it is truncated or damaged, export it again"
-        )
-    limit = size * 100 if compressed else size - start
-    if points * max(row, 20) > max(limit, 0):
-        raise SceneError(
-            f"{file}: its header declares {points} points of {row} bytes, the file has {size} "
-            "bytes; it is truncated or damaged, export it again"
-        )
-
-
 def _read_e57(file: Path) -> PcdCloud:
-    pye57 = _extra(file, "pye57", "e57")
+    pye57 = import_extra(file, "pye57", "e57", "convert the file to .ply")
     points: list[_Floats] = []
     colors: list[npt.NDArray[np.uint8]] = []
     try:
