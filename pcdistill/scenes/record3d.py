@@ -13,7 +13,6 @@ ARKit cameras look along -z with y up; its world has y up. Depth has fewer pixel
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pcdistill.errors import MissingExtraError, SceneError
+from pcdistill.errors import SceneError
 from pcdistill.geometry import scale_intrinsics
 from pcdistill.scenes.capture import (
     CaptureFrame,
@@ -49,6 +48,7 @@ from pcdistill.scenes.consistency import POSE_CONVENTIONS
 from pcdistill.scenes.exr import exr_size, read_exr_depth
 from pcdistill.scenes.frames import StoredFrame, register_depth
 from pcdistill.scenes.images import COLOR_SUFFIXES, LARGEST_IMAGE, image_size_of
+from pcdistill.scenes.lzfse_stream import expand_lzfse, is_lzfse, lzfse_size
 from pcdistill.scenes.plausibility import require_metres
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan
 from pcdistill.scenes.scene import Scene
@@ -292,38 +292,23 @@ def _read_blob(path: Path, size: tuple[int, int]) -> Tensor:
             f"{path}: cannot be read ({error.strerror or error}); restore it or drop its frame"
         ) from error
     expected = size[0] * size[1] * 4
-    if len(content) != expected:
-        content = _expand(path, content)
-    if len(content) != expected:
+    found = len(content)
+    if found != expected and not is_lzfse(content):
         raise SceneError(
-            f"{path}: holds {len(content)} bytes, expected {size[1]} x {size[0]} float32 metres; "
-            "it is damaged, export the capture again"
+            f"{path}: holds {found} bytes, expected {expected} of raw depth ({size[1]} x {size[0]} "
+            "float32), or LZFSE; it is damaged, export the capture again"
+        )
+    if found != expected:
+        found = lzfse_size(path, content)
+        content = expand_lzfse(path, content) if found == expected else content
+    if found != expected or len(content) != expected:
+        raise SceneError(
+            f"{path}: holds {found} bytes, expected {size[1]} x {size[0]} float32 metres; it is "
+            "damaged, export the capture again"
         )
     metres = np.frombuffer(content, dtype="<f4").reshape(size).astype(np.float32)
     metres[~(np.isfinite(metres) & (metres > 0))] = 0
     return torch.from_numpy(metres)
-
-
-def _expand(path: Path, content: bytes) -> bytes:
-    if not content.startswith(b"bvx"):
-        raise SceneError(
-            f"{path}: is neither raw depth nor compressed with LZFSE (found {len(content)} bytes), "
-            "expected one of them; it is damaged, export the capture again"
-        )
-    try:
-        lzfse = importlib.import_module("liblzfse")
-    except ImportError as error:
-        raise MissingExtraError(
-            f"{path}: is compressed with LZFSE, expected the package that expands it; "
-            "`pip install 'pcdistill[record3d]'`, or export 'EXR + RGB images' in the app"
-        ) from error
-    try:
-        return bytes(lzfse.decompress(content))
-    except Exception as error:  # the package raises its own kinds
-        raise SceneError(
-            f"{path}: cannot be expanded ({str(error)[:60]}), expected LZFSE; it is damaged, "
-            "export the capture again"
-        ) from error
 
 
 RECORD3D = Reader(

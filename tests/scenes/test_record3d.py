@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
 import sys
 import types
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from pcdistill.errors import MissingExtraError, SceneError
-from pcdistill.scenes import write_ply
+from pcdistill.scenes import record3d, write_ply
 from pcdistill.scenes.exr import exr_size, read_exr_depth
 from pcdistill.scenes.reading import ReadSettings
 from pcdistill.scenes.record3d import find_record3d, open_record3d
@@ -86,23 +87,58 @@ def test_frames_without_depth_or_pose_are_left_out(capture):
     assert scene.provenance["skipped_frames"] == 2
 
 
-def test_compressed_depth_names_what_to_install(tmp_path, monkeypatch):
+@pytest.fixture
+def packed(tmp_path):
+    """A capture whose first depth is compressed, the depth, and its file."""
+    lzfse = pytest.importorskip("lzfse", reason="lzfse is not installed (extra record3d)")
     folder = captures.write_record3d(tmp_path / "room", depth="blob")
-    raw = (folder / "rgbd/0.depth").read_bytes()
-    (folder / "rgbd/0.depth").write_bytes(b"bvx2" + b"\0" * 100)
-    monkeypatch.setitem(sys.modules, "liblzfse", None)
+    file = folder / "rgbd/0.depth"
+    raw = file.read_bytes()
+    file.write_bytes(lzfse.compress(raw))
+    assert len(file.read_bytes()) != len(raw)
+    return folder, raw, file
+
+
+def test_compressed_depth_is_that_which_was_compressed(packed):
+    folder, raw, _ = packed
+    frame = read(folder).frames[0]
+    expected = np.frombuffer(raw, "<f4").reshape(30, 40)
+    stored = record3d._read_blob(frame.depth_path, (30, 40))
+    np.testing.assert_array_equal(stored, np.where(expected > 0, expected, 0))
+    assert float(frame.depth().max()) == expected.max()
+
+
+def test_compressed_depth_names_what_to_install(packed, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lzfse", None)
     with pytest.raises(MissingExtraError, match=r"pcdistill\[record3d\].*EXR \+ RGB"):
-        read(folder)
-    package = types.ModuleType("liblzfse")
-    package.decompress = lambda content: raw
-    monkeypatch.setitem(sys.modules, "liblzfse", package)
-    np.testing.assert_array_equal(
-        read(folder).frames[0].depth().numpy().max(), np.frombuffer(raw, "<f4").max()
-    )
-    package.decompress = lambda content: raw[:-4]
+        read(packed[0])
+
+
+def test_compressed_depth_that_is_damaged(packed):
+    folder, _, file = packed
+    content = file.read_bytes()
+    file.write_bytes(content[:-50])
+    refused(folder, r"0\.depth: (has a block of|ends within a block)")
+    file.write_bytes(content[:60] + bytes(40) + content[100:])
+    refused(folder, r"0\.depth: .*it is damaged, export the capture again")
+    file.write_bytes(b"garbage")
+    refused(folder, r"holds 7 bytes, expected 4800 of raw depth \(40 x 30 float32\), or LZFSE")
+
+
+def test_compressed_depth_of_another_size_is_not_expanded(packed, monkeypatch):
+    folder, raw, file = packed
+    package = types.ModuleType("lzfse")
+    package.decompress = lambda content: pytest.fail("expanded")
+    monkeypatch.setitem(sys.modules, "lzfse", package)
+    stored = b"bvx-" + struct.pack("<I", len(raw) - 4) + raw[:-4] + b"bvx$"
+    file.write_bytes(stored)
     refused(folder, r"0\.depth: holds 4796 bytes, expected 40 x 30 float32")
-    (folder / "rgbd/0.depth").write_bytes(b"garbage")
-    refused(folder, "is neither raw depth nor compressed")
+    bomb = b"bvxn" + struct.pack("<II", 4_000_000_000, 4) + b"\x06\0\0\0" + b"bvx$"
+    file.write_bytes(bomb)
+    refused(folder, r"0\.depth: holds 4000000000 bytes")
+    for broken in (b"bvx2" + bytes(100), b"bvx9" + bytes(100), b"bvx-", b"bvxn" + b"\xff" * 20):
+        file.write_bytes(broken)
+        refused(folder, r"0\.depth: (has a block of|ends within a block)")
 
 
 @pytest.mark.parametrize(
