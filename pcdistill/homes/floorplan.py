@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pcdistill.homes.finishes import chance
+from pcdistill.homes.portable_math import cosine, sine, snap
 
 WALL = 0.1
 """Thickness of a wall between two rooms, metres."""
@@ -95,19 +96,20 @@ class Room:
         """Frame of a wall: x runs along it, y points into the room."""
         r = self.rect
         x, y = (r.x0 + r.x1) / 2, (r.y0 + r.y1) / 2
-        return (
-            WallFrame(x, r.y0, 0.0, r.width),
-            WallFrame(r.x1, y, math.pi / 2, r.depth),
-            WallFrame(x, r.y1, math.pi, r.width),
-            WallFrame(r.x0, y, -math.pi / 2, r.depth),
-        )[side]
+        if side == 0:
+            return WallFrame(x, r.y0, 0.0, r.width)
+        if side == 1:
+            return WallFrame(r.x1, y, math.pi / 2, r.depth)
+        if side == 2:
+            return WallFrame(x, r.y1, math.pi, r.width)
+        return WallFrame(r.x0, y, -math.pi / 2, r.depth)
 
     def at_wall(self, side: int, along: float) -> tuple[float, float, float]:
         """(x, y, angle) of a place on a wall."""
         wall = self.wall(side)
         return (
-            wall.x + along * math.cos(wall.angle),
-            wall.y + along * math.sin(wall.angle),
+            wall.x + along * cosine(wall.angle),
+            wall.y + along * sine(wall.angle),
             wall.angle,
         )
 
@@ -122,7 +124,7 @@ def floor_plan(rng: np.random.Generator) -> list[Room]:
         cells = _split(rng, Rect(0, 0, width, total / width), list(zip(names, areas, strict=True)))
         if not all(_fits(name, rect) for name, rect in cells):
             continue
-        height = float(rng.uniform(2.4, 2.6))
+        height = snap(float(rng.uniform(2.4, 2.6)))
         rooms = [Room(name, _inset(rect), height) for name, rect in cells]
         if _connect(rng, rooms) and _open_outside(rng, rooms, Rect(0, 0, width, total / width)):
             return rooms
@@ -135,8 +137,10 @@ def _fits(name: str, rect: Rect) -> bool:
 
 
 def _inset(rect: Rect) -> Rect:
+    """The inner faces of the walls around a cell, on the grid."""
     half = WALL / 2
-    return Rect(rect.x0 + half, rect.y0 + half, rect.x1 - half, rect.y1 - half)
+    inner = (rect.x0 + half, rect.y0 + half, rect.x1 - half, rect.y1 - half)
+    return Rect(*(snap(value) for value in inner))
 
 
 def _split(
@@ -201,7 +205,7 @@ def _add_door(rng: np.random.Generator, a: Room, b: Room, wall: tuple[int, float
     into_a = a.rect.width * a.rect.depth > b.rect.width * b.rect.depth
     for room, wall_side, mine in ((a, side, into_a), (b, (side + 2) % 4, not into_a)):
         kind = ("door shut" if shut else "door") if mine else "doorway"
-        along = _along(room, wall_side, place)
+        along = snap(_along(room, wall_side, place))
         room.openings.append(Opening(kind, wall_side, along, _DOOR_WIDTH, 0.0, _DOOR_HEIGHT))
 
 
@@ -251,10 +255,9 @@ def _add_outside(
             continue
         for _ in range(8):
             reach = (length - width) / 2 - 0.22
-            along = float(rng.uniform(-reach, reach))
-            opening = Opening(
-                kind, int(side), along, width, float(rng.uniform(*low)), float(rng.uniform(*high))
-            )
+            along = snap(float(rng.uniform(-reach, reach)))
+            foot, top = float(rng.uniform(*low)), float(rng.uniform(*high))
+            opening = Opening(kind, int(side), along, snap(width), snap(foot), snap(top))
             if all(_apart(opening, other) for other in room.openings):
                 room.openings.append(opening)
                 return True

@@ -16,6 +16,7 @@ from pcdistill.homes import furniture_tables as tables
 from pcdistill.homes.finishes import chance
 from pcdistill.homes.furniture_openings import picture
 from pcdistill.homes.model import Model
+from pcdistill.homes.portable_math import cosine, sine
 from pcdistill.homes.space import Block, Space, block_of
 
 _WALKABLE = 12  # cells of 10 cm that must stay free for a camera
@@ -229,7 +230,7 @@ def _face_wall(
     side, along = place
     far = depth + float(seat.bounds()[1][1]) + rng.uniform(0.0, 0.12)
     x, y, angle = space.room.at_wall(side, along + rng.uniform(-0.15, 0.15))
-    x, y = x - math.sin(angle) * far, y + math.cos(angle) * far
+    x, y = x - sine(angle) * far, y + cosine(angle) * far
     return space.try_at(seat, x, y, angle + math.pi + rng.normal(0, 0.12))
 
 
@@ -245,7 +246,7 @@ def _seating(rng: np.random.Generator, space: Space) -> bool:
             space.keep_free.pop()
             x, y, angle = space.room.at_wall(*placed)
             far = depth + rng.uniform(0.28, 0.38)
-            x, y = x - math.sin(angle) * far, y + math.cos(angle) * far
+            x, y = x - sine(angle) * far, y + cosine(angle) * far
             space.try_at(tables.coffee_table(rng), x, y, angle)
         return True
     return False

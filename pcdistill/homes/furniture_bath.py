@@ -27,6 +27,7 @@ from pcdistill.homes.parts import (
     sheet,
     tilted,
 )
+from pcdistill.homes.portable_math import sine
 
 
 def toilet(rng: np.random.Generator) -> Model:
@@ -244,8 +245,8 @@ def hanging_cloth(
     turns = 2 * np.pi * folds * (x - start) / (end - start)
     opening = np.linspace(1.1, 0.6, 5)[:, None]
     across, up = np.meshgrid(x, z)
-    drift = 0.4 * np.sin(turns * 0.37 + phase)[None]
-    depth = y + wave * opening * (np.sin(turns + phase)[None] + drift)
+    drift = 0.4 * sine(turns * 0.37 + phase)[None]
+    depth = y + wave * opening * (sine(turns + phase)[None] + drift)
     return sheet(np.stack([across, depth, up], axis=-1))
 
 

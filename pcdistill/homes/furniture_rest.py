@@ -32,6 +32,7 @@ from pcdistill.homes.parts import (
     tube,
     turned,
 )
+from pcdistill.homes.portable_math import cosine, sine
 
 
 def legs(
@@ -225,7 +226,7 @@ def _office_chair(rng: np.random.Generator) -> Model:
     column = [cylinder((0, y, 0.08), (0, y, seat - 0.03), 0.028)]
     column.append(box((-0.03, 0.01, seat - 0.03), (0.03, 0.03, seat + 0.3)))
     for turn in np.arange(5) * 2 * np.pi / 5:
-        tip = np.array([0.28 * np.cos(turn), y + 0.28 * np.sin(turn), 0.06])
+        tip = np.array([0.28 * cosine(turn), y + 0.28 * sine(turn), 0.06])
         column.append(cylinder((0, y, 0.09), tip, 0.022, 0.016, segments=6))
         column.append(
             cylinder(tip - np.array([0, 0.018, 0.03]), tip + np.array([0, 0.018, -0.03]), 0.03)

@@ -20,6 +20,7 @@ from pcdistill.homes.furniture_rest import legs
 from pcdistill.homes.furniture_storage import fronts
 from pcdistill.homes.model import Model
 from pcdistill.homes.parts import Array, box, cylinder, lathe, rounded_box, sheet, tube
+from pcdistill.homes.portable_math import cosine, power, sine
 
 
 def shade_look(rng: np.random.Generator) -> Finish:
@@ -43,7 +44,7 @@ def floor_lamp(rng: np.random.Generator) -> Model:
     y = radius
     if chance(rng, 0.35):
         body = [
-            cylinder((0.24 * np.cos(a), y + 0.2 * np.sin(a), 0), (0, y, height - 0.05), 0.014)
+            cylinder((0.24 * cosine(a), y + 0.2 * sine(a), 0), (0, y, height - 0.05), 0.014)
             for a in np.pi / 2 + np.arange(3) * 2 * np.pi / 3
         ]
     else:
@@ -113,10 +114,10 @@ def _leaf(
 ) -> Array:
     """A bent strip that grows from the root outward and droops at its tip."""
     steps = np.array([0.0, 0.35, 0.7, 1.0])
-    out = reach * steps**1.5
-    up = rise * np.sin(steps * 1.9) / np.sin(1.9 * 0.8) * 0.95
+    out = reach * power(steps, 1.5)
+    up = rise * sine(steps * 1.9) / sine(1.9 * 0.8) * 0.95
     width = wide * np.array([0.15, 0.8, 1.0, 0.1])
-    along = np.array([np.cos(turn), np.sin(turn)])
+    along = np.array([cosine(turn), sine(turn)])
     side = np.array([-along[1], along[0]])
     grid = np.zeros((4, 2, 3))
     for index, sign in enumerate((-1, 1)):

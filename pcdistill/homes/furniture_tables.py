@@ -18,6 +18,7 @@ from pcdistill.homes.finishes import (
 from pcdistill.homes.furniture_rest import legs
 from pcdistill.homes.model import Model
 from pcdistill.homes.parts import Array, box, cylinder, lathe, loft, ring, rounded_box, tilted, tube
+from pcdistill.homes.portable_math import cosine, sine
 
 
 def table(rng: np.random.Generator) -> Model:
@@ -80,7 +81,7 @@ def _round_table(
         reach = radius * 0.75
         made = []
         for turn in np.pi / 4 + np.arange(4) * np.pi / 2:
-            foot = (reach * np.cos(turn), radius + reach * np.sin(turn), 0)
+            foot = (reach * cosine(turn), radius + reach * sine(turn), 0)
             head = (0.7 * foot[0], radius + 0.7 * (foot[1] - radius), height - 0.03)
             made.append(cylinder(foot, head, 0.018, 0.025))
     return Model().add("table", ([top], look), (made, look if chance(rng, 0.6) else metal(rng)))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +14,9 @@ from numba import njit
 from torch import Tensor
 
 from pcdistill.homes.model import Part
+from pcdistill.homes.portable_math import GRID, dot, norms, unit
 from pcdistill.homes.shading import shade_points
+from pcdistill.homes.shadow_rays import Hierarchy, build_hierarchy
 from pcdistill.homes.textures import ALONG_EDGE, NORMALISED
 
 Array = npt.NDArray[Any]
@@ -57,23 +60,11 @@ class Surface:
     scales: Array
     room_boxes: Array
     lights: Array
-    _caster: Any = field(default=None, repr=False)
 
-    def caster(self) -> Any:
-        """The embree scene of the patches, built once: triangles 2q and 2q + 1 are patch q."""
-        if self._caster is None:
-            from embreex.mesh_construction import TriangleMesh
-            from embreex.rtcore_scene import EmbreeScene
-
-            scene = EmbreeScene()
-            triangles = self.corners[:, [[0, 1, 2], [0, 2, 3]]].reshape(-1, 3, 3)
-            TriangleMesh(scene, np.ascontiguousarray(triangles, dtype=np.float32))
-            self._caster = scene
-        return self._caster
-
-    def __getstate__(self) -> dict[str, Any]:
-        """State without the embree scene, which cannot be stored."""
-        return {**self.__dict__, "_caster": None}
+    @cached_property
+    def hierarchy(self) -> Hierarchy:
+        """Boxes around the triangles of the patches, for shadows; built once."""
+        return build_hierarchy(self.corners[:, [[0, 1, 2], [0, 2, 3]]].reshape(-1, 3, 3))
 
 
 class ScanMesh(NamedTuple):
@@ -126,8 +117,7 @@ def build_surface(parts: Sequence[TaggedPart], room_boxes: Array, lights: Array)
 def quad_normals(corners: Array) -> Array:
     """(Q, 3) unit normals of patches, from their diagonals."""
     crossed = np.cross(corners[:, 2] - corners[:, 0], corners[:, 3] - corners[:, 1])
-    length = np.linalg.norm(crossed, axis=1, keepdims=True)
-    return np.asarray(crossed / np.where(length > 0, length, 1))
+    return unit(crossed)
 
 
 def scan_mesh(surface: Surface, spacing: float = 0.06) -> ScanMesh:
@@ -167,7 +157,7 @@ def scan_mesh(surface: Surface, spacing: float = 0.06) -> ScanMesh:
 def _subdivide(surface: Surface, spacing: float) -> tuple[Array, Array, Array, Array]:
     """Grid nodes (P, 3), their pattern coordinates (P, 2), their patch (P,), faces (F, 3)."""
     corners = surface.corners.astype(np.float64)
-    edges = np.linalg.norm(np.roll(corners, -1, axis=1) - corners, axis=2)  # (Q, 4) metres
+    edges = norms(np.roll(corners, -1, axis=1) - corners)[..., 0]  # (Q, 4) metres
     across = np.ceil(np.maximum(edges[:, 0], edges[:, 2]) / spacing - 1e-3).astype(int)
     along = np.ceil(np.maximum(edges[:, 1], edges[:, 3]) / spacing - 1e-3).astype(int)
     key = np.maximum(across, 1) * 100_000 + np.maximum(along, 1)
@@ -176,8 +166,8 @@ def _subdivide(surface: Surface, spacing: float) -> tuple[Array, Array, Array, A
         columns, rows = divmod(int(size), 100_000)
         quads = np.flatnonzero(key == size)
         weights, cells = _grid(columns, rows)
-        nodes.append(np.einsum("pc,qcd->qpd", weights, corners[quads]).reshape(-1, 3))
-        uvs.append(np.einsum("pc,qcd->qpd", weights, surface.uvs[quads]).reshape(-1, 2))
+        nodes.append(_between(weights, corners[quads]).reshape(-1, 3))
+        uvs.append(_between(weights, surface.uvs[quads]).reshape(-1, 2))
         owners.append(np.repeat(quads, len(weights)))
         starts = offset + np.arange(len(quads)) * len(weights)
         faces.append((starts[:, None, None] + cells).reshape(-1, 3))
@@ -208,6 +198,12 @@ def _grid(columns: int, rows: int) -> tuple[Array, Array]:
         odd, np.stack([right, above + 1, above], 1), np.stack([first, above + 1, above], 1)
     )
     return weights, np.concatenate([lower, upper])
+
+
+def _between(weights: Array, corners: Array) -> Array:
+    """(Q, P, D) means of four corners (Q, 4, D), added in order, by (P, 4) weights."""
+    shares = weights[None, :, :, None] * corners[:, None]
+    return np.asarray(((shares[:, :, 0] + shares[:, :, 1]) + shares[:, :, 2]) + shares[:, :, 3])
 
 
 def _weld(nodes: Array, parts: Array) -> tuple[Array, Array, Array]:
@@ -265,17 +261,14 @@ def _vertex_normals(points: Array, faces: Array) -> Array:
         ],
         axis=1,
     )
-    length = np.linalg.norm(normals, axis=1, keepdims=True)
-    return np.asarray(normals / np.where(length > 0, length, 1))
+    return unit(normals)
 
 
 def _smooth_normals(corners: Array, face_normals: Array, parts: Array) -> Array:
     """(Q, 4, 3) corner normals: mean over the patches of the part that meet there smoothly."""
     keys = _place_keys(corners.reshape(-1, 3), np.repeat(parts, 4))
     order = np.argsort(keys, kind="stable")
-    area = np.linalg.norm(
-        np.cross(corners[:, 2] - corners[:, 0], corners[:, 3] - corners[:, 1]), axis=1
-    )
+    area = norms(np.cross(corners[:, 2] - corners[:, 0], corners[:, 3] - corners[:, 1]))[:, 0]
     return _mean_of_neighbours(keys[order], order, face_normals, area).reshape(-1, 4, 3)
 
 
@@ -326,11 +319,8 @@ def _axis_coordinates(corners: Array, normals: Array) -> Array:
 
 def _edge_coordinates(corners: Array, normals: Array) -> Array:
     first, last = corners[:, 1] - corners[:, 0], corners[:, 3] - corners[:, 0]
-    longer = np.linalg.norm(first, axis=1) >= np.linalg.norm(last, axis=1)
-    u_axis = np.where(longer[:, None], first, last)
-    length = np.linalg.norm(u_axis, axis=1, keepdims=True)
-    u_axis = u_axis / np.where(length > 0, length, 1)
+    # an edge has to be longer by a step of the grid, so that squares take the first one
+    longer = norms(first) >= norms(last) - GRID
+    u_axis = unit(np.where(longer, first, last))
     v_axis = np.cross(normals, u_axis)
-    return np.stack(
-        [np.einsum("qcd,qd->qc", corners, u_axis), np.einsum("qcd,qd->qc", corners, v_axis)], axis=2
-    )
+    return np.stack([dot(corners, u_axis[:, None]), dot(corners, v_axis[:, None])], axis=2)

@@ -10,11 +10,12 @@ import numpy as np
 from pcdistill.homes.classes import CLASS_INDEX, MATERIALS
 from pcdistill.homes.finishes import Finish
 from pcdistill.homes.parts import Array, turned
+from pcdistill.homes.portable_math import snap
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One welded piece of surface: (n, 4, 3) quads in metres with one finish."""
+    """One welded piece of surface: (n, 4, 3) quads in metres, on the grid, with one finish."""
 
     quads: Array
     finish: Finish
@@ -59,7 +60,7 @@ class Model:
         for surfaces, look in parts:
             arrays = [surfaces] if isinstance(surfaces, np.ndarray) else list(surfaces)
             if arrays:
-                made.extend(Part(array, look) for array in arrays if len(array))
+                made.extend(Part(snap(array), look) for array in arrays if len(array))
         self.pieces.append(Piece(category, tuple(made)))
         self._bounds = None
         return self
@@ -78,7 +79,8 @@ class Model:
                 Piece(
                     piece.category,
                     tuple(
-                        Part(turned(part.quads, angle) + shift, part.finish) for part in piece.parts
+                        Part(snap(turned(part.quads, angle) + shift), part.finish)
+                        for part in piece.parts
                     ),
                 )
                 for piece in self.pieces

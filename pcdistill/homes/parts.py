@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
+
+from pcdistill.homes.portable_math import cosine, power, sine, transform, unit
 
 Array = npt.NDArray[np.float64]
 Vector = Sequence[float] | Array
@@ -51,49 +54,69 @@ def rounded_box(low: Vector, high: Vector, radius: float) -> Array:
     bottom, top = np.asarray(low, float), np.asarray(high, float)
     half = (top - bottom) / 2
     radius = min(radius, float(half.min()) * 0.98)
-    quads = []
-    for face in box(-np.ones(3), np.ones(3)):
-        for row in range(3):
-            for column in range(3):
-                steps = ((column, row), (column + 1, row), (column + 1, row + 1), (column, row + 1))
-                quads.append([_face_node(face, i, j, half, radius) for i, j in steps])
-    points = np.array(quads)
+    share = radius / (2 * half)
+    ticks = np.stack([np.zeros(3), share, 1 - share, np.ones(3)], axis=1)  # (3, 4) along each axis
+    start, across, along, axes, steps = _box_nodes()
+    first, second = ticks[axes[0], steps[0]], ticks[axes[1], steps[1]]
+    points = (start + across * first[..., None] + along * second[..., None]) * half
     core = np.clip(points, -(half - radius), half - radius)
     away = points - core
-    length = np.linalg.norm(away, axis=-1, keepdims=True)
-    rounded = core + radius * away / np.where(length > 0, length, 1)
+    rounded = core + radius * unit(away)
     return np.asarray(rounded + (bottom + top) / 2)
 
 
-def _face_node(face: Array, i: int, j: int, half: Array, radius: float) -> Array:
-    """Node (i, j) of 4 x 4 on one face of the box; the inner ones sit a radius from the edge."""
-    across, along = face[1] - face[0], face[3] - face[0]
-    axis_a, axis_b = int(np.argmax(np.abs(across))), int(np.argmax(np.abs(along)))
-    ticks_a = (0.0, radius / (2 * half[axis_a]), 1 - radius / (2 * half[axis_a]), 1.0)
-    ticks_b = (0.0, radius / (2 * half[axis_b]), 1 - radius / (2 * half[axis_b]), 1.0)
-    return np.asarray((face[0] + across * ticks_a[i] + along * ticks_b[j]) * half)
+@cache
+def _box_nodes() -> tuple[Array, Array, Array, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Where the nodes of a rounded box lie: 3 x 3 patches with 4 nodes on each of the six faces.
+
+    Returns:
+        start, across, along: (54, 4, 3) corner of the face of each node, and its two edges.
+        axes: (2, 54, 4) axis of either edge.
+        steps: (2, 54, 4) 0 to 3: on which of four ticks along either edge the node stands; the
+            inner ones sit a radius from the edge.
+    """
+    faces = box(-np.ones(3), np.ones(3))
+    across, along = faces[:, 1] - faces[:, 0], faces[:, 3] - faces[:, 0]
+    patches = [
+        [(column, row), (column + 1, row), (column + 1, row + 1), (column, row + 1)]
+        for row in range(3)
+        for column in range(3)
+    ]
+    steps = np.broadcast_to(np.array(patches), (6, 9, 4, 2)).reshape(54, 4, 2)
+
+    def spread(values: Array) -> Array:
+        return np.repeat(values, 9, axis=0)[:, None].repeat(4, axis=1)
+
+    axes = [spread(np.abs(edge).argmax(axis=1)) for edge in (across, along)]
+    return (
+        spread(faces[:, 0]),
+        spread(across),
+        spread(along),
+        np.stack(axes).astype(np.int64),
+        np.moveaxis(steps, -1, 0).astype(np.int64),
+    )
 
 
 def ring(center: Vector, radius_x: float, radius_y: float, segments: int = 16) -> Array:
     """(segments, 3) outline of a level ellipse, counter-clockwise seen from above."""
     turn = np.arange(segments) * (2 * np.pi / segments)
-    flat = np.stack([radius_x * np.cos(turn), radius_y * np.sin(turn), np.zeros(segments)], -1)
+    flat = np.stack([radius_x * cosine(turn), radius_y * sine(turn), np.zeros(segments)], -1)
     return np.asarray(flat + np.asarray(center, float))
 
 
-def rounded_ring(center: Vector, half_x: float, half_y: float, power: float = 4.0) -> Array:
-    """(24, 3) outline of a level rectangle with round corners; a higher power is squarer."""
+def rounded_ring(center: Vector, half_x: float, half_y: float, exponent: float = 4.0) -> Array:
+    """(24, 3) outline of a level rectangle with round corners; a higher exponent is squarer."""
     turn = (np.arange(24) + 0.5) * (2 * np.pi / 24)
-    cosine, sine = np.cos(turn), np.sin(turn)
-    reach = (np.abs(cosine) ** power + np.abs(sine) ** power) ** (-1 / power)
-    flat = np.stack([half_x * cosine * reach, half_y * sine * reach, np.zeros(24)], -1)
+    across, along = cosine(turn), sine(turn)
+    reach = power(power(np.abs(across), exponent) + power(np.abs(along), exponent), -1 / exponent)
+    flat = np.stack([half_x * across * reach, half_y * along * reach, np.zeros(24)], -1)
     return np.asarray(flat + np.asarray(center, float))
 
 
 def loft(rings: Sequence[Array], *, cap_start: bool = False, cap_end: bool = False) -> Array:
     """Skin through outlines of equal length; looks outward when they are stacked upward."""
     stack = np.stack(rings)
-    following = np.roll(stack, -1, axis=1)
+    following = np.concatenate([stack[:, 1:], stack[:, :1]], axis=1)
     sides = np.stack([stack[:-1], following[:-1], following[1:], stack[1:]], axis=2)
     faces = [sides.reshape(-1, 4, 3)]
     if cap_start:
@@ -106,7 +129,8 @@ def loft(rings: Sequence[Array], *, cap_start: bool = False, cap_end: bool = Fal
 def disc(outline: Array) -> Array:
     """(n / 2, 4, 3) fan of quadrilaterals that fills an outline of even length n."""
     center = np.broadcast_to(outline.mean(axis=0), (len(outline) // 2, 3))
-    first, second, third = outline[0::2], outline[1::2], np.roll(outline, -2, axis=0)[0::2]
+    first, second = outline[0::2], outline[1::2]
+    third = np.concatenate([first[1:], first[:1]])
     return np.stack([center, first, second, third], axis=1)
 
 
@@ -115,15 +139,15 @@ def cylinder(
 ) -> Array:
     """Closed cylinder or cone frustum between two points."""
     tail, head = np.asarray(start, float), np.asarray(end, float)
-    axis = (head - tail) / np.linalg.norm(head - tail)
-    helper = np.array([1.0, 0, 0]) if abs(axis[0]) < 0.9 else np.array([0, 1.0, 0])
-    side = np.cross(helper, axis)
-    side /= np.linalg.norm(side)
-    other = np.cross(axis, side)
+    x, y, z = unit(head - tail).tolist()
+    # a direction across the axis, and the one across both
+    side = unit(np.array([0.0, -z, y] if abs(x) < 0.9 else [z, 0.0, -x]))
+    a, b, c = side.tolist()
+    other = np.array([y * c - z * b, z * a - x * c, x * b - y * a])
     turn = (np.arange(segments) + 0.5) * (2 * np.pi / segments)
-    unit = np.cos(turn)[:, None] * side + np.sin(turn)[:, None] * other
+    circle = cosine(turn)[:, None] * side + sine(turn)[:, None] * other
     last = radius if end_radius is None else end_radius
-    return loft([tail + radius * unit, head + last * unit], cap_start=True, cap_end=True)
+    return loft([tail + radius * circle, head + last * circle], cap_start=True, cap_end=True)
 
 
 def lathe(center: Vector, profile: Sequence[tuple[float, float]], segments: int = 16) -> Array:
@@ -135,7 +159,7 @@ def lathe(center: Vector, profile: Sequence[tuple[float, float]], segments: int 
 def ball(center: Vector, radius: float, squash: float = 1.0, segments: int = 12) -> Array:
     """Sphere, flattened in height by `squash`."""
     angles = np.linspace(-np.pi / 2, np.pi / 2, 7)
-    profile = [(radius * np.cos(a) + 1e-4, radius * squash * np.sin(a)) for a in angles]
+    profile = [(radius * cosine(a) + 1e-4, radius * squash * sine(a)) for a in angles]
     return lathe(center, profile, segments)
 
 
@@ -172,18 +196,18 @@ def panel(low: Vector, high: Vector, holes: Sequence[tuple[float, float, float, 
 
 def turned(quads: Array, angle: float, about: tuple[float, float] = (0.0, 0.0)) -> Array:
     """Turn about a vertical axis, counter-clockwise seen from above, in radians."""
-    cosine, sine = np.cos(angle), np.sin(angle)
+    a, b = cosine(angle), sine(angle)
     pivot = np.array([about[0], about[1], 0.0])
-    rotation = np.array([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1.0]])
-    return np.asarray((quads - pivot) @ rotation.T + pivot)
+    rotation = np.array([[a, -b, 0], [b, a, 0], [0, 0, 1.0]])
+    return np.asarray(transform(quads - pivot, rotation) + pivot)
 
 
 def tilted(quads: Array, angle: float, about: tuple[float, float]) -> Array:
     """Turn about an axis along x through (y, z), positive raises +y to +z, in radians."""
-    cosine, sine = np.cos(angle), np.sin(angle)
+    a, b = cosine(angle), sine(angle)
     pivot = np.array([0.0, about[0], about[1]])
-    rotation = np.array([[1.0, 0, 0], [0, cosine, -sine], [0, sine, cosine]])
-    return np.asarray((quads - pivot) @ rotation.T + pivot)
+    rotation = np.array([[1.0, 0, 0], [0, a, -b], [0, b, a]])
+    return np.asarray(transform(quads - pivot, rotation) + pivot)
 
 
 def moved(quads: Array, offset: Vector) -> Array:

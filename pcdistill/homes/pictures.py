@@ -25,6 +25,7 @@ from pcdistill.homes.furniture_openings import curtain, picture
 from pcdistill.homes.home import Assembly, Instance
 from pcdistill.homes.mesh import build_surface
 from pcdistill.homes.model import Model
+from pcdistill.homes.portable_math import cosine, sine
 from pcdistill.homes.render import Rendering, render
 from pcdistill.homes.shell import lamp_of, opening_models, room_look, room_surfaces
 from pcdistill.homes.walk import look_at, pinhole
@@ -120,7 +121,7 @@ def _camera(rng: np.random.Generator, stage: _Stage) -> np.ndarray:
     """A pose before the target, a little to one side, inside the room."""
     turn = rng.uniform(-0.65, 0.65)
     r = stage.room.rect
-    away = np.array([math.sin(turn), math.cos(turn)]) * stage.distance
+    away = np.array([sine(turn), cosine(turn)]) * stage.distance
     place = np.array([*(stage.target[:2] + away), stage.height])
     place[:2] = np.clip(place[:2], [r.x0 + 0.25, r.y0 + 0.25], [r.x1 - 0.25, r.y1 - 0.25])
     aim = stage.target + rng.normal(0, 0.06, 3)
@@ -260,7 +261,7 @@ def _view_of(
     wanted = [piece for piece in placed.pieces if piece.category == category]
     low, high = Model(wanted[:1]).bounds()
     target, size = (low + high) / 2, high - low
-    reach = max(float(np.hypot(size[0], size[1] * 0.6)), float(size[2]) * 1.25, 0.45)
+    reach = max(float(math.sqrt(size[0] ** 2 + (size[1] * 0.6) ** 2)), float(size[2]) * 1.25, 0.45)
     distance = reach * rng.uniform(0.75, 1.15) + float(size[1]) / 2 + 0.2
     if category == "sink":  # seen from above and near, as one stands before it
         return target, float(distance) * 0.72, float(rng.uniform(1.35, 1.65))

@@ -1,4 +1,4 @@
-"""Pictures of a surface by ray casting: colour, depth, and what every pixel shows."""
+"""Pictures of a surface: colour, depth, and what every pixel shows."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ from torch import Tensor
 from pcdistill.geometry.checks import require_shape
 from pcdistill.homes.classes import NO_CLASS
 from pcdistill.homes.mesh import Surface
+from pcdistill.homes.portable_math import unit
+from pcdistill.homes.rasterize import rasterize
 from pcdistill.homes.shading import shade_surface, to_srgb
+from pcdistill.homes.shadow_rays import blocked
 
 Array = npt.NDArray[Any]
 
-_FAR = 1e6  # metres; embree reports misses beyond every real distance
 _LAMP_SIZE = 0.16  # metres, width of the lamp that softens shadows
+_LAMP_REACH = 0.97  # of the way to the lamp; its own shade stands beyond
 
 
 class Rendering(NamedTuple):
@@ -68,14 +71,13 @@ def cast(
 ) -> Hits:
     """First surface along every pixel's ray; distances are depths, because rays have depth one."""
     directions = camera_rays(camera_to_world, intrinsics, image_size)
-    origin = np.asarray(camera_to_world[:3, 3], np.float32)
-    origins = np.ascontiguousarray(np.broadcast_to(origin, directions.shape))
-    found = surface.caster().run(origins, directions, output=True)
-    triangles = found["primID"].astype(np.int64)
+    triangles, depth, second, third = rasterize(
+        surface.corners, camera_to_world, intrinsics, image_size
+    )
     return Hits(
         np.where(triangles >= 0, triangles // 2, -1),
-        found["tfar"],
-        *_patch_weights(triangles, found["u"], found["v"]),
+        depth.astype(np.float32),
+        *_patch_weights(triangles, second, third),
         directions,
     )
 
@@ -120,12 +122,11 @@ def render(
     lamp_seen = np.ones(len(points), np.float32)
     if shadows:
         lamp_seen = _lamp_visibility(surface, points, normals, hits.quads, image_size)
-    lengths = np.linalg.norm(hits.directions, axis=1, keepdims=True)
     light = shade_surface(
         surface,
         points,
         normals,
-        hits.directions / lengths,
+        unit(hits.directions),
         uvs,
         hits.quads,
         distances / np.float32(matrix[0, 0]),
@@ -202,20 +203,20 @@ def _at_hits(
 def _lamp_visibility(
     surface: Surface, points: Array, normals: Array, quads: Array, image_size: tuple[int, int]
 ) -> Array:
-    """(R,) share of the room's lamp that each point sees; blurred over neighbouring pixels."""
-    lamps = surface.lights[surface.rooms[quads], 0, :3]
-    wobble = np.random.default_rng(0).random((len(points), 3), dtype=np.float32) - np.float32(0.5)
-    origins = points + normals * np.float32(0.01)
+    """(R,) share of the room's lamp that each point sees, from every second pixel, blurred."""
+    height, width = image_size
+    rows, columns = np.meshgrid(np.arange(0, height, 2), np.arange(0, width, 2), indexing="ij")
+    chosen = (rows * width + columns).ravel()
+    lamps = surface.lights[surface.rooms[quads[chosen]], 0, :3]
+    wobble = np.random.default_rng(0).random((len(chosen), 3), dtype=np.float32) - np.float32(0.5)
+    origins = points[chosen] + normals[chosen] * np.float32(0.01)
     toward = (lamps + wobble * np.float32(_LAMP_SIZE)) - origins
-    blocked = surface.caster().run(
-        np.ascontiguousarray(origins),
-        np.ascontiguousarray(toward),
-        dists=np.full(len(points), 0.97, np.float32),
-        query="OCCLUDED",
-    )
-    seen = (blocked < 0).astype(np.float32).reshape(image_size)
-    seen[normals[:, 2].reshape(image_size) < -0.5] = 1  # lamps light the ceiling from near by
-    return np.asarray(uniform_filter(seen, 5)).reshape(-1)
+    hidden = blocked(surface.hierarchy, origins, toward, _LAMP_REACH)
+    # lamps light the ceiling from near by; where nothing is hit, nothing is lit
+    hidden &= (normals[chosen, 2] >= -0.5) & (quads[chosen] >= 0)
+    coarse = uniform_filter(1 - hidden.reshape(rows.shape).astype(np.float32), 3)
+    seen = np.repeat(np.repeat(coarse, 2, axis=0), 2, axis=1)[:height, :width]
+    return np.asarray(uniform_filter(seen, 3)).reshape(-1)
 
 
 def _contact_shade(light: Array, depth: Array) -> Array:
@@ -229,7 +230,8 @@ def _contact_shade(light: Array, depth: Array) -> Array:
 def _expose(light: Array, rng: np.random.Generator) -> Array:
     """Exposure, white balance and vignette of a small camera."""
     height, width = light.shape[:2]
-    gain = np.clip(0.36 / max(float(light.mean()), 1e-3), 0.6, 1.8) * rng.uniform(0.8, 1.2)
+    mean = round(float(light.mean(dtype=np.float64)), 6)  # a sum's last bits hang on its order
+    gain = np.clip(0.36 / max(mean, 1e-3), 0.6, 1.8) * rng.uniform(0.8, 1.2)
     warmth = rng.normal(0, 0.05)
     balance = np.array([1 + warmth, 1.0, 1 - warmth])
     row, column = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)[None]

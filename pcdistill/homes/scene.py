@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pcdistill.homes.classes import CLASS_INDEX
 from pcdistill.homes.home import build_home
 from pcdistill.homes.mesh import ScanMesh, scan_mesh
+from pcdistill.homes.portable_math import transform
 from pcdistill.homes.render import Rendering, render
 from pcdistill.homes.sensor import add_sensor_noise
 from pcdistill.homes.walk import camera_walk, pinhole
@@ -56,7 +58,8 @@ def home_scene(
         noisy = add_sensor_noise(view, seed * 1000 + index, float(intrinsics[0, 0]))
         taken.append(MemoryFrame(f"{index:06d}", intrinsics, pose, noisy.image, noisy.depth))
     scan = keep_vertices(mesh, with_faces(mesh.faces, seen))
-    noise = torch.randn(scan.points.shape, generator=torch.Generator().manual_seed(seed))
+    draws = np.random.default_rng([seed, 6])
+    noise = torch.from_numpy(draws.standard_normal(tuple(scan.points.shape), dtype=np.float32))
     labels = scan.classes.clone()
     labels[labels == CLASS_INDEX["ceiling"]] = IGNORE_LABEL
     return Scene(
@@ -83,8 +86,8 @@ def visible_vertices(
     points: Tensor, camera_to_world: Tensor, intrinsics: Tensor, view: Rendering
 ) -> Tensor:
     """(N,) bool: inside the picture and no farther than 3 cm + 1 % from the exact depth."""
-    world_to_camera = torch.linalg.inv(camera_to_world)
-    local = points.double() @ world_to_camera[:3, :3].T + world_to_camera[:3, 3]
+    away = points.double().numpy() - camera_to_world[:3, 3].numpy()
+    local = torch.from_numpy(transform(away, camera_to_world[:3, :3].T.numpy()))
     depth = local[:, 2]
     ahead = depth > _NEAR_SIGHT
     safe = torch.where(ahead, depth, torch.ones_like(depth))

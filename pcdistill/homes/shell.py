@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +18,7 @@ from pcdistill.homes.furniture_openings import (
 )
 from pcdistill.homes.model import Model
 from pcdistill.homes.parts import panel, turned
+from pcdistill.homes.portable_math import cosine, sine
 
 
 class RoomLook(NamedTuple):
@@ -160,7 +160,7 @@ def lamp_of(room: Room, rng: np.random.Generator) -> np.ndarray:
     panes = [o for o in room.openings if o.kind == "window"]
     if panes:
         x, y, angle = room.at_wall(panes[0].side, panes[0].along)
-        sky = [x - 0.1 * math.sin(angle), y + 0.1 * math.cos(angle), 1.6]
+        sky = [x - 0.1 * sine(angle), y + 0.1 * cosine(angle), 1.6]
         bright = rng.uniform(0.25, 0.6)
     else:
         sky, bright = lamp, 0.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from pcdistill.homes.floorplan import Room
 from pcdistill.homes.model import Model
+from pcdistill.homes.portable_math import cosine, sine
 
 _GAP = 0.02  # metres kept between neighbours
 _PLACES = 25  # positions tried along a wall
@@ -106,7 +106,7 @@ class Space:
         """Stand a model at one place on a wall if it fits there."""
         bounds = model.bounds()
         x, y, angle = self.room.at_wall(side, along)
-        x, y = x - math.sin(angle) * 0.005, y + math.cos(angle) * 0.005
+        x, y = x - sine(angle) * 0.005, y + cosine(angle) * 0.005
         solid = _quarter_turned(bounds, side, x, y, lift)
         front = self._front(solid, side, clearance)
         if not self.fits(solid) or self._covers_opening(bounds, side, along, lift):
@@ -203,8 +203,8 @@ class Space:
     def _keep_door_free(self, side: int, along: float, width: float) -> None:
         x, y, angle = self.room.at_wall(side, along)
         half = width / 2 + 0.08
-        along_axis = np.array([math.cos(angle), math.sin(angle)]) * half
-        inward = np.array([-math.sin(angle), math.cos(angle)]) * 0.75
+        along_axis = np.array([cosine(angle), sine(angle)]) * half
+        inward = np.array([-sine(angle), cosine(angle)]) * 0.75
         corners = np.array([x, y]) + np.array([along_axis, -along_axis, along_axis + inward])
         low, high = corners.min(axis=0), corners.max(axis=0)
         self.keep_free.append(Block(low[0], low[1], 0.0, high[0], high[1], 2.0))

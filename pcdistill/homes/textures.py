@@ -7,6 +7,8 @@ import math
 import numpy as np
 from numba import njit
 
+from pcdistill.homes.portable_math import wave
+
 _PLAIN, _GRAIN, _TILES, _PLASTER, _WEAVE, _STRIPES, _CHECKS, _PLANKS, _ARTWORK = range(9)
 _OUTDOORS, _SPECKLE, _DOTS, _SCREEN, _MIRROR, _BRUSHED, _RINGS, _GLOW = range(9, 17)
 
@@ -64,8 +66,7 @@ def _blend(pattern: int, scale: float, u: float, v: float, footprint: float) -> 
     if pattern == _TILES:
         return max(_line(u, scale, 0.006, footprint), _line(v, scale, 0.006, footprint))
     if pattern == _WEAVE:
-        angle = 2 * math.pi / scale
-        return 0.5 * fade * (0.5 + 0.5 * math.sin(u * angle) * math.sin(v * angle)) + 0.25 * (
+        return 0.5 * fade * (0.5 + 0.5 * wave(u / scale) * wave(v / scale)) + 0.25 * (
             value_noise(u * 7.0, v * 7.0, 3)
         )
     if pattern == _STRIPES:

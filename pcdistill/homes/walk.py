@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pcdistill.homes.classes import CLASS_INDEX
 from pcdistill.homes.home import Home
+from pcdistill.homes.portable_math import cosine, sine, snap, unit
 from pcdistill.homes.render import cast
 
 Array = npt.NDArray[Any]
@@ -33,7 +34,8 @@ class _Glance(NamedTuple):
 def pinhole(image_size: tuple[int, int], horizontal_degrees: float) -> Tensor:
     """(3, 3) float64 intrinsics with square pixels and a centred principal point."""
     height, width = image_size
-    focal = width / 2 / math.tan(math.radians(horizontal_degrees) / 2)
+    half = math.radians(horizontal_degrees) / 2
+    focal = snap(width / 2 * cosine(half) / sine(half))
     return torch.tensor(
         [[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]], dtype=torch.float64
     )
@@ -41,10 +43,8 @@ def pinhole(image_size: tuple[int, int], horizontal_degrees: float) -> Tensor:
 
 def look_at(position: Array, target: Array) -> Array:
     """(4, 4) float64 pose at `position` that looks at `target` with the horizon level."""
-    forward = np.asarray(target, float) - position
-    forward /= np.linalg.norm(forward)
-    right = np.cross(forward, [0.0, 0.0, 1.0])
-    right /= np.linalg.norm(right)
+    forward = unit(np.asarray(target, float) - position)
+    right = unit(np.cross(forward, [0.0, 0.0, 1.0]))
     pose = np.eye(4)
     pose[:3, :3] = np.stack([right, np.cross(forward, right), forward], axis=1)
     pose[:3, 3] = position
@@ -77,8 +77,13 @@ def camera_walk(home: Home, count: int, seed: int) -> list[Tensor]:
         for glance in _glances(home, index, rng, max(_PER_ROOM, count))
     ]
     chosen = _cover(glances, count, _worth(home, glances))
-    chosen.sort(key=lambda glance: (glance.room, math.atan2(glance.pose[1, 2], glance.pose[0, 2])))
+    chosen.sort(key=lambda glance: (glance.room, _heading(glance.pose)))
     return [torch.from_numpy(glance.pose) for glance in chosen]
+
+
+def _heading(pose: Array) -> float:
+    """Direction of view on the floor, radians to nine digits."""
+    return round(math.atan2(pose[1, 2], pose[0, 2]), 9)
 
 
 def _glances(home: Home, room: int, rng: np.random.Generator, count: int) -> list[_Glance]:
@@ -89,9 +94,9 @@ def _glances(home: Home, room: int, rng: np.random.Generator, count: int) -> lis
     intrinsics = pinhole(_LOOK, 70.0).numpy()
     glances = []
     for _ in range(count):
-        place = np.array([*cells[int(rng.integers(len(cells)))], rng.uniform(1.25, 1.65)])
+        place = snap(np.array([*cells[int(rng.integers(len(cells)))], rng.uniform(1.25, 1.65)]))
         turn, dip = rng.uniform(-math.pi, math.pi), math.radians(rng.uniform(0, 42))
-        ahead = [math.cos(turn) * math.cos(dip), math.sin(turn) * math.cos(dip), -math.sin(dip)]
+        ahead = [cosine(turn) * cosine(dip), sine(turn) * cosine(dip), -sine(dip)]
         pose = look_at(place, place + ahead)
         glances.append(_Glance(pose, room, _seen_cells(home, pose, intrinsics)))
     return glances
@@ -110,27 +115,29 @@ def _seen_cells(home: Home, pose: Array, intrinsics: Array) -> Array:
 
 
 def _worth(home: Home, glances: list[_Glance]) -> Array:
-    """(I,) what a surface cell of each instance is worth.
+    """(I,) int64: what a surface cell of each instance is worth.
 
-    Furniture is worth more than walls and doors, and small things more than large ones.
+    Furniture is worth more than walls and doors, and small things more than large ones. Whole
+    numbers are added to the same sum in any order.
     """
-    plain = {"wall": 0.65, "floor": 0.8, "door": 0.65, "window": 0.8, "ceiling": 0.0}
-    base = np.array([plain.get(instance.category, 1.3) for instance in home.instances])
+    plain = {"wall": 650, "floor": 800, "door": 650, "window": 800, "ceiling": 0}
+    base = np.array([plain.get(instance.category, 1300) for instance in home.instances])
     cells = np.unique(np.concatenate([glance.cells for glance in glances]))
     sizes = np.bincount(cells >> 30, minlength=len(base))
-    return np.asarray(base * np.clip(np.sqrt(50 / np.maximum(sizes, 1)), 1.0, 2.0))
+    factor = np.clip(np.sqrt(50 / np.maximum(sizes, 1)), 1.0, 2.0)
+    return np.asarray(np.rint(base * factor), dtype=np.int64)
 
 
 def _cover(glances: list[_Glance], count: int, worth_of_instance: Array) -> list[_Glance]:
     """Greedy choice of the candidates that together see most; repeats none."""
     keys = np.unique(np.concatenate([glance.cells for glance in glances]))
     views = [np.searchsorted(keys, glance.cells) for glance in glances]
-    worth = worth_of_instance[keys >> 30].copy()
+    worth = worth_of_instance[keys >> 30]
     open_ = list(range(len(glances)))
     chosen: list[_Glance] = []
     while len(chosen) < count and open_:
         gains = [worth[views[i]].sum() for i in open_]
         best = open_.pop(int(np.argmax(gains)))
-        worth[views[best]] *= 0.05  # a second view of a cell is worth little, a third less
+        worth[views[best]] //= 20  # a second view of a cell is worth little, a third less
         chosen.append(glances[best])
     return chosen
