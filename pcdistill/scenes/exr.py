@@ -6,22 +6,47 @@ import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from pcdistill.errors import SceneError
+from pcdistill.scenes.extras import import_extra
 from pcdistill.scenes.images import LARGEST_IMAGE
 
 _MAGIC = 20000630
 _LARGEST_HEADER = 1 << 20
 _LARGEST_FILE = 256 << 20
 _LARGEST_BLOCK = 64 << 20  # bytes of at most 16 lines
-_COMPRESSIONS = ("none", "RLE", "ZIPS", "ZIP", "PIZ", "PXR24", "B44", "B44A", "DWAA", "DWAB")
-_LINES = {"none": 1, "RLE": 1, "ZIPS": 1, "ZIP": 16}
+_LINES = {"none": 1, "RLE": 1, "ZIPS": 1, "ZIP": 16}  # in a block
+_PACKED_LINES = {
+    "PIZ": 32,
+    "PXR24": 16,
+    "B44": 32,
+    "B44A": 32,
+    "DWAA": 32,
+    "DWAB": 256,
+    "HTJ2K256": 256,
+    "HTJ2K32": 32,
+}
+_COMPRESSIONS = (*_LINES, *_PACKED_LINES)  # by their numbers in the file
 _TYPES = ("<u4", "<f2", "<f4")
 _DEPTH_CHANNELS = ("Z", "Y", "R", "depth", "V")
+
+
+_Depth = npt.NDArray[np.float32]
+
+
+class _Block(NamedTuple):
+    first: int
+    """Its first line, from 0."""
+    lines: int
+    start: int
+    """Byte at which its data begins."""
+    size: int
 
 
 @dataclass(frozen=True)
@@ -31,6 +56,11 @@ class _Header:
     compression: str
     channels: tuple[tuple[str, np.dtype], ...]
     end: int
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one line of all channels."""
+        return sum(kind.itemsize for _, kind in self.channels) * self.size[1]
 
 
 def exr_size(path: Path) -> tuple[int, int]:
@@ -46,53 +76,91 @@ def read_exr_depth(path: Path) -> Tensor:
     """The depth channel (`Z`, else `Y` or `R`) of a scanline OpenEXR image.
 
     Args:
-        path: one part, scanlines, without compression or with RLE, ZIPS or ZIP.
+        path: one part, scanlines; without compression or with RLE, ZIPS or ZIP, else (PIZ, PXR24,
+            B44, DWAA ...) through the package OpenEXR.
 
     Returns:
         (H, W) float32 as stored; 0 for what is not finite or negative.
 
     Raises:
         SceneError: the file is missing, damaged, or of a kind that is not read.
+        MissingExtraError: it needs the package OpenEXR, which is not installed.
 
     Source: OpenEXR, "OpenEXR File Layout" and its ZIP and RLE compressors.
     """
     content = _bytes(path, _LARGEST_FILE)
     header = _read_header(path, content)
-    height, width = header.size
-    row_bytes = sum(kind.itemsize for _, kind in header.channels) * width
-    lines = _LINES[header.compression]
-    if min(lines, height) * row_bytes > _LARGEST_BLOCK:
-        raise _damaged(path, f"declares lines of {row_bytes} bytes")
-    blocks = -(-height // lines)
-    if header.end + 8 * blocks > len(content):
-        raise _damaged(path, f"ends within its table of {blocks} blocks")
-    name = _depth_channel(header)
-    depth = np.zeros((height, width), dtype=np.float32)
+    blocks = _blocks(path, content, header)
+    if header.compression in _LINES:
+        depth = _own_depth(path, content, header, blocks)
+    else:
+        depth = _depth_through_package(path, header)
+    depth[~(np.isfinite(depth) & (depth > 0))] = 0
+    return torch.from_numpy(depth)
+
+
+def _blocks(path: Path, content: bytes, header: _Header) -> list[_Block]:
+    """Where the blocks of lines lie; refuse an image that lacks some or is too large."""
+    height = header.size[0]
+    lines = _LINES.get(header.compression) or _PACKED_LINES[header.compression]
+    if min(lines, height) * header.row_bytes > _LARGEST_BLOCK:
+        raise _damaged(path, f"declares lines of {header.row_bytes} bytes")
+    count = -(-height // lines)
+    if header.end + 8 * count > len(content):
+        raise _damaged(path, f"ends within its table of {count} blocks")
     seen = np.zeros(height, dtype=bool)
-    for (offset,) in struct.iter_unpack("<Q", content[header.end : header.end + 8 * blocks]):
+    blocks = []
+    for (offset,) in struct.iter_unpack("<Q", content[header.end : header.end + 8 * count]):
         if offset + 8 > len(content):
             raise _damaged(path, f"has a block at byte {offset} of {len(content)}")
         line, size = struct.unpack_from("<ii", content, offset)
         first = line - header.top
         if not 0 <= first < height or not 0 <= size <= len(content) - offset - 8:
             raise _damaged(path, f"has a block of {size} bytes for line {line}")
-        count = min(lines, height - first)
-        data = content[offset + 8 : offset + 8 + size]
-        rows = np.frombuffer(
-            _expand(path, data, count * row_bytes, header.compression), dtype=np.uint8
-        ).reshape(count, row_bytes)
+        block = _Block(first, min(lines, height - first), offset + 8, size)
+        seen[first : first + block.lines] = True
+        blocks.append(block)
+    if not seen.all():
+        raise _damaged(path, f"lacks {int((~seen).sum())} of its {height} lines")
+    return blocks
+
+
+def _own_depth(path: Path, content: bytes, header: _Header, blocks: list[_Block]) -> _Depth:
+    name = _depth_channel(header)
+    width = header.size[1]
+    depth = np.zeros(header.size, dtype=np.float32)
+    for block in blocks:
+        data = content[block.start : block.start + block.size]
+        plain = _expand(path, data, block.lines * header.row_bytes, header.compression)
+        rows = np.frombuffer(plain, dtype=np.uint8).reshape(block.lines, header.row_bytes)
         start = 0
         for channel, kind in header.channels:
             part = rows[:, start : start + width * kind.itemsize]
             start += width * kind.itemsize
             if channel == name:
                 with np.errstate(over="ignore"):
-                    depth[first : first + count] = np.ascontiguousarray(part).view(kind)
-        seen[first : first + count] = True
-    if not seen.all():
-        raise _damaged(path, f"lacks {int((~seen).sum())} of its {height} lines")
-    depth[~(np.isfinite(depth) & (depth > 0))] = 0
-    return torch.from_numpy(depth)
+                    values = np.ascontiguousarray(part).view(kind)
+                    depth[block.first : block.first + block.lines] = values
+    return depth
+
+
+def _depth_through_package(path: Path, header: _Header) -> _Depth:
+    package = import_extra(
+        path, "OpenEXR", "exr", "export depth as 16-bit PNG, .npy or EXR with ZIP compression"
+    )
+    name = _depth_channel(header)
+    try:
+        image = package.InputFile(str(path))  # of its two interfaces the one that reads a channel
+        try:
+            content = bytes(image.channel(name))
+        finally:
+            image.close()
+        pixels = np.frombuffer(content, dtype=dict(header.channels)[name]).reshape(header.size)
+    except Exception as error:  # the package raises its own kinds on damaged files
+        reason = str(error).split("\n")[0][:80] or type(error).__name__
+        raise _damaged(path, f"has blocks that OpenEXR cannot expand ({reason})") from error
+    with np.errstate(over="ignore"):
+        return pixels.astype(np.float32)
 
 
 def _bytes(path: Path, most: int) -> bytes:
@@ -138,19 +206,19 @@ def _read_header(path: Path, content: bytes) -> _Header:
         place += size
     window = attributes.get("dataWindow", b"")
     packing = attributes.get("compression", b"")
-    if len(window) != 16 or len(packing) != 1 or packing[0] >= len(_COMPRESSIONS):
+    if len(window) != 16 or len(packing) != 1:
         raise _damaged(path, "has no dataWindow and compression in its header")
+    if packing[0] >= len(_COMPRESSIONS):
+        raise SceneError(
+            f"{path}: is compressed in an unknown way (number {packing[0]}), expected one of "
+            f"{', '.join(_COMPRESSIONS)}; convert it (`oiiotool IN --compression zip -o OUT`)"
+        )
     left, top, right, bottom = struct.unpack("<4i", window)
     height, width = bottom - top + 1, right - left + 1
     if height < 1 or width < 1 or height * width > LARGEST_IMAGE:
         raise _damaged(path, f"declares {width} x {height} pixels")
-    compression = _COMPRESSIONS[packing[0]]
-    if compression not in _LINES:
-        raise SceneError(
-            f"{path}: is compressed with {compression}, expected {', '.join(_LINES)}; export depth "
-            "as 16-bit PNG or .npy, or convert it (`oiiotool IN --compression zip -o OUT`)"
-        )
-    return _Header((height, width), top, compression, _channels(path, attributes), place)
+    channels = _channels(path, attributes)
+    return _Header((height, width), top, _COMPRESSIONS[packing[0]], channels, place)
 
 
 def _word(path: Path, content: bytes, place: int) -> tuple[str, int]:
