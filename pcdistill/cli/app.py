@@ -13,8 +13,9 @@ from pcdistill.cli.doctor import doctor
 from pcdistill.cli.query import evaluate, export, query
 from pcdistill.cli.run import demo, run, status
 from pcdistill.cli.settings import settings
-from pcdistill.cli.words import gathered, in_sentences
+from pcdistill.cli.words import gathered, in_sentences, values_of
 from pcdistill.errors import ConfigError
+from pcdistill.stages.names import require_stage_names
 
 COMMANDS: dict[str, Callable[..., int]] = {
     command.__name__: command
@@ -52,6 +53,8 @@ def _carry_out(arguments: list[str]) -> int:
         return 0
     if not first.startswith("-") and first not in COMMANDS:
         raise ConfigError(f"unknown command '{first}'; {suggest(first, tuple(COMMANDS))}")
+    if first == "run":  # before the parser, which would only list the choices
+        require_stage_names([*values_of(arguments, "--only"), *values_of(arguments, "--from")[:1]])
     app = tyro.extras.SubcommandApp()
     for command in COMMANDS.values():
         app.command(command)

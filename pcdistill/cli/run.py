@@ -12,7 +12,7 @@ import tyro
 from tyro.conf import Positional
 
 from pcdistill.cli.words import SET, OptionalPath, Overrides, gathered, in_sentences, plain_console
-from pcdistill.stages.names import STAGE_NAMES, require_stage_names
+from pcdistill.stages.names import STAGE_NAMES, StageName
 
 if TYPE_CHECKING:
     from pcdistill.stages.config import RunConfig
@@ -59,8 +59,8 @@ def run(
     config: Positional[Path],
     scan: OptionalPath = None,
     workspace: OptionalPath = None,
-    only: Annotated[tuple[str, ...], _ONLY] = (),
-    from_: Annotated[str | None, _FROM] = None,
+    only: Annotated[tuple[StageName, ...], _ONLY] = (),
+    from_: Annotated[StageName | None, _FROM] = None,
     jobs: int = 0,
     shard: str = "0/1",
     redo: bool = False,
@@ -79,7 +79,6 @@ def run(
         redo: Make the chosen stages anew.
         set_: Settings to change, such as distill.epochs=5.
     """
-    require_stage_names([*only, *([from_] if from_ else [])])
     loaded = configured(config, scan, workspace, set_)
     from pcdistill.stages.command import carry_out
 
@@ -127,7 +126,7 @@ def status(
     return 0
 
 
-def run_stage(name: str, arguments: Sequence[str]) -> int:
+def run_stage(name: StageName, arguments: Sequence[str]) -> int:
     """The command of one stage's script: the same options for every stage."""
 
     def stage(

@@ -34,6 +34,17 @@ def gathered(arguments: Sequence[str], option: str) -> list[str]:
 
     Left as they are, the last mention would silently replace the earlier ones.
     """
+    words, values, place = _parted(arguments, option)
+    return words if place is None else [*words[:place], option, *values, *words[place:]]
+
+
+def values_of(arguments: Sequence[str], option: str) -> list[str]:
+    """All values of an option, however often it is mentioned."""
+    return _parted(arguments, option)[1]
+
+
+def _parted(arguments: Sequence[str], option: str) -> tuple[list[str], list[str], int | None]:
+    """The other words, the option's values, and where it is mentioned first."""
     words: list[str] = []
     values: list[str] = []
     place, taking = None, False
@@ -48,7 +59,7 @@ def gathered(arguments: Sequence[str], option: str) -> list[str]:
         else:
             taking = False
             words.append(word)
-    return words if place is None else [*words[:place], option, *values, *words[place:]]
+    return words, values, place
 
 
 def plain_console() -> Console:

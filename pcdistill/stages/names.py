@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Literal, get_args
 
 from pcdistill.choices import suggest
 from pcdistill.errors import ConfigError
 
-STAGE_NAMES = (
+StageName = Literal[
     "ingest",
     "partition",
     "lift",
@@ -17,7 +18,8 @@ STAGE_NAMES = (
     "distill",
     "evaluate",
     "report",
-)
+]
+STAGE_NAMES: tuple[str, ...] = get_args(StageName)
 
 
 def require_stage_names(wanted: Iterable[str], known: Sequence[str] = STAGE_NAMES) -> None:

@@ -34,11 +34,28 @@ def test_a_command_like_none_is_told_all_of_them(capsys):
         (["--only", "distil"], "distil", "distill"),
         (["--only", "lift", "--only", "scroe"], "scroe", "score"),
         (["--from", "fus"], "fus", "fuse"),
+        (["--from=reprt"], "reprt", "report"),
     ],
 )
 def test_a_mistyped_stage_is_told_before_anything_is_read(capsys, options, typed, meant):
     assert run_command(["run", "nowhere.yaml", *options]) == 2
     assert capsys.readouterr().err == f"error: unknown stage '{typed}'; did you mean '{meant}'?\n"
+
+
+def test_a_file_may_stand_behind_the_first_stage(capsys, tmp_path):
+    file = str(tmp_path / "nowhere.yaml")
+    assert run_command(["run", "--from", "fuse", file]) == 2
+    assert f"error: {file} does not exist" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_knows_commands_options_and_stages(capsys, shell):
+    with pytest.raises(SystemExit) as ended:
+        run_command(["--tyro-print-completion", shell])
+    assert not ended.value.code
+    script = capsys.readouterr().out
+    for word in (*COMMANDS, *STAGE_NAMES, "workspace", "redo"):
+        assert word in script
 
 
 @pytest.mark.parametrize("option", ["--only", "--from"])

@@ -56,6 +56,10 @@ def test_version_loads_nothing_heavy():
     assert probe("--version").stdout.startswith("pcdistill ")
 
 
+def test_completion_loads_nothing_heavy():
+    assert "pcdistill" in probe("--tyro-print-completion", "bash").stdout
+
+
 def test_a_mistake_in_a_name_is_found_before_anything_heavy_is_loaded():
     for arguments in (["qurey"], ["run", "nowhere.yaml", "--from", "fus"]):
         refused = probe(*arguments)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pcdistill.cli.words import gathered, in_sentences
+from pcdistill.cli.words import gathered, in_sentences, values_of
 from pcdistill.errors import ArtifactError
 
 
@@ -49,3 +49,10 @@ def test_settings_add_up_however_they_are_spread(typed):
 def test_a_command_line_without_settings_is_left_alone():
     typed = ["run", "config.yaml", "--scan", "set"]
     assert gathered(typed, "--set") == typed
+
+
+def test_values_of_an_option_wherever_it_stands():
+    typed = ["run", "a.yaml", "--only", "lift", "fuse", "--jobs", "2", "--only=score", "--redo"]
+    assert values_of(typed, "--only") == ["lift", "fuse", "score"]
+    assert values_of(typed, "--jobs") == ["2"]
+    assert values_of(typed, "--from") == []
