@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import numpy as np
@@ -15,10 +17,14 @@ PROFILE = {"deadline": None, "print_blob": True}  # tests are never timed
 hypothesis.settings.register_profile("pcdistill", derandomize=True, **PROFILE)
 hypothesis.settings.register_profile("explore", max_examples=1000, **PROFILE)
 hypothesis.settings.load_profile("pcdistill")  # --hypothesis-profile explore looks for new examples
+LONGEST = ("end_to_end/test_demo.py",)
+"""Files of tests by the time they take, the longest first; the others are short."""
+
 TORCH = TorchGenerator()
 hypothesis.register_random(TORCH)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+TESTS = REPOSITORY / "tests"
 GOLDEN = Path(os.environ.get("PCDISTILL_GOLDEN", REPOSITORY / "../shared/golden"))
 DATA = Path(os.environ.get("PCDISTILL_DATA", REPOSITORY / "../shared/data"))
 
@@ -48,6 +54,61 @@ def data_root() -> Path:
     if not DATA.is_dir():
         pytest.skip(f"no capture data at {DATA} (set PCDISTILL_DATA)")
     return DATA
+
+
+LEFT_OUT = {"fast": ("slow", "thorough"), "usual": ("slow",), "all": ()}
+"""Markers of the tests that a run leaves out; the make targets test-fast, test and test-all."""
+left_out: Counter[str] = Counter()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How much of what is named is run."""
+    parser.addoption("--extent", choices=LEFT_OUT, default="usual", help="leave out what is slow")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what the extent says, and begin with what takes longest."""
+    for item in items:
+        if item.path.is_relative_to(TESTS / "end_to_end"):
+            item.add_marker("thorough")
+    kept: list[pytest.Item] = []
+    for item in items:
+        name = next(
+            (m for m in LEFT_OUT[config.getoption("extent")] if item.get_closest_marker(m)), ""
+        )
+        if name:
+            left_out[name] += 1
+        else:
+            kept.append(item)
+    items[:] = sorted(kept, key=place_in_queue)
+
+
+def place_in_queue(item: pytest.Item) -> int:
+    """Whole files are given to the processes in turn: the last ones should be short."""
+    file = item.path.relative_to(TESTS).as_posix() if item.path.is_relative_to(TESTS) else ""
+    return LONGEST.index(file) if file in LONGEST else len(LONGEST)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Hear from a process of pytest-xdist what it left out; all of them leave out the same."""
+    left_out.update(getattr(node, "workeroutput", {}).get("left_out", {}) if not left_out else {})
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tell the process that prints."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left_out"] = dict(left_out)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was not run: nothing is left out in silence."""
+    if left_out:
+        counts = ", ".join(f"{count} marked {name}" for name, count in sorted(left_out.items()))
+        terminalreporter.write_line(
+            f"left out: {left_out.total()} tests ({counts}); make test-all runs them, "
+            "or pytest --extent all"
+        )
 
 
 def pytest_collectstart(collector: pytest.Collector) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import io
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
+from unittest import mock
 
 import pytest
 
@@ -24,45 +28,67 @@ TINY = (
 )
 
 
-def pcdistill(*arguments: object, folder: Path | None = None, **environment: str):
-    """Run the command as a user would; returns the finished process with its output as text."""
-    return subprocess.run(
-        [sys.executable, "-m", "pcdistill.cli", *map(str, arguments)],
-        cwd=folder,
-        env={**os.environ, "COLUMNS": "160", **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=900,
-    )
+def pcdistill(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Carry out a command line in this process, which spares the imports of so many runs.
+
+    One process works, unless --jobs says otherwise.
+    """
+    words = [str(argument) for argument in arguments]
+    if words[0] in ("demo", "run") and "--jobs" not in words:
+        words[1:1] = ["--jobs", "1"]
+    output, errors = io.StringIO(), io.StringIO()
+    with (
+        mock.patch.dict(os.environ, COLUMNS="160"),
+        contextlib.redirect_stdout(output),
+        contextlib.redirect_stderr(errors),
+    ):
+        status = run_command(words)
+    return subprocess.CompletedProcess(words, status, output.getvalue(), errors.getvalue())
 
 
 class Ran(NamedTuple):
-    """A command that was carried out in this process."""
+    """A command that was carried out, its output in one line."""
 
     status: int
     output: str
 
 
 @pytest.fixture(name="pcdistill")
-def in_this_process(capsys):
-    """Carries out a command line in this process, which spares the imports of so many runs."""
+def in_one_line():
+    """Carries out a command line in this process; no mistake may end in a traceback."""
 
     def command(*arguments: object) -> Ran:
-        capsys.readouterr()
-        status = run_command([str(argument) for argument in arguments])
-        output = capsys.readouterr()
-        assert "Traceback" not in output.out + output.err
-        return Ran(status, re.sub(r"\s+", " ", output.out + output.err))
+        ran = pcdistill(*arguments)
+        assert "Traceback" not in ran.stdout + ran.stderr
+        return Ran(ran.returncode, re.sub(r"\s+", " ", ran.stdout + ran.stderr))
 
     return command
 
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory) -> Path:
-    """Workspace of a finished demo on three small homes."""
-    workspace = tmp_path_factory.mktemp("demo") / "run"
-    finished = pcdistill("demo", "--workspace", workspace, "--jobs", 2, "--set", *TINY)
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-    (workspace / "stdout.txt").write_text(finished.stdout)
+    """Workspace of a finished demo on three small homes, made as a user makes it.
+
+    The first of all processes of the tests that needs it makes it; the others wait.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    workspace, printed = shared / "demo" / "run", shared / "demo" / "stdout.txt"
+    workspace.mkdir(parents=True, exist_ok=True)
+    with (shared / "demo" / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not printed.exists():
+            command = [sys.executable, "-m", "pcdistill.cli", "demo", "--workspace", workspace]
+            finished = subprocess.run(
+                [*command, "--jobs", "2", "--set", *TINY],
+                env={**os.environ, "COLUMNS": "160"},
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=900,
+            )
+            assert finished.returncode == 0, finished.stdout + finished.stderr
+            (workspace / "stdout.txt").write_text(finished.stdout)
+            printed.write_text(finished.stdout)
     return workspace

@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -15,15 +16,35 @@ from safetensors import safe_open
 from pcdistill.errors import ConfigError
 from pcdistill.networks import build_student, load_checkpoint, save_checkpoint
 from tests.conftest import REPOSITORY, golden_cases
-from tools.convert_checkpoint import convert
+from tools.convert_checkpoint import convert, main
 
 TOOL = REPOSITORY / "tools" / "convert_checkpoint.py"
 
 
-def typed(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(TOOL), *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    return subprocess.run(command, capture_output=True, text=True, env=environment)
+class Typed(NamedTuple):
+    """A command line that was carried out in this process."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def typed(capsys, monkeypatch):
+    """Carries out a command line in this process, which spares the imports of so many runs."""
+
+    def command(*arguments: object) -> Typed:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", [str(TOOL), *map(str, arguments)])
+        try:
+            main()
+        except SystemExit as ended:
+            failed = isinstance(ended.code, str)  # which Python prints as it ends
+            shown = capsys.readouterr()
+            return Typed(int(failed), shown.out, ended.code if failed else shown.err)
+        return Typed(0, *capsys.readouterr())
+
+    return command
 
 
 def student():
@@ -41,7 +62,7 @@ def reference_file(path, network, prefix="module.net3d."):
     return path
 
 
-def test_theirs_to_ours_and_back(tmp_path):
+def test_theirs_to_ours_and_back(tmp_path, typed):
     network = student()
     theirs = reference_file(tmp_path / "model_best.pth.tar", network)
     there = typed(theirs, tmp_path / "student.safetensors")
@@ -87,7 +108,7 @@ def test_a_score_that_is_no_number_does_not_stop_it(tmp_path):
     assert load_checkpoint(tmp_path / "s.safetensors").metadata["provenance"]
 
 
-def test_mistakes_are_one_sentence(tmp_path):
+def test_mistakes_are_one_sentence(tmp_path, typed):
     theirs = reference_file(tmp_path / "theirs.pth", student())
     for target, said in (
         (tmp_path / "student.onnx", "suffix '.onnx' names no layout"),
@@ -111,7 +132,7 @@ def test_mistakes_are_one_sentence(tmp_path):
     assert not (tmp_path / "x.safetensors").exists()
 
 
-def test_weights_left_over_are_named(tmp_path):
+def test_weights_left_over_are_named(tmp_path, typed):
     state = {**student().state_dict(), "extra.weight": torch.ones(2)}
     torch.save({"state_dict": state}, tmp_path / "s.pth")
     failed = typed(tmp_path / "s.pth", tmp_path / "x.safetensors")
@@ -121,7 +142,9 @@ def test_weights_left_over_are_named(tmp_path):
     assert done.returncode == 0
 
 
-def test_help_says_how():
-    shown = typed("--help").stdout
+def test_the_file_is_a_command():
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, TOOL, "--help"]
+    shown = subprocess.run(command, capture_output=True, text=True, env=environment).stdout
     assert "student.safetensors student.pth" in shown
     assert "--ignore-leftover" in shown
