@@ -22,6 +22,7 @@ BELOW = {
     "teachers": {"geometry", "scenes"},
     "distillation": {"networks", "sparse", "fusion", "geometry"},
     "evaluation": {"networks", "fusion", "geometry"},
+    "inference": {"geometry"},
 }
 """Room -> rooms that it may import; every room may import the plain modules of the package."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from tyro.conf import Positional
@@ -24,6 +24,7 @@ def query(
     ] = (),
     best: int = 5,
     row: OptionalText = None,
+    draw: Literal["best", "all", "none"] = "best",
 ) -> int:
     """Ask a finished run where something is.
 
@@ -31,30 +32,43 @@ def query(
         run: Workspace of the run.
         text: What to look for, in plain words.
         scene: Scenes to look in; by default all that are measured.
-        best: How many superpoints to list.
-        row: Whose features answer, such as fused or student:point; by default the last student.
+        best: How many places to list.
+        row: Whose features answer, such as fused or student:point; by default the best measured.
+        draw: Scenes of which a coloured cloud and a picture are written.
     """
     from rich import box
     from rich.table import Table
 
     from pcdistill.stages.query import query as query_run
 
-    answers, written = query_run(_opened(run), text, scene, best, row)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("scene", "score", "x y z (m)", "size (m)", "points", "class"):
-        table.add_column(heading, no_wrap=True)
-    for answer in answers:
-        table.add_row(
-            answer.scene,
-            f"{answer.score:.2f}",
-            " ".join(f"{value:.1f}" for value in answer.position),
-            " x ".join(f"{value:.1f}" for value in answer.size),
-            str(answer.points),
-            answer.looks_like,
-        )
+    response = query_run(_opened(run), text, scene, best, row, draw)
     console = plain_console()
-    console.print(table)
-    for path in written:
+    if not console.is_terminal:
+        console.width = max(console.width, 200)  # a pipe has no edge to wrap at
+    if not response.answers:
+        console.print(
+            f"nothing here looks like that: the nearest place has similarity "
+            f"{response.best_similarity:.2f} with '{text}', more than {response.floor:.2f} is "
+            f"asked for ({response.row}, {len(response.scenes)} scenes)",
+            markup=False,
+        )
+    else:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for heading in ("scene", "class", "relevancy", "centre (m)", "size (m)", "points", "share"):
+            table.add_column(heading, no_wrap=True)
+        for answer in response.answers:
+            table.add_row(
+                answer.scene,
+                answer.looks_like,
+                f"{answer.relevancy:.2f}",
+                " ".join(f"{value:.1f}" for value in answer.position),
+                " x ".join(f"{value:.1f}" for value in answer.size),
+                str(answer.points),
+                f"{100 * answer.share:.1f} %",
+            )
+        console.print(table)
+        console.print(f"answered by {response.row}", markup=False)
+    for path in response.files:
         console.print(str(path), markup=False)
     return 0
 
@@ -78,7 +92,7 @@ def export(run: Positional[Path], to: OptionalPath = None, row: OptionalText = N
     Args:
         run: Workspace of the run.
         to: Folder to write to; by default export/ of the workspace.
-        row: Whose labels, such as fused or student:superpoint; by default the last student.
+        row: Whose labels, such as fused or student:superpoint; by default the best measured.
     """
     from pcdistill.stages.export import export as export_run
 

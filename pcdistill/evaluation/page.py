@@ -286,17 +286,17 @@ def _questions(queries: Sequence[QueryRow]) -> str:
         f"<td>{escape(query.scene)}</td>"
         f'<td class="number">{_triple(query.position, ", ")}</td>'
         f'<td class="number">{_triple(query.size, " × ")}</td>'
-        f'<td class="number">{query.score:.2f}</td></tr>'
+        f'<td class="number">{_relevancy(query.score)}</td></tr>'
         for query in queries
     )
     told = [query.holds for query in queries if query.holds is not None]
     count = f" {sum(told)} of {len(told)} hold." if told else ""
     return (
-        '<p class="how">The superpoint most similar to each question, asked of the student; most '
-        f"of these words are no class of the label set.{count}</p>"
+        '<p class="how">The connected place most relevant to each question, asked of the row in '
+        f"brackets; most of these words are no class of the label set.{count}</p>"
         '<div class="wide"><table><thead><tr><th>question</th><th>looks like</th><th>truly</th>'
         '<th></th><th>scene</th><th class="number">centre x, y, z (m)</th>'
-        '<th class="number">size (m)</th><th class="number">similarity</th></tr></thead>'
+        '<th class="number">size (m)</th><th class="number">relevancy</th></tr></thead>'
         f"<tbody>{lines}</tbody></table></div>"
     )
 
@@ -375,7 +375,13 @@ def _short(value: float) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".") if abs(value) >= 0.005 else "0"
 
 
-def _triple(values: tuple[float, float, float], between: str) -> str:
+def _relevancy(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _triple(values: tuple[float, float, float] | None, between: str) -> str:
+    if values is None:
+        return "–"
     return between.join(f"{value:.1f}" for value in values)
 
 

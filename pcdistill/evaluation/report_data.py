@@ -90,15 +90,15 @@ class QueryRow:
     text: str
     scene: str
     looks_like: str
-    """Class of the label set that the found superpoint is most similar to."""
-    position: tuple[float, float, float]
-    """Centre, metres."""
-    size: tuple[float, float, float]
-    """Extent along x, y, z, metres."""
-    score: float
-    """Similarity with the question."""
+    """Class of the label set that the found place is most similar to, or that nothing fits."""
+    position: tuple[float, float, float] | None
+    """Centre, metres; None where nothing fits."""
+    size: tuple[float, float, float] | None
+    """Extent along x, y, z, metres; None where nothing fits."""
+    score: float | None
+    """Relevancy for the question, in [0, 1]; None where nothing fits."""
     truth: str | None = None
-    """True class of the found superpoint, where the scene has labels."""
+    """Most frequent true class of the found place, where the scene has labels."""
     holds: bool | None = None
     """Whether that answers the question; None where nobody can tell."""
 

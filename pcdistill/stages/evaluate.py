@@ -15,15 +15,18 @@ from pcdistill.evaluation import Protocol, evaluate_semantic, named_protocol
 from pcdistill.scenes import IGNORE_LABEL, open_scene
 from pcdistill.stages.files import read_json, read_tensors, write_json, write_tensors
 from pcdistill.stages.ingest import validation_scenes
+from pcdistill.stages.pieces import average_pieces, made_from, scene_pieces
 from pcdistill.stages.rows import (
+    POOLED,
+    predicted_labels,
+    row_features,
     row_inputs,
     row_names,
-    row_predictions,
     seen_by_frames,
     usable_scenes,
 )
 from pcdistill.stages.run import Run
-from pcdistill.stages.sizes import expected_points
+from pcdistill.stages.sizes import expected_points, expected_superpoints
 from pcdistill.stages.stage import Input, Report, Stage, Task
 from pcdistill.stages.workspace import slug
 
@@ -66,7 +69,7 @@ def _settings(run: Run, row: str) -> Mapping[str, Any]:
         "row": row,
         "label_set": run.prompts(run.label_set.prompt_names),
         "text_encoder": run.config.run.text_encoder,
-        "fuse": vars(run.config.fuse) if row == "fused" else None,
+        "fuse": vars(run.config.fuse) if row in ("fused", POOLED) else None,
         "voxel_size": run.config.distill.voxel_size if row.startswith("student") else None,
         **vars(run.config.evaluate),
         "points": scored_points(run),
@@ -88,13 +91,24 @@ def _work(run: Run, task: Task, report: Report) -> str:
     protocol, description = run_protocol(run)
     labelled: list[tuple[Tensor, Tensor]] = []
     for number, name in enumerate(scenes):
-        predicted = row_predictions(run, row, name)
+        scene = open_scene(run.workspace.scene(name))
+        features, seen = row_features(run, row, name)
+        predicted = predicted_labels(run, features, seen)
+        pieces = average_pieces(features, seen, scene_pieces(run, scene))
         write_tensors(
             _prediction_path(run, row, name),
-            {"labels": predicted.to(torch.int16)},
-            {"row": row, "classes": run.label_set.names},
+            {
+                "labels": predicted.to(torch.int16),
+                "pieces": pieces.ids.int(),
+                "piece_features": pieces.features.half(),
+            },
+            {
+                "row": row,
+                "classes": run.label_set.names,
+                "made_from": made_from(run, row, name),
+            },
         )
-        truth = open_scene(run.workspace.scene(name)).labels
+        truth = scene.labels
         if truth is not None:
             run.label_set.require_labels(f"scene {name}", truth)
             if scored_points(run) == "seen":
@@ -124,8 +138,13 @@ def _work(run: Run, task: Task, report: Report) -> str:
 
 
 def _estimate(run: Run, row: str) -> int:
-    """Bytes: a label of two per point."""
-    return sum(2 * expected_points(run, scene) for scene in validation_scenes(run))
+    """Bytes: a label of two and a piece of four per point, and the pieces' features."""
+    scenes = validation_scenes(run)
+    features = 2 * run.text_encoder.dimensions
+    return sum(
+        6 * expected_points(run, scene) + features * expected_superpoints(run, scene)
+        for scene in scenes
+    )
 
 
 def _outputs(run: Run, row: str) -> tuple[Path, ...]:
@@ -134,7 +153,7 @@ def _outputs(run: Run, row: str) -> tuple[Path, ...]:
 
 EVALUATE = Stage(
     name="evaluate",
-    version=1,
+    version=2,
     units=row_names,
     settings=_settings,
     inputs=_inputs,

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pcdistill.choices import suggest
-from pcdistill.errors import ConfigError
 from pcdistill.scenes import open_scene, write_ply
 from pcdistill.stages.ingest import scene_names, stored_scenes
-from pcdistill.stages.rows import best_student, row_names, row_predictions
+from pcdistill.stages.rows import require_row, row_predictions
 from pcdistill.stages.run import Run
 from pcdistill.stages.workspace import slug
 
@@ -18,7 +16,7 @@ def export(run: Run, folder: Path | None = None, row: str | None = None) -> list
 
     Args:
         folder: where to; `export/` of the workspace by default.
-        row: whose labels, a name of the results table; the answering student by default.
+        row: whose labels, a name of the results table; by default the best measured row.
 
     Returns:
         The files written. `classes.txt` beside them names the classes in order.
@@ -27,14 +25,13 @@ def export(run: Run, folder: Path | None = None, row: str | None = None) -> list
         ConfigError: the row is unknown.
         ArtifactError: the run is not finished.
     """
-    if row is not None and row not in row_names(run):
-        raise ConfigError(f"unknown row '{row}'; {suggest(row, row_names(run))}")
+    row = require_row(run, row)
     target = folder or run.workspace.root / "export"
     target.mkdir(parents=True, exist_ok=True)
     files = []
     for name in stored_scenes(run, scene_names(run)):
         scene = open_scene(run.workspace.scene(name))
-        labels = row_predictions(run, row or f"student:{best_student(run)}", name)
+        labels = row_predictions(run, row, name)
         path = target / f"{slug(name)}.ply"
         colors = run.label_set.colors_of(labels)
         write_ply(

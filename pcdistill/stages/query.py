@@ -4,39 +4,51 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pcdistill.choices import suggest
 from pcdistill.errors import ConfigError
 from pcdistill.evaluation import draw_points, heat_colors, save_png
-from pcdistill.geometry import point_superpoints, superpoint_mean
-from pcdistill.scenes import Scene, open_scene, write_ply
+from pcdistill.inference import (
+    GENERAL_PHRASES,
+    Place,
+    connected_places,
+    query_alternatives,
+    relevancy,
+    similarity_floor,
+)
+from pcdistill.scenes import Scene, write_ply
 from pcdistill.stages.ingest import scene_names, stored_scenes, validation_scenes
-from pcdistill.stages.partition import superpoint_ids
-from pcdistill.stages.rows import best_student, row_features, row_names
+from pcdistill.stages.pieces import Pieces, load_scene, piece_features
+from pcdistill.stages.rows import require_row
 from pcdistill.stages.run import Run
 from pcdistill.stages.workspace import slug
 
-SMALLEST_ANSWER = 20
-"""Points below which a superpoint is too small to be an answer."""
+Drawn = Literal["best", "all", "none"]
+"""Of which scenes a cloud and a picture are written: the one with the best answer, all, none."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One superpoint that fits a question."""
+    """One connected place that fits a question."""
 
     scene: str
-    superpoint: int
-    score: float
-    """Cosine between the mean feature of the superpoint and the text."""
+    relevancy: float
+    """Share of the question among what the place may be, in [0, 1]."""
+    similarity: float
+    """Cosine between the place's mean feature and the text."""
+    rank: float
+    """What answers are sorted by, see `Place.rank`."""
     position: tuple[float, float, float]
     """Centre of its bounding box, metres."""
     size: tuple[float, float, float]
     """Extent of its bounding box, metres."""
     points: int
+    share: float
+    """Of the points of its scene, in [0, 1]."""
     looks_like: str
     """The evaluation class that its mean feature is most similar to."""
     truth: str | None
@@ -44,96 +56,89 @@ class Answer:
 
 
 @dataclass(frozen=True, eq=False)
-class HeatMap:
-    """How well every point of a scene fits a question."""
+class SceneAnswer:
+    """How well the places and points of one scene fit a question."""
 
     scene: Scene
-    similarity: Tensor
-    """(N,) float32 cosine."""
+    relevancy: Tensor
+    """(N,) float32 in [0, 1]; NaN where a point has no feature."""
     answers: tuple[Answer, ...]
-    """Best superpoints first."""
+    """Connected places above the floor, best first."""
+    floor: float
+    """Cosine that a place has to exceed to be an answer."""
+    best_similarity: float
+    """Cosine of the best place, whether above the floor or not; -1 where there is none."""
 
 
-def unit_features(run: Run, row: str, scene: str) -> Tensor:
-    """A row's features of a scene, (N, D) float32, unit length, zero where it has none."""
-    key = f"unit features/{row}/{scene}"
-    if key not in run.memory:
-        features, _ = row_features(run, row, scene)
-        run.memory[key] = functional.normalize(features, dim=1)
-    found: Tensor = run.memory[key]
-    return found
+@dataclass(frozen=True)
+class Response:
+    """What a run says to a question."""
+
+    row: str
+    """The row of the results whose features answered."""
+    answers: tuple[Answer, ...]
+    """Best places of all scenes; none where nothing looks like that."""
+    scenes: tuple[str, ...]
+    """Where it was looked."""
+    floor: float
+    """Cosine that a place has to exceed, in the scene that came nearest to it."""
+    best_similarity: float
+    """Cosine of the place that came nearest."""
+    files: tuple[Path, ...]
+    """What was written."""
 
 
-def answer_pieces(run: Run, scene: Scene) -> Tensor:
-    """(N,) int64: the pieces of a scene that can be an answer.
-
-    They are its superpoints; where these are single points (`partition.method: none`), the scene is
-    cut by nearest neighbours.
-    """
-    ids = superpoint_ids(run, scene.name)
-    sizes = torch.bincount(ids)
-    if 2 * int(sizes[sizes >= SMALLEST_ANSWER].sum()) >= len(ids) or len(ids) < SMALLEST_ANSWER:
-        return ids
-    key = f"answer pieces/{scene.name}"
-    if key not in run.memory:
-        config = run.config.partition
-        run.memory[key] = point_superpoints(
-            scene.points,
-            scene.normals,
-            neighbours=config.neighbours,
-            threshold=config.threshold,
-            min_size=max(config.min_size, SMALLEST_ANSWER),
-        ).long()
-    found: Tensor = run.memory[key]
-    return found
-
-
-def ask(run: Run, text: str, scene_name: str, best: int = 5, row: str | None = None) -> HeatMap:
-    """Compare every point of a scene with a text.
+def ask(run: Run, text: str, scene_name: str, best: int = 5, row: str | None = None) -> SceneAnswer:
+    """Compare the pieces of a scene with a text and join those that fit into places.
 
     Args:
-        row: whose features answer, a name of the results table; by default the last student.
+        text: what to look for.
+        scene_name: a stored scene of the run.
+        best: places at most.
+        row: whose features answer, a name of the results table; by default the best measured.
 
     Raises:
-        ConfigError: the text has no known word.
-        ArtifactError: the run has no finished student or scene of that name.
+        ConfigError: the text has no known word, or there is no such row.
+        ArtifactError: the run has no scene of that name, or is not finished.
     """
-    embedding = run.text_encoder.encode([text])[0]
-    scene = open_scene(run.workspace.scene(scene_name))
-    features = unit_features(run, row or f"student:{best_student(run)}", scene_name)
-    ids = answer_pieces(run, scene)
-    means = functional.normalize(superpoint_mean(features, ids), dim=1)
-    score = means @ embedding
-    score[torch.bincount(ids) < SMALLEST_ANSWER] = -torch.inf
-    order = score.argsort(descending=True)[:best]
-    answers = tuple(
-        _answer(run, scene, ids, means, int(number), float(score[number]))
-        for number in order
-        if torch.isfinite(score[number])
+    scene = load_scene(run, scene_name)
+    pieces = piece_features(run, require_row(run, row), scene)
+    query = run.text_encoder.encode([text])[0]
+    phrases = run.text_encoder.encode(GENERAL_PHRASES)
+    alternatives = query_alternatives(query, run.vocabulary_embeddings, phrases)
+    fits = relevancy(pieces.features, query, alternatives)
+    floor = similarity_floor(pieces.features, run.vocabulary_embeddings)
+    answers = [
+        _answer(run, scene, pieces, place, query)
+        for place in connected_places(scene.points, pieces.ids, fits)
+    ]
+    known = pieces.features.any(dim=1)
+    return SceneAnswer(
+        scene,
+        torch.where(known, fits, torch.nan)[pieces.ids],
+        tuple(answer for answer in answers if answer.similarity > floor)[:best],
+        floor,
+        max((answer.similarity for answer in answers), default=-1.0),
     )
-    return HeatMap(scene, features @ embedding, answers)
 
 
-def _answer(
-    run: Run, scene: Scene, ids: Tensor, means: Tensor, superpoint: int, score: float
-) -> Answer:
-    inside = ids == superpoint
-    points = scene.points[inside]
-    low, high = points.amin(dim=0), points.amax(dim=0)
-    prompt = (run.label_embeddings @ means[superpoint]).argmax()
-    category = int(run.label_set.to_categories(prompt))
+def _answer(run: Run, scene: Scene, pieces: Pieces, place: Place, query: Tensor) -> Answer:
+    mean = functional.normalize(pieces.features[pieces.ids[place.points]].sum(dim=0), dim=0)
+    category = int(run.label_set.to_categories((run.label_embeddings @ mean).argmax()))
     truth = None
     if scene.labels is not None:
-        label = int(scene.labels[inside].mode().values)
+        label = int(scene.labels[place.points].mode().values)
         known = label < len(run.label_set.names)
         truth = run.label_set.names[label] if known else "not labelled"
     return Answer(
         scene=scene.name,
-        superpoint=superpoint,
-        score=score,
-        position=tuple(((low + high) / 2).tolist()),
-        size=tuple((high - low).tolist()),
-        points=len(points),
+        relevancy=place.relevancy,
+        similarity=float(mean @ query),
+        rank=place.rank,
+        position=place.center,
+        size=place.size,
+        points=len(place.points),
+        share=len(place.points) / len(scene.points),
         looks_like=run.label_set.names[category],
         truth=truth,
     )
@@ -145,40 +150,55 @@ def query(
     scenes: tuple[str, ...] = (),
     best: int = 5,
     row: str | None = None,
-) -> tuple[list[Answer], list[Path]]:
-    """Answer a question: heat maps as PLY and PNG for every scene, best superpoints of all.
+    draw: Drawn = "best",
+) -> Response:
+    """Answer a question with places, and draw how well everything fits.
 
     Args:
+        text: what to look for.
         scenes: where to look; by default everywhere that is measured.
-        row: whose features answer; by default the last student.
-
-    Returns:
-        answers: the best superpoints over all scenes.
-        files: what was written, below `queries/` of the workspace.
+        best: places at most.
+        row: whose features answer; by default the best measured row.
+        draw: of which scenes a coloured cloud (PLY) and a picture (PNG) are written to
+            `queries/` of the workspace.
 
     Raises:
         ConfigError: the text, a scene or the row is unknown.
         ArtifactError: the run is not finished.
     """
-    if row is not None and row not in row_names(run):
-        raise ConfigError(f"unknown row '{row}'; {suggest(row, row_names(run))}")
+    row = require_row(run, row)
     known = scene_names(run)
     for name in scenes:
         if name not in known:
             raise ConfigError(f"unknown scene '{name}'; expected one of: {', '.join(known)}")
-    folder = run.workspace.root / "queries" / slug(text)
-    answers: list[Answer] = []
+    searched = stored_scenes(run, scenes or validation_scenes(run) or known)
+    found = [ask(run, text, name, best, row) for name in searched]
+    answers = sorted((a for one in found for a in one.answers), key=lambda answer: -answer.rank)
+    nearest = max(found, key=lambda one: one.best_similarity - one.floor)
+    chosen = [answers[0].scene if answers else nearest.scene.name]
+    drawn = {"best": chosen, "all": list(searched), "none": []}[draw]
     files: list[Path] = []
-    for name in stored_scenes(run, scenes or validation_scenes(run) or known):
-        found = ask(run, text, name, best, row)
-        answers += found.answers
-        colors = heat_colors(found.similarity)
-        ply, png = folder / f"{slug(name)}.ply", folder / f"{slug(name)}.png"
-        folder.mkdir(parents=True, exist_ok=True)
-        write_ply(
-            ply, points=found.scene.points, colors=colors, scalars={"similarity": found.similarity}
-        )
-        save_png(png, draw_points(found.scene.points, colors, normals=found.scene.normals))
-        files += [ply, png]
-    answers.sort(key=lambda answer: -answer.score)
-    return answers[:best], files
+    for one in found:
+        if one.scene.name in drawn:
+            files += _draw(run, text, one)
+    return Response(
+        row,
+        tuple(answers[:best]),
+        tuple(searched),
+        nearest.floor,
+        nearest.best_similarity,
+        tuple(files),
+    )
+
+
+def _draw(run: Run, text: str, found: SceneAnswer) -> tuple[Path, Path]:
+    """Write a scene coloured by relevancy as PLY and PNG."""
+    folder = run.workspace.root / "queries" / slug(text)
+    folder.mkdir(parents=True, exist_ok=True)
+    scene, colors = found.scene, heat_colors(found.relevancy)
+    ply, png = folder / f"{slug(scene.name)}.ply", folder / f"{slug(scene.name)}.png"
+    write_ply(
+        ply, points=scene.points, colors=colors, scalars={"relevancy": found.relevancy.nan_to_num()}
+    )
+    save_png(png, draw_points(scene.points, colors, normals=scene.normals))
+    return ply, png

@@ -34,7 +34,7 @@ from pcdistill.stages.evaluate import predictions, result, run_protocol
 from pcdistill.stages.geometry_pictures import geometry_pictures
 from pcdistill.stages.ingest import validation_scenes
 from pcdistill.stages.query import ask
-from pcdistill.stages.rows import best_student, row_names
+from pcdistill.stages.rows import POOLED, default_row, row_names
 from pcdistill.stages.run import Run
 from pcdistill.stages.score import capability_table
 from pcdistill.stages.stage import Input, Report, Stage, Task
@@ -50,10 +50,12 @@ NO_CLAIM_OF_STUDENT = (
 )
 _BYTES_PER_PICTURE = 100_000
 """Orientation for the disk estimate."""
+NOTHING = "nothing looks like that"
 _NAMES = {
     "average": "plain average of the teachers",
     "linear": "teachers weighted by similarity",
     "fused": "teachers fused by capability",
+    POOLED: "fused by capability, averaged over superpoints",
 }
 
 
@@ -142,12 +144,12 @@ def _pictures(run: Run, name: str) -> Iterator[Picture]:
         yield Picture("Labels", _NAMES.get(row, row), _draw(scene, view, colors))
     for text in run.config.report.heat_maps:
         found = ask(run, text, name, best=1)
-        low, high = heat_range(found.similarity)
+        low, high = heat_range(found.relevancy)
         yield Picture(
-            f"Questions to student:{best_student(run)}",
+            f"Questions to {default_row(run)}",
             f"“{text}”",
-            _draw(scene, view, heat_colors(found.similarity)),
-            scale=HeatScale("similarity with the question", low, high),
+            _draw(scene, view, heat_colors(found.relevancy)),
+            scale=HeatScale("relevancy for the question", low, high),
         )
     yield from geometry_pictures(run, scene, lambda colors: _draw(scene, view, colors))
 
@@ -187,16 +189,31 @@ def _draw(scene: Scene, view: View, colors: Tensor) -> Tensor:
 def _drawn_rows(run: Run) -> tuple[str, ...]:
     teachers = tuple(f"teacher:{name}" for name in run.config.run.teachers)
     fused = ("fused",) if teachers else ()
-    return (*teachers, *fused, f"student:{best_student(run)}")
+    drawn = (*teachers, *fused, _best_student(run), default_row(run))
+    return tuple(dict.fromkeys(drawn))
+
+
+def _best_student(run: Run) -> str:
+    """The row of the best measured student; the default row's choice where nothing was measured."""
+    students = [f"student:{name}" for name in run.config.distill.student_names]
+    measured = [(result(run, row)["miou"], row) for row in students]
+    known = [pair for pair in measured if pair[0] is not None]
+    return max(known)[1] if known else default_row(run)
 
 
 def _query_rows(run: Run, scenes: tuple[str, ...]) -> Iterator[QueryRow]:
     config = run.config.report
     for number, text in enumerate(config.queries):
         expected = config.answers[number] if number < len(config.answers) else ""
-        rows = (f"student:{best_student(run)}", *(("fused",) if run.config.run.teachers else ()))
+        rows = (_best_student(run), *(("fused",) if run.config.run.teachers else ()))
         for row, name in itertools.product(rows, scenes):
-            for best in ask(run, text, name, best=1, row=row).answers:
+            found = ask(run, text, name, best=1, row=row)
+            if not found.answers:
+                truths = run.label_set.names
+                there = _has_class(found.scene, truths.index(expected)) if expected else None
+                holds = None if there is None else not there
+                yield QueryRow(f"{text} ({row})", name, NOTHING, None, None, None, None, holds)
+            for best in found.answers:
                 holds = best.truth == expected if expected and best.truth is not None else None
                 yield QueryRow(
                     f"{text} ({row})",
@@ -204,10 +221,15 @@ def _query_rows(run: Run, scenes: tuple[str, ...]) -> Iterator[QueryRow]:
                     best.looks_like,
                     best.position,
                     best.size,
-                    best.score,
+                    best.relevancy,
                     best.truth,
                     holds,
                 )
+
+
+def _has_class(scene: Scene, label: int) -> bool | None:
+    """Whether a scene has points of a class; None where it has no labels."""
+    return None if scene.labels is None else bool((scene.labels == label).any())
 
 
 def _costs(run: Run) -> Iterator[StageCost]:
@@ -280,7 +302,7 @@ def _work(run: Run, task: Task, report: Report) -> str:
 
 REPORT = Stage(
     name="report",
-    version=1,
+    version=2,
     units=_units,
     settings=_settings,
     inputs=_inputs,

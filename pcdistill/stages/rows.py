@@ -7,8 +7,11 @@ from typing import Literal, cast
 import torch
 from torch import Tensor
 
+from pcdistill.choices import suggest
 from pcdistill.distillation.trainer import student_features
+from pcdistill.errors import ConfigError
 from pcdistill.fusion import predict_labels
+from pcdistill.stages.files import read_json
 from pcdistill.stages.fuse import fuse_views, teacher_views
 from pcdistill.stages.lift import points_with_features
 from pcdistill.stages.partition import superpoint_ids
@@ -16,7 +19,9 @@ from pcdistill.stages.run import Run
 from pcdistill.stages.stage import Input, Task
 from pcdistill.stages.students import Student, load_student, student_input
 
-COMBINED = ("average", "linear", "fused")
+POOLED = "fused:superpoint"
+"""The fused features averaged over each superpoint: what the students learn from."""
+COMBINED = ("average", "linear", "fused", POOLED)
 NOT_SEEN = 256
 """Prediction for a point that has no feature."""
 
@@ -41,7 +46,7 @@ def row_inputs(run: Run, row: str, scenes: tuple[str, ...]) -> tuple[Input, ...]
     )
     if kind == "student":
         return (*always, Input("distill", name))
-    if row == "fused":
+    if row in ("fused", POOLED):
         return (*always, *(Input("score", teacher) for teacher in run.config.run.teachers))
     return always
 
@@ -79,6 +84,11 @@ def row_features(run: Run, row: str, scene: str) -> tuple[Tensor, Tensor]:
     if kind == "teacher":
         view = teacher_views(run, scene, (name,))
         return view.of_teacher(0), view.seen[0]
+    if row == POOLED:
+        features, seen = row_features(run, "fused", scene)
+        ids = superpoint_ids(run, scene)
+        total = torch.zeros(int(ids.max()) + 1, features.shape[1]).index_add_(0, ids, features)
+        return total[ids], torch.bincount(ids[seen], minlength=len(total))[ids] > 0
     views = teacher_views(run, scene)
     method = cast(Literal["average", "linear", "fused"], row)
     return fuse_views(run, views, method), views.seen.any(dim=0)
@@ -86,7 +96,11 @@ def row_features(run: Run, row: str, scene: str) -> tuple[Tensor, Tensor]:
 
 def row_predictions(run: Run, row: str, scene: str) -> Tensor:
     """Best evaluation class of every point: (N,) int64, `NOT_SEEN` where it has no feature."""
-    features, seen = row_features(run, row, scene)
+    return predicted_labels(run, *row_features(run, row, scene))
+
+
+def predicted_labels(run: Run, features: Tensor, seen: Tensor) -> Tensor:
+    """Best evaluation class of features (N, D): (N,) int64, `NOT_SEEN` where not `seen` (N,)."""
     labels = run.label_set.to_categories(predict_labels(features, run.label_embeddings))
     return torch.where(seen, labels, NOT_SEEN)
 
@@ -107,6 +121,30 @@ def _student(run: Run, name: str) -> Student:
     return student
 
 
-def best_student(run: Run) -> str:
-    """The student that answers questions: the last one configured."""
-    return run.config.distill.student_names[-1]
+def default_row(run: Run) -> str:
+    """The row that answers questions, gives labels and is drawn, unless another is asked for.
+
+    It is the best measured one. Where nothing was measured (scans without labels) it is the student
+    that learned from superpoints, which knows every point, or else the last one configured.
+    """
+    measured = []
+    for number, row in enumerate(row_names(run)):
+        path = run.workspace.evaluation(row) / "result.json"
+        miou = read_json(path)["miou"] if path.exists() else None
+        if miou is not None:
+            measured.append((miou, number, row))
+    if measured:
+        return max(measured)[2]
+    students = run.config.distill.student_names
+    return f"student:{'superpoint' if 'superpoint' in students else students[-1]}"
+
+
+def require_row(run: Run, row: str | None) -> str:
+    """The row that was asked for, or the default.
+
+    Raises:
+        ConfigError: there is no such row.
+    """
+    if row is not None and row not in row_names(run):
+        raise ConfigError(f"unknown row '{row}'; {suggest(row, row_names(run))}")
+    return row or default_row(run)

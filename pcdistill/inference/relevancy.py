@@ -1,0 +1,97 @@
+"""Relevancy of features for a text, measured against other things they might be.
+
+A cosine alone ranks by how sharp a feature is: where doors have the sharpest features, doors are
+most similar to nearly every text. What counts is whether a feature fits the text better than it
+fits anything else, as in *LERF: Language Embedded Radiance Fields* (section 3.4), which compares
+with a few general phrases. Here the words of the run's vocabulary are alternatives as well, except
+the one nearest to the text, which most likely means the same.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pcdistill.geometry.checks import require_shape
+
+GENERAL_PHRASES = ("object", "things", "stuff", "texture")
+"""Alternatives beside the vocabulary; the phrases of LERF."""
+
+TEMPERATURE = 0.1
+"""Divides cosines before the softmax, unitless."""
+
+FLOOR_QUANTILE = 0.9
+"""Of the cosines between features and words that they do not mean."""
+
+
+def query_alternatives(query: Tensor, vocabulary: Tensor, phrases: Tensor) -> Tensor:
+    """What a feature may be instead of what a text asks for.
+
+    Args:
+        query: (D,) float, unit length.
+        vocabulary: (K, D) float, unit rows, K >= 1.
+        phrases: (G, D) float, unit rows.
+
+    Returns:
+        (K - 1 + G, D): the vocabulary without the word nearest to the text, then the phrases.
+    """
+    require_shape("query", query, None)
+    require_shape("vocabulary", vocabulary, None, len(query))
+    require_shape("phrases", phrases, None, len(query))
+    others = torch.ones(len(vocabulary), dtype=torch.bool, device=vocabulary.device)
+    others[(vocabulary @ query).argmax()] = False
+    return torch.cat([vocabulary[others], phrases])
+
+
+def relevancy(
+    features: Tensor, query: Tensor, alternatives: Tensor, temperature: float = TEMPERATURE
+) -> Tensor:
+    """Share of the text in a softmax over itself and what else a feature may be.
+
+    Args:
+        features: (P, D) float, unit rows; a zero row has no feature.
+        query: (D,) float, unit length.
+        alternatives: (A, D) float, unit rows.
+        temperature: divides cosines, unitless, > 0.
+
+    Returns:
+        (P,) float in [0, 1]; 0 where there is no feature.
+
+    Raises:
+        ValueError: shapes do not fit, or the temperature is not positive.
+
+    Source: LERF, Eq. in 3.4, with a softmax over all alternatives at once instead of the least of
+    the pairwise ones.
+    """
+    require_shape("features", features, None, len(query))
+    require_shape("alternatives", alternatives, None, len(query))
+    if not temperature > 0:
+        raise ValueError(f"temperature must be > 0, got {temperature}")
+    texts = torch.cat([query[None], alternatives])
+    share = torch.softmax(features @ texts.T / temperature, dim=1)[:, 0]
+    return torch.where(features.any(dim=1), share, 0.0)
+
+
+def similarity_floor(
+    features: Tensor, vocabulary: Tensor, quantile: float = FLOOR_QUANTILE
+) -> float:
+    """The cosine that features reach with words they do not mean; an answer has to exceed it.
+
+    Text spaces differ in what counts as similar, so that the floor is taken from the features at
+    hand: of the cosines between each of them and every word but its best, the given quantile.
+
+    Args:
+        features: (P, D) float, unit rows; zero rows are left out.
+        vocabulary: (K, D) float, unit rows.
+        quantile: in [0, 1].
+
+    Returns:
+        A cosine; -1 where there is nothing to compare.
+    """
+    require_shape("features", features, None, vocabulary.shape[1])
+    cosines = features[features.any(dim=1)] @ vocabulary.T  # (P', K)
+    wrong = cosines.sort(dim=1).values[:, :-1].flatten()
+    if len(wrong) == 0:
+        return -1.0
+    rank = round(quantile * (len(wrong) - 1))
+    return float(wrong.kthvalue(rank + 1).values)

@@ -1,0 +1,84 @@
+"""Relevancy: sharp features do not win by being sharp, and the floor follows the text space."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn.functional import normalize
+
+from pcdistill.inference import query_alternatives, relevancy, similarity_floor
+
+BED, DOOR, LAMP, OTHER = torch.eye(4)
+FLOAT32 = 1e-6  # rounding of a softmax over a few float32 cosines
+
+
+def unit(*values: float) -> torch.Tensor:
+    return normalize(torch.tensor(values), dim=0)
+
+
+def test_a_blurred_bed_is_a_better_place_to_sleep_than_a_sharp_door():
+    """The text is nearest to bed; the door is all door, the bed a mixture."""
+    query = unit(0.56, 0.38, 0.0, 0.0)
+    bed, door = unit(0.5, 0.0, 0.7, 0.5), DOOR
+    assert door @ query > bed @ query
+    alternatives = query_alternatives(query, torch.stack([BED, DOOR, LAMP]), OTHER[None])
+    fits = relevancy(torch.stack([bed, door]), query, alternatives)
+    assert fits[0] > fits[1]
+
+
+def test_the_word_nearest_to_the_text_is_no_alternative_to_it():
+    words = torch.stack([BED, DOOR, LAMP])
+    alternatives = query_alternatives(unit(0.2, 0.9, 0.1, 0.0), words, OTHER[None])
+    assert torch.equal(alternatives, torch.stack([BED, LAMP, OTHER]))
+
+
+def test_it_is_the_share_of_a_softmax():
+    """exp(1 / 0.5) against exp(0.6 / 0.5) and exp(0): by hand."""
+    feature = unit(1.0, 0.0, 0.0, 0.0)
+    found = relevancy(feature[None], BED, torch.stack([unit(0.6, 0.8, 0.0, 0.0), LAMP]), 0.5)
+    expected = math.exp(2) / (math.exp(2) + math.exp(1.2) + 1)
+    assert float(found) == pytest.approx(expected, abs=FLOAT32)
+
+
+def test_a_piece_without_a_feature_is_not_relevant():
+    found = relevancy(torch.stack([torch.zeros(4), BED]), BED, DOOR[None])
+    assert found[0] == 0
+    assert found[1] > 0.9
+
+
+@given(seed=st.integers(0, 2**32 - 1), alternatives=st.integers(1, 6))
+def test_the_order_of_alternatives_does_not_matter_and_shares_are_shares(seed, alternatives):
+    generator = torch.Generator().manual_seed(seed)
+    draws = normalize(torch.randn(8 + alternatives, 5, generator=generator), dim=1)
+    features, query, others = draws[:7], draws[7], draws[8:]
+    found = relevancy(features, query, others)
+    torch.testing.assert_close(relevancy(features, query, others.flip(0)), found)
+    assert bool(((found >= 0) & (found <= 1)).all())
+    more = relevancy(features, query, torch.cat([others, features[:1]]))
+    assert bool((more <= found + FLOAT32).all())  # one more alternative takes a share
+
+
+def test_the_floor_is_a_quantile_of_what_features_do_not_mean():
+    """Two features, three words: each feature's best word is left out, four cosines remain."""
+    features = torch.stack([unit(1.0, 0.5, 0.2, 0.0), unit(0.1, 1.0, 0.3, 0.0)])
+    words = torch.stack([BED, DOOR, LAMP])
+    cosines = sorted(
+        [*(features[0] @ words.T)[1:].tolist(), *(features[1] @ words.T)[[0, 2]].tolist()]
+    )
+    assert similarity_floor(features, words, 1.0) == pytest.approx(cosines[-1], abs=FLOAT32)
+    assert similarity_floor(features, words, 0.0) == pytest.approx(cosines[0], abs=FLOAT32)
+    with_unseen = torch.cat([features, torch.zeros(3, 4)])
+    assert similarity_floor(with_unseen, words, 0.0) == similarity_floor(features, words, 0.0)
+
+
+def test_without_features_every_answer_is_above_the_floor():
+    assert similarity_floor(torch.zeros(2, 4), torch.stack([BED, DOOR])) == -1.0
+
+
+def test_a_temperature_of_nothing_is_refused():
+    with pytest.raises(ValueError, match=r"temperature must be > 0, got 0"):
+        relevancy(BED[None], BED, DOOR[None], 0)
