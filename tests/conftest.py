@@ -10,6 +10,7 @@ from typing import Any
 import hypothesis
 import numpy as np
 import pytest
+import torch
 
 from tests.fixed_chance import TorchGenerator, seed_generators
 
@@ -59,6 +60,12 @@ def data_root() -> Path:
 LEFT_OUT = {"fast": ("slow", "thorough"), "usual": ("slow",), "all": ()}
 """Markers of the tests that a run leaves out; the make targets test-fast, test and test-all."""
 left_out: Counter[str] = Counter()
+
+
+def pytest_configure() -> None:
+    """Compute in one thread: two processes with two each wait ten times as long as they work."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

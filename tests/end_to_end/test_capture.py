@@ -17,7 +17,16 @@ from pcdistill.stages.files import read_tensors
 from tests.end_to_end.conftest import pcdistill
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "rgbd.yaml"
-QUICK = ("synthesize.images=2", "distill.epochs=3", "distill.width=0.25", "ingest.frame_step=4")
+QUICK = (
+    "ingest.frame_step=4",
+    "ingest.image_size=[240, 320]",
+    "synthesize.images=1",
+    "distill.epochs=2",
+    "distill.width=0.25",
+    "distill.voxel_size=0.1",
+    "report.queries=[table]",
+    "report.heat_maps=[table]",
+)
 
 
 def captures(root: Path) -> list[Path]:
