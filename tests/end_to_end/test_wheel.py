@@ -1,4 +1,4 @@
-"""The built wheel alone, away from any clone, runs the demo."""
+"""The built wheel alone, away from any clone, has all that it needs."""
 
 from __future__ import annotations
 
@@ -9,55 +9,93 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pytest
+
+from tests.conftest import REPOSITORY
 from tests.end_to_end.conftest import TINY
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+NEEDED = (
+    "pcdistill/py.typed",
+    "pcdistill/configs/demo.yaml",
+    "pcdistill/teachers/weights/dense.safetensors",
+    "pcdistill/teachers/weights/masks.safetensors",
+    "pcdistill/teachers/text_encoder/model.safetensors",
+    "pcdistill/teachers/text_encoder/LICENCE.txt",
+    "pcdistill/scenes/label_sets/scannet20.json",
+    "pcdistill/scenes/vocabularies/indoor.json",
+    "pcdistill/evaluation/report.css",
+)
+LOADED = """
+import importlib, pkgutil
+import pcdistill
+for module in pkgutil.walk_packages(pcdistill.__path__, "pcdistill."):
+    if not module.name.endswith("__main__"):
+        try:
+            importlib.import_module(module.name)
+        except ModuleNotFoundError as error:  # of an extra
+            assert not error.name.startswith("pcdistill"), error
+from importlib.resources import files
+from pcdistill.stages.config import load_config
+from pcdistill.stages.run import Run
+run = Run(load_config(files("pcdistill") / "configs" / "demo.yaml"))
+run.check()
+print(len(run.vocabulary_embeddings), len(run.label_embeddings))
+print(*(run.teacher(name).name for name in run.config.run.teachers))
+print(pcdistill.__file__)
+"""
 
 
-def test_the_wheel_carries_its_data_and_runs_the_demo(tmp_path):
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path]
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    """The wheel of this clone."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder]
     subprocess.run([*build, REPOSITORY], check=True, capture_output=True, timeout=300)
-    (wheel,) = tmp_path.glob("pcdistill-*.whl")
-    names = zipfile.ZipFile(wheel).namelist()
-    for needed in (
-        "pcdistill/py.typed",
-        "pcdistill/configs/demo.yaml",
-        "pcdistill/teachers/weights/dense.safetensors",
-        "pcdistill/teachers/weights/masks.safetensors",
-        "pcdistill/teachers/text_encoder/model.safetensors",
-        "pcdistill/teachers/text_encoder/LICENCE.txt",
-        "pcdistill/scenes/label_sets/scannet20.json",
-        "pcdistill/scenes/vocabularies/indoor.json",
-        "pcdistill/evaluation/report.css",
-    ):
-        assert needed in names
-    assert not [name for name in names if name.startswith(("tests/", "tools/"))]
-    assert wheel.stat().st_size < 15e6
+    (built,) = folder.glob("pcdistill-*.whl")
+    return built
 
-    site, away = tmp_path / "site", tmp_path / "away"
-    away.mkdir()
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", site]
+
+@pytest.fixture(scope="module")
+def site(wheel, tmp_path_factory) -> Path:
+    """A folder into which the wheel was installed."""
+    folder = tmp_path_factory.mktemp("site")
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", folder]
     subprocess.run([*install, wheel], check=True, capture_output=True, timeout=300)
-    environment = {**os.environ, "PYTHONPATH": str(site)}
-    where = subprocess.run(
-        [sys.executable, "-c", "import pcdistill; print(pcdistill.__file__)"],
-        cwd=away,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert where.stdout.startswith(str(site))
-    demo = [sys.executable, "-m", "pcdistill.cli", "demo", "--set", *TINY, "ingest.train=1"]
+    return folder
+
+
+def run(site: Path, away: Path, *arguments: str) -> str:
+    """What Python prints in another folder, with the wheel's package before all others."""
     finished = subprocess.run(
-        [*demo, "distill.epochs=2"],
+        [sys.executable, *arguments],
         cwd=away,
-        env=environment,
+        env={**os.environ, "PYTHONPATH": str(site)},
         capture_output=True,
         text=True,
         check=False,
         timeout=900,
     )
     assert finished.returncode == 0, finished.stdout + finished.stderr
-    report = json.loads((away / "runs" / "demo" / "report" / "report.json").read_text())
+    return finished.stdout
+
+
+def test_the_wheel_carries_its_data_and_nothing_else(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    assert not set(NEEDED) - set(names)
+    assert not [name for name in names if name.startswith(("tests/", "tools/"))]
+    assert wheel.stat().st_size < 15e6  # bytes; what a package index takes without asking is more
+
+
+def test_everything_in_it_is_imported_and_loaded_from_there(site, tmp_path):
+    embedded, teachers, where = run(site, tmp_path, "-c", LOADED).splitlines()
+    assert all(int(count) >= 20 for count in embedded.split())
+    assert teachers == "dense masks"
+    assert where.startswith(str(site))
+
+
+@pytest.mark.slow
+def test_it_runs_the_demo(site, tmp_path):
+    settings = (*TINY, "ingest.train=1", "distill.epochs=2")
+    run(site, tmp_path, "-m", "pcdistill.cli", "demo", "--set", *settings)
+    report = json.loads((tmp_path / "runs" / "demo" / "report" / "report.json").read_text())
     assert len(report["rows"]) == 8

@@ -119,8 +119,10 @@ def test_nothing_waits_and_nothing_gathered_is_kept(found):
 
 
 @needs_triton
-def test_kernels_compile_for_gpus_and_use_their_tensor_cores(tmp_path):
-    compiled = run("compile_triton.py", "80", "90", TRITON_CACHE_DIR=str(tmp_path))
+@pytest.mark.thorough
+@pytest.mark.parametrize("capability", ["90", pytest.param("80", marks=pytest.mark.slow)])
+def test_kernels_compile_for_gpus_and_use_their_tensor_cores(capability, tmp_path):
+    compiled = run("compile_triton.py", capability, TRITON_CACHE_DIR=str(tmp_path))
     assert {(entry["kernel"], entry["features"]) for entry in compiled} == {
         (f"{kernel}_kernel", f"*{dtype}")
         for kernel in (
@@ -141,9 +143,10 @@ def test_kernels_compile_for_gpus_and_use_their_tensor_cores(tmp_path):
         assert entry["products"], name
         for product in entry["products"]:
             assert f".f32.{operand}.{operand}" in product, name  # sums in float32
-    wide = [entry for entry in compiled if entry["capability"] == 90 and entry["OUTER"] == 128]
+    wide = [entry for entry in compiled if entry["OUTER"] == 128]
     assert wide
-    assert all("wgmma" in product for entry in wide for product in entry["products"])
+    if capability == "90":
+        assert all("wgmma" in product for entry in wide for product in entry["products"])
 
 
 @needs_triton
