@@ -272,7 +272,7 @@ def _smooth_normals(corners: Array, face_normals: Array, parts: Array) -> Array:
     return _mean_of_neighbours(keys[order], order, face_normals, area).reshape(-1, 4, 3)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _mean_of_neighbours(keys: Array, order: Array, normals: Array, area: Array) -> Array:
     total = len(keys)
     result = np.zeros((total, 3))
@@ -282,14 +282,20 @@ def _mean_of_neighbours(keys: Array, order: Array, normals: Array, area: Array) 
         while stop < total and keys[stop] == keys[start]:
             stop += 1
         for i in range(start, stop):
-            own = normals[order[i] // 4]
-            mean = np.zeros(3)
+            own = order[i] // 4
+            a, b, c = normals[own, 0], normals[own, 1], normals[own, 2]
+            x, y, z = 0.0, 0.0, 0.0
             for j in range(start, stop):
-                other = normals[order[j] // 4]
-                if (own * other).sum() > _CREASE_COSINE:
-                    mean += other * area[order[j] // 4]
-            length = np.sqrt((mean * mean).sum())
-            result[order[i]] = mean / length if length > 0 else own
+                other = order[j] // 4
+                u, v, w = normals[other, 0], normals[other, 1], normals[other, 2]
+                if a * u + b * v + c * w > _CREASE_COSINE:
+                    x += u * area[other]
+                    y += v * area[other]
+                    z += w * area[other]
+            length = np.sqrt(x * x + y * y + z * z)
+            if length > 0:
+                a, b, c = x / length, y / length, z / length
+            result[order[i], 0], result[order[i], 1], result[order[i], 2] = a, b, c
         start = stop
     return result
 

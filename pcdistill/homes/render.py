@@ -159,7 +159,7 @@ def _patch_weights(triangles: Array, u: Array, v: Array) -> tuple[Array, Array]:
     return np.where(second, u + 2, u), v
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _at_hits(
     quads: Array, us: Array, vs: Array, directions: Array, corner_uvs: Array, corner_normals: Array
 ) -> tuple[Array, Array]:

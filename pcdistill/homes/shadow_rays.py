@@ -12,7 +12,7 @@ Array = npt.NDArray[Any]
 
 _LEAF = 4  # triangles at most
 _SLACK = 1e-9  # metres by which boxes are larger than their triangles
-_DEPTH = 64  # boxes that wait at most; the tree is halved at every step
+_DEPTH = 512  # boxes that wait at most: one a level, and a level halves an extent or a number
 
 
 class Hierarchy(NamedTuple):
@@ -28,15 +28,15 @@ class Hierarchy(NamedTuple):
 
 
 def build_hierarchy(triangles: Array) -> Hierarchy:
-    """Halve (T, 3, 3) triangles at the median of their longest extent until few are left."""
+    """Part (T, 3, 3) triangles at the middle of their longest extent until few are left."""
     corners = np.ascontiguousarray(triangles, dtype=np.float64)
     lows, highs = corners.min(axis=1) - _SLACK, corners.max(axis=1) + _SLACK
-    boxes, links, order = _halve(corners[:, 0] + corners[:, 1] + corners[:, 2], lows, highs)
+    boxes, links, order = _split(corners[:, 0] + corners[:, 1] + corners[:, 2], lows, highs)
     return Hierarchy(boxes, links, corners[order])
 
 
-@njit(cache=True)
-def _halve(middles: Array, lows: Array, highs: Array) -> tuple[Array, Array, Array]:
+@njit(cache=True, error_model="numpy")
+def _split(middles: Array, lows: Array, highs: Array) -> tuple[Array, Array, Array]:
     """Boxes (B, 6), links (B, 2) and the order of the triangles (T,)."""
     total = len(middles)
     order = np.arange(total)
@@ -49,22 +49,27 @@ def _halve(middles: Array, lows: Array, highs: Array) -> tuple[Array, Array, Arr
         count -= 1
         number = waiting[count]
         first, size = links[number, 0], links[number, 1]
-        inside = order[first : first + size].copy()
-        axis, widest = 0, -1.0
+        axis, widest, middle = 0, -1.0, 0.0
         for k in range(3):
             low, high = np.inf, -np.inf
             least, most = np.inf, -np.inf
-            for i in inside:
+            for place in range(first, first + size):
+                i = order[place]
                 low, high = min(low, lows[i, k]), max(high, highs[i, k])
                 least, most = min(least, middles[i, k]), max(most, middles[i, k])
             boxes[number, k], boxes[number, k + 3] = low, high
             if most - least > widest:
-                axis, widest = k, most - least
+                axis, widest, middle = k, most - least, (least + most) / 2
         if size <= _LEAF:
             continue
-        ranks = np.argsort(middles[inside, axis], kind="mergesort")
-        order[first : first + size] = inside[ranks]
-        half = size // 2
+        half = 0
+        for place in range(first, first + size):
+            i = order[place]
+            if middles[i, axis] < middle:
+                order[place], order[first + half] = order[first + half], i
+                half += 1
+        if half == 0 or half == size:
+            half = size // 2
         links[number, 0], links[number, 1] = used, 0
         links[used, 0], links[used, 1] = first, half
         links[used + 1, 0], links[used + 1, 1] = first + half, size - half
@@ -96,7 +101,7 @@ def blocked(hierarchy: Hierarchy, origins: Array, vectors: Array, reach: float) 
     )
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _enters(box: Array, origin: Array, inverse: Array, reach: float) -> bool:
     """Whether a segment passes through a box."""
     begin, end = 0.0, reach
@@ -110,7 +115,7 @@ def _enters(box: Array, origin: Array, inverse: Array, reach: float) -> bool:
     return begin <= end
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _meets(corner: Array, origin: Array, vector: Array, reach: float) -> bool:
     """Whether a segment meets a triangle (Moeller & Trumbore, 1997)."""
     e0, e1, e2 = (
@@ -141,7 +146,7 @@ def _meets(corner: Array, origin: Array, vector: Array, reach: float) -> bool:
     return bool(0 < t < reach)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _blocked(
     boxes: Array, links: Array, triangles: Array, origins: Array, vectors: Array, reach: float
 ) -> Array:

@@ -229,7 +229,7 @@ class DistillConfig:
     """Which losses; each gives a student."""
     trained: str | None = None
     """A student that is trained already, in place of training any: the workspace of a finished run
-    (its last student), `WORKSPACE:STUDENT`, or a checkpoint. What it needs to know of a scan comes
+    (its best measured student), `WORKSPACE:STUDENT`, or a checkpoint. What it needs to know of a scan comes
     with it; where nothing does, as with OpenScene's files, from `voxel_size` and `input`."""
     architecture: str = "MinkUNet18A"
     """One of the MinkUNet family."""
@@ -292,7 +292,7 @@ class DistillConfig:
 
     @property
     def student_names(self) -> tuple[str, ...]:
-        """The students of the run; the last one answers questions."""
+        """The students of the run."""
         return self.students if self.trained is None else (TRAINED,)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ from pcdistill.distillation.data import INPUT_CHANNELS
 from pcdistill.errors import ArtifactError, ConfigError
 from pcdistill.networks import Checkpoint, MinkUNet, load_checkpoint, save_checkpoint
 from pcdistill.stages.config import TRAINED, DistillConfig, load_config
-from pcdistill.stages.files import read_provenance
+from pcdistill.stages.files import read_json, read_provenance
 from pcdistill.stages.workspace import Workspace
 from pcdistill.teachers import TextEncoder
 
@@ -185,7 +185,10 @@ def _named_file(given: str, workspace: Workspace) -> Path | None:
 
 
 def _of_workspace(workspace: Workspace, student: str) -> Path:
-    """The checkpoint of a finished student; the last one of the run where none is named."""
+    """The checkpoint of a finished student: the one named, or else the best measured one.
+
+    Where the run measured none, it is the last one configured.
+    """
     if not workspace.config.is_file():
         raise ConfigError(
             f"{workspace.root}: is no workspace of a run, it has no config.yaml; {_EXPECTED}"
@@ -196,7 +199,7 @@ def _of_workspace(workspace: Workspace, student: str) -> Path:
             f"{workspace.root}: has no student '{student}'; {suggest(student, names)}"
         )
     finished = [name for name in names if _is_finished(workspace, name)]
-    wanted = student or names[-1]
+    wanted = student or _best_measured(workspace, finished) or names[-1]
     if wanted in finished:
         return workspace.checkpoint(wanted)
     others = f", or take {workspace.root}:{finished[-1]}" if finished else ""
@@ -204,6 +207,17 @@ def _of_workspace(workspace: Workspace, student: str) -> Path:
         f"{workspace.root}: its student '{wanted}' is not finished; finish that run first{others} "
         "(distill.trained)"
     )
+
+
+def _best_measured(workspace: Workspace, students: Sequence[str]) -> str | None:
+    """The finished student with the best result; None where none was measured."""
+    measured = []
+    for name in students:
+        path = workspace.evaluation(f"student:{name}") / "result.json"
+        miou = read_json(path)["miou"] if path.is_file() else None
+        if miou is not None:
+            measured.append((miou, name))
+    return max(measured)[1] if measured else None
 
 
 def _is_finished(workspace: Workspace, student: str) -> bool:

@@ -12,6 +12,7 @@ import yaml
 from pcdistill.errors import ArtifactError, ConfigError
 from pcdistill.networks import build_student, save_checkpoint
 from pcdistill.stages.config import DistillConfig, RunConfig, RunSettings, load_config
+from pcdistill.stages.files import write_json
 from pcdistill.stages.run import Run
 from pcdistill.stages.trained import find_trained, keep_copy, kept_copy, open_trained
 from pcdistill.stages.workspace import Record, Workspace
@@ -113,6 +114,19 @@ def test_a_student_that_is_not_finished_is_named_with_one_that_is(finished, tmp_
     message = refused(run_with(finished, tmp_path))
     assert "its student 'superpoint+ensemble' is not finished" in message
     assert f"or take {finished}:superpoint" in message
+
+
+def test_the_best_measured_student_is_taken_where_none_is_named(finished, tmp_path):
+    """The last one configured is only taken where nothing was measured."""
+    students = ["superpoint", "point"]
+    (finished / "config.yaml").write_text(yaml.safe_dump({"distill": {"students": students}}))
+    workspace = Workspace(finished)
+    taken = find_trained(str(finished), Workspace(tmp_path / "new"))
+    assert taken.path == workspace.checkpoint("point")
+    for name, miou in (("superpoint", 40.0), ("point", 30.0)):
+        write_json(workspace.evaluation(f"student:{name}") / "result.json", {"miou": miou})
+    taken = find_trained(str(finished), Workspace(tmp_path / "new"))
+    assert taken.path == workspace.checkpoint("superpoint")
 
 
 def test_an_unknown_student_is_named_with_the_likely_one(finished, tmp_path):
