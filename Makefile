@@ -1,22 +1,56 @@
-# make demo   install into .venv, then run the whole pipeline on embedded homes
-# make test   install what the tests need, then run them with the linters
-# make lint   ruff and mypy only
-# make bench  measure: three seeds of the homes, students trained for 200 epochs (about 40 minutes)
-# make minkowski  build MinkowskiEngine once for the tests that compare with it (about 4 minutes;
-#             they skip, and say so, without it)
+# make demo         install into .venv, then run the whole pipeline on embedded homes
+# make test         install what the tests need, then run the linters and the tests (CONTRIBUTING.md
+#                   has the minutes); says how many tests it left out
+# make test-fast    the linters, and the tests that take no seconds
+# make test-all     everything, also the tests that repeat others on a larger scale
+# make test-hidden  part of the tests, with features of the processor hidden
+# make test-margins the assertions that came closest to failing, of the tests in T=tests/...
+# make lint         ruff and mypy only
+# make bench        measure: three seeds of the homes, students trained for 200 epochs (40 minutes)
+# make minkowski    build MinkowskiEngine once for the tests that compare with it (about 4 minutes;
+#                   they skip, and say so, without it)
+# make help         print this list
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test lint bench minkowski clean
+# Whole files of tests go to the processes in the order of tests/conftest.py, the longest first.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder
+HIDDEN_TESTS := $(wildcard tests/homes/test_digest.py) tests/test_hidden_features.py \
+	tests/sparse/test_convolution.py tests/sparse/test_convolution_golden.py \
+	tests/sparse/test_normalization.py tests/sparse/test_tensor.py tests/sparse/test_turned_maps.py \
+	tests/geometry tests/fusion tests/capability tests/distillation tests/evaluation \
+	tests/networks/test_mink_unet.py tests/stages/test_fuse.py tests/stages/test_lift.py
+
+.PHONY: demo test test-fast test-all test-hidden test-margins lint bench minkowski clean help
+
+help:
+	@sed -n 's/^# \?//; 1,/^$$/p' Makefile
 
 demo: $(VENV)/.installed
 	$(BIN)/pcdistill demo
 
 test: $(VENV)/.installed-test lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(PYTEST) $(PARALLEL)
+
+test-fast: $(VENV)/.installed-test lint
+	$(PYTEST) $(PARALLEL) --extent fast
+
+test-all: $(VENV)/.installed-test lint
+	$(PYTEST) $(PARALLEL) --extent all
+
+test-hidden: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.hidden_features scalar \
+	  $(BIN)/python -m pytest $(PARALLEL) --extent fast $(HIDDEN_TESTS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.hidden_features avx2 \
+	  $(BIN)/python -m pytest $(PARALLEL) --extent fast $(HIDDEN_TESTS)
+
+test-margins: $(VENV)/.installed-test
+	PYTHONPYCACHEPREFIX=.pytest_cache/margins $(PYTEST) -p tests.margins \
+	  -o enable_assertion_pass_hook=true $(T)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -32,6 +32,11 @@ from pcdistill.sparse.kernel_map import KernelMap
 from tests.conftest import REPOSITORY
 from tests.hidden_features import HIDDEN
 
+FLOAT64_SUMS = 1e-11
+"""Sums of up to thousands of products near 1: each step rounds partial sums up to 100 by 1e-14."""
+FLOAT64_NORM, FLOAT32_NORM = 1e-13, 1e-5
+"""The same, relative to the whole result: a thousand times the spacing at 1, a hundred times."""
+
 Cell = tuple[int, int, int, int]
 
 
@@ -119,7 +124,7 @@ def test_convolution_equals_a_loop_over_voxels(size, stride, dilation, bias, in_
     for have, wanted in zip(
         with_gradients(out.features, *leaves), with_gradients(want, *leaves), strict=True
     ):
-        torch.testing.assert_close(have, wanted, rtol=0, atol=1e-12)
+        torch.testing.assert_close(have, wanted, rtol=0, atol=FLOAT64_SUMS)
 
 
 @pytest.mark.parametrize("in_stride", [1, 2])
@@ -147,7 +152,7 @@ def test_transposed_convolution_equals_a_loop_over_voxels(size, stride, in_strid
         with_gradients(torch.stack(rows) + layer.bias, *leaves),
         strict=True,
     ):
-        torch.testing.assert_close(have, wanted, rtol=0, atol=1e-12)
+        torch.testing.assert_close(have, wanted, rtol=0, atol=FLOAT64_SUMS)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +173,7 @@ def test_pooling_equals_a_loop_over_voxels(size, stride, dilation):
         for have, wanted in zip(
             with_gradients(out.features, features), with_gradients(want, features), strict=True
         ):
-            torch.testing.assert_close(have, wanted, rtol=0, atol=1e-12)
+            torch.testing.assert_close(have, wanted, rtol=0, atol=FLOAT64_SUMS)
 
 
 @pytest.mark.parametrize(
@@ -264,7 +269,7 @@ def test_both_ways_give_the_same(size, stride, swapped, turn, channels):
     pairs, features, kernel, upstream = kernel_map_with_values(
         size, stride, swapped=swapped, channels=channels, turn=turn
     )
-    for dtype, close in ((torch.float64, 1e-13), (torch.float32, 1e-5)):
+    for dtype, close in ((torch.float64, FLOAT64_NORM), (torch.float32, FLOAT32_NORM)):
         few, weights, back = features.to(dtype), kernel.to(dtype), upstream.to(dtype)
         dense = (
             dense_convolution(features, kernel, pairs),
@@ -305,7 +310,7 @@ def test_blocks_and_threads_do_not_matter(size, stride, swapped, turn, monkeypat
     for other in results[1:]:
         assert torch.equal(results[0][0], other[0])
         for one, two in zip(results[0], other, strict=True):
-            torch.testing.assert_close(one, two, rtol=0, atol=1e-11)
+            torch.testing.assert_close(one, two, rtol=0, atol=FLOAT64_SUMS)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -435,22 +440,23 @@ def test_a_transposed_convolution_needs_the_finer_voxels():
 
 @pytest.mark.parametrize("shuffled", [False, True])
 def test_a_pointwise_layer_answers_in_the_given_order(shuffled):
-    layer = SparseConv3d(3, 5, 1, bias=True)
+    layer = SparseConv3d(3, 5, 1, bias=True).double()
     coords = random_voxels(700, seed=1)
     if not shuffled:
         coords = SparseTensor(torch.ones(700, 3), coords).maps.level(1).coords
-    upstream = torch.randn(700, 5)
+    upstream = torch.randn(700, 5, dtype=torch.float64)
     outcomes = []
     for answer in (layer.in_given_order, lambda x: layer(x).features):
         layer.zero_grad()
-        features = torch.randn(700, 3, generator=torch.Generator().manual_seed(3)).requires_grad_()
+        generator = torch.Generator().manual_seed(3)
+        features = torch.randn(700, 3, dtype=torch.float64, generator=generator).requires_grad_()
         x = SparseTensor(features, coords)
         assert (x.rows is not None) == shuffled
         out = answer(x)
         out.backward(upstream)
         outcomes.append((out, features.grad, layer.kernel.grad, layer.bias.grad))
     for one, other in zip(*outcomes, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(one, other, rtol=0, atol=FLOAT64_SUMS)
 
 
 def test_only_a_pointwise_layer_answers_in_the_given_order():
@@ -488,7 +494,7 @@ def test_cuda_equals_cpu(size, stride):
 NARROWER = """
 import torch
 from pcdistill.sparse import cpu_loops
-from tests.sparse.test_convolution import kernel_map_with_values
+from tests.sparse.test_convolution import FLOAT32_NORM, kernel_map_with_values
 from pcdistill.sparse.engine_cpu import cpu_convolution, cpu_kernel_gradient
 from pcdistill.sparse.engine_dense import dense_convolution, dense_kernel_gradient
 
@@ -502,7 +508,8 @@ both = (
     ),
 )
 errors = [float((one - other).norm() / other.norm()) for one, other in both]
-print(cpu_loops.VECTOR_BYTES, cpu_loops.HEIGHTS[0], cpu_loops.HAS_BFLOAT16, max(errors) < 1e-5)
+close = max(errors) < FLOAT32_NORM
+print(cpu_loops.VECTOR_BYTES, cpu_loops.HEIGHTS[0], cpu_loops.HAS_BFLOAT16, close)
 """
 
 
