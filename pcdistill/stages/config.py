@@ -230,7 +230,8 @@ class DistillConfig:
     trained: str | None = None
     """A student that is trained already, in place of training any: the workspace of a finished run
     (its best measured student), `WORKSPACE:STUDENT`, or a checkpoint. What it needs to know of a
-    scan comes with it; where nothing does, as with OpenScene's files, from `voxel_size` and `input`."""
+    scan comes with it; where nothing does, as with OpenScene's files, from `voxel_size` and
+    `input`."""
     architecture: str = "MinkUNet18A"
     """One of the MinkUNet family."""
     width: float = 1.0
