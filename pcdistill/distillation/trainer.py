@@ -57,6 +57,7 @@ class TrainerSettings:
     seed: int = 0
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
     recut_every: int = 1
+    adam_beta2: float = 0.999
 
 
 class EpochResult(NamedTuple):
@@ -119,7 +120,9 @@ class Trainer:
         self._text = text_embeddings.float().to(device)
         self._settings = settings
         self._device = device
-        self._optimizer = torch.optim.Adam(self.network.parameters(), settings.learning_rate)
+        self._optimizer = torch.optim.Adam(
+            self.network.parameters(), settings.learning_rate, betas=(0.9, settings.adam_beta2)
+        )
         self._ensemble: TemporalEnsemble | None = None
         self._low_precision = settings.precision == "bfloat16" or (
             settings.precision == "auto" and has_fast_bfloat16(device)

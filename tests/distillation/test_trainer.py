@@ -122,6 +122,16 @@ def test_the_learning_rate_falls_linearly():
     assert rates == pytest.approx(expected)
 
 
+def test_adam_keeps_as_much_of_the_squared_gradients_as_it_is_told():
+    """After one step their mean is (1 - beta) times the first square: 0.05 against 0.001."""
+    told, default = trainer(batch_size=3, adam_beta2=0.95), trainer(batch_size=3)
+    told.train_epoch(), default.train_epoch()
+    expected = {k: 50 * v for k, v in default.state().items() if k.startswith("exp_avg_sq/")}
+    assert expected
+    for key, value in expected.items():
+        torch.testing.assert_close(told.state()[key], value)
+
+
 def test_point_wise_training_needs_features_per_point():
     scene = toy_scene("one", 1)
     bare = TrainingScene(
