@@ -30,7 +30,7 @@ HIDDEN_TESTS := $(wildcard tests/homes/test_digest.py) tests/test_hidden_feature
 help:
 	@sed -n 's/^# \?//; 1,/^$$/p' Makefile
 
-demo: $(VENV)/.installed
+demo: $(VENV)/.compiled
 	$(BIN)/pcdistill demo
 
 test: $(VENV)/.installed-test lint
@@ -69,6 +69,10 @@ $(VENV)/bin/python:
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.compiled: $(VENV)/.installed
+	$(BIN)/python tools/compile_loops.py
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
