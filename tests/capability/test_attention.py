@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pcdistill.capability import AttentionAccumulator, aggregate_attention, binarize_attention
 from tests.conftest import golden_cases, load_npz
+from tests.tolerances import FLOAT32, FLOAT32_SUMS, FLOAT64
 
 RELEASE_RESOLUTIONS = {"sofa": (8,), "train": (8,), "tvmonitor": (8,), "diningtable": (16,)}
 
@@ -37,13 +38,13 @@ def test_the_releases_soft_maps_and_masks(file):
             accumulator.add(attention)
         for (height, _), words in accumulator.mean_maps().items():
             expected = case[f"avg_map_{height}"][:, :, tokens].transpose(2, 0, 1)
-            np.testing.assert_allclose(words.numpy(), expected, atol=1e-6, rtol=0)
+            np.testing.assert_allclose(words.numpy(), expected, atol=FLOAT32, rtol=0)
         combined = accumulator.combined(shape).numpy()
         np.testing.assert_allclose(
-            combined[::4, ::4], case[f"{category}_soft_every4"], atol=1e-5, rtol=0
+            combined[::4, ::4], case[f"{category}_soft_every4"], atol=FLOAT32_SUMS, rtol=0
         )
         np.testing.assert_allclose(
-            [combined.min(), combined.max()], case[f"{category}_soft_min_max"], atol=1e-5
+            [combined.min(), combined.max()], case[f"{category}_soft_min_max"], atol=FLOAT32_SUMS
         )
         soft = aggregate_attention(
             stored_maps(case), tokens, shape, mode="release", resolutions=resolutions
@@ -91,7 +92,9 @@ def test_equation_2_by_hand():
             values = attention[:, :, token].mean(dim=0).numpy().reshape(side, side)
             expected += enlarge_by_hand(values / values.max(), size) / len(maps) / len(tokens)
     expected = (expected - expected.min()) / (expected.max() - expected.min())
-    np.testing.assert_allclose(aggregate_attention(maps, tokens, size).numpy(), expected, atol=1e-9)
+    np.testing.assert_allclose(
+        aggregate_attention(maps, tokens, size).numpy(), expected, atol=FLOAT64
+    )
 
 
 def test_the_releases_order_by_hand():
@@ -105,7 +108,7 @@ def test_the_releases_order_by_hand():
             expected += enlarged / enlarged.max() / 2 / len(tokens)
     expected = (expected - expected.min()) / (expected.max() - expected.min())
     got = aggregate_attention(maps, tokens, size, mode="release", resolutions=(4, 6))
-    np.testing.assert_allclose(got.numpy(), expected, atol=1e-9)
+    np.testing.assert_allclose(got.numpy(), expected, atol=FLOAT64)
 
 
 @settings(max_examples=20, deadline=None)

@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 from pcdistill.capability import clean_mask, prompt_points
 from pcdistill.capability.distance import chamfer_distance
 from tests.conftest import golden_cases, load_npz
+from tests.tolerances import FLOAT32
 
 masks_of_any_kind = hnp.arrays(bool, st.tuples(st.integers(1, 14), st.integers(1, 14)))
 
@@ -86,7 +87,7 @@ def test_distance_is_the_shortest_chamfer_walk(mask):
     if mask.all():
         assert np.isinf(chamfer_distance(mask)).all()
         return
-    np.testing.assert_allclose(chamfer_distance(mask), distance_by_dijkstra(mask), rtol=1e-6)
+    np.testing.assert_allclose(chamfer_distance(mask), distance_by_dijkstra(mask), rtol=FLOAT32)
 
 
 def test_distance_is_within_two_percent_of_euclid():

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pcdistill.capability import CapabilityMeter, binarize_attention, mask_iou, score_teacher
 from tests.conftest import golden_cases, load_npz
+from tests.tolerances import FLOAT64_EXACT
 
 
 @pytest.mark.parametrize("file", golden_cases("capability/cal_miou*.npz"))
@@ -29,10 +30,10 @@ def test_the_releases_scores(file, pooled, kind):
             predicted = torch.from_numpy(case[f"{teacher}_mask_written"])
         scores = score_teacher(predicted, pseudo, pooled=pooled, ignored_class=ignored).numpy()
         expected = case[f"{teacher}_{'pooled' if pooled else 'mean_per_image'}_{kind}"]
-        np.testing.assert_allclose(scores, expected, atol=1e-12, rtol=0)
+        np.testing.assert_allclose(scores, expected, atol=FLOAT64_EXACT, rtol=0)
         if pooled and kind == "jpeg":
             np.testing.assert_allclose(
-                scores, case[f"{teacher}_capability_official"], atol=1e-12, rtol=0
+                scores, case[f"{teacher}_capability_official"], atol=FLOAT64_EXACT, rtol=0
             )
 
 
@@ -60,7 +61,7 @@ def test_scores_pixel_by_pixel(seed, pooled):
             expected = sum(i for i, _ in pairs) / union if union else 0.0
         else:
             expected = sum(i / u if u else 0.0 for i, u in pairs) / len(pairs)
-        assert scores[k].item() == pytest.approx(expected, abs=1e-12)
+        assert scores[k].item() == pytest.approx(expected, abs=FLOAT64_EXACT)
 
 
 @settings(max_examples=20, deadline=None)

@@ -12,6 +12,7 @@ from pcdistill.distillation import (
     superpoint_distillation_loss,
 )
 from tests.conftest import golden_cases, load_npz
+from tests.tolerances import FLOAT32_SUMS, FLOAT64_EXACT
 
 LOSS = 1e-5  # fixtures: float32 losses, stated tolerance
 GRADIENT = 1e-5  # of the largest entry, stated tolerance
@@ -55,7 +56,7 @@ def test_first_stage_is_the_reference(file, half):
     ids = case["superpoint"][case["vox_ind"][rows]]
     means = group_means(used.astype(np.float32), ids, int(ids.max()) + 1)
     present = np.bincount(ids) > 0
-    np.testing.assert_allclose(means[present], case["target_superpoint_mean"], atol=1e-5)
+    np.testing.assert_allclose(means[present], case["target_superpoint_mean"], atol=FLOAT32_SUMS)
     student = torch.from_numpy(case["student_out"]).requires_grad_()
     targets = torch.from_numpy(means).to(torch.float16 if half else torch.float32)
     losses = superpoint_distillation_loss(
@@ -155,7 +156,9 @@ def test_length_of_student_and_target_do_not_matter():
 def test_point_loss_is_one_minus_cosine():
     student, target, _ = random_rows(8)
     expected = (1 - cosine(student.detach().numpy(), target.numpy())).mean()
-    assert point_distillation_loss(student, target).item() == pytest.approx(expected, abs=1e-12)
+    assert point_distillation_loss(student, target).item() == pytest.approx(
+        expected, abs=FLOAT64_EXACT
+    )
     assert point_distillation_loss(target.half(), target).dtype == torch.float32
 
 
@@ -175,8 +178,10 @@ def test_self_distillation_follows_its_formula():
 
     present = np.unique(ids.numpy())
     pooled = group_means(rows, ids.numpy(), 9)[present]  # the features are pooled, then scored
-    assert losses.point.item() == pytest.approx(entropy(rows, labels), abs=1e-12)
-    assert losses.superpoint.item() == pytest.approx(entropy(pooled, table[present]), abs=1e-12)
+    assert losses.point.item() == pytest.approx(entropy(rows, labels), abs=FLOAT64_EXACT)
+    assert losses.superpoint.item() == pytest.approx(
+        entropy(pooled, table[present]), abs=FLOAT64_EXACT
+    )
 
 
 def test_gradients_are_those_of_the_losses():

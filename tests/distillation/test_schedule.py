@@ -9,6 +9,7 @@ from pcdistill.distillation import (
     released_learning_rate,
 )
 from tests.conftest import golden_cases, load_npz
+from tests.tolerances import FLOAT64_EXACT
 
 
 @pytest.mark.parametrize("file", golden_cases("distill/poly_lr*.npz"))
@@ -20,15 +21,17 @@ def test_polynomial_and_released_rates_are_the_reference(file):
         case["iteration"].tolist(), case["lr"], case["optimizer_lr_after_iteration"], strict=True
     ):
         ours = polynomial_learning_rate(iteration, total, **settings)
-        assert ours == pytest.approx(rate, rel=1e-12)
+        assert ours == pytest.approx(rate, rel=FLOAT64_EXACT)
         used_next = released_learning_rate(iteration + 1, total, **settings)
-        assert used_next == pytest.approx(written, rel=1e-12)
+        assert used_next == pytest.approx(written, rel=FLOAT64_EXACT)
     assert released_learning_rate(0, total, **settings) == base
 
 
 def test_linear_rate_goes_from_base_to_final():
     rates = [linear_learning_rate(i, 4) for i in range(7)]
-    np.testing.assert_allclose(rates, np.array([10, 7.75, 5.5, 3.25, 1, 1, 1]) * 1e-5, rtol=1e-12)
+    np.testing.assert_allclose(
+        rates, np.array([10, 7.75, 5.5, 3.25, 1, 1, 1]) * 1e-5, rtol=FLOAT64_EXACT
+    )
 
 
 def test_polynomial_rate_by_hand():

@@ -64,7 +64,7 @@ def test_a_question_about_it_is_answered(finished, capture):
     answered = pcdistill("query", finished, "where can I sit")
     assert answered.returncode == 0, answered.stderr
     cloud = read_ply(finished / "queries" / "where-can-I-sit" / f"{capture.name}.ply")
-    assert bool(torch.isfinite(cloud.scalars["similarity"].float()).all())
+    assert bool(torch.isfinite(cloud.scalars["relevancy"].float()).all())
 
 
 def test_ten_frames_see_most_of_the_mesh(finished, capture):

@@ -94,7 +94,7 @@ def test_a_data_set_is_labelled_and_answers(name, workspace, pcdistill):
     answered = pcdistill("query", workspace, "a place to sit", "--scene", good[0])
     assert answered.status == 0, answered.output
     cloud = read_ply(workspace / "queries" / "a-place-to-sit" / f"{good[0]}.ply")
-    assert bool(torch.isfinite(cloud.scalars["similarity"].float()).all())
+    assert bool(torch.isfinite(cloud.scalars["relevancy"].float()).all())
     assert re.search(r"0\.\d\d", answered.output), "no superpoint was large enough to answer"
 
     again = pcdistill(*run_arguments(case, place, workspace))

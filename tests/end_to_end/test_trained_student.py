@@ -90,7 +90,7 @@ def test_clouds_are_labelled_and_answer_after_everything_else_has_gone(
         assert f"{stage} │ {done} │ {failed} │ - │ - │" in shown.output
     answered = pcdistill("query", workspace, "chair")
     assert answered.status == 0, answered.output
-    heat = read_ply(workspace / "queries" / "chair" / "hall.ply").scalars["similarity"].float()
+    heat = read_ply(workspace / "queries" / "chair" / "hall.ply").scalars["relevancy"].float()
     assert bool(torch.isfinite(heat).all())
     assert float(heat.std()) > 0
     measured = pcdistill("evaluate", workspace)

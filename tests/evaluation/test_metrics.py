@@ -17,6 +17,7 @@ from pcdistill.evaluation import (
     vote,
 )
 from tests.conftest import golden_cases, load_npz
+from tests.tolerances import FLOAT64_EXACT
 
 RATIO = 1e-12  # stated tolerance of the fixtures
 
@@ -57,7 +58,9 @@ def test_counts_and_ratios_are_the_reference(file):
         # The meter of the training loop adds 1e-10 to denominators.
         meter = (case["inter"] / (confusion.union().numpy() + 1e-10)).mean()
         assert meter == pytest.approx(float(case["val_miou"]), abs=RATIO)
-        assert confusion.overall_accuracy() == pytest.approx(float(case["val_allacc"]), abs=1e-12)
+        assert confusion.overall_accuracy() == pytest.approx(
+            float(case["val_allacc"]), abs=FLOAT64_EXACT
+        )
 
 
 @pytest.mark.parametrize("file", golden_cases("metrics/*details*.npz"))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pcdistill.fusion import MultiViewAccumulator
 from tests.conftest import golden_cases, load_npz
+from tests.tolerances import FLOAT32, FLOAT32_SUMS
 
 
 def half_steps(got: np.ndarray, expected: np.ndarray) -> np.ndarray:
@@ -47,7 +48,7 @@ def test_the_references_indoor_bank(file):
     exact = accumulator.result(dtype=torch.float32)
     bank = np.zeros_like(case["feat_bank"])
     bank[exact.seen.numpy()] = exact.features.numpy()
-    np.testing.assert_allclose(bank, case["feat_bank"], atol=1e-6, rtol=0)
+    np.testing.assert_allclose(bank, case["feat_bank"], atol=FLOAT32, rtol=0)
 
 
 @pytest.mark.parametrize("file", golden_cases("projection/nuscenes*.npz"))
@@ -97,7 +98,7 @@ def test_masks_equal_the_painted_mean(seed, points, frames, with_keys, keep_sile
     features, seen = accumulator.result(dtype=torch.float32, keep_silent=keep_silent)
     assert accumulator.views.tolist() == views.tolist()
     assert seen.tolist() == np.flatnonzero(views > 0 if keep_silent else spoken).tolist()
-    np.testing.assert_allclose(features.numpy(), mean[seen.numpy()], atol=1e-5)
+    np.testing.assert_allclose(features.numpy(), mean[seen.numpy()], atol=FLOAT32_SUMS)
 
 
 @settings(max_examples=30, deadline=None)
@@ -117,7 +118,7 @@ def test_dense_samples_equal_the_mean_and_the_order_does_not_matter(seed, points
     mean, views, _ = dense_mean(observed, points)
     for features, seen in results:
         assert seen.tolist() == np.flatnonzero(views > 0).tolist()
-        np.testing.assert_allclose(features.numpy(), mean[seen.numpy()], atol=1e-5)
+        np.testing.assert_allclose(features.numpy(), mean[seen.numpy()], atol=FLOAT32_SUMS)
 
 
 @settings(max_examples=30, deadline=None)
@@ -152,7 +153,7 @@ def test_a_map_is_never_upsampled_yet_gives_what_upsampling_gives(
     features, seen = accumulator.result(dtype=torch.float32)
     assert torch.equal(seen, views.nonzero()[:, 0])
     expected = (total / views.clamp(min=1)[:, None])[seen].float()
-    torch.testing.assert_close(features, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(features, expected, rtol=0, atol=FLOAT32_SUMS)
 
 
 @settings(max_examples=40, deadline=None)
@@ -263,7 +264,7 @@ def test_merging_early_or_late_is_the_same(monkeypatch, merge_at_least):
         accumulator.add_masks(seen, mask_of_point, embeddings, keys)
     mean, _, _ = dense_mean(observed, 40)
     features, seen = accumulator.result(dtype=torch.float32)
-    np.testing.assert_allclose(features.numpy(), mean[seen.numpy()], atol=1e-5)
+    np.testing.assert_allclose(features.numpy(), mean[seen.numpy()], atol=FLOAT32_SUMS)
 
 
 def test_views_are_not_a_window_into_the_accumulator():

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pcdistill.fusion import average_features, fuse_features, fusion_weights, predict_labels
 from pcdistill.fusion.weights import distinct_columns
 from tests.conftest import golden_cases, load_npz
+from tests.tolerances import FLOAT32_SUMS, FLOAT64_EXACT
 
 
 def random_case(seed: int, teachers: int, points: int, classes: int = 5, dimensions: int = 3):
@@ -52,7 +53,9 @@ def test_the_releases_weights_and_features(file):
 
     weights = fusion_weights(labels, capability, 0.05, **options).numpy().T
     fused_mask = case["fused_mask"]
-    np.testing.assert_allclose(weights[fused_mask], case["weights"][fused_mask], atol=1e-5, rtol=0)
+    np.testing.assert_allclose(
+        weights[fused_mask], case["weights"][fused_mask], atol=FLOAT32_SUMS, rtol=0
+    )
     assert (weights[~fused_mask] == [1, 0]).all()
 
     fused = fuse_features(features, labels, capability, 0.05, **options).numpy()
@@ -71,7 +74,7 @@ def test_the_papers_weights(file):
     weights = fusion_weights(labels, capability, 0.05)
     compared = np.isfinite(case["weight_lseg_paper_eq7_8"])
     np.testing.assert_allclose(
-        weights[0].numpy()[compared], case["weight_lseg_paper_eq7_8"][compared], atol=1e-12
+        weights[0].numpy()[compared], case["weight_lseg_paper_eq7_8"][compared], atol=FLOAT64_EXACT
     )
 
 
@@ -98,7 +101,7 @@ def test_equations_7_and_8_point_by_point(seed, teachers, points, temperature):
     expected = fuse_by_hand(
         features.numpy(), labels.numpy(), capability.numpy(), temperature, seen.numpy()
     )
-    np.testing.assert_allclose(fused.numpy(), expected, atol=1e-5)
+    np.testing.assert_allclose(fused.numpy(), expected, atol=FLOAT32_SUMS)
 
 
 @settings(max_examples=40, deadline=None)
@@ -161,10 +164,10 @@ def test_two_teachers_with_numbers_on_paper():
     labels = torch.tensor([[0], [1]])
     capability = torch.tensor([[0.8, 0.4], [0.5, 0.6]], dtype=torch.float64)
     weights = fusion_weights(labels, capability, 0.05)
-    assert weights[0, 0].item() == pytest.approx(1 / (1 + np.exp(-1)), abs=1e-12)
+    assert weights[0, 0].item() == pytest.approx(1 / (1 + np.exp(-1)), abs=FLOAT64_EXACT)
     release = fusion_weights(labels, capability, 0.05, mode="release")
     expected = 1 / (1 + np.exp(-(1.2 - 1.1) / 2.3 / 0.05))
-    assert release[0, 0].item() == pytest.approx(expected, abs=1e-12)
+    assert release[0, 0].item() == pytest.approx(expected, abs=FLOAT64_EXACT)
 
 
 def test_an_ignored_class_has_no_vote():

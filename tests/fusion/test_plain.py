@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pcdistill.fusion import average_features, linear_features, predict_labels
+from tests.tolerances import FLOAT32, FLOAT32_SUMS
 
 
 def random_features(seed, teachers=3, points=25, dimensions=4, classes=6):
@@ -29,7 +30,7 @@ def test_average_is_the_mean_of_those_who_see(seed, teachers):
     for point in range(features.shape[1]):
         values = features[seen[:, point], point].numpy().astype(np.float64)
         expected = values.mean(axis=0) if len(values) else np.zeros(4)
-        np.testing.assert_allclose(average[point], expected, atol=1e-6)
+        np.testing.assert_allclose(average[point], expected, atol=FLOAT32)
 
 
 @settings(max_examples=30, deadline=None)
@@ -47,7 +48,7 @@ def test_linear_weighs_by_the_best_cosine(seed, teachers):
         weight = np.maximum(cosine.max(axis=1), 0)
         weight = weight if weight.sum() > 0 else np.ones(len(values))
         expected = (weight[:, None] * values).sum(axis=0) / weight.sum()
-        np.testing.assert_allclose(fused[point], expected, atol=1e-5)
+        np.testing.assert_allclose(fused[point], expected, atol=FLOAT32_SUMS)
 
 
 def test_linear_does_not_reward_longer_vectors():

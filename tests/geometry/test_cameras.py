@@ -15,6 +15,7 @@ from pcdistill.geometry import (
 )
 from tests.conftest import golden_cases, load_npz
 from tests.geometry.scenes import pinhole, random_pose
+from tests.tolerances import FLOAT32, FLOAT32_SUMS, FLOAT64, FLOAT64_EXACT
 
 
 def test_a_point_on_the_axis_lands_on_the_principal_point():
@@ -37,8 +38,8 @@ def test_projection_is_the_homogeneous_product(seed, skew):
     for point, pixel, z in zip(points.numpy(), pixels.numpy(), depth.numpy(), strict=True):
         camera = world_to_camera.numpy() @ [*point, 1.0]
         image = intrinsics.numpy() @ camera[:3]
-        np.testing.assert_allclose(pixel, image[:2] / image[2], rtol=1e-9, atol=1e-6)
-        np.testing.assert_allclose(z, camera[2], atol=1e-12)
+        np.testing.assert_allclose(pixel, image[:2] / image[2], rtol=FLOAT64, atol=FLOAT32)
+        np.testing.assert_allclose(z, camera[2], atol=FLOAT64_EXACT)
 
 
 @settings(max_examples=20, deadline=None)
@@ -54,8 +55,8 @@ def test_back_projection_undoes_projection(seed, height, width):
     assert pixel_index.tolist() == torch.nonzero(depth.flatten())[:, 0].tolist()
     pixels, z = project_to_pixels(points, invert_pose(pose), intrinsics)
     expected = torch.stack([pixel_index % width, pixel_index // width], dim=1).double()
-    torch.testing.assert_close(pixels, expected, rtol=0, atol=1e-9)
-    torch.testing.assert_close(z, depth.flatten()[pixel_index], rtol=0, atol=1e-12)
+    torch.testing.assert_close(pixels, expected, rtol=0, atol=FLOAT64)
+    torch.testing.assert_close(z, depth.flatten()[pixel_index], rtol=0, atol=FLOAT64_EXACT)
 
 
 def test_unknown_depths_give_no_point():
@@ -82,7 +83,7 @@ def test_adjusted_intrinsics_equal_the_reference(file):
         result = adjust_intrinsics(
             torch.from_numpy(raw[:3, :3]), (before[1], before[0]), (after[1], after[0])
         )
-        np.testing.assert_allclose(result.numpy(), adjusted[:3, :3], rtol=0, atol=1e-12)
+        np.testing.assert_allclose(result.numpy(), adjusted[:3, :3], rtol=0, atol=FLOAT64_EXACT)
 
 
 def test_adjusted_intrinsics_keep_the_corners_and_the_input():
@@ -90,15 +91,15 @@ def test_adjusted_intrinsics_keep_the_corners_and_the_input():
     before = intrinsics.clone()
     half = adjust_intrinsics(intrinsics, (96, 128), (48, 64))
     expected = torch.tensor([[50.0, 1, 63 * 63 / 127], [0, 50, 47 * 47 / 95], [0, 0, 1]])
-    torch.testing.assert_close(half, expected.double(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(half, expected.double(), rtol=0, atol=FLOAT32_SUMS)
     assert torch.equal(intrinsics, before)
     assert torch.equal(adjust_intrinsics(intrinsics, (96, 128), (96, 128)), intrinsics)
 
 
 def test_the_width_is_rounded_down_when_the_aspect_changes():
     adjusted = adjust_intrinsics(pinhole(1000.0, (968, 1296)), (968, 1296), (240, 320))
-    assert adjusted[0, 0].item() == pytest.approx(1000 * 321 / 1296, abs=1e-9)
-    assert adjusted[1, 1].item() == pytest.approx(1000 * 240 / 968, abs=1e-9)
+    assert adjusted[0, 0].item() == pytest.approx(1000 * 321 / 1296, abs=FLOAT64)
+    assert adjusted[1, 1].item() == pytest.approx(1000 * 240 / 968, abs=FLOAT64)
 
 
 def test_bad_arguments_are_named():

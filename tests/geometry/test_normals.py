@@ -8,6 +8,7 @@ import torch
 
 from pcdistill.geometry import estimate_normals, vertex_normals
 from tests.geometry.scenes import bumpy_sheet, random_rotation
+from tests.tolerances import FLOAT64
 
 
 def sphere(count, seed=0):
@@ -69,7 +70,7 @@ def test_neighbourhoods_are_those_of_a_plain_search():
     for point, normal in zip(points, normals, strict=True):
         nearest = (points - point).norm(dim=1).argsort()[:7]
         expected = torch.linalg.svd(points[nearest] - points[nearest].mean(0)).Vh[2]
-        assert (expected @ normal).abs().item() == pytest.approx(1, abs=1e-9)
+        assert (expected @ normal).abs().item() == pytest.approx(1, abs=FLOAT64)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3])

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from pcdistill.geometry import sample_feature_map
+from tests.tolerances import FLOAT32_SUMS
 
 
 @settings(max_examples=80, deadline=None)
@@ -29,7 +30,7 @@ def test_equals_upsampling_first(map_size, image_size, align_corners, dtype, see
     expected = upsampled[:, pixels[:, 1], pixels[:, 0]].T
     sampled = sample_feature_map(feature_map, image_size, pixels, align_corners=align_corners)
     assert sampled.dtype == torch.float32
-    torch.testing.assert_close(sampled, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(sampled, expected, rtol=0, atol=FLOAT32_SUMS)
 
 
 def test_a_map_of_the_images_own_size_is_read_exactly():

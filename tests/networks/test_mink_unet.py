@@ -10,6 +10,7 @@ import torch
 from pcdistill.errors import ConfigError
 from pcdistill.networks import LAYERS, PLANES, build_student
 from pcdistill.sparse import SparseConvTranspose3d, SparseTensor
+from tests.tolerances import FLOAT32_SUMS
 
 
 def surface(seed: int, batches: int = 2, size: int = 24) -> torch.Tensor:
@@ -61,7 +62,7 @@ def test_scenes_of_a_batch_do_not_touch_each_other():
         for batch in (0, 1):
             mine = coords[:, 0] == batch
             alone = network(SparseTensor(torch.ones(int(mine.sum()), 3), coords[mine]))
-            torch.testing.assert_close(together[mine], alone, rtol=1e-5, atol=1e-5)
+            torch.testing.assert_close(together[mine], alone, rtol=FLOAT32_SUMS, atol=FLOAT32_SUMS)
 
 
 def test_shifting_a_scene_by_the_coarsest_stride_changes_nothing():

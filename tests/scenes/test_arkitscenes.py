@@ -7,6 +7,7 @@ from scipy.spatial.transform import Rotation, Slerp
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.scenes import find_scans, open_scene
 from tests.scenes import captures, published, rooms
+from tests.tolerances import FLOAT32_SUMS, FLOAT64, FLOAT64_EXACT
 
 
 @pytest.fixture
@@ -25,9 +26,11 @@ def test_a_scan_has_its_mesh_and_posed_frames_with_depth(scan):
     assert scene.faces is not None
     assert scene.provenance["reader"] == "arkitscenes"
     for frame, pose in zip(scene.frames, rooms.poses(6), strict=True):
-        torch.testing.assert_close(frame.camera_to_world, torch.from_numpy(pose), rtol=0, atol=1e-9)
         torch.testing.assert_close(
-            frame.intrinsics, torch.from_numpy(published.HALF), rtol=0, atol=1e-12
+            frame.camera_to_world, torch.from_numpy(pose), rtol=0, atol=FLOAT64
+        )
+        torch.testing.assert_close(
+            frame.intrinsics, torch.from_numpy(published.HALF), rtol=0, atol=FLOAT64_EXACT
         )
         assert frame.image_size == published.SMALL
         truth = rooms.depth_of(pose, published.HALF, published.SMALL)
@@ -78,9 +81,11 @@ def test_a_pose_lies_between_its_neighbours_in_time(scan):
     share = (305.377 - 305.3) / 0.2
     turns = Rotation.from_matrix(np.stack([first[:3, :3], last[:3, :3]]))
     pose = frame.camera_to_world.numpy()
-    np.testing.assert_allclose(pose[:3, :3], Slerp([0, 1], turns)(share).as_matrix(), atol=1e-5)
+    np.testing.assert_allclose(
+        pose[:3, :3], Slerp([0, 1], turns)(share).as_matrix(), atol=FLOAT32_SUMS
+    )
     center = first[:3, 3] * (1 - share) + last[:3, 3] * share
-    np.testing.assert_allclose(pose[:3, 3], center, atol=1e-9)
+    np.testing.assert_allclose(pose[:3, 3], center, atol=FLOAT64)
 
 
 def test_images_without_pose_camera_or_depth_are_left_out_and_counted(scan):

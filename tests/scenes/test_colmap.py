@@ -17,6 +17,7 @@ from pcdistill.scenes.colmap import find_colmap, open_colmap
 from pcdistill.scenes.colmap_model import read_depth_map
 from pcdistill.scenes.reading import ReadSettings
 from tests.scenes import captures, rooms
+from tests.tolerances import FLOAT32, FLOAT64
 
 
 @pytest.fixture(scope="module")
@@ -55,11 +56,11 @@ def test_poses_and_points_are_those_that_were_written(tmp_path, binary, camera, 
         scene = read(folder)
     assert [frame.name for frame in scene.frames] == [f"{i:03d}" for i in range(8)]
     for frame, pose in zip(scene.frames, rooms.poses(8), strict=True):
-        np.testing.assert_allclose(frame.camera_to_world, pose, atol=1e-9)
+        np.testing.assert_allclose(frame.camera_to_world, pose, atol=FLOAT64)
         np.testing.assert_allclose(frame.intrinsics, rooms.INTRINSICS)
         assert frame.depth() is None
         assert frame.image().shape == (60, 80, 3)
-    np.testing.assert_allclose(scene.points, rooms.wall_points(0.5)[1:], atol=1e-6)
+    np.testing.assert_allclose(scene.points, rooms.wall_points(0.5)[1:], atol=FLOAT32)
     assert scene.colors[0].tolist() == [10, 20, 30]
     assert scene.provenance["surface"] == "sparse points"
     assert scene.provenance["unit"] == "arbitrary"
@@ -84,7 +85,7 @@ def test_dense_depth_is_read_and_fused(written):
     scene = read(written)
     assert scene.provenance["surface"] == "fused depth"
     for frame, pose in zip(scene.frames, rooms.poses(8), strict=True):
-        np.testing.assert_allclose(frame.depth(), rooms.depth_of(pose), rtol=1e-6)
+        np.testing.assert_allclose(frame.depth(), rooms.depth_of(pose), rtol=FLOAT32)
     walls = np.stack([scene.points, torch.from_numpy(rooms.SIZE).float() - scene.points])
     assert np.quantile(np.abs(walls).min(axis=(0, 2)), 0.95) < 0.03
 

@@ -25,6 +25,7 @@ from pcdistill.scenes.matterport_labels import (
 from pcdistill.scenes.reading import ReadSettings, Scan
 from tests.conftest import DATA, golden_cases, load_npz
 from tests.scenes import houses, rooms
+from tests.tolerances import FLOAT32, FLOAT64, FLOAT64_EXACT
 
 RAW = sorted(DATA.glob("*/scans/*/region_segmentations")) if DATA.is_dir() else []
 CLASSES = {"labels": "matterport21"} | {f"labels_{k}": f"matterport{k}" for k in (40, 80, 160)}
@@ -73,7 +74,7 @@ def test_points_colours_and_labels_are_those_of_the_reference(file, key):
         pytest.skip(f"{file.name} has no {key}")
     scene = open_matterport(scan, ReadSettings(label_set=CLASSES[key]))
     np.testing.assert_array_equal(scene.points, reference["coords"])
-    np.testing.assert_allclose(scene.colors / 127.5 - 1, reference["colors"], atol=1e-6)
+    np.testing.assert_allclose(scene.colors / 127.5 - 1, reference["colors"], atol=FLOAT32)
     np.testing.assert_array_equal(scene.labels, reference[key])
     assert scene.label_set == CLASSES[key]
 
@@ -89,8 +90,10 @@ def test_frames_are_those_of_the_reference(file):
     assert [frame.name for frame in scene.frames] == sorted(frame.name for frame in scene.frames)
     for frame, alone in zip(scene.frames, own, strict=True):
         row = names.index(frame.name)
-        np.testing.assert_allclose(frame.camera_to_world, reference["pose"][row], atol=1e-12)
-        np.testing.assert_allclose(frame.intrinsics, reference["intrinsic"][row], atol=1e-9)
+        np.testing.assert_allclose(
+            frame.camera_to_world, reference["pose"][row], atol=FLOAT64_EXACT
+        )
+        np.testing.assert_allclose(frame.intrinsics, reference["intrinsic"][row], atol=FLOAT64)
         np.testing.assert_allclose(alone.intrinsics, reference["intrinsic"][row], atol=0.01)
         counts = np.rint(frame.depth().numpy() * 4000).astype(np.uint16)
         assert hashlib.sha256(counts.tobytes()).hexdigest() == reference["depth_sha256"][row]
@@ -148,7 +151,7 @@ def test_a_region_is_read_right(house):
     scene = opened(house)
     points, quads, _ = houses.box_quads()
     assert scene.name == f"{houses.HOUSE}_region0"
-    np.testing.assert_allclose(scene.points, points, atol=1e-6)
+    np.testing.assert_allclose(scene.points, points, atol=FLOAT32)
     assert len(scene.faces) == 2 * len(quads)
     assert scene.colors[0].tolist() == [10, 20, 30]
     np.testing.assert_allclose(scene.normals[0], [0, 0, 1])

@@ -15,6 +15,7 @@ from pcdistill.errors import SceneError
 from pcdistill.scenes.nerfstudio import find_nerfstudio, open_nerfstudio
 from pcdistill.scenes.reading import ReadSettings
 from tests.scenes import captures, rooms
+from tests.tolerances import FLOAT32, FLOAT32_SUMS, FLOAT64_EXACT, MILLIMETRE
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +50,10 @@ def test_poses_depth_and_camera_are_those_that_were_written(written):
     scene = read(written)
     assert [frame.name for frame in scene.frames] == [f"frame_{i + 1:05d}" for i in range(8)]
     for frame, pose in zip(scene.frames, rooms.poses(8), strict=True):
-        np.testing.assert_allclose(frame.camera_to_world, pose, atol=1e-12)
+        np.testing.assert_allclose(frame.camera_to_world, pose, atol=FLOAT64_EXACT)
         np.testing.assert_allclose(frame.intrinsics, rooms.INTRINSICS)
-        np.testing.assert_allclose(frame.depth(), rooms.depth_of(pose), atol=6e-4)
-    np.testing.assert_allclose(scene.points, rooms.wall_points(), atol=1e-6)
+        np.testing.assert_allclose(frame.depth(), rooms.depth_of(pose), atol=MILLIMETRE)
+    np.testing.assert_allclose(scene.points, rooms.wall_points(), atol=FLOAT32)
     assert scene.provenance["surface"] == "sparse_pc.ply"
 
 
@@ -115,7 +116,7 @@ def test_the_points_of_its_colmap_model_are_moved_along(tmp_path, caplog):
         scene = read(folder)
     expected = rooms.wall_points(0.5)[1:]  # the first is seen by two images only
     expected = expected @ np.array(turn)[:, :3].T + [0.5, 0, 0]
-    np.testing.assert_allclose(scene.points, expected, atol=1e-6)
+    np.testing.assert_allclose(scene.points, expected, atol=FLOAT32)
     assert "whose unit is arbitrary" in caplog.text
     assert scene.provenance["dropped_points"] == 1
 
@@ -129,7 +130,7 @@ def test_floating_point_depth_in_its_own_unit(tmp_path, factor):
         entry["depth_file_path"] = f"depths/{i}.npy"
     (folder / "transforms.json").write_text(json.dumps(content))
     np.testing.assert_allclose(
-        read(folder).frames[2].depth(), rooms.depth_of(rooms.poses(8)[2]), rtol=1e-5
+        read(folder).frames[2].depth(), rooms.depth_of(rooms.poses(8)[2]), rtol=FLOAT32_SUMS
     )
 
 
@@ -137,7 +138,7 @@ def test_floating_point_depth_in_its_own_unit(tmp_path, factor):
 def test_up_is_a_setting(written, up):
     straight, turned = read(written), read(written, up=up)
     rotation = np.array({"y": captures.Y_UP[:3, :3].T, "-y": captures.Y_UP[:3, :3]}[up])
-    np.testing.assert_allclose(turned.points, straight.points.numpy() @ rotation.T, atol=1e-6)
+    np.testing.assert_allclose(turned.points, straight.points.numpy() @ rotation.T, atol=FLOAT32)
     np.testing.assert_allclose(
         turned.frames[0].camera_to_world[:3, 3],
         rotation @ straight.frames[0].camera_to_world[:3, 3].numpy(),

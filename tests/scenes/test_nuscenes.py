@@ -20,6 +20,7 @@ from pcdistill.scenes.nuscenes_tables import read_rows
 from pcdistill.scenes.reading import ReadSettings, Scan
 from tests.conftest import DATA, golden_cases, load_npz
 from tests.scenes import drives
+from tests.tolerances import FLOAT32_SUMS, FLOAT64, FLOAT64_EXACT
 
 FULL_SIZE = ReadSettings(image_size=drives.FILE_SIZE)
 GLOBAL_STEP = 1e-5  # metres: float32 within 128 m of the car
@@ -106,7 +107,7 @@ def test_each_camera_sees_the_map_from_where_it_was_at_its_own_time(drive):
         pixels, depth = project_to_pixels(
             scene.points.double(), torch.linalg.inv(frame.camera_to_world), frame.intrinsics
         )
-        np.testing.assert_allclose(depth[front], in_camera[front, 2], atol=1e-5)
+        np.testing.assert_allclose(depth[front], in_camera[front, 2], atol=FLOAT32_SUMS)
         np.testing.assert_allclose(pixels[front], expected[:, :2] / expected[:, 2:], atol=1e-3)
         seen += int(front.sum())
         assert frame.depth() is None
@@ -175,7 +176,7 @@ def test_images_are_halved_with_their_camera(drive):
     openscene = opened(
         drive, settings=ReadSettings(image_size=half, intrinsics="openscene")
     ).frames[0]
-    assert float(openscene.intrinsics[0, 2]) == pytest.approx(32.5 * 31 / 63, rel=1e-12)
+    assert float(openscene.intrinsics[0, 2]) == pytest.approx(32.5 * 31 / 63, rel=FLOAT64_EXACT)
 
 
 def test_frames_have_half_the_size_of_nuscenes_by_default(drive):
@@ -628,7 +629,7 @@ def test_a_keyframe_is_that_of_the_devkit(file, data_root):
     case = load_npz(file)
     scene = open_nuscenes(scan_of(str(case["sample_token"])), ReadSettings(image_size=(900, 1600)))
     world = torch.tensor(scene.provenance["world_to_global"], dtype=torch.float64)
-    np.testing.assert_allclose(world, case["ego2global_lidar"], atol=1e-9)
+    np.testing.assert_allclose(world, case["ego2global_lidar"], atol=FLOAT64)
     np.testing.assert_allclose(to_global(scene), case["points_global"], atol=GLOBAL_STEP)
     np.testing.assert_array_equal(scene.labels, case["labels16"])
     frames = {frame.name: frame for frame in scene.frames}
@@ -636,7 +637,7 @@ def test_a_keyframe_is_that_of_the_devkit(file, data_root):
     for place, name in enumerate(case["cams"].tolist()):
         frame = frames[name]
         np.testing.assert_allclose(
-            world @ frame.camera_to_world, case["cam2global"][place], atol=1e-9
+            world @ frame.camera_to_world, case["cam2global"][place], atol=FLOAT64
         )
         np.testing.assert_array_equal(frame.intrinsics, case["K"][place])
         pixels, depth = project_to_pixels(

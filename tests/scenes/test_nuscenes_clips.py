@@ -16,6 +16,7 @@ from pcdistill.scenes.nuscenes_clips import CLIP_CAMERAS, find_nuscenes_clips, o
 from pcdistill.scenes.reading import ReadSettings, Scan
 from tests.conftest import DATA, golden_cases, load_npz
 from tests.scenes import drives
+from tests.tolerances import FLOAT32_SUMS, FLOAT64, FLOAT64_EXACT
 
 TIMES = (1000, 3000)  # of cameras; points are of 2000, too
 POINTS = 30
@@ -92,7 +93,7 @@ def test_a_scene_is_the_keyframe_of_the_clip(clip):
     for place, frame in enumerate(scene.frames):
         expected = drives.matrix(drives.mount(drives.CAMERAS[place]))
         expected[0, 3] += TIMES[-1] / 1000
-        np.testing.assert_allclose(frame.camera_to_world, expected, atol=1e-12)
+        np.testing.assert_allclose(frame.camera_to_world, expected, atol=FLOAT64_EXACT)
         np.testing.assert_array_equal(frame.intrinsics, drives.INTRINSICS)
         assert tuple(frame.image().shape) == (*drives.FILE_SIZE, 3)
         assert frame.depth() is None
@@ -263,8 +264,8 @@ def test_its_cameras_are_those_of_openscene(file, data_root):
     scene = open_nuscenes_clips(scan, ReadSettings(intrinsics="openscene"))
     assert [frame.name for frame in scene.frames] == case["cams"].tolist()
     for place, frame in enumerate(scene.frames):
-        np.testing.assert_allclose(frame.camera_to_world, case["pose"][place], atol=1e-9)
-        np.testing.assert_allclose(frame.intrinsics, case["K"][place], atol=1e-9)
+        np.testing.assert_allclose(frame.camera_to_world, case["pose"][place], atol=FLOAT64)
+        np.testing.assert_allclose(frame.intrinsics, case["K"][place], atol=FLOAT64)
         image = frame.image().double()
         assert np.abs(image.mean(dim=(0, 1)) - case["color_mean"][place]).max() < 2
         if frame.name in case["sample_cams"].tolist():
@@ -286,7 +287,7 @@ def test_the_released_layout_gives_the_same_keyframe(file, data_root):
     if not raw:
         pytest.skip(f"no raw capture of {clip.name} below {DATA}")
     scene = open_nuscenes(raw[-1], ReadSettings(intrinsics="openscene"))
-    np.testing.assert_allclose(scene.points, case["coords_keyframe"], atol=1e-5)
+    np.testing.assert_allclose(scene.points, case["coords_keyframe"], atol=FLOAT32_SUMS)
     np.testing.assert_array_equal(scene.labels, case["labels_keyframe"])
     cameras = {frame.name: frame for frame in scene.frames}
     for other in open_nuscenes_clips(clip, ReadSettings(intrinsics="openscene")).frames:

@@ -19,6 +19,7 @@ from pcdistill.scenes.resized_frames import resize, resize_camera
 from tests.conftest import DATA, golden_cases, load_npz
 from tests.scenes import houses, rooms
 from tests.scenes.test_matterport import damage, edit
+from tests.tolerances import FLOAT32, FLOAT64
 
 RAW = sorted(DATA.glob("*/Replica")) if DATA.is_dir() else []
 
@@ -63,7 +64,7 @@ def test_points_and_colours_are_those_of_the_reference(file):
     scan, reference = raw_scene(file.stem.removeprefix("replica_3d_")), load_npz(file)
     scene = open_replica(scan, ReadSettings())
     np.testing.assert_array_equal(scene.points, reference["coords"])
-    np.testing.assert_allclose(scene.colors / 127.5 - 1, reference["colors"], atol=1e-6)
+    np.testing.assert_allclose(scene.colors / 127.5 - 1, reference["colors"], atol=FLOAT32)
     assert (reference["labels"] == 255).all()
     assert scene.labels is None
 
@@ -75,7 +76,7 @@ def test_frames_are_those_of_the_reference(file):
     assert [int(frame.name[5:]) // 10 for frame in scene.frames] == reference["ids"].tolist()
     for row, frame in enumerate(scene.frames):
         np.testing.assert_array_equal(frame.camera_to_world, reference["pose"][row])
-        np.testing.assert_allclose(frame.intrinsics, reference["intrinsics"][:3, :3], atol=1e-9)
+        np.testing.assert_allclose(frame.intrinsics, reference["intrinsics"][:3, :3], atol=FLOAT64)
         colors = reference["color_before_jpeg"][row].astype(int)
         assert np.abs(frame.image().numpy() - colors).max() <= 2
         counts = np.rint(frame.depth().numpy() * 6553.5)
@@ -90,7 +91,7 @@ def test_frames_are_those_of_the_reference(file):
 def test_a_scene_is_read_right(scene_folder):
     scene = opened(scene_folder, image_size=houses.FILE_SIZE)
     points, quads, _ = houses.box_quads()
-    np.testing.assert_allclose(scene.points, points, atol=1e-6)
+    np.testing.assert_allclose(scene.points, points, atol=FLOAT32)
     assert scene.name == "attic3"
     assert scene.colors[0].tolist() == [200, 100, 50]
     assert scene.normals is None  # all zero in the file
@@ -102,10 +103,10 @@ def test_a_scene_is_read_right(scene_folder):
     across = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     length, width, height = rooms.SIZE
     area = 2 * (length * width + length * height + width * height)
-    assert float(across.norm(dim=1).sum()) / 2 == pytest.approx(area, rel=1e-6)
+    assert float(across.norm(dim=1).sum()) / 2 == pytest.approx(area, rel=FLOAT32)
     for i, (frame, pose) in enumerate(zip(scene.frames, rooms.poses(6), strict=True)):
         assert frame.name == f"frame{i:06d}"
-        np.testing.assert_allclose(frame.camera_to_world, pose, atol=1e-9)
+        np.testing.assert_allclose(frame.camera_to_world, pose, atol=FLOAT64)
         np.testing.assert_array_equal(frame.intrinsics, rooms.INTRINSICS)
         np.testing.assert_allclose(frame.depth(), rooms.depth_of(pose), atol=1e-4)
         assert frame.image().shape == (60, 80, 3)
@@ -150,7 +151,7 @@ def test_linear_resizing_is_that_of_the_definition(seed, sizes):
 
     expected = weights(height, to_height) @ pixels @ weights(width, to_width).T
     found = resize(torch.from_numpy(pixels), (to_height, to_width), "linear")
-    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=0.01)
+    np.testing.assert_allclose(found, expected, rtol=FLOAT32, atol=0.01)
     nearest = resize(torch.from_numpy(pixels), (to_height, to_width), "nearest")
     rows = np.floor(np.arange(to_height) * height / to_height).astype(int)
     columns = np.floor(np.arange(to_width) * width / to_width).astype(int)
@@ -184,7 +185,7 @@ def test_images_keep_their_pose_where_others_are_missing(own_scene):
     frames = opened(own_scene).frames
     for frame in frames:
         pose = rooms.poses(6)[int(frame.name[-1])]
-        np.testing.assert_allclose(frame.camera_to_world, pose, atol=1e-9)
+        np.testing.assert_allclose(frame.camera_to_world, pose, atol=FLOAT64)
 
 
 def test_another_mesh_can_be_given(own_scene):

@@ -15,6 +15,7 @@ from pcdistill.errors import ConfigError, SceneError
 from pcdistill.scenes import is_scene_folder, open_scene, read_ply, write_ply, write_scene
 from pcdistill.scenes.consistency import POSE_CONVENTIONS, View, measure_agreement
 from tests.scenes import rooms
+from tests.tolerances import FLOAT64, FLOAT64_EXACT, MILLIMETRE
 
 # world axes of a scan whose y, or -y, points up, seen from ours
 FROM_Z_UP = {
@@ -49,9 +50,9 @@ def test_frames_come_in_the_order_of_their_numbers(scan):
     for frame, pose in zip(scene.frames, rooms.poses(10), strict=True):
         assert frame.image_size == rooms.IMAGE_SIZE
         assert frame.image().shape == (*rooms.IMAGE_SIZE, 3)
-        np.testing.assert_allclose(frame.camera_to_world, pose, atol=1e-12)
+        np.testing.assert_allclose(frame.camera_to_world, pose, atol=FLOAT64_EXACT)
         np.testing.assert_array_equal(frame.intrinsics, rooms.INTRINSICS)
-        np.testing.assert_allclose(frame.depth(), rooms.depth_of(pose), atol=6e-4)
+        np.testing.assert_allclose(frame.depth(), rooms.depth_of(pose), atol=MILLIMETRE)
 
 
 def test_every_second_frame(scan):
@@ -98,7 +99,7 @@ def test_poses_of_other_conventions_are_read_by_setting_and_named_otherwise(own_
         np.savetxt(file, POSE_CONVENTIONS[poses].write(ours).numpy())
     scene = open_scene(own_scan, poses=poses)
     for frame, pose in zip(scene.frames, rooms.poses(10), strict=True):
-        np.testing.assert_allclose(frame.camera_to_world, pose, atol=1e-9)
+        np.testing.assert_allclose(frame.camera_to_world, pose, atol=FLOAT64)
     for other in POSE_CONVENTIONS:
         if other != poses:
             refused(own_scan, rf"room: .* with `poses: {poses}`, set that", poses=other)

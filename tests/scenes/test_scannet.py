@@ -20,6 +20,7 @@ from pcdistill.scenes.scannet import find_scannet, open_scannet, scannet_files
 from pcdistill.scenes.scannet_frames import move_depth, sampled_camera
 from tests.conftest import DATA, golden_cases, load_npz
 from tests.scenes import rooms, scannet_scans
+from tests.tolerances import FLOAT32, FLOAT32_SUMS, FLOAT64
 
 NAME = scannet_scans.NAME
 
@@ -160,7 +161,7 @@ def test_a_colour_camera_beside_the_depth_camera(tmp_path, image_size):
     poses = [pose for i, pose in enumerate(rooms.poses(6)) if i != scannet_scans.LOST]
     for frame, pose in zip(scene.frames, poses, strict=True):
         expected = pose @ np.linalg.inv(beside())
-        np.testing.assert_allclose(frame.camera_to_world, expected, atol=1e-6)
+        np.testing.assert_allclose(frame.camera_to_world, expected, atol=FLOAT32)
         exact = rooms.depth_of(frame.camera_to_world.numpy(), frame.intrinsics.numpy(), image_size)
         depth = frame.depth().numpy()
         seen = depth > 0
@@ -197,8 +198,8 @@ def test_axes_are_aligned_on_request(scan):
     plain, aligned = read(scan), read(scan, align_axes=True)
     angle = np.deg2rad(30)
     x = np.cos(angle) * plain.points[:, 0] - np.sin(angle) * plain.points[:, 1] + 1
-    np.testing.assert_allclose(aligned.points[:, 0], x, atol=1e-5)
-    np.testing.assert_allclose(aligned.points[:, 2], plain.points[:, 2] + 0.5, atol=1e-6)
+    np.testing.assert_allclose(aligned.points[:, 0], x, atol=FLOAT32_SUMS)
+    np.testing.assert_allclose(aligned.points[:, 2], plain.points[:, 2] + 0.5, atol=FLOAT32)
     assert (plain.provenance["axes_aligned"], aligned.provenance["axes_aligned"]) == (False, True)
     for one, other in zip(plain.frames, aligned.frames, strict=True):
         seen = [
@@ -414,15 +415,15 @@ def test_frames_are_those_of_the_reference(case):
     listed |= {int(name) for name in default.provenance["frames_without_pose"]}
     assert sorted(listed) == golden["frame_ids_default_skip20"].tolist()
     for place, frame, ours in zip(np.flatnonzero(tracked), scene.frames, own.frames, strict=True):
-        np.testing.assert_allclose(frame.intrinsics, golden["intrinsics"][:3, :3], atol=1e-9)
-        np.testing.assert_allclose(frame.camera_to_world, golden["pose"][place], atol=1e-9)
+        np.testing.assert_allclose(frame.intrinsics, golden["intrinsics"][:3, :3], atol=FLOAT64)
+        np.testing.assert_allclose(frame.camera_to_world, golden["pose"][place], atol=FLOAT64)
         counts = np.rint(frame.depth().numpy() * 1000)
         np.testing.assert_array_equal(counts, golden["depth"][place])
         for image in (frame.image(), ours.image()):
             difference = np.abs(image.numpy().astype(int) - golden["color_before_jpeg"][place])
             assert difference.max() <= 2  # another JPEG decoder
         # with the scan's own cameras the registered depth is that of a neighbouring pixel at most
-        np.testing.assert_allclose(ours.camera_to_world, golden["pose"][place], atol=1e-5)
+        np.testing.assert_allclose(ours.camera_to_world, golden["pose"][place], atol=FLOAT32_SUMS)
         assert (np.rint(ours.depth().numpy() * 1000) == golden["depth"][place]).mean() > 0.5
 
 
@@ -431,7 +432,7 @@ def test_points_colours_and_labels_are_those_of_the_reference(case):
     golden = load_npz(case)
     scene = read(golden_scan(case))
     np.testing.assert_array_equal(scene.points, golden["coords"])
-    np.testing.assert_allclose(scene.colors.numpy() / 127.5 - 1, golden["colors"], atol=1e-6)
+    np.testing.assert_allclose(scene.colors.numpy() / 127.5 - 1, golden["colors"], atol=FLOAT32)
     np.testing.assert_array_equal(scene.labels, golden["labels"].astype(np.int64))
     assert scene.label_set == "scannet20"
 

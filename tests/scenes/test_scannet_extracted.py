@@ -22,6 +22,7 @@ from pcdistill.scenes.scannet_extracted import (
 )
 from tests.conftest import DATA, golden_cases, load_npz
 from tests.scenes import rooms
+from tests.tolerances import FLOAT32, MILLIMETRE
 
 NAME = "scene0042_00"
 
@@ -80,16 +81,18 @@ def test_points_labels_and_frames(root):
     scene = read(root)
     coords, colors, labels = arrays()
     np.testing.assert_array_equal(scene.points, coords)
-    np.testing.assert_allclose(scene.colors.numpy() / 127.5 - 1, colors, atol=1e-6)
+    np.testing.assert_allclose(scene.colors.numpy() / 127.5 - 1, colors, atol=FLOAT32)
     np.testing.assert_array_equal(scene.labels, labels)
     assert scene.label_set == "scannet20"
     assert [frame.name for frame in scene.frames] == ["0", "20", "60", "80", "100"]
     assert scene.provenance["frames_without_pose"] == ["40"]
     assert scene.provenance["skipped_frames"] == 1
     for i, frame in zip((0, 1, 3, 4, 5), scene.frames, strict=True):
-        np.testing.assert_allclose(frame.camera_to_world, rooms.poses(6)[i], atol=1e-6)
+        np.testing.assert_allclose(frame.camera_to_world, rooms.poses(6)[i], atol=FLOAT32)
         np.testing.assert_array_equal(frame.intrinsics, rooms.INTRINSICS)
-        np.testing.assert_allclose(frame.depth(), rooms.depth_of(rooms.poses(6)[i]), atol=6e-4)
+        np.testing.assert_allclose(
+            frame.depth(), rooms.depth_of(rooms.poses(6)[i]), atol=MILLIMETRE
+        )
         assert abs(int(frame.image()[0, 0, 0]) - 10 * i) < 3
 
 

@@ -8,6 +8,7 @@ import torch
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.scenes import find_scans, open_scene
 from tests.scenes import published, rooms
+from tests.tolerances import FLOAT64
 
 SCENE = "0a5c013435"
 
@@ -29,9 +30,9 @@ def test_dslr_images_have_the_poses_of_the_mesh_and_no_depth(scan):
     assert scene.provenance["frames_marked_bad"] == 1
     for frame in scene.frames:
         pose = torch.from_numpy(rooms.poses(6)[int(frame.name)])
-        torch.testing.assert_close(frame.camera_to_world, pose, rtol=0, atol=1e-9)
+        torch.testing.assert_close(frame.camera_to_world, pose, rtol=0, atol=FLOAT64)
         torch.testing.assert_close(
-            frame.intrinsics, torch.from_numpy(rooms.INTRINSICS), rtol=0, atol=1e-9
+            frame.intrinsics, torch.from_numpy(rooms.INTRINSICS), rtol=0, atol=FLOAT64
         )
         assert frame.depth() is None
 

@@ -15,6 +15,7 @@ from pcdistill.scenes import sens
 from pcdistill.scenes.sens import open_sens
 from tests.conftest import DATA, golden_cases, load_npz
 from tests.scenes import rooms, scannet_scans
+from tests.tolerances import FLOAT32
 
 POSE = rooms.poses(1)[0]
 SMALL = (6, 8)
@@ -83,7 +84,7 @@ def test_the_header_and_each_record(tmp_path):
     assert file.frame_count == 6
     assert [record.number for record in file.records] == [0, 2, 4]
     assert file.records[1].times == (66_666, 66_673)
-    np.testing.assert_allclose(file.records[2].camera_to_world, rooms.poses(6)[4], atol=1e-6)
+    np.testing.assert_allclose(file.records[2].camera_to_world, rooms.poses(6)[4], atol=FLOAT32)
     color = file.color(file.records[2]).numpy().astype(int)
     assert np.abs(color - scannet_scans.color_pixels(4)).mean() < 3  # JPEG
 

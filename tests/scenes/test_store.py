@@ -18,6 +18,7 @@ from pcdistill.errors import ConfigError, PcdistillError, SceneError
 from pcdistill.scenes import MemoryFrame, Scene, StoredFrame, open_scene, write_scene
 from pcdistill.scenes.images import encode_depth
 from tests.scenes import rooms
+from tests.tolerances import FLOAT32
 
 
 def random_scene(seed: int, points: int, faces: int, frames: int, full: bool) -> Scene:
@@ -84,7 +85,7 @@ def test_every_scene_survives_the_disk(tmp_path_factory, seed, points, faces, fr
             assert after.depth() is None
         else:
             # half a millimetre, and float32 of the count
-            torch.testing.assert_close(after.depth(), before.depth(), rtol=1e-6, atol=0.501e-3)
+            torch.testing.assert_close(after.depth(), before.depth(), rtol=FLOAT32, atol=0.501e-3)
 
 
 def test_far_depth_is_stored_coarser_instead_of_being_lost(tmp_path):

@@ -15,6 +15,7 @@ from pcdistill.scenes import write_ply
 from pcdistill.scenes.reading import ReadSettings, Scan
 from pcdistill.scenes.tum import FREIBURG, find_tum, open_tum
 from tests.scenes import captures, rooms
+from tests.tolerances import FLOAT32
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def test_poses_depth_and_camera_are_those_that_were_written(written):
     assert scene.name == "room"
     assert len(scene.frames) == 8
     for frame, pose in zip(scene.frames, rooms.poses(8), strict=True):
-        np.testing.assert_allclose(frame.camera_to_world, pose, atol=1e-6)
+        np.testing.assert_allclose(frame.camera_to_world, pose, atol=FLOAT32)
         np.testing.assert_allclose(frame.depth(), rooms.depth_of(pose), atol=1.1e-4)
         np.testing.assert_array_equal(frame.intrinsics, rooms.INTRINSICS)
         assert torch.equal(frame.image(), torch.from_numpy(np.array(captures.picture(pose))))

@@ -8,6 +8,7 @@ import torch
 from pcdistill.networks import build_student
 from pcdistill.sparse import CoordinateMaps, GridTurn, SparseConv3d, SparseTensor
 from tests.networks.test_mink_unet import surface
+from tests.tolerances import FLOAT64
 
 TURNS = [
     GridTurn(),
@@ -38,7 +39,7 @@ def test_a_network_on_turned_maps_equals_one_on_turned_voxels(turn):
     maps = CoordinateMaps(coords)
     found = results(SparseTensor(features, coords, maps=maps.turned(turn)))
     for one, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(one, other, rtol=FLOAT64, atol=FLOAT64)
 
 
 def test_turned_maps_search_nothing_again():

@@ -19,6 +19,7 @@ from pcdistill.stages.config import LiftConfig
 from pcdistill.stages.lift import count_views, lift_scene
 from pcdistill.stages.lift_frames import View, lift_frames
 from pcdistill.teachers import FeatureMap, LabelledMasks, build_teacher, see_batch
+from tests.tolerances import FLOAT32_SUMS
 
 
 def nothing(done, total, words):
@@ -209,7 +210,9 @@ def test_the_order_of_the_frames_changes_nothing_but_rounding(home, teacher):
         assert torch.equal(found.views, expected.views)
         here = found.result(dtype=torch.float32)
         assert torch.equal(here.seen, there.seen)
-        torch.testing.assert_close(here.features, there.features, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            here.features, there.features, rtol=FLOAT32_SUMS, atol=FLOAT32_SUMS
+        )
 
 
 def test_few_frames_are_in_memory_however_slow_the_teacher(home):

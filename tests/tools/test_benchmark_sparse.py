@@ -12,6 +12,7 @@ import torch
 
 from pcdistill.networks import build_student
 from pcdistill.sparse import CoordinateMaps
+from tests.tolerances import FLOAT32
 from tools.benchmarks import sparse
 from tools.benchmarks.sparse_worker import (
     ENGINES,
@@ -146,7 +147,7 @@ def test_one_small_scene_from_end_to_end(monkeypatch, capsys):
     assert result["scenes"][0]["triton_step_speedup"] is None
     assert 0 < result["max_relative_difference"][LOW] < 0.1
     for shares in result["scenes"][0]["profile"].values():
-        assert sum(shares.values()) == pytest.approx(1, abs=1e-6)
+        assert sum(shares.values()) == pytest.approx(1, abs=FLOAT32)
         assert shares["convolutions"] > 0
     page = capsys.readouterr().out
     assert "| 1,296 | torch |" in page
