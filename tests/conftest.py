@@ -18,8 +18,29 @@ PROFILE = {"deadline": None, "print_blob": True}  # tests are never timed
 hypothesis.settings.register_profile("pcdistill", derandomize=True, **PROFILE)
 hypothesis.settings.register_profile("explore", max_examples=1000, **PROFILE)
 hypothesis.settings.load_profile("pcdistill")  # --hypothesis-profile explore looks for new examples
-LONGEST = ("end_to_end/test_demo.py",)
-"""Files of tests by the time they take, the longest first; the others are short."""
+LONGEST = (
+    "end_to_end/test_demo.py",
+    "homes/test_digest.py",
+    "scenes/test_doctor.py",
+    "end_to_end/test_datasets.py",
+    "stages/test_runner.py",
+    "sparse/test_engine_triton.py",
+    "homes/test_homes.py",
+    "end_to_end/test_capture.py",
+    "tools/test_benchmark_sparse.py",
+    "end_to_end/test_occlusion.py",
+    "end_to_end/test_disk.py",
+    "end_to_end/test_trained_student.py",
+    "sparse/test_fresh_memory.py",
+    "homes/test_scan.py",
+    "end_to_end/test_wheel.py",
+    "test_hidden_features.py",
+    "scenes/test_memory_bound.py",
+    "test_house_rules.py",
+    "scenes/test_threads.py",
+    "stages/test_fuse.py",
+)
+"""Files of tests that take more than five seconds, the longest first; all of them are thorough."""
 
 TORCH = TorchGenerator()
 hypothesis.register_random(TORCH)
@@ -76,7 +97,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what the extent says, and begin with what takes longest."""
     for item in items:
-        if item.path.is_relative_to(TESTS / "end_to_end"):
+        if place_in_queue(item) < len(LONGEST):
             item.add_marker("thorough")
     kept: list[pytest.Item] = []
     for item in items:
@@ -91,7 +112,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def place_in_queue(item: pytest.Item) -> int:
-    """Whole files are given to the processes in turn: the last ones should be short."""
+    """Processes take whole files in this order: the last ones should be short."""
     file = item.path.relative_to(TESTS).as_posix() if item.path.is_relative_to(TESTS) else ""
     return LONGEST.index(file) if file in LONGEST else len(LONGEST)
 

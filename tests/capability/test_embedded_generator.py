@@ -96,7 +96,7 @@ def test_spaces_in_a_category_do_not_matter():
     ("category", "message"),
     [
         ("sofaa", "cannot draw 'sofaa'; did you mean 'sofa'"),
-        ("qqq", "cannot draw 'qqq'; expected one of: bathtub, bed"),
+        ("qqq", "cannot draw 'qqq'; expected one of: .*bathtub"),
     ],
 )
 def test_a_word_it_cannot_draw_is_a_mistake_in_the_configuration(category, message):

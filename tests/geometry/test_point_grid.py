@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pcdistill.geometry import PointGrid, project_points
@@ -69,13 +69,17 @@ def look_at(eye, target, generator):
     return torch.from_numpy(pose)
 
 
+HUGE = (3000, 4000)
+
+
 @settings(max_examples=200, deadline=None)
+@example(0, "outside", 1.0, torch.float32, HUGE, 0.5, False, True, 0.0)
 @given(
     seed=st.integers(0, 2**32 - 1),
     place=st.sampled_from(["outside", "turned away", "inside", "on a point", "far off"]),
     scale=st.sampled_from([1e-3, 1.0, 300.0]),
     dtype=st.sampled_from([torch.float32, torch.float64]),
-    size=st.sampled_from([(1, 1), (2, 90), (24, 32), (3000, 4000)]),
+    size=st.sampled_from([(1, 1), (2, 90), (24, 32), (200, 300)]),
     focal=st.sampled_from([1e-2, 0.5, 20.0, 1e5]),
     mirrored=st.booleans(),
     with_depth=st.booleans(),
