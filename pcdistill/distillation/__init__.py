@@ -8,6 +8,7 @@ from pcdistill.distillation.losses import (
 )
 from pcdistill.distillation.schedule import (
     linear_learning_rate,
+    one_cycle_learning_rate,
     polynomial_learning_rate,
     released_learning_rate,
 )
@@ -18,6 +19,7 @@ __all__ = [
     "PseudoLabels",
     "TemporalEnsemble",
     "linear_learning_rate",
+    "one_cycle_learning_rate",
     "point_distillation_loss",
     "polynomial_learning_rate",
     "released_learning_rate",

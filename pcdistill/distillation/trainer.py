@@ -22,7 +22,7 @@ from pcdistill.distillation.losses import (
     self_distillation_loss,
     superpoint_distillation_loss,
 )
-from pcdistill.distillation.schedule import linear_learning_rate
+from pcdistill.distillation.schedule import Schedule, scheduled_learning_rate
 from pcdistill.distillation.temporal_ensemble import TemporalEnsemble
 from pcdistill.distillation.views import GridViews
 from pcdistill.sparse import SparseTensor
@@ -58,6 +58,7 @@ class TrainerSettings:
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
     recut_every: int = 1
     adam_beta2: float = 0.999
+    schedule: Schedule = "linear"
 
 
 class EpochResult(NamedTuple):
@@ -163,7 +164,8 @@ class Trainer:
 
     def _set_learning_rate(self, iteration: int, steps: int) -> float:
         settings = self._settings
-        rate = linear_learning_rate(
+        rate = scheduled_learning_rate(
+            settings.schedule,
             iteration,
             settings.epochs * steps,
             base=settings.learning_rate,

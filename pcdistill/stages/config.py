@@ -256,9 +256,14 @@ class DistillConfig:
     batch_size: int = 12
     """Scenes per step."""
     learning_rate: float = 1.0e-4
-    """At the start; it falls linearly to `final_learning_rate`."""
+    """The highest; how it changes says `schedule`."""
     final_learning_rate: float = 1.0e-5
     """At the end."""
+    schedule: Literal["linear", "one-cycle", "polynomial", "released"] = "linear"
+    """How the learning rate changes with the steps. `linear` falls from the start, as published;
+    `one-cycle` rises for 15 % of the steps and then falls by half a cosine, for short trainings;
+    `polynomial` is the schedule of the released code, and `released` what that code really does,
+    ten times as much (both end at zero)."""
     adam_beta2: float = 0.999
     """How much of the squared gradients' mean Adam keeps at each step, unitless; a training of some
     hundred steps gets farther with 0.95."""

@@ -158,6 +158,7 @@ def _trainer(run: Run, task: Task) -> tuple[MinkUNet, Trainer]:
         learning_rate=config.learning_rate,
         final_learning_rate=config.final_learning_rate,
         adam_beta2=config.adam_beta2,
+        schedule=config.schedule,
         rows_per_step=config.rows_per_step,
         augment=config.augment,
         target="point" if student == "point" else "superpoint",

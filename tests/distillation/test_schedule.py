@@ -5,9 +5,11 @@ import pytest
 
 from pcdistill.distillation import (
     linear_learning_rate,
+    one_cycle_learning_rate,
     polynomial_learning_rate,
     released_learning_rate,
 )
+from pcdistill.distillation.schedule import scheduled_learning_rate
 from tests.conftest import golden_cases, load_npz
 from tests.tolerances import FLOAT64_EXACT
 
@@ -40,8 +42,35 @@ def test_polynomial_rate_by_hand():
     assert released_learning_rate(4, 4, base=2.0, power=2.0) == pytest.approx(20 / 16)
 
 
+def test_one_cycle_rises_then_falls_by_half_a_cosine():
+    """Of 20 iterations three rise; the fall's middle has the mean of both rates."""
+    rates = [one_cycle_learning_rate(i, 20, base=4.0, final=2.0) for i in range(21)]
+    assert rates[:4] == pytest.approx([1, 2, 3, 4])
+    assert rates == sorted(rates[:4]) + sorted(rates[4:], reverse=True)
+    middle = one_cycle_learning_rate(115, 200, base=4.0, final=2.0)
+    assert middle == pytest.approx(3)
+    assert rates[20] == pytest.approx(2)
+
+
 @pytest.mark.parametrize(
-    "rate", [linear_learning_rate, polynomial_learning_rate, released_learning_rate]
+    ("schedule", "expected"),
+    [("linear", 2.5), ("polynomial", 3 * 0.5**0.9), ("released", 30 * 0.75**0.9)],
+)
+def test_a_schedule_is_found_by_its_name(schedule, expected):
+    rate = scheduled_learning_rate(schedule, 2, 4, base=3.0, final=2.0)
+    assert rate == pytest.approx(expected)
+    other = scheduled_learning_rate("one-cycle", 2, 4, base=3.0, final=2.0)
+    assert other == one_cycle_learning_rate(2, 4, base=3.0, final=2.0)
+
+
+@pytest.mark.parametrize(
+    "rate",
+    [
+        linear_learning_rate,
+        one_cycle_learning_rate,
+        polynomial_learning_rate,
+        released_learning_rate,
+    ],
 )
 def test_impossible_iterations_are_named(rate):
     with pytest.raises(ValueError, match="total is 0, expected the number of iterations"):

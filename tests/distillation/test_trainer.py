@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from pcdistill.distillation import one_cycle_learning_rate
 from pcdistill.distillation.data import (
     Cloud,
     TrainingScene,
@@ -130,6 +131,14 @@ def test_adam_keeps_as_much_of_the_squared_gradients_as_it_is_told():
     assert expected
     for key, value in expected.items():
         torch.testing.assert_close(told.state()[key], value)
+
+
+def test_the_schedule_is_the_one_that_was_asked_for():
+    learner = trainer(epochs=4, batch_size=3, schedule="one-cycle")
+    rates = [learner.train_epoch().learning_rate for _ in range(4)]
+    expected = [one_cycle_learning_rate(i, 4, base=1e-2, final=1e-3) for i in range(4)]
+    assert rates == expected
+    assert rates[0] < rates[1]
 
 
 def test_point_wise_training_needs_features_per_point():
