@@ -328,7 +328,7 @@ class ReportConfig:
 
     scenes: tuple[str, ...] = ()
     """Scenes that are drawn; by default one validation scene."""
-    queries: tuple[str, ...] = ("couch", "fridge", "a place to sleep", "where can I wash my hands")
+    queries: tuple[str, ...] = ("couch", "fridge", "a place to sleep", "a place to take a bath")
     """Questions whose best answers are listed."""
     answers: tuple[str, ...] = ()
     """The class that answers each question, in their order; says which answers hold."""

@@ -17,10 +17,11 @@ from pathlib import Path
 from . import DOCS
 
 SETTINGS = {
+    "distill.students": "[point, superpoint, superpoint+ensemble]",
+    "fuse.keep_points": "true",
     "distill.epochs": 200,
     "distill.voxel_size": 0.1,
-    "distill.recut_every": 1,
-    "distill.precision": "float32",
+    "distill.width": 0.5,
 }
 """Where the benchmark departs from the demo, which has to end in minutes and so stops its
 students while they still learn."""
