@@ -34,7 +34,7 @@ from pcdistill.stages.evaluate import predictions, result, run_protocol
 from pcdistill.stages.geometry_pictures import geometry_pictures
 from pcdistill.stages.ingest import validation_scenes
 from pcdistill.stages.query import ask
-from pcdistill.stages.rows import POOLED, default_row, row_names
+from pcdistill.stages.rows import POOLED, best_measured, default_row, row_names
 from pcdistill.stages.run import Run
 from pcdistill.stages.score import capability_table
 from pcdistill.stages.stage import Input, Report, Stage, Task
@@ -196,9 +196,7 @@ def _drawn_rows(run: Run) -> tuple[str, ...]:
 def _best_student(run: Run) -> str:
     """The row of the best measured student; the default row's choice where nothing was measured."""
     students = [f"student:{name}" for name in run.config.distill.student_names]
-    measured = [(result(run, row)["miou"], row) for row in students]
-    known = [pair for pair in measured if pair[0] is not None]
-    return max(known)[1] if known else default_row(run)
+    return best_measured(run, students) or default_row(run)
 
 
 def _query_rows(run: Run, scenes: tuple[str, ...]) -> Iterator[QueryRow]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, cast
 
 import torch
@@ -127,16 +128,21 @@ def default_row(run: Run) -> str:
     It is the best measured one. Where nothing was measured (scans without labels) it is the student
     that learned from superpoints, which knows every point, or else the last one configured.
     """
+    best = best_measured(run, row_names(run))
+    students = run.config.distill.student_names
+    fallback = f"student:{'superpoint' if 'superpoint' in students else students[-1]}"
+    return best if best is not None else fallback
+
+
+def best_measured(run: Run, rows: Sequence[str]) -> str | None:
+    """The row with the highest mIoU, the later one of equals; None where none was measured."""
     measured = []
-    for number, row in enumerate(row_names(run)):
+    for number, row in enumerate(rows):
         path = run.workspace.evaluation(row) / "result.json"
         miou = read_json(path)["miou"] if path.exists() else None
         if miou is not None:
             measured.append((miou, number, row))
-    if measured:
-        return max(measured)[2]
-    students = run.config.distill.student_names
-    return f"student:{'superpoint' if 'superpoint' in students else students[-1]}"
+    return max(measured)[2] if measured else None
 
 
 def require_row(run: Run, row: str | None) -> str:
