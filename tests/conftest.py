@@ -39,6 +39,13 @@ LONGEST = (
     "test_house_rules.py",
     "scenes/test_threads.py",
     "stages/test_fuse.py",
+    "scenes/test_nuscenes_clips.py",
+    "scenes/test_matterport.py",
+    "scenes/test_scannet_fuzz.py",
+    "scenes/test_own_scans_fuzz.py",
+    "geometry/test_real_capture.py",
+    "sparse/test_core_threads.py",
+    "stages/test_disk.py",
 )
 """Files of tests that take more than five seconds, the longest first; all of them are thorough."""
 

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.conftest import REPOSITORY
+from tests.conftest import LONGEST, REPOSITORY
 from tests.fixed_chance import seed_generators
 
 TESTS = REPOSITORY / "tests"
@@ -86,3 +86,8 @@ FIRST: list[float] = []
 def test_every_example_of_hypothesis_draws_the_same(example):
     FIRST.append(float(torch.rand(())))
     assert FIRST[-1] == FIRST[0]
+
+
+@pytest.mark.parametrize("file", LONGEST)
+def test_the_files_that_come_first_are_there(file):
+    assert (TESTS / file).is_file(), f"{file} was renamed: mend LONGEST in tests/conftest.py"

@@ -513,6 +513,7 @@ print(cpu_loops.VECTOR_BYTES, cpu_loops.HEIGHTS[0], cpu_loops.HAS_BFLOAT16, clos
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("name", "expected"), [("avx2", "32 6"), ("scalar", "16 8")])
 def test_processors_with_narrower_registers(name, expected):
     done = subprocess.run(
