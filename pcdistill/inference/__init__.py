@@ -3,6 +3,7 @@
 from pcdistill.inference.places import MIN_POINTS, Place, connected_places
 from pcdistill.inference.relevancy import (
     GENERAL_PHRASES,
+    meant_word,
     query_alternatives,
     relevancy,
     similarity_floor,
@@ -13,6 +14,7 @@ __all__ = [
     "MIN_POINTS",
     "Place",
     "connected_places",
+    "meant_word",
     "query_alternatives",
     "relevancy",
     "similarity_floor",

@@ -21,7 +21,7 @@ TEMPERATURE = 0.1
 """Divides cosines before the softmax, unitless."""
 
 FLOOR_QUANTILE = 0.9
-"""Of the cosines between features and words that they do not mean."""
+"""Of the cosines between features, or words, and words that they do not mean."""
 
 
 def query_alternatives(query: Tensor, vocabulary: Tensor, phrases: Tensor) -> Tensor:
@@ -95,3 +95,27 @@ def similarity_floor(
         return -1.0
     rank = round(quantile * (len(wrong) - 1))
     return float(wrong.kthvalue(rank + 1).values)
+
+
+def meant_word(query: Tensor, vocabulary: Tensor, quantile: float = FLOOR_QUANTILE) -> int | None:
+    """The word of the vocabulary that a text is about, if it is about one.
+
+    Args:
+        query: (D,) float, unit length.
+        vocabulary: (K, D) float, unit rows.
+        quantile: of the cosines between different words that the text has to exceed, in [0, 1].
+
+    Returns:
+        Row of the nearest word; None where even that is no nearer to the text than different words
+        are to each other.
+    """
+    require_shape("query", query, None)
+    require_shape("vocabulary", vocabulary, None, len(query))
+    apart = ~torch.eye(len(vocabulary), dtype=torch.bool, device=vocabulary.device)
+    between = (vocabulary @ vocabulary.T)[apart]
+    cosines = vocabulary @ query
+    nearest = int(cosines.argmax())
+    if len(between) == 0:
+        return nearest
+    rank = round(quantile * (len(between) - 1))
+    return nearest if cosines[nearest] > between.kthvalue(rank + 1).values else None

@@ -16,13 +16,14 @@ from pcdistill.inference import (
     GENERAL_PHRASES,
     Place,
     connected_places,
+    meant_word,
     query_alternatives,
     relevancy,
     similarity_floor,
 )
 from pcdistill.scenes import Scene, write_ply
 from pcdistill.stages.ingest import scene_names, stored_scenes, validation_scenes
-from pcdistill.stages.pieces import Pieces, load_scene, piece_features
+from pcdistill.stages.pieces import load_scene, piece_features
 from pcdistill.stages.rows import require_row
 from pcdistill.stages.run import Run
 from pcdistill.stages.workspace import slug
@@ -63,9 +64,9 @@ class SceneAnswer:
     relevancy: Tensor
     """(N,) float32 in [0, 1]; NaN where a point has no feature."""
     answers: tuple[Answer, ...]
-    """Connected places above the floor, best first."""
+    """Connected places that are above the floor or look like the word that is meant, best first."""
     floor: float
-    """Cosine that a place has to exceed to be an answer."""
+    """Cosine that a place has to exceed to be an answer, unless it looks like the word meant."""
     best_similarity: float
     """Cosine of the best place, whether above the floor or not; -1 where there is none."""
 
@@ -108,22 +109,25 @@ def ask(run: Run, text: str, scene_name: str, best: int = 5, row: str | None = N
     alternatives = query_alternatives(query, run.vocabulary_embeddings, phrases)
     fits = relevancy(pieces.features, query, alternatives)
     floor = similarity_floor(pieces.features, run.vocabulary_embeddings)
-    answers = [
-        _answer(run, scene, pieces, place, query)
-        for place in connected_places(scene.points, pieces.ids, fits)
-    ]
+    word = meant_word(query, run.vocabulary_embeddings)
+    answers, kept = [], []
+    for place in connected_places(scene.points, pieces.ids, fits):
+        mean = functional.normalize(pieces.features[pieces.ids[place.points]].sum(dim=0), dim=0)
+        answers.append(_answer(run, scene, place, mean, float(mean @ query)))
+        named = word is not None and int((run.vocabulary_embeddings @ mean).argmax()) == word
+        if named or answers[-1].similarity > floor:
+            kept.append(answers[-1])
     known = pieces.features.any(dim=1)
     return SceneAnswer(
         scene,
         torch.where(known, fits, torch.nan)[pieces.ids],
-        tuple(answer for answer in answers if answer.similarity > floor)[:best],
+        tuple(kept[:best]),
         floor,
         max((answer.similarity for answer in answers), default=-1.0),
     )
 
 
-def _answer(run: Run, scene: Scene, pieces: Pieces, place: Place, query: Tensor) -> Answer:
-    mean = functional.normalize(pieces.features[pieces.ids[place.points]].sum(dim=0), dim=0)
+def _answer(run: Run, scene: Scene, place: Place, mean: Tensor, similarity: float) -> Answer:
     category = int(run.label_set.to_categories((run.label_embeddings @ mean).argmax()))
     truth = None
     if scene.labels is not None:
@@ -133,7 +137,7 @@ def _answer(run: Run, scene: Scene, pieces: Pieces, place: Place, query: Tensor)
     return Answer(
         scene=scene.name,
         relevancy=place.relevancy,
-        similarity=float(mean @ query),
+        similarity=similarity,
         rank=place.rank,
         position=place.center,
         size=place.size,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
-from pcdistill.inference import query_alternatives, relevancy, similarity_floor
+from pcdistill.inference import meant_word, query_alternatives, relevancy, similarity_floor
 
 BED, DOOR, LAMP, OTHER = torch.eye(4)
 FLOAT32 = 1e-6  # rounding of a softmax over a few float32 cosines
@@ -77,6 +77,15 @@ def test_the_floor_is_a_quantile_of_what_features_do_not_mean():
 
 def test_without_features_every_answer_is_above_the_floor():
     assert similarity_floor(torch.zeros(2, 4), torch.stack([BED, DOOR])) == -1.0
+
+
+def test_a_text_means_the_nearest_word_unless_words_are_as_near_to_each_other():
+    """Bed and door have a cosine of 0.6; a text has to come nearer than that."""
+    words = torch.stack([BED, unit(0.6, 0.8, 0.0, 0.0)])
+    assert meant_word(unit(0.7, 0.0, 0.7, 0.1), words) == 0
+    assert meant_word(unit(0.0, 0.9, 0.1, 0.1), words) == 1
+    assert meant_word(unit(0.1, 0.1, 0.9, 0.4), words) is None
+    assert meant_word(OTHER, BED[None]) == 0  # nothing to compare with
 
 
 def test_a_temperature_of_nothing_is_refused():
