@@ -28,6 +28,7 @@ ROWS = [
     "linear",
     "fused",
     "fused:superpoint",
+    "student:point",
     "student:superpoint",
     "student:superpoint+ensemble",
 ]
@@ -73,7 +74,7 @@ def test_a_second_call_does_nothing_and_says_so(tiny_run):
 def test_status_counts_everything_as_done(tiny_run):
     shown = pcdistill("status", tiny_run)
     assert shown.returncode == 0
-    for stage, units in (("ingest", 3), ("lift", 6), ("synthesize", 20), ("distill", 2)):
+    for stage, units in (("ingest", 3), ("lift", 6), ("synthesize", 20), ("distill", 3)):
         assert re.search(rf"{stage}\s*│\s*{units}\s*│\s*-\s*│\s*-\s*│\s*-", shown.stdout), stage
 
 

@@ -17,8 +17,6 @@ from pathlib import Path
 from . import DOCS
 
 SETTINGS = {
-    "distill.students": "[point, superpoint, superpoint+ensemble]",
-    "fuse.keep_points": "true",
     "distill.epochs": 200,
     "distill.voxel_size": 0.1,
     "distill.width": 0.5,
@@ -156,7 +154,7 @@ def results_page(
         "# Results on the embedded homes",
         "",
         f"What `python tools/benchmark.py homes --seeds {len(reports)}` wrote: "
-        "the run of `pcdistill demo` with longer training of the students, and a student more. "
+        "the run of `pcdistill demo` with longer training of the students. "
         "Each seed furnishes other training and validation homes. The students' settings were "
         f"chosen on homes of seed {TUNED_ON}, which is not among those reported. The "
         "embedded teachers are small networks trained on rendered pictures of yet other homes, so "
