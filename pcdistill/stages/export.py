@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pcdistill.scenes import open_scene, write_ply
+import torch
+
+from pcdistill.scenes import IGNORE_LABEL, open_scene, write_ply
 from pcdistill.stages.ingest import scene_names, stored_scenes
-from pcdistill.stages.rows import require_row, row_predictions
+from pcdistill.stages.rows import NOT_SEEN, require_row, row_predictions
 from pcdistill.stages.run import Run
 from pcdistill.stages.workspace import slug
 
 
 def export(run: Run, folder: Path | None = None, row: str | None = None) -> list[Path]:
     """Write `<scene>.ply` with points, class colours and the class index of every point.
+
+    Where a row has no answer, as 2D features have none for points that no frame saw, the label is
+    `IGNORE_LABEL`.
 
     Args:
         folder: where to; `export/` of the workspace by default.
@@ -32,6 +37,7 @@ def export(run: Run, folder: Path | None = None, row: str | None = None) -> list
     for name in stored_scenes(run, scene_names(run)):
         scene = open_scene(run.workspace.scene(name))
         labels = row_predictions(run, row, name)
+        labels = torch.where(labels == NOT_SEEN, IGNORE_LABEL, labels)
         path = target / f"{slug(name)}.ply"
         colors = run.label_set.colors_of(labels)
         write_ply(
@@ -39,5 +45,6 @@ def export(run: Run, folder: Path | None = None, row: str | None = None) -> list
         )
         files.append(path)
     names = target / "classes.txt"
-    names.write_text("".join(f"{i} {n}\n" for i, n in enumerate(run.label_set.names)))
+    known = {**dict(enumerate(run.label_set.names)), IGNORE_LABEL: "no answer"}
+    names.write_text("".join(f"{number} {name}\n" for number, name in known.items()))
     return [*files, names]

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from pcdistill.errors import ArtifactError, SceneError
-from pcdistill.homes import home_scene
 from pcdistill.scenes import Recognised, Scene, open_scan, write_scene
 from pcdistill.stages.frame_colors import colors_from_frames
 from pcdistill.stages.run import Run
@@ -167,6 +166,8 @@ def _open(run: Run, scene: str) -> Scene:
     if config.source == "homes":
         seed, split = _home_seed(run, scene)
         size = config.image_size or HOME_IMAGE_SIZE
+        from pcdistill.homes import home_scene
+
         return home_scene(seed, split, frames=config.frames, image_size=size)
     return open_scan(require_scan(run, scene), read_settings(run))
 

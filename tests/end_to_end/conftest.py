@@ -20,7 +20,7 @@ from pcdistill.cli import run_command
 TINY = (
     "ingest.train=2",
     "ingest.validation=1",
-    "ingest.frames=10",
+    "ingest.frames=16",
     "synthesize.images=2",
     "distill.epochs=4",
     "distill.voxel_size=0.1",

@@ -1,0 +1,108 @@
+"""What rows say of the pieces of a scene: means by hand, kept for questions, never out of date."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn import functional
+
+from pcdistill.homes import home_scene
+from pcdistill.stages import pieces as pieces_module
+from pcdistill.stages.evaluate import EVALUATE
+from pcdistill.stages.files import read_provenance, write_json, write_tensors
+from pcdistill.stages.partition import PARTITION
+from pcdistill.stages.pieces import average_pieces, load_scene, piece_features
+from pcdistill.stages.rows import POOLED, default_row, row_features
+from pcdistill.stages.run import Run
+from pcdistill.stages.stage import Input, Task
+from pcdistill.stages.workspace import Record
+from tests.stages.test_fuse import make_run, nothing, work, write_lifted
+
+SCENE = "home-validation-0"
+HALF_STEP = 2.0**-11  # relative rounding of the half precision that is stored
+FLOAT32 = 1e-6  # rounding of means of a few unit vectors
+
+
+@pytest.fixture(scope="module")
+def home():
+    return replace(home_scene(5, "validation", frames=3, image_size=(48, 64)), name=SCENE)
+
+
+@pytest.fixture
+def run(home, tmp_path) -> Run:
+    """A run with one partitioned home that both teachers saw, and no student."""
+    made = make_run(tmp_path, home, SCENE, ingest={"train": 1, "validation": 1})
+    work(PARTITION, made, SCENE)
+    write_lifted(made, SCENE, len(home.points), 64, 0.3)
+    for teacher in made.config.run.teachers:
+        record = Record("first", "done", "", 0.0, {}, {})
+        made.workspace.write_record("lift", f"{teacher}/{SCENE}", record)
+    return made
+
+
+def evaluate(run: Run, row: str) -> None:
+    units = [("partition", SCENE), *(("lift", f"{t}/{SCENE}") for t in run.config.run.teachers)]
+    EVALUATE.work(run, Task(row, tuple(Input(*unit) for unit in units), "test"), nothing)
+
+
+def test_a_piece_has_the_mean_direction_of_its_seen_points():
+    features = torch.tensor([[2.0, 0], [0, 1], [5, 5], [0, 3]])
+    seen = torch.tensor([True, True, False, False])
+    found = average_pieces(features, seen, torch.tensor([0, 0, 0, 1]))
+    half = 0.5**0.5
+    expected = torch.tensor([[half, half], [0, 0]])
+    torch.testing.assert_close(found.features, expected, rtol=0, atol=FLOAT32)
+
+
+def test_evaluating_keeps_the_pieces_that_a_question_needs(run, monkeypatch):
+    evaluate(run, "average")
+    features, seen = row_features(run, "average", SCENE)
+    scene = load_scene(run, SCENE)
+    expected = average_pieces(features, seen, pieces_module.scene_pieces(run, scene))
+    monkeypatch.setattr(pieces_module, "row_features", None)  # nothing is computed
+    found = piece_features(run, "average", scene)
+    assert torch.equal(found.ids, expected.ids)
+    torch.testing.assert_close(found.features, expected.features, rtol=0, atol=HALF_STEP)
+
+
+@pytest.mark.parametrize("change", ["lifted anew", "more votes"])
+def test_pieces_of_other_inputs_are_made_anew(run, home, change):
+    evaluate(run, "average")
+    if change == "lifted anew":
+        record = Record("second", "done", "", 0.0, {}, {})
+        run.workspace.write_record("lift", f"dense/{SCENE}", record)
+    else:
+        run = make_run(run.workspace.root, home, SCENE, ingest={"train": 1}, evaluate={"votes": 3})
+    scene = load_scene(run, SCENE)
+    path = run.workspace.evaluation("average") / f"{SCENE}.safetensors"
+    ids = pieces_module.scene_pieces(run, scene)
+    wrong = {"pieces": ids.int(), "piece_features": torch.zeros(int(ids.max()) + 1, 64).half()}
+    write_tensors(path, wrong, read_provenance(path))  # what was kept is not looked at
+    features, seen = row_features(run, "average", SCENE)
+    expected = average_pieces(features, seen, ids)
+    assert expected.features.any()
+    assert torch.equal(piece_features(run, "average", scene).features, expected.features)
+
+
+def test_the_pooled_row_is_the_mean_of_the_fused_features_of_a_superpoint(run):
+    fused, seen = row_features(run, "fused", SCENE)
+    pooled, known = row_features(run, POOLED, SCENE)
+    ids = pieces_module.scene_pieces(run, load_scene(run, SCENE))
+    for piece in range(0, int(ids.max()) + 1, 9):
+        members = ids == piece
+        assert bool((known[members] == bool(seen[members].any())).all())
+        if seen[members].any():
+            mean = functional.normalize(fused[members & seen].double().sum(dim=0), dim=0)
+            each = functional.normalize(pooled[members].double(), dim=1)
+            torch.testing.assert_close(each, mean.expand_as(each), rtol=0, atol=1e2 * FLOAT32)
+
+
+def test_the_best_measured_row_is_the_default(run):
+    assert default_row(run) == "student:superpoint"
+    for row, miou in (("average", 30.0), ("fused", 40.0), ("student:superpoint", 35.0)):
+        write_json(run.workspace.evaluation(row) / "result.json", {"miou": miou})
+    assert default_row(run) == "fused"
+    write_json(run.workspace.evaluation("fused") / "result.json", {"miou": None})
+    assert default_row(run) == "student:superpoint"
