@@ -42,6 +42,11 @@ def test_it_ends_with_a_table_and_the_next_thing_to_try(tiny_run):
         assert row in printed
     assert "report/index.html" in printed
     assert "pcdistill query" in printed
+    assert re.search(
+        r"student:\S+ is \d+\.\d points behind fused, because it stops while it still learns; train it "
+        r"longer: pcdistill demo --workspace \S+ --set distill.epochs=\d+ ",
+        printed,
+    )
     assert "0 failed" in printed
 
 
