@@ -150,7 +150,8 @@ def _print_shortfall(console: Console, run: Run, workspace: Path) -> None:
     if behind > 0:
         console.print(
             f"{best} is {behind:.1f} points behind fused, because it stops while it still learns; "
-            f"train it longer: pcdistill demo --workspace {workspace}{seed} --set {LONGER_TRAINING}",
+            f"train it longer: pcdistill demo --workspace {workspace}{seed} "
+            f"--set {LONGER_TRAINING}",
             markup=False,
         )
 

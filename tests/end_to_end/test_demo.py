@@ -43,8 +43,8 @@ def test_it_ends_with_a_table_and_the_next_thing_to_try(tiny_run):
     assert "report/index.html" in printed
     assert "pcdistill query" in printed
     assert re.search(
-        r"student:\S+ is \d+\.\d points behind fused, because it stops while it still learns; train it "
-        r"longer: pcdistill demo --workspace \S+ --set distill.epochs=\d+ ",
+        r"student:\S+ is \d+\.\d points behind fused, because it stops while it still learns; "
+        r"train it longer: pcdistill demo --workspace \S+ --set distill.epochs=\d+ ",
         printed,
     )
     assert "0 failed" in printed
