@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated, get_args
 import tyro
 from tyro.conf import Positional
 
-from pcdistill.cli.words import SET, OptionalPath, Overrides, gathered, in_sentences, plain_console
+from pcdistill.cli.words import (
+    SET,
+    OptionalNumber,
+    OptionalPath,
+    Overrides,
+    gathered,
+    in_sentences,
+    plain_console,
+)
 from pcdistill.stages.names import STAGE_NAMES, StageName
 
 if TYPE_CHECKING:
@@ -31,25 +39,23 @@ _FROM = tyro.conf.arg(
 
 
 def demo(
-    workspace: Path = Path("runs/demo"),
-    seed: int = 0,
+    workspace: OptionalPath = None,
+    seed: OptionalNumber = None,
     jobs: int = 0,
     set_: Overrides = (),
 ) -> int:
     """Run everything on embedded homes, offline, in a few minutes on two CPU cores.
 
     Args:
-        workspace: Folder of all artefacts; a second call goes on there.
-        seed: Furnishes other homes and draws other numbers.
+        workspace: Folder of all artefacts, by default runs/demo; a second call goes on there.
+        seed: Furnishes other homes and draws other numbers; by default 0.
         jobs: Worker processes; 0 takes one per core, at most 4.
         set_: Settings to change, such as distill.epochs=5.
     """
-    from pcdistill.stages.config import load_config
-
     with as_file(files("pcdistill") / "configs" / "demo.yaml") as path:
-        config = load_config(path, set_)
-    settings = replace(config.run, workspace=str(workspace), seed=seed)
-    config = replace(config, run=settings)
+        config = configured(path, None, workspace, set_)
+    if seed is not None:
+        config = replace(config, run=replace(config.run, seed=seed))
     from pcdistill.stages.command import carry_out
 
     return carry_out(config, plain_console(), jobs=jobs, questions=True)
@@ -160,13 +166,27 @@ def configured(
 ) -> RunConfig:
     """Load a run's configuration with what the command line changes.
 
+    Paths are taken as they are, whatever they would mean in YAML; a folder is the workspace that it
+    is, from wherever it is named.
+
+    Args:
+        path: YAML file of a run, or its workspace.
+        scan: in place of ingest.path.
+        workspace: in place of run.workspace.
+        overrides: "section.key=value".
+
     Raises:
         ConfigError: see `load_config`.
     """
     from pcdistill.stages.config import load_config
 
-    if path.is_dir():
-        path = path / "config.yaml"
-    extra = [f"ingest.path={scan}"] if scan is not None else []
-    extra += [f"run.workspace={workspace}"] if workspace is not None else []
-    return load_config(path, [*extra, *overrides])
+    folder = path if path.is_dir() else None
+    config = load_config(path / "config.yaml" if folder else path, overrides)
+    if scan is not None:
+        config = replace(config, ingest=replace(config.ingest, path=str(scan.absolute())))
+    told = any(override.startswith("run.workspace=") for override in overrides)
+    if workspace is None and folder is not None and not told:
+        workspace = folder  # whatever it was called when it was made
+    if workspace is not None:
+        config = replace(config, run=replace(config.run, workspace=str(workspace)))
+    return config

@@ -24,7 +24,7 @@ from pcdistill.distillation.losses import (
 )
 from pcdistill.distillation.schedule import Schedule, scheduled_learning_rate
 from pcdistill.distillation.temporal_ensemble import TemporalEnsemble
-from pcdistill.distillation.views import GridViews
+from pcdistill.distillation.views import GridViews, mixed_seed
 from pcdistill.sparse import SparseTensor
 
 _MODEL, _FIRST, _SECOND, _PAST = "model/", "exp_avg/", "exp_avg_sq/", "ensemble/"
@@ -148,7 +148,7 @@ class Trainer:
     def train_epoch(self) -> EpochResult:
         """Let the student see every scene once."""
         settings = self._settings
-        generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + self.epoch)
+        generator = torch.Generator().manual_seed(mixed_seed(settings.seed, self.epoch))
         if settings.ensemble is not None and self.epoch >= settings.ensemble.from_epoch:
             self._begin_ensemble(settings.ensemble)
         self.network.train()

@@ -23,6 +23,14 @@ KEPT_BYTES = 1 << 30
 """Of kernel maps that one training keeps; those of further scenes are made at every step."""
 
 
+def mixed_seed(*parts: int) -> int:
+    """One seed of several numbers >= 0, of any size, below 2**63 as torch's generators want it."""
+    seed = 0
+    for part in parts:
+        seed = seed * 1_000_003 + part
+    return seed % (1 << 63)
+
+
 class GridViews:
     """One scene a step, seen from one of eight sides, on voxels that serve several epochs.
 
@@ -88,9 +96,7 @@ class GridViews:
         one = self._scenes[scene]
         points = one.points
         if self._turn:
-            generator = torch.Generator().manual_seed(
-                (self._seed * 1_000_003 + scene) * 1_000_003 + number
-            )
+            generator = torch.Generator().manual_seed(mixed_seed(self._seed, scene, number))
             shift = torch.rand(3, generator=generator) * (_LARGEST_SHIFT * self._voxel_size)
             points = points + shift.to(points.device, points.dtype)
         cloud = Cloud(points, one.normals, one.colors).to(self._device)

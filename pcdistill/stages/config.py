@@ -14,7 +14,7 @@ import yaml
 from pcdistill.choices import suggest
 from pcdistill.errors import ConfigError
 
-Section = TypeVar("Section", "IngestConfig", "DistillConfig")
+Section = TypeVar("Section", "RunSettings", "IngestConfig", "DistillConfig")
 
 
 def _require(condition: bool, setting: str, expected: str, found: object) -> None:
@@ -387,7 +387,17 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         config,
         ingest=_located(config.ingest, ("path", "train_list", "validation_list"), path.parent),
         distill=_located(config.distill, ("trained",), path.parent),
+        run=_located(
+            config.run,
+            [key for key in ("label_set", "vocabulary") if _is_file_name(getattr(config.run, key))],
+            path.parent,
+        ),
     )
+
+
+def _is_file_name(value: str) -> bool:
+    """Whether a label set or vocabulary is that of a file, not one that comes with the package."""
+    return value.endswith(".json") or Path(value).name != value
 
 
 def _located(section: Section, keys: Sequence[str], folder: Path) -> Section:

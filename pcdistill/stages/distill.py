@@ -20,6 +20,7 @@ from pcdistill.distillation.trainer import (
     Trainer,
     TrainerSettings,
 )
+from pcdistill.distillation.views import mixed_seed
 from pcdistill.errors import ArtifactError
 from pcdistill.networks import MinkUNet, build_student, save_checkpoint
 from pcdistill.stages.config import TRAINED
@@ -142,7 +143,7 @@ def _trainer(run: Run, task: Task) -> tuple[MinkUNet, Trainer]:
     scenes = [
         training_scene(run, scene, per_point=student == "point") for scene in task.units_of("fuse")
     ]
-    torch.manual_seed(seed)  # the network's initial weights
+    torch.manual_seed(mixed_seed(seed))  # the network's initial weights
     network = _network(run)
     ensemble = EnsembleSettings(
         ensemble_epoch(run),

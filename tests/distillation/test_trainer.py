@@ -141,6 +141,14 @@ def test_the_schedule_is_the_one_that_was_asked_for():
     assert rates[0] < rates[1]
 
 
+@pytest.mark.parametrize("seed", [18_446_634, 2**31, 2**64 + 1])
+@pytest.mark.parametrize("augment", ["full", "grid"])
+def test_a_large_seed_is_a_seed(seed, augment):
+    learner = trainer(seed=seed, augment=augment, batch_size=1, epochs=1)
+    other = trainer(seed=seed + 1, augment=augment, batch_size=1, epochs=1)
+    assert learner.train_epoch().loss != other.train_epoch().loss
+
+
 def test_point_wise_training_needs_features_per_point():
     scene = toy_scene("one", 1)
     bare = TrainingScene(
