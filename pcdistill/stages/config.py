@@ -315,11 +315,13 @@ class EvaluateConfig:
     """Name of the evaluation protocol."""
     points: Literal["seen", "all"] = "seen"
     """Which points are scored: those that some frame sees, the same for every method, or all."""
-    votes: int = 1
-    """Voxel offsets over which the student's scores are added."""
+    votes: int | None = None
+    """Voxel offsets over which the student's scores are added; by default as the protocol says,
+    which is 5 for `openscene` and 1 for others."""
 
     def __post_init__(self) -> None:
-        _require(self.votes >= 1, "evaluate.votes", "at least 1", self.votes)
+        enough = self.votes is None or self.votes >= 1
+        _require(enough, "evaluate.votes", "at least 1", self.votes)
 
 
 @dataclass(frozen=True)

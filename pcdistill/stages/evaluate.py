@@ -24,6 +24,7 @@ from pcdistill.stages.rows import (
     row_names,
     seen_by_frames,
     usable_scenes,
+    votes,
 )
 from pcdistill.stages.run import Run
 from pcdistill.stages.sizes import expected_points, expected_superpoints
@@ -72,6 +73,7 @@ def _settings(run: Run, row: str) -> Mapping[str, Any]:
         "fuse": vars(run.config.fuse) if row in ("fused", POOLED) else None,
         "voxel_size": run.config.distill.voxel_size if row.startswith("student") else None,
         **vars(run.config.evaluate),
+        "votes": votes(run),
         "points": scored_points(run),
     }
 

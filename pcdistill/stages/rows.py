@@ -11,6 +11,7 @@ from torch import Tensor
 from pcdistill.choices import suggest
 from pcdistill.distillation.trainer import student_features
 from pcdistill.errors import ConfigError
+from pcdistill.evaluation import named_protocol
 from pcdistill.fusion import predict_labels
 from pcdistill.stages.files import read_json
 from pcdistill.stages.fuse import fuse_views, teacher_views
@@ -79,7 +80,7 @@ def row_features(run: Run, row: str, scene: str) -> tuple[Tensor, Tensor]:
             cloud,
             needs.voxel_size,
             run.device,
-            votes=run.config.evaluate.votes,
+            votes=votes(run),
         )
         return features, torch.ones(len(cloud.points), dtype=torch.bool)
     if kind == "teacher":
@@ -93,6 +94,12 @@ def row_features(run: Run, row: str, scene: str) -> tuple[Tensor, Tensor]:
     views = teacher_views(run, scene)
     method = cast(Literal["average", "linear", "fused"], row)
     return fuse_views(run, views, method), views.seen.any(dim=0)
+
+
+def votes(run: Run) -> int:
+    """Voxel offsets over which a student's features are averaged."""
+    config = run.config.evaluate
+    return named_protocol(config.protocol, run.label_set.name, votes=config.votes).votes
 
 
 def row_predictions(run: Run, row: str, scene: str) -> Tensor:

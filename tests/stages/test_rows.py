@@ -7,11 +7,15 @@ import torch
 
 from pcdistill.homes import home_scene
 from pcdistill.stages import lift as lift_module
+from pcdistill.stages import rows as rows_module
+from pcdistill.stages.evaluate import run_protocol
 from pcdistill.stages.files import read_tensors
 from pcdistill.stages.fuse import teacher_views
 from pcdistill.stages.lift import LIFT
 from pcdistill.stages.partition import PARTITION
 from pcdistill.stages.rows import row_features, seen_by_frames
+from pcdistill.stages.students import Student
+from pcdistill.stages.trained import StudentNeeds
 from tests.stages.test_fuse import make_run, work, write_lifted
 
 SCENE = "home-train-0"
@@ -78,3 +82,26 @@ def test_where_features_are_not_kept_the_frames_say_who_is_seen(home, tmp_path):
     kept, bare = (seen_by_frames(run, SCENE) for run in runs)
     assert torch.equal(kept, bare)
     assert 0 < int(kept.sum()) < len(kept)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [({}, 1), ({"protocol": "openscene"}, 5), ({"protocol": "openscene", "votes": 2}, 2)],
+)
+def test_a_student_looks_as_often_as_its_protocol_says(
+    home, tmp_path, monkeypatch, settings, expected
+):
+    """OpenScene's protocol is one of five votes; a setting goes before it."""
+    run = make_run(tmp_path, home, SCENE, evaluate=settings)
+    asked = []
+
+    def listening(network, cloud, voxel_size, device, *, votes):
+        asked.append(votes)
+        return torch.zeros(len(cloud.points), 64)
+
+    needs = StudentNeeds(0.1, "constant")
+    monkeypatch.setattr(rows_module, "load_student", lambda run, name: Student(None, needs))
+    monkeypatch.setattr(rows_module, "student_features", listening)
+    row_features(run, "student:superpoint", SCENE)
+    assert asked == [expected]
+    assert run_protocol(run)[0].votes == expected
