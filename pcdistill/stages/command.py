@@ -7,6 +7,7 @@ import platform
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -18,6 +19,7 @@ from pcdistill.stages.config import RunConfig
 from pcdistill.stages.files import read_json
 from pcdistill.stages.pipeline import STAGES
 from pcdistill.stages.progress import Progress
+from pcdistill.stages.rows import row_names
 from pcdistill.stages.run import Run
 from pcdistill.stages.runner import Summary, run_stages
 from pcdistill.stages.scans import remember_scans
@@ -125,7 +127,9 @@ def print_summary(console: Console, run: Run, summary: Summary, *, questions: bo
         )
     page = run.workspace.report / "index.html"
     if page.exists():
-        console.print(f"report: {page}", markup=False)
+        older = _is_older(run.workspace.report / "report.json", measured_rows(run))
+        note = ", which is older than these numbers (--only report)" if older else ""
+        console.print(f"report: {page}{note}", markup=False)
     if questions and not summary.failures:
         workspace = _short(run.workspace.root)
         _print_shortfall(console, run, workspace)
@@ -135,13 +139,8 @@ def print_summary(console: Console, run: Run, summary: Summary, *, questions: bo
 
 def _print_shortfall(console: Console, run: Run, workspace: Path) -> None:
     """Say how far the demo's students are behind the fused features, and how to train longer."""
-    students = [f"student:{name}" for name in run.config.distill.student_names]
-    rows = {}
-    for row in (*students, "fused"):
-        path = run.workspace.evaluation(row) / "result.json"
-        rows[row] = read_json(path)["miou"] if path.exists() else None
-    known = {row: miou for row, miou in rows.items() if miou is not None}
-    measured = [row for row in students if row in known]
+    known = {row["name"]: row["miou"] for row in measured_rows(run)}
+    measured = [name for name in known if name.startswith("student:")]
     if not measured or "fused" not in known:
         return
     best = max(measured, key=known.__getitem__)
@@ -163,20 +162,38 @@ def _short(path: Path) -> Path:
         return path
 
 
+def measured_rows(run: Run) -> list[dict[str, Any]]:
+    """What stage evaluate wrote of each row that was measured, in the order of the table."""
+    found = []
+    for name in row_names(run):
+        path = run.workspace.evaluation(name) / "result.json"
+        try:
+            result = read_json(path) if path.exists() else None
+        except ArtifactError:
+            continue
+        if result is not None and result["miou"] is not None:
+            found.append(result)
+    return found
+
+
 def _print_results(console: Console, run: Run) -> None:
-    path = run.workspace.report / "report.json"
-    if not path.exists():
-        return
+    """The rows as they were measured last; a table for each protocol, where there are several."""
+    rows = measured_rows(run)
+    for protocol in dict.fromkeys(row["protocol"] for row in rows):
+        same = [row for row in rows if row["protocol"] == protocol]
+        console.print(f"measured: {protocol}", markup=False)
+        table = Table("method", "mIoU %", "mAcc %")
+        best = max(row["miou"] for row in same)
+        for row in same:
+            style = "bold" if row["miou"] == best else ""
+            table.add_row(row["name"], f"{row['miou']:.1f}", f"{row['macc']:.1f}", style=style)
+        console.print(table)
+
+
+def _is_older(report: Path, rows: Sequence[dict[str, Any]]) -> bool:
+    """Whether a report shows other numbers than were measured last."""
     try:
-        report = read_json(path)
+        shown = {row["name"]: row["miou"] for row in read_json(report)["rows"]}
     except ArtifactError:
-        return
-    if not report["rows"]:
-        return
-    console.print(f"measured: {report['protocol']}", markup=False)
-    table = Table("method", "mIoU %", "mAcc %")
-    best = max(row["miou"] for row in report["rows"])
-    for row in report["rows"]:
-        style = "bold" if row["miou"] == best else ""
-        table.add_row(row["name"], f"{row['miou']:.1f}", f"{row['macc']:.1f}", style=style)
-    console.print(table)
+        return True
+    return shown != {row["name"]: row["miou"] for row in rows}

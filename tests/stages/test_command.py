@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
+from rich.console import Console
 
 from pcdistill.errors import ConfigError
-from pcdistill.stages.command import parse_shard
+from pcdistill.stages.command import parse_shard, print_summary
+from pcdistill.stages.config import config_from_mapping
+from pcdistill.stages.files import write_json
+from pcdistill.stages.run import Run
+from pcdistill.stages.runner import Summary
 
 
 def test_a_shard_is_number_and_count():
@@ -17,3 +24,56 @@ def test_a_shard_is_number_and_count():
 def test_anything_else_is_refused(text):
     with pytest.raises(ConfigError, match="expected i/n with 0 <= i < n"):
         parse_shard(text)
+
+
+@pytest.fixture
+def measured(tmp_path) -> Run:
+    """A run of which three rows were measured, and whose report shows them."""
+    run = Run(config_from_mapping({"run": {"workspace": str(tmp_path)}}, "test"))
+    for name, miou in (("average", 30.0), ("fused", 38.2), ("student:superpoint", 35.0)):
+        write_result(run, name, miou, "seen points")
+    rows = [{"name": "average", "miou": 30.0}, {"name": "fused", "miou": 38.2}]
+    rows.append({"name": "student:superpoint", "miou": 35.0})
+    write_json(run.workspace.report / "report.json", {"rows": rows})
+    (run.workspace.report / "index.html").write_text("page")
+    return run
+
+
+def write_result(run: Run, name: str, miou: float, protocol: str) -> None:
+    result = {"name": name, "miou": miou, "macc": miou + 5, "protocol": protocol}
+    write_json(run.workspace.evaluation(name) / "result.json", result)
+
+
+def printed(run: Run, questions: bool = False) -> str:
+    stream = io.StringIO()
+    print_summary(Console(file=stream, width=200), run, Summary(done=1), questions=questions)
+    return stream.getvalue()
+
+
+def test_the_table_shows_what_was_measured_last_and_marks_an_older_report(measured):
+    """The report still says 38.2; a row that was not measured anew stands under its protocol."""
+    for name in ("average", "fused"):
+        write_result(measured, name, 20.4 if name == "average" else 35.4, "all points")
+    shown = printed(measured)
+    assert "35.4" in shown
+    assert "38.2" not in shown
+    first, second = shown.split("measured: ")[1:]
+    assert first.startswith("all points")
+    assert "fused" in first
+    assert "student" not in first
+    assert second.startswith("seen points")
+    assert "student:superpoint" in second
+    assert "index.html, which is older than these numbers (--only report)" in shown
+
+
+def test_a_report_of_the_same_numbers_is_not_called_old(measured):
+    shown = printed(measured)
+    assert shown.count("measured: ") == 1
+    assert "index.html\n" in shown
+
+
+def test_a_student_behind_its_targets_is_said_to_be(measured):
+    assert "student:superpoint is 3.2 points behind fused" in printed(measured, questions=True)
+    assert "points behind" not in printed(measured)
+    write_result(measured, "student:superpoint", 39.0, "seen points")
+    assert "points behind" not in printed(measured, questions=True)
