@@ -26,7 +26,7 @@ from pcdistill.stages.ingest import scene_names, stored_scenes, validation_scene
 from pcdistill.stages.pieces import load_scene, piece_features
 from pcdistill.stages.rows import require_row
 from pcdistill.stages.run import Run
-from pcdistill.stages.workspace import slug
+from pcdistill.stages.workspace import question_slug, slug
 
 Drawn = Literal["best", "all", "none"]
 """Of which scenes a cloud and a picture are written: the one with the best answer, all, none."""
@@ -197,7 +197,7 @@ def query(
 
 def _draw(run: Run, text: str, found: SceneAnswer) -> tuple[Path, Path]:
     """Write a scene coloured by relevancy as PLY and PNG."""
-    folder = run.workspace.root / "queries" / slug(text)
+    folder = run.workspace.root / "queries" / question_slug(text)
     folder.mkdir(parents=True, exist_ok=True)
     scene, colors = found.scene, heat_colors(found.relevancy)
     ply, png = folder / f"{slug(scene.name)}.ply", folder / f"{slug(scene.name)}.png"

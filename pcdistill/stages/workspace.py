@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,38 @@ from typing import Any, Literal
 from pcdistill.errors import ArtifactError
 from pcdistill.stages.files import read_json, write_json
 
+LONGEST_NAME = 100
+"""Characters of a file name without its ending; file systems take 255 bytes with everything."""
+
 
 def slug(name: str) -> str:
-    """A file name for any unit name: letters, digits, dots and dashes only."""
-    return re.sub(r"[^A-Za-z0-9._+-]+", "-", name)
+    """A file name for any name of a unit, different for different names.
+
+    Letters, digits and `._+-` stay, `:` becomes `=` and `/` becomes `~`. Whatever else there is
+    becomes a dash, and the name ends with eight digits of its hash; so does one that is too long.
+    """
+    kept = name.translate({ord(":"): "=", ord("/"): "~"})
+    usual = re.fullmatch(r"[A-Za-z0-9_+=~-][A-Za-z0-9._+=~-]*", kept)
+    if usual and not re.search("[=~]", name) and len(kept) <= LONGEST_NAME:
+        return kept
+    return f"{_readable(kept)}-{_digest(name)}"
+
+
+def question_slug(text: str) -> str:
+    """A folder name for any question: words joined by dashes, different for different questions."""
+    joined = text.replace(" ", "-")
+    if re.fullmatch(r"[A-Za-z0-9_]+( [A-Za-z0-9_]+)*", text) and len(joined) <= LONGEST_NAME:
+        return joined
+    return f"{_readable(joined)}-{_digest(text)}"
+
+
+def _readable(name: str) -> str:
+    """What can be kept of a name, to recognise it by."""
+    return re.sub(r"[^A-Za-z0-9_+-]+", "-", name)[: LONGEST_NAME - 9].strip("-") or "name"
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ def test_a_data_set_is_labelled_and_answers(name, workspace, pcdistill):
         lifted = read_tensors(workspace / "features" / "dense" / f"{scene_name}.safetensors")
         assert int((lifted["views"] > 0).sum()) > 0.05 * len(scene.points)
         predicted = read_tensors(
-            workspace / "evaluation" / "student-superpoint" / f"{scene_name}.safetensors"
+            workspace / "evaluation" / "student=superpoint" / f"{scene_name}.safetensors"
         )
         assert len(predicted["labels"]) == len(scene.points)
     found = json.loads((workspace / "report" / "report.json").read_text())
