@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -48,6 +49,7 @@ class RunSettings:
     def __post_init__(self) -> None:
         fits = self.prompt is None or self.prompt.count("{}") == 1
         _require(fits, "run.prompt", "a text with one {}", self.prompt)
+        _require(self.seed >= 0, "run.seed", "0 or more", self.seed)
         twice = len(set(self.teachers)) != len(self.teachers)
         _require(not twice, "run.teachers", "different names", ", ".join(self.teachers))
 
@@ -298,6 +300,24 @@ class DistillConfig:
         inside = 0 <= self.ensemble_decay < 1
         _require(inside, "distill.ensemble_decay", "in [0, 1)", self.ensemble_decay)
         _require(self.learning_rate > 0, "distill.learning_rate", "> 0", self.learning_rate)
+        last = self.final_learning_rate
+        _require(last >= 0, "distill.final_learning_rate", ">= 0", last)
+        heat = self.ensemble_temperature
+        _require(heat > 0, "distill.ensemble_temperature", "> 0", heat)
+        weight = self.ensemble_weight
+        _require(weight >= 0, "distill.ensemble_weight", ">= 0", weight)
+        rows = self.rows_per_step
+        _require(rows >= 0, "distill.rows_per_step", "0 (all) or more", rows)
+        names = self.students
+        _require(
+            len(set(names)) == len(names), "distill.students", "different names", ", ".join(names)
+        )
+        _require(
+            self.epochs >= 2 or "superpoint+ensemble" not in names,
+            "distill.epochs",
+            "at least 2 for the student superpoint+ensemble, whose ensemble begins in the second",
+            self.epochs,
+        )
         inside = 0 <= self.adam_beta2 < 1
         _require(inside, "distill.adam_beta2", "in [0, 1)", self.adam_beta2)
 
@@ -358,6 +378,23 @@ class RunConfig:
         _require(there, "run.teachers", "at least one name", "none; or set distill.trained")
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads YAML as usual, but refuses a key that is given twice, of which the last would count."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        first: dict[str, int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if key.value in first:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"'{key.value}' is given twice, first in line {first[key.value]}",
+                    problem_mark=key.start_mark,
+                )
+            first[str(key.value)] = line
+        found: dict[Any, Any] = super().construct_mapping(node, deep)
+        return found
+
+
 def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     """Read a run's YAML file, then apply `section.key=value` overrides.
 
@@ -372,7 +409,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read ({error}); give the YAML file of a run") from None
     try:
-        sections = yaml.safe_load(text) or {}
+        sections = yaml.load(text, _Loader) or {}
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}" if mark is not None else "somewhere"
@@ -509,6 +546,8 @@ def _value(kind: Any, setting: str, value: Any, source: str) -> Any:
             f"{source}: {setting} is the text '{value}', expected a number; "
             "write it with a point, such as 1.0e-3"
         )
+    if kind is float and isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{source}: {setting} is {value}, expected a number that is finite")
     if (isinstance(value, bool) and kind is not bool) or not isinstance(value, kind):
         raise ConfigError(
             f"{source}: {setting} is {value!r}, expected {_KIND_NAMES.get(kind, kind.__name__)}"

@@ -42,9 +42,9 @@ _STATE_EVERY = 15.0
 
 
 def ensemble_epoch(run: Run) -> int:
-    """Number of epochs before the temporal ensemble joins, at least 1."""
+    """Number of epochs before the temporal ensemble joins: at least one, and at least one after."""
     config = run.config.distill
-    return min(max(1, round(config.ensemble_from * config.epochs)), config.epochs)
+    return max(1, min(round(config.ensemble_from * config.epochs), config.epochs - 1))
 
 
 def _hand_over_path(run: Run) -> Path:

@@ -14,6 +14,8 @@ from pcdistill.stages.config import (
     config_from_mapping,
     load_config,
 )
+from pcdistill.stages.distill import ensemble_epoch
+from pcdistill.stages.run import Run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -60,6 +62,20 @@ def test_a_whole_number_is_a_number(tmp_path):
         ("run: 5\n", ["section 'run' is int"]),
         ("- a\n- b\n", ["found list", "sections as a mapping"]),
         ("run: [\n", ["not valid YAML at line"]),
+        (
+            "run:\n  seed: 1\n  title: a\n  seed: 2\n",
+            ["not valid YAML at line 4: 'seed' is given twice, first in line 2"],
+        ),
+        ("lift:\n  border: 1\nfuse:\nlift:\n", ["line 4: 'lift' is given twice, first in line 1"]),
+        ("run:\n  seed: -1\n", ["run.seed must be 0 or more, got -1"]),
+        ("distill:\n  learning_rate: .nan\n", ["distill.learning_rate is nan", "finite"]),
+        ("lift:\n  depth_tolerance: .inf\n", ["lift.depth_tolerance is inf", "finite"]),
+        ("distill:\n  final_learning_rate: -1.0\n", ["final_learning_rate must be >= 0"]),
+        ("distill:\n  ensemble_temperature: 0.0\n", ["ensemble_temperature must be > 0, got 0.0"]),
+        ("distill:\n  ensemble_weight: -0.5\n", ["ensemble_weight must be >= 0, got -0.5"]),
+        ("distill:\n  rows_per_step: -3\n", ["rows_per_step must be 0 (all) or more, got -3"]),
+        ("distill:\n  students: [point, point]\n", ["distill.students must be different names"]),
+        ("distill:\n  epochs: 1\n", ["distill.epochs must be at least 2", "superpoint+ensemble"]),
     ],
 )
 def test_what_is_wrong_is_said_in_one_sentence(tmp_path, text, parts):
@@ -95,3 +111,12 @@ def test_a_configuration_survives_being_written(tmp_path):
 )
 def test_every_shipped_configuration_loads(path):
     assert load_config(path).run.title
+
+
+@pytest.mark.parametrize("epochs", [2, 3, 4, 7, 100])
+@pytest.mark.parametrize("share", [0.01, 0.7, 0.85, 0.99])
+def test_an_ensemble_begins_whatever_the_number_of_epochs(epochs, share):
+    distill = {"epochs": epochs, "ensemble_from": share}
+    begin = ensemble_epoch(Run(config_from_mapping({"distill": distill}, "test")))
+    assert 1 <= begin < epochs
+    assert abs(begin - share * epochs) <= 1
