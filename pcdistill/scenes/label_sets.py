@@ -47,6 +47,18 @@ class LabelSet:
     ids: tuple[int, ...] = ()
     """K numbers of the categories in the data set's own labels, where the file has them."""
 
+    def facts(self) -> dict[str, Any]:
+        """Everything that a result may depend on, as plain values."""
+        return {
+            "name": self.name,
+            "names": self.names,
+            "prompt_names": self.prompt_names,
+            "palette": self.palette.tolist(),
+            "ignore_label": self.ignore_label,
+            "mapping": None if self.mapping is None else self.mapping.tolist(),
+            "ids": self.ids,
+        }
+
     def to_categories(self, predicted_prompts: Tensor) -> Tensor:
         """Turn the index of the best prompt into that of its category.
 

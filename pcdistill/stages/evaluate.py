@@ -17,6 +17,7 @@ from pcdistill.stages.files import read_json, read_tensors, write_json, write_te
 from pcdistill.stages.ingest import validation_scenes
 from pcdistill.stages.pieces import average_pieces, made_from, scene_pieces
 from pcdistill.stages.rows import (
+    COMBINED,
     POOLED,
     predicted_labels,
     row_features,
@@ -68,7 +69,9 @@ def _prediction_path(run: Run, row: str, scene: str) -> Path:
 def _settings(run: Run, row: str) -> Mapping[str, Any]:
     return {
         "row": row,
-        "label_set": run.prompts(run.label_set.prompt_names),
+        "label_set": run.label_set.facts(),
+        "prompt": run.prompt,
+        "vocabulary": run.prompts(run.vocabulary) if row in COMBINED else None,
         "text_encoder": run.config.run.text_encoder,
         "fuse": vars(run.config.fuse) if row in ("fused", POOLED) else None,
         "voxel_size": run.config.distill.voxel_size if row.startswith("student") else None,

@@ -264,7 +264,12 @@ def _provenance(run: Run) -> dict[str, str]:
 
 
 def _settings(run: Run, unit: str) -> Mapping[str, Any]:
-    return {**vars(run.config.report), "title": run.config.run.title}
+    return {
+        **vars(run.config.report),
+        "title": run.config.run.title,
+        "vocabulary": run.prompts(run.vocabulary),  # what questions are compared with
+        "text_encoder": run.config.run.text_encoder,
+    }
 
 
 def _inputs(run: Run, unit: str) -> tuple[Input, ...]:
