@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
@@ -42,6 +43,7 @@ class AttentionAccumulator:
         *,
         mode: AttentionMode = "paper",
         resolutions: Sequence[int] | None = None,
+        image_size: tuple[int, int] | None = None,
     ) -> None:
         """Start with no map.
 
@@ -50,6 +52,8 @@ class AttentionAccumulator:
             mode: "paper" or "release".
             resolutions: heights of the maps to look at; None means all of them in mode "paper",
                 16, 32 and 64 in mode "release".
+            image_size: (H, W) of the generated image, which gives maps their shape; None means
+                that it is a square.
 
         Raises:
             ValueError: no or negative tokens, or an unknown mode.
@@ -63,6 +67,7 @@ class AttentionAccumulator:
         self.tokens = tuple(tokens)
         self.mode = mode
         self.resolutions = None if resolutions is None else frozenset(resolutions)
+        self._image_size = image_size
         self._sums: dict[tuple[int, int], Tensor] = {}
         self._maps: dict[tuple[int, int], int] = {}
 
@@ -73,7 +78,7 @@ class AttentionAccumulator:
             attention: (heads, P, L) floating: the softmax over the L tokens of the prompt at each
                 of P = h * w pixels in row-major order (Eq. 1). The unconditional half of a guided
                 batch must be left out.
-            map_size: (h, w); None means a square.
+            map_size: (h, w); by default the one of P pixels that has the shape of the image.
 
         Raises:
             ValueError: another shape, a token beyond L, or a value that is negative or not finite.
@@ -83,11 +88,10 @@ class AttentionAccumulator:
                 f"attention has shape {tuple(attention.shape)}, expected (heads, pixels, tokens)"
             )
         _, pixels, length = attention.shape
-        height, width = map_size or (round(pixels**0.5), round(pixels**0.5))
+        height, width = map_size or map_shape(pixels, self._image_size or (1, 1))
         if height * width != pixels:
             raise ValueError(
-                f"attention has {pixels} pixels, expected {height} x {width} = {height * width}; "
-                "give map_size"
+                f"attention has {pixels} pixels, expected {height} x {width} = {height * width}"
             )
         if max(self.tokens) >= length:
             raise ValueError(
@@ -122,8 +126,15 @@ class AttentionAccumulator:
             (H, W) float32 (float64 for float64 maps).
 
         Raises:
-            ValueError: no map of the wanted resolutions has been added.
+            ValueError: no map of the wanted resolutions has been added, or maps do not have the
+                shape of the image.
         """
+        for height, width in self._sums:
+            if not _is_alike((height, width), image_size):
+                raise ValueError(
+                    f"maps of {height} x {width} pixels are not of the shape of the image, which "
+                    f"has {image_size[0]} x {image_size[1]}; give the accumulator image_size"
+                )
         if not self._sums:
             raise ValueError(
                 "no attention map has been added"
@@ -162,7 +173,8 @@ def aggregate_attention(
     running model, use `AttentionAccumulator`, which also explains the modes.
 
     Args:
-        maps: (heads, P, L) floating each, P = h * h pixels in row-major order, L prompt tokens.
+        maps: (heads, P, L) floating each, P = h * w pixels in row-major order, L prompt tokens;
+            h and w follow from the shape of the image.
         tokens: positions of the class words in the prompt, the start token being 0.
         image_size: (H, W) of the generated image.
         mode: "paper" (Eq. 2) or "release".
@@ -176,10 +188,43 @@ def aggregate_attention(
 
     Source: SAS, Eq. 1-2.
     """
-    accumulator = AttentionAccumulator(tokens, mode=mode, resolutions=resolutions)
+    accumulator = AttentionAccumulator(
+        tokens, mode=mode, resolutions=resolutions, image_size=image_size
+    )
     for attention in maps:
         accumulator.add(attention)
     return accumulator.soft_map(image_size)
+
+
+def map_shape(pixels: int, image_size: tuple[int, int]) -> tuple[int, int]:
+    """The (h, w) of an attention map of h * w pixels over an image.
+
+    A network halves the sides of the image again and again and rounds them, so that a map has the
+    image's shape to within a pixel. A number of pixels that is a square says nothing: 16:9 gives
+    such maps as well.
+
+    Raises:
+        ValueError: no map of that many pixels has the shape of the image.
+    """
+    pairs = [(h, pixels // h) for h in range(1, pixels + 1) if pixels % h == 0]
+    fitting = [pair for pair in pairs if _is_alike(pair, image_size)]
+    if not fitting:
+        raise ValueError(
+            f"attention has {pixels} pixels, expected a map of the shape of an image of "
+            f"{image_size[0]} x {image_size[1]} pixels; give map_size to AttentionAccumulator.add"
+        )
+    return min(fitting, key=lambda pair: _difference(pair, image_size))
+
+
+def _difference(map_size: tuple[int, int], image_size: tuple[int, int]) -> float:
+    """How much the ratio of height and width differs, as a logarithm."""
+    (h, w), (height, width) = map_size, image_size
+    return abs(math.log(h * width / (w * height)))
+
+
+def _is_alike(map_size: tuple[int, int], image_size: tuple[int, int]) -> bool:
+    """Whether a map has the shape of an image, but for the rounding of its shorter side."""
+    return _difference(map_size, image_size) <= 1 / min(map_size)
 
 
 def enlarge(words: Tensor, image_size: tuple[int, int]) -> Tensor:

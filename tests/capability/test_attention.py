@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pcdistill.capability import AttentionAccumulator, aggregate_attention, binarize_attention
+from pcdistill.capability.attention import map_shape
 from tests.conftest import golden_cases, load_npz
 from tests.tolerances import FLOAT32, FLOAT32_SUMS, FLOAT64
 
@@ -84,7 +85,7 @@ def random_maps(seed, shapes=(4, 4, 6), heads=2, length=5):
 
 
 def test_equation_2_by_hand():
-    maps, tokens, size = random_maps(0), [1, 3], (20, 14)
+    maps, tokens, size = random_maps(0), [1, 3], (20, 20)
     expected = np.zeros(size)
     for token in tokens:
         for attention in maps:
@@ -98,7 +99,7 @@ def test_equation_2_by_hand():
 
 
 def test_the_releases_order_by_hand():
-    maps, tokens, size = random_maps(1), [2, 4], (12, 18)
+    maps, tokens, size = random_maps(1), [2, 4], (18, 18)
     expected = np.zeros(size)
     for token in tokens:
         for group in (maps[:2], maps[2:]):
@@ -142,6 +143,44 @@ def test_maps_that_are_not_square():
     assert soft.sum() == 1
 
 
+@pytest.mark.parametrize(
+    ("image_size", "maps"),
+    [
+        ((512, 2048), [(8, 32), (16, 64), (64, 256)]),  # areas are squares of 16, 32 and 128
+        ((576, 1024), [(9, 16), (18, 32), (36, 64)]),  # 144 and so on are squares too
+        ((1024, 256), [(32, 8), (64, 16)]),
+        ((512, 912), [(64, 114), (32, 57), (16, 29), (8, 15)]),  # halves are rounded up
+        ((512, 512), [(8, 8), (64, 64)]),
+        ((480, 640), [(60, 80), (30, 40), (15, 20), (8, 10)]),
+    ],
+)
+def test_the_shape_of_maps_is_that_of_the_image(image_size, maps):
+    """A peak at 70 % of the width and 30 % of the height stays there at every resolution."""
+    attention = []
+    for height, width in maps:
+        layer = torch.zeros(1, height, width, 2)
+        layer[0, int(0.3 * height), int(0.7 * width), 1] = 1
+        attention.append(layer.reshape(1, -1, 2))
+    for one in (*([layer] for layer in attention), attention):
+        soft = aggregate_attention(one, [1], image_size)
+        row, column = divmod(int(soft.argmax()), image_size[1])
+        assert abs(row / image_size[0] - 0.3) < 1 / maps[-1][0] + 1 / maps[0][0]
+        assert abs(column / image_size[1] - 0.7) < 1 / maps[-1][1] + 1 / maps[0][1]
+
+
+@given(st.integers(4, 64), st.integers(4, 64))
+def test_a_map_of_the_image_is_found_by_its_pixels(height, width):
+    assert map_shape(height * width, (height * 8, width * 8)) == (height, width)
+
+
+def test_maps_taken_for_squares_are_not_laid_over_an_oblong_image():
+    accumulator = AttentionAccumulator([1])
+    accumulator.add(torch.zeros(1, 256, 2))
+    expected = "maps of 16 x 16 pixels are not of the shape of the image, which has 512 x 2048"
+    with pytest.raises(ValueError, match=expected):
+        accumulator.soft_map((512, 2048))
+
+
 def test_nothing_of_a_step_is_kept():
     accumulator = AttentionAccumulator([0])
     for _ in range(50):
@@ -173,6 +212,10 @@ def test_the_sum_does_not_share_memory_with_the_model():
         (lambda: AttentionAccumulator([1], mode="fast"), "mode is 'fast'"),
         (lambda: AttentionAccumulator([1]).add(torch.zeros(16, 3)), r"shape \(16, 3\)"),
         (lambda: AttentionAccumulator([1]).add(torch.zeros(2, 15, 3)), "has 15 pixels"),
+        (
+            lambda: aggregate_attention([torch.zeros(1, 15, 3)], [1], (8, 8)),
+            "15 pixels, expected a map of the shape of an image of 8 x 8 pixels; give map_size",
+        ),
         (lambda: AttentionAccumulator([3]).add(torch.zeros(2, 16, 3)), "token 3 does not exist"),
         (lambda: AttentionAccumulator([1]).add(-torch.ones(2, 16, 3)), "negative values"),
         (
