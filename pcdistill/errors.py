@@ -23,5 +23,9 @@ class ArtifactError(PcdistillError):
     """A stored artefact or checkpoint is missing, damaged, or made for something else."""
 
 
+class TrainingError(PcdistillError):
+    """A student learned nothing that could be used."""
+
+
 class MissingExtraError(PcdistillError):
     """An optional package is not installed; the text names the extra that brings it."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn import functional
 
 from pcdistill.distillation.data import (
     INPUT_CHANNELS,
@@ -19,9 +21,10 @@ from pcdistill.distillation.trainer import (
     EpochResult,
     Trainer,
     TrainerSettings,
+    student_features,
 )
 from pcdistill.distillation.views import mixed_seed
-from pcdistill.errors import ArtifactError
+from pcdistill.errors import ArtifactError, TrainingError
 from pcdistill.networks import MinkUNet, build_student, save_checkpoint
 from pcdistill.stages.config import TRAINED
 from pcdistill.stages.files import read_provenance, read_tensors, write_tensors
@@ -37,6 +40,8 @@ from pcdistill.stages.trained import StudentNeeds, find_trained, keep_copy
 ENSEMBLE = "superpoint+ensemble"
 BASE = "superpoint"
 """The ensemble goes on from where this student was when the ensemble joins."""
+_LEAST_SPREAD = 1e-4
+"""Length of the difference of two unit features below which they are the same."""
 _STATE_EVERY = 15.0
 """Seconds between half-way states."""
 
@@ -200,6 +205,7 @@ def _train(run: Run, task: Task, report: Report) -> str:
     result = None
     while not trainer.finished:
         result = trainer.train_epoch()
+        _require_finite_loss(student, result)
         _append(metrics, result)
         report(result.epoch, run.config.distill.epochs, f"epochs, loss {result.loss:.3f}")
         if _hand_over_path(run) in _outputs(run, student) and result.epoch == ensemble_epoch(run):
@@ -207,6 +213,7 @@ def _train(run: Run, task: Task, report: Report) -> str:
         if time.monotonic() - saved > _STATE_EVERY and not trainer.finished:
             write_tensors(state_path, trainer.state(), {"task": task.fingerprint})
             saved = time.monotonic()
+    _require_contrast(run, task, network)
     save_checkpoint(run.workspace.checkpoint(student), network, _provenance(run, task))
     state_path.unlink(missing_ok=True)
     parameters = sum(p.numel() for p in network.parameters())
@@ -216,6 +223,40 @@ def _train(run: Run, task: Task, report: Report) -> str:
         f"{run.config.distill.architecture} with {parameters / 1e6:.1f} M parameters, "
         f"{scenes} scenes, {trainer.epoch} epochs{last}"
     )
+
+
+def _require_finite_loss(student: str, result: EpochResult) -> None:
+    """Refuse to go on after a step that left no numbers.
+
+    Raises:
+        TrainingError: a loss is not finite.
+    """
+    losses = (result.loss, result.ensemble_loss)
+    if not all(math.isfinite(loss) for loss in losses):
+        raise TrainingError(
+            f"student {student}: the loss is {losses[0]:.3g} + {losses[1]:.3g} after epoch "
+            f"{result.epoch}, expected finite numbers; lower distill.learning_rate "
+            f"(it was {result.learning_rate:.2g})"
+        )
+
+
+def _require_contrast(run: Run, task: Task, network: MinkUNet) -> None:
+    """Refuse a student that says the same of every point.
+
+    Raises:
+        TrainingError: the features of the first training scene are alike, or not finite.
+    """
+    config, scene = run.config.distill, task.units_of("fuse")[0]
+    cloud = student_input(run, scene, config.input)
+    features = student_features(network, cloud, config.voxel_size, run.device)
+    directions = functional.normalize(features, dim=1)
+    spread = float((directions - directions[:1]).norm(dim=1).max())
+    if not spread > _LEAST_SPREAD:
+        raise TrainingError(
+            f"student {task.unit}: its features are the same for all {len(features)} points of "
+            f"scene {scene}, expected some that differ; change distill.learning_rate or train for "
+            "more epochs"
+        )
 
 
 def _resume(run: Run, task: Task, trainer: Trainer, state_path: Path, metrics: Path) -> None:
