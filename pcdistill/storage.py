@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +22,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{_writer()}.part")
     try:
         yield temporary
+        _give_usual_mode([temporary])
         _flush(temporary)
         temporary.replace(path)
         _flush(path.parent)
@@ -44,6 +45,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
+        _give_usual_mode([file for file in temporary.rglob("*") if file.is_file()])
         for place, _, files in os.walk(temporary):
             for file in files:
                 _flush(Path(place) / file)
@@ -60,6 +62,25 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _give_usual_mode(files: Sequence[Path]) -> None:
+    """Let those read the files who may read what the user writes; some writers let nobody (0600).
+
+    The umask cannot be asked for without setting it, so a new file beside them says what is usual.
+    """
+    closed = [file for file in files if file.exists() and file.stat().st_mode & 0o777 == 0o600]
+    if not closed:
+        return
+    probe = closed[0].with_name(f".{_writer()}.mode.part")
+    descriptor = os.open(probe, os.O_CREAT | os.O_WRONLY, 0o666)
+    try:
+        usual = os.fstat(descriptor).st_mode & 0o777
+    finally:
+        os.close(descriptor)
+        probe.unlink(missing_ok=True)
+    for file in closed:
+        file.chmod(usual)
 
 
 def remove_leftovers(folder: Path) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -33,3 +35,22 @@ def test_leftovers_of_dead_processes_go_and_those_of_living_ones_stay(tmp_path):
     assert not dead.exists()
     assert living.exists()
     assert elsewhere.exists()
+
+
+@pytest.mark.parametrize(("umask", "mode"), [("022", 0o644), ("077", 0o600), ("002", 0o664)])
+def test_files_have_the_mode_that_the_user_gives_new_ones(tmp_path, umask, mode):
+    """safetensors writes for the user alone, whatever the umask; folders of files count too."""
+    script = (
+        f"import os, pathlib, torch; os.umask(0o{umask})\n"
+        "from safetensors.torch import save_file\n"
+        "from pcdistill.storage import whole_file, whole_folder\n"
+        "with whole_file(pathlib.Path('one.safetensors')) as temporary:\n"
+        "    save_file({'a': torch.zeros(3)}, temporary)\n"
+        "with whole_folder(pathlib.Path('folder')) as temporary:\n"
+        "    save_file({'a': torch.zeros(3)}, temporary / 'two.safetensors')\n"
+        "    (temporary / 'three.txt').write_text('3')\n"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
+    for name in ("one.safetensors", "folder/two.safetensors", "folder/three.txt"):
+        assert (tmp_path / name).stat().st_mode & 0o777 == mode, name
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "one.safetensors"]
