@@ -125,6 +125,7 @@ def test_the_cut_is_the_best_of_all(seed, count):
         return favour[inside].sum() - costs[inside[first] != inside[second]].sum()
 
     best = max(gain(np.array(c)) for c in itertools.product([False, True], repeat=count))
+    # the cut is found on whole numbers; what their rounding may cost on this few regions
     assert gain(_minimum_cut(graph, favour, costs)) == pytest.approx(best, abs=0.02)
 
 

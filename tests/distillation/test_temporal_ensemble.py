@@ -99,10 +99,15 @@ def test_small_steps_are_not_lost(file):
     end = ensemble.history("scene")[:, 0].numpy()
     start, target = case["history_start_half"].astype(np.float64), case["student_const"]
     exact = target + (start - target) * 0.9999 ** float(case["n_updates"])
+    # float32 over hundreds of updates: half a step each
     np.testing.assert_allclose(end, exact, rtol=0, atol=5e-5)
     # The reference multiplied both terms in float32, which alone drifts by up to 1.3e-4.
     np.testing.assert_allclose(
-        end, case["history_end_if_kept_in_float32"], rtol=2.0**-11, atol=2.0**-16
+        # the reference was stored in half precision: half a step
+        end,
+        case["history_end_if_kept_in_float32"],
+        rtol=2.0**-11,
+        atol=2.0**-16,
     )
     lost = np.abs(case["history_end_half"] - exact)
     assert lost.max() > 0.01  # what half precision loses is far above the tolerance

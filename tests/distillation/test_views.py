@@ -115,4 +115,5 @@ def test_a_view_is_the_scene_really_turned():
         with torch.no_grad():
             found = network(SparseTensor(batch.features, batch.coords, maps=batch.maps))
             expected = network(SparseTensor(batch.features, coords))
+        # float32 sums in another order, through a whole network
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=FLOAT32_SUMS)

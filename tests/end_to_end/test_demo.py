@@ -60,6 +60,7 @@ def test_the_report_names_its_protocol_and_rows(tiny_run):
         assert 0 <= row["macc"] <= 100
         assert len(row["per_class"]) == 20
         values = [value for value in row["per_class"].values() if value is not None]
+        # the report rounds to a tenth of a percent
         assert row["miou"] == pytest.approx(sum(values) / len(values), abs=0.1)
 
 
@@ -231,6 +232,7 @@ def test_a_given_student_stands_beside_the_teachers(tiny_run, tmp_path):
     assert list(rows) == [*ROWS[:6], "student:trained"]
     before = json.loads((tiny_run / "report" / "report.json").read_text())
     known = {row["name"]: row["miou"] for row in before["rows"]}
+    # the same arithmetic on the same numbers
     assert rows["student:trained"] == pytest.approx(known["student:superpoint"], abs=1e-6)
     assert rows["fused"] == known["fused"]
 

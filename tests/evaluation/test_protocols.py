@@ -30,6 +30,7 @@ def test_openscene_protocol_is_the_reference(file, name):
     classes = len(case[f"{name}_class_iou"])
     scenes = zip(predicted.split(1777), labels.split(1777), strict=True)
     result = evaluate_semantic(scenes, [str(k) for k in range(classes)], OPENSCENE)
+    # percent in float64
     assert result.miou == pytest.approx(100 * float(case[f"{name}_mean_iou"]), abs=1e-10)
     assert result.macc == pytest.approx(100 * float(case[f"{name}_mean_acc"]), abs=1e-10)
     for value, reference in zip(result.per_class.values(), case[f"{name}_class_iou"], strict=True):

@@ -155,6 +155,7 @@ def test_normals_of_a_tilted_plane_are_exact():
     reliable, normals = surface_normals(depth, INTRINSICS)
     assert reliable[depth > 0].float().mean() > 0.9
     expected = plane.float().expand_as(normals[reliable])
+    # normals of float32 depth over neighbouring pixels
     torch.testing.assert_close(normals[reliable], expected, rtol=0, atol=2e-3)
     assert normals[~reliable].abs().sum() == 0
 

@@ -53,6 +53,7 @@ def test_quarter_turns_are_exact(quarters):
 
 @given(st.floats(0, 9))
 def test_decay_is_the_exponential_of_shading(x):
+    # what the function promises
     assert decay(x) == pytest.approx(math.exp(-x), rel=1e-6)
     assert decay(31.0) == 0
 

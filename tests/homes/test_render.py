@@ -46,6 +46,7 @@ def pose(position, target) -> torch.Tensor:
 def test_depth_of_a_wall_is_the_distance_along_the_axis():
     wall = np.array([[[-9, 2.5, -9], [9, 2.5, -9], [9, 2.5, 9], [-9, 2.5, 9]]], float)
     view = render(surface_of(wall), pose((0, 0, 1), (0, 1, 1)), MATRIX, SIZE)
+    # float32 at 2.5 metres, and room
     torch.testing.assert_close(view.depth, torch.full(SIZE, 2.5), rtol=0, atol=1e-5)
     assert (view.classes == 0).all()
     assert (view.instances == 10).all()
@@ -61,6 +62,7 @@ def test_depth_of_a_tilted_view_follows_the_plane():
     down = (rays @ camera[:3, :3].numpy().T)[..., 2]
     expected = torch.from_numpy(np.where(down < -0.05, -1.5 / down, 0)).float()
     hit = expected > 0
+    # corners are float32: 2e-7 of some metres, divided by a slanting cosine
     torch.testing.assert_close(view.depth[hit], expected[hit], rtol=1e-5, atol=1e-5)
 
 
@@ -101,6 +103,7 @@ SOLIDS = {
 def test_solids_are_closed_and_look_outward(name):
     quads = SOLIDS[name]
     flux = np.cross(quads[:, 2] - quads[:, 0], quads[:, 3] - quads[:, 1]) / 2  # area vectors
+    # bent patches are measured by their diagonals: square metres that this leaves on these shapes
     np.testing.assert_allclose(flux.sum(axis=0), 0, atol=2e-3)
     volume = np.einsum("qd,qd->", quads.mean(axis=1), flux) / 3
     assert volume > 0.001
@@ -109,6 +112,7 @@ def test_solids_are_closed_and_look_outward(name):
 def test_open_surfaces_look_where_they_should():
     wall = panel((-1, 0), (1, 2), [(-0.3, 0.5, 0.3, 1.5)])
     flux = np.cross(wall[:, 2] - wall[:, 0], wall[:, 3] - wall[:, 1]) / 2
+    # float64 sums of a few boxes
     np.testing.assert_allclose(flux.sum(axis=0), [0, 4 - 0.6, 0], atol=1e-12)
     assert len(sheet(np.zeros((4, 5, 3)))) == 12
     assert len(lathe((0, 0, 0), [(1, 0), (1, 1), (0.5, 2)], 10)) == 20
@@ -164,6 +168,7 @@ def test_depth_noise_grows_with_the_square_of_depth():
         assert valid.float().mean() > 0.95
         assert abs(float(noisy[valid].mean()) - distance) < 0.01 * distance
         spread[distance] = float(noisy[valid].std())
+    # a ratio of two spreads of some thousand draws: 10 % each, and room
     assert spread[2.0] / spread[1.0] == pytest.approx(4, rel=0.3)
     assert spread[4.0] / spread[2.0] == pytest.approx(4, rel=0.3)
 

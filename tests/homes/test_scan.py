@@ -35,6 +35,7 @@ def test_a_scanned_box_is_one_welded_mesh():
     assert (times == 2).all()
     a, b, c = (mesh.points[mesh.faces[:, k]] for k in range(3))
     area = torch.linalg.cross(b - a, c - a).norm(dim=1).sum() / 2
+    # float32 areas of thousands of triangles
     assert float(area) == pytest.approx(2 * (0.5 + 0.4 + 0.2), rel=1e-5)
     volume = (a * torch.linalg.cross(b, c)).sum() / 6
     assert float(volume) == pytest.approx(0.2, rel=1e-5)  # positive: faces look outward

@@ -38,6 +38,7 @@ def test_pcd_gives_the_points_and_colours_that_were_written(tmp_path, encoding):
     scene = read(tmp_path / "hall.pcd")
     assert scene.name == "hall"
     assert scene.frames == ()
+    # float32 at a few metres
     np.testing.assert_allclose(scene.points, walls, atol=1e-6)
     np.testing.assert_array_equal(scene.colors, COLORS)
 
@@ -75,6 +76,7 @@ def test_a_survey_is_moved_to_the_origin_without_losing_millimetres(tmp_path):
     scene = read(tmp_path / "a.pcd")
     offset = np.array(scene.provenance["offset"])
     assert (offset == np.floor(places.min(axis=0))).all()
+    # float32 after the offset was taken off
     np.testing.assert_allclose(scene.points.double() + torch.from_numpy(offset), places, atol=1e-4)
 
 
@@ -149,6 +151,7 @@ def test_las_through_its_package(tmp_path):
     (tmp_path / "a.las").write_bytes(las(rooms.wall_points(1.0)))
     pytest.importorskip("laspy", reason="laspy is not installed (extra las)")
     scene = read(tmp_path / "a.las")
+    # stored in whole millimetres: half of one
     np.testing.assert_allclose(scene.points, rooms.wall_points(1.0), atol=6e-4)
     assert scene.colors[0].tolist() == [255, 1, 0]
 

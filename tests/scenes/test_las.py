@@ -46,6 +46,7 @@ def test_points_and_colors_are_those_that_were_written(
     surface, offset = read_las(file, FARTHEST)
     assert offset == (0.0, 0.0, 0.0)
     assert str(surface.points.dtype) == "torch.float32"
+    # float32 at a few metres
     np.testing.assert_allclose(surface.points, points, atol=1e-6)
     np.testing.assert_array_equal(surface.colors, colors // 257)
 
@@ -56,6 +57,7 @@ def test_a_survey_is_moved_by_whole_metres_and_keeps_its_millimetres(tmp_path, p
     surface, offset = read_las(file, FARTHEST)
     assert offset == tuple(np.floor((points + far).min(axis=0)))
     found = surface.points.double().numpy() + np.array(offset)
+    # stored in whole millimetres: half of one
     np.testing.assert_allclose(found, points + far, atol=6e-4)
 
 

@@ -94,10 +94,12 @@ def test_frames_are_those_of_the_reference(file):
             frame.camera_to_world, reference["pose"][row], atol=FLOAT64_EXACT
         )
         np.testing.assert_allclose(frame.intrinsics, reference["intrinsic"][row], atol=FLOAT64)
+        # a hundredth of a pixel moves no sample
         np.testing.assert_allclose(alone.intrinsics, reference["intrinsic"][row], atol=0.01)
         counts = np.rint(frame.depth().numpy() * 4000).astype(np.uint16)
         assert hashlib.sha256(counts.tobytes()).hexdigest() == reference["depth_sha256"][row]
         mean = frame.image().double().mean(dim=(0, 1))
+        # two decoders of one JPEG file, of 255
         np.testing.assert_allclose(mean, reference["color_mean"][row], atol=2)
     for frame in [*scene.frames, *own]:
         if frame.name not in samples:
@@ -171,8 +173,10 @@ def test_cameras_are_turned_to_look_forward(house):
     assert len(by_name) == 12
     for i, pose in enumerate(rooms.poses(12)):
         frame = by_name[f"{houses.PANORAMAS[0]}_i{i // 6}_{i % 6}"]
+        # a tenth of a micrometre
         np.testing.assert_allclose(frame.camera_to_world, pose, atol=1e-7)
         np.testing.assert_array_equal(frame.intrinsics, rooms.INTRINSICS)
+        # depth steps of a quarter millimetre: half of one
         np.testing.assert_allclose(frame.depth(), rooms.depth_of(pose), atol=1.3e-4)
 
 

@@ -292,6 +292,7 @@ def test_the_released_layout_gives_the_same_keyframe(file, data_root):
     cameras = {frame.name: frame for frame in scene.frames}
     for other in open_nuscenes_clips(clip, ReadSettings(intrinsics="openscene")).frames:
         frame = cameras[f"CAM_{other.name.upper()}"]
+        # a hundredth of a micrometre
         np.testing.assert_allclose(frame.camera_to_world, other.camera_to_world, atol=1e-8)
         np.testing.assert_allclose(frame.intrinsics, other.intrinsics, atol=1e-7)
         assert torch.equal(frame.image(), other.image())

@@ -52,6 +52,7 @@ def test_poses_depth_and_camera_are_those_that_were_written(tmp_path, depth):
     scene = read(captures.write_record3d(tmp_path / "room", depth=depth), fuse_voxel_size=0.1)
     assert [frame.name for frame in scene.frames] == [str(i) for i in range(8)]
     for frame, pose in zip(scene.frames, rooms.poses(8), strict=True):
+        # float64 of JSON numbers with all their digits
         np.testing.assert_allclose(frame.camera_to_world, pose, atol=1e-9)
         np.testing.assert_array_equal(frame.intrinsics, rooms.INTRINSICS)
         error = np.abs(frame.depth().numpy() / rooms.depth_of(pose) - 1)
@@ -70,6 +71,7 @@ def test_focus_that_changes(capture):
     scene = read(capture, geometry="walls.ply")
     assert [float(frame.intrinsics[0, 0]) for frame in scene.frames] == [60.0 + i for i in range(8)]
     assert len(scene.points) == len(rooms.wall_points())
+    # float32 at a few metres
     np.testing.assert_allclose(scene.points, rooms.wall_points(), atol=1e-6)
 
 

@@ -108,6 +108,7 @@ def test_a_scene_is_read_right(scene_folder):
         assert frame.name == f"frame{i:06d}"
         np.testing.assert_allclose(frame.camera_to_world, pose, atol=FLOAT64)
         np.testing.assert_array_equal(frame.intrinsics, rooms.INTRINSICS)
+        # depth steps of 0.15 millimetres: half of one, and float32
         np.testing.assert_allclose(frame.depth(), rooms.depth_of(pose), atol=1e-4)
         assert frame.image().shape == (60, 80, 3)
 
@@ -151,6 +152,7 @@ def test_linear_resizing_is_that_of_the_definition(seed, sizes):
 
     expected = weights(height, to_height) @ pixels @ weights(width, to_width).T
     found = resize(torch.from_numpy(pixels), (to_height, to_width), "linear")
+    # a hundredth of a gray level
     np.testing.assert_allclose(found, expected, rtol=FLOAT32, atol=0.01)
     nearest = resize(torch.from_numpy(pixels), (to_height, to_width), "nearest")
     rows = np.floor(np.arange(to_height) * height / to_height).astype(int)

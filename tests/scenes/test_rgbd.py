@@ -174,11 +174,13 @@ def test_agreement_is_one_where_all_is_right_and_follows_the_scale():
     right = measure_agreement(views, points)
     assert right.share > 0.99
     assert right.coverage > 0.95
+    # far below 1.1, the mildest wrong scale that has to be told apart
     assert right.ratio == pytest.approx(1, abs=0.03)
     double = measure_agreement(
         [View(v.depth / 2, v.intrinsics, v.camera_to_world) for v in views], points
     )
     assert double.share < 0.05
+    # a tenth of the mildest wrong scale
     assert double.ratio == pytest.approx(2 * right.ratio, rel=0.01)
     alone = measure_agreement(views[:1], None)
     assert (alone.compared, alone.share, alone.coverage) == (0, 0, 0)
@@ -355,7 +357,10 @@ def test_depth_arrays_in_metres(own_scan):
         file.unlink()
     scene = open_scene(own_scan)
     np.testing.assert_allclose(
-        scene.frames[2].depth(), rooms.depth_of(rooms.poses(10)[2]), atol=1e-3
+        # stored in whole millimetres
+        scene.frames[2].depth(),
+        rooms.depth_of(rooms.poses(10)[2]),
+        atol=1e-3,
     )
 
 
@@ -440,6 +445,7 @@ def test_a_real_capture_opens_and_its_mesh_lies_on_its_depth(capture):
     found = measure_agreement(views, scene.points)
     assert found.share > 0.95
     assert found.coverage > 0.9
+    # far below 1.1, the mildest wrong scale that has to be told apart
     assert found.ratio == pytest.approx(1, abs=0.03)
 
 

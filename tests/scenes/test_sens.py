@@ -80,6 +80,7 @@ def test_the_header_and_each_record(tmp_path):
     assert (header.color_size, header.depth_size) == ((97, 131), (60, 80))
     assert (header.color_compression, header.depth_compression) == ("jpeg", "zlib_ushort")
     assert header.depth_scale == 2000
+    # stored in float32
     np.testing.assert_allclose(header.color_intrinsics, scannet_scans.COLOR_CAMERA, rtol=1e-7)
     assert file.frame_count == 6
     assert [record.number for record in file.records] == [0, 2, 4]

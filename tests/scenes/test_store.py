@@ -96,6 +96,7 @@ def test_far_depth_is_stored_coarser_instead_of_being_lost(tmp_path):
     far = MemoryFrame("far", frame.intrinsics, frame.camera_to_world, frame.image(), depth)
     write_scene(Scene("s", scene.points, frames=(far,)), tmp_path / "s")
     after = open_scene(tmp_path / "s").frames[0].depth()
+    # 80 metres in 16 bits: steps of 1.2 millimetres, half of one
     assert after[1, 1] == pytest.approx(80, abs=1e-3)
     assert after[0, 0] == pytest.approx(0.5, abs=1e-3)
     assert after[0, 1] == after[0, 2] == 0

@@ -117,5 +117,9 @@ def test_pointwise_products_of_any_height_agree_in_bfloat16():
             low = layer(SparseTensor(x, coords)).features
         assert low.shape == (rows, 12)
         torch.testing.assert_close(
-            low.float(), layer(SparseTensor(x, coords)).features, rtol=0.05, atol=0.05
+            # bfloat16 has 8 bits: 0.4 % a product, through a sum of hundreds
+            low.float(),
+            layer(SparseTensor(x, coords)).features,
+            rtol=0.05,
+            atol=0.05,
         )
