@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from pcdistill.jit import njit
 
 _STRAIGHT = float(np.float32(1))
 _DIAGONAL = float(np.float32(1.4))
@@ -34,7 +35,7 @@ def chamfer_distance(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     return _two_passes(np.ascontiguousarray(mask))
 
 
-@numba.njit(cache=True)
+@njit()
 def _two_passes(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     height, width = mask.shape
     rim = 2

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from pcdistill.jit import njit
 
 Floats = NDArray[np.floating]
 Integers = NDArray[np.integer]
 
 
-@numba.njit(cache=True)
+@njit()
 def nearest_surface(
     column: Floats,
     row: Floats,
@@ -59,7 +60,7 @@ def nearest_surface(
     return nearest, point
 
 
-@numba.njit(cache=True)
+@njit()
 def fill_pinholes(nearest: NDArray[np.float32], point: NDArray[np.int32]) -> None:
     """Give empty pixels that surface surrounds the point of their nearest neighbour, in place."""
     height, width = nearest.shape
@@ -83,7 +84,7 @@ def fill_pinholes(nearest: NDArray[np.float32], point: NDArray[np.int32]) -> Non
                 point[i, j] = point[best_i, best_j]
 
 
-@numba.njit(cache=True)
+@njit()
 def edge_shading(
     nearest: NDArray[np.float32], reach: int, strength: float, slack: float
 ) -> NDArray[np.float32]:

@@ -6,13 +6,13 @@ import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 
 from pcdistill.geometry.cameras import back_project
 from pcdistill.geometry.checks import require_finite, require_shape
+from pcdistill.jit import njit
 
 _WINDOW = 3  # pixels on each side of the plane fit; 7 x 7 tames a Kinect's depth steps
 _KEY_BITS = 21  # per axis, so that a cell of the signed grid is one int64
@@ -150,7 +150,7 @@ def surface_normals(
     return torch.from_numpy(reliable).to(depth.device), torch.from_numpy(normals).to(depth.device)
 
 
-@numba.njit(cache=True)
+@njit()
 def _fit_planes(  # type: ignore[no-untyped-def]
     inverse, matrix, window, jump, min_cosine, normals, reliable
 ):
@@ -207,7 +207,7 @@ def _fit_planes(  # type: ignore[no-untyped-def]
             normals[row, column, 2] = z / length
 
 
-@numba.njit(cache=True)
+@njit()
 def _at_discontinuity(inverse, row, column, jump):  # type: ignore[no-untyped-def]
     """Whether one of the four neighbours lies on another surface; unknown ones do not count."""
     height, width = inverse.shape

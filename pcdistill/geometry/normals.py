@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -10,6 +9,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from pcdistill.geometry.checks import require_finite, require_shape
+from pcdistill.jit import njit
 
 _CHUNK = 65536  # points whose neighbourhoods are held at a time
 
@@ -125,7 +125,7 @@ def _directions_of_least_spread(
     return normals
 
 
-@numba.njit(cache=True)
+@njit()
 def _covariances(positions, nearest):  # type: ignore[no-untyped-def]
     """(n, 3, 3) covariance of each row of neighbours."""
     rows, count = nearest.shape
@@ -159,7 +159,7 @@ def _orient_along_tree(
     )
 
 
-@numba.njit(cache=True)
+@njit()
 def _propagate_signs(normals, sources, targets, order, inwards):  # type: ignore[no-untyped-def]
     """Kruskal's spanning forest that tracks each point's sign relative to its root."""
     count = len(normals)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from scipy.spatial import cKDTree
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from pcdistill.geometry.cameras import camera_rays, invert_pose, project_to_pixels
 from pcdistill.geometry.checks import require_finite, require_shape
+from pcdistill.jit import njit
 
 SPACING_NEIGHBOURS = 4
 """On a square grid the fourth neighbour is one cell away, as are the first three."""
@@ -199,7 +199,7 @@ def nearest_points(pixels: Tensor, depth: Tensor, image_size: tuple[int, int]) -
     return nearest.view(height, width)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _draw_discs(depth, pixels, positions, normals, radii, matrix, inverse):  # type: ignore[no-untyped-def]
     """Lower `depth`, (H, W), to the discs around `positions`, all in the camera's frame."""
     height, width = depth.shape
@@ -224,7 +224,7 @@ def _draw_discs(depth, pixels, positions, normals, radii, matrix, inverse):  # t
                     depth[v, u] = met
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _reach(matrix, x, y, z, radius):  # type: ignore[no-untyped-def]
     """Columns and rows from its centre within which a ball of `radius` is seen."""
     if z <= radius:

@@ -16,7 +16,6 @@ area and edges without length count as no evidence (the release lets NaN spread 
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -24,6 +23,7 @@ from torch import Tensor
 
 from pcdistill.geometry.checks import require_finite, require_shape
 from pcdistill.geometry.normals import estimate_normals, nearest_neighbours, require_faces
+from pcdistill.jit import njit
 
 
 def mesh_superpoints(
@@ -235,7 +235,7 @@ def _ascending(weights: NDArray[np.floating]) -> NDArray[np.int64]:
     return (keys & np.uint64(0xFFFFFFFF)).view(np.int64)
 
 
-@numba.njit(cache=True)
+@njit()
 def _running_mean_normals(positions, faces):  # type: ignore[no-untyped-def]
     """(N, 3) mean of the unit normals of the adjacent faces, updated face by face, not unit."""
     kind = positions.dtype.type
@@ -274,7 +274,7 @@ _DOUBT, _TINY = 1e-5, 1e-20
 does; and what is too small for squares in float32."""
 
 
-@numba.njit(cache=True)
+@njit()
 def _edge_weights(positions, normals, edges):  # type: ignore[no-untyped-def]
     """(E,) weight of each directed edge, see the module's docstring."""
     one = positions.dtype.type(1)
@@ -300,7 +300,7 @@ def _edge_weights(positions, normals, edges):  # type: ignore[no-untyped-def]
     return weights
 
 
-@numba.njit(cache=True)
+@njit()
 def _find(parent, point):  # type: ignore[no-untyped-def]
     """Root of a point's component; halves the path on the way."""
     while parent[point] != point:
@@ -309,7 +309,7 @@ def _find(parent, point):  # type: ignore[no-untyped-def]
     return point
 
 
-@numba.njit(cache=True)
+@njit()
 def _merge(count, edges, weights, order, threshold, min_size):  # type: ignore[no-untyped-def]
     """(N,) int32 ids: merge along the ordered edges, then once more for small components."""
     kind = weights.dtype.type

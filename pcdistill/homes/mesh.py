@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from numba import njit
 from torch import Tensor
 
 from pcdistill.homes.model import Part
@@ -18,6 +17,7 @@ from pcdistill.homes.portable_math import GRID, dot, norms, unit
 from pcdistill.homes.shading import shade_points
 from pcdistill.homes.shadow_rays import Hierarchy, build_hierarchy
 from pcdistill.homes.textures import ALONG_EDGE, NORMALISED
+from pcdistill.jit import njit
 
 Array = npt.NDArray[Any]
 
@@ -272,7 +272,7 @@ def _smooth_normals(corners: Array, face_normals: Array, parts: Array) -> Array:
     return _mean_of_neighbours(keys[order], order, face_normals, area).reshape(-1, 4, 3)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _mean_of_neighbours(keys: Array, order: Array, normals: Array, area: Array) -> Array:
     total = len(keys)
     result = np.zeros((total, 3))

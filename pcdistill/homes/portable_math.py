@@ -15,7 +15,8 @@ from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from pcdistill.jit import njit
 
 Array = npt.NDArray[Any]
 
@@ -85,7 +86,7 @@ def transform(vectors: Array, rows: Sequence[Array] | Array) -> Array:
     return np.stack([dot(vectors, np.asarray(row)) for row in rows], axis=-1)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def decay(x: float) -> float:
     """exp(-x) for x >= 0, to a relative 1e-6 where it is above 1e-4; for shading."""
     if x > 30:
@@ -98,7 +99,7 @@ def decay(x: float) -> float:
     return value
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def wave(turns: float) -> float:
     """sin(2 pi turns) to 4e-6; for patterns."""
     t = turns - math.floor(turns + 0.5)

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from pcdistill.jit import njit
 
 Array = npt.NDArray[Any]
 
@@ -51,7 +52,7 @@ def rasterize(
     return triangles.reshape(-1), depth, second, third
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _edge(out: Array, row: int, a: Array, b: Array) -> None:
     """Write a x b: the plane through the camera and the edge from a to b."""
     out[row, 0] = a[1] * b[2] - a[2] * b[1]
@@ -59,7 +60,7 @@ def _edge(out: Array, row: int, a: Array, b: Array) -> None:
     out[row, 2] = a[0] * b[1] - a[1] * b[0]
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _interval(corner: Array, axis: int, focal: float, middle: float, size: int) -> tuple[int, int]:
     """First and last pixel (exclusive) along one image axis that a triangle may cover."""
     low, high = math.inf, -math.inf
@@ -79,7 +80,7 @@ def _interval(corner: Array, axis: int, focal: float, middle: float, size: int) 
     return int(first), int(last)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _nearest(
     corners: Array, rotation: Array, position: Array, camera: Array, columns: Array, rows: Array
 ) -> tuple[Array, Array, Array]:
@@ -150,7 +151,7 @@ def _nearest(
     return edges, inverse, nearest
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _at_pixels(
     edges: Array, inverse: Array, nearest: Array, columns: Array, rows: Array
 ) -> tuple[Array, Array, Array]:

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from numba import njit
 from scipy.ndimage import uniform_filter
 from torch import Tensor
 
@@ -18,6 +17,7 @@ from pcdistill.homes.portable_math import unit
 from pcdistill.homes.rasterize import rasterize
 from pcdistill.homes.shading import shade_surface, to_srgb
 from pcdistill.homes.shadow_rays import blocked
+from pcdistill.jit import njit
 
 Array = npt.NDArray[Any]
 
@@ -159,7 +159,7 @@ def _patch_weights(triangles: Array, u: Array, v: Array) -> tuple[Array, Array]:
     return np.where(second, u + 2, u), v
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _at_hits(
     quads: Array, us: Array, vs: Array, directions: Array, corner_uvs: Array, corner_normals: Array
 ) -> tuple[Array, Array]:

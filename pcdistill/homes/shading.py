@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from pcdistill.homes.classes import MATERIALS
 from pcdistill.homes.portable_math import decay
 from pcdistill.homes.textures import EMISSIVE, paint
+from pcdistill.jit import njit
 
 if TYPE_CHECKING:
     from pcdistill.homes.mesh import Surface
@@ -38,14 +38,14 @@ _GLOSS = np.array(
 )
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(error_model="numpy", inline="always")
 def _near_edge(position: float, normal: float, low: float, high: float) -> float:
     """Factor in (0, 1]: less light near the walls, floor and ceiling that meet this surface."""
     near = min(abs(position - low), abs(high - position))
     return 1 - 0.32 * (1 - abs(normal)) * decay(near / 0.18)
 
 
-@njit(cache=True, error_model="numpy", inline="always")
+@njit(error_model="numpy", inline="always")
 def _fortieth(x: float) -> float:
     """x to the power of 40, by products in one order."""
     eighth = x * x
@@ -54,7 +54,7 @@ def _fortieth(x: float) -> float:
     return eighth * eighth * eighth * eighth * eighth
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _lit(
     out: Array,
     i: int,
@@ -102,7 +102,7 @@ def _lit(
     out[i, 2] = albedo[2] * albedo[2] * blue + shine
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def shade(
     points: Array,
     normals: Array,
@@ -198,7 +198,7 @@ def to_srgb(light: Array) -> Array:
     return np.asarray(_roll_off(np.ascontiguousarray(light).reshape(-1)).reshape(light.shape))
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _roll_off(light: Array) -> Array:
     """(n,) uint8 of (n,) linear light."""
     result = np.empty(len(light), dtype=np.uint8)

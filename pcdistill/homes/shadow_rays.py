@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from pcdistill.jit import njit
 
 Array = npt.NDArray[Any]
 
@@ -35,7 +36,7 @@ def build_hierarchy(triangles: Array) -> Hierarchy:
     return Hierarchy(boxes, links, corners[order])
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _split(middles: Array, lows: Array, highs: Array) -> tuple[Array, Array, Array]:
     """Boxes (B, 6), links (B, 2) and the order of the triangles (T,)."""
     total = len(middles)
@@ -101,7 +102,7 @@ def blocked(hierarchy: Hierarchy, origins: Array, vectors: Array, reach: float) 
     )
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _enters(box: Array, origin: Array, inverse: Array, reach: float) -> bool:
     """Whether a segment passes through a box."""
     begin, end = 0.0, reach
@@ -115,7 +116,7 @@ def _enters(box: Array, origin: Array, inverse: Array, reach: float) -> bool:
     return begin <= end
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _meets(corner: Array, origin: Array, vector: Array, reach: float) -> bool:
     """Whether a segment meets a triangle (Moeller & Trumbore, 1997)."""
     e0, e1, e2 = (
@@ -146,7 +147,7 @@ def _meets(corner: Array, origin: Array, vector: Array, reach: float) -> bool:
     return bool(0 < t < reach)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _blocked(
     boxes: Array, links: Array, triangles: Array, origins: Array, vectors: Array, reach: float
 ) -> Array:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from pcdistill.homes.portable_math import wave
+from pcdistill.jit import njit
 
 _PLAIN, _GRAIN, _TILES, _PLASTER, _WEAVE, _STRIPES, _CHECKS, _PLANKS, _ARTWORK = range(9)
 _OUTDOORS, _SPECKLE, _DOTS, _SCREEN, _MIRROR, _BRUSHED, _RINGS, _GLOW = range(9, 17)
@@ -22,7 +22,7 @@ EMISSIVE = (_OUTDOORS, _SCREEN, _GLOW)
 """Patterns that shine by themselves and take no shading."""
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def scatter(i: int, j: int, seed: int) -> float:
     """A number in [0, 1) from two cell indices and a seed."""
     mixed = (i * 374761393 + j * 668265263 + seed * 974711) & 0xFFFFFFFF
@@ -31,7 +31,7 @@ def scatter(i: int, j: int, seed: int) -> float:
     return float((mixed ^ (mixed >> 16)) & 0xFFFFFF) / 16777216.0
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def value_noise(x: float, y: float, seed: int) -> float:
     """Smooth noise in [0, 1] with cells of size one."""
     i, j = math.floor(x), math.floor(y)
@@ -42,7 +42,7 @@ def value_noise(x: float, y: float, seed: int) -> float:
     return low * (1 - b) + high * b
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _line(position: float, size: float, width: float, footprint: float) -> float:
     """How much of a pixel a line of `width` at every multiple of `size` covers."""
     nearest = abs(position / size - math.floor(position / size + 0.5)) * size
@@ -50,12 +50,12 @@ def _line(position: float, size: float, width: float, footprint: float) -> float
     return (width / wide) if nearest < wide / 2 else 0.0
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _fraction(value: float) -> float:
     return value - math.floor(value)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _blend(pattern: int, scale: float, u: float, v: float, footprint: float) -> float:
     """Share of the second colour, in [0, 1], for the two-colour patterns."""
     fade = scale / (scale + 2 * footprint)
@@ -89,7 +89,7 @@ def _blend(pattern: int, scale: float, u: float, v: float, footprint: float) -> 
     return 0.0
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _tone(pattern: int, scale: float, u: float, v: float, footprint: float) -> float:
     """Brightness factor of a surface point."""
     if pattern == _TILES:
@@ -108,14 +108,14 @@ def _tone(pattern: int, scale: float, u: float, v: float, footprint: float) -> f
     return 0.98 + 0.04 * value_noise(u * 3.0, v * 3.0, 4)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _muted(red: float, green: float, blue: float) -> tuple[float, float, float]:
     """A colour as painters mix it, half way to gray."""
     mean = (red + green + blue) / 3
     return 0.1 + 0.45 * (red + mean), 0.08 + 0.45 * (green + mean), 0.05 + 0.4 * (blue + mean)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _artwork(seed: int, u: float, v: float) -> tuple[float, float, float]:
     """A small painting: landscape, colour fields, blobs or a head-and-shoulders shape."""
     kind = seed % 4
@@ -155,7 +155,7 @@ def _artwork(seed: int, u: float, v: float) -> tuple[float, float, float]:
     return 0.3 + 0.5 * r1, 0.3 + 0.5 * g1, 0.3 + 0.5 * b1
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _outdoors(seed: int, u: float, v: float) -> tuple[float, float, float]:
     """The view through a window: sky over trees."""
     trees = 0.3 + 0.35 * value_noise(u * 4, 3.3, seed) * scatter(seed, 0, 17)
@@ -167,7 +167,7 @@ def _outdoors(seed: int, u: float, v: float) -> tuple[float, float, float]:
     return 0.80 * haze + 0.12, 0.90 * haze + 0.08, 1.0
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _screen(seed: int, u: float, v: float) -> tuple[float, float, float]:
     """A switched-off screen with a reflection, or a desktop with windows."""
     if seed % 3 != 0:
@@ -180,7 +180,7 @@ def _screen(seed: int, u: float, v: float) -> tuple[float, float, float]:
     return 0.15, 0.3 + 0.2 * v, 0.55 + 0.2 * u
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def paint(
     pattern: int,
     colors: np.ndarray,

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from pcdistill.errors import SceneError
+from pcdistill.jit import njit
 from pcdistill.scenes.ply import Ply
 
 _LARGEST_HEADER_LINE = 4096
@@ -278,7 +278,7 @@ def _bad_row(path: Path, header: _Header) -> SceneError:
     )
 
 
-@numba.njit(cache=True)
+@njit()
 def _expand_lzf(packed: _Bytes, plain: _Bytes) -> int:
     """Bytes written to `plain`; -1 where the content cannot be what LZF writes."""
     place = 0

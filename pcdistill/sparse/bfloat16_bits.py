@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
+from pcdistill.jit import njit
 
-@numba.njit(nogil=True, cache=True)
+
+@njit(nogil=True)
 def nearest_bfloat16(number: Any) -> Any:
     """Bits (uint16) of the number nearest to one of float32; of two equally near the even one."""
     word = np.float32(number).view(np.uint32)

@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -26,6 +25,7 @@ from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from pcdistill.jit import njit
 from pcdistill.sparse.bfloat16_bits import nearest_bfloat16
 
 Array = NDArray[Any]
@@ -349,7 +349,7 @@ add_outer_narrow = _add_outer(1)
 """The same over the columns of a narrow tile."""
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True)
 def pack(
     weights: Array,
     order: Array,
@@ -393,7 +393,7 @@ def pack(
             column += wide
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True)
 def convolve(
     table: Array,
     absent: int,
@@ -423,7 +423,7 @@ def convolve(
         _convolve_block(near, absent, packed, features, sums, width, source, target)
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True)
 def convolve_bfloat16(
     table: Array,
     absent: int,
@@ -447,7 +447,7 @@ def convolve_bfloat16(
                 out[first + row, column] = nearest_bfloat16(sums[row, column])
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _convolve_block(
     near: Array,
     absent: int,
@@ -476,7 +476,7 @@ def _convolve_block(
             column += wide
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True)
 def add_kernel_gradient(
     table: Array,
     absent: int,
@@ -517,7 +517,7 @@ def add_kernel_gradient(
                         column += width
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _list_pairs(near: Array, absent: int, source: Array, target: Array) -> int:
     """Write down source and target row wherever there is a source; return how many."""
     count = 0

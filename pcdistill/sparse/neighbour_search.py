@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pcdistill.jit import njit
 from pcdistill.sparse.core_threads import run_loop, worker_count
 from pcdistill.sparse.fresh_memory import fresh_rows
 
@@ -55,7 +55,7 @@ def walk_columns(keys: Tensor, wanted: Tensor, deltas: Tensor, dilation: int) ->
     return rows.flatten(0, 1)
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _walk(
     keys: Integers,
     wanted: Integers,

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 from numba import types
 from numba.extending import overload
 from numpy.typing import NDArray
 
+from pcdistill.jit import njit
 from pcdistill.sparse.bfloat16_bits import nearest_bfloat16
 
 Array = NDArray[Any]
@@ -46,7 +46,7 @@ def _element_of(number: Any, dtype: Any) -> Callable[[Any, Any], Any]:
     return lambda number, dtype: number
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True)
 def add_moments(x: Array, sums: Array, worker: int, workers: int) -> None:
     """sums[worker] += sum of d and of d^2 over the rows, with d = x - x[0].
 
@@ -63,7 +63,7 @@ def add_moments(x: Array, sums: Array, worker: int, workers: int) -> None:
             own[1, c] += d * d
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True)
 def normalise(
     x: Array,
     mean: Array,
@@ -101,7 +101,7 @@ def normalise(
                 out[row, width + c] = beside[row, c]
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True)
 def begin_gradient(
     x: Array,
     mean: Array,
@@ -142,7 +142,7 @@ def begin_gradient(
             own[1, c] += np.float64(gradient) * (_number(x[row, c]) - mean[c])
 
 
-@numba.njit(nogil=True, cache=True)
+@njit(nogil=True)
 def finish_gradient(
     x: Array,
     mean: Array,
