@@ -177,8 +177,10 @@ def png_bytes(image: Tensor, *, colors: int | None = None) -> bytes:
 
 def save_png(path: Path, image: Tensor) -> None:
     """Write an (H, W, 3) uint8 image, whole or not at all."""
+    require_shape("image", image, None, None, 3)
     with whole_file(path) as temporary:
-        temporary.write_bytes(png_bytes(image))
+        # a third larger than the smallest, in a fifth of the time: somebody waits for it
+        Image.fromarray(image.cpu().numpy()).save(temporary, "png", compress_level=2)
 
 
 def _surface(positions: np.ndarray, view: View, radius: float) -> tuple[np.ndarray, np.ndarray]:
