@@ -46,8 +46,16 @@ LONGEST = (
     "geometry/test_real_capture.py",
     "sparse/test_core_threads.py",
     "stages/test_disk.py",
+    "sparse/test_engine_minkowski.py",
+    "test_storage.py",
+    "scenes/test_nuscenes.py",
+    "scenes/test_rgbd.py",
+    "tools/test_convert_checkpoint.py",
+    "stages/test_pieces.py",
+    "stages/test_distill.py",
+    "scenes/test_scannet_extracted.py",
 )
-"""Files of tests that take more than five seconds, the longest first; all of them are thorough."""
+"""Files of tests that take some seconds, the longest first; all of them are thorough."""
 
 TORCH = TorchGenerator()
 hypothesis.register_random(TORCH)
