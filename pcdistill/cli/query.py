@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from tyro.conf import Positional
 
-from pcdistill.cli.words import OptionalPath, OptionalText, plain_console
+from pcdistill.cli.words import OptionalPath, OptionalText, plain_console, uncollected
 from pcdistill.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -36,12 +36,13 @@ def query(
         row: Whose features answer, such as fused or student:point; by default the best measured.
         draw: Scenes of which a coloured cloud and a picture are written.
     """
-    from rich import box
-    from rich.table import Table
+    with uncollected():
+        from rich import box
+        from rich.table import Table
 
-    from pcdistill.stages.query import query as query_run
+        from pcdistill.stages.query import query as query_run
 
-    response = query_run(_opened(run), text, scene, best, row, draw)
+        response = query_run(_opened(run), text, scene, best, row, draw)
     console = plain_console()
     if not console.is_terminal:
         console.width = max(console.width, 200)  # a pipe has no edge to wrap at

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
-from pcdistill.cli.words import gathered, in_sentences, values_of
+from pcdistill.cli.words import gathered, in_sentences, uncollected, values_of
 from pcdistill.errors import ArtifactError
 
 
@@ -56,3 +58,11 @@ def test_values_of_an_option_wherever_it_stands():
     assert values_of(typed, "--only") == ["lift", "fuse", "score"]
     assert values_of(typed, "--jobs") == ["2"]
     assert values_of(typed, "--from") == []
+
+
+def test_the_collector_rests_and_works_again_whatever_happens():
+    assert gc.isenabled()
+    with pytest.raises(RuntimeError), uncollected():
+        assert not gc.isenabled()
+        raise RuntimeError
+    assert gc.isenabled()
