@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 
@@ -34,7 +35,9 @@ _DESCRIPTION = (
 
 def main() -> None:
     """Entry point of the `pcdistill` command."""
-    sys.exit(run_command(sys.argv[1:]))
+    status = run_command(sys.argv[1:])
+    gc.disable()  # the process ends: walking through all of torch once more would free nothing
+    sys.exit(status)
 
 
 def run_command(arguments: list[str]) -> int:
