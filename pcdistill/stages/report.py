@@ -34,7 +34,8 @@ from pcdistill.stages.evaluate import predictions, result, run_protocol
 from pcdistill.stages.geometry_pictures import geometry_pictures
 from pcdistill.stages.ingest import validation_scenes
 from pcdistill.stages.query import ask
-from pcdistill.stages.rows import POOLED, best_measured, default_row, row_names
+from pcdistill.stages.results import best_measured
+from pcdistill.stages.rows import POOLED, default_row, row_names
 from pcdistill.stages.run import Run
 from pcdistill.stages.score import capability_table
 from pcdistill.stages.stage import Input, Report, Stage, Task
@@ -196,7 +197,7 @@ def _drawn_rows(run: Run) -> tuple[str, ...]:
 def _best_student(run: Run) -> str:
     """The row of the best measured student; the default row's choice where nothing was measured."""
     students = [f"student:{name}" for name in run.config.distill.student_names]
-    return best_measured(run, students) or default_row(run)
+    return best_measured(run.workspace, students) or default_row(run)
 
 
 def _query_rows(run: Run, scenes: tuple[str, ...]) -> Iterator[QueryRow]:
@@ -208,7 +209,8 @@ def _query_rows(run: Run, scenes: tuple[str, ...]) -> Iterator[QueryRow]:
             found = ask(run, text, name, best=1, row=row)
             if not found.answers:
                 truths = run.label_set.names
-                there = _has_class(found.scene, truths.index(expected)) if expected else None
+                known = expected in truths  # one of another label set is told of by nobody
+                there = _has_class(found.scene, truths.index(expected)) if known else None
                 holds = None if there is None else not there
                 yield QueryRow(f"{text} ({row})", name, NOTHING, None, None, None, None, holds)
             for best in found.answers:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal, cast
 
 import torch
@@ -13,10 +12,10 @@ from pcdistill.distillation.trainer import student_features
 from pcdistill.errors import ConfigError
 from pcdistill.evaluation import named_protocol
 from pcdistill.fusion import predict_labels
-from pcdistill.stages.files import read_json
 from pcdistill.stages.fuse import fuse_views, teacher_views
 from pcdistill.stages.lift import points_with_features
 from pcdistill.stages.partition import superpoint_ids
+from pcdistill.stages.results import best_measured
 from pcdistill.stages.run import Run
 from pcdistill.stages.stage import Input, Task
 from pcdistill.stages.students import Student, load_student, student_input
@@ -135,21 +134,10 @@ def default_row(run: Run) -> str:
     It is the best measured one. Where nothing was measured (scans without labels) it is the student
     that learned from superpoints, which knows every point, or else the last one configured.
     """
-    best = best_measured(run, row_names(run))
+    best = best_measured(run.workspace, row_names(run))
     students = run.config.distill.student_names
     fallback = f"student:{'superpoint' if 'superpoint' in students else students[-1]}"
     return best if best is not None else fallback
-
-
-def best_measured(run: Run, rows: Sequence[str]) -> str | None:
-    """The row with the highest mIoU, the later one of equals; None where none was measured."""
-    measured = []
-    for number, row in enumerate(rows):
-        path = run.workspace.evaluation(row) / "result.json"
-        miou = read_json(path)["miou"] if path.exists() else None
-        if miou is not None:
-            measured.append((miou, number, row))
-    return max(measured)[2] if measured else None
 
 
 def require_row(run: Run, row: str | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +13,8 @@ from pcdistill.distillation.data import INPUT_CHANNELS
 from pcdistill.errors import ArtifactError, ConfigError
 from pcdistill.networks import Checkpoint, MinkUNet, load_checkpoint, save_checkpoint
 from pcdistill.stages.config import TRAINED, DistillConfig, load_config
-from pcdistill.stages.files import read_json, read_provenance
+from pcdistill.stages.files import read_provenance
+from pcdistill.stages.results import best_measured
 from pcdistill.stages.workspace import Workspace
 from pcdistill.teachers import TextEncoder
 
@@ -199,7 +200,8 @@ def _of_workspace(workspace: Workspace, student: str) -> Path:
             f"{workspace.root}: has no student '{student}'; {suggest(student, names)}"
         )
     finished = [name for name in names if _is_finished(workspace, name)]
-    wanted = student or _best_measured(workspace, finished) or names[-1]
+    best = best_measured(workspace, [f"student:{name}" for name in finished])
+    wanted = student or (best.removeprefix("student:") if best else names[-1])
     if wanted in finished:
         return workspace.checkpoint(wanted)
     others = f", or take {workspace.root}:{finished[-1]}" if finished else ""
@@ -207,17 +209,6 @@ def _of_workspace(workspace: Workspace, student: str) -> Path:
         f"{workspace.root}: its student '{wanted}' is not finished; finish that run first{others} "
         "(distill.trained)"
     )
-
-
-def _best_measured(workspace: Workspace, students: Sequence[str]) -> str | None:
-    """The finished student with the best result; None where none was measured."""
-    measured = []
-    for name in students:
-        path = workspace.evaluation(f"student:{name}") / "result.json"
-        miou = read_json(path)["miou"] if path.is_file() else None
-        if miou is not None:
-            measured.append((miou, name))
-    return max(measured)[1] if measured else None
 
 
 def _is_finished(workspace: Workspace, student: str) -> bool:

@@ -237,6 +237,18 @@ def test_a_given_student_stands_beside_the_teachers(tiny_run, tmp_path):
     assert rows["fused"] == known["fused"]
 
 
+def test_an_expected_answer_of_another_label_set_is_no_traceback(tiny_run, tmp_path):
+    """Nothing looks like the question, and nobody can tell whether that is right."""
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_run, copy)
+    asked = ("report.queries=[giraffe]", "report.answers=[zebra]")
+    ran = pcdistill("demo", "--workspace", copy, "--set", *TINY, *asked)
+    assert ran.returncode == 0, ran.stderr
+    report = json.loads((copy / "report" / "report.json").read_text())
+    assert {query["looks_like"] for query in report["queries"]} == {"nothing looks like that"}
+    assert {query["holds"] for query in report["queries"]} == {None}
+
+
 def test_a_damaged_artefact_is_made_anew(tiny_run, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(tiny_run, copy)
