@@ -93,7 +93,7 @@ def remove_leftovers(folder: Path) -> int:
     for kind in _KINDS:
         for left in list(folder.rglob(f".*.{kind}")):
             stem, host, process = _split(left.name, kind)
-            if stem and host == socket.gethostname() and not _is_running(process):
+            if stem and host == socket.gethostname() and not is_running(process):
                 _delete(left)
                 removed += 1
     return removed
@@ -122,11 +122,12 @@ def _remove_leftovers(folder: Path) -> None:
         prefix, suffix = f".{folder.name}.{socket.gethostname()}.", f".{kind}"
         for left in folder.parent.iterdir():
             process = left.name.removeprefix(prefix).removesuffix(suffix)
-            if left.name == f"{prefix}{process}{suffix}" and not _is_running(process):
+            if left.name == f"{prefix}{process}{suffix}" and not is_running(process):
                 shutil.rmtree(left, ignore_errors=True)
 
 
-def _is_running(process: str) -> bool:
+def is_running(process: str) -> bool:
+    """Whether a process of this machine lives, given by its number; True for what is no number."""
     if not process.isdecimal():
         return True  # not a name of ours: left alone
     try:

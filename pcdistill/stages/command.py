@@ -22,7 +22,7 @@ from pcdistill.stages.progress import Progress
 from pcdistill.stages.rows import row_names
 from pcdistill.stages.run import Run
 from pcdistill.stages.runner import Summary, run_stages
-from pcdistill.stages.scans import remember_scans
+from pcdistill.stages.scans import scans_of
 
 LONGER_TRAINING = "distill.epochs=200 distill.voxel_size=0.1 distill.width=0.5"
 """Settings with which the demo's students learn for longer than a demo may take: some ten minutes
@@ -55,7 +55,8 @@ def carry_out(
     """
     run = Run(config)
     run.check()
-    remember_scans(run)
+    if config.ingest.source == "scan":
+        scans_of(run)  # before anything is written
     progress = Progress(console=console)
     progress.note(run_header(config))
     summary = run_stages(

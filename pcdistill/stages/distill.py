@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import time
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 from torch.nn import functional
 
 from pcdistill.distillation.data import (
@@ -36,6 +38,8 @@ from pcdistill.stages.sizes import expected_points
 from pcdistill.stages.stage import Input, Report, Stage, Task
 from pcdistill.stages.students import student_input
 from pcdistill.stages.trained import StudentNeeds, find_trained, keep_copy
+
+_LOG = logging.getLogger(__name__)
 
 ENSEMBLE = "superpoint+ensemble"
 BASE = "superpoint"
@@ -261,15 +265,46 @@ def _require_contrast(run: Run, task: Task, network: MinkUNet) -> None:
 
 def _resume(run: Run, task: Task, trainer: Trainer, state_path: Path, metrics: Path) -> None:
     """Load the half-way state of the same task, or where the base student hands over."""
-    if state_path.exists() and read_provenance(state_path).get("task") == task.fingerprint:
-        trainer.load_state(read_tensors(state_path))
-    elif task.unit == ENSEMBLE and _hands_over(run):
-        trainer.load_state(read_tensors(_hand_over_path(run)))
+    state = _half_way(state_path, task.fingerprint, trainer)
+    if state is None and task.unit == ENSEMBLE and _hands_over(run):
+        base = task.marks.get(f"distill {BASE}", task.fingerprint)
+        state = _half_way(_hand_over_path(run), base, trainer)
+        if state is None or int(state["epoch"]) != ensemble_epoch(run):
+            state = None  # it gives the same student, only later
+            _LOG.warning(
+                "%s: is not what student %s of this run hands over; %s learns from the start",
+                _hand_over_path(run),
+                BASE,
+                ENSEMBLE,
+            )
+    if state is not None:
+        trainer.load_state(state)
     kept = metrics.read_text().splitlines()[: trainer.epoch] if metrics.exists() else []
     if len(kept) < trainer.epoch and task.unit == ENSEMBLE:
         earlier = run.workspace.student(BASE) / "metrics.jsonl"
         kept = earlier.read_text().splitlines()[: trainer.epoch]
     metrics.write_text("".join(line + "\n" for line in kept))
+
+
+def _half_way(path: Path, task: str, trainer: Trainer) -> dict[str, Tensor] | None:
+    """The state that a task left half-way; None where there is none of it, or not all of it."""
+    try:
+        if not path.exists() or read_provenance(path).get("task") != task:
+            return None
+        state = read_tensors(path)
+    except ArtifactError as error:
+        _LOG.warning("not gone on from: %s", error)
+        return None
+    return state if _is_whole(state, trainer.network) else None
+
+
+def _is_whole(state: Mapping[str, Tensor], network: nn.Module) -> bool:
+    """Whether a state has every weight of a network, and what Adam knows of each."""
+    wanted = {"epoch": torch.Size(), "step": torch.Size()}
+    wanted |= {f"model/{key}": value.shape for key, value in network.state_dict().items()}
+    for name, parameter in network.named_parameters():
+        wanted |= {f"exp_avg/{name}": parameter.shape, f"exp_avg_sq/{name}": parameter.shape}
+    return all(key in state and state[key].shape == shape for key, shape in wanted.items())
 
 
 def _append(metrics: Path, result: EpochResult) -> None:

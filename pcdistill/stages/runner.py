@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any, Literal, NamedTuple
@@ -23,9 +23,11 @@ from pcdistill import __version__
 from pcdistill.errors import ConfigError, PcdistillError
 from pcdistill.stages.config import RunConfig, config_as_mapping
 from pcdistill.stages.disk import bytes_to_write, require_disk
+from pcdistill.stages.lock import claimed_workspace
 from pcdistill.stages.names import require_stage_names
 from pcdistill.stages.progress import Progress
 from pcdistill.stages.run import Run
+from pcdistill.stages.scans import remember_scans
 from pcdistill.stages.stage import Input, Report, Stage, Task, files_of, fingerprint
 from pcdistill.stages.workspace import Record
 from pcdistill.storage import remove_leftovers, whole_file
@@ -124,7 +126,7 @@ class Ledger:
             obstacle = f"{waiting[0]} is not there yet" if waiting else ""
         record = self._run.workspace.record(stage.name, unit)
         state = self._state(record, mark, lost=bool(lost), waiting=bool(waiting))
-        return Outlook(state, Task(unit, tuple(finished), mark), obstacle)
+        return Outlook(state, Task(unit, tuple(finished), mark, marks), obstacle)
 
     def _state(self, record: Record | None, mark: str, *, lost: bool, waiting: bool) -> State:
         if lost:
@@ -180,29 +182,54 @@ def run_stages(
         redo: make everything chosen anew.
 
     Raises:
-        ConfigError: a stage name is unknown, a setting is impossible, or the disk is too small.
+        ConfigError: a stage name is unknown, a setting is impossible, the workspace cannot be
+            written or another run works there, or the disk is too small.
     """
     chosen = choose_stages(stages, only, start)
     run = Run(config)
     show = progress or Progress(quiet=True)
     summary = Summary()
     begin = time.perf_counter()
-    run.workspace.root.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(run.workspace.root)
-    with whole_file(run.workspace.config) as temporary:
-        temporary.write_text(yaml.safe_dump(config_as_mapping(config), sort_keys=False))
-    ledger = Ledger(run, stages)
-    needs = {
-        stage.name: bytes_to_write(run, stage, _units_to_do(run, stage, ledger, shard, redo)[1])
-        for stage in chosen
-    }
-    if line := require_disk(run, needs):
-        show.note(line)
-    with _workers(config, jobs) as pool:
-        for stage in chosen:
-            _run_stage(run, stage, ledger, pool, shard, redo, show, summary)
+    with _opened_workspace(run, shard):
+        ledger = Ledger(run, stages)
+        needs = {
+            stage.name: bytes_to_write(run, stage, _units_to_do(run, stage, ledger, shard, redo)[1])
+            for stage in chosen
+        }
+        if line := require_disk(run, needs):
+            show.note(line)
+        with _workers(config, jobs) as pool:
+            for stage in chosen:
+                _run_stage(run, stage, ledger, pool, shard, redo, show, summary)
     summary.seconds = time.perf_counter() - begin
     return summary
+
+
+@contextmanager
+def _opened_workspace(run: Run, shard: tuple[int, int]) -> Iterator[None]:
+    """Make the workspace of a run, keep others out of it, and note what the run is about.
+
+    Raises:
+        ConfigError: it is no folder that can be written, or another run works there.
+    """
+    root = run.workspace.root
+    with ExitStack() as held:
+        try:
+            if root.exists() and not root.is_dir():
+                raise NotADirectoryError(f"{root} is a file")
+            root.mkdir(parents=True, exist_ok=True)
+            held.enter_context(claimed_workspace(root, run.config, shard))
+            remove_leftovers(root)
+            remember_scans(run)
+            with whole_file(run.workspace.config) as temporary:
+                text = yaml.safe_dump(config_as_mapping(run.config), sort_keys=False)
+                temporary.write_text(text)
+        except OSError as error:
+            raise ConfigError(
+                f"{root}: no workspace can be written there ({error}); give a folder that can be "
+                "written with --workspace"
+            ) from None
+        yield
 
 
 def choose_stages(stages: Sequence[Stage], only: Sequence[str], start: str | None) -> list[Stage]:

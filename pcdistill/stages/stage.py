@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ class Task:
     """Those that are finished."""
     fingerprint: str
     """Marks half-way states, so that only the same work is resumed."""
+    marks: Mapping[str, str] = field(default_factory=dict)
+    """Fingerprints of the finished inputs, by "stage unit"."""
 
     def units_of(self, stage: str) -> tuple[str, ...]:
         """Names of the finished units of one earlier stage."""

@@ -1,14 +1,18 @@
-"""A student that learned nothing usable is a failed unit, not a finished one."""
+"""A student that learned nothing usable is a failed unit; what lies half-way is its own or none."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from pcdistill.errors import TrainingError
 from pcdistill.homes import home_scene
 from pcdistill.stages import distill as distill_module
 from pcdistill.stages.distill import DISTILL
+from pcdistill.stages.files import read_tensors, write_tensors
 from pcdistill.stages.fuse import FUSE
 from pcdistill.stages.partition import PARTITION
 from pcdistill.stages.run import Run
@@ -62,3 +66,80 @@ def test_a_student_that_learned_is_finished(tmp_path, home):
     run = fused_run(tmp_path, home)
     assert "2 epochs, loss" in train(run)
     assert run.workspace.checkpoint("superpoint").exists()
+
+
+BOTH = {"students": ["superpoint", "superpoint+ensemble"], "epochs": 3, "ensemble_from": 0.5}
+
+
+def handed_over(run: Run, mark: str = "base") -> Path:
+    """Train the student superpoint and give the file by which it hands over."""
+    DISTILL.work(run, Task("superpoint", DISTILL.inputs(run, "superpoint"), mark), nothing)
+    return run.workspace.student("superpoint") / "hand_over.safetensors"
+
+
+def ensemble(run: Run) -> tuple[dict[str, torch.Tensor], list[int]]:
+    """Weights of the student of the ensemble, and the epochs that it learned by itself."""
+    inputs = DISTILL.inputs(run, "superpoint+ensemble")
+    task = Task("superpoint+ensemble", inputs, "own", {"distill superpoint": "base"})
+    epochs: list[int] = []
+    DISTILL.work(run, task, lambda done, total, words: epochs.append(done))
+    return load_file(run.workspace.checkpoint("superpoint+ensemble")), epochs
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def claim_other_task(path: Path) -> None:
+    write_tensors(path, read_tensors(path), {"task": "another configuration"})
+
+
+def weaken(path: Path) -> None:
+    """Other weights, as another run on the same workspace would leave them."""
+    claim_other_task(path)
+    tensors = {k: v * 2 if v.is_floating_point() else v for k, v in read_tensors(path).items()}
+    write_tensors(path, tensors, {"task": "another configuration"})
+
+
+def leave_out(path: Path) -> None:
+    tensors = read_tensors(path)
+    del tensors[next(key for key in sorted(tensors) if key.startswith("exp_avg/"))]
+    write_tensors(path, tensors, {"task": "base"})
+
+
+def claim_other_epoch(path: Path) -> None:
+    write_tensors(path, read_tensors(path) | {"epoch": torch.tensor(1)}, {"task": "base"})
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [None, truncate, claim_other_task, weaken, leave_out, claim_other_epoch, Path.unlink],
+    ids=lambda harm: harm.__name__ if harm else "whole",
+)
+def test_a_hand_over_that_is_not_this_run_s_is_learned_again(tmp_path, home, harm):
+    """The result is the same to the bit, whatever lies there."""
+    run = fused_run(tmp_path, home, **BOTH)
+    path = handed_over(run)
+    expected, epochs = ensemble(run)
+    assert epochs == [3]
+    run.workspace.checkpoint("superpoint+ensemble").unlink()
+    if harm is not None:
+        harm(path)
+    found, epochs = ensemble(run)
+    assert epochs == ([3] if harm is None else [1, 2, 3])
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+
+
+@pytest.mark.parametrize("harm", [truncate, claim_other_task, leave_out])
+def test_a_half_way_state_that_is_not_this_task_s_is_learned_again(tmp_path, home, harm):
+    run = fused_run(tmp_path, home, epochs=3)
+    state = run.workspace.student("superpoint") / "state.safetensors"
+    task = Task("superpoint", DISTILL.inputs(run, "superpoint"), "base")
+
+    _, trainer = distill_module._trainer(run, task)
+    trainer.train_epoch()
+    write_tensors(state, trainer.state(), {"task": "base"})
+    epochs: list[int] = []
+    harm(state)
+    DISTILL.work(run, task, lambda done, total, words: epochs.append(done))
+    assert epochs == [1, 2, 3]
