@@ -171,7 +171,7 @@ def open_arkitscenes(scan: Scan, settings: ReadSettings) -> Scene:
     views = spread_views(frames)
     require_metres(folder / "lowres_depth", views, depth_scale)
     surface, name = _surface(scan, folder, frames, settings)
-    require_fit(folder, views, surface.points, name, poses="world_to_camera")
+    require_fit(folder, views, surface, name, poses="world_to_camera")
     provenance: dict[str, Any] = {
         "reader": "arkitscenes",
         "surface": name,

@@ -30,8 +30,6 @@ from pcdistill.scenes.scene import Scene
 _LOG = logging.getLogger(__name__)
 
 SUFFIXES = (".ply", ".pcd", ".las", ".laz", ".e57")
-FARTHEST = 5000.0
-"""Metres from the origin beyond which points are moved: float32 steps are 0.5 mm there."""
 
 _Floats = npt.NDArray[np.float64]
 
@@ -69,26 +67,25 @@ def open_bare(scan: Scan, settings: ReadSettings) -> Scene:
     require_unset(scan, settings, "up")
     file = scan.folder
     suffix = file.suffix.lower()
-    offset = [0.0, 0.0, 0.0]
-    dropped = 0
-    cloud = None
     if suffix == ".ply":
         surface = read_ply(file)
-        if surface.faces is None or len(surface.faces) == 0:
-            cloud = _of_ply(surface)
     elif suffix == ".pcd":
-        cloud = read_pcd(file)
+        surface = as_ply(read_pcd(file))
     elif suffix in (".las", ".laz"):
-        surface, moved = read_las(file, FARTHEST)
-        offset = list(moved)
+        surface = read_las(file)
     elif suffix == ".e57":
-        cloud = _read_e57(file)
+        surface = as_ply(_read_e57(file))
     else:
         raise SceneError(f"{file}: is no {', '.join(SUFFIXES)} file; give the cloud as one of them")
-    if cloud is not None:
-        surface, offset, dropped = _centred(file, cloud)
-    if any(offset):
-        _LOG.info("%s: moved by %s m to lie near the origin", file, [-step for step in offset])
+    dropped = 0
+    if surface.faces is None or len(surface.faces) == 0:
+        surface, dropped = _finite(surface)
+    if surface.offset.any():
+        _LOG.info(
+            "%s: moved by %s m to lie near the origin",
+            file,
+            [-step for step in surface.offset.tolist()],
+        )
     if len(surface.points) == 0:
         raise SceneError(f"{file}: has no points, expected a mesh or cloud; write it again")
     if dropped:
@@ -96,33 +93,24 @@ def open_bare(scan: Scan, settings: ReadSettings) -> Scene:
     provenance: dict[str, Any] = {
         "reader": "bare",
         "surface": file.name,
-        "offset": offset,
         "dropped_points": dropped,
         "skipped_frames": 0,
     }
     return build_scene(scan, settings, [], surface, up=settings.up, provenance=provenance)
 
 
-def _of_ply(surface: Ply) -> PcdCloud:
-    return PcdCloud(
-        surface.points.double().numpy(),
-        None if surface.colors is None else surface.colors.numpy(),
-        None if surface.normals is None else surface.normals.numpy(),
+def _finite(surface: Ply) -> tuple[Ply, int]:
+    """The cloud without points that are no numbers, and how many those are."""
+    kept = (surface.points.abs() < 1e30).all(dim=1)
+    if bool(kept.all()):
+        return surface, 0
+    left = Ply(
+        surface.points[kept],
+        None if surface.colors is None else surface.colors[kept],
+        None if surface.normals is None else surface.normals[kept],
+        offset=surface.offset,
     )
-
-
-def _centred(file: Path, cloud: PcdCloud) -> tuple[Ply, list[float], int]:
-    """The finite points, moved by whole metres where they lie far out; the offset; the others."""
-    finite = np.isfinite(cloud.points).all(axis=1) & (np.abs(cloud.points) < 1e30).all(axis=1)
-    kept = PcdCloud(
-        cloud.points[finite],
-        None if cloud.colors is None else cloud.colors[finite],
-        None if cloud.normals is None else cloud.normals[finite],
-    )
-    offset = np.zeros(3)
-    if len(kept.points) and np.abs(kept.points).max() > FARTHEST:
-        offset = np.floor(kept.points.min(axis=0))
-    return as_ply(kept, kept.points - offset), offset.tolist(), int((~finite).sum())
+    return left, int((~kept).sum())
 
 
 def _damaged(file: Path, error: Exception) -> SceneError:

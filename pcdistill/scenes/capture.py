@@ -19,10 +19,12 @@ from pcdistill.scenes.consistency import (
     POSE_CONVENTIONS,
     View,
     measure_agreement,
+    move_views,
     reread,
 )
 from pcdistill.scenes.frames import Frame, StoredFrame, check_camera, register_depth
 from pcdistill.scenes.images import image_size_of
+from pcdistill.scenes.origin import describe_way_back, find_camera_offset, move_frames, moved_pose
 from pcdistill.scenes.ply import Ply, read_ply
 from pcdistill.scenes.reading import ReadSettings, Scan, UpAxis
 from pcdistill.scenes.refusals import refuse
@@ -332,52 +334,60 @@ def _at_depth_size(frame: Frame) -> Frame:
     return frame if size is None or size == frame.image_size else ScaledFrame(frame, size)
 
 
-def require_fit(
-    where: Path, views: Sequence[View], points: Tensor, surface: str, *, poses: str
-) -> None:
+def require_fit(where: Path, views: Sequence[View], surface: Ply, name: str, *, poses: str) -> None:
     """Refuse a surface that contradicts the depth, in layouts whose pose convention is fixed.
 
     Args:
         where: the scan, for the message.
-        views: some frames of the scan.
-        points: (N, 3) float, metres: the surface.
-        surface: its name, for the message.
+        views: some frames of the scan, as the files have them.
+        surface: of the same coordinate frame; its offset is taken off the views here.
+        name: of the surface, for the message.
         poses: the convention of the layout, one of `POSE_CONVENTIONS`.
 
     Raises:
         SceneError: most of the surface in view is not at the measured depth.
     """
+    points = surface.points
     if not views or not torch.isfinite(points).all():
         return  # nothing measured; or the scene itself says so
+    views = move_views(views, surface.offset)
     found = measure_agreement(views, points)
     if found.share >= _LEAST_AGREEMENT:
         return
     mend = "check that poses, depth and surface are of one scan and in one unit (`depth_scale`)"
-    for name in POSE_CONVENTIONS:
-        other = measure_agreement(reread(views, poses, name), points)
+    for other_poses in POSE_CONVENTIONS:
+        other = measure_agreement(reread(views, poses, other_poses), points)
         if other.compared >= _LEAST_TILES and other.share > 0.8:
             mend = (
-                f"{other.share:.0%} would if the file held `{name}`; write the poses as `{poses}`"
+                f"{other.share:.0%} would if the file held `{other_poses}`; write the poses as "
+                f"`{poses}`"
             )
     refuse(
         "geometry_disagrees",
-        f"{where}: only {found.share:.0%} of the compared depth agrees with {surface} within 25 %, "
+        f"{where}: only {found.share:.0%} of the compared depth agrees with {name} within 25 %, "
         f"expected most of it; {mend}",
     )
 
 
-def require_points_in_view(where: Path, frames: Sequence[Frame], points: Tensor) -> None:
+def require_points_in_view(where: Path, frames: Sequence[Frame], surface: Ply) -> None:
     """Refuse poses under which no frame has a point of the surface before it.
+
+    Args:
+        where: the scan, for the message.
+        frames: as the files have them.
+        surface: of the same coordinate frame; its offset is taken off the cameras here.
 
     Raises:
         SceneError: none of the frames looked at sees a point.
     """
+    points = surface.points
     if not frames or not torch.isfinite(points).all():
         return
     thinned = points[:: max(1, len(points) // _MOST_PROJECTED)].double()
     for frame in frames[:: max(1, len(frames) // _CHECKED_FRAMES)]:
         pixels, depth = project_to_pixels(
-            thinned, invert_pose(frame.camera_to_world), frame.intrinsics
+            *(thinned, invert_pose(moved_pose(frame.camera_to_world, surface.offset))),
+            frame.intrinsics,
         )
         height, width = frame.image_size
         limits = torch.tensor([width, height], dtype=torch.float64) - 0.5
@@ -390,8 +400,8 @@ def require_points_in_view(where: Path, frames: Sequence[Frame], points: Tensor)
     )
 
 
-def fuse_frames(where: Path, frames: Sequence[Frame], voxel_size: float) -> Ply:
-    """The depth images as one cloud.
+def fuse_frames(where: Path, frames: Sequence[StoredFrame], voxel_size: float) -> Ply:
+    """The depth images as one cloud, with the offset that the cameras need.
 
     Depth with fewer pixels than its image is fused at its own size: stretched to the image's, its
     steps would pass for edges of the surface.
@@ -400,8 +410,10 @@ def fuse_frames(where: Path, frames: Sequence[Frame], voxel_size: float) -> Ply:
         SceneError: they cannot be fused, or hold no surface.
     """
 
+    offset = find_camera_offset(frames)
+
     def observations() -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        for frame in frames:
+        for frame in move_frames(frames, offset):
             seen = _at_depth_size(frame)
             depth = seen.depth()
             if depth is not None:
@@ -420,7 +432,7 @@ def fuse_frames(where: Path, frames: Sequence[Frame], voxel_size: float) -> Ply:
             "frames with depth up to 10 m; give a mesh.ply or more frames"
         )
     _LOG.info("%s: fused %d frames into %d points", where, len(frames), len(cloud.points))
-    return Ply(cloud.points, cloud.colors, cloud.normals)
+    return Ply(cloud.points, cloud.colors, cloud.normals, offset=offset)
 
 
 def build_scene(
@@ -432,12 +444,12 @@ def build_scene(
     up: UpAxis,
     provenance: dict[str, Any],
 ) -> Scene:
-    """The scene of a surface and the frames that saw it, turned so that z is up.
+    """The scene of a surface and the frames that saw it, near the origin, turned so that z is up.
 
     Args:
         scan: its name and folder.
         settings: `image_size` resizes the frames.
-        frames: in the surface's coordinate frame.
+        frames: in the coordinate frame of the surface's file: its offset is taken off them here.
         surface: its normals are dropped where they are all zero.
         up: the axis that points up so far.
         provenance: added to that of every capture.
@@ -446,7 +458,8 @@ def build_scene(
     turn = torch.eye(4, dtype=torch.float64)
     turn[:3, :3] = rotation
     turned: list[Frame] = [
-        replace(frame, camera_to_world=turn @ frame.camera_to_world) for frame in frames
+        replace(frame, camera_to_world=turn @ frame.camera_to_world)
+        for frame in move_frames(frames, surface.offset)
     ]
     if settings.image_size is not None:
         turned = [ScaledFrame(frame, settings.image_size) for frame in turned]
@@ -462,7 +475,12 @@ def build_scene(
         normals=normals,
         faces=surface.faces if surface.faces is not None and len(surface.faces) else None,
         frames=tuple(turned),
-        provenance={"source": str(scan.folder), "up": up, **provenance},
+        provenance={
+            "source": str(scan.folder),
+            "up": up,
+            **describe_way_back(surface.offset, rotation),
+            **provenance,
+        },
     )
 
 

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pcdistill.scenes.capture import fuse_frames, read_surface, spread_views
+from pcdistill.scenes.consistency import move_views
 from pcdistill.scenes.frames import StoredFrame
+from pcdistill.scenes.origin import find_camera_offset
 from pcdistill.scenes.plausibility import require_agreement, require_metres
 from pcdistill.scenes.ply import Ply, read_ply
 from pcdistill.scenes.reading import ReadSettings, Scan
@@ -64,7 +66,8 @@ def agreed_surface(
     if surface is not None and len(surface.points) == 0:
         refuse("no_points", f"{named}: has no points, expected a mesh or cloud; write it again")
         named = surface = None
-    views = spread_views(frames)
+    offset = find_camera_offset(frames) if surface is None else surface.offset
+    views = move_views(spread_views(frames), offset)
     require_metres(scan.folder / "depth", views, depth_scale)
     require_agreement(
         scan.folder,

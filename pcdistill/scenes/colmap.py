@@ -51,6 +51,7 @@ from pcdistill.scenes.colmap_model import (
 )
 from pcdistill.scenes.frames import StoredFrame, register_depth
 from pcdistill.scenes.images import image_size_of
+from pcdistill.scenes.origin import near_origin
 from pcdistill.scenes.ply import Ply
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan
 from pcdistill.scenes.scene import Scene
@@ -123,8 +124,8 @@ def open_colmap(scan: Scan, settings: ReadSettings) -> Scene:
     frames, lost, incomplete = _frames(workspace, model, cameras, images, settings)
     left_out = require_frames(model, frames, lost, incomplete)
     surface, name, dropped = _surface(scan, workspace, model, frames, settings)
-    require_fit(model, spread_views(frames), surface.points, name, poses="world_to_camera")
-    require_points_in_view(model, frames, surface.points)
+    require_fit(model, spread_views(frames), surface, name, poses="world_to_camera")
+    require_points_in_view(model, frames, surface)
     _LOG.warning(
         "%s: the unit of a COLMAP model is arbitrary; unless it was scaled to metres (`colmap "
         "model_aligner`), voxel sizes and distances do not mean metres",
@@ -249,7 +250,8 @@ def sparse_cloud(model: Path) -> tuple[Ply | None, int]:
         )
     if not kept.any():
         return None, dropped
-    return Ply(found.points[kept].float(), found.colors[kept]), dropped
+    points, offset = near_origin(found.points[kept])
+    return Ply(points, found.colors[kept], offset=offset), dropped
 
 
 COLMAP = Reader(

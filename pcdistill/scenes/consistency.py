@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pcdistill.geometry import back_project, invert_pose, project_to_pixels
+from pcdistill.scenes.origin import moved_pose, no_offset
 
 TOLERANCE = 0.25
 """Relative to the measured depth, as in the occlusion test of the paper's code."""
@@ -33,6 +34,8 @@ class View:
     """(3, 3) float64, pixels."""
     camera_to_world: Tensor
     """(4, 4) float64, metres."""
+    offset: Tensor = field(default_factory=no_offset)
+    """(3,) float64, metres, that was taken off the place of the camera in the file."""
 
 
 class Agreement(NamedTuple):
@@ -103,10 +106,26 @@ def measure_agreement(
     )
 
 
+def move_views(views: Sequence[View], offset: Tensor) -> list[View]:
+    """The same frames beside a surface from which `offset`, (3,) float64 metres, was taken."""
+    return [
+        replace(
+            view,
+            camera_to_world=moved_pose(view.camera_to_world, offset),
+            offset=view.offset + offset,
+        )
+        for view in views
+    ]
+
+
 def reread(views: Sequence[View], poses: str, other: str) -> list[View]:
     """The same frames with their pose files read as `other` instead of as `poses`."""
     write, read = POSE_CONVENTIONS[poses].write, POSE_CONVENTIONS[other].read
-    return [replace(view, camera_to_world=read(write(view.camera_to_world))) for view in views]
+    found = []
+    for view in views:
+        pose = read(write(moved_pose(view.camera_to_world, -view.offset)))
+        found.append(replace(view, camera_to_world=moved_pose(pose, view.offset)))
+    return found
 
 
 def _surfaces(views: Sequence[View], points: Tensor | None) -> Iterator[Tensor]:

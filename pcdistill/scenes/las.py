@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from pcdistill.errors import SceneError
 from pcdistill.scenes.extras import import_extra
+from pcdistill.scenes.origin import find_offset, no_offset
 from pcdistill.scenes.ply import Ply
 
 _CHUNK = 1_000_000  # points that are decoded at once
@@ -22,22 +24,14 @@ _Grid = npt.NDArray[np.int32]
 _Floats = npt.NDArray[np.float64]
 
 
-class LasCloud(NamedTuple):
-    """What a LAS file holds of a cloud."""
-
-    surface: Ply
-    """Points (N, 3) float32, metres, and colours where the file has them."""
-    offset: tuple[float, float, float]
-    """Whole metres that were taken from every point."""
-
-
-def read_las(file: Path, farthest: float) -> LasCloud:
+def read_las(file: Path) -> Ply:
     """Read positions and colours; takes 12 bytes a point, 15 with colours, and one chunk.
 
     Args:
         file: .las or .laz.
-        farthest: metres from the origin beyond which the cloud is moved to it, since 32-bit
-            numbers are too coarse there.
+
+    Returns:
+        Points, less the offset they need, and colours where the file has them.
 
     Raises:
         SceneError: the file is missing or damaged, or holds less than its header declares.
@@ -57,9 +51,12 @@ def read_las(file: Path, farthest: float) -> LasCloud:
         raise
     except Exception as error:  # the package raises its own kinds on damaged files
         raise _damaged(file, error) from error
-    points, offset = _in_metres(file, grid, scales, origin, farthest)
-    surface = Ply(torch.from_numpy(points), None if colors is None else torch.from_numpy(colors))
-    return LasCloud(surface, offset)
+    points, offset = _in_metres(file, grid, scales, origin)
+    return Ply(
+        torch.from_numpy(points),
+        None if colors is None else torch.from_numpy(colors),
+        offset=offset,
+    )
 
 
 def _read_chunks(file: Path, reader: Any, count: int) -> tuple[_Grid, npt.NDArray[np.uint8] | None]:
@@ -89,11 +86,11 @@ def _read_chunks(file: Path, reader: Any, count: int) -> tuple[_Grid, npt.NDArra
 
 
 def _in_metres(
-    file: Path, grid: _Grid, scales: _Floats, origin: _Floats, farthest: float
-) -> tuple[npt.NDArray[np.float32], tuple[float, float, float]]:
+    file: Path, grid: _Grid, scales: _Floats, origin: _Floats
+) -> tuple[npt.NDArray[np.float32], Tensor]:
     """The grid's positions, moved to the origin where they are far from it, in the same memory."""
     points = grid.view(np.float32)
-    shift = np.zeros(3)
+    offset = no_offset()
     if len(grid):
         with np.errstate(over="ignore", invalid="ignore"):
             corners = np.stack([grid.min(axis=0), grid.max(axis=0)]) * scales + origin
@@ -102,12 +99,13 @@ def _in_metres(
                 f"{file}: its header places points at {corners.tolist()} m, expected a scale and "
                 "offset in metres; it is damaged, export it again"
             )
-        if np.abs(corners).max() > farthest:
-            shift = np.floor(corners.min(axis=0))
+        some = grid[:: max(1, len(grid) // _CHUNK)]
+        offset = find_offset(torch.from_numpy(some * scales + origin))
+    shift = offset.numpy()
     for start in range(0, len(grid), _CHUNK):
         rows = slice(start, start + _CHUNK)
         points[rows] = grid[rows] * scales + origin - shift
-    return points, (float(shift[0]), float(shift[1]), float(shift[2]))
+    return points, offset
 
 
 def _declared_points(file: Path) -> int:

@@ -34,6 +34,7 @@ from pcdistill.scenes.matterport_labels import (
     require_label_set,
 )
 from pcdistill.scenes.mesh_fit import require_extent, require_mesh_fit, unit_normals
+from pcdistill.scenes.origin import no_offset
 from pcdistill.scenes.ply import read_ply
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan
 from pcdistill.scenes.scene import Scene
@@ -88,7 +89,7 @@ def open_matterport(scan: Scan, settings: ReadSettings) -> Scene:
     mesh = _mesh(scan)
     table = find_table(house)
     category_labels = read_category_labels(table, label_set)
-    surface = read_ply(mesh)
+    surface = read_ply(mesh, offset=no_offset())
     require_extent(mesh, surface.points)
     if surface.faces is None or len(surface.faces) == 0:
         raise SceneError(

@@ -47,6 +47,7 @@ from pcdistill.scenes.colmap_model import is_colmap_model
 from pcdistill.scenes.consistency import POSE_CONVENTIONS
 from pcdistill.scenes.frames import StoredFrame, check_camera
 from pcdistill.scenes.images import COLOR_SUFFIXES, DEPTH_SUFFIXES, image_size_of
+from pcdistill.scenes.origin import near_origin
 from pcdistill.scenes.plausibility import require_metres
 from pcdistill.scenes.ply import Ply
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan
@@ -117,7 +118,7 @@ def open_nerfstudio(scan: Scan, settings: ReadSettings) -> Scene:
             frames.append(_frame(file, content, entry, name, pose, image, scale))
     left_out = require_frames(file, frames, lost, incomplete)
     surface, surface_name, dropped = _surface(scan, content, frames, settings, scale[0])
-    require_points_in_view(file, frames, surface.points)
+    require_points_in_view(file, frames, surface)
     applied = content.get("applied_transform")
     if applied is not None or is_colmap_model(folder / "colmap/sparse/0"):
         _LOG.warning(
@@ -307,7 +308,7 @@ def _surface(
     found = read_or_fuse(folder, named, frames, settings)
     if found is not None:
         if named is not None:
-            require_fit(folder, views, found[0].points, found[1], poses="camera_to_world_opengl")
+            require_fit(folder, views, *found, poses="camera_to_world_opengl")
         return *found, 0
     model = folder / "colmap/sparse/0"
     sparse, dropped = sparse_cloud(model) if is_colmap_model(model) else (None, 0)
@@ -324,8 +325,9 @@ def _applied(folder: Path, content: dict[str, Any], sparse: Ply) -> Ply:
     if applied is None:
         return sparse
     matrix = _matrix(folder / "transforms.json", "applied_transform", applied, (3, 4))
-    moved = sparse.points.double() @ matrix[:3, :3].T + matrix[:3, 3]
-    return Ply(moved.float(), sparse.colors)
+    moved = (sparse.points.double() + sparse.offset) @ matrix[:3, :3].T + matrix[:3, 3]
+    points, offset = near_origin(moved)
+    return Ply(points, sparse.colors, offset=offset)
 
 
 NERFSTUDIO = Reader(

@@ -31,6 +31,7 @@ from pcdistill.scenes.nuscenes_scene import (
     refuse_settings,
 )
 from pcdistill.scenes.nuscenes_tables import standard_labels
+from pcdistill.scenes.origin import no_offset
 from pcdistill.scenes.ply import read_ply
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan
 from pcdistill.scenes.scene import IGNORE_LABEL, Scene
@@ -125,7 +126,7 @@ def _is_time(name: str) -> bool:
 def _read_points(folder: Path, time: str, settings: ReadSettings) -> CarCloud:
     """The points of the clip, or only those of its keyframe."""
     path = folder / _POINTS
-    ply = read_ply(path)
+    ply = read_ply(path, offset=no_offset())
     far = ~(ply.points.abs() <= FARTHEST_RETURN).all(dim=1)  # true for NaN
     if bool(far.any()):
         raise SceneError(

@@ -16,6 +16,7 @@ import torch
 
 from pcdistill.errors import SceneError
 from pcdistill.jit import njit
+from pcdistill.scenes.origin import near_origin
 from pcdistill.scenes.ply import Ply
 
 _LARGEST_HEADER_LINE = 4096
@@ -101,14 +102,14 @@ def read_pcd(path: Path) -> PcdCloud:
     return PcdCloud(points, _colors(columns), normals)
 
 
-def as_ply(cloud: PcdCloud, points: npt.NDArray[np.float64]) -> Ply:
-    """The cloud at other positions, as what PLY files hold."""
-    with np.errstate(over="ignore"):
-        positions = points.astype(np.float32)
+def as_ply(cloud: PcdCloud) -> Ply:
+    """The cloud as what PLY files hold, less the offset it needs."""
+    points, offset = near_origin(torch.from_numpy(cloud.points))
     return Ply(
-        torch.from_numpy(positions),
+        points,
         None if cloud.colors is None else torch.from_numpy(cloud.colors),
         None if cloud.normals is None else torch.from_numpy(cloud.normals),
+        offset=offset,
     )
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pcdistill.errors import SceneError
+from pcdistill.scenes.origin import near_origin, no_offset
 from pcdistill.scenes.ply_tables import Column, Lists, Table, read_tables
 from pcdistill.storage import whole_file
 
@@ -39,9 +40,11 @@ class Ply:
     """(F, 3) int64, polygons cut into fans; None where the file has no face element."""
     scalars: dict[str, Tensor] = field(default_factory=dict)
     """(N,) int64, float32 or float64: the other vertex properties, by name."""
+    offset: Tensor = field(default_factory=no_offset)
+    """(3,) float64, metres, whole, already taken off `points`; zero unless they lie far out."""
 
 
-def read_ply(path: str | Path) -> Ply:
+def read_ply(path: str | Path, *, offset: Tensor | None = None) -> Ply:
     """Read the points, what is known of each, and the faces of a PLY file.
 
     Vertex properties are found by name in any order: ``x y z``; ``red green blue`` (also
@@ -50,6 +53,8 @@ def read_ply(path: str | Path) -> Ply:
 
     Args:
         path: an ASCII, little-endian or big-endian PLY file.
+        offset: (3,) float64, metres, taken off the points, for a file that lies in the frame of
+            another; by default what its own points need, `find_offset`.
 
     Raises:
         SceneError: the file is missing, is no PLY file, is truncated, has more content than its
@@ -63,7 +68,7 @@ def read_ply(path: str | Path) -> Ply:
         raise SceneError(f"{path}: cannot be read ({error.strerror or error})") from error
     if "tristrips" in tables:
         _LOG.warning("%s: triangle strips are not read, only points and faces", path)
-    return _assemble(path, tables)
+    return _assemble(path, tables, offset)
 
 
 def write_ply(
@@ -75,24 +80,26 @@ def write_ply(
     labels: Tensor | None = None,
     scalars: Mapping[str, Tensor] | None = None,
     faces: Tensor | None = None,
+    doubles: bool = False,
 ) -> None:
     """Write a binary little-endian PLY file, whole or not at all.
 
     Args:
         path: where; folders above are made.
-        points: (N, 3) float, written as float32.
+        points: (N, 3) float, written as float32 unless `doubles`.
         colors: (N, 3) uint8.
         normals: (N, 3) float.
         labels: (N,) integer, written as ``int label``.
         scalars: (N,) numbers, written as ``float`` under their names, for example a heat map.
         faces: (F, 3) integer, triangles over `points`.
+        doubles: write coordinates as float64, which those of a survey need.
 
     Raises:
         ValueError: a shape does not fit, or a scalar's name cannot be a property.
     """
     count = points.shape[0]
     columns: list[tuple[str, str, Tensor]] = []
-    _add_columns(columns, "points", points, ("x", "y", "z"), "<f4", count)
+    _add_columns(columns, "points", points, ("x", "y", "z"), "<f8" if doubles else "<f4", count)
     if normals is not None:
         _add_columns(columns, "normals", normals, ("nx", "ny", "nz"), "<f4", count)
     if colors is not None:
@@ -107,7 +114,7 @@ def write_ply(
             raise ValueError(f"'{name}' cannot name a property; use a new word of letters and _")
         _add_columns(columns, name, values, (name,), "<f4", count)
 
-    types = {"<f4": "float", "u1": "uchar", "<i4": "int"}
+    types = {"<f4": "float", "<f8": "double", "u1": "uchar", "<i4": "int"}
     header = ["ply", "format binary_little_endian 1.0", f"element vertex {count}"]
     header += [f"property {types[kind]} {name}" for name, kind, _ in columns]
     vertices = np.empty(count, dtype=[(name, kind) for name, kind, _ in columns])
@@ -143,15 +150,15 @@ def _add_columns(
     columns += [(name, kind, values[:, axis]) for axis, name in enumerate(names)]
 
 
-def _assemble(path: Path, tables: dict[str, Table]) -> Ply:
+def _assemble(path: Path, tables: dict[str, Table], offset: Tensor | None) -> Ply:
     vertex = tables.get("vertex", {})
     scalars = {name: values for name, values in vertex.items() if not isinstance(values, Lists)}
     if not {"x", "y", "z"} <= scalars.keys():
         raise SceneError(f"{path}: has no vertices with x, y and z; give a mesh or a cloud")
-    points = _float_rows(scalars, ("x", "y", "z"))
+    points, offset = near_origin(_rows(scalars, ("x", "y", "z")), offset)
     normals = None
     if {"nx", "ny", "nz"} <= scalars.keys():
-        normals = _float_rows(scalars, ("nx", "ny", "nz"))
+        normals = _rows(scalars, ("nx", "ny", "nz")).float()
     colors = None
     for names in _COLOR_NAMES:
         if set(names) <= scalars.keys():
@@ -162,13 +169,15 @@ def _assemble(path: Path, tables: dict[str, Table]) -> Ply:
     if "face" in tables:
         faces = _triangles(path, tables["face"], len(points))
     others = {name: _scalar(values) for name, values in scalars.items()}
-    return Ply(points, colors, normals, faces, others)
+    return Ply(points, colors, normals, faces, others, offset)
 
 
-def _float_rows(scalars: dict[str, Column], names: tuple[str, ...]) -> Tensor:
-    with np.errstate(over="ignore"):
-        rows = np.stack([scalars.pop(name).astype(np.float32) for name in names], axis=1)
-    return torch.from_numpy(rows)
+def _rows(scalars: dict[str, Column], names: tuple[str, ...]) -> Tensor:
+    """(N, 3) float32, or float64 where 32 bits do not hold the columns."""
+    columns = [scalars.pop(name) for name in names]
+    exact = all(np.can_cast(column.dtype, np.float32) for column in columns)
+    kind = np.float32 if exact else np.float64
+    return torch.from_numpy(np.stack([column.astype(kind) for column in columns], axis=1))
 
 
 def _color_channel(path: Path, name: str, values: Column) -> Column:

@@ -142,7 +142,7 @@ def open_record3d(scan: Scan, settings: ReadSettings) -> Scene:
     named = named_surface(scan, settings)
     if named is not None:
         surface = read_surface(named)
-        require_fit(folder, views, surface.points, named.name, poses="camera_to_world_opengl")
+        require_fit(folder, views, surface, named.name, poses="camera_to_world_opengl")
     else:
         surface = fuse_frames(folder / "depth", frames, settings.fuse_voxel_size)
     provenance: dict[str, Any] = {

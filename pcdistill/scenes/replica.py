@@ -29,6 +29,7 @@ from torch import Tensor
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.scenes.frames import check_camera
 from pcdistill.scenes.mesh_fit import require_extent, require_mesh_fit, unit_normals
+from pcdistill.scenes.origin import no_offset
 from pcdistill.scenes.ply import read_ply
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan
 from pcdistill.scenes.resized_frames import ResizedFrame, common_file_size, resize_camera
@@ -95,7 +96,7 @@ def open_replica(scan: Scan, settings: ReadSettings) -> Scene:
     depth_scale = settings.depth_scale or camera.scale
     poses = _read_poses(scan.folder / _POSES)
     mesh = _mesh(scan, settings)
-    surface = read_ply(mesh)
+    surface = read_ply(mesh, offset=no_offset())
     require_extent(mesh, surface.points)
     step = settings.frame_step or FRAME_STEP
     images = _images(scan.folder / _IMAGES, len(poses))

@@ -30,6 +30,8 @@ from torch import Tensor
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.scenes.consistency import POSE_CONVENTIONS, View
 from pcdistill.scenes.label_sets import LabelSet, load_label_set
+from pcdistill.scenes.mesh_fit import require_extent
+from pcdistill.scenes.origin import no_offset
 from pcdistill.scenes.plausibility import require_agreement, require_metres
 from pcdistill.scenes.ply import read_ply
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan
@@ -97,7 +99,8 @@ def open_scannet(scan: Scan, settings: ReadSettings) -> Scene:
     step = settings.frame_step or FRAME_STEP
     sens = open_sens(_required(folder, _SENS), step)
     mesh_file = _mesh_file(folder, settings)
-    mesh = read_ply(mesh_file)
+    mesh = read_ply(mesh_file, offset=no_offset())
+    require_extent(mesh_file, mesh.points)
     frames, lost = _frames(sens, settings)
     labels, instances, notes = None, None, dict[str, Any]()
     if settings.geometry is None:

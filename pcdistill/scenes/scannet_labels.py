@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pcdistill.errors import SceneError
 from pcdistill.scenes.label_sets import LabelSet
+from pcdistill.scenes.origin import no_offset
 from pcdistill.scenes.ply import read_ply
 from pcdistill.scenes.scene import IGNORE_LABEL
 from pcdistill.scenes.text_files import read_json, read_text
@@ -56,7 +57,7 @@ def read_nyu_labels(file: Path, points: Tensor, label_set: LabelSet) -> tuple[Te
     Raises:
         SceneError: the file is damaged, of another mesh, or has impossible labels.
     """
-    ply = read_ply(file)
+    ply = read_ply(file, offset=no_offset())
     labels = ply.scalars.get("label")
     if labels is None or labels.dtype != torch.int64:
         raise SceneError(

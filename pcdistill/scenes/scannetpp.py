@@ -126,8 +126,8 @@ def open_scannetpp(scan: Scan, settings: ReadSettings) -> Scene:
     views = spread_views(found.frames)
     if views:
         require_metres(folder / "iphone/depth", views, settings.depth_scale or DEPTH_SCALE)
-    require_fit(folder, views, mesh.points, mesh_file.name, poses="camera_to_world")
-    require_points_in_view(where, found.frames, mesh.points)
+    require_fit(folder, views, mesh, mesh_file.name, poses="camera_to_world")
+    require_points_in_view(where, found.frames, mesh)
     instances, notes = None, dict[str, Any]()
     if named is None:
         instances, notes = _instances(folder, len(mesh.points))

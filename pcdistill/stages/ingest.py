@@ -189,7 +189,7 @@ def _estimate(run: Run, scene: str) -> int:
 
 INGEST = Stage(
     name="ingest",
-    version=3,
+    version=4,
     units=scene_names,
     settings=_settings,
     inputs=no_inputs,

@@ -13,8 +13,6 @@ from pcdistill.scenes.las import read_las
 
 laspy = pytest.importorskip("laspy", reason="laspy is not installed (extra las)")
 
-FARTHEST = 5000.0
-
 
 def write(file, points, colors=None, *, version="1.4", scale=0.001, offset=(0.0, 0.0, 0.0)):
     """Points in metres and 16-bit colours in a file of this version."""
@@ -43,8 +41,8 @@ def test_points_and_colors_are_those_that_were_written(
     monkeypatch.setattr(las_module, "_CHUNK", chunk)
     colors = np.random.default_rng(1).integers(0, 65536, (2500, 3))
     file = write(tmp_path / f"a.{suffix}", points, colors, version=version)
-    surface, offset = read_las(file, FARTHEST)
-    assert offset == (0.0, 0.0, 0.0)
+    surface = read_las(file)
+    assert surface.offset.tolist() == [0.0, 0.0, 0.0]
     assert str(surface.points.dtype) == "torch.float32"
     # float32 at a few metres
     np.testing.assert_allclose(surface.points, points, atol=1e-6)
@@ -54,16 +52,16 @@ def test_points_and_colors_are_those_that_were_written(
 def test_a_survey_is_moved_by_whole_metres_and_keeps_its_millimetres(tmp_path, points):
     far = np.array([687_000.25, 5_334_000.5, 512.0])
     file = write(tmp_path / "a.laz", points + far, offset=far)
-    surface, offset = read_las(file, FARTHEST)
-    assert offset == tuple(np.floor((points + far).min(axis=0)))
-    found = surface.points.double().numpy() + np.array(offset)
+    surface = read_las(file)
+    assert surface.offset.tolist() == np.floor((points + far).min(axis=0)).tolist()
+    found = surface.points.double().numpy() + surface.offset.numpy()
     # stored in whole millimetres: half of one
     np.testing.assert_allclose(found, points + far, atol=6e-4)
 
 
 def test_colors_of_eight_bits_are_taken_as_they_are(tmp_path, points):
     colors = np.tile([0, 100, 255], (2500, 1))
-    surface, _ = read_las(write(tmp_path / "a.las", points, colors), FARTHEST)
+    surface = read_las(write(tmp_path / "a.las", points, colors))
     assert surface.colors[7].tolist() == [0, 100, 255]
 
 
@@ -71,7 +69,7 @@ def test_dark_beginnings_of_sixteen_bits_are_dark(tmp_path, monkeypatch, points)
     monkeypatch.setattr(las_module, "_CHUNK", 1000)
     colors = np.full((2500, 3), 200)
     colors[2000:] = 60_000
-    surface, _ = read_las(write(tmp_path / "a.las", points, colors), FARTHEST)
+    surface = read_las(write(tmp_path / "a.las", points, colors))
     np.testing.assert_array_equal(surface.colors, colors // 257)
 
 
@@ -80,18 +78,18 @@ def test_memory_is_that_of_the_result_and_a_chunk(tmp_path, monkeypatch):
     count = 200_000
     points = np.random.default_rng(0).uniform(-4, 4, (count, 3))
     file = write(tmp_path / "a.las", points, np.full((count, 3), 60_000))
-    read_las(file, FARTHEST)  # what is imported and kept is no part of it
+    read_las(file)  # what is imported and kept is no part of it
     tracemalloc.start()
-    read_las(file, FARTHEST)
+    read_las(file)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert count * 15 < peak < count * 15 + 500_000
 
 
 def test_a_file_without_points(tmp_path):
-    surface, offset = read_las(write(tmp_path / "a.las", np.zeros((0, 3))), FARTHEST)
+    surface = read_las(write(tmp_path / "a.las", np.zeros((0, 3))))
     assert len(surface.points) == 0
-    assert offset == (0.0, 0.0, 0.0)
+    assert surface.offset.tolist() == [0.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize("suffix", ["las", "laz"])
@@ -101,7 +99,7 @@ def test_a_truncated_file_is_one_sentence(tmp_path, points, suffix):
     for length in (len(content) - 1, len(content) // 2, 400):
         file.write_bytes(content[:length])
         with pytest.raises(SceneError, match=r"damaged, export it again") as caught:
-            read_las(file, FARTHEST)
+            read_las(file)
         assert "\n" not in str(caught.value)
 
 
@@ -112,4 +110,4 @@ def test_a_scale_that_cannot_be_is_refused(tmp_path, points):
         content[131:139] = np.float64(scale).tobytes()
         file.write_bytes(content)
         with pytest.raises(SceneError, match="its header places points at"):
-            read_las(file, FARTHEST)
+            read_las(file)

@@ -366,3 +366,16 @@ def test_writing_checks_shapes_and_leaves_nothing(tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):
         write_ply(tmp_path / "a.ply", torch.zeros(2, 3), **arguments)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_doubles_far_from_the_origin_keep_their_millimetres(tmp_path):
+    far = np.random.default_rng(5).uniform(0, 4, (50, 3)) + np.array([451234, 5411876, 118])
+    write_ply(tmp_path / "a.ply", torch.from_numpy(far), doubles=True)
+    ply = read_ply(tmp_path / "a.ply")
+    assert ply.offset.tolist() == np.floor(far.min(axis=0)).tolist()
+    # float32 within metres of the origin
+    np.testing.assert_allclose(ply.points.double() + ply.offset, far, rtol=0, atol=1e-6)
+    beside = read_ply(tmp_path / "a.ply", offset=torch.tensor([451000.0, 5411000.0, 0]).double())
+    np.testing.assert_allclose(
+        beside.points.double(), far - [451000, 5411000, 0], rtol=0, atol=1e-4
+    )

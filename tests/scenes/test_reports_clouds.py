@@ -1,0 +1,55 @@
+"""Clouds and meshes of public bug reports, each a room whose truth is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pcdistill.scenes import open_scene
+
+REPORTS = Path(__file__).parents[3] / "shared" / "data" / "reports"
+UTM = [451234.0, 5411876.0, 118.0]
+
+pytestmark = pytest.mark.skipif(not REPORTS.is_dir(), reason="the reports are not here")
+
+
+def scene(name, **settings):
+    return open_scene(REPORTS / name, **settings)
+
+
+def in_source(found):
+    return found.points.double() + torch.tensor(found.provenance["offset"], dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    "name", ["01_utm_double_cloud.ply", "01_utm_double_mesh.ply", "01_utm.las"]
+)
+def test_large_coordinates_are_the_same_room(name):
+    local, far = scene("01_local_mesh.ply"), scene(name)
+    assert far.provenance["offset"] == UTM
+    # a millimetre: the grid of the LAS file is half of one off
+    torch.testing.assert_close(far.points, local.points, rtol=0, atol=1e-3)
+    assert torch.equal(far.colors, local.colors)
+    if name.endswith("mesh.ply"):
+        assert torch.equal(far.faces, local.faces)
+    assert local.provenance["offset"] == [0.0, 0.0, 0.0]
+
+
+def test_a_colmap_model_far_out_is_the_local_one():
+    local, far = scene("02_colmap_local"), scene("02_colmap_utm")
+    assert far.provenance["offset"] == UTM
+    torch.testing.assert_close(far.points, local.points, rtol=0, atol=1e-3)
+    for one, other in zip(far.frames, local.frames, strict=True):
+        torch.testing.assert_close(one.camera_to_world, other.camera_to_world, rtol=0, atol=1e-6)
+
+
+def test_depth_far_out_is_fused_like_depth_near_by():
+    found = scene("02_rgbd_utm")
+    low, high = in_source(found).aminmax(dim=0)
+    truth = torch.tensor(UTM, dtype=torch.float64)
+    # depth in whole millimetres
+    torch.testing.assert_close(low - truth, torch.zeros(3).double(), rtol=0, atol=2e-3)
+    assert (high - truth)[:2].tolist() == pytest.approx([4.0, 3.0], abs=2e-3)
+    assert max(abs(f.camera_to_world[:3, 3]).max() for f in found.frames) < 10
