@@ -21,6 +21,7 @@ from pcdistill.scenes.opening import (
 from pcdistill.scenes.ply import Ply, read_ply, write_ply
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan
 from pcdistill.scenes.scene import IGNORE_LABEL, Scene
+from pcdistill.scenes.source_frame import source_points, write_source_ply
 from pcdistill.scenes.store import write_scene
 
 __all__ = [
@@ -46,7 +47,9 @@ __all__ = [
     "read_ply",
     "recognise_scans",
     "require_scans",
+    "source_points",
     "vocabulary_names",
     "write_ply",
     "write_scene",
+    "write_source_ply",
 ]

@@ -119,6 +119,7 @@ def open_scannet(scan: Scan, settings: ReadSettings) -> Scene:
         "depth_scale": frames[0].depth_scale,
         "poses": settings.poses,
         "axes_aligned": alignment is not None,
+        **({} if alignment is None else {"scene_to_source": alignment.inverse().tolist()}),
         **notes,
     }
     return Scene(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from pcdistill.scenes import IGNORE_LABEL, open_scene, write_ply
+from pcdistill.scenes import IGNORE_LABEL, open_scene, write_source_ply
 from pcdistill.stages.ingest import scene_names, stored_scenes
 from pcdistill.stages.rows import NOT_SEEN, require_row, row_predictions
 from pcdistill.stages.run import Run
@@ -15,6 +15,9 @@ from pcdistill.stages.workspace import slug
 
 def export(run: Run, folder: Path | None = None, row: str | None = None) -> list[Path]:
     """Write `<scene>.ply` with points, class colours and the class index of every point.
+
+    Points are where the scan's own files have them, in the same order; those that the reader left
+    out (`dropped_points` of the provenance) are missing.
 
     Where a row has no answer, as 2D features have none for points that no frame saw, the label is
     `IGNORE_LABEL`.
@@ -40,9 +43,7 @@ def export(run: Run, folder: Path | None = None, row: str | None = None) -> list
         labels = torch.where(labels == NOT_SEEN, IGNORE_LABEL, labels)
         path = target / f"{slug(name)}.ply"
         colors = run.label_set.colors_of(labels)
-        write_ply(
-            path, points=scene.points, colors=colors, scalars={"label": labels}, faces=scene.faces
-        )
+        write_source_ply(path, scene, colors=colors, scalars={"label": labels})
         files.append(path)
     names = target / "classes.txt"
     known = {**dict(enumerate(run.label_set.names)), IGNORE_LABEL: "no answer"}

@@ -21,7 +21,7 @@ from pcdistill.inference import (
     relevancy,
     similarity_floor,
 )
-from pcdistill.scenes import Scene, write_ply
+from pcdistill.scenes import Scene, source_points, write_source_ply
 from pcdistill.stages.ingest import scene_names, stored_scenes, validation_scenes
 from pcdistill.stages.pieces import load_scene, piece_features
 from pcdistill.stages.rows import require_row
@@ -44,9 +44,9 @@ class Answer:
     rank: float
     """What answers are sorted by, see `Place.rank`."""
     position: tuple[float, float, float]
-    """Centre of its bounding box, metres."""
+    """Centre of its bounding box, metres, in the frame of the scan's own files."""
     size: tuple[float, float, float]
-    """Extent of its bounding box, metres."""
+    """Extent of its bounding box, metres, in the same frame."""
     points: int
     share: float
     """Of the points of its scene, in [0, 1]."""
@@ -110,10 +110,11 @@ def ask(run: Run, text: str, scene_name: str, best: int = 5, row: str | None = N
     fits = relevancy(pieces.features, query, alternatives)
     floor = similarity_floor(pieces.features, run.vocabulary_embeddings)
     word = meant_word(query, run.vocabulary_embeddings)
+    points = source_points(scene)
     answers, kept = [], []
     for place in connected_places(scene.points, pieces.ids, fits):
         mean = functional.normalize(pieces.features[pieces.ids[place.points]].sum(dim=0), dim=0)
-        answers.append(_answer(run, scene, place, mean, float(mean @ query)))
+        answers.append(_answer(run, scene, points, place, mean, float(mean @ query)))
         named = word is not None and int((run.vocabulary_embeddings @ mean).argmax()) == word
         if named or answers[-1].similarity > floor:
             kept.append(answers[-1])
@@ -127,7 +128,12 @@ def ask(run: Run, text: str, scene_name: str, best: int = 5, row: str | None = N
     )
 
 
-def _answer(run: Run, scene: Scene, place: Place, mean: Tensor, similarity: float) -> Answer:
+def _answer(
+    run: Run, scene: Scene, points: Tensor, place: Place, mean: Tensor, similarity: float
+) -> Answer:
+    """What a place says; `points`, (N, 3) float64, are those of the scan's own files."""
+    low, high = points[place.points].aminmax(dim=0)
+    (x, y, z), (length, width, height) = ((low + high) / 2).tolist(), (high - low).tolist()
     category = int(run.label_set.to_categories((run.label_embeddings @ mean).argmax()))
     truth = None
     if scene.labels is not None:
@@ -139,8 +145,8 @@ def _answer(run: Run, scene: Scene, place: Place, mean: Tensor, similarity: floa
         relevancy=place.relevancy,
         similarity=similarity,
         rank=place.rank,
-        position=place.center,
-        size=place.size,
+        position=(x, y, z),
+        size=(length, width, height),
         points=len(place.points),
         share=len(place.points) / len(scene.points),
         looks_like=run.label_set.names[category],
@@ -201,8 +207,6 @@ def _draw(run: Run, text: str, found: SceneAnswer) -> tuple[Path, Path]:
     folder.mkdir(parents=True, exist_ok=True)
     scene, colors = found.scene, heat_colors(found.relevancy)
     ply, png = folder / f"{slug(scene.name)}.ply", folder / f"{slug(scene.name)}.png"
-    write_ply(
-        ply, points=scene.points, colors=colors, scalars={"relevancy": found.relevancy.nan_to_num()}
-    )
+    write_source_ply(ply, scene, colors=colors, scalars={"relevancy": found.relevancy.nan_to_num()})
     save_png(png, draw_points(scene.points, colors, normals=scene.normals))
     return ply, png

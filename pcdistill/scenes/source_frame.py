@@ -1,0 +1,54 @@
+"""Points of a scene in the frame of the files it was read from, offset and rotation undone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from pcdistill.scenes.origin import scene_to_source
+from pcdistill.scenes.ply import write_ply
+from pcdistill.scenes.scene import Scene
+
+
+def source_points(scene: Scene) -> Tensor:
+    """(N, 3) float64, metres: the scene's points where its files have them.
+
+    They are in the files' order; what the reader left out is missing.
+    """
+    back = scene_to_source(scene.provenance)
+    return scene.points.double() @ back[:3, :3].T + back[:3, 3]
+
+
+def source_normals(scene: Scene) -> Tensor | None:
+    """(N, 3) float32 normals as `source_points` has the points; None where the scene has none."""
+    if scene.normals is None:
+        return None
+    back = scene_to_source(scene.provenance)
+    return (scene.normals.double() @ back[:3, :3].T).float()
+
+
+def write_source_ply(
+    path: str | Path, scene: Scene, *, colors: Tensor, scalars: Mapping[str, Tensor]
+) -> None:
+    """Write what is known of a scene's points as a PLY file in the frame of its source.
+
+    Coordinates are doubles where an offset was taken off. Normals and faces of the scene are kept.
+
+    Args:
+        path: where; folders above are made.
+        scene: whose points.
+        colors: (N, 3) uint8.
+        scalars: (N,) numbers, by name, as of `write_ply`.
+    """
+    moved = bool(scene_to_source(scene.provenance)[:3, 3].any())
+    write_ply(
+        path,
+        source_points(scene),
+        colors=colors,
+        normals=source_normals(scene),
+        scalars=scalars,
+        faces=scene.faces,
+        doubles=moved,
+    )
