@@ -46,6 +46,8 @@ class LabelSet:
     """K categories in the spelling of the published code, to reproduce its prompts."""
     ids: tuple[int, ...] = ()
     """K numbers of the categories in the data set's own labels, where the file has them."""
+    template: str = TEMPLATE
+    """What makes a prompt of a noun, in place of its {}."""
 
     def facts(self) -> dict[str, Any]:
         """Everything that a result may depend on, as plain values."""
@@ -162,6 +164,7 @@ def load_label_set(name: str | Path) -> LabelSet:
         prompt_names=prompt_names,
         released_names=tuple(entry.get("released_as", entry["name"]) for entry in categories),
         ids=_ids(file, categories),
+        template=template,
     )
 
 

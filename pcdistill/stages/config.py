@@ -40,8 +40,9 @@ class RunSettings:
     vocabulary: str = "indoor"
     """Class names used to compare teachers: a name or the path of a JSON file."""
     prompt: str | None = None
-    """What the text encoder reads for a class name, which takes the place of {}; by default what it
-    read when a trained student learned, else `a {} in a scene`."""
+    """What the text encoder reads for a class name, which takes the place of {}; other braces are
+    text. By default what it read when a trained student learned, else the template in the label
+    set's file and, for the vocabulary, `a {} in a scene`."""
     teachers: tuple[str, ...] = ("dense", "masks")
     """Their order is the teacher axis of every (T, ...) tensor. There may be none where a trained
     student is given, for scans without frames."""

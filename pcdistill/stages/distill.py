@@ -84,7 +84,7 @@ def _settings(run: Run, student: str) -> Mapping[str, Any]:
     if student == ENSEMBLE:
         settings |= ensemble
         settings["keep_superpoint_loss"] = run.config.distill.keep_superpoint_loss
-        settings["label_set"] = run.prompts(run.label_set.prompt_names)
+        settings["label_set"] = run.label_prompts
     elif student == BASE and _hands_over(run):
         settings["hand_over"] = ensemble_epoch(run)
     return settings

@@ -14,7 +14,7 @@ from pcdistill.errors import SceneError
 from pcdistill.evaluation import Protocol, evaluate_semantic, named_protocol
 from pcdistill.scenes import IGNORE_LABEL, open_scene
 from pcdistill.stages.files import read_json, read_tensors, write_json, write_tensors
-from pcdistill.stages.ingest import validation_scenes
+from pcdistill.stages.ingest import require_labels, validation_scenes
 from pcdistill.stages.pieces import average_pieces, made_from, scene_pieces
 from pcdistill.stages.rows import (
     COMBINED,
@@ -40,7 +40,7 @@ def run_protocol(run: Run) -> tuple[Protocol, str]:
         config.protocol,
         run.label_set.name,
         votes=config.votes,
-        prompt_template=run.prompt,
+        prompt_template=run.label_prompt,
     )
     scored = {"seen": "points that some frame sees", "all": "all points"}[scored_points(run)]
     return protocol, f"{scored}; {protocol.describe(len(run.label_set.names))}"
@@ -70,7 +70,7 @@ def _settings(run: Run, row: str) -> Mapping[str, Any]:
     return {
         "row": row,
         "label_set": run.label_set.facts(),
-        "prompt": run.prompt,
+        "prompt": run.label_prompt,
         "vocabulary": run.prompts(run.vocabulary) if row in COMBINED else None,
         "text_encoder": run.config.run.text_encoder,
         "fuse": vars(run.config.fuse) if row in ("fused", POOLED) else None,
@@ -115,7 +115,7 @@ def _work(run: Run, task: Task, report: Report) -> str:
         )
         truth = scene.labels
         if truth is not None:
-            run.label_set.require_labels(f"scene {name}", truth)
+            require_labels(run, scene)
             if scored_points(run) == "seen":
                 truth = torch.where(seen_by_frames(run, name), truth, IGNORE_LABEL)
             labelled.append((predicted, truth))

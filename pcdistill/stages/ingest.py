@@ -37,6 +37,14 @@ _BYTES_PER_POINT = 54
 _MOST_BYTES = 100_000_000
 """The same for a scan: most layouts keep some frames of many, so large files say little."""
 
+_LABELS_AS_THEY_ARE = {
+    *("stored", "scannet_extracted", "nuscenes", "nuscenes_clips"),
+    *("scannetpp", "arkitscenes", "replica", "tum", "record3d"),
+    *("nerfstudio", "colmap", "rgbd", "bare"),
+}
+"""Layouts without labels, or whose labels are those of one label set: with another `run.label_set`
+the same is read from them, and stage evaluate refuses what does not fit."""
+
 
 def scene_names(run: Run) -> tuple[str, ...]:
     """Names of all scenes, training scenes first.
@@ -109,7 +117,13 @@ def _settings(run: Run, scene: str) -> Mapping[str, Any]:
         }
     else:
         source = {} if scans_of(run).is_there else _source_of_old(run, scene)
-    return {**vars(read_settings(run)), **source} if source else {"missing": scene}
+    if not source:
+        return {"missing": scene}
+    settings = {**vars(read_settings(run)), **source}
+    if source["layout"] in _LABELS_AS_THEY_ARE:
+        del settings["label_set"]
+        return settings
+    return {**settings, "label_ids": run.label_set.ids, "labels": run.label_set.released_names}
 
 
 def _source_of_old(run: Run, scene: str) -> dict[str, Any]:
@@ -137,13 +151,7 @@ def _geometry(run: Run, recognised: Recognised) -> str | None:
 
 def _work(run: Run, task: Task, report: Report) -> str:
     scene = replace(_open(run, task.unit), name=task.unit)
-    if scene.labels is not None and scene.label_set not in (None, run.label_set.name):
-        raise SceneError(
-            f"scene {scene.name}: labelled with '{scene.label_set}' but run.label_set is "
-            f"'{run.label_set.name}'; set run.label_set to the scene's"
-        )
-    if scene.labels is not None:
-        run.label_set.require_labels(f"scene {scene.name}", scene.labels)
+    require_labels(run, scene)
     source = ""
     if scene.colors is None and scene.frames:
         scene = replace(scene, colors=colors_from_frames(scene))
@@ -159,6 +167,22 @@ def _work(run: Run, task: Task, report: Report) -> str:
         doubt = unit_doubt(scene.points, run.trained.needs.voxel_size)
         return f"{known}; {doubt}" if doubt else known
     return known
+
+
+def require_labels(run: Run, scene: Scene) -> None:
+    """Refuse a scene whose labels are not those of the run's label set.
+
+    Raises:
+        SceneError: see above.
+    """
+    if scene.labels is None:
+        return
+    if scene.label_set not in (None, run.label_set.name):
+        raise SceneError(
+            f"scene {scene.name}: labelled with '{scene.label_set}' but run.label_set is "
+            f"'{run.label_set.name}'; set run.label_set to the scene's"
+        )
+    run.label_set.require_labels(f"scene {scene.name}", scene.labels)
 
 
 def _open(run: Run, scene: str) -> Scene:

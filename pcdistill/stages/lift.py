@@ -19,7 +19,7 @@ from pcdistill.stages.files import read_tensors, write_tensors
 from pcdistill.stages.ingest import scene_names, validation_scenes
 from pcdistill.stages.lift_frames import View, in_order, lift_frames
 from pcdistill.stages.run import Run
-from pcdistill.stages.sight import Sight
+from pcdistill.stages.sight import Sight, sight_settings
 from pcdistill.stages.sizes import expected_points
 from pcdistill.stages.stage import Input, Report, Stage, Task
 from pcdistill.teachers import Teacher
@@ -126,9 +126,7 @@ def _settings(run: Run, unit: str) -> Mapping[str, Any]:
     return {
         "teacher": teacher,
         "revision": run.teacher_revision(teacher),
-        "depth_tolerance": run.config.lift.depth_tolerance,
-        "border": run.config.lift.border,
-        "occlusion": run.config.lift.occlusion,
+        **sight_settings(run.config.lift),
         "features": keeps_points(run, scene),
     }
 

@@ -38,6 +38,7 @@ from pcdistill.stages.results import best_measured
 from pcdistill.stages.rows import POOLED, default_row, row_names
 from pcdistill.stages.run import Run
 from pcdistill.stages.score import capability_table
+from pcdistill.stages.sight import sight_settings
 from pcdistill.stages.stage import Input, Report, Stage, Task
 
 EMBEDDED_TEACHERS = {"dense", "masks"}
@@ -269,6 +270,8 @@ def _settings(run: Run, unit: str) -> Mapping[str, Any]:
     return {
         **vars(run.config.report),
         "title": run.config.run.title,
+        "seed": run.config.run.seed,  # shown; the results have their own
+        "sight": sight_settings(run.config.lift),  # frames are drawn with the points they see
         "vocabulary": run.prompts(run.vocabulary),  # what questions are compared with
         "text_encoder": run.config.run.text_encoder,
     }

@@ -60,19 +60,32 @@ class Run:
     @cached_property
     def label_embeddings(self) -> Tensor:
         """Embedded prompts of the evaluation classes, unit rows; see `LabelSet.to_categories`."""
-        return self.text_encoder.encode(self.prompts(self.label_set.prompt_names))
+        return self.text_encoder.encode(self.label_prompts)
+
+    @property
+    def label_prompts(self) -> list[str]:
+        """What the text encoder reads for each prompt of the evaluation classes."""
+        return [_filled(self.label_prompt, name) for name in self.label_set.prompt_names]
+
+    @property
+    def label_prompt(self) -> str:
+        """The same with {} for the class: that of the vocabulary, else that of the label set."""
+        return self._told_prompt or self.label_set.template
 
     def prompts(self, names: Sequence[str]) -> list[str]:
         """What the text encoder reads for each name."""
-        return [self.prompt.format(name) for name in names]
+        return [_filled(self.prompt, name) for name in names]
 
     @cached_property
     def prompt(self) -> str:
-        """What the text encoder reads for a class name, with {} in its place."""
+        """What the text encoder reads for a word of the vocabulary, with {} in its place."""
+        return self._told_prompt or PROMPT
+
+    @cached_property
+    def _told_prompt(self) -> str | None:
+        """What the config or a trained student says."""
         own = self.config.run.prompt
-        if own is None and self.trained is not None:
-            own = self.trained.prompt
-        return own if own is not None else PROMPT
+        return self.trained.prompt if own is None and self.trained is not None else own
 
     @cached_property
     def trained(self) -> TrainedStudent | None:
@@ -173,6 +186,11 @@ class Run:
                 "there is a GPU"
             )
         return device
+
+
+def _filled(prompt: str, name: str) -> str:
+    """A prompt with a name in place of {}; other braces of either are text."""
+    return prompt.replace("{}", name)
 
 
 def _device(name: str) -> torch.device:

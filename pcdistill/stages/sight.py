@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from threading import Lock
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +21,11 @@ from pcdistill.geometry import (
 )
 from pcdistill.scenes import Frame, Scene
 from pcdistill.stages.config import LiftConfig
+
+
+def sight_settings(config: LiftConfig) -> dict[str, Any]:
+    """What decides which points a frame sees."""
+    return {key: getattr(config, key) for key in ("depth_tolerance", "border", "occlusion")}
 
 
 class Sight:

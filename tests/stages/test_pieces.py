@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from pcdistill.errors import SceneError
 from pcdistill.homes import home_scene
 from pcdistill.stages import pieces as pieces_module
 from pcdistill.stages.evaluate import EVALUATE
@@ -106,3 +107,12 @@ def test_the_best_measured_row_is_the_default(run):
     assert default_row(run) == "fused"
     write_json(run.workspace.evaluation("fused") / "result.json", {"miou": None})
     assert default_row(run) == "student:superpoint"
+
+
+@pytest.mark.parametrize("label_set", ["replica", "scannet200"])
+def test_labels_of_another_label_set_are_not_measured_as_those_of_the_run(run, label_set):
+    """The scene is not read again for another set; its classes would pass for those."""
+    changed = Run(replace(run.config, run=replace(run.config.run, label_set=label_set)))
+    with pytest.raises(SceneError, match=f"with 'scannet20' but run.label_set is '{label_set}'"):
+        evaluate(changed, "average")
+    assert not (run.workspace.evaluation("average") / "result.json").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import ClassVar
 
@@ -68,3 +69,25 @@ def test_an_engine_that_needs_a_gpu_is_refused_on_the_cpu_before_the_work():
     config = replace(config, distill=replace(config.distill, device="cpu", engine="triton"))
     with pytest.raises(ConfigError, match="distill.engine is 'triton', .* set distill.engine: tor"):
         Run(config).check()
+
+
+@pytest.mark.parametrize("name", ["bed", "{}", "{room}", "a } and a {", "{0}", "[bold]bed"])
+@pytest.mark.parametrize(
+    "prompt", ["a {} in a scene", "a {} in a {room}", "{{}}", "{0} {} {1!r}", "} {} {", "[b]{}[/b]"]
+)
+def test_braces_in_a_prompt_or_a_name_are_text(prompt, name):
+    run = Run(RunConfig(run=RunSettings(prompt=prompt)))
+    before, _, after = prompt.partition("{}")
+    assert run.prompts([name]) == [before + name + after]
+
+
+def test_a_label_set_s_own_template_makes_its_prompts(tmp_path):
+    """What the config says comes first; the vocabulary keeps its own."""
+    file = tmp_path / "rooms.json"
+    file.write_text(json.dumps({"template": "the {} of a {home}", "categories": ["bed", "sofa"]}))
+    run = Run(RunConfig(run=RunSettings(label_set=str(file))))
+    assert run.label_prompts == ["the bed of a {home}", "the sofa of a {home}"]
+    assert run.prompts(["bed"]) == ["a bed in a scene"]
+    said = Run(RunConfig(run=RunSettings(label_set=str(file), prompt="a {}")))
+    assert said.label_prompts == ["a bed", "a sofa"]
+    assert said.prompts(["bed"]) == ["a bed"]

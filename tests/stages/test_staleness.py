@@ -1,0 +1,426 @@
+"""Which stages a change makes stale: every field of the configuration, label sets, vocabularies.
+
+The tables are written by hand, from what the stages read. A field that they do not name fails, so
+that a new one is thought about when it is made.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import functools
+import json
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+import pytest
+import torch
+
+from pcdistill import teachers
+from pcdistill.networks import build_student, save_checkpoint
+from pcdistill.scenes import READERS, Recognised, Scene, write_scene
+from pcdistill.scenes.label_sets import (
+    CATEGORY_KEYS,
+    FILE_KEYS,
+    PROMPT_KEYS,
+    label_set_names,
+    vocabulary_names,
+)
+from pcdistill.scenes.reading import Scan
+from pcdistill.stages import ingest
+from pcdistill.stages import run as run_module
+from pcdistill.stages.config import RunConfig, config_from_mapping
+from pcdistill.stages.pipeline import STAGES
+from pcdistill.stages.run import Run
+from pcdistill.stages.scans import Files, Scans
+from pcdistill.stages.stage import fingerprint
+
+Marks = dict[str, dict[str, str]]
+"""Stage -> unit -> fingerprint."""
+
+
+class Reach(NamedTuple):
+    """Stages that a field reaches in three runs; empty where it reaches none."""
+
+    homes: str = ""
+    """Generated homes, two teachers, own students."""
+    scans: str = ""
+    """Two scans on disk, two teachers, own students."""
+    given: str = ""
+    """The same scans, no teacher, a student that is trained already."""
+
+
+ALL = "ingest partition lift synthesize score fuse distill evaluate report"
+SCENES = "ingest partition lift fuse distill evaluate report"
+"""What is made of the content of scenes: all but what teachers are measured on."""
+SCENES_OF_GIVEN = "ingest partition evaluate report"  # its student is only copied
+LIFTED = "lift fuse distill evaluate report"
+DRAWN = "synthesize score fuse distill evaluate report"
+SCORED = "score fuse distill evaluate report"
+FUSED = "fuse distill evaluate report"
+STUDENT = "distill evaluate report"
+MEASURED = "evaluate report"
+SHOWN = "report"
+
+READ = Reach("", SCENES, SCENES_OF_GIVEN)
+"""How scans are read."""
+NOTHING = Reach()
+
+CONFIG: dict[str, Reach] = {
+    "run.title": Reach(SHOWN, SHOWN, SHOWN),
+    "run.workspace": NOTHING,
+    # the scans are there, only what is drawn by chance; the given student draws nothing
+    "run.seed": Reach(ALL, DRAWN, SHOWN),
+    "run.text_encoder": Reach(SCORED, SCORED, MEASURED),
+    # classes of the ensemble's pseudo labels and of what is measured; a scan's own labels do not
+    # change, and evaluate refuses those of another set
+    "run.label_set": Reach(STUDENT, STUDENT, MEASURED),
+    # a given student's questions are compared with its words
+    "run.vocabulary": Reach(DRAWN, DRAWN, SHOWN),
+    "run.prompt": Reach(SCORED, SCORED, MEASURED),
+    "run.teachers": Reach(
+        LIFTED + " score", LIFTED + " score", "lift synthesize score fuse evaluate report"
+    ),
+    "ingest.source": Reach(SCENES, SCENES, SCENES_OF_GIVEN),
+    "ingest.path": READ,
+    "ingest.train": Reach(SCENES),
+    "ingest.validation": Reach("ingest partition lift fuse evaluate report"),
+    "ingest.frames": Reach(SCENES),
+    "ingest.image_size": READ._replace(homes=SCENES),
+    "ingest.frame_step": READ,
+    "ingest.depth_scale": READ,
+    "ingest.up": READ,
+    "ingest.poses": READ,
+    "ingest.geometry": READ,
+    "ingest.fuse_voxel_size": READ,
+    "ingest.align_axes": READ,
+    "ingest.intrinsics": READ,
+    "ingest.sweeps": READ,
+    # one scene to learn from, the other to measure; a given student learns from none
+    "ingest.train_list": Reach("", STUDENT, SCENES_OF_GIVEN),
+    "ingest.validation_list": Reach("", STUDENT, SCENES_OF_GIVEN),
+    # the report draws frames with the points they see
+    "lift.depth_tolerance": Reach(LIFTED, LIFTED, SHOWN),
+    "lift.border": Reach(LIFTED, LIFTED, SHOWN),
+    "lift.occlusion": Reach(LIFTED, LIFTED, SHOWN),
+    # all scans are measured, so that all keep their features
+    "lift.keep": Reach(LIFTED),
+    "lift.batch": NOTHING,
+    "lift.workers": NOTHING,
+    "synthesize.generator": Reach(DRAWN, DRAWN),
+    "synthesize.segmenter": Reach(DRAWN, DRAWN),
+    "synthesize.images": Reach(DRAWN, DRAWN),
+    "synthesize.threshold": Reach(DRAWN, DRAWN),
+    "synthesize.prompts": Reach(DRAWN, DRAWN),
+    "score.pooled": Reach(SCORED, SCORED),
+    "fuse.temperature": Reach(FUSED, FUSED),
+    "fuse.mode": Reach(FUSED, FUSED),
+    "fuse.keep_points": Reach(FUSED, FUSED),
+    **{
+        f"partition.{key}": Reach(
+            "partition " + FUSED, "partition " + FUSED, "partition " + MEASURED
+        )
+        for key in ("method", "threshold", "min_size", "neighbours", "color_weight")
+    },
+    # nothing is learned from the training homes any more; another student for the given one
+    "distill.trained": Reach(SCENES, STUDENT, STUDENT),
+    "distill.students": Reach(STUDENT, STUDENT),
+    # what a given file may not say of itself
+    "distill.input": Reach(STUDENT, STUDENT, STUDENT),
+    "distill.voxel_size": Reach(STUDENT, STUDENT, STUDENT),
+    "distill.device": NOTHING,
+    **{
+        f"distill.{key}": Reach(STUDENT, STUDENT)
+        for key in (
+            *("architecture", "width", "epochs", "batch_size", "rows_per_step", "augment"),
+            *("ensemble_from", "ensemble_decay", "ensemble_temperature", "ensemble_weight"),
+            *("keep_superpoint_loss", "learning_rate", "final_learning_rate", "schedule"),
+            *("adam_beta2", "recut_every", "precision", "engine"),
+        )
+    },
+    "evaluate.protocol": Reach(MEASURED, MEASURED, MEASURED),
+    # without teachers no frame tells what is seen, and all points are scored
+    "evaluate.points": Reach(MEASURED, MEASURED),
+    "evaluate.votes": Reach(MEASURED, MEASURED, MEASURED),
+    **{
+        f"report.{key}": Reach(SHOWN, SHOWN, SHOWN)
+        for key in ("scenes", "queries", "answers", "heat_maps")
+    },
+}
+
+LABEL_SET: dict[str, str] = {
+    "name": MEASURED,  # the scenes' own must be the same
+    "source": "",
+    "note": "",
+    "template": STUDENT,
+    "ignore_label": MEASURED,
+    "categories": STUDENT,
+    "categories[].name": STUDENT,  # prompts are made of them, where there are no others
+    "categories[].color": MEASURED,
+    "categories[].released_as": "",
+    "categories[].id": MEASURED,
+    "prompts": STUDENT,
+    "prompts[].name": STUDENT,
+    "prompts[].category": MEASURED,
+}
+VOCABULARY: dict[str, str] = {
+    **dict.fromkeys(("name", "source", "note"), ""),
+    "categories": DRAWN,
+    "categories[]": DRAWN,
+}
+
+HOMES = {"ingest": {"train": 2, "validation": 1}, "lift": {}, "distill": {"epochs": 10}}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Two folders of scans, a list of one, and two trained students."""
+    root = tmp_path_factory.mktemp("fields")
+    for place, names in (("scans", ("one", "two")), ("others", ("three", "four"))):
+        for name in names:
+            write_scene(Scene(name, torch.rand(5, 3)), root / place / name)
+    (root / "list.txt").write_text("one\n")
+    for seed, name in enumerate(("given", "other")):
+        torch.manual_seed(seed)
+        network = build_student("MinkUNet14A", 3, 64, width=0.125)
+        save_checkpoint(root / f"{name}.safetensors", network, {"config": {"input": "constant"}})
+    return root
+
+
+@pytest.fixture(autouse=True)
+def known_models(monkeypatch):
+    """Teachers are loaded once, and there is a second text encoder."""
+    monkeypatch.setattr(run_module, "build_teacher", functools.cache(teachers.build_teacher))
+    monkeypatch.setitem(teachers.text.TEXT_ENCODERS, "other", teachers.StaticTextEncoder)
+
+
+def base(kind: str, folder: Path) -> RunConfig:
+    sections: dict[str, Any] = copy.deepcopy(HOMES)
+    sections["run"] = {"workspace": str(folder / "run")}
+    if kind != "homes":
+        sections["ingest"] = {"source": "scan", "path": str(folder / "scans")}
+    if kind == "given":
+        sections["run"]["teachers"] = []
+        sections["distill"]["trained"] = str(folder / "given.safetensors")
+    return config_from_mapping(sections, "test")
+
+
+def fields() -> list[str]:
+    """Every field of every section, as the dataclasses have them."""
+    sections = get_type_hints(RunConfig)
+    return [
+        f"{name}.{field.name}" for name in sections for field in dataclasses.fields(sections[name])
+    ]
+
+
+def other_value(setting: str, kind: Any, value: Any, folder: Path) -> Any:
+    """Another possible value: named below where it is a name or has bounds, else by its type."""
+    named = {
+        "run.text_encoder": "other",
+        "run.label_set": "replica",
+        "run.vocabulary": "outdoor",
+        "run.prompt": "the {}",
+        "run.teachers": ("dense",),
+        "ingest.path": str(folder / "others"),
+        "ingest.geometry": "mesh.ply",
+        "ingest.train_list": str(folder / "list.txt"),
+        "ingest.validation_list": str(folder / "list.txt"),
+        "ingest.image_size": (24, 32),
+        "evaluate.protocol": "openscene",
+        "distill.students": ("superpoint",),
+        "distill.trained": str(folder / "other.safetensors"),
+        "distill.architecture": "MinkUNet34C",
+        "distill.input": "color" if value != "color" else "constant",
+    }
+    if setting in named:
+        return named[setting]
+    if get_origin(kind) in (Union, UnionType):
+        kind = next(a for a in get_args(kind) if a is not type(None))
+    if get_origin(kind) is Literal:
+        return next(choice for choice in get_args(kind) if choice != value)
+    if get_origin(kind) is tuple:
+        return (*value, "something else")
+    if kind is bool:
+        return not value
+    if kind is int:
+        return (value or 0) + 2
+    if kind is float:
+        return 0.5 * value if value else 0.5
+    assert kind is str, f"{setting}: write down another value of {kind}"
+    return f"{value}-other"
+
+
+def marks_of(run: Run) -> Marks:
+    """The fingerprint of every unit if all it needs were done."""
+    stages = {stage.name: stage for stage in STAGES}
+
+    @functools.cache
+    def mark(stage: str, unit: str) -> str:
+        inputs = stages[stage].inputs(run, unit)
+        marks = {
+            f"{needed.stage} {needed.unit}": mark(needed.stage, needed.unit) for needed in inputs
+        }
+        return fingerprint(stages[stage], stages[stage].settings(run, unit), marks)
+
+    return {name: {unit: mark(name, unit) for unit in stages[name].units(run)} for name in stages}
+
+
+def stale(before: Marks, after: Marks) -> str:
+    """Stages of which some unit is new, gone, or to be made anew; in order."""
+    return " ".join(stage for stage in before if before[stage] != after[stage])
+
+
+def in_order(stages: str) -> str:
+    return " ".join(sorted(set(stages.split()), key=ALL.split().index))
+
+
+@pytest.fixture(scope="module")
+def known_marks() -> dict[str, Marks]:
+    return {}
+
+
+@pytest.mark.parametrize("kind", Reach._fields)
+@pytest.mark.parametrize("setting", fields())
+def test_a_setting_makes_stale_what_depends_on_it(folder, known_marks, setting, kind):
+    assert setting in CONFIG, f"say which stages {setting} reaches"
+    config = base(kind, folder)
+    if kind not in known_marks:
+        known_marks[kind] = marks_of(Run(config))
+    section, _, key = setting.partition(".")
+    values = getattr(config, section)
+    hint = get_type_hints(type(values))[key]
+    new = other_value(setting, hint, getattr(values, key), folder)
+    if setting == "ingest.source" and kind == "homes":
+        config = replace(config, ingest=replace(config.ingest, path=str(folder / "scans")))
+        values = config.ingest
+    changed = replace(config, **{section: replace(values, **{key: new})})
+    assert changed != config
+    found = stale(known_marks[kind], marks_of(Run(changed)))
+    assert found == in_order(getattr(CONFIG[setting], kind))
+
+
+def test_no_setting_is_named_that_there_is_not():
+    assert set(CONFIG) == set(fields())
+
+
+def content_of(kind: str, name: str) -> dict[str, Any]:
+    text = (files("pcdistill.scenes") / kind / f"{name}.json").read_text(encoding="utf-8")
+    content: dict[str, Any] = json.loads(text)
+    return content
+
+
+def places(content: dict[str, Any]) -> list[str]:
+    """Every kind of field of a JSON file: `categories[].color` for that of all categories."""
+    found = dict.fromkeys(content)
+    for key, value in content.items():
+        for entry in value if isinstance(value, list) else ():
+            found |= dict.fromkeys(
+                [f"{key}[].{name}" for name in entry] if isinstance(entry, dict) else [f"{key}[]"]
+            )
+    return list(found)
+
+
+def with_other(content: dict[str, Any], place: str) -> dict[str, Any]:
+    """The same with another value at one place."""
+    content = copy.deepcopy(content)
+    key, inside, name = place.partition("[]")
+    if not inside:
+        value = content[key]
+        if key == "ignore_label":
+            content[key] = value - 1
+        elif key == "template":
+            content[key] = "the {}"
+        elif key == "categories":
+            value.append("lamp post")
+            if "id" in value[0]:
+                value[-1] = {"name": "lamp post", "id": 5000}
+            if "prompts" in content:
+                content["prompts"].append({"name": "lamp post", "category": "lamp post"})
+        elif key == "prompts":
+            value.append({"name": "lamp post", "category": value[0]["category"]})
+        else:
+            content[key] = f"{value}, otherwise"
+        return content
+    entries, name = content[key], name.removeprefix(".")
+    if not name:
+        entries[0] = "lamp post"
+        return content
+    first = next(entry for entry in entries if isinstance(entry, dict) and name in entry)
+    if name == "color":
+        first[name] = [1, 2, 3]
+    elif name == "id":
+        first[name] = 5000
+    elif name == "category":
+        kept = {e["category"] for e in entries}
+        first = next(e for e in entries if [x["category"] for x in entries].count(e[name]) > 1)
+        first[name] = next(other for other in sorted(kept) if other != first[name])
+    else:
+        old, first[name] = first[name], "lamp post"
+        if key == "categories" and name == "name":
+            for prompt in content.get("prompts", ()):
+                prompt["category"] = {old: "lamp post"}.get(prompt["category"], prompt["category"])
+    return content
+
+
+def file_marks(tmp_path: Path, setting: str, content: dict[str, Any]) -> Marks:
+    path = tmp_path / "own.json"
+    path.write_text(json.dumps(content))
+    sections = {**HOMES, "run": {"workspace": str(tmp_path), setting: str(path)}}
+    return marks_of(Run(config_from_mapping(sections, "test")))
+
+
+@pytest.mark.parametrize("name", label_set_names())
+def test_every_field_of_every_label_set_makes_stale_what_depends_on_it(tmp_path, name):
+    content = content_of("label_sets", name)
+    before = file_marks(tmp_path, "label_set", content)
+    for place in places(content):
+        assert place in LABEL_SET, f"say which stages {place} reaches"
+        expected = LABEL_SET[place]
+        if place == "categories[].name" and "prompts" in content:
+            expected = MEASURED  # the prompts have nouns of their own
+        found = stale(before, file_marks(tmp_path, "label_set", with_other(content, place)))
+        assert found == expected, place
+
+
+@pytest.mark.parametrize("name", vocabulary_names())
+def test_every_field_of_every_vocabulary_makes_stale_what_depends_on_it(tmp_path, name):
+    content = content_of("vocabularies", name)
+    before = file_marks(tmp_path, "vocabulary", content)
+    for place in places(content):
+        assert place in VOCABULARY, f"say which stages {place} reaches"
+        found = stale(before, file_marks(tmp_path, "vocabulary", with_other(content, place)))
+        assert found == VOCABULARY[place], place
+
+
+def test_every_key_that_a_label_set_may_have_is_named():
+    known = {
+        *FILE_KEYS,
+        *(f"categories[].{key}" for key in CATEGORY_KEYS),
+        *(f"prompts[].{key}" for key in PROMPT_KEYS),
+    }
+    assert set(LABEL_SET) == known
+
+
+@pytest.mark.parametrize("layout", READERS)
+def test_a_scan_is_read_again_where_its_labels_are_those_of_the_run_s_label_set(
+    tmp_path, monkeypatch, layout
+):
+    """ScanNet's numbers and Matterport's names are mapped; other layouts have one set or none."""
+
+    monkeypatch.setattr(ingest, "scan_files", lambda run, scan: Files("mark", 0, 0))
+
+    def settings(label_set: str) -> str:
+        sections = {
+            "run": {"workspace": str(tmp_path), "label_set": label_set},
+            "ingest": {"source": "scan", "path": str(tmp_path)},
+        }
+        run = Run(config_from_mapping(sections, "test"))
+        found = {"a": Recognised(layout, Scan("a", tmp_path, "part"))}
+        run.memory["scans"] = Scans(found, ("a",), ("a",))
+        return json.dumps(dict(ingest.INGEST.settings(run, "a")), sort_keys=True, default=str)
+
+    again = settings("scannet20") != settings("scannet200")
+    assert again == (layout in ("scannet", "matterport"))
