@@ -23,9 +23,10 @@ from pcdistill.scenes.capture import build_scene, by_number, is_there, require_u
 from pcdistill.scenes.extras import import_extra
 from pcdistill.scenes.las import read_las
 from pcdistill.scenes.pcd import PcdCloud, as_ply, read_pcd
-from pcdistill.scenes.ply import Ply, read_ply
+from pcdistill.scenes.ply import read_ply
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan
 from pcdistill.scenes.scene import Scene
+from pcdistill.scenes.strays import without_strays
 
 _LOG = logging.getLogger(__name__)
 
@@ -56,8 +57,8 @@ def find_bare(path: Path) -> tuple[Scan, ...]:
 def open_bare(scan: Scan, settings: ReadSettings) -> Scene:
     """Read one file with a cloud or mesh.
 
-    Points whose coordinates are not finite (an organised cloud's empty pixels) are left out and
-    counted, except in a mesh, whose faces need them.
+    Points that measure nothing (an organised cloud's empty pixels, a scanner's misses, strays) are
+    left out and counted, see `without_strays`.
 
     Raises:
         SceneError: the file is missing, damaged, or has no points.
@@ -77,9 +78,7 @@ def open_bare(scan: Scan, settings: ReadSettings) -> Scene:
         surface = as_ply(_read_e57(file))
     else:
         raise SceneError(f"{file}: is no {', '.join(SUFFIXES)} file; give the cloud as one of them")
-    dropped = 0
-    if surface.faces is None or len(surface.faces) == 0:
-        surface, dropped = _finite(surface)
+    surface = without_strays(file, surface)
     if surface.offset.any():
         _LOG.info(
             "%s: moved by %s m to lie near the origin",
@@ -88,29 +87,13 @@ def open_bare(scan: Scan, settings: ReadSettings) -> Scene:
         )
     if len(surface.points) == 0:
         raise SceneError(f"{file}: has no points, expected a mesh or cloud; write it again")
-    if dropped:
-        _LOG.warning("%s: %d points left out, they are not finite numbers", file, dropped)
     provenance: dict[str, Any] = {
         "reader": "bare",
         "surface": file.name,
-        "dropped_points": dropped,
+        "dropped_points": sum(surface.left_out.values()),
         "skipped_frames": 0,
     }
     return build_scene(scan, settings, [], surface, up=settings.up, provenance=provenance)
-
-
-def _finite(surface: Ply) -> tuple[Ply, int]:
-    """The cloud without points that are no numbers, and how many those are."""
-    kept = (surface.points.abs() < 1e30).all(dim=1)
-    if bool(kept.all()):
-        return surface, 0
-    left = Ply(
-        surface.points[kept],
-        None if surface.colors is None else surface.colors[kept],
-        None if surface.normals is None else surface.normals[kept],
-        offset=surface.offset,
-    )
-    return left, int((~kept).sum())
 
 
 def _damaged(file: Path, error: Exception) -> SceneError:

@@ -479,6 +479,7 @@ def build_scene(
             "source": str(scan.folder),
             "up": up,
             **describe_way_back(surface.offset, rotation),
+            **({"points_left_out": surface.left_out} if surface.left_out else {}),
             **provenance,
         },
     )

@@ -55,7 +55,7 @@ def find_offset(points: Tensor) -> Tensor:
     """
     rows = points[:: max(1, len(points) // _MOST_ROWS)].double()
     usable = torch.isfinite(rows).all(dim=1) & (rows.abs() < _LARGEST).all(dim=1)
-    rows = torch.unique(rows[usable], dim=0)
+    rows = different_places(rows[usable])
     if len(rows) == 0:
         return no_offset()
     quartiles = torch.stack([_quantile(rows, share) for share in (0.25, 0.5, 0.75)])
@@ -126,6 +126,23 @@ def scene_to_source(provenance: Mapping[str, Any]) -> Tensor:
     if known is None:  # a scene whose points are the file's
         return torch.eye(4, dtype=torch.float64)
     return torch.tensor(known, dtype=torch.float64)
+
+
+def place_keys(points: Tensor) -> Tensor:
+    """(N,) int64: equal for equal places (N, 3), and in practice only for those."""
+    bits = (points.double() + 0.0).contiguous().view(torch.int64)  # -0.0 becomes 0.0
+    key = bits[:, 0]
+    for axis in (1, 2):  # the multiplier of Knuth's linear congruential generator MMIX
+        key = (key ^ (key >> 29)) * 6364136223846793005 + bits[:, axis]
+    return key
+
+
+def different_places(points: Tensor) -> Tensor:
+    """(M, 3) of (N, 3): each place once, in no particular order."""
+    keys, order = place_keys(points).sort()
+    first = torch.ones_like(keys, dtype=torch.bool)
+    first[1:] = keys[1:] != keys[:-1]
+    return points[order[first]]
 
 
 def _quantile(rows: Tensor, share: float) -> Tensor:

@@ -42,6 +42,8 @@ class Ply:
     """(N,) int64, float32 or float64: the other vertex properties, by name."""
     offset: Tensor = field(default_factory=no_offset)
     """(3,) float64, metres, whole, already taken off `points`; zero unless they lie far out."""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """How many points of the file are not among `points`, by reason."""
 
 
 def read_ply(path: str | Path, *, offset: Tensor | None = None) -> Ply:

@@ -53,3 +53,20 @@ def test_depth_far_out_is_fused_like_depth_near_by():
     torch.testing.assert_close(low - truth, torch.zeros(3).double(), rtol=0, atol=2e-3)
     assert (high - truth)[:2].tolist() == pytest.approx([4.0, 3.0], abs=2e-3)
     assert max(abs(f.camera_to_world[:3, 3]).max() for f in found.frames) < 10
+
+
+@pytest.mark.parametrize("name", ["05_phantom_utm.pcd", "05_phantom_local.pcd"])
+def test_misses_are_left_out_and_counted(name):
+    found, truth = scene(name), scene("01_local_mesh.ply")
+    torch.testing.assert_close(found.points, truth.points, rtol=0, atol=1e-3)
+    assert torch.equal(found.colors, truth.colors)
+    assert found.provenance["dropped_points"] == 3196
+    assert found.provenance["offset"] == (UTM if "utm" in name else [0.0, 0.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("all_same", 500), ("collinear", 500), ("one_point", 1), ("two_points", 2)],
+)
+def test_degenerate_clouds_stay_whole(name, count):
+    assert len(scene(f"20_{name}.ply").points) == count
