@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from pcdistill.labels import IGNORE_LABEL
 from tests.fixed_chance import TorchGenerator, seed_generators
 
 PROFILE = {"deadline": None, "print_blob": True}  # tests are never timed
@@ -83,6 +84,11 @@ def load_npz(file: Path) -> dict[str, np.ndarray]:
     """All arrays of one fixture, by name."""
     with np.load(file, allow_pickle=False) as archive:
         return {key: archive[key] for key in archive.files}
+
+
+def labels_in_memory(labels: np.ndarray) -> np.ndarray:
+    """Labels of a fixture, as OpenScene writes them, as our readers give them."""
+    return np.where(labels == 255, IGNORE_LABEL, labels).astype(np.int64)
 
 
 @pytest.fixture(scope="session")

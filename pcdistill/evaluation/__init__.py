@@ -8,7 +8,6 @@ from pcdistill.evaluation.colors import (
     superpoint_colors,
 )
 from pcdistill.evaluation.metrics import (
-    NO_FEATURE_LABEL,
     ConfusionMatrix,
     map_predictions,
     mean_over_classes,
@@ -42,6 +41,7 @@ from pcdistill.evaluation.report_data import (
     StageCost,
 )
 from pcdistill.evaluation.views import View, below_ceiling, birds_view, faces_camera
+from pcdistill.labels import NO_FEATURE_LABEL
 
 __all__ = [
     "NO_FEATURE_LABEL",

@@ -9,9 +9,13 @@ import torch
 from torch import Tensor
 
 from pcdistill.geometry import require_shape
-
-NO_FEATURE_LABEL = 256
-"""The prediction of a point that no frame saw, so that no teacher said anything about it."""
+from pcdistill.labels import (
+    IGNORE_LABEL,
+    IGNORE_LABEL_OF_FILES,
+    NO_FEATURE_LABEL,
+    NO_FEATURE_LABEL_OF_FILES,
+    is_marked,
+)
 
 Unseen = Literal["wrong", "left out", "openscene"]
 """What a point without prediction counts as.
@@ -42,21 +46,32 @@ class ConfusionMatrix:
         self,
         classes: int,
         *,
-        ignore_label: int = 255,
+        ignore_label: int = IGNORE_LABEL,
         no_feature_label: int = NO_FEATURE_LABEL,
     ) -> None:
         """Begin with nothing counted.
 
         Args:
             classes: K, number of categories.
-            ignore_label: true label of points that take no part.
-            no_feature_label: predicted label of points without any prediction.
+            ignore_label: true label of points that take no part. The 255 of OpenScene's files is
+                understood as well where it is no category (K <= 255).
+            no_feature_label: predicted label of points without any prediction. OpenScene's 256 is
+                understood as well where it is no category (K <= 256).
 
         Raises:
-            ValueError: there is no class.
+            ValueError: there is no class, or one has the number that stands for none.
         """
         if classes < 1:
             raise ValueError(f"classes is {classes}, expected at least 1")
+        for name, value, none in (
+            ("ignore_label", ignore_label, IGNORE_LABEL),
+            ("no_feature_label", no_feature_label, NO_FEATURE_LABEL),
+        ):
+            if 0 <= value < classes:
+                raise ValueError(
+                    f"{name} is {value}, which is one of the {classes} classes, expected a number "
+                    f"that is none, such as {none}"
+                )
         self.classes = classes
         self.ignore_label = ignore_label
         self.no_feature_label = no_feature_label
@@ -75,10 +90,10 @@ class ConfusionMatrix:
         """
         require_shape("labels", labels, None)
         require_shape("predicted", predicted, labels.shape[0])
-        scored = labels != self.ignore_label
+        scored = ~is_marked(labels, self.ignore_label, IGNORE_LABEL_OF_FILES, self.classes)
         true = labels[scored].long()
         guess = predicted.to(labels.device)[scored].long()
-        none = guess == self.no_feature_label
+        none = is_marked(guess, self.no_feature_label, NO_FEATURE_LABEL_OF_FILES, self.classes)
         self._require_range("labels", true, f"{self.ignore_label} (ignored)")
         self._require_range("predicted", guess[~none], f"{self.no_feature_label} (none)")
         guess = torch.where(none, self.classes, guess)  # the last row of the counts
@@ -196,16 +211,17 @@ def map_predictions(
     """Turn the best prompt of each point into its category, where several prompts share one.
 
     Args:
-        predicted: (N,) integer in [0, P), or `no_feature_label`, which stays.
+        predicted: (N,) integer in [0, P), or `no_feature_label` (or OpenScene's 256, where it is
+            no prompt).
         mapping: (P,) integer, category of each prompt.
         no_feature_label: prediction of points without any.
 
     Returns:
-        (N,) int64.
+        (N,) int64, the category of each prompt, or `no_feature_label`.
 
     Source: OpenScene on nuScenes, 43 prompts for 16 categories; the best prompt is taken first.
     """
-    none = predicted == no_feature_label
+    none = is_marked(predicted, no_feature_label, NO_FEATURE_LABEL_OF_FILES, len(mapping))
     category = mapping.to(predicted.device).long()[torch.where(none, 0, predicted).long()]
     return torch.where(none, no_feature_label, category)
 

@@ -18,6 +18,7 @@ from pcdistill.evaluation.metrics import (
     Unseen,
     mean_over_classes,
 )
+from pcdistill.labels import IGNORE_LABEL, NO_FEATURE_LABEL
 
 _UNSEEN = {
     "wrong": "points that no frame saw count as misses",
@@ -147,8 +148,8 @@ def evaluate_semantic(
     names: Sequence[str],
     protocol: Protocol = OPENSCENE,
     *,
-    ignore_label: int = 255,
-    no_feature_label: int = 256,
+    ignore_label: int = IGNORE_LABEL,
+    no_feature_label: int = NO_FEATURE_LABEL,
 ) -> SemanticResult:
     """Score predicted labels of whole scenes under a named protocol.
 
@@ -157,12 +158,13 @@ def evaluate_semantic(
             `predicted` holds categories in [0, K) or `no_feature_label`.
         names: K category names, in label order.
         protocol: how points become one number.
-        ignore_label: true label of points that take no part.
-        no_feature_label: predicted label of points without any prediction.
+        ignore_label: true label of points that take no part, as in `ConfusionMatrix`.
+        no_feature_label: predicted label of points without any prediction, as in
+            `ConfusionMatrix`.
 
     Raises:
-        ValueError: labels outside the label set, lengths that differ, or a class in
-            `protocol.left_out` that is not one of `names`.
+        ValueError: labels outside the label set, a class that has the number of none, lengths that
+            differ, or a class in `protocol.left_out` that is not one of `names`.
     """
     for name in protocol.left_out:
         if name not in names:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pcdistill.geometry.checks import require_shape
+from pcdistill.labels import IGNORE_LABEL
 
 _QUANTILES = (0.1, 0.5, 0.9)
 
@@ -36,7 +37,7 @@ def describe_superpoints(
     labels: Tensor | None = None,
     *,
     min_size: int = 1,
-    ignore_label: int = 255,
+    ignore_label: int = IGNORE_LABEL,
 ) -> SuperpointReport:
     """Measure a partition of points.
 

@@ -13,7 +13,8 @@ from pcdistill.homes.portable_math import transform
 from pcdistill.homes.render import Rendering, render
 from pcdistill.homes.sensor import add_sensor_noise
 from pcdistill.homes.walk import camera_walk, pinhole
-from pcdistill.scenes import IGNORE_LABEL, MemoryFrame, Scene
+from pcdistill.labels import IGNORE_LABEL
+from pcdistill.scenes import MemoryFrame, Scene
 
 LABEL_SET = "scannet20"
 """Label set that the labels of a home index."""

@@ -1,5 +1,6 @@
 """Scans on disk as scenes in memory: the only room that knows raw formats."""
 
+from pcdistill.labels import IGNORE_LABEL
 from pcdistill.scenes.frames import Frame, MemoryFrame, StoredFrame
 from pcdistill.scenes.label_sets import (
     LabelSet,
@@ -20,7 +21,7 @@ from pcdistill.scenes.opening import (
 )
 from pcdistill.scenes.ply import Ply, read_ply, write_ply
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan
-from pcdistill.scenes.scene import IGNORE_LABEL, Scene
+from pcdistill.scenes.scene import Scene
 from pcdistill.scenes.source_frame import source_points, write_source_ply
 from pcdistill.scenes.store import write_scene
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pcdistill.choices import suggest
 from pcdistill.errors import ConfigError, SceneError
-from pcdistill.scenes.scene import IGNORE_LABEL
+from pcdistill.labels import IGNORE_LABEL, IGNORE_LABEL_OF_FILES
 
 LABEL_SETS = Path(__file__).with_name("label_sets")
 VOCABULARIES = Path(__file__).with_name("vocabularies")
@@ -24,6 +24,7 @@ TEMPLATE = "a {} in a scene"
 FILE_KEYS = ("name", "source", "note", "template", "ignore_label", "categories", "prompts")
 CATEGORY_KEYS = ("name", "color", "released_as", "id")
 PROMPT_KEYS = ("name", "category")
+_LARGEST_LABEL = 2**31 - 1  # of files with labels of 32 bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +39,8 @@ class LabelSet:
     palette: Tensor
     """(K, 3) uint8, red green blue."""
     ignore_label: int = IGNORE_LABEL
+    """Number of no category in files, those that are read and those that are exported. In memory it
+    is `IGNORE_LABEL` for every label set, see `labels_from_files`."""
     mapping: Tensor | None = None
     """(P,) int64, category of each prompt, where several prompts ask for one category."""
     prompt_names: tuple[str, ...] = ()
@@ -78,17 +81,44 @@ class LabelSet:
         """Colour of each label, black where it is ignored.
 
         Args:
-            labels: (N,) int64 in [0, K) or `ignore_label`; others are black as well.
+            labels: (N,) int64; black where it is not in [0, K).
 
         Returns:
             (N, 3) uint8.
         """
-        known = (labels >= 0) & (labels < len(self.names))  # ignore_label is none of these
+        known = (labels >= 0) & (labels < len(self.names))
         colors = self.palette.to(labels.device)[torch.where(known, labels, 0)]
         return colors * known[..., None].to(torch.uint8)
 
+    def labels_from_files(self, where: str, labels: Tensor) -> Tensor:
+        """Turn labels as files have them into those of a scene in memory.
+
+        Args:
+            where: the scene or file the message names.
+            labels: (N,) int64 in [0, K), or `ignore_label` or `IGNORE_LABEL` for none.
+
+        Returns:
+            (N,) int64 in [0, K), or `IGNORE_LABEL`.
+
+        Raises:
+            SceneError: a label is outside of the set.
+        """
+        self.require_labels(where, labels)
+        return torch.where(labels == self.ignore_label, IGNORE_LABEL, labels)
+
+    def labels_for_files(self, labels: Tensor) -> Tensor:
+        """Turn labels in memory into those that files have, the inverse of `labels_from_files`.
+
+        Args:
+            labels: (N,) int64 in [0, K), or negative (`IGNORE_LABEL`, `NO_FEATURE_LABEL`) for none.
+
+        Returns:
+            (N,) int64 in [0, K), or `ignore_label`.
+        """
+        return torch.where(labels < 0, self.ignore_label, labels)
+
     def require_labels(self, where: str, labels: Tensor) -> None:
-        """Refuse labels that are neither one of the categories nor ignored.
+        """Refuse labels that are neither one of the categories nor stand for none.
 
         Args:
             where: the scene or file the message names.
@@ -97,7 +127,8 @@ class LabelSet:
         Raises:
             SceneError: a label is outside of the set.
         """
-        wrong = ((labels < 0) | (labels >= len(self.names))) & (labels != self.ignore_label)
+        known = (labels >= 0) & (labels < len(self.names))
+        wrong = ~known & (labels != self.ignore_label) & (labels != IGNORE_LABEL)
         if bool(wrong.any()):
             found = sorted(set(labels[wrong].tolist()))
             raise SceneError(
@@ -123,8 +154,9 @@ def load_label_set(name: str | Path) -> LabelSet:
     Args:
         name: one of `label_set_names()`, or the path of a JSON file with ``categories``: a list of
             names, or of objects with ``name`` and optionally ``color`` ([red, green, blue]). It
-            may also have ``name``, ``template`` (one ``{}``), ``ignore_label``, and ``prompts``: a
-            list of objects with ``name`` and ``category``, where several prompts ask for one.
+            may also have ``name``, ``template`` (one ``{}``), ``ignore_label`` (the number of no
+            category in files; by default 255, or -1 for more than 255 categories), and ``prompts``:
+            a list of objects with ``name`` and ``category``, where several prompts ask for one.
 
     Raises:
         ConfigError: the name is unknown, or the file is missing or malformed.
@@ -142,12 +174,7 @@ def load_label_set(name: str | Path) -> LabelSet:
         raise ConfigError(
             f'{file}: template is {template!r}, expected a text with one {{}}, such as "{TEMPLATE}"'
         )
-    ignore_label = content.get("ignore_label", IGNORE_LABEL)
-    if not _is_int(ignore_label) or 0 <= ignore_label < len(names):
-        raise ConfigError(
-            f"{file}: ignore_label is {ignore_label!r}, expected a number that is none of the "
-            f"{len(names)} categories, such as {IGNORE_LABEL}"
-        )
+    ignore_label = _ignore_label(file, content, len(names))
     prompt_names, mapping = names, None
     if "prompts" in content:
         prompt_names, mapping = _prompts(file, content, names)
@@ -251,6 +278,18 @@ def _ids(file: Path, categories: list[dict[str, Any]]) -> tuple[int, ...]:
     if wrong := [value for value in ids if not _is_int(value) or value < 0]:
         raise ConfigError(f"{file}: an id is {wrong[0]!r}, expected a number from 0")
     return tuple(ids)
+
+
+def _ignore_label(file: Path, content: dict[str, Any], categories: int) -> int:
+    collides = categories > IGNORE_LABEL_OF_FILES
+    default = IGNORE_LABEL if collides else IGNORE_LABEL_OF_FILES
+    value = content.get("ignore_label", default)
+    if not _is_int(value) or 0 <= value < categories or abs(value) > _LARGEST_LABEL:
+        raise ConfigError(
+            f"{file}: ignore_label is {value!r}, expected a number that is none of the "
+            f"{categories} categories (0 to {categories - 1}), such as {IGNORE_LABEL}"
+        )
+    return int(value)
 
 
 def _object(file: Path, entry: Any, keys: tuple[str, ...]) -> dict[str, Any]:

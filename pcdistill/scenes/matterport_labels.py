@@ -11,8 +11,8 @@ from torch import Tensor
 
 from pcdistill.choices import suggest
 from pcdistill.errors import ConfigError, SceneError
+from pcdistill.labels import IGNORE_LABEL
 from pcdistill.scenes.label_sets import load_label_set
-from pcdistill.scenes.scene import IGNORE_LABEL
 from pcdistill.scenes.text_files import read_text
 
 _MOST_CATEGORIES = 100_000
@@ -108,20 +108,21 @@ def vote_of_faces(values: Tensor, faces: Tensor, points: int) -> Tensor:
     """For each point the most frequent value of the faces around it.
 
     Args:
-        values: (F,) int64 >= -1; -1 ("none") is counted like any other.
+        values: (F,) int64, `IGNORE_LABEL` (-1) or more; it is counted like any other.
         faces: (F, 3) int64.
         points: N.
 
     Returns:
-        (N,) int64; of equally frequent values the smallest, so -1 first; -1 where no face is.
+        (N,) int64; of equally frequent values the smallest, so `IGNORE_LABEL` first, and it
+            where no face is.
     """
-    winners = np.full(points, -1, dtype=np.int64)
+    winners = np.full(points, IGNORE_LABEL, dtype=np.int64)
     if len(faces):
-        width = int(values.max()) + 2
+        width = int(values.max()) + 1 - IGNORE_LABEL
         corners = faces.numpy(force=True).reshape(-1)
-        keys = corners * width + np.repeat(values.numpy(force=True) + 1, 3)
+        keys = corners * width + np.repeat(values.numpy(force=True) - IGNORE_LABEL, 3)
         distinct, counts = np.unique(keys, return_counts=True)
-        point, value = distinct // width, distinct % width - 1
+        point, value = distinct // width, distinct % width + IGNORE_LABEL
         order = np.lexsort((value, -counts, point))
         first = np.ones(len(order), dtype=bool)
         first[1:] = point[order][1:] != point[order][:-1]
@@ -158,9 +159,7 @@ def label_points(
                 "damaged, restore the original files"
             )
     labels = category_labels[category_of_face.clamp(min=0)]
-    labels = torch.where(labels == IGNORE_LABEL, -1, labels)
-    voted = vote_of_faces(labels, faces, points)
-    return torch.where(voted < 0, IGNORE_LABEL, voted)
+    return vote_of_faces(labels, faces, points)
 
 
 def _label_of_row(label_set: str) -> Callable[[int, str], int]:

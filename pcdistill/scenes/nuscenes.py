@@ -33,6 +33,7 @@ from torch import Tensor
 from pcdistill.choices import suggest
 from pcdistill.errors import SceneError
 from pcdistill.geometry import invert_pose
+from pcdistill.labels import IGNORE_LABEL
 from pcdistill.scenes.nuscenes_frames import CarFrame, car_frame
 from pcdistill.scenes.nuscenes_scene import (
     FARTHEST_RETURN,
@@ -44,6 +45,7 @@ from pcdistill.scenes.nuscenes_scene import (
 from pcdistill.scenes.nuscenes_tables import (
     CAMERAS,
     LIDAR,
+    NO_SUCH_ID,
     Keyframe,
     Recording,
     Tables,
@@ -52,7 +54,7 @@ from pcdistill.scenes.nuscenes_tables import (
     read_keyframes,
 )
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan
-from pcdistill.scenes.scene import IGNORE_LABEL, Scene
+from pcdistill.scenes.scene import Scene
 
 _LOG = logging.getLogger(__name__)
 
@@ -108,9 +110,9 @@ def open_nuscenes(scan: Scan, settings: ReadSettings) -> Scene:
     """Read one keyframe; images stay on disk until they are asked for.
 
     Points carry no colour. Labels are those of `nuscenes16` where nuScenes-lidarseg is installed
-    and has the keyframe; noise, the car itself and categories that are not scored are 255. With
-    `settings.sweeps` the LiDAR clouds since the keyframe before come first, in the order of time,
-    unlabelled (255); what moves then appears several times.
+    and has the keyframe; noise, the car itself and categories that are not scored are
+    `IGNORE_LABEL`. With `settings.sweeps` the LiDAR clouds since the keyframe before come first, in
+    the order of time, unlabelled; what moves then appears several times.
 
     A camera whose pose is not finite or whose image is missing is left out, counted in the
     provenance and logged.
@@ -327,8 +329,8 @@ def _read_labels(path: Path, points: int, tables: Tables) -> Tensor:
             "file is cut off or belongs to another cloud, download it again"
         )
     labels = tables.label_of_id[ids]
-    if (labels < 0).any():
-        unknown = sorted(set(ids[labels < 0].tolist()))
+    if (labels == NO_SUCH_ID).any():
+        unknown = sorted(set(ids[labels == NO_SUCH_ID].tolist()))
         raise SceneError(
             f"{path}: has the ids {', '.join(map(str, unknown[:5]))}, which no 'index' in "
             f"{tables.folder / 'category.json'} explains; download nuScenes-lidarseg again"

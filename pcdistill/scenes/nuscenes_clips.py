@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from pcdistill.errors import SceneError
+from pcdistill.labels import IGNORE_LABEL
 from pcdistill.scenes.frames import check_camera
 from pcdistill.scenes.images import image_size_of
 from pcdistill.scenes.nuscenes_frames import CarFrame, car_frame
@@ -30,11 +31,11 @@ from pcdistill.scenes.nuscenes_scene import (
     car_scene,
     refuse_settings,
 )
-from pcdistill.scenes.nuscenes_tables import standard_labels
+from pcdistill.scenes.nuscenes_tables import NO_SUCH_ID, standard_labels
 from pcdistill.scenes.origin import no_offset
 from pcdistill.scenes.ply import read_ply
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan
-from pcdistill.scenes.scene import IGNORE_LABEL, Scene
+from pcdistill.scenes.scene import Scene
 
 _LOG = logging.getLogger(__name__)
 
@@ -66,8 +67,8 @@ def open_nuscenes_clips(scan: Scan, settings: ReadSettings) -> Scene:
 
     Points are those of the keyframe, the annotated ones; with `settings.sweeps` those of the whole
     half second as OpenScene exports them, in the order of the file, what is not annotated being
-    255. Points carry no colour. A camera whose pose is not finite or that lacks a file is left out,
-    counted in the provenance and logged.
+    `IGNORE_LABEL`. Points carry no colour. A camera whose pose is not finite or that lacks a file
+    is left out, counted in the provenance and logged.
 
     Args:
         scan: `folder` is the clip's.
@@ -160,8 +161,8 @@ def _labels_of(path: Path, ids: Tensor | None) -> Tensor | None:
     if ids.dtype != torch.int64 or not bool(inside.all()):
         raise _bad_labels(path, ids[~inside] if ids.dtype == torch.int64 else ids)
     labels = torch.where(ids < 0, IGNORE_LABEL, label_of_id[ids.clamp(min=0)])
-    if bool((labels < 0).any()):
-        raise _bad_labels(path, ids[labels < 0])
+    if bool((labels == NO_SUCH_ID).any()):
+        raise _bad_labels(path, ids[labels == NO_SUCH_ID])
     return labels
 
 

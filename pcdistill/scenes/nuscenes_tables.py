@@ -24,8 +24,8 @@ import torch
 from torch import Tensor
 
 from pcdistill.errors import SceneError
+from pcdistill.labels import IGNORE_LABEL
 from pcdistill.scenes.label_sets import load_label_set
-from pcdistill.scenes.scene import IGNORE_LABEL
 
 LABEL_SET = "nuscenes16"
 
@@ -43,6 +43,8 @@ LIDAR = "LIDAR_TOP"
 LONGEST_ROW = 1 << 16
 """Characters; the longest row of the tables read here has under 1000."""
 _CHUNK = 1 << 20
+NO_SUCH_ID = -256
+"""In place of a label: nuScenes-lidarseg has no such id."""
 _MOST_IDS = 256  # a lidarseg file has one byte a point
 _UNIT = 1e-2  # by how much the length of a quaternion may miss 1
 _BLANK = re.compile(r"[ \t\r\n]*")
@@ -575,14 +577,14 @@ def _read_labels(folder: Path) -> tuple[dict[str, str], np.ndarray[Any, np.dtype
         used.add(file)
         files[recording] = file
     by_name = _label_of_name()
-    label_of_id = np.full(_MOST_IDS, -1, dtype=np.int64)
+    label_of_id = np.full(_MOST_IDS, NO_SUCH_ID, dtype=np.int64)
     names: set[str] = set()
     for row in _Table(folder / "category.json"):
         name = row.text("name")
         if "index" not in row.row:
             continue
         index = row.count_of("index")
-        if index >= _MOST_IDS or label_of_id[index] >= 0:
+        if index >= _MOST_IDS or label_of_id[index] != NO_SUCH_ID:
             raise row.wrong("index", f"a number of its own below {_MOST_IDS}")
         if name not in by_name or name in names:
             raise row.wrong("name", "one of the 32 names of nuScenes-lidarseg, each once")
@@ -600,11 +602,11 @@ def _label_of_name() -> dict[str, int]:
 
 
 def _standard_labels() -> np.ndarray[Any, np.dtype[np.int64]]:
-    label_of_id = np.full(_MOST_IDS, -1, dtype=np.int64)
+    label_of_id = np.full(_MOST_IDS, NO_SUCH_ID, dtype=np.int64)
     label_of_id[: len(LIDARSEG_NAMES)] = list(_label_of_name().values())
     return label_of_id
 
 
 def standard_labels() -> Tensor:
-    """(256,) int64, label of each id of nuScenes-lidarseg, -1 where there is no such id."""
+    """(256,) int64, label of each id of nuScenes-lidarseg, or `NO_SUCH_ID`."""
     return torch.from_numpy(_standard_labels())

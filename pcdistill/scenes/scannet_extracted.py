@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from pcdistill.errors import ConfigError, SceneError
+from pcdistill.labels import IGNORE_LABEL
 from pcdistill.scenes.consistency import POSE_CONVENTIONS, View
 from pcdistill.scenes.frames import StoredFrame, check_camera
 from pcdistill.scenes.images import COLOR_SUFFIXES, image_size_of
@@ -34,7 +35,7 @@ from pcdistill.scenes.label_sets import load_label_set
 from pcdistill.scenes.plausibility import require_agreement, require_metres
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan
 from pcdistill.scenes.scannet_frames import openscene_camera
-from pcdistill.scenes.scene import IGNORE_LABEL, Scene
+from pcdistill.scenes.scene import Scene
 from pcdistill.scenes.text_files import numbers_of, read_text
 
 _LOG = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ _MOST_UNPACKED = 1 << 29  # bytes of one file of points
 _CHECKED_FRAMES = 12
 _LARGEST_MATRIX = 1 << 16  # bytes of a matrix in a text file
 _COLOR_SLACK = 1e-3
+_UNLABELLED = -100  # what OpenScene's loaders ignore besides the number of the label set
 
 
 def find_scannet_extracted(folder: Path) -> tuple[Scan, ...]:
@@ -222,13 +224,14 @@ def _read_points(file: Path) -> tuple[Tensor, Tensor, Tensor]:
             f"{file}: its colours are not between -1 and 1, expected red green blue / 127.5 - 1; "
             "write them so"
         )
-    known = (labels == IGNORE_LABEL) | (
-        (labels >= 0) & (labels < len(load_label_set(LABEL_SET).names))
-    )
+    label_set = load_label_set(LABEL_SET)
+    none = (labels == label_set.ignore_label) | (labels == _UNLABELLED)
+    known = none | ((labels >= 0) & (labels < len(label_set.names)))
     if not known.all() or not (labels == np.floor(labels)).all():
         raise SceneError(
             f"{file}: has the label {labels[~known][:1].tolist()}, expected categories of "
-            f"{LABEL_SET} from 0 or {IGNORE_LABEL}; it is damaged or of another label set"
+            f"{LABEL_SET} from 0 or {label_set.ignore_label} for none; it is damaged or of another "
+            "label set"
         )
     with np.errstate(over="ignore", invalid="ignore"):  # such positions are refused by the scene
         points = coords.astype(np.float32)
@@ -236,7 +239,7 @@ def _read_points(file: Path) -> tuple[Tensor, Tensor, Tensor]:
     return (
         torch.from_numpy(points),
         torch.from_numpy(bytes_),
-        torch.from_numpy(labels.astype(np.int64)),
+        torch.from_numpy(np.where(none, IGNORE_LABEL, labels).astype(np.int64)),
     )
 
 

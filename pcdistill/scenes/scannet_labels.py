@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from pcdistill.errors import SceneError
+from pcdistill.labels import IGNORE_LABEL
 from pcdistill.scenes.label_sets import LabelSet
 from pcdistill.scenes.origin import no_offset
 from pcdistill.scenes.ply import read_ply
-from pcdistill.scenes.scene import IGNORE_LABEL
 from pcdistill.scenes.text_files import read_json, read_text
 
 _LOG = logging.getLogger(__name__)

@@ -10,11 +10,9 @@ import torch
 from torch import Tensor
 
 from pcdistill.errors import SceneError
+from pcdistill.labels import IGNORE_LABEL
 from pcdistill.scenes.frames import Frame
 from pcdistill.scenes.refusals import refuse
-
-IGNORE_LABEL = 255
-"""The label of a point that takes no part in any score."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +93,7 @@ class Scene:
                     f"scene {self.name}: faces use points {low} to {high}, the scene has points "
                     f"0 to {count - 1}; write the mesh again"
                 )
-        if self.labels is not None and int(self.labels.min()) < 0:
+        if self.labels is not None and int(self.labels.min()) < IGNORE_LABEL:
             raise SceneError(
                 f"scene {self.name}: a label is {int(self.labels.min())}, expected a category from "
                 f"0 or {IGNORE_LABEL} for none; map unlabelled points to {IGNORE_LABEL}"

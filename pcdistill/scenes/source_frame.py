@@ -30,7 +30,12 @@ def source_normals(scene: Scene) -> Tensor | None:
 
 
 def write_source_ply(
-    path: str | Path, scene: Scene, *, colors: Tensor, scalars: Mapping[str, Tensor]
+    path: str | Path,
+    scene: Scene,
+    *,
+    colors: Tensor,
+    labels: Tensor | None = None,
+    scalars: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Write what is known of a scene's points as a PLY file in the frame of its source.
 
@@ -40,6 +45,7 @@ def write_source_ply(
         path: where; folders above are made.
         scene: whose points.
         colors: (N, 3) uint8.
+        labels: (N,) integer, as of `write_ply`.
         scalars: (N,) numbers, by name, as of `write_ply`.
     """
     moved = bool(scene_to_source(scene.provenance)[:3, 3].any())
@@ -48,6 +54,7 @@ def write_source_ply(
         source_points(scene),
         colors=colors,
         normals=source_normals(scene),
+        labels=labels,
         scalars=scalars,
         faces=scene.faces,
         doubles=moved,

@@ -1,7 +1,7 @@
 """Scenes stored on disk: one folder each, written whole and read lazily.
 
 scene.json           name, label set, provenance, cameras; checksums of everything, itself too
-points.safetensors   points f32, colors u8, normals f32, labels i16, instances i32, faces i32
+points.safetensors   points f32, colors u8, normals f32, labels i32, instances i32, faces i32
 frames/NAME.jpg      colour
 frames/NAME.png      depth, 16 bits, with its own counts per metre (1000 unless depth is large)
 """
@@ -27,7 +27,7 @@ from pcdistill.scenes.text_files import LARGEST_TEXT
 from pcdistill.storage import whole_folder
 
 FORMAT = "pcdistill scene"
-VERSION = 1
+VERSION = 2
 SCENE_FILE = "scene.json"
 POINTS_FILE = "points.safetensors"
 FRAMES_FOLDER = "frames"
@@ -36,7 +36,7 @@ _ON_DISK = {
     "points": torch.float32,
     "colors": torch.uint8,
     "normals": torch.float32,
-    "labels": torch.int16,
+    "labels": torch.int32,
     "instances": torch.int32,
     "faces": torch.int32,
 }
@@ -58,7 +58,7 @@ def write_scene(scene: Scene, folder: str | Path) -> None:
         folder: where; folders above are made.
 
     Raises:
-        SceneError: an image cannot be read, or a label does not fit 16 bits.
+        SceneError: an image cannot be read, or a label does not fit 32 bits.
         ValueError: a frame's name cannot be a file name.
     """
     folder = Path(folder)

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from pcdistill.errors import SceneError
 from pcdistill.evaluation import Protocol, evaluate_semantic, named_protocol
-from pcdistill.scenes import IGNORE_LABEL, open_scene
+from pcdistill.labels import IGNORE_LABEL
+from pcdistill.scenes import open_scene
 from pcdistill.stages.files import read_json, read_tensors, write_json, write_tensors
-from pcdistill.stages.ingest import require_labels, validation_scenes
+from pcdistill.stages.ingest import labels_in_memory, validation_scenes
 from pcdistill.stages.pieces import average_pieces, made_from, scene_pieces
 from pcdistill.stages.rows import (
     COMBINED,
@@ -52,7 +53,7 @@ def scored_points(run: Run) -> Literal["seen", "all"]:
 
 
 def predictions(run: Run, row: str, scene: str) -> Tensor:
-    """Read the labels (N,) int64 that a row gave to a scene; `NOT_SEEN` where it has none."""
+    """Read the labels (N,) int64 that a row gave to a scene, or `NO_FEATURE_LABEL`."""
     return read_tensors(_prediction_path(run, row, scene), ("labels",))["labels"].long()
 
 
@@ -103,7 +104,7 @@ def _work(run: Run, task: Task, report: Report) -> str:
         write_tensors(
             _prediction_path(run, row, name),
             {
-                "labels": predicted.to(torch.int16),
+                "labels": predicted.int(),
                 "pieces": pieces.ids.int(),
                 "piece_features": pieces.features.half(),
             },
@@ -115,14 +116,12 @@ def _work(run: Run, task: Task, report: Report) -> str:
         )
         truth = scene.labels
         if truth is not None:
-            require_labels(run, scene)
+            truth = labels_in_memory(run, scene, truth)
             if scored_points(run) == "seen":
                 truth = torch.where(seen_by_frames(run, name), truth, IGNORE_LABEL)
             labelled.append((predicted, truth))
         report(number + 1, len(scenes), "scenes")
-    found = evaluate_semantic(
-        labelled, run.label_set.names, protocol, ignore_label=run.label_set.ignore_label
-    )
+    found = evaluate_semantic(labelled, run.label_set.names, protocol)
     measured = not math.isnan(found.miou)
     write_json(
         run.workspace.evaluation(row) / "result.json",
@@ -143,11 +142,11 @@ def _work(run: Run, task: Task, report: Report) -> str:
 
 
 def _estimate(run: Run, row: str) -> int:
-    """Bytes: a label of two and a piece of four per point, and the pieces' features."""
+    """Bytes: a label and a piece of four each per point, and the pieces' features."""
     scenes = validation_scenes(run)
     features = 2 * run.text_encoder.dimensions
     return sum(
-        6 * expected_points(run, scene) + features * expected_superpoints(run, scene)
+        8 * expected_points(run, scene) + features * expected_superpoints(run, scene)
         for scene in scenes
     )
 
@@ -158,7 +157,7 @@ def _outputs(run: Run, row: str) -> tuple[Path, ...]:
 
 EVALUATE = Stage(
     name="evaluate",
-    version=2,
+    version=3,
     units=row_names,
     settings=_settings,
     inputs=_inputs,

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
-from pcdistill.scenes import IGNORE_LABEL, open_scene, write_source_ply
+from pcdistill.scenes import open_scene, write_source_ply
 from pcdistill.stages.ingest import scene_names, stored_scenes
-from pcdistill.stages.rows import NOT_SEEN, require_row, row_predictions
+from pcdistill.stages.rows import require_row, row_predictions
 from pcdistill.stages.run import Run
 from pcdistill.stages.workspace import slug
 
@@ -19,8 +17,10 @@ def export(run: Run, folder: Path | None = None, row: str | None = None) -> list
     Points are where the scan's own files have them, in the same order; those that the reader left
     out (`dropped_points` of the provenance) are missing.
 
-    Where a row has no answer, as 2D features have none for points that no frame saw, the label is
-    `IGNORE_LABEL`.
+    The class index is an `int` property of the file, so that any number of classes fits. Where a
+    row has no answer, as 2D features have none for points that no frame saw, it is the label set's
+    own number for none (`LabelSet.ignore_label`: 255 in those of the benchmarks, whose tools expect
+    it), which is the last line of `classes.txt`.
 
     Args:
         folder: where to; `export/` of the workspace by default.
@@ -39,13 +39,12 @@ def export(run: Run, folder: Path | None = None, row: str | None = None) -> list
     files = []
     for name in stored_scenes(run, scene_names(run)):
         scene = open_scene(run.workspace.scene(name))
-        labels = row_predictions(run, row, name)
-        labels = torch.where(labels == NOT_SEEN, IGNORE_LABEL, labels)
+        labels = run.label_set.labels_for_files(row_predictions(run, row, name))
         path = target / f"{slug(name)}.ply"
         colors = run.label_set.colors_of(labels)
-        write_source_ply(path, scene, colors=colors, scalars={"label": labels})
+        write_source_ply(path, scene, colors=colors, labels=labels)
         files.append(path)
     names = target / "classes.txt"
-    known = {**dict(enumerate(run.label_set.names)), IGNORE_LABEL: "no answer"}
+    known = {**dict(enumerate(run.label_set.names)), run.label_set.ignore_label: "no answer"}
     names.write_text("".join(f"{number} {name}\n" for number, name in known.items()))
     return [*files, names]

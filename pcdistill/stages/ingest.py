@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from pcdistill.errors import ArtifactError, SceneError
 from pcdistill.scenes import Recognised, Scene, open_scan, write_scene
 from pcdistill.stages.frame_colors import colors_from_frames
@@ -32,7 +34,7 @@ HOME_IMAGE_SIZE = (240, 320)
 """(H, W) pixels of generated frames where the config names no other."""
 _BYTES_PER_PIXEL = 1.1
 """Orientation for the disk estimate: a JPEG and a depth PNG of a generated frame."""
-_BYTES_PER_POINT = 54
+_BYTES_PER_POINT = 56
 """The same: position, normal, colour, labels, and its share of the faces."""
 _MOST_BYTES = 100_000_000
 """The same for a scan: most layouts keep some frames of many, so large files say little."""
@@ -122,7 +124,8 @@ def _settings(run: Run, scene: str) -> Mapping[str, Any]:
     settings = {**vars(read_settings(run)), **source}
     if source["layout"] in _LABELS_AS_THEY_ARE:
         del settings["label_set"]
-        return settings
+        own = source["layout"] == "stored"  # the only labels that a user may have written
+        return {**settings, "ignore_label": run.label_set.ignore_label} if own else settings
     return {**settings, "label_ids": run.label_set.ids, "labels": run.label_set.released_names}
 
 
@@ -151,7 +154,8 @@ def _geometry(run: Run, recognised: Recognised) -> str | None:
 
 def _work(run: Run, task: Task, report: Report) -> str:
     scene = replace(_open(run, task.unit), name=task.unit)
-    require_labels(run, scene)
+    if scene.labels is not None:
+        scene = replace(scene, labels=labels_in_memory(run, scene, scene.labels))
     source = ""
     if scene.colors is None and scene.frames:
         scene = replace(scene, colors=colors_from_frames(scene))
@@ -169,20 +173,18 @@ def _work(run: Run, task: Task, report: Report) -> str:
     return known
 
 
-def require_labels(run: Run, scene: Scene) -> None:
-    """Refuse a scene whose labels are not those of the run's label set.
+def labels_in_memory(run: Run, scene: Scene, labels: Tensor) -> Tensor:
+    """Labels (N,) int64 of a scene with `IGNORE_LABEL` where it has the label set's own for none.
 
     Raises:
-        SceneError: see above.
+        SceneError: they are not those of the run's label set.
     """
-    if scene.labels is None:
-        return
     if scene.label_set not in (None, run.label_set.name):
         raise SceneError(
             f"scene {scene.name}: labelled with '{scene.label_set}' but run.label_set is "
             f"'{run.label_set.name}'; set run.label_set to the scene's"
         )
-    run.label_set.require_labels(f"scene {scene.name}", scene.labels)
+    return run.label_set.labels_from_files(f"scene {scene.name}", labels)
 
 
 def _open(run: Run, scene: str) -> Scene:
@@ -213,7 +215,7 @@ def _estimate(run: Run, scene: str) -> int:
 
 INGEST = Stage(
     name="ingest",
-    version=4,
+    version=5,
     units=scene_names,
     settings=_settings,
     inputs=no_inputs,

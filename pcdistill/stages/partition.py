@@ -18,7 +18,8 @@ from pcdistill.geometry import (
     neighbour_edges,
     point_superpoints,
 )
-from pcdistill.scenes import IGNORE_LABEL, Scene, open_scene
+from pcdistill.labels import IGNORE_LABEL
+from pcdistill.scenes import Scene, open_scene
 from pcdistill.stages.config import PartitionConfig
 from pcdistill.stages.files import read_tensors, write_tensors
 from pcdistill.stages.ingest import scene_names

@@ -138,7 +138,7 @@ def _answer(
     truth = None
     if scene.labels is not None:
         label = int(scene.labels[place.points].mode().values)
-        known = label < len(run.label_set.names)
+        known = 0 <= label < len(run.label_set.names)
         truth = run.label_set.names[label] if known else "not labelled"
     return Answer(
         scene=scene.name,

@@ -12,6 +12,7 @@ from pcdistill.distillation.trainer import student_features
 from pcdistill.errors import ConfigError
 from pcdistill.evaluation import named_protocol
 from pcdistill.fusion import predict_labels
+from pcdistill.labels import NO_FEATURE_LABEL
 from pcdistill.stages.fuse import fuse_views, teacher_views
 from pcdistill.stages.lift import points_with_features
 from pcdistill.stages.partition import superpoint_ids
@@ -23,8 +24,6 @@ from pcdistill.stages.students import Student, load_student, student_input
 POOLED = "fused:superpoint"
 """The fused features averaged over each superpoint: what the students learn from."""
 COMBINED = ("average", "linear", "fused", POOLED)
-NOT_SEEN = 256
-"""Prediction for a point that has no feature."""
 
 
 def row_names(run: Run) -> tuple[str, ...]:
@@ -102,14 +101,14 @@ def votes(run: Run) -> int:
 
 
 def row_predictions(run: Run, row: str, scene: str) -> Tensor:
-    """Best evaluation class of every point: (N,) int64, `NOT_SEEN` where it has no feature."""
+    """Best evaluation class of every point: (N,) int64, `NO_FEATURE_LABEL` where it has none."""
     return predicted_labels(run, *row_features(run, row, scene))
 
 
 def predicted_labels(run: Run, features: Tensor, seen: Tensor) -> Tensor:
-    """Best evaluation class of features (N, D): (N,) int64, `NOT_SEEN` where not `seen` (N,)."""
+    """Best class of features (N, D): (N,) int64, `NO_FEATURE_LABEL` where not `seen` (N,)."""
     labels = run.label_set.to_categories(predict_labels(features, run.label_embeddings))
-    return torch.where(seen, labels, NOT_SEEN)
+    return torch.where(seen, labels, NO_FEATURE_LABEL)
 
 
 def seen_by_frames(run: Run, scene: str) -> Tensor:

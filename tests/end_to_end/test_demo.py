@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pcdistill.scenes import IGNORE_LABEL, read_ply
+from pcdistill.scenes import load_label_set, read_ply
 from pcdistill.stages.config import load_config
 from pcdistill.stages.query import query
 from pcdistill.stages.run import Run
@@ -184,12 +184,13 @@ def test_the_labels_can_be_taken_away(tiny_run, tmp_path):
         *(f"home-{s}.ply" for s in ("train-0", "train-1", "validation-0")),
     ]
     cloud = read_ply(tmp_path / "out" / "home-validation-0.ply")
-    labels = cloud.scalars["label"]
-    assert bool(((labels >= 0) & ((labels < 20) | (labels == IGNORE_LABEL))).all())
-    assert 0 < int((labels == IGNORE_LABEL).sum()) < 0.2 * len(labels)  # nobody saw these
+    labels, none = cloud.scalars["label"], load_label_set("scannet20").ignore_label
+    assert labels.dtype == torch.int64
+    assert bool(((labels >= 0) & ((labels < 20) | (labels == none))).all())
+    assert 0 < int((labels == none).sum()) < 0.2 * len(labels)  # nobody saw these
     names = (tmp_path / "out" / "classes.txt").read_text().splitlines()
     assert names[0] == "0 wall"
-    assert names[-1] == f"{IGNORE_LABEL} no answer"
+    assert names[-1] == f"{none} no answer"
 
 
 def test_evaluate_prints_the_table(tiny_run):

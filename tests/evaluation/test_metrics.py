@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pcdistill.evaluation import (
-    NO_FEATURE_LABEL,
     ConfusionMatrix,
     map_predictions,
     mean_over_classes,
     vote,
 )
+from pcdistill.labels import IGNORE_LABEL, NO_FEATURE_LABEL
 from tests.conftest import golden_cases, load_npz
 from tests.tolerances import FLOAT64_EXACT
 
@@ -84,7 +84,9 @@ def test_many_prompts_of_one_category_are_the_reference(file):
 def random_labels(seed, points, classes):
     random = np.random.default_rng(seed)
     predicted = random.choice([*range(classes), NO_FEATURE_LABEL], points)
-    labels = random.choice([*range(max(1, classes - 1)), 255], points)  # the last one never occurs
+    labels = random.choice(
+        [*range(max(1, classes - 1)), IGNORE_LABEL], points
+    )  # the last one never occurs
     return predicted, labels
 
 
@@ -94,7 +96,7 @@ def test_ratios_follow_their_definition(seed, points, classes):
     predicted, labels = random_labels(seed, points, classes)
     confusion = ConfusionMatrix(classes)
     confusion.update(torch.from_numpy(predicted), torch.from_numpy(labels))
-    scored = labels != 255
+    scored = labels != IGNORE_LABEL
     for unseen in ("wrong", "left out", "openscene"):
         in_iou = scored if unseen == "wrong" else scored & (predicted != NO_FEATURE_LABEL)
         in_accuracy = scored & (predicted != NO_FEATURE_LABEL) if unseen == "left out" else scored
@@ -154,18 +156,19 @@ def test_half_scores_are_added_in_half_precision():
 
 
 def test_points_without_feature_keep_having_none():
-    predicted = torch.tensor([2, 256, 0], dtype=torch.int16)
-    assert map_predictions(predicted, torch.tensor([1, 0, 7])).tolist() == [7, 256, 1]
+    predicted = torch.tensor([2, NO_FEATURE_LABEL, 256, 0], dtype=torch.int16)
+    found = map_predictions(predicted, torch.tensor([1, 0, 7]))
+    assert found.tolist() == [7, NO_FEATURE_LABEL, NO_FEATURE_LABEL, 1]
 
 
 def test_labels_outside_the_set_are_named():
     confusion = ConfusionMatrix(3)
     inside = torch.tensor([0, 1])
     with pytest.raises(
-        ValueError, match=r"labels holds 7 \(1 such points\), expected 0 to 2 or 255"
+        ValueError, match=r"labels holds 7 \(1 such points\), expected 0 to 2 or -1"
     ):
         confusion.update(inside, torch.tensor([0, 7]))
-    with pytest.raises(ValueError, match=r"predicted holds 3 .* expected 0 to 2 or 256"):
+    with pytest.raises(ValueError, match=r"predicted holds 3 .* expected 0 to 2 or -2"):
         confusion.update(torch.tensor([3, 0]), inside)
     with pytest.raises(ValueError, match=r"predicted has shape \(3,\), expected \(2\)"):
         confusion.update(torch.tensor([0, 1, 2]), inside)

@@ -13,7 +13,7 @@ from tests.geometry.scenes import bumpy_sheet
 def test_a_row_of_points():
     ids = torch.tensor([0, 0, 0, 1, 1, 2, 2, 2, 2])
     edges = torch.stack([torch.arange(8), torch.arange(1, 9)], dim=1)
-    labels = torch.tensor([4, 4, 7, 7, 7, 7, 255, 4, 4])
+    labels = torch.tensor([4, 4, 7, 7, 7, 7, -1, 4, 4])
     report = describe_superpoints(ids, edges, labels, min_size=3)
     assert report.superpoints == 3
     assert report.sizes == (2, 3, 4, 4)
@@ -30,7 +30,7 @@ def test_what_is_not_known_is_none():
     none = torch.zeros(0, 2, dtype=torch.int64)
     assert describe_superpoints(ids, none).boundary is None
     assert describe_superpoints(ids, none).purity is None
-    silent = describe_superpoints(ids, torch.tensor([[0, 1]]), torch.tensor([255, 255]))
+    silent = describe_superpoints(ids, torch.tensor([[0, 1]]), torch.tensor([-1, -1]))
     assert (silent.boundary, silent.purity, silent.boundary_recall) == (1, None, None)
     empty = describe_superpoints(torch.zeros(0, dtype=torch.int32), none)
     assert (empty.superpoints, empty.sizes) == (0, (0, 0, 0, 0))
@@ -40,11 +40,11 @@ def test_what_is_not_known_is_none():
 def test_shares_equal_counting(seed, points):
     generator = np.random.default_rng(seed)
     _, ids = np.unique(generator.integers(0, 5, points), return_inverse=True)
-    labels = generator.choice([0, 1, 2, 255], points)
+    labels = generator.choice([-1, 0, 1, 2], points)
     edges = generator.integers(0, points, (60, 2))
     report = describe_superpoints(*map(torch.from_numpy, (ids, edges, labels)))
     assert report.boundary == pytest.approx(np.mean([ids[a] != ids[b] for a, b in edges]))
-    known = labels != 255
+    known = labels != -1
     best = sum(
         max(np.sum(labels[(ids == i) & known] == k) for k in range(3)) for i in range(ids.max() + 1)
     )

@@ -22,7 +22,7 @@ DIGESTS = {
     "train/0 depth": "7177de0810773be4",
     "validation/1 layout": "125dd2cabd0b1dd4",
     "validation/1 walk": "9777500ccd80e118",
-    "validation/1 points": "0154a5ae3ce48a5f",
+    "validation/1 points": "d3956ca7a7569220",
     "validation/1 images": "c326cc20f3fc9a80",
     "validation/1 depth": "258ff4b41e3fab5b",
     "ray casters": "",

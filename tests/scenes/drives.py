@@ -10,6 +10,8 @@ import numpy as np
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
+from pcdistill.labels import IGNORE_LABEL
+
 CAMERAS = (
     "CAM_FRONT",
     "CAM_FRONT_RIGHT",
@@ -23,7 +25,7 @@ INTRINSICS = [[50.0, 0.0, 32.5], [0.0, 50.0, 17.0], [0.0, 0.0, 1.0]]
 POINTS = 40
 START = 1_500_000_000_000_000
 NAMES = ("noise", "human.pedestrian.adult", "movable_object.barrier", "vehicle.car", "vehicle.ego")
-LABELS = np.array([255, 6, 0, 3, 255])  # what NAMES are in nuscenes16
+LABELS = np.array([IGNORE_LABEL, 6, 0, 3, IGNORE_LABEL])  # what NAMES are in nuscenes16
 IDS = (0, 2, 9, 17, 31)
 
 

@@ -44,7 +44,7 @@ def test_names_and_colours_are_the_published_ones(file, name):
     # the colour list holds black for unlabelled points: at its end, or amid the 160 categories
     colors = [color for _, color in color_map if any(color)]
     assert label_set.palette.tolist() == colors[: len(names)]
-    assert label_set.ignore_label == reference["IGNORE_LABEL"] == IGNORE_LABEL
+    assert label_set.ignore_label == reference["IGNORE_LABEL"]
 
 
 @pytest.mark.parametrize("file", REFERENCE)
@@ -107,13 +107,13 @@ def test_vocabularies_are_those_of_the_paper():
 
 def test_ignored_and_foreign_labels_are_black():
     label_set = load_label_set("scannet20")
-    colors = label_set.colors_of(torch.tensor([0, 255, 19, 77]))
+    colors = label_set.colors_of(torch.tensor([0, IGNORE_LABEL, 19, 77]))
     assert colors.tolist() == [[174, 199, 232], [0, 0, 0], [82, 84, 163], [0, 0, 0]]
 
 
 def test_labels_outside_of_the_set_are_refused():
     label_set = load_label_set("scannet20")
-    label_set.require_labels("attic", torch.tensor([0, 19, 255]))
+    label_set.require_labels("attic", torch.tensor([0, 19, 255, IGNORE_LABEL]))
     with pytest.raises(SceneError, match=r"attic: 2 points have labels outside of scannet20 \(40,"):
         label_set.require_labels("attic", torch.tensor([0, 41, 40, 255]))
 
@@ -181,3 +181,17 @@ def test_a_malformed_file_is_named_with_its_fault(tmp_path, content, message):
 def test_a_missing_file_is_said_to_be_missing(tmp_path):
     with pytest.raises(ConfigError, match="there is no such label set file"):
         load_label_set(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize("classes", [3, 255, 256, 1000])
+def test_labels_of_files_go_in_and_come_out(tmp_path, classes):
+    file = tmp_path / "mine.json"
+    file.write_text(json.dumps([f"class {i}" for i in range(classes)]))
+    label_set = load_label_set(file)
+    in_files = torch.tensor([*range(classes), label_set.ignore_label])
+    inside = label_set.labels_from_files("attic", in_files)
+    assert inside.tolist() == [*range(classes), IGNORE_LABEL]
+    assert torch.equal(label_set.labels_for_files(inside), in_files)
+    assert label_set.ignore_label == (255 if classes <= 255 else -1)
+    with pytest.raises(SceneError, match="attic: 1 points have labels outside of mine"):
+        label_set.labels_from_files("attic", torch.tensor([0, -2]))

@@ -13,12 +13,13 @@ import torch
 
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.geometry import project_to_pixels, scale_intrinsics
+from pcdistill.labels import IGNORE_LABEL
 from pcdistill.scenes import find_scans, nuscenes_tables
 from pcdistill.scenes.nuscenes import find_nuscenes, nuscenes_files, open_nuscenes
 from pcdistill.scenes.nuscenes_frames import resize_color
 from pcdistill.scenes.nuscenes_tables import read_rows
 from pcdistill.scenes.reading import ReadSettings, Scan
-from tests.conftest import DATA, golden_cases, load_npz
+from tests.conftest import DATA, golden_cases, labels_in_memory, load_npz
 from tests.scenes import drives
 from tests.tolerances import FLOAT32_SUMS, FLOAT64, FLOAT64_EXACT
 
@@ -151,7 +152,7 @@ def test_sweeps_come_before_the_keyframe_in_its_world(drive):
     times = [last_time() - step * 50_000 for step in (3, 2, 1, 0)]
     places = np.concatenate([drives.landmarks(time) for time in times])
     np.testing.assert_allclose(to_global(scene), places, atol=GLOBAL_STEP)
-    assert (scene.labels[:before] == 255).all()
+    assert (scene.labels[:before] == IGNORE_LABEL).all()
     np.testing.assert_array_equal(scene.labels[before:], opened(drive).labels)
     torch.testing.assert_close(scene.points[before:], opened(drive).points, rtol=0, atol=0)
 
@@ -632,7 +633,7 @@ def test_a_keyframe_is_that_of_the_devkit(file, data_root):
     world = torch.tensor(scene.provenance["world_to_global"], dtype=torch.float64)
     np.testing.assert_allclose(world, case["ego2global_lidar"], atol=FLOAT64)
     np.testing.assert_allclose(to_global(scene), case["points_global"], atol=GLOBAL_STEP)
-    np.testing.assert_array_equal(scene.labels, case["labels16"])
+    np.testing.assert_array_equal(scene.labels, labels_in_memory(case["labels16"]))
     frames = {frame.name: frame for frame in scene.frames}
     assert list(frames) == case["cams"].tolist()
     for place, name in enumerate(case["cams"].tolist()):

@@ -13,12 +13,13 @@ import torch
 
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.geometry import project_points
+from pcdistill.labels import IGNORE_LABEL
 from pcdistill.scenes import load_label_set, read_ply, write_ply, write_scene
 from pcdistill.scenes.frames import Frame
 from pcdistill.scenes.reading import ReadSettings, Scan
 from pcdistill.scenes.scannet import find_scannet, open_scannet, scannet_files
 from pcdistill.scenes.scannet_frames import move_depth, sampled_camera
-from tests.conftest import DATA, golden_cases, load_npz
+from tests.conftest import DATA, golden_cases, labels_in_memory, load_npz
 from tests.scenes import rooms, scannet_scans
 from tests.tolerances import FLOAT32, FLOAT32_SUMS, FLOAT64
 
@@ -63,7 +64,7 @@ def test_a_scan_with_everything(scan):
     assert scene.label_set == "scannet20"
     owner = scannet_scans.objects_of(len(scene.points))
     # NYU's 40 is no category of the twenty, 0 is no label at all
-    np.testing.assert_array_equal(scene.labels, np.array([0, 2, 255, 255])[owner])
+    np.testing.assert_array_equal(scene.labels, np.array([0, 2, IGNORE_LABEL, IGNORE_LABEL])[owner])
     np.testing.assert_array_equal(scene.instances, np.array([7, 8, 9, -1])[owner])
     json.dumps(scene.provenance)
 
@@ -73,7 +74,8 @@ def test_labels_of_the_two_hundred_categories_come_from_the_objects(scan):
     names = load_label_set("scannet200").names
     wall, counter = names.index("wall"), names.index("shelf")  # number 8 of the table
     owner = scannet_scans.objects_of(len(scene.points))
-    np.testing.assert_array_equal(scene.labels, np.array([wall, counter, 255, 255])[owner])
+    expected = np.array([wall, counter, IGNORE_LABEL, IGNORE_LABEL])
+    np.testing.assert_array_equal(scene.labels, expected[owner])
     assert scene.label_set == "scannet200"
     assert scene.provenance["raw_categories_without_number"] == ["flux compensator"]
 
@@ -433,7 +435,7 @@ def test_points_colours_and_labels_are_those_of_the_reference(case):
     scene = read(golden_scan(case))
     np.testing.assert_array_equal(scene.points, golden["coords"])
     np.testing.assert_allclose(scene.colors.numpy() / 127.5 - 1, golden["colors"], atol=FLOAT32)
-    np.testing.assert_array_equal(scene.labels, golden["labels"].astype(np.int64))
+    np.testing.assert_array_equal(scene.labels, labels_in_memory(golden["labels"]))
     assert scene.label_set == "scannet20"
 
 
@@ -457,7 +459,7 @@ def test_real_scans_open_or_say_what_is_damaged(data_root):
         scene = opened_or_named(scan, label_set="scannet200", align_axes=True)
         if scene is None:
             continue
-        assert int((scene.labels != 255).sum()) > 0.3 * len(scene.points)
+        assert int((scene.labels != IGNORE_LABEL).sum()) > 0.3 * len(scene.points)
         assert int(scene.instances.max()) + 1 <= scene.provenance["objects"]
         twenty = open_scannet(scan, ReadSettings()).labels
         names = load_label_set("scannet200").names, load_label_set("scannet20").names

@@ -20,7 +20,7 @@ from pcdistill.scenes.scannet_extracted import (
     find_scannet_extracted,
     open_scannet_extracted,
 )
-from tests.conftest import DATA, golden_cases, load_npz
+from tests.conftest import DATA, golden_cases, labels_in_memory, load_npz
 from tests.scenes import rooms
 from tests.tolerances import FLOAT32, MILLIMETRE
 
@@ -82,7 +82,7 @@ def test_points_labels_and_frames(root):
     coords, colors, labels = arrays()
     np.testing.assert_array_equal(scene.points, coords)
     np.testing.assert_allclose(scene.colors.numpy() / 127.5 - 1, colors, atol=FLOAT32)
-    np.testing.assert_array_equal(scene.labels, labels)
+    np.testing.assert_array_equal(scene.labels, labels_in_memory(labels))
     assert scene.label_set == "scannet20"
     assert [frame.name for frame in scene.frames] == ["0", "20", "60", "80", "100"]
     assert scene.provenance["frames_without_pose"] == ["40"]
@@ -94,6 +94,17 @@ def test_points_labels_and_frames(root):
             frame.depth(), rooms.depth_of(rooms.poses(6)[i]), atol=MILLIMETRE
         )
         assert abs(int(frame.image()[0, 0, 0]) - 10 * i) < 3
+
+
+def test_what_the_loaders_of_openscene_ignore_too_is_no_category(root):
+    file = root / "scannet_3d" / "val" / f"{NAME}_vh_clean_2.pth"
+    whole = file.read_bytes()
+    coords, colors, labels = arrays()
+    try:
+        torch.save((coords, colors, np.where(labels == 255, -100, labels)), file)
+        np.testing.assert_array_equal(read(root).labels, labels_in_memory(labels))
+    finally:
+        file.write_bytes(whole)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pcdistill.errors import ConfigError, PcdistillError, SceneError
+from pcdistill.labels import IGNORE_LABEL
 from pcdistill.scenes import MemoryFrame, Scene, StoredFrame, open_scene, write_scene
 from pcdistill.scenes.images import encode_depth
 from tests.scenes import rooms
@@ -44,7 +45,7 @@ def random_scene(seed: int, points: int, faces: int, frames: int, full: bool) ->
         if full
         else None,
         normals=torch.from_numpy(rng.normal(size=(points, 3)).astype(np.float32)) if full else None,
-        labels=torch.from_numpy(rng.integers(0, 256, points)) if full else None,
+        labels=torch.from_numpy(rng.integers(IGNORE_LABEL, 1000, points)) if full else None,
         instances=torch.from_numpy(rng.integers(-1, 9, points).astype(np.int32)) if full else None,
         faces=torch.from_numpy(rng.integers(0, points, (faces, 3))) if faces else None,
         frames=tuple(shots),
@@ -231,8 +232,8 @@ def test_an_edited_scene_file_is_refused(stored):
         file.write_text(text.replace('"scene 5"', '"scene 6"'))
         with pytest.raises(SceneError, match=r"scene\.json: does not match its checksum"):
             open_scene(stored)
-        file.write_text(text.replace('"version": 1', '"version": 99'))
-        with pytest.raises(SceneError, match="has version 99, this release reads 1"):
+        file.write_text(text.replace('"version": 2', '"version": 99'))
+        with pytest.raises(SceneError, match="has version 99, this release reads 2"):
             open_scene(stored)
         file.write_text("[]")
         with pytest.raises(SceneError, match="is not a 'pcdistill scene' file"):
@@ -252,8 +253,8 @@ def test_frame_names_cannot_leave_the_folder(tmp_path):
 
 
 def test_labels_beyond_the_format_are_refused(tmp_path):
-    scene = Scene("s", torch.zeros(2, 3), labels=torch.tensor([0, 40_000]))
-    with pytest.raises(SceneError, match="labels go up to 40000"):
+    scene = Scene("s", torch.zeros(2, 3), labels=torch.tensor([0, 1 << 31]))
+    with pytest.raises(SceneError, match="labels go up to 2147483648"):
         write_scene(scene, tmp_path / "s")
 
 
