@@ -10,13 +10,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from pcdistill.evaluation.colors import heat_table
 from pcdistill.evaluation.splatting import edge_shading, fill_pinholes, nearest_surface
 from pcdistill.evaluation.views import View, below_ceiling, birds_view, faces_camera, project
-from pcdistill.geometry import require_shape
+from pcdistill.geometry import ThinnedTree, require_shape
 from pcdistill.storage import whole_file
 
 BACKGROUND = (248, 249, 251)
@@ -208,7 +207,7 @@ def _spacing(positions: np.ndarray) -> float:
     if len(positions) < 8:
         return 0.05
     some = positions[:: max(1, len(positions) // 2000)]
-    distance, _ = cKDTree(positions, balanced_tree=False, compact_nodes=False).query(some, k=6)
+    distance, _ = ThinnedTree(positions, 6, quick=True).nearest(some, 6)
     return float(1.35 * np.quantile(distance[:, -1], 0.7))
 
 

@@ -10,6 +10,7 @@ from pcdistill.geometry.cameras import (
 )
 from pcdistill.geometry.checks import require_finite, require_shape
 from pcdistill.geometry.depth_fusion import FusedCloud, fuse_depth, surface_normals
+from pcdistill.geometry.neighbours import ThinnedTree, place_keys
 from pcdistill.geometry.normals import estimate_normals, vertex_normals
 from pcdistill.geometry.occlusion import MeshDepth, nearest_points, point_spacing, splat_depth
 from pcdistill.geometry.point_grid import PointGrid, SeenPoints
@@ -32,6 +33,7 @@ __all__ = [
     "Projection",
     "SeenPoints",
     "SuperpointReport",
+    "ThinnedTree",
     "Voxels",
     "adjust_intrinsics",
     "back_project",
@@ -44,6 +46,7 @@ __all__ = [
     "mesh_superpoints",
     "nearest_points",
     "neighbour_edges",
+    "place_keys",
     "point_spacing",
     "point_superpoints",
     "project_points",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from pcdistill.geometry.checks import require_finite, require_shape
+from pcdistill.geometry.neighbours import nearest_neighbours
 from pcdistill.jit import njit
 
 _CHUNK = 65536  # points whose neighbourhoods are held at a time
@@ -101,16 +101,6 @@ def estimate_normals(
     else:
         _orient_along_tree(positions, normals, nearest)
     return torch.from_numpy(normals).to(device=points.device, dtype=points.dtype)
-
-
-def nearest_neighbours(positions: NDArray[np.float64], count: int) -> NDArray[np.int64]:
-    """(N, count) int64: the nearest points of each point, itself included, nearest first."""
-    tree = cKDTree(positions)
-    nearest = np.empty((len(positions), count), dtype=np.int64)
-    for start in range(0, len(positions), _CHUNK):
-        stop = start + _CHUNK
-        nearest[start:stop] = tree.query(positions[start:stop], k=count)[1].reshape(-1, count)
-    return nearest
 
 
 def _directions_of_least_spread(

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from pcdistill.geometry.cameras import camera_rays, invert_pose, project_to_pixels
 from pcdistill.geometry.checks import require_finite, require_shape
+from pcdistill.geometry.neighbours import ThinnedTree
 from pcdistill.jit import njit
 
 SPACING_NEIGHBOURS = 4
@@ -115,8 +115,8 @@ def point_spacing(points: Tensor, neighbours: int = SPACING_NEIGHBOURS) -> Tenso
     if count < 1:
         return torch.zeros(len(points), device=points.device)
     cloud = points.detach().cpu().double().numpy()
-    distances, _ = cKDTree(cloud).query(cloud, k=[count + 1])
-    spacing = torch.from_numpy(distances[:, 0]).float()
+    distances, _ = ThinnedTree(cloud, count + 1).nearest(cloud, count + 1)
+    spacing = torch.from_numpy(distances[:, -1]).float()
     return spacing.clamp(max=_WIDEST_SPACING * float(spacing.median())).to(points.device)
 
 

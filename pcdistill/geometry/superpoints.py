@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pcdistill.geometry.checks import require_finite, require_shape
-from pcdistill.geometry.normals import estimate_normals, nearest_neighbours, require_faces
+from pcdistill.geometry.neighbours import nearest_neighbours
+from pcdistill.geometry.normals import estimate_normals, require_faces
 from pcdistill.jit import njit
 
 
@@ -130,7 +131,8 @@ def neighbour_edges(points: Tensor, neighbours: int = 8) -> Tensor:
 
     Args:
         points: (N, 3) float, metres.
-        neighbours: edges that leave each point, where there are that many other points.
+        neighbours: edges that leave each point, where there are that many other points. Of many
+            equal points, all are joined to the same first ones.
 
     Returns:
         (E, 2) int32 on the CPU, directed pairs of point indices.

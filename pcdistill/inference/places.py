@@ -10,9 +10,9 @@ import numpy.typing as npt
 import torch
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 from torch import Tensor
 
+from pcdistill.geometry import ThinnedTree
 from pcdistill.geometry.checks import require_shape
 
 LIKE = 0.5
@@ -107,7 +107,7 @@ def _touching(
 ) -> npt.NDArray[np.int32]:
     """(count,) number of the component that each superpoint belongs to."""
     nearest = min(_NEIGHBORS + 1, len(points))
-    distance, neighbor = cKDTree(points).query(points, k=np.arange(1, nearest + 1))
+    distance, neighbor = ThinnedTree(points, nearest).nearest(points, nearest)
     apart = distance[:, 1:2][distance[:, 1:2] > 0]
     reach = _REACH * float(np.median(apart)) if len(apart) else 0.0
     first = np.repeat(ids[:, None], nearest, axis=1)

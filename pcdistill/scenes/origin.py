@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from pcdistill.geometry import place_keys
 from pcdistill.scenes.frames import Frame, StoredFrame
 
 FARTHEST = 1000.0
@@ -128,18 +129,9 @@ def scene_to_source(provenance: Mapping[str, Any]) -> Tensor:
     return torch.tensor(known, dtype=torch.float64)
 
 
-def place_keys(points: Tensor) -> Tensor:
-    """(N,) int64: equal for equal places (N, 3), and in practice only for those."""
-    bits = (points.double() + 0.0).contiguous().view(torch.int64)  # -0.0 becomes 0.0
-    key = bits[:, 0]
-    for axis in (1, 2):  # the multiplier of Knuth's linear congruential generator MMIX
-        key = (key ^ (key >> 29)) * 6364136223846793005 + bits[:, axis]
-    return key
-
-
 def different_places(points: Tensor) -> Tensor:
     """(M, 3) of (N, 3): each place once, in no particular order."""
-    keys, order = place_keys(points).sort()
+    keys, order = torch.from_numpy(place_keys(points.numpy())).sort()
     first = torch.ones_like(keys, dtype=torch.bool)
     first[1:] = keys[1:] != keys[:-1]
     return points[order[first]]

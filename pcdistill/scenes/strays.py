@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from pcdistill.errors import SceneError
-from pcdistill.scenes.origin import different_places, place_keys
+from pcdistill.geometry import place_keys
+from pcdistill.scenes.origin import different_places
 from pcdistill.scenes.ply import Ply
 
 _LOG = logging.getLogger(__name__)
@@ -94,13 +95,13 @@ def _masses(points: Tensor, kept: Tensor, surface: Ply) -> Tensor:
     rows = _some(points, free)
     if len(rows) == 0:
         return mass
-    places, counts = torch.unique(place_keys(rows), return_counts=True)
+    places, counts = torch.unique(_keys(rows), return_counts=True)
     usual = int(counts.kthvalue(1 + int(0.9 * (len(counts) - 1))).values)
     least = max(_LEAST_MASS if len(rows) < _MOST_ROWS else 0, _TIMES_USUAL * usual)
     heavy = places[counts >= least]
     for start in range(0, len(points) if len(heavy) else 0, _MOST_ROWS):
         part = slice(start, start + _MOST_ROWS)
-        mass[part] = free[part] & torch.isin(place_keys(points[part]), heavy)
+        mass[part] = free[part] & torch.isin(_keys(points[part]), heavy)
     origin = free & (points == (-surface.offset).float()).all(dim=1)
     misses = _of_one_color(origin, surface.colors)
     if int(misses.sum()) >= max(_LEAST_MISSES, _TIMES_USUAL_MISSES * usual):
@@ -162,3 +163,8 @@ def _some(points: Tensor, allowed: Tensor) -> Tensor:
         chance = torch.Generator().manual_seed(0)
         index = index[torch.randint(len(index), (_MOST_ROWS,), generator=chance)]
     return points[index]
+
+
+def _keys(points: Tensor) -> Tensor:
+    """(N,) int64, one number for each place."""
+    return torch.from_numpy(place_keys(points.numpy()))

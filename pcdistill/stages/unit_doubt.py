@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.spatial import cKDTree
 from torch import Tensor
+
+from pcdistill.geometry import ThinnedTree
 
 _SAMPLE = 5000
 """Points whose nearest neighbour is looked up."""
@@ -23,10 +24,10 @@ def unit_doubt(points: Tensor, voxel_size: float) -> str:
     """
     if len(points) < 2:
         return ""
-    cloud = points.numpy()
+    cloud = points.double().numpy()
     length = float((cloud.max(axis=0) - cloud.min(axis=0)).max())
     some = cloud[:: max(1, len(cloud) // _SAMPLE)]
-    spacing = float(np.median(cKDTree(cloud).query(some, k=2)[0][:, 1]))
+    spacing = float(np.median(ThinnedTree(cloud, 2).nearest(some, 2)[0][:, 1]))
     voxels = f"the student's voxels are {voxel_size:g} m: is its unit the metre?"
     if spacing > _FARTHEST * voxel_size:
         return f"its points are {spacing:.3g} m apart but {voxels}"
