@@ -36,6 +36,8 @@ def query(
         row: Whose features answer, such as fused or student:point; by default the best measured.
         draw: Scenes of which a coloured cloud and a picture are written.
     """
+    if best < 1:
+        raise ConfigError(f"--best is {best}, expected at least 1")
     with uncollected():
         from rich import box
         from rich.table import Table

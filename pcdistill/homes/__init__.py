@@ -5,13 +5,14 @@ from pcdistill.homes.home import SPLITS, Home, Instance, build_home
 from pcdistill.homes.mesh import ScanMesh, Surface, scan_mesh
 from pcdistill.homes.pictures import ObjectPicture, object_picture
 from pcdistill.homes.render import Rendering, render
-from pcdistill.homes.scene import home_scene
+from pcdistill.homes.scene import LABEL_SET, home_scene
 from pcdistill.homes.sensor import add_sensor_noise
 from pcdistill.homes.walk import camera_walk, pinhole
 
 __all__ = [
     "CLASSES",
     "CLASS_INDEX",
+    "LABEL_SET",
     "MATERIALS",
     "NAMED_COLORS",
     "NO_CLASS",

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from pcdistill import __version__
 from pcdistill.errors import ArtifactError, ConfigError
+from pcdistill.stages.checks import check_run
 from pcdistill.stages.config import RunConfig
 from pcdistill.stages.files import read_json
 from pcdistill.stages.pipeline import STAGES
@@ -22,7 +23,6 @@ from pcdistill.stages.progress import Progress
 from pcdistill.stages.rows import row_names
 from pcdistill.stages.run import Run
 from pcdistill.stages.runner import Summary, run_stages
-from pcdistill.stages.scans import scans_of
 
 LONGER_TRAINING = "distill.epochs=200 distill.voxel_size=0.1 distill.width=0.5"
 """Settings with which the demo's students learn for longer than a demo may take: some ten minutes
@@ -51,12 +51,12 @@ def carry_out(
         questions: end with what to try next.
 
     Raises:
-        ConfigError: see `run_stages`.
+        ConfigError: see `check_run` and `run_stages`.
     """
     run = Run(config)
-    run.check()
-    if config.ingest.source == "scan":
-        scans_of(run)  # before anything is written
+    if jobs < 0:
+        raise ConfigError(f"--jobs is {jobs}, expected 1 or more, or 0 for one per core")
+    check_run(run)
     progress = Progress(console=console)
     progress.note(run_header(config))
     summary = run_stages(

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from pcdistill.capability import ImageGenerator, Segmenter
 from pcdistill.capability.build import build_generator, build_segmenter
+from pcdistill.distillation.data import INPUT_CHANNELS
 from pcdistill.errors import ConfigError
 from pcdistill.evaluation import named_protocol
-from pcdistill.networks.architectures import describe_architecture
+from pcdistill.networks import build_student
 from pcdistill.scenes import LabelSet, load_label_set, load_vocabulary
 from pcdistill.stages.config import RunConfig
 from pcdistill.stages.trained import TrainedStudent, find_trained, open_trained
@@ -127,15 +128,23 @@ class Run:
             ConfigError: a teacher, label set, vocabulary, network or protocol is unknown or does
                 not fit the others.
             ArtifactError: the trained student's file is damaged.
+            MissingExtraError: the package of a teacher or of the student's engine is not installed.
         """
         for name in self.config.run.teachers:
             self.teacher(name)
         named_protocol(self.config.evaluate.protocol, self.label_set.name)
         student = self.config.distill
-        if self.trained is None:
-            describe_architecture(
-                student.architecture, 3, self.text_encoder.dimensions, width=student.width
-            )
+        if self.trained is not None:
+            self.trained.network.use_engine(student.engine)
+        else:
+            with torch.device("meta"):
+                build_student(
+                    student.architecture,
+                    INPUT_CHANNELS[student.input],
+                    self.text_encoder.dimensions,
+                    width=student.width,
+                    engine=student.engine,
+                )
         if self.config.run.teachers:
             self._check_vocabulary()
         build_segmenter(self.config.synthesize.segmenter)

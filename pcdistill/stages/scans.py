@@ -132,13 +132,13 @@ def _places(recognised: Recognised) -> Sequence[Path]:
 def _known(run: Run, place: Path) -> Files:
     known: dict[Path, Files] = run.memory.setdefault("scan files", {})
     if place not in known:
-        known[place] = _look_at(place)
+        known[place] = _look_at(place, run.workspace.root)
     return known[place]
 
 
-def _look_at(place: Path) -> Files:
+def _look_at(place: Path, workspace: Path) -> Files:
     digest, size, points = hashlib.sha256(), 0, 0
-    for path, status in _below(place):
+    for path, status in _below(place, workspace):
         relative = path.relative_to(place) if path != place else path.name
         digest.update(f"{relative} {status.st_size} {status.st_mtime_ns}\n".encode())
         size += status.st_size
@@ -157,13 +157,14 @@ def _vertices(path: Path) -> int:
     return int(found[1]) if found else 0
 
 
-def _below(place: Path) -> Iterator[tuple[Path, os.stat_result]]:
+def _below(place: Path, workspace: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Files below a place, but for those of a workspace in it, which every run changes."""
     if not place.is_dir():
         if place.exists():
             yield place, place.stat()
         return
     for folder, folders, names in os.walk(place):
-        folders.sort()
+        folders[:] = sorted(name for name in folders if Path(folder, name).absolute() != workspace)
         for name in sorted(names):
             path = Path(folder, name)
             if path.exists():  # a link may lead nowhere

@@ -80,3 +80,18 @@ def test_an_unknown_option_is_status_2(capsys):
         run_command(["run", "nowhere.yaml", "--onyl", "fuse"])
     assert ended.value.code == 2
     assert "--only" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["query", "runs/demo", "a chair", "--best", "0"], "--best is 0, expected at least 1"),
+        (["query", "runs/demo", "a chair", "--best", "-1"], "--best is -1, expected at least 1"),
+        (["demo", "--jobs", "-1"], "--jobs is -1, expected 1 or more, or 0 for one per core"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(capsys, monkeypatch, tmp_path, words, said):
+    monkeypatch.chdir(tmp_path)
+    assert run_command(words) == 2
+    assert capsys.readouterr().err == f"error: {said}\n"
+    assert list(tmp_path.iterdir()) == []

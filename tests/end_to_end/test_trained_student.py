@@ -159,12 +159,8 @@ def test_another_student_is_taken_when_the_file_changes(clouds, earlier, tmp_pat
 
 
 def test_a_cloud_alone_has_nothing_for_teachers_to_see(clouds, earlier, tmp_path, pcdistill):
-    ran = pcdistill(
-        *arguments(clouds / "hall.ply", tmp_path / "run", earlier, "run.teachers=[dense]"),
-        "synthesize.images=1",
-        "--only",
-        "ingest",
-        "lift",
-    )
-    assert ran.status == 1
-    assert "hall: has no frames, so no teacher can look at it" in ran.output
+    given = arguments(clouds / "hall.ply", tmp_path / "run", earlier, "run.teachers=[dense]")
+    ran = pcdistill(*given, "synthesize.images=1", "--only", "ingest", "lift")
+    assert ran.status == 2
+    assert "found clouds without frames, at which no teacher can look" in ran.output
+    assert not (tmp_path / "run").exists()

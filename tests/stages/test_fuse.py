@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn import functional
 
 from pcdistill.distillation import superpoint_distillation_loss
+from pcdistill.errors import SceneError
 from pcdistill.fusion import fuse_features, predict_labels
 from pcdistill.homes import home_scene
 from pcdistill.scenes import Scene, open_scene, write_scene
@@ -235,3 +238,9 @@ def test_fused_features_of_a_scan_take_a_fiftieth_of_the_disk(data_root, tmp_pat
     per_point = seen * 2 * 512  # half precision, seen points only, not even an index
     stored = [run.workspace.fused("home-train-0"), run.workspace.superpoints("home-train-0")]
     assert 50 * sum(path.stat().st_size for path in stored) <= per_point
+
+
+def test_a_scene_without_frames_is_refused_by_lift(home, tmp_path):
+    run = make_run(tmp_path, replace(home, frames=()), "home-train-0")
+    with pytest.raises(SceneError, match="has no frames, so no teacher can look at it"):
+        work(LIFT, run, "dense/home-train-0")

@@ -182,3 +182,19 @@ def test_what_is_remembered_of_other_scans_does_not_count(scans, tmp_path):
     scans.rename(tmp_path / "elsewhere")
     with pytest.raises(ConfigError, match="scans: no such folder"):
         scans_of(Run(listed))
+
+
+def test_a_workspace_inside_a_scan_is_no_part_of_it(scans):
+    """Else whatever a run writes would make its own scan another one."""
+
+    def mark() -> str:
+        run = run_on(scans / NAMES[0])
+        run = Run(replace(run.config, run=RunSettings(workspace=str(scans / NAMES[0] / "run"))))
+        return scan_files(run, require_scan(run, NAMES[0])).mark
+
+    before = mark()
+    (scans / NAMES[0] / "run").mkdir()
+    (scans / NAMES[0] / "run" / "cloud.ply").write_text("ply")
+    assert mark() == before
+    (scans / NAMES[0] / "more.txt").write_text("of the scan")
+    assert mark() != before
