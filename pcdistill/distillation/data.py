@@ -10,9 +10,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pcdistill.geometry import require_shape, voxelize
+from pcdistill.geometry import Voxels, require_shape, voxelize
 from pcdistill.sparse import CoordinateMaps
 
+LARGEST_STRIDE = 16
+"""Voxels along the edge of a coarsest one: how often the MinkUNet family halves the grid."""
 LARGEST_TILT = math.pi / 64
 """Radians about x and y; the reference loaders turn as little about them."""
 INPUT_CHANNELS = {"constant": 3, "geometry": 4, "color": 7}
@@ -72,6 +74,9 @@ class Cloud(NamedTuple):
     """(N, 3) float32, unit length; None for a student of constant input."""
     colors: Tensor | None = None
     """(N, 3) uint8; None for a student that sees no colour."""
+    grid_shift: Tensor | None = None
+    """(3,) float, in voxels: how far the points are moved on the grid, whose origin stays that of
+    the unmoved points, so that the borders of voxels move at every stride; None for not at all."""
 
     def to(self, device: torch.device) -> Cloud:
         """The same on another device."""
@@ -112,11 +117,16 @@ def input_features(cloud: Cloud) -> Tensor:
 
 
 def voxel_batch(clouds: Sequence[Cloud], voxel_size: float) -> Batch:
-    """Voxelise several clouds into one batch; the first point of a voxel speaks for it."""
+    """Voxelise several clouds into one batch; the first point of a voxel speaks for it.
+
+    The lowest coordinates of a cloud are 0, or its `grid_shift`. The reference takes the minimum
+    off in either case, after it has turned and scaled the points; of a shift nothing would be left
+    then but where the borders of the finest voxels are.
+    """
     coords, features, point_to_voxel, representative = [], [], [], []
     first = 0
     for number, cloud in enumerate(clouds):
-        voxels = voxelize(cloud.points, voxel_size)
+        voxels = _shifted_voxels(cloud, voxel_size)
         features.append(input_features(cloud)[voxels.representative])
         index = torch.full_like(voxels.coords[:, :1], number)
         coords.append(torch.cat([index, voxels.coords], dim=1))
@@ -126,6 +136,34 @@ def voxel_batch(clouds: Sequence[Cloud], voxel_size: float) -> Batch:
     return Batch(
         torch.cat(coords), torch.cat(features), tuple(point_to_voxel), tuple(representative)
     )
+
+
+def _shifted_voxels(cloud: Cloud, voxel_size: float) -> Voxels:
+    if cloud.grid_shift is None or len(cloud.points) == 0:
+        return voxelize(cloud.points, voxel_size)
+    move = torch.eye(4, dtype=torch.float64)
+    move[:3, 3] = cloud.grid_shift.double() * voxel_size
+    lowest = (cloud.points.amin(dim=0).double() * (1.0 / voxel_size)).floor()
+    return voxelize(cloud.points, voxel_size, origin=lowest, transform=move)
+
+
+def draw_shift(generator: torch.Generator) -> Tensor:
+    """(3,) float32 shift on the grid, in voxels, from 0 to `LARGEST_STRIDE`."""
+    return LARGEST_STRIDE * torch.rand(3, generator=generator)
+
+
+def even_shifts(count: int) -> list[Tensor]:
+    """`count` different shifts on the grid, (3,) float64 in voxels each; the first is 0.
+
+    They are steps of an odd fraction of the coarsest voxel along the diagonal. Taken modulo any
+    stride, a power of two, these are as evenly spread as they are over the coarsest voxel: the
+    borders differ at every stride.
+    """
+    steps = count if count % 2 else count + 1
+    return [
+        torch.full((3,), LARGEST_STRIDE * number / steps, dtype=torch.float64)
+        for number in range(count)
+    ]
 
 
 def turn_on_grid(cloud: Cloud, generator: torch.Generator) -> Cloud:
@@ -139,13 +177,13 @@ def turn_on_grid(cloud: Cloud, generator: torch.Generator) -> Cloud:
     if draw[1] < 0.5:
         matrix[0] = -matrix[0]
     turn = matrix.to(cloud.points.device, cloud.points.dtype)
-    shift = torch.rand(3, generator=generator).to(cloud.points.device)
+    shift = draw_shift(generator)
     normals = None if cloud.normals is None else cloud.normals @ turn.T
     colors = cloud.colors
     if colors is not None:
         tinted = colors.float() * draw_tint(generator).to(colors.device)
         colors = tinted.clamp(0, 255).to(torch.uint8)
-    return Cloud(cloud.points @ turn.T + shift, normals, colors)
+    return Cloud(cloud.points @ turn.T, normals, colors, shift)
 
 
 def draw_tint(generator: torch.Generator) -> Tensor:

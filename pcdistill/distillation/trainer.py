@@ -13,6 +13,7 @@ from pcdistill.distillation.data import (
     Batch,
     Cloud,
     TrainingScene,
+    even_shifts,
     turn_and_scale,
     turn_on_grid,
     voxel_batch,
@@ -344,13 +345,14 @@ def student_features(
 ) -> Tensor:
     """Feature of every point as the trained student gives it: (N, D) float32 on the CPU.
 
-    With several `votes` the cloud is shifted by fractions of a voxel and the outputs are averaged.
+    With several `votes` the cloud is shifted on the grid, so that voxels of every stride are cut
+    otherwise (`even_shifts`), and the outputs are averaged.
     """
     network.to(device).eval()
     total: Tensor | None = None
     with torch.inference_mode():
-        for vote in range(votes):
-            shifted = cloud._replace(points=cloud.points + voxel_size * vote / votes)
+        for shift in even_shifts(votes):
+            shifted = cloud._replace(grid_shift=shift)
             batch = voxel_batch([shifted.to(device)], voxel_size)
             output = run_student(network, batch)[batch.point_to_voxel[0]].cpu()
             total = output if total is None else total + output

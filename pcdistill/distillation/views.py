@@ -12,13 +12,12 @@ from pcdistill.distillation.data import (
     Batch,
     Cloud,
     TrainingScene,
+    draw_shift,
     draw_tint,
     voxel_batch,
 )
 from pcdistill.sparse import CoordinateMaps, GridTurn
 
-_LARGEST_SHIFT = 16
-"""Voxels: how often the MinkUNet family halves the grid, so that coarse voxels are cut anew too."""
 KEPT_BYTES = 1 << 30
 """Of kernel maps that one training keeps; those of further scenes are made at every step."""
 
@@ -94,12 +93,11 @@ class GridViews:
             return kept[1]
         self._forget(scene)
         one = self._scenes[scene]
-        points = one.points
+        shift = None
         if self._turn:
             generator = torch.Generator().manual_seed(mixed_seed(self._seed, scene, number))
-            shift = torch.rand(3, generator=generator) * (_LARGEST_SHIFT * self._voxel_size)
-            points = points + shift.to(points.device, points.dtype)
-        cloud = Cloud(points, one.normals, one.colors).to(self._device)
+            shift = draw_shift(generator)
+        cloud = Cloud(one.points, one.normals, one.colors, shift).to(self._device)
         batch = voxel_batch([cloud], self._voxel_size)
         batch = batch._replace(maps=CoordinateMaps(batch.coords))
         self._last = (scene, number, batch)

@@ -27,7 +27,7 @@ def voxelize(
     points: Tensor,
     voxel_size: float,
     *,
-    origin: Literal["minimum"] | None = "minimum",
+    origin: Literal["minimum"] | Tensor | None = "minimum",
     transform: Tensor | None = None,
     clip_box: Tensor | None = None,
 ) -> Voxels:
@@ -37,7 +37,8 @@ def voxelize(
         points: (N, 3) float, metres.
         voxel_size: metres.
         origin: ``"minimum"`` shifts the coordinates so that the smallest of each axis is 0, as the
-            reference does; None keeps them on the grid through the world origin, signed.
+            reference does; None keeps them on the grid through the world origin, signed; (3,)
+            integer is the cell of that grid that becomes (0, 0, 0).
         transform: (4, 4) float applied to the points first (an augmentation), or None.
         clip_box: (3, 2) float, metres: lower and upper bound per axis, relative to the centre of
             the points' bounding box before the transform. Points below a lower bound, or at or
@@ -56,7 +57,9 @@ def voxelize(
     require_finite("points", points)
     if not 0 < voxel_size < float("inf"):
         raise ValueError(f"voxel_size must be a positive length in metres, got {voxel_size}")
-    if origin not in ("minimum", None):
+    if isinstance(origin, Tensor):
+        require_shape("origin", origin, 3)
+    elif origin not in ("minimum", None):
         raise ValueError(f"origin must be 'minimum' or None, got {origin!r}")
     kept = None
     if clip_box is not None:
@@ -67,7 +70,7 @@ def voxelize(
         matrix = transform.to(positions)
         positions = positions @ matrix[:3, :3].T + matrix[:3, 3]
     cells = (positions * (1.0 / voxel_size)).floor_()  # (N, 3) whole numbers
-    coords, point_to_voxel, representative = _unique_cells(cells, shift=origin == "minimum")
+    coords, point_to_voxel, representative = _unique_cells(cells, origin)
     if kept is not None:
         everywhere = point_to_voxel.new_full((len(points),), -1)
         everywhere[kept] = point_to_voxel
@@ -86,16 +89,20 @@ def _inside_box(points: Tensor, clip_box: Tensor) -> Tensor:
     return ((points >= lower) & (points < upper)).all(dim=1)
 
 
-def _unique_cells(cells: Tensor, *, shift: bool) -> tuple[Tensor, Tensor, Tensor]:
+def _unique_cells(
+    cells: Tensor, origin: Literal["minimum"] | Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Distinct rows of (N, 3) whole numbers in float64, sorted, with inverse and first index."""
     if len(cells) == 0:
         index = torch.zeros(0, dtype=torch.int64, device=cells.device)
         return cells.to(torch.int32), index, index.clone()
     low, high = cells.amin(0), cells.amax(0)
     extent = (high - low + 1).tolist()
-    largest = (
-        max(extent) if shift else max(max(extent), float(torch.stack([low, high]).abs().max()))
-    )
+    if isinstance(origin, Tensor):
+        first = low - origin.to(low)  # coordinates of the lowest cell
+    else:
+        first = torch.zeros_like(low) if origin == "minimum" else low
+    largest = max(max(extent), float(torch.stack([first, first + (high - low)]).abs().max()))
     if largest > _INT32_MAX or extent[0] * extent[1] * extent[2] >= 2.0**62:
         raise ValueError(
             f"the grid spans {extent[0]:.3g} x {extent[1]:.3g} x {extent[2]:.3g} voxels, which "
@@ -109,9 +116,7 @@ def _unique_cells(cells: Tensor, *, shift: bool) -> tuple[Tensor, Tensor, Tensor
     point_to_voxel = torch.empty_like(order)
     point_to_voxel[order] = torch.cumsum(starts, dim=0) - 1
     representative = order[starts]
-    coords = shifted[representative]
-    if not shift:
-        coords = coords + low.long()
+    coords = shifted[representative] + first.long()
     return coords.to(torch.int32), point_to_voxel, representative
 
 

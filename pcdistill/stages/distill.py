@@ -116,8 +116,8 @@ def training_scene(run: Run, scene: str, *, per_point: bool) -> TrainingScene:
         ArtifactError: point-wise features are asked for but were not kept.
     """
     targets = fused_targets(run, scene)
-    points, normals, colors = student_input(run, scene, run.config.distill.input)
-    seen = torch.zeros(len(points), dtype=torch.bool)
+    cloud = student_input(run, scene, run.config.distill.input)
+    seen = torch.zeros(len(cloud.points), dtype=torch.bool)
     seen[targets.seen] = True
     features = None
     if per_point:
@@ -126,11 +126,18 @@ def training_scene(run: Run, scene: str, *, per_point: bool) -> TrainingScene:
                 f"{run.workspace.fused(scene)} has no features per point; the student 'point' "
                 "needs fuse.keep_points: true"
             )
-        features = torch.zeros(len(points), targets.features.shape[1], dtype=torch.float16)
+        features = torch.zeros(len(cloud.points), targets.features.shape[1], dtype=torch.float16)
         features[targets.seen] = targets.features
     ids = superpoint_ids(run, scene)
     return TrainingScene(
-        scene, points, ids, targets.superpoint_means, seen, features, normals, colors
+        name=scene,
+        points=cloud.points,
+        superpoint_ids=ids,
+        superpoint_means=targets.superpoint_means,
+        seen=seen,
+        features=features,
+        normals=cloud.normals,
+        colors=cloud.colors,
     )
 
 
@@ -347,7 +354,7 @@ def _on_cpu(run: Run) -> bool:
 
 DISTILL = Stage(
     name="distill",
-    version=1,
+    version=2,
     units=_units,
     settings=_settings,
     inputs=_inputs,

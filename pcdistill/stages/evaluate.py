@@ -157,7 +157,7 @@ def _outputs(run: Run, row: str) -> tuple[Path, ...]:
 
 EVALUATE = Stage(
     name="evaluate",
-    version=3,
+    version=4,
     units=row_names,
     settings=_settings,
     inputs=_inputs,

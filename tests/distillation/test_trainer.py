@@ -21,6 +21,7 @@ from pcdistill.distillation.trainer import (
     EnsembleSettings,
     Trainer,
     TrainerSettings,
+    run_student,
     student_features,
 )
 from pcdistill.networks import build_student
@@ -240,5 +241,9 @@ def test_votes_are_averaged_over_shifted_voxels():
     points = toy_scene("a", 1).points
     one = student_features(network, Cloud(points), 0.1, CPU)
     two = student_features(network, Cloud(points), 0.1, CPU, votes=2)
-    shifted = student_features(network, Cloud(points + 0.05), 0.1, CPU)
+    moved = Cloud(points, grid_shift=torch.full((3,), 16 / 3, dtype=torch.float64))
+    batch = voxel_batch([moved], 0.1)
+    with torch.no_grad():
+        shifted = run_student(network, batch)[batch.point_to_voxel[0]]
+    assert not torch.allclose(one, shifted)
     torch.testing.assert_close(two, (one + shifted) / 2)

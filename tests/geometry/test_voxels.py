@@ -97,6 +97,22 @@ def test_the_shift_moves_all_voxels_alike(cloud, size):
     assert torch.equal(shifted.representative, signed.representative)
 
 
+@settings(max_examples=30, deadline=None)
+@given(cloud=clouds, size=st.sampled_from([0.05, 0.37]))
+def test_any_cell_can_be_the_origin(cloud, size):
+    points, origin = random_cloud(*cloud), torch.tensor([-7, 0, 1 << 20])
+    signed, moved = voxelize(points, size, origin=None), voxelize(points, size, origin=origin)
+    assert torch.equal(moved.coords, (signed.coords - origin).int())
+    assert torch.equal(moved.point_to_voxel, signed.point_to_voxel)
+    assert torch.equal(moved.representative, signed.representative)
+    far = torch.tensor([1 << 32, 0, 0])
+    if len(points):
+        with pytest.raises(ValueError, match="which 32-bit coordinates cannot hold"):
+            voxelize(points, size, origin=-far)
+    with pytest.raises(ValueError, match="origin"):
+        voxelize(points, size, origin=torch.zeros(2))
+
+
 def test_distinct_cells_never_merge():
     axis = torch.arange(-30, 30, dtype=torch.float64) + 0.5
     points = torch.cartesian_prod(axis, axis, axis)
