@@ -1,0 +1,235 @@
+"""Losses and gradients of a step against plain loops over the points of two small scenes.
+
+The student is one matrix that turns a voxel's input into its output, so that what it says of a
+voxel follows from the point that stands for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from pcdistill.distillation.data import TrainingScene
+from pcdistill.distillation.trainer import EnsembleSettings, Trainer, TrainerSettings
+from tests.tolerances import FLOAT32_SUMS
+
+CPU = torch.device("cpu")
+CHANNELS = 5
+TEXT = torch.eye(CHANNELS)[[2, 0, 4]] + 0.1
+VOXEL = 1.0
+
+
+class Matrix(nn.Module):
+    """Every voxel's input times one matrix."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(4)
+        self.weight = nn.Parameter(torch.randn(4, CHANNELS, generator=generator))
+
+    def forward(self, x):
+        return x.features @ self.weight
+
+
+def small_scene(name: str, seed: int, superpoints: int) -> TrainingScene:
+    """Points two and two in a voxel of one metre; some unseen; superpoints of different sizes."""
+    generator = torch.Generator().manual_seed(seed)
+    count = 24
+    cells = torch.arange(count) // 2
+    points = torch.stack([cells % 4, cells // 4, cells % 3], dim=1).float() + 0.25
+    points[1::2] += 0.5
+    normals = functional.normalize(torch.randn(count, 3, generator=generator), dim=1)
+    ids = torch.randint(0, superpoints, (count,), generator=generator)
+    ids[:superpoints] = torch.arange(superpoints)
+    means = torch.randn(superpoints, CHANNELS, generator=generator)
+    seen = torch.rand(count, generator=generator) < 0.7
+    features = torch.randn(count, CHANNELS, generator=generator)
+    return TrainingScene(name, points, ids, means, seen, features, normals)
+
+
+SCENES = (small_scene("one", 1, 3), small_scene("two", 2, 5))
+
+
+def settings(**changes) -> TrainerSettings:
+    values = {
+        "voxel_size": VOXEL,
+        "epochs": 3,
+        "batch_size": 2,
+        "learning_rate": 1e-2,
+        "final_learning_rate": 1e-3,
+        "rows_per_step": 0,
+        "augment": "none",
+        "target": "superpoint",
+    }
+    return TrainerSettings(**{**values, **changes})
+
+
+def trainer(scenes=SCENES, **changes) -> Trainer:
+    return Trainer(Matrix(), list(scenes), TEXT, settings(**changes), CPU)
+
+
+def inputs_of(scene: TrainingScene) -> torch.Tensor:
+    """(N, 4): normal and height above the lowest point in units of 1.5 m."""
+    height = scene.points[:, 2] - scene.points[:, 2].min()
+    return torch.cat([scene.normals, height[:, None] / 1.5], dim=1)
+
+
+def speakers(scene: TrainingScene) -> dict[int, int]:
+    """Point -> the first point in the same cube of a metre, which speaks for it."""
+    cells = [tuple(cell) for cell in (scene.points / VOXEL).floor().int().tolist()]
+    return {point: cells.index(cell) for point, cell in enumerate(cells)}
+
+
+def rows_of(scene: TrainingScene) -> list[int]:
+    """Points that speak for a voxel and were seen."""
+    spoken_by = speakers(scene)
+    return [p for p in range(len(scene.points)) if spoken_by[p] == p and bool(scene.seen[p])]
+
+
+def cosine(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    return one @ other / (one.norm() * other.norm())
+
+
+def distillation_loss(weight: torch.Tensor, scenes=SCENES, target="superpoint") -> torch.Tensor:
+    """Eq. 10 over a batch, voxel by voxel and superpoint by superpoint."""
+    points, superpoints = [], []
+    for scene in scenes:
+        output = inputs_of(scene) @ weight
+        rows = rows_of(scene)
+        for row in rows:
+            goal = scene.superpoint_means[scene.superpoint_ids[row]]
+            goal = scene.features[row] if target == "point" else goal
+            points.append(cosine(output[row], goal))
+        for superpoint in range(len(scene.superpoint_means)):
+            members = [row for row in rows if int(scene.superpoint_ids[row]) == superpoint]
+            if members:
+                goal = scene.superpoint_means[superpoint]
+                superpoints.append(cosine(output[members].mean(dim=0), goal))
+    loss = 1 - torch.stack(points).mean()
+    return loss if target == "point" else loss + 1 - torch.stack(superpoints).mean()
+
+
+def begun_history(scene: TrainingScene, weight: torch.Tensor) -> torch.Tensor:
+    """(N, K): every point begins with the mean score of its superpoint, unseen points included."""
+    spoken_by = speakers(scene)
+    scores = inputs_of(scene)[[spoken_by[p] for p in range(len(scene.points))]] @ weight @ TEXT.T
+    begun = torch.empty_like(scores)
+    for superpoint in range(len(scene.superpoint_means)):
+        members = scene.superpoint_ids == superpoint
+        begun[members] = scores[members].mean(dim=0)
+    return begun
+
+
+def ensemble_loss(weight, before, decay: float, temperature: float) -> torch.Tensor:
+    """Eq. 11 to 13 for the first step after the ensemble joined."""
+    points, superpoints = [], []
+    for scene in SCENES:
+        spoken_by = speakers(scene)
+        said = inputs_of(scene)[[spoken_by[p] for p in range(len(scene.points))]] @ weight @ TEXT.T
+        history = decay * before[scene.name] + (1 - decay) * said.detach()
+        rows = rows_of(scene)
+        for row in rows:
+            label = history[row].argmax()
+            points.append(functional.cross_entropy(said[row] / temperature, label))
+        for superpoint in range(len(scene.superpoint_means)):
+            members = [row for row in rows if int(scene.superpoint_ids[row]) == superpoint]
+            if members:
+                label = history[scene.superpoint_ids == superpoint].mean(dim=0).argmax()
+                mean = said[members].mean(dim=0) / temperature
+                superpoints.append(functional.cross_entropy(mean, label))
+    return torch.stack(points).mean() + torch.stack(superpoints).mean()
+
+
+def first_moment(learner: Trainer) -> torch.Tensor:
+    """A tenth of the gradient, after one step."""
+    return learner.state()["exp_avg/weight"]
+
+
+@pytest.mark.parametrize("target", ["superpoint", "point"])
+def test_the_loss_of_a_batch_of_two_scenes(target):
+    learner = trainer(target=target)
+    weight = learner.network.weight.detach().clone().requires_grad_()
+    expected = distillation_loss(weight, target=target)
+    expected.backward()
+    assert learner.train_epoch().loss == pytest.approx(expected.item(), abs=FLOAT32_SUMS)
+    torch.testing.assert_close(first_moment(learner), 0.1 * weight.grad, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("decay", "temperature", "weight"), [(0.9, 1.0, 1.0), (0.2, 0.1, 1.0), (0.9, 0.5, 3.0)]
+)
+@pytest.mark.parametrize("keep", [True, False])
+def test_the_loss_of_the_first_step_with_the_ensemble(decay, temperature, weight, keep):
+    ensemble = EnsembleSettings(0, decay, temperature, weight, keep)
+    learner = trainer(ensemble=ensemble)
+    matrix = learner.network.weight.detach().clone().requires_grad_()
+    before = {scene.name: begun_history(scene, matrix.detach()) for scene in SCENES}
+    own = ensemble_loss(matrix, before, decay, temperature)
+    kept = distillation_loss(matrix) if keep else torch.zeros(())
+    (kept + weight * own).backward()
+    result = learner.train_epoch()
+    assert result.ensemble_loss == pytest.approx(own.item(), abs=FLOAT32_SUMS)
+    assert result.loss == pytest.approx(kept.item(), abs=FLOAT32_SUMS)
+    torch.testing.assert_close(first_moment(learner), 0.1 * matrix.grad, rtol=1e-3, atol=1e-6)
+
+
+def test_the_history_begins_when_the_ensemble_joins_and_not_before():
+    """The superpoints' means of the student as it is after two epochs."""
+    learner = trainer(ensemble=EnsembleSettings(2, 0.5), epochs=3)
+    for _ in range(2):
+        assert learner.train_epoch().ensemble_loss == 0
+        assert not [key for key in learner.state() if key.startswith("ensemble/")]
+    weight = learner.network.weight.detach().clone()
+    before = {scene.name: begun_history(scene, weight) for scene in SCENES}
+    assert learner.train_epoch().ensemble_loss > 0
+    for scene in SCENES:
+        spoken_by = speakers(scene)
+        said = inputs_of(scene)[[spoken_by[p] for p in range(len(scene.points))]] @ weight @ TEXT.T
+        history = learner.state()[f"ensemble/scores/{scene.name}"]
+        torch.testing.assert_close(history, 0.5 * before[scene.name] + 0.5 * said)
+
+
+def test_what_nobody_saw_changes_nothing():
+    """Other targets and superpoint means of unseen points leave the student as it is."""
+    changed = []
+    for scene in SCENES:
+        features = scene.features.clone()
+        features[~scene.seen] = 7.0
+        changed.append(replace(scene, features=features))
+    one, other = trainer(target="point"), trainer(changed, target="point")
+    one.train_epoch(), other.train_epoch()
+    assert torch.equal(one.network.weight, other.network.weight)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_the_rate_falls_over_all_steps_of_all_epochs(batch_size):
+    learner = trainer(batch_size=batch_size, epochs=4)
+    steps = 2 // batch_size
+    last = [epoch * steps + steps - 1 for epoch in range(4)]
+    expected = [1e-2 + (1e-3 - 1e-2) * number / (4 * steps) for number in last]
+    assert [learner.train_epoch().learning_rate for _ in range(4)] == pytest.approx(expected)
+
+
+def test_at_most_so_many_voxels_learn_at_a_step():
+    rows = sum(len(rows_of(scene)) for scene in SCENES)
+    every = [trainer(rows_per_step=limit).train_epoch().loss for limit in (0, rows)]
+    assert every[0] == every[1]
+    assert trainer(rows_per_step=rows - 1).train_epoch().loss != every[0]
+
+
+def test_half_way_states_bring_back_what_adam_and_the_ensemble_remember():
+    """With moments of very different size, mixing them up would show."""
+    ensemble = EnsembleSettings(1, 0.5)
+    whole = trainer(ensemble=ensemble)
+    half = trainer(ensemble=ensemble)
+    for _ in range(2):
+        whole.train_epoch(), half.train_epoch()
+    other = trainer(ensemble=ensemble)
+    other.load_state(half.state())
+    whole.train_epoch(), other.train_epoch()
+    for key, value in whole.state().items():
+        assert torch.equal(value, other.state()[key]), key

@@ -1,0 +1,103 @@
+"""A world small enough to compute by hand: three words, each an axis of a space of four channels.
+
+The stages are given what earlier ones would have left in the workspace, and work as ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pcdistill.scenes import LabelSet, Scene, write_scene
+from pcdistill.stages.config import config_from_mapping
+from pcdistill.stages.files import write_json, write_tensors
+from pcdistill.stages.run import Run
+from pcdistill.stages.stage import Input, Stage, Task
+
+VOCABULARY = ("lamp", "bed", "door")
+"""In another order than the alphabet's and than that of the classes."""
+CLASSES = ("bed", "door", "lamp")
+AXES = {"bed": 0, "door": 1, "lamp": 2}
+TEACHERS = ("masks", "dense")
+"""In another order than the alphabet's."""
+SCENE, OTHER = "home-train-0", "home-train-1"
+MEASURED = "home-validation-0"
+
+
+class ToyText:
+    """The axis of the word in a text; of the next word where the text says "not"."""
+
+    text_space, dimensions = "toy", 4
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """(K, 4); the last axis stands for all other words."""
+        rows = []
+        for text in texts:
+            axis = next((AXES[word] for word in AXES if word in text), 3)
+            rows.append(torch.eye(4)[(axis + 1) % 3 if "not" in text and axis < 3 else axis])
+        return torch.stack(rows) if rows else torch.zeros(0, 4)
+
+
+def toy_labels(**changes: Any) -> LabelSet:
+    """The classes, each with the prompt of its own name."""
+    palette = torch.tensor([[200, 0, 0], [0, 200, 0], [0, 0, 200]], dtype=torch.uint8)
+    known = {"name": "toy", "names": CLASSES, "prompt_names": CLASSES, "palette": palette}
+    prompts = tuple(f"a {name} in a scene" for name in CLASSES)
+    return LabelSet(**{"prompts": prompts, **known, **changes})
+
+
+def toy_run(folder: Path, **sections: Mapping[str, Any]) -> Run:
+    """A run in the toy world; settings of the sections as in a YAML file."""
+    known = {"workspace": str(folder / "run"), "teachers": list(TEACHERS)}
+    whole = {
+        **sections,
+        "run": {**known, **sections.get("run", {})},
+        "ingest": {"train": 1, "validation": 1, **sections.get("ingest", {})},
+        "distill": {"device": "cpu", **sections.get("distill", {})},
+    }
+    run = Run(config_from_mapping(whole, "test"))
+    run.text_encoder = ToyText()
+    run.vocabulary = VOCABULARY
+    run.label_set = toy_labels()
+    return run
+
+
+def nothing(done: int, total: int, words: str) -> None:
+    """A report that nobody reads."""
+
+
+def work(stage: Stage, run: Run, unit: str) -> str:
+    """Let a stage make one unit, all of whose inputs are there."""
+    inputs = stage.inputs(run, unit)
+    return stage.work(run, Task(unit, tuple(Input(i.stage, i.unit) for i in inputs), "t"), nothing)
+
+
+def write_superpoints(run: Run, scene: str, ids: Sequence[int]) -> None:
+    """What stage partition would have left."""
+    tensors = {"superpoint_ids": torch.tensor(ids, dtype=torch.int32)}
+    write_tensors(run.workspace.superpoints(scene), tensors, {"superpoints": max(ids) + 1})
+
+
+def write_lifted(run: Run, scene: str, said: Mapping[str, Mapping[int, Sequence[float]]]) -> None:
+    """What stage lift would have left: teacher -> point -> its feature, whole numbers."""
+    for teacher, points in said.items():
+        seen = sorted(points)
+        features = torch.tensor([points[point] for point in seen]).reshape(-1, 4).half()
+        views = torch.zeros(max(seen, default=0) + 1, dtype=torch.int32)
+        tensors = {"features": features, "seen": torch.tensor(seen).long(), "views": views}
+        write_tensors(run.workspace.lifted(teacher, scene), tensors, {})
+
+
+def write_capability(run: Run, scores: Mapping[str, Mapping[str, float]]) -> None:
+    """What stage score would have left: teacher -> word -> skill."""
+    for teacher, table in scores.items():
+        write_json(run.workspace.capability(teacher), {"capability": dict(table)})
+
+
+def store(run: Run, scene: Scene) -> None:
+    """What stage ingest would have left."""
+    write_scene(scene, run.workspace.scene(scene.name))
