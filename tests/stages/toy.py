@@ -17,6 +17,7 @@ from pcdistill.stages.config import config_from_mapping
 from pcdistill.stages.files import write_json, write_tensors
 from pcdistill.stages.run import Run
 from pcdistill.stages.stage import Input, Stage, Task
+from pcdistill.teachers import FeatureMap, LabelledMasks
 
 VOCABULARY = ("lamp", "bed", "door")
 """In another order than the alphabet's and than that of the classes."""
@@ -42,6 +43,29 @@ class ToyText:
         return torch.stack(rows) if rows else torch.zeros(0, 4)
 
 
+class ToyTeacher:
+    """Sees a word in each colour: beds are red, doors green, lamps blue, and black is nothing.
+
+    `dense` gives the image itself as features, a fiftieth of each channel; `masks` the regions of
+    each colour, whatever their brightness.
+    """
+
+    text_space, dimensions, provenance = "toy", 4, {"revision": "1"}
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, image: Tensor) -> FeatureMap | LabelledMasks:
+        """See a (3, H, W) uint8 image."""
+        size = (image.shape[1], image.shape[2])
+        if self.name == "dense":
+            return FeatureMap(torch.cat([image.float() / 50, torch.zeros(1, *size)]), size)
+        brightest = image.max(dim=0)
+        ids = torch.where(brightest.values > 0, brightest.indices, -1).int()
+        words = ("bed", "door", "lamp")
+        return LabelledMasks(ids, torch.eye(4)[:3], words, tuple(f"a {word}" for word in words))
+
+
 def toy_labels(**changes: Any) -> LabelSet:
     """The classes, each with the prompt of its own name."""
     palette = torch.tensor([[200, 0, 0], [0, 200, 0], [0, 0, 200]], dtype=torch.uint8)
@@ -63,6 +87,7 @@ def toy_run(folder: Path, **sections: Mapping[str, Any]) -> Run:
     run.text_encoder = ToyText()
     run.vocabulary = VOCABULARY
     run.label_set = toy_labels()
+    run.teacher = {name: ToyTeacher(name) for name in ("masks", "dense")}.__getitem__
     return run
 
 

@@ -1,0 +1,264 @@
+"""Questions, the report and the export of two small scans whose answers are known."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+
+from pcdistill.scenes import IGNORE_LABEL, read_ply
+from pcdistill.stages import report as report_module
+from pcdistill.stages import rows as rows_module
+from pcdistill.stages.evaluate import EVALUATE
+from pcdistill.stages.export import export
+from pcdistill.stages.files import (
+    read_json,
+    read_provenance,
+    read_tensors,
+    write_json,
+    write_tensors,
+)
+from pcdistill.stages.query import query
+from pcdistill.stages.report import NOTHING, REPORT
+from pcdistill.stages.results import best_measured
+from pcdistill.stages.rows import COMBINED, default_row, require_row, row_names
+from pcdistill.stages.run import Run
+from pcdistill.stages.students import Student
+from pcdistill.stages.trained import StudentNeeds
+from tests.stages.followed import Outcomes, follows
+from tests.stages.test_evaluate_by_hand import VOXEL, Mirror, labels_of
+from tests.stages.test_evaluate_by_hand import features_of as right_features
+from tests.stages.toy import MEASURED, TEACHERS, work
+from tests.stages.toy_homes import EACH, SECOND, homes_run
+
+STUDENTS = ("point", "superpoint")
+ASKED = {"queries": ["lamp", "door", "giraffe"], "answers": ["lamp", "bed"], "heat_maps": ["door"]}
+
+
+@pytest.fixture(autouse=True)
+def students(monkeypatch):
+    """The student `point` says what it is shown, the other one that everything is a lamp."""
+    needs = StudentNeeds(VOXEL, "geometry")
+
+    class Lamp(torch.nn.Module):
+        def forward(self, x):
+            return torch.tensor([[0.0, 0, 1, 0]]).expand(len(x), 4)
+
+    networks = {"point": Mirror(), "superpoint": Lamp()}
+    monkeypatch.setattr(rows_module, "load_student", lambda run, name: Student(networks[name], needs))
+
+
+@pytest.fixture(autouse=True)
+def no_drawing(monkeypatch):
+    """What pictures show has tests of its own."""
+    blank = torch.zeros(4, 4, 3, dtype=torch.uint8)
+    monkeypatch.setattr(report_module, "draw_points", lambda *points, **how: blank)
+
+
+def finished(folder, **sections) -> Run:
+    """A run of which every row was measured."""
+    run = homes_run(folder, distill={"students": list(STUDENTS)}, **sections)
+    for row in row_names(run):
+        work(EVALUATE, run, row)
+    return run
+
+
+def measure(run: Run, miou: dict[str, float | None]) -> None:
+    """Say of some rows how well they did."""
+    for row, value in miou.items():
+        path = run.workspace.evaluation(row) / "result.json"
+        known = read_json(path) if path.exists() else {}
+        write_json(path, {**known, "miou": value, "macc": value})
+
+
+def relevancy(feature, axis: int) -> float:
+    """Of a word for a unit feature on one or two axes: its share beside two words, four phrases."""
+    length = math.sqrt(sum(value * value for value in feature))
+    cosines = [value / length / 0.1 for value in feature]
+    others = [cosines[other] for other in range(3) if other != axis] + 4 * [cosines[3]]
+    return math.exp(cosines[axis]) / sum(map(math.exp, [cosines[axis], *others]))
+
+
+def test_places_are_found_where_their_word_is_best_first(tmp_path):
+    """Two doors, one of them half a lamp to the teachers; lamps are the cluster of the second."""
+    run = finished(tmp_path)
+    found = query(run, "door", row="teacher:dense", draw="none")
+    places = [(answer.scene, answer.truth, answer.looks_like) for answer in found.answers]
+    assert places == [(MEASURED, "door", "door"), (MEASURED, "bed", "door")] or places == [
+        (MEASURED, "bed", "door"),
+        (MEASURED, "door", "door"),
+    ]
+    (lamp, half) = query(run, "lamp", row="teacher:dense", draw="none").answers
+    assert (lamp.scene, lamp.truth, half.truth) == (SECOND, "lamp", "door")
+    assert lamp.position == pytest.approx((0.25, 0.25, 0.0))
+    assert lamp.size == pytest.approx((0.5, 0.5, 0.0))
+    assert lamp.points == EACH
+    assert lamp.relevancy == pytest.approx(relevancy((0, 0, 1, 0), 2), abs=1e-3)
+    assert half.relevancy == pytest.approx(relevancy((0, 1, 2, 0), 2), abs=1e-3)
+    assert lamp.rank > half.rank
+
+
+def test_the_row_that_is_asked_for_answers(tmp_path):
+    """To the masks both clusters of the first scan are beds, to the dense teacher both doors."""
+    run = finished(tmp_path)
+    measure(run, dict.fromkeys(row_names(run), 10.0) | {"teacher:dense": 90.0})
+    beds = query(run, "bed", (MEASURED,), row="teacher:masks", draw="none")
+    assert beds.row == "teacher:masks"
+    assert {answer.looks_like for answer in beds.answers} == {"bed"}
+    assert len(beds.answers) == 2
+    assert not query(run, "bed", (MEASURED,), draw="none").answers
+    assert query(run, "bed", (MEASURED,), draw="none").row == "teacher:dense"
+
+
+def test_only_the_scenes_that_are_asked_for_are_searched(tmp_path):
+    run = finished(tmp_path)
+    assert query(run, "door", draw="none").scenes == (MEASURED, SECOND)
+    alone = query(run, "door", (SECOND,), row="teacher:dense", draw="none")
+    assert alone.scenes == (SECOND,)
+    assert {answer.scene for answer in alone.answers} <= {SECOND}
+
+
+def test_nothing_answers_what_nothing_looks_like(tmp_path):
+    run = finished(tmp_path)
+    for row in ("teacher:dense", "fused", "student:point"):
+        assert query(run, "giraffe", row=row, draw="none").answers == ()
+
+
+def test_the_best_row_is_the_one_with_the_highest_number_wherever_it_stands(tmp_path):
+    run = finished(tmp_path)
+    for best in row_names(run):
+        measure(run, dict.fromkeys(row_names(run), 30.0) | {best: 31.0})
+        assert best_measured(run.workspace, row_names(run)) == best
+        assert default_row(run) == best
+        assert require_row(run, None) == best
+        assert require_row(run, "average") == "average"
+    measure(run, dict.fromkeys(row_names(run)))
+    assert default_row(run) == "student:superpoint"
+
+
+def test_pieces_that_were_made_of_other_features_do_not_answer(tmp_path):
+    """A damaged or older file of stage evaluate, marked as made from something else."""
+    run = finished(tmp_path)
+    path = run.workspace.evaluation("teacher:masks") / f"{MEASURED}.safetensors"
+    tensors, known = read_tensors(path), read_provenance(path)
+    lamps = torch.tensor([[0.0, 0, 1, 0]]).expand(2, 4).half()
+    write_tensors(path, {**tensors, "piece_features": lamps}, {**known, "made_from": "others"})
+    answers = query(run, "bed", (MEASURED,), row="teacher:masks", draw="none").answers
+    assert [answer.looks_like for answer in answers] == ["bed", "bed"]
+
+
+@pytest.mark.parametrize("row", ["teacher:masks", "teacher:dense", "student:point", None])
+def test_the_export_has_the_labels_of_the_row(tmp_path, row):
+    run = finished(tmp_path)
+    measure(run, dict.fromkeys(row_names(run), 10.0) | {"average": 90.0})
+    export(run, tmp_path / "to", row)
+    for name in (MEASURED, SECOND):
+        features = right_features(row or "average", name)
+        labels = labels_of(features, 2 * EACH)
+        expected = [
+            label if point in features else IGNORE_LABEL for point, label in enumerate(labels)
+        ]
+        found = read_ply(tmp_path / "to" / f"{name}.ply").scalars["label"]
+        assert found.tolist() == expected
+
+
+def reported(run: Run) -> dict:
+    work(REPORT, run, "report")
+    return json.loads((run.workspace.report / "report.json").read_text())
+
+
+def captions(report: dict, section: str) -> list[str]:
+    return [p["caption"] for p in report["pictures"] if p["section"].startswith(section)]
+
+
+def test_the_report_has_the_numbers_of_every_row_and_its_questions_are_judged(tmp_path):
+    """The best student answers; `point` was measured best, and fused features answer as well."""
+    run = finished(tmp_path, report=ASKED)
+    measure(run, {"student:point": 60.0, "student:superpoint": 50.0})
+    report = reported(run)
+    for row in report["rows"]:
+        known = read_json(run.workspace.evaluation(row["name"]) / "result.json")
+        assert (row["miou"], row["macc"]) == (known["miou"], known["macc"])
+        assert row["per_class"] == known["per_class"]
+    assert [row["name"] for row in report["rows"]] == list(row_names(run))
+    asked = [query["text"] for query in report["queries"]]
+    assert {text.split(" (")[1] for text in asked} == {"student:point)", "fused)"}
+    for found in report["queries"]:
+        word = found["text"].split(" (")[0]
+        if word == "giraffe":
+            assert (found["looks_like"], found["holds"]) == (NOTHING, None)
+        elif found["looks_like"] != NOTHING:
+            assert found["holds"] == (found["truth"] == {"lamp": "lamp", "door": "bed"}[word])
+    assert {"lamp", "door"} <= {found["truth"] for found in report["queries"]}
+    assert report["capability"]["teachers"] == list(TEACHERS)
+    values = report["capability"]["values"]
+    assert values[0] == pytest.approx([0.6, 0.9, 0.1])  # of lamp, bed and door to the masks
+
+
+def test_what_is_drawn_are_the_teachers_the_fused_and_the_best_student(tmp_path):
+    run = finished(tmp_path, report=ASKED)
+    for best in STUDENTS:
+        measure(run, {"fused": 70.0} | dict.fromkeys((f"student:{s}" for s in STUDENTS), 50.0))
+        measure(run, {f"student:{best}": 60.0})
+        drawn = captions(reported(run), "Labels")
+        assert drawn == [
+            "ground truth",
+            *(f"teacher:{name}" for name in TEACHERS),
+            "teachers fused by capability",
+            f"student:{best}",
+        ]
+
+
+@follows("run.title")
+def test_title(tmp_path) -> Outcomes:
+    for value in ("One", "Other"):
+        run = finished(tmp_path / value, run={"title": value}, report=ASKED)
+        page = (reported(run), run.workspace.report / "index.html")
+        yield (page[0]["title"], f"<title>{value}" in page[1].read_text()), (value, True)
+
+
+@follows("report.queries")
+def test_queries(tmp_path) -> Outcomes:
+    for number, value in enumerate((["lamp"], ["door", "bed"])):
+        run = finished(tmp_path / str(number), report={**ASKED, "queries": value, "answers": []})
+        asked = [found["text"].split(" (")[0] for found in reported(run)["queries"]]
+        yield list(dict.fromkeys(asked)), value
+
+
+@follows("report.answers")
+def test_answers(tmp_path) -> Outcomes:
+    """The second question is judged by the second answer."""
+    for number, value in enumerate((["lamp", "lamp"], ["lamp", "door"], [])):
+        asked = {**ASKED, "queries": ["lamp", "lamp"], "answers": value}
+        run = finished(tmp_path / str(number), report=asked)
+        lamps = [
+            found["holds"]
+            for found in reported(run)["queries"]
+            if found["text"] == "lamp (fused)" and found["scene"] == SECOND
+        ]
+        yield lamps, [answer == "lamp" for answer in value] or [None, None]
+
+
+@follows("report.heat_maps")
+def test_heat_maps(tmp_path) -> Outcomes:
+    for number, value in enumerate(([], ["bed"], ["door", "lamp"])):
+        run = finished(tmp_path / str(number), report={**ASKED, "heat_maps": value})
+        yield captions(reported(run), "Questions"), [f"“{text}”" for text in value]
+
+
+@follows("report.scenes")
+def test_scenes(tmp_path) -> Outcomes:
+    for number, value in enumerate(([], [SECOND], [SECOND, MEASURED])):
+        run = finished(tmp_path / str(number), report={**ASKED, "scenes": value})
+        yield (
+            [caption.split(":")[0] for caption in captions(reported(run), "The scan")],
+            value or [MEASURED],
+        )
+
+
+def test_the_rows_are_teachers_their_combinations_and_students(tmp_path):
+    run = homes_run(tmp_path, distill={"students": list(STUDENTS)})
+    teachers = tuple(f"teacher:{name}" for name in TEACHERS)
+    assert row_names(run) == (*teachers, *COMBINED, "student:point", "student:superpoint")

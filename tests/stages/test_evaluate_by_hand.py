@@ -1,0 +1,297 @@
+"""Stage evaluate on two small scans, against labels and scores counted point by point."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from pcdistill.scenes import IGNORE_LABEL
+from pcdistill.stages import rows as rows_module
+from pcdistill.stages.evaluate import EVALUATE, predictions, result
+from pcdistill.stages.rows import NOT_SEEN, row_features, row_names
+from pcdistill.stages.run import Run
+from pcdistill.stages.stage import Task
+from pcdistill.stages.students import Student
+from pcdistill.stages.trained import StudentNeeds
+from pcdistill.teachers import TEXT_ENCODERS
+from tests.stages.followed import Outcomes, alike, follows
+from tests.stages.test_fuse_by_hand import by_hand
+from tests.stages.toy import CLASSES, TEACHERS, ToyText, nothing, toy_labels, work
+from tests.stages.toy_homes import CLUSTERS, EACH, SKILL, homes_run, said, scan
+
+VOXEL = 0.15
+
+
+class Mirror(nn.Module):
+    """Says of a voxel the normal that it is shown, and nothing on the last axis."""
+
+    def forward(self, x):
+        return torch.cat([x.features[:, :3], torch.zeros(len(x), 1)], dim=1)
+
+
+@pytest.fixture(autouse=True)
+def student(monkeypatch):
+    """The student of every run is the mirror."""
+    needs = StudentNeeds(VOXEL, "geometry")
+    monkeypatch.setattr(rows_module, "load_student", lambda run, name: Student(Mirror(), needs))
+
+
+def said_by_the_student(scene, votes: int) -> torch.Tensor:
+    """(N, 4): the normal of the first point in the same voxel, mean over shifted grids."""
+    total = torch.zeros(len(scene.points), 4, dtype=torch.float64)
+    for vote in range(votes):
+        shifted = scene.points + torch.tensor(VOXEL * vote / votes, dtype=torch.float32)
+        cells = [tuple(math.floor(x / VOXEL) for x in point) for point in shifted.tolist()]
+        first = {cell: cells.index(cell) for cell in set(cells)}
+        total[:, :3] += scene.normals[[first[cell] for cell in cells]] / votes
+    return total
+
+
+def features_of(row: str, name: str, votes: int = 1) -> dict[int, list[float]]:
+    """Point -> feature, of the points that have one."""
+    scene, heard = scan(name), said(name)
+    kind, _, of = row.partition(":")
+    if kind == "student":
+        return dict(enumerate(said_by_the_student(scene, votes).tolist()))
+    if kind == "teacher":
+        return {point: list(map(float, feature)) for point, feature in heard[of].items()}
+    points = sorted({point for teacher in TEACHERS for point in heard[teacher]})
+    if row == "average":
+        return {p: _mean([heard[t][p] for t in TEACHERS if p in heard[t]]) for p in points}
+    fused = by_hand(heard, skill=SKILL, points=len(scene.points))
+    if row == "fused":
+        return fused
+    pooled = {}
+    for number in range(len(CLUSTERS[name])):
+        members = range(number * EACH, (number + 1) * EACH)
+        mean = _mean([fused[point] for point in members if point in fused])
+        pooled |= dict.fromkeys(members, mean)
+    return pooled
+
+
+def _mean(rows) -> list[float]:
+    return [sum(row[channel] for row in rows) / len(rows) for channel in range(4)]
+
+
+def labels_of(features: dict[int, list[float]], count: int, axes=(0, 1, 2)) -> list[int]:
+    """Best class of each point; `axes` are those of the classes."""
+    best = []
+    for point in range(count):
+        values = [features[point][axis] for axis in axes] if point in features else []
+        best.append(values.index(max(values)) if values else NOT_SEEN)
+    return best
+
+
+def seen_by_any(name: str) -> set[int]:
+    return {point for points in said(name).values() for point in points}
+
+
+def measured(row: str, *, points="seen", unseen="wrong", over="present", votes=1, **how):
+    """mIoU and mAcc in per cent, counted one point at a time over both scans."""
+    hit, true, claimed, lost = ({k: 0 for k in range(3)} for _ in range(4))
+    for name in CLUSTERS:
+        scene = scan(name)
+        guesses = labels_of(features_of(row, name, votes), len(scene.points), **how)
+        for point, label in enumerate(scene.labels.tolist()):
+            if label == IGNORE_LABEL or (points == "seen" and point not in seen_by_any(name)):
+                continue
+            if guesses[point] == NOT_SEEN:
+                lost[label] += 1
+                continue
+            true[label] += 1
+            claimed[guesses[point]] += 1
+            hit[label] += guesses[point] == label
+    ious, accuracies = [], []
+    for k in range(3):
+        asked = true[k] + (0 if unseen == "left out" else lost[k])
+        if asked == 0:
+            if over == "all":
+                ious.append(0.0), accuracies.append(0.0)
+            continue
+        union = true[k] + (lost[k] if unseen == "wrong" else 0) + claimed[k] - hit[k]
+        ious.append(100 * hit[k] / union)
+        accuracies.append(100 * hit[k] / asked)
+    return sum(ious) / len(ious), sum(accuracies) / len(accuracies)
+
+
+def numbers(run: Run, row: str) -> tuple[float, float]:
+    work(EVALUATE, run, row)
+    found = result(run, row)
+    return found["miou"], found["macc"]
+
+
+ROWS = ("teacher:masks", "teacher:dense", "average", "fused", "fused:superpoint", "student:point")
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_every_row_has_the_features_and_labels_and_numbers_that_it_should(tmp_path, row):
+    run = homes_run(tmp_path, distill={"students": ["point"]}, fuse={"keep_points": True})
+    assert row in row_names(run)
+    assert numbers(run, row) == pytest.approx(measured(row))
+    assert result(run, row)["scenes"] == list(CLUSTERS)
+    for name in CLUSTERS:
+        count = len(scan(name).points)
+        expected = features_of(row, name)
+        features, seen = row_features(run, row, name)
+        assert seen.nonzero()[:, 0].tolist() == sorted(expected)
+        if row == "fused:superpoint":  # of any length
+            features = features / features.norm(dim=1, keepdim=True)
+            expected = {p: _unit(f) for p, f in expected.items()}
+        found = dict(zip(sorted(expected), features[seen].tolist(), strict=True))
+        assert alike(found, expected)
+        assert predictions(run, row, name).tolist() == labels_of(expected, count)
+
+
+def _unit(feature: list[float]) -> list[float]:
+    length = math.sqrt(sum(value * value for value in feature))
+    return [value / length for value in feature]
+
+
+def test_the_numbers_say_how_many_points_had_no_answer(tmp_path):
+    """Of the points that some frame sees and that have a label."""
+    run = homes_run(tmp_path)
+    work(EVALUATE, run, "teacher:masks")
+    scored = [
+        (name, point)
+        for name in CLUSTERS
+        for point in seen_by_any(name)
+        if scan(name).labels[point] != IGNORE_LABEL
+    ]
+    without = [1 for name, point in scored if point not in said(name)["masks"]]
+    found = result(run, "teacher:masks")
+    assert (found["points"], found["points_without_answer"]) == (len(scored), len(without))
+    assert 0 < len(without) < len(scored)
+
+
+def test_several_prompts_may_ask_for_one_class(tmp_path):
+    run = homes_run(tmp_path)
+    prompts = ("lamp", "bed", "door", "sofa")  # the last one's axis is on nobody's mind
+    mapping = torch.tensor([2, 0, 1, 0])
+    run.label_set = toy_labels(prompt_names=prompts, mapping=mapping)
+    assert numbers(run, "fused") == pytest.approx(measured("fused"))
+
+
+def test_an_answer_of_a_scan_that_was_not_lifted_is_not_waited_for(tmp_path):
+    run = homes_run(tmp_path)
+    first, second = CLUSTERS
+    whole = EVALUATE.inputs(run, "average")
+    left = tuple(i for i in whole if second not in i.unit)
+    EVALUATE.work(run, Task("average", left, "t"), nothing)
+    assert result(run, "average")["scenes"] == [first]
+
+
+@follows("evaluate.points")
+def test_points(tmp_path) -> Outcomes:
+    for value in ("seen", "all"):
+        run = homes_run(tmp_path / value, evaluate={"points": value})
+        yield numbers(run, "average"), measured("average", points=value)
+
+
+@follows("evaluate.protocol")
+def test_protocol(tmp_path) -> Outcomes:
+    for value, how in (
+        ("every point", {}),
+        ("seen", {"unseen": "left out"}),
+        ("openscene", {"unseen": "openscene", "over": "all"}),
+    ):
+        run = homes_run(tmp_path / value, evaluate={"protocol": value, "points": "all"})
+        yield numbers(run, "teacher:masks"), measured("teacher:masks", points="all", **how)
+
+
+@follows("evaluate.votes")
+def test_votes(tmp_path) -> Outcomes:
+    """Of the protocol where nothing is said: OpenScene's has five."""
+    for number, (setting, votes) in enumerate(
+        (({}, 1), ({"votes": 2}, 2), ({"votes": 3}, 3), ({"protocol": "openscene"}, 5))
+    ):
+        run = homes_run(tmp_path / str(number), evaluate=setting)
+        found = [row_features(run, "student:superpoint", name)[0] for name in CLUSTERS]
+        yield found, [said_by_the_student(scan(name), votes) for name in CLUSTERS]
+
+
+def test_what_is_measured_of_a_student_is_its_votes(tmp_path):
+    for votes in (1, 4):
+        run = homes_run(tmp_path / str(votes), evaluate={"votes": votes})
+        expected = measured("student:superpoint", votes=votes)
+        assert numbers(run, "student:superpoint") == pytest.approx(expected)
+
+
+@follows("ingest.validation")
+def test_validation(tmp_path) -> Outcomes:
+    """How many homes are measured."""
+    for value in (1, 2):
+        run = homes_run(tmp_path / str(value), ingest={"validation": value})
+        work(EVALUATE, run, "average")
+        yield result(run, "average")["scenes"], list(CLUSTERS)[:value]
+
+
+def labels_by(run: Run) -> list[list[int]]:
+    work(EVALUATE, run, "average")
+    return [predictions(run, "average", name).tolist() for name in CLUSTERS]
+
+
+def labels_with(axes) -> list[list[int]]:
+    return [
+        labels_of(features_of("average", name), len(scan(name).points), axes) for name in CLUSTERS
+    ]
+
+
+@follows("run.prompt")
+def test_prompt(tmp_path) -> Outcomes:
+    """The toy encoder takes a word with "not" for the next one."""
+    for number, (value, axes) in enumerate(((None, (0, 1, 2)), ("not a {}", (1, 2, 0)))):
+        run = homes_run(tmp_path / str(number), run={"prompt": value})
+        yield labels_by(run), labels_with(axes)
+
+
+@follows("run.label_set")
+def test_label_set(tmp_path) -> Outcomes:
+    """A file's classes in another order; those that come with the package would not do."""
+    for value in (CLASSES, CLASSES[::-1]):
+        file = tmp_path / f"{value[0]}.json"
+        file.write_text(json.dumps({"categories": list(value)}))
+        run = homes_run(tmp_path / value[0], run={"label_set": str(file)})
+        del run.label_set  # the toy world's; it is read when it is asked for
+        yield labels_by(run), labels_with([CLASSES.index(name) for name in value])
+
+
+@follows("run.text_encoder")
+def test_text_encoder(tmp_path, monkeypatch) -> Outcomes:
+    class Turned(ToyText):
+        def encode(self, texts):
+            return super().encode([f"not {text}" for text in texts])
+
+    for value, axes in (("toy", (0, 1, 2)), ("turned", (1, 2, 0))):
+        monkeypatch.setitem(TEXT_ENCODERS, value, {"toy": ToyText, "turned": Turned}[value])
+        run = homes_run(tmp_path / value, run={"text_encoder": value})
+        del run.text_encoder
+        yield labels_by(run), labels_with(axes)
+
+
+@follows("run.workspace")
+def test_workspace(tmp_path) -> Outcomes:
+    for value in ("one", "other"):
+        run = homes_run(tmp_path, run={"workspace": str(tmp_path / value)})
+        work(EVALUATE, run, "average")
+        found = sorted(path.parent.parent.parent.name for path in tmp_path.rglob("result.json"))
+        yield found, {"one": ["one"], "other": ["one", "other"]}[value]
+
+
+def test_a_protocol_that_is_not_the_runs_is_not_used(tmp_path):
+    run = homes_run(tmp_path, evaluate={"protocol": "openscene", "points": "all"})
+    work(EVALUATE, run, "average")
+    other = replace(run.config, evaluate=replace(run.config.evaluate, protocol="seen"))
+    assert "5 runs" in result(run, "average")["protocol"]
+    fresh = Run(other)
+    fresh.text_encoder, fresh.vocabulary, fresh.label_set = (
+        run.text_encoder,
+        run.vocabulary,
+        run.label_set,
+    )
+    work(EVALUATE, fresh, "average")
+    assert "left out" in result(fresh, "average")["protocol"]
