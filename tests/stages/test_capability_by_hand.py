@@ -1,0 +1,236 @@
+"""Stages synthesize and score on pictures of a few pixels whose masks and scores are counted."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pcdistill.capability import GeneratedImage
+from pcdistill.capability.build import GENERATORS, SEGMENTERS
+from pcdistill.errors import ArtifactError
+from pcdistill.stages.files import read_json, write_tensors
+from pcdistill.stages.run import Run
+from pcdistill.stages.score import SCORE, capability_table
+from pcdistill.stages.synthesize import SYNTHESIZE, reference_images
+from tests.stages.followed import Outcomes, follows
+from tests.stages.toy import AXES, CLASSES, TEACHERS, VOCABULARY, ToyTeacher, toy_run, work
+
+HEIGHT, WIDTH = 9, 14
+SPOTS = {(1, 2): 0.95, (4, 8): 0.8, (7, 3): 0.6, (7, 11): 0.45}
+"""(row, column) -> attention, in the order in which equally large spots are pointed at."""
+FAINT = 7
+"""A picture with a number of this remainder by eight has no attention anywhere."""
+
+
+class Spots:
+    """Pictures filled with their number, and a few pixels of attention, moved by it."""
+
+    name = "spots"
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, int]] = []
+
+    def cannot_draw(self, categories):
+        return ()
+
+    def __call__(self, category: str, seed: int) -> GeneratedImage:
+        self.asked.append((category, seed))
+        image = torch.full((3, HEIGHT, WIDTH), seed % 251, dtype=torch.uint8)
+        image[0] = AXES[category]
+        attention = torch.zeros(HEIGHT, WIDTH)
+        for (row, column), value in SPOTS.items():
+            if seed % 8 != FAINT:
+                attention[row, column + seed % 3] = value
+        return GeneratedImage(image, attention)
+
+
+class Crosses:
+    """The points themselves and the pixels beside them; where they go is up to the picture."""
+
+    name = "crosses"
+
+    def __call__(self, image, points):
+        mask = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
+        for column, row in points.tolist():
+            mask[row, column - 1 : column + 2] = True
+        return mask
+
+
+def synthesize(folder, category: str = "bed", *, seed: int = 0, **settings) -> Run:
+    run = toy_run(folder, run={"seed": seed}, synthesize={"images": 3, **settings})
+    run.generator, run.segmenter = Spots(), Crosses()
+    work(SYNTHESIZE, run, category)
+    return run
+
+
+def crosses(number: int, threshold: float = 0.7, prompts: int = 3) -> torch.Tensor:
+    """(H, W) bool: what `Crosses` makes of the brightest spots, as many as there are points."""
+    mask = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
+    bright = [spot for spot, value in SPOTS.items() if value > threshold]
+    for row, column in bright[:prompts]:
+        mask[row, column + number % 3 - 1 : column + number % 3 + 2] = True
+    return mask
+
+
+def pictures(run: Run, category: str = "bed") -> list[tuple[int, torch.Tensor]]:
+    """Number of each stored picture, and its mask."""
+    images, masks = reference_images(run, category)
+    assert bool((images[:, 0] == AXES[category]).all())
+    return list(zip(images[:, 1, 0, 0].tolist(), masks, strict=True))
+
+
+@pytest.mark.parametrize("category", CLASSES)
+def test_a_mask_is_what_the_segmenter_makes_of_the_points_in_its_own_picture(tmp_path, category):
+    run = synthesize(tmp_path, category)
+    found = pictures(run, category)
+    assert [number for number, _ in found] == [0, 1, 2]
+    for number, mask in found:
+        assert torch.equal(mask, crosses(number))
+    assert run.generator.asked == [(category, number) for number in range(3)]
+
+
+def test_pictures_without_a_mask_are_left_out_with_their_masks(tmp_path):
+    run = synthesize(tmp_path, images=11)
+    found = pictures(run)
+    assert [number for number, _ in found] == [0, 1, 2, 3, 4, 5, 6, 8, 9, 10]
+    for number, mask in found:
+        assert torch.equal(mask, crosses(number))
+
+
+def test_a_class_without_any_mask_is_a_failed_unit(tmp_path):
+    with pytest.raises(ArtifactError, match="none of 3 synthesised images shows where"):
+        synthesize(tmp_path, threshold=0.97)
+
+
+@follows("synthesize.images")
+def test_images(tmp_path) -> Outcomes:
+    for value in (1, 4):
+        run = synthesize(tmp_path / str(value), images=value)
+        yield [number for number, _ in pictures(run)], list(range(value))
+
+
+@follows("synthesize.threshold")
+def test_threshold(tmp_path) -> Outcomes:
+    for value in (0.5, 0.7, 0.9):
+        run = synthesize(tmp_path / str(value), threshold=value)
+        expected = [(number, crosses(number, threshold=value)) for number in range(3)]
+        yield pictures(run), expected
+
+
+@follows("synthesize.prompts")
+def test_prompts(tmp_path) -> Outcomes:
+    """Four spots of one pixel; more points than spots repeat them, and lie nowhere else."""
+    for value in (1, 2, 3, 4):
+        run = synthesize(tmp_path / str(value), prompts=value, threshold=0.4)
+        expected = [(n, crosses(n, threshold=0.4, prompts=value)) for n in range(3)]
+        yield pictures(run), expected
+    run = synthesize(tmp_path / "more", prompts=9, threshold=0.4)
+    assert all(torch.equal(mask, crosses(n, 0.4, 4)) for n, mask in pictures(run))
+
+
+def test_another_seed_makes_other_pictures(tmp_path):
+    for seed in (0, 2):
+        run = synthesize(tmp_path / str(seed), seed=seed)
+        assert run.generator.asked == [("bed", 10_000 * seed + number) for number in range(3)]
+
+
+@follows("synthesize.generator")
+def test_generator(tmp_path, monkeypatch) -> Outcomes:
+    class Later(Spots):
+        def __call__(self, category, seed):
+            return super().__call__(category, seed + 100)
+
+    for value, made, first in (("spots", Spots, 0), ("later", Later, 100)):
+        monkeypatch.setitem(GENERATORS, value, made)
+        run = toy_run(tmp_path / value, synthesize={"images": 3, "generator": value})
+        run.segmenter = Crosses()
+        work(SYNTHESIZE, run, "bed")
+        yield pictures(run), [(first + n, crosses(first + n)) for n in range(3)]
+
+
+@follows("synthesize.segmenter")
+def test_segmenter(tmp_path, monkeypatch) -> Outcomes:
+    class Everything(Crosses):
+        def __call__(self, image, points):
+            return torch.ones(HEIGHT, WIDTH, dtype=torch.bool)
+
+    for value, made in (("crosses", Crosses), ("everything", Everything)):
+        monkeypatch.setitem(SEGMENTERS, value, made)
+        run = toy_run(tmp_path / value, synthesize={"images": 3, "segmenter": value})
+        run.generator = Spots()
+        work(SYNTHESIZE, run, "bed")
+        whole = torch.ones(HEIGHT, WIDTH, dtype=torch.bool)
+        yield pictures(run), [(n, whole if value == "everything" else crosses(n)) for n in range(3)]
+
+
+SEEN = {"bed": ((4, 2), (10, 9)), "door": ((6, 6), (3, 0)), "lamp": ((2, 1), (8, 6))}
+"""Word -> of two pictures, columns that have its colour, and of these that it is truly on."""
+EXTRA = 3
+"""Columns beside them that it is on as well but that have another colour."""
+
+
+def painted(word: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two pictures of a word, and where in them it is said to be."""
+    other = AXES[word] - 1  # one of the other two colours, maybe from the end
+    images = torch.zeros(2, 3, 4, 20, dtype=torch.uint8)
+    masks = torch.zeros(2, 4, 20, dtype=torch.uint8)
+    for number, (colored, true) in enumerate(SEEN[word]):
+        images[number, AXES[word], :, :colored] = 100
+        images[number, other, :, colored:] = 100
+        masks[number, :, colored - true : colored + EXTRA] = 1
+    return images, masks
+
+
+def skill(word: str, *, pooled: bool) -> float:
+    """Columns in both over columns in either, of each picture or of all together."""
+    both = [true for _, true in SEEN[word]]
+    either = [colored + EXTRA for colored, _ in SEEN[word]]
+    if pooled:
+        return sum(both) / sum(either)
+    return sum(a / b for a, b in zip(both, either, strict=True)) / len(both)
+
+
+def score(folder, **settings) -> Run:
+    run = toy_run(folder, **settings)
+    for word in VOCABULARY:
+        images, masks = painted(word)
+        write_tensors(run.workspace.synthesized(word), {"images": images, "masks": masks}, {})
+    for teacher in TEACHERS:
+        work(SCORE, run, teacher)
+    return run
+
+
+def test_a_teacher_is_scored_where_it_sees_the_class(tmp_path):
+    run = score(tmp_path)
+    for teacher in TEACHERS:
+        scores = read_json(run.workspace.capability(teacher))["capability"]
+        for word in VOCABULARY:
+            assert scores[word] == pytest.approx(skill(word, pooled=False))
+    expected = [[skill(word, pooled=False) for word in VOCABULARY]] * 2
+    torch.testing.assert_close(capability_table(run), torch.tensor(expected))
+
+
+def test_teachers_that_see_otherwise_are_scored_otherwise(tmp_path):
+    """The rows of the table are in the order of the run, whoever was scored first."""
+    run = toy_run(tmp_path)
+    for word in VOCABULARY:
+        images, masks = painted(word)
+        write_tensors(run.workspace.synthesized(word), {"images": images, "masks": masks}, {})
+    known = run.teacher("masks")
+
+    class Blind(ToyTeacher):
+        def __call__(self, image):
+            return known(torch.zeros_like(image))
+
+    run.teacher = {"masks": known, "dense": Blind("dense")}.__getitem__
+    for teacher in TEACHERS[::-1]:
+        work(SCORE, run, teacher)
+    expected = [[skill(word, pooled=False) for word in VOCABULARY], [0.0, 0.0, 0.0]]
+    torch.testing.assert_close(capability_table(run), torch.tensor(expected))
+
+
+@follows("score.pooled")
+def test_pooled(tmp_path) -> Outcomes:
+    for value in (False, True):
+        run = score(tmp_path / str(value), score={"pooled": value})
+        yield capability_table(run)[0], torch.tensor([skill(w, pooled=value) for w in VOCABULARY])

@@ -1,0 +1,297 @@
+"""Stage lift on points that lie on pixels of two pictures, against sums over the pictures."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+
+from pcdistill.scenes import MemoryFrame, Scene, open_scene
+from pcdistill.stages import lift as lift_module
+from pcdistill.stages import lift_frames as lift_frames_module
+from pcdistill.stages.config import LiftConfig
+from pcdistill.stages.fuse import teacher_views
+from pcdistill.stages.lift import LIFT, frame_counts, lift_scene, points_with_features
+from pcdistill.stages.run import Run
+from pcdistill.stages.sight import Sight
+from pcdistill.teachers import FeatureMap
+from tests.stages.followed import Outcomes, alike, follows
+from tests.stages.toy import MEASURED, SCENE, nothing, store, toy_run, work, write_superpoints
+
+HEIGHT, WIDTH, FOCAL, AWAY = 24, 40, 10.0, 2.0
+INTRINSICS = torch.tensor([[FOCAL, 0, 20], [0, FOCAL, 12], [0, 0, 1]], dtype=torch.float64)
+PIXELS = [(column, row) for row in range(1, HEIGHT, 3) for column in range(0, WIDTH, 3)]
+"""Where the points land, one each."""
+BORDER, TOLERANCE = 2, 0.1
+SHIFT = 3
+"""Columns by which the second camera sees every point farther left."""
+FAR = 1.3
+"""Times the distance of a point, what the depth images say on the left half of the first."""
+
+
+def position(column: int, row: int) -> list[float]:
+    return [(column - 20) * AWAY / FOCAL, (row - 12) * AWAY / FOCAL, AWAY]
+
+
+def pictures() -> list[torch.Tensor]:
+    """Two (H, W, 3) uint8 pictures; every block of 8 by 8 pixels has one colour, or none."""
+    made = []
+    for seed in (1, 2, 3):
+        generator = torch.Generator().manual_seed(seed)
+        blocks = torch.randint(0, 4, (HEIGHT // 8, WIDTH // 8), generator=generator)
+        colors = torch.cat([200 * torch.eye(3), torch.zeros(1, 3)]).byte()[blocks]
+        made.append(colors.repeat_interleave(8, dim=0).repeat_interleave(8, dim=1))
+    return made
+
+
+def depths() -> list[torch.Tensor]:
+    """What the first camera measures is too far on its left half; the second one is right."""
+    first = torch.full((HEIGHT, WIDTH), AWAY)
+    first[:, : WIDTH // 2] = FAR * AWAY
+    first[:, -8:] = 0  # no reading
+    return [first, torch.full((HEIGHT, WIDTH), AWAY), torch.full((HEIGHT, WIDTH), AWAY)]
+
+
+def scene(name: str = SCENE, *, measured: bool = True) -> Scene:
+    """The third camera looks from where the first stands."""
+    frames = []
+    for number, (picture, depth) in enumerate(zip(pictures(), depths(), strict=True)):
+        pose = torch.eye(4, dtype=torch.float64)
+        pose[0, 3] = SHIFT * AWAY / FOCAL if number == 1 else 0
+        frames.append(
+            MemoryFrame(f"f{number}", INTRINSICS, pose, picture, depth if measured else None)
+        )
+    points = torch.tensor([position(*pixel) for pixel in PIXELS])
+    return Scene(name, points, frames=tuple(frames))
+
+
+def sees(number: int, point: int, border=BORDER, tolerance=TOLERANCE, hides=True):
+    """The pixel at which a frame sees a point, or None."""
+    column, row = PIXELS[point]
+    column -= SHIFT if number == 1 else 0
+    if not (border <= column < WIDTH - border and border <= row < HEIGHT - border):
+        return None
+    depth = float(depths()[number][row, column])
+    if hides and not abs(depth - AWAY) <= tolerance * depth:
+        return None
+    return column, row
+
+
+def by_hand(stored: Scene, teacher: str, **rule) -> dict[int, list[float]]:
+    """Point -> mean over the frames that see it; masks count their silence as zero."""
+    images = [frame.image() for frame in stored.frames]
+    found = {}
+    for point in range(len(PIXELS)):
+        at = [sees(number, point, **rule) for number in range(3)]
+        said = [
+            images[number][row, column].double()
+            for number, pixel in enumerate(at)
+            if pixel is not None
+            for column, row in [pixel]
+        ]
+        if teacher == "masks":
+            said = [torch.eye(3)[color.argmax()] if color.any() else color for color in said]
+            if not any(bool(one.any()) for one in said):
+                continue
+        elif said:
+            said = [color / 50 for color in said]
+        if said:
+            found[point] = [*torch.stack(said).mean(dim=0).tolist(), 0.0]
+    return found
+
+
+def in_halves(features: dict[int, list[float]]) -> dict[int, list[float]]:
+    return {point: torch.tensor(row).half().tolist() for point, row in features.items()}
+
+
+def lift(folder, teacher: str = "dense", stored: Scene | None = None, **settings) -> Run:
+    rule = {"border": BORDER, "depth_tolerance": TOLERANCE, **settings}
+    run = toy_run(folder, lift=rule)
+    stored = stored or scene()
+    store(run, stored)
+    write_superpoints(run, stored.name, [0] * len(stored.points))
+    work(LIFT, run, f"{teacher}/{stored.name}")
+    return run
+
+
+def features(run: Run, teacher: str, name: str = SCENE) -> dict[int, list[float]]:
+    views = teacher_views(run, name, (teacher,))
+    seen = views.seen[0].nonzero()[:, 0]
+    return dict(zip(seen.tolist(), views.of_teacher(0)[seen].tolist(), strict=True))
+
+
+def stored_scene(run: Run) -> Scene:
+    return open_scene(run.workspace.scene(SCENE))
+
+
+@pytest.mark.parametrize("teacher", ["dense", "masks"])
+def test_a_point_has_the_mean_of_what_the_frames_that_see_it_say(tmp_path, teacher):
+    run = lift(tmp_path, teacher)
+    expected = by_hand(stored_scene(run), teacher)
+    assert 20 < len(expected) < len(PIXELS)
+    assert alike(features(run, teacher), in_halves(expected))
+    assert points_with_features(run, teacher, SCENE).tolist() == sorted(expected)
+    counted = [sum(sees(n, point) is not None for n in range(3)) for point in range(len(PIXELS))]
+    assert frame_counts(run, teacher, SCENE).tolist() == counted
+    assert {0, 1, 3} <= set(counted)
+
+
+def test_a_point_that_a_teacher_did_not_see_has_no_feature_of_another(tmp_path):
+    run = lift(tmp_path)
+    views = teacher_views(run, SCENE, ("dense",))
+    assert not views.seen.all()
+    assert not views.of_teacher(0)[~views.seen[0]].any()
+
+
+@pytest.mark.parametrize("corners", [True, False])
+def test_a_map_is_read_by_the_convention_of_its_teacher(corners):
+    """A map of two columns, 0 and 1: a pixel's value is its place between their middles."""
+    ramp = torch.tensor([0.0, 1.0]).expand(4, 3, 2)
+
+    class Ramp:
+        name, text_space, dimensions, provenance = "ramp", "toy", 4, {}
+
+        def __call__(self, image):
+            return FeatureMap(ramp, (HEIGHT, WIDTH), align_corners=corners)
+
+    config = LiftConfig(border=0, occlusion="none")
+    found = lift_scene(scene(), Ramp(), config, nothing).result(dtype=torch.float32)
+    for point, feature in zip(found.seen.tolist(), found.features[:, 0].tolist(), strict=True):
+        columns = [p[0] for n in range(3) if (p := sees(n, point, 0, hides=False)) is not None]
+        if corners:
+            values = [column / (WIDTH - 1) for column in columns]
+        else:
+            values = [min(max((column + 0.5) * 2 / WIDTH - 0.5, 0), 1) for column in columns]
+        assert feature == pytest.approx(sum(values) / len(values), abs=1e-5)
+
+
+@follows("lift.border")
+def test_border(tmp_path) -> Outcomes:
+    """Of what is lifted, and of what pictures of the report show."""
+    for value in (0, 4):
+        run = lift(tmp_path / str(value), border=value)
+        stored = stored_scene(run)
+        shown = Sight(stored, run.config.lift).of(stored.frames[1]).visible
+        seen = [sees(1, point, value) is not None for point in range(len(PIXELS))]
+        yield (
+            (features(run, "dense"), shown.tolist()),
+            (in_halves(by_hand(stored, "dense", border=value)), seen),
+        )
+
+
+@follows("lift.depth_tolerance")
+def test_depth_tolerance(tmp_path) -> Outcomes:
+    """Relative to the measured depth: 0.3 of the point's would do, 0.231 of 2.6 m is 0.6 m."""
+    for value in (0.1, 0.229, 0.232):
+        run = lift(tmp_path / str(value), depth_tolerance=value)
+        expected = by_hand(stored_scene(run), "dense", tolerance=value)
+        if value == 0.229:  # nothing more than at 0.1
+            assert alike(features(run, "dense"), in_halves(expected))
+            continue
+        yield features(run, "dense"), in_halves(expected)
+
+
+def walls(*, measured: bool, faces: bool) -> Scene:
+    """A wall of points before a larger one; the depth image says that nothing is there at all."""
+    near = torch.tensor([[x / 20, y / 20, 1.0] for x in range(-6, 7) for y in range(-4, 5)])
+    far = torch.tensor([[x / 10, y / 10, 2.0] for x in range(-9, 10) for y in range(-6, 7)])
+    corners = [(x * 9 + y, len(near) - 9) for x in range(12) for y in range(8)]
+    triangles = [(a, a + 1, a + 9) for a, _ in corners] + [(a + 1, a + 10, a + 9) for a, _ in corners]
+    frame = MemoryFrame(
+        "f",
+        INTRINSICS,
+        torch.eye(4, dtype=torch.float64),
+        torch.full((HEIGHT, WIDTH, 3), 200, dtype=torch.uint8),
+        torch.full((HEIGHT, WIDTH), 2.0) if measured else None,
+    )
+    points = torch.cat([near, far])
+    return Scene(SCENE, points, faces=torch.tensor(triangles) if faces else None, frames=(frame,))
+
+
+@follows("lift.occlusion")
+def test_occlusion(tmp_path) -> Outcomes:
+    """The depth image shows the far wall alone; mesh and points hide it behind the near one."""
+    behind = (0.45, 0.25)  # well inside the shadow of the near wall
+    for value in ("depth", "none", "mesh"):
+        place = walls(measured=True, faces=True)
+        run = lift(tmp_path / value, stored=place, occlusion=value, border=0)
+        seen = set(features(run, "dense"))
+        points = open_scene(run.workspace.scene(SCENE)).points.tolist()
+        front = {i for i, p in enumerate(points) if p[2] < 1.5}
+        back = {
+            i
+            for i, p in enumerate(points)
+            if p[2] > 1.5 and abs(p[0]) < behind[0] and abs(p[1]) < behind[1]
+        }
+        found = (front <= seen, not front & seen, back <= seen, not back & seen)
+        yield (
+            found,
+            {
+                "depth": (False, True, True, False),
+                "none": (True, False, True, False),
+                "mesh": (True, False, False, True),
+            }[value],
+        )
+    for value, measured, faces, used in (
+        ("auto", True, True, "depth"),
+        ("auto", False, True, "mesh"),
+        ("auto", False, False, "splat"),
+        ("splat", True, True, "splat"),
+    ):
+        place = walls(measured=measured, faces=faces)
+        config = LiftConfig(occlusion=value)
+        sight = Sight(place, config)
+        sight.of(place.frames[0])
+        assert sight.used == {used}
+
+
+@follows("lift.batch")
+def test_batch() -> Outcomes:
+    """How many images a teacher that takes several is given at once."""
+    for value in (1, 2, 3):
+        given: list[int] = []
+
+        class Several:
+            name, text_space, dimensions, provenance = "several", "toy", 4, {}
+
+            def see_batch(self, images, to=given):
+                to.append(len(images))
+                return [FeatureMap(torch.zeros(4, 2, 2), (HEIGHT, WIDTH)) for _ in images]
+
+        config = LiftConfig(batch=value, border=0)
+        lift_scene(scene(), Several(), config, nothing)
+        yield given, {1: [1, 1, 1], 2: [2, 1], 3: [3]}[value]
+
+
+@follows("lift.workers")
+def test_workers(tmp_path, monkeypatch) -> Outcomes:
+    """Threads that read frames; one more adds up."""
+    for value in (1, 3):
+        made: list[tuple[str, int]] = []
+
+        class Listening(ThreadPoolExecutor):
+            def __init__(self, workers, thread_name_prefix="", to=made):
+                to.append((thread_name_prefix, workers))
+                super().__init__(workers, thread_name_prefix)
+
+        monkeypatch.setattr(lift_frames_module, "ThreadPoolExecutor", Listening)
+        monkeypatch.setattr(lift_module, "ThreadPoolExecutor", Listening)
+        run = lift(tmp_path / str(value), workers=value)
+        lift_module.count_views(stored_scene(run), run.config.lift, nothing)
+        yield made, [("read-frame", value), ("add-frame", 1), ("", value)]
+
+
+@follows("lift.keep")
+def test_keep(tmp_path) -> Outcomes:
+    """Features are on the disk of all scenes, or of those that are measured."""
+    for value in ("all", "validation"):
+        sizes = {}
+        for name in (SCENE, MEASURED):
+            run = lift(tmp_path / value, stored=scene(name), keep=value)
+            views = frame_counts(run, "dense", name)
+            size = run.workspace.lifted("dense", name).stat().st_size
+            sizes[name] = size > 4 * len(views) + 600
+            expected = by_hand(open_scene(run.workspace.scene(name)), "dense")
+            assert alike(features(run, "dense", name), in_halves(expected))
+        yield sizes, {SCENE: value == "all", MEASURED: True}
