@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 
@@ -234,3 +236,21 @@ def test_pooled(tmp_path) -> Outcomes:
     for value in (False, True):
         run = score(tmp_path / str(value), score={"pooled": value})
         yield capability_table(run)[0], torch.tensor([skill(w, pooled=value) for w in VOCABULARY])
+
+
+@follows("run.vocabulary")
+def test_vocabulary(tmp_path) -> Outcomes:
+    """The words that pictures are made for and on which teachers are scored."""
+    for value in (["door", "bed"], ["lamp"]):
+        file = tmp_path / f"{value[0]}.json"
+        file.write_text(json.dumps(value))
+        run = toy_run(tmp_path / value[0], run={"vocabulary": str(file)})
+        del run.vocabulary  # the toy world's; it is read when it is asked for
+        run.generator, run.segmenter = Spots(), Crosses()
+        for word in SYNTHESIZE.units(run):
+            work(SYNTHESIZE, run, word)
+        work(SCORE, run, "masks")
+        made = sorted(path.stem for path in run.workspace.root.glob("synthesis/*"))
+        scored = sorted(read_json(run.workspace.capability("masks"))["capability"])
+        axes = torch.eye(4)[[AXES[word] for word in value]]
+        yield (made, scored, run.vocabulary_embeddings), (sorted(value), sorted(value), axes)

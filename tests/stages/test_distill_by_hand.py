@@ -24,6 +24,7 @@ from pcdistill.stages.files import read_tensors, write_tensors
 from pcdistill.stages.run import Run
 from pcdistill.stages.stage import Input, Task
 from pcdistill.stages.students import load_student
+from pcdistill.stages.workspace import Record
 from tests.stages.followed import Outcomes, follows
 from tests.stages.toy import CLASSES, OTHER, SCENE, ToyText, store, toy_run, write_superpoints
 
@@ -379,3 +380,22 @@ def test_engine(tmp_path) -> Outcomes:
             made = list(asked)
             load_student(run, "superpoint")
         yield (made, asked[len(made) :][-1]), ([value], value)
+
+
+@follows("distill.trained")
+def test_trained(tmp_path) -> Outcomes:
+    """A student of another run, by the name of its workspace or of its file."""
+    trained = ready(tmp_path / "one", students=["point", "superpoint"])
+    for student in ("point", "superpoint"):
+        train(trained, student)
+        record = Record("", "done", "", 0.0, {}, {})
+        trained.workspace.write_record("distill", student, record)
+    trained.workspace.config.write_text("distill: {students: [point, superpoint]}")
+    root = trained.workspace.root
+    for value, student in ((f"{root}:point", "point"), (str(root), "superpoint")):
+        run = toy_run(tmp_path / student, distill={"trained": value})
+        assert DISTILL.units(run) == ("trained",)
+        train(run, "trained")
+        loaded = load_student(run, "trained")
+        assert loaded.needs == (SMALL["voxel_size"], SMALL["input"])
+        yield loaded.network.state_dict(), weights(trained, student)

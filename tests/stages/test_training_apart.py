@@ -1,0 +1,147 @@
+"""What is learned from and what is measured are different homes and scans, for every seed."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pcdistill.capability.embedded_generator import EmbeddedGenerator
+from pcdistill.errors import ConfigError
+from pcdistill.homes.floorplan import floor_plan
+from pcdistill.homes.home import SPLITS, build_home, seed_stream
+from pcdistill.scenes import MemoryFrame, Scene, open_scene, write_scene
+from pcdistill.stages.config import config_from_mapping
+from pcdistill.stages.distill import DISTILL
+from pcdistill.stages.evaluate import EVALUATE
+from pcdistill.stages.ingest import INGEST, scene_names, training_scenes, validation_scenes
+from pcdistill.stages.rows import row_names
+from pcdistill.stages.run import Run
+from tests.stages.toy import work
+
+TRAIN, VALIDATION = 3, 2
+
+
+def run_of(folder: Path, seed: int = 0, **ingest) -> Run:
+    sections = {
+        "run": {"workspace": str(folder), "seed": seed},
+        "ingest": {"train": TRAIN, "validation": VALIDATION, **ingest},
+    }
+    return Run(config_from_mapping(sections, "test"))
+
+
+@pytest.fixture
+def made(monkeypatch) -> list[tuple[int, str]]:
+    """(seed, split) of every home that was made; homes are a few points."""
+    homes: list[tuple[int, str]] = []
+
+    def home_scene(seed: int, split: str, *, frames: int, image_size) -> Scene:
+        homes.append((seed, split))
+        matrix, pose = torch.eye(3, dtype=torch.float64), torch.eye(4, dtype=torch.float64)
+        frame = MemoryFrame("f", matrix, pose, torch.zeros(4, 4, 3, dtype=torch.uint8))
+        points = torch.tensor([[float(seed), float(SPLITS[split]), 0.0]] * 3)
+        return Scene("home", points, colors=torch.zeros(3, 3).byte(), frames=(frame,))
+
+    monkeypatch.setattr("pcdistill.homes.home_scene", home_scene)
+    return homes
+
+
+@pytest.mark.parametrize("seed", [0, 1, 7])
+def test_homes_are_furnished_for_training_or_for_measuring(tmp_path, made, seed):
+    run = run_of(tmp_path, seed)
+    for name in scene_names(run):
+        work(INGEST, run, name)
+    first = 1000 * seed
+    training = [(first + number, "train") for number in range(TRAIN)]
+    validation = [(first + number, "validation") for number in range(VALIDATION)]
+    assert made == training + validation
+    for name, (number, split) in zip(scene_names(run), made, strict=True):
+        stored = open_scene(run.workspace.scene(name)).points[0]
+        assert stored.tolist() == [number, SPLITS[split], 0]
+        settings = INGEST.settings(run, name)
+        assert (settings["home"], settings["split"]) == (number, split)
+
+
+def test_no_two_runs_of_different_seeds_share_a_home(tmp_path, made):
+    for seed in (0, 1):
+        run = run_of(tmp_path / str(seed), seed)
+        for name in scene_names(run):
+            work(INGEST, run, name)
+    assert len(set(made)) == len(made) == 2 * (TRAIN + VALIDATION)
+
+
+def plan(split: str, seed: int) -> list[tuple[float, ...]]:
+    rooms = floor_plan(np.random.default_rng(seed_stream(split, seed)))
+    return [(room.rect.x0, room.rect.y0, room.rect.x1, room.rect.y1) for room in rooms]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 4])
+def test_splits_draw_from_streams_of_their_own(seed):
+    """The same seed gives another floor plan in each split, the same one twice."""
+    assert len(set(SPLITS.values())) == len(SPLITS) == 3
+    states = [tuple(seed_stream(split, seed).generate_state(4)) for split in sorted(SPLITS)]
+    assert len(set(states)) == 3
+    for one, other in pairwise([*sorted(SPLITS), sorted(SPLITS)[0]]):
+        assert plan(one, seed) != plan(other, seed)
+        assert plan(one, seed) == plan(one, seed)
+    with pytest.raises(ConfigError, match="split"):
+        build_home(seed, "test")
+
+
+def test_a_student_learns_from_training_scenes_and_rows_are_measured_on_the_others(tmp_path):
+    run = run_of(tmp_path)
+    learned = {needed.unit for needed in DISTILL.inputs(run, "superpoint")}
+    assert learned == set(training_scenes(run)) == {f"home-train-{n}" for n in range(TRAIN)}
+    for row in row_names(run):
+        needed = [i.unit for i in EVALUATE.inputs(run, row) if i.stage == "partition"]
+        assert set(needed) == set(validation_scenes(run))
+        assert not learned & set(needed)
+
+
+@pytest.mark.parametrize(
+    ("lists", "training", "validation"),
+    [
+        ({"train_list": "abc"}, "abc", "de"),
+        ({"validation_list": "ab"}, "cde", "ab"),
+        ({"train_list": "ab", "validation_list": "de"}, "ab", "de"),
+    ],
+)
+def test_scans_are_learned_from_or_measured_as_the_lists_say(
+    tmp_path, lists, training, validation
+):
+    for name in "abcde":
+        write_scene(Scene(name, torch.rand(9, 3)), tmp_path / "scans" / name)
+    given = {}
+    for key, names in lists.items():
+        given[key] = str(tmp_path / f"{key}.txt")
+        Path(given[key]).write_text("\n".join(names))
+    run = run_of(tmp_path / "run", source="scan", path=str(tmp_path / "scans"), **given)
+    assert "".join(training_scenes(run)) == training
+    assert "".join(validation_scenes(run)) == validation
+    assert {i.unit for i in DISTILL.inputs(run, "superpoint")} == set(training)
+    for row in row_names(run):
+        needed = {i.unit for i in EVALUATE.inputs(run, row) if i.stage == "partition"}
+        assert needed == set(validation)
+        lifted = {i.unit.partition("/")[2] for i in EVALUATE.inputs(run, row) if i.stage == "lift"}
+        assert lifted == set(validation)
+
+
+def test_the_pictures_of_a_class_are_none_that_a_teacher_learned_from(monkeypatch):
+    """Theirs have seeds from half a million on (tools/train_teachers.py)."""
+    asked: list[int] = []
+
+    class Made(Exception):
+        """Ends the drawing."""
+
+    def object_picture(name, seed, *, image_size):
+        asked.append(seed)
+        raise Made
+
+    monkeypatch.setattr("pcdistill.homes.object_picture", object_picture)
+    for seed in (0, 5, 123_456):
+        with pytest.raises(Made):
+            EmbeddedGenerator()("bed", seed)
+    assert asked == [10_000_000 + seed for seed in (0, 5, 123_456)]
