@@ -54,6 +54,12 @@ LONGEST = (
     "tools/test_convert_checkpoint.py",
     "stages/test_pieces.py",
     "stages/test_distill.py",
+    "stages/test_distill_by_hand.py",
+    "stages/test_answers_by_hand.py",
+    "stages/test_ingest_by_hand.py",
+    "stages/test_lift_by_hand.py",
+    "stages/test_evaluate_by_hand.py",
+    "stages/test_partition_by_hand.py",
     "scenes/test_scannet_extracted.py",
 )
 """Files of tests that take some seconds, the longest first; all of them are thorough."""

@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from pcdistill.scenes import IGNORE_LABEL, read_ply
+from pcdistill.scenes import read_ply
 from pcdistill.stages import report as report_module
 from pcdistill.stages import rows as rows_module
 from pcdistill.stages.evaluate import EVALUATE
@@ -47,7 +47,9 @@ def students(monkeypatch):
             return torch.tensor([[0.0, 0, 1, 0]]).expand(len(x), 4)
 
     networks = {"point": Mirror(), "superpoint": Lamp()}
-    monkeypatch.setattr(rows_module, "load_student", lambda run, name: Student(networks[name], needs))
+    monkeypatch.setattr(
+        rows_module, "load_student", lambda run, name: Student(networks[name], needs)
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -157,9 +159,8 @@ def test_the_export_has_the_labels_of_the_row(tmp_path, row):
     for name in (MEASURED, SECOND):
         features = right_features(row or "average", name)
         labels = labels_of(features, 2 * EACH)
-        expected = [
-            label if point in features else IGNORE_LABEL for point, label in enumerate(labels)
-        ]
+        none = run.label_set.ignore_label
+        expected = [label if point in features else none for point, label in enumerate(labels)]
         found = read_ply(tmp_path / "to" / f"{name}.ply").scalars["label"]
         assert found.tolist() == expected
 

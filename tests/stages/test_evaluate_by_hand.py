@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from pcdistill.scenes import IGNORE_LABEL
+from pcdistill.labels import IGNORE_LABEL, NO_FEATURE_LABEL
 from pcdistill.stages import rows as rows_module
 from pcdistill.stages.evaluate import EVALUATE, predictions, result
-from pcdistill.stages.rows import NOT_SEEN, row_features, row_names
+from pcdistill.stages.rows import row_features, row_names
 from pcdistill.stages.run import Run
 from pcdistill.stages.stage import Task
 from pcdistill.stages.students import Student
@@ -83,7 +83,7 @@ def labels_of(features: dict[int, list[float]], count: int, axes=(0, 1, 2)) -> l
     best = []
     for point in range(count):
         values = [features[point][axis] for axis in axes] if point in features else []
-        best.append(values.index(max(values)) if values else NOT_SEEN)
+        best.append(values.index(max(values)) if values else NO_FEATURE_LABEL)
     return best
 
 
@@ -93,14 +93,14 @@ def seen_by_any(name: str) -> set[int]:
 
 def measured(row: str, *, points="seen", unseen="wrong", over="present", votes=1, **how):
     """mIoU and mAcc in per cent, counted one point at a time over both scans."""
-    hit, true, claimed, lost = ({k: 0 for k in range(3)} for _ in range(4))
+    hit, true, claimed, lost = (dict.fromkeys(range(3), 0) for _ in range(4))
     for name in CLUSTERS:
         scene = scan(name)
         guesses = labels_of(features_of(row, name, votes), len(scene.points), **how)
         for point, label in enumerate(scene.labels.tolist()):
             if label == IGNORE_LABEL or (points == "seen" and point not in seen_by_any(name)):
                 continue
-            if guesses[point] == NOT_SEEN:
+            if guesses[point] == NO_FEATURE_LABEL:
                 lost[label] += 1
                 continue
             true[label] += 1

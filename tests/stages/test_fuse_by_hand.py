@@ -42,7 +42,7 @@ def word_of(feature) -> str:
     return max(AXES, key=lambda word: feature[AXES[word]])
 
 
-def by_hand(said, temperature=0.05, mode="paper", skill=SKILL, points=len(IDS)) -> dict:
+def by_hand(said, temperature=0.05, mode="paper", skill=SKILL, points=6) -> dict:
     """Point -> fused feature, by Eq. 6 to 8 with plain numbers."""
     fused = {}
     for point in range(points):
@@ -54,9 +54,8 @@ def by_hand(said, temperature=0.05, mode="paper", skill=SKILL, points=len(IDS)) 
         divisor = len(seen_by) if mode == "paper" else sum(votes.values())
         powers = {t: math.exp(votes[t] / divisor / temperature) for t in seen_by}
         total = sum(powers.values())
-        fused[point] = [
-            sum(powers[t] / total * said[t][point][channel] for t in seen_by) for channel in range(4)
-        ]
+        shares = {t: powers[t] / total for t in seen_by}
+        fused[point] = [sum(shares[t] * said[t][point][c] for t in seen_by) for c in range(4)]
     return fused
 
 
@@ -142,7 +141,7 @@ def test_the_average_and_linear_rows_by_hand(run):
 
 def test_teachers_compare_in_the_words_of_the_vocabulary(tmp_path):
     """With another skill for each word, a vote in the order of the classes gives other weights."""
-    skill = {"masks": {"bed": 0.9, "door": 0.1, "lamp": 0.2}, "dense": {w: 0.5 for w in AXES}}
+    skill = {"masks": {"bed": 0.9, "door": 0.1, "lamp": 0.2}, "dense": dict.fromkeys(AXES, 0.5)}
     run = fuse(tmp_path, skill)
     assert alike(kept(run), in_halves(by_hand(SAID, skill=skill)))
 
@@ -166,8 +165,9 @@ def test_keep_points(tmp_path) -> Outcomes:
     for value in (False, True):
         run = fuse(tmp_path / str(value), fuse={"keep_points": value})
         features = fused_targets(run, SCENE).features
-        yield features is not None and features.tolist(), value and list(
-            in_halves(by_hand(SAID)).values()
+        yield (
+            features is not None and features.tolist(),
+            value and list(in_halves(by_hand(SAID)).values()),
         )
 
 

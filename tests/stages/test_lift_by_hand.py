@@ -196,8 +196,8 @@ def walls(*, measured: bool, faces: bool) -> Scene:
     """A wall of points before a larger one; the depth image says that nothing is there at all."""
     near = torch.tensor([[x / 20, y / 20, 1.0] for x in range(-6, 7) for y in range(-4, 5)])
     far = torch.tensor([[x / 10, y / 10, 2.0] for x in range(-9, 10) for y in range(-6, 7)])
-    corners = [(x * 9 + y, len(near) - 9) for x in range(12) for y in range(8)]
-    triangles = [(a, a + 1, a + 9) for a, _ in corners] + [(a + 1, a + 10, a + 9) for a, _ in corners]
+    corners = [x * 9 + y for x in range(12) for y in range(8)]
+    triangles = [(a, a + 1, a + 9) for a in corners] + [(a + 1, a + 10, a + 9) for a in corners]
     frame = MemoryFrame(
         "f",
         INTRINSICS,

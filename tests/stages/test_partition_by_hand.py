@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -55,7 +56,7 @@ def pieces(folder, scene: Scene, **settings) -> list[list[int]]:
 def parts(*sizes: int) -> list[list[int]]:
     """Consecutive points in parts of these sizes."""
     ends = [sum(sizes[:number]) for number in range(len(sizes) + 1)]
-    return [list(range(a, b)) for a, b in zip(ends, ends[1:], strict=False)]
+    return [list(range(a, b)) for a, b in pairwise(ends)]
 
 
 @follows("partition.threshold")

@@ -109,9 +109,7 @@ def test_a_student_learns_from_training_scenes_and_rows_are_measured_on_the_othe
         ({"train_list": "ab", "validation_list": "de"}, "ab", "de"),
     ],
 )
-def test_scans_are_learned_from_or_measured_as_the_lists_say(
-    tmp_path, lists, training, validation
-):
+def test_scans_are_learned_from_or_measured_as_the_lists_say(tmp_path, lists, training, validation):
     for name in "abcde":
         write_scene(Scene(name, torch.rand(9, 3)), tmp_path / "scans" / name)
     given = {}

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from pcdistill.scenes import IGNORE_LABEL, Scene
+from pcdistill.labels import IGNORE_LABEL
+from pcdistill.scenes import Scene
 from pcdistill.stages.run import Run
 from tests.stages.toy import (
     AXES,

@@ -1,0 +1,152 @@
+"""Rooms to train on in the toy world, and the student that a trainer makes of them by itself."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pcdistill.distillation.data import TrainingScene
+from pcdistill.distillation.trainer import EnsembleSettings, Trainer, TrainerSettings
+from pcdistill.distillation.views import mixed_seed
+from pcdistill.networks import build_student, load_checkpoint
+from pcdistill.scenes import Scene
+from pcdistill.stages.distill import DISTILL
+from pcdistill.stages.files import write_tensors
+from pcdistill.stages.run import Run
+from pcdistill.stages.stage import Input, Task
+from tests.stages.toy import CLASSES, OTHER, SCENE, ToyText, store, toy_run, write_superpoints
+
+CPU = torch.device("cpu")
+ENSEMBLE = "superpoint+ensemble"
+CHANNELS = {"constant": 3, "geometry": 4, "color": 7}
+SMALL = {
+    "students": ["superpoint"],
+    "architecture": "MinkUNet14A",
+    "width": 0.125,
+    "voxel_size": 0.3,
+    "input": "color",
+    "epochs": 2,
+    "batch_size": 2,
+    "learning_rate": 1e-2,
+    "final_learning_rate": 1e-3,
+    "rows_per_step": 0,
+    "augment": "none",
+    "adam_beta2": 0.999,
+    "schedule": "linear",
+    "precision": "float32",
+    "recut_every": 1,
+    "ensemble_from": 0.5,
+    "ensemble_decay": 0.9,
+    "ensemble_temperature": 1.0,
+    "ensemble_weight": 1.0,
+    "keep_superpoint_loss": True,
+}
+TRAINER = (
+    *("voxel_size", "epochs", "batch_size", "learning_rate", "final_learning_rate"),
+    *("rows_per_step", "augment", "adam_beta2", "schedule", "precision", "recut_every"),
+)
+
+
+def room(name: str, seed: int) -> TrainingScene:
+    """Points on a floor and a wall; five superpoints, of which one was seen by nobody."""
+    generator = torch.Generator().manual_seed(seed)
+    flat = 1.5 * torch.rand(90, 2, generator=generator)
+    floor = torch.stack([flat[:45, 0], flat[:45, 1], torch.zeros(45)], dim=1)
+    wall = torch.stack([flat[45:, 0], torch.zeros(45), flat[45:, 1]], dim=1)
+    ids = torch.arange(90) // 18
+    seen = (torch.rand(90, generator=generator) < 0.6) & (ids != 3)
+    features = torch.randn(90, 4, generator=generator).half() * seen[:, None]
+    means = torch.stack([features[(ids == i) & seen].float().mean(dim=0) for i in range(5)])
+    normals = torch.eye(3)[[2, 1]].repeat_interleave(45, dim=0)
+    colors = torch.randint(0, 256, (90, 3), generator=generator, dtype=torch.uint8)
+    points = torch.cat([floor, wall])
+    return TrainingScene(
+        name, points, ids, means.nan_to_num(0).half(), seen, features, normals, colors
+    )
+
+
+ROOMS = (room(SCENE, 1), room(OTHER, 2))
+
+
+def ready(folder, *, seed: int = 0, **distill) -> Run:
+    """A run whose two rooms are stored, partitioned and fused."""
+    sections = {"run": {"seed": seed}, "ingest": {"train": 2}, "distill": {**SMALL, **distill}}
+    run = toy_run(folder, **sections)
+    for one in ROOMS:
+        store(run, Scene(one.name, one.points, one.colors, one.normals))
+        write_superpoints(run, one.name, one.superpoint_ids.tolist())
+        sight = {
+            "superpoint_means": one.superpoint_means,
+            "superpoint_seen": torch.tensor([1, 1, 1, 0, 1], dtype=torch.uint8),
+            "seen_bits": torch.from_numpy(np.packbits(one.seen.numpy())),
+            "features": one.features[one.seen],
+        }
+        write_tensors(run.workspace.fused(one.name), sight, {})
+    return run
+
+
+def train(run: Run, student: str = "superpoint") -> list[int]:
+    """Train one student; returns the epochs that were reported."""
+    epochs: list[int] = []
+    wanted = tuple(Input(i.stage, i.unit) for i in DISTILL.inputs(run, student))
+    DISTILL.work(run, Task(student, wanted, "t"), lambda done, total, words: epochs.append(done))
+    return epochs
+
+
+def weights(run: Run, student: str = "superpoint") -> dict[str, Tensor]:
+    return load_checkpoint(run.workspace.checkpoint(student)).network.state_dict()
+
+
+def losses(run: Run, student: str = "superpoint") -> list[tuple[float, float]]:
+    lines = (run.workspace.student(student) / "metrics.jsonl").read_text().splitlines()
+    return [(line["loss"], line["ensemble_loss"]) for line in map(json.loads, lines)]
+
+
+def by_hand(student: str = "superpoint", *, seed: int = 0, **distill) -> dict[str, Tensor]:
+    """The student that a trainer makes of the rooms; the ensemble joins one that goes on."""
+    config = {**SMALL, **distill}
+    shown = [
+        replace(
+            one,
+            normals=None if config["input"] == "constant" else one.normals,
+            colors=one.colors if config["input"] == "color" else None,
+        )
+        for one in ROOMS
+    ]
+    torch.manual_seed(mixed_seed(seed))
+    channels, width = CHANNELS[config["input"]], config["width"]
+    network = build_student(config["architecture"], channels, 4, width=width)
+    settings = TrainerSettings(
+        **{key: config[key] for key in TRAINER},
+        target="point" if student == "point" else "superpoint",
+        seed=seed,
+    )
+    learner = Trainer(network, shown, ToyText().encode(CLASSES), settings, CPU)
+    if student == ENSEMBLE:
+        joins = round(config["ensemble_from"] * config["epochs"])
+        for _ in range(joins):
+            learner.train_epoch()
+        ensemble = EnsembleSettings(
+            joins,
+            config["ensemble_decay"],
+            config["ensemble_temperature"],
+            config["ensemble_weight"],
+            config["keep_superpoint_loss"],
+        )
+        state = {key: value.clone() for key, value in learner.state().items()}
+        settings = replace(settings, ensemble=ensemble)
+        learner = Trainer(network, shown, ToyText().encode(CLASSES), settings, CPU)
+        learner.load_state(state)
+    while not learner.finished:
+        learner.train_epoch()
+    return network.state_dict()
+
+
+def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        assert torch.equal(found[key], value), key
