@@ -12,17 +12,16 @@ need to be exact to the millimetre; the provenance has the offset.
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from pcdistill.errors import SceneError
 from pcdistill.scenes.capture import build_scene, by_number, is_there, require_unset
-from pcdistill.scenes.extras import import_extra
+from pcdistill.scenes.color_depth import real_colors
+from pcdistill.scenes.e57 import read_e57
 from pcdistill.scenes.las import read_las
-from pcdistill.scenes.pcd import PcdCloud, as_ply, read_pcd
+from pcdistill.scenes.pcd import as_ply, read_pcd
 from pcdistill.scenes.ply import read_ply
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan
 from pcdistill.scenes.scene import Scene
@@ -31,8 +30,6 @@ from pcdistill.scenes.strays import without_strays
 _LOG = logging.getLogger(__name__)
 
 SUFFIXES = (".ply", ".pcd", ".las", ".laz", ".e57")
-
-_Floats = npt.NDArray[np.float64]
 
 
 def find_bare(path: Path) -> tuple[Scan, ...]:
@@ -75,10 +72,11 @@ def open_bare(scan: Scan, settings: ReadSettings) -> Scene:
     elif suffix in (".las", ".laz"):
         surface = read_las(file)
     elif suffix == ".e57":
-        surface = as_ply(_read_e57(file))
+        surface = read_e57(file)
     else:
         raise SceneError(f"{file}: is no {', '.join(SUFFIXES)} file; give the cloud as one of them")
     surface = without_strays(file, surface)
+    surface = replace(surface, colors=real_colors(file, surface.colors))
     if surface.offset.any():
         _LOG.info(
             "%s: moved by %s m to lie near the origin",
@@ -94,34 +92,6 @@ def open_bare(scan: Scan, settings: ReadSettings) -> Scene:
         "skipped_frames": 0,
     }
     return build_scene(scan, settings, [], surface, up=settings.up, provenance=provenance)
-
-
-def _damaged(file: Path, error: Exception) -> SceneError:
-    reason = str(error).split("\n")[0][:80] or type(error).__name__
-    return SceneError(f"{file}: cannot be read ({reason}); it is damaged, export it again")
-
-
-def _read_e57(file: Path) -> PcdCloud:
-    pye57 = import_extra(file, "pye57", "e57", "convert the file to .ply")
-    points: list[_Floats] = []
-    colors: list[npt.NDArray[np.uint8]] = []
-    try:
-        content = pye57.E57(str(file))
-        for place in range(content.scan_count):
-            scan = content.read_scan(place, ignore_missing_fields=True, colors=True)
-            points.append(
-                np.stack([scan[f"cartesian{axis}"] for axis in "XYZ"], axis=1).astype(np.float64)
-            )
-            if "colorRed" in scan:
-                channels = [scan[f"color{name}"] for name in ("Red", "Green", "Blue")]
-                colors.append(np.clip(np.stack(channels, axis=1), 0, 255).astype(np.uint8))
-    except Exception as error:  # the package raises its own kinds on damaged files
-        raise _damaged(file, error) from error
-    if not points:
-        raise SceneError(f"{file}: has no scan, expected at least one; export it again")
-    together = np.concatenate(points)
-    all_colors = np.concatenate(colors) if len(colors) == len(points) else None
-    return PcdCloud(together, all_colors, None)
 
 
 BARE = Reader("a .ply, .pcd, .las, .laz or .e57 file (a cloud or mesh)", find_bare, open_bare)

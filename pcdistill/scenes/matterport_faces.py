@@ -44,7 +44,7 @@ def read_faces(mesh: Path, triangles: Tensor) -> RegionFaces:
         SceneError: the faces have no category, or one that is no integer.
     """
     with mesh.open("rb") as stream:
-        face = read_tables(mesh, stream)["face"]
+        face = read_tables(mesh, stream).tables["face"]
     columns: dict[str, Tensor] = {}
     for name in ("category_id", "segment_id"):
         values = face.get(name)

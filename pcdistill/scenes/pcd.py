@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import struct
 import warnings
+from codecs import BOM_UTF8
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -16,9 +18,15 @@ import torch
 
 from pcdistill.errors import SceneError
 from pcdistill.jit import njit
+from pcdistill.scenes.color_depth import color_bytes
 from pcdistill.scenes.origin import near_origin
 from pcdistill.scenes.ply import Ply
 
+_LOG = logging.getLogger(__name__)
+
+_NORMALS = (("normal_x", "normal_y", "normal_z"), ("nx", "ny", "nz"))
+_COLORS = (("r", "g", "b"), ("red", "green", "blue"))
+_COLOR_HINTS = ("rgb", "rgba", "r", "g", "b", "red", "green", "blue", "color", "colour", "colors")
 _LARGEST_HEADER_LINE = 4096
 _MOST_HEADER_LINES = 100
 _LARGEST_EXPANSION = 90  # bytes that one byte of LZF can become, rounded up
@@ -61,12 +69,28 @@ class _Field:
     def row_bytes(self) -> int:
         return self.kind.itemsize * self.count
 
+    @property
+    def is_used(self) -> bool:
+        """Whether it is more than padding or a descriptor."""
+        return self.name != "_" and (self.count == 1 or self.is_rgb)
+
+    @property
+    def is_rgb(self) -> bool:
+        return self.name in ("rgb", "rgba") and self.count in (1, 3, 4)
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether it holds the three channels in one number."""
+        return self.is_rgb and self.count == 1
+
 
 @dataclass(frozen=True)
 class _Header:
     fields: tuple[_Field, ...]
     points: int
     encoding: str
+    viewpoint: tuple[float, ...] | None
+    """Place and quaternion (w first) of the sensor, where the header has seven numbers."""
 
     @property
     def row_bytes(self) -> int:
@@ -78,7 +102,8 @@ def read_pcd(path: Path) -> PcdCloud:
 
     Args:
         path: version 0.7 or older; ascii, binary or binary_compressed. Colours are `rgb` or `rgba`
-            (four bytes in an integer or, as is common, a float).
+            (four bytes in an integer or, as is common, a float; or three or four numbers), or
+            fields `r g b` or `red green blue` of any depth. The viewpoint is not applied.
 
     Raises:
         SceneError: the file is missing, damaged, or has no points with x, y and z.
@@ -95,11 +120,35 @@ def read_pcd(path: Path) -> PcdCloud:
         raise SceneError(f"{path}: has no fields x, y and z, expected a cloud; write it again")
     points = np.stack([columns[name].astype(np.float64) for name in "xyz"], axis=1)
     normals = None
-    names = ("normal_x", "normal_y", "normal_z")
-    if set(names) <= columns.keys():
+    names = next((names for names in _NORMALS if set(names) <= columns.keys()), None)
+    if names is not None:
         with np.errstate(over="ignore"):
             normals = np.stack([columns[name].astype(np.float32) for name in names], axis=1)
-    return PcdCloud(points, _colors(columns), normals)
+    colors = _colors(path, columns)
+    _say_what_is_ignored(path, header, colors is not None)
+    return PcdCloud(points, colors, normals)
+
+
+def _say_what_is_ignored(path: Path, header: _Header, has_colors: bool) -> None:
+    names = [field.name for field in header.fields]
+    hints = [name for name in names if name.lower() in _COLOR_HINTS]
+    if hints and not has_colors:
+        _LOG.warning(
+            "%s: its fields %s are no colours that can be read (rgb, r g b or red green blue), "
+            "taken as none",
+            *(path, " ".join(hints)),
+        )
+    known = {"x", "y", "z", "_", *(name for kind in (*_NORMALS, *_COLORS) for name in kind)}
+    others = [name for name in names if name not in known and name not in hints]
+    if others:
+        _LOG.info("%s: fields that are not used: %s", path, " ".join(others)[:200])
+    if header.viewpoint not in (None, (0, 0, 0, 1, 0, 0, 0)):
+        place = " ".join(f"{number:g}" for number in header.viewpoint)
+        _LOG.warning(
+            "%s: its VIEWPOINT is %s and not applied, points are taken as they are; if they are in "
+            "the scanner's frame, transform them before",
+            *(path, place),
+        )
 
 
 def as_ply(cloud: PcdCloud) -> Ply:
@@ -113,22 +162,31 @@ def as_ply(cloud: PcdCloud) -> Ply:
     )
 
 
-def _colors(columns: _Columns) -> npt.NDArray[np.uint8] | None:
+def _colors(path: Path, columns: _Columns) -> npt.NDArray[np.uint8] | None:
     for name in ("rgb", "rgba"):
         packed = columns.get(name)
-        if packed is not None and packed.dtype.itemsize == 4:
+        if packed is None:
+            continue
+        if packed.ndim == 2:  # a channel in each of several numbers
+            channels = [packed[:, channel] for channel in range(3)]
+            return color_bytes(path, channels, (name, name, name))
+        if packed.dtype.itemsize == 8:
+            packed = packed.astype(np.uint32)
+        if packed.dtype.itemsize == 4:
             # ascii files may hold the number itself instead of the bits of a float
             bits = np.ascontiguousarray(packed).view("<u4")
             return np.stack([bits >> 16, bits >> 8, bits], axis=1).astype(np.uint8)
-    if {"r", "g", "b"} <= columns.keys() and columns["r"].dtype == np.uint8:
-        return np.stack([columns[name].astype(np.uint8) for name in "rgb"], axis=1)
+    for names in _COLORS:
+        if set(names) <= columns.keys():
+            return color_bytes(path, [columns[name] for name in names], names)
     return None
 
 
 def _read_header(path: Path, stream: BinaryIO) -> _Header:
     found: dict[str, list[str]] = {}
     for _ in range(_MOST_HEADER_LINES):
-        line = stream.readline(_LARGEST_HEADER_LINE).decode("ascii", "replace")
+        raw = stream.readline(_LARGEST_HEADER_LINE)
+        line = raw.removeprefix(BOM_UTF8).decode("ascii", "replace")
         words = line.split()
         if not line:
             break
@@ -158,7 +216,15 @@ def _read_header(path: Path, stream: BinaryIO) -> _Header:
     else:
         points = _count(path, "WIDTH", found.get("WIDTH", []))
         points *= _count(path, "HEIGHT", found.get("HEIGHT", ["1"]))
-    return _Header(fields, points, encoding)
+    return _Header(fields, points, encoding, _viewpoint(found.get("VIEWPOINT", [])))
+
+
+def _viewpoint(words: list[str]) -> tuple[float, ...] | None:
+    try:
+        numbers = tuple(float(word) for word in words)
+    except ValueError:
+        return None
+    return numbers if len(numbers) == 7 else None
 
 
 def _field(path: Path, name: str, kind: str, size: str, count: str) -> _Field:
@@ -194,9 +260,9 @@ def _read_columns(path: Path, stream: BinaryIO, header: _Header) -> _Columns:
         )
         rows = np.fromfile(stream, dtype=row, count=header.points)
         return {
-            field.name: rows[str(i)][:, 0]
+            field.name: _column(rows[str(i)])
             for i, field in enumerate(header.fields)
-            if field.count == 1
+            if field.is_used
         }
     packed, expanded = struct.unpack("<II", stream.read(8).ljust(8, b"\0"))
     if packed > remaining - 8 or expanded != size or size > max(packed, 1) * _LARGEST_EXPANSION:
@@ -212,10 +278,16 @@ def _read_columns(path: Path, stream: BinaryIO, header: _Header) -> _Columns:
     start = 0
     for field in header.fields:
         end = start + field.row_bytes * header.points
-        if field.count == 1:
-            columns[field.name] = plain[start:end].view(field.kind)
+        if field.is_used:
+            values = plain[start:end].view(field.kind).reshape(header.points, field.count)
+            columns[field.name] = _column(values)
         start = end
     return columns
+
+
+def _column(values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    """(N,) of a field with one number, (N, C) of one with more."""
+    return values[:, 0] if values.shape[1] == 1 else values
 
 
 def _truncated(path: Path, header: _Header, remaining: int) -> SceneError:
@@ -245,14 +317,15 @@ def _read_ascii(path: Path, stream: BinaryIO, header: _Header, remaining: int) -
     columns: _Columns = {}
     start = 0
     for field in header.fields:
-        if field.count == 1:
-            columns[field.name] = _cast(path, table[:, start], field)
+        if field.is_used:
+            numbers = table[:, start : start + field.count]
+            columns[field.name] = _column(_cast(path, numbers, field))
         start += field.count
     return columns
 
 
 def _cast(path: Path, values: npt.NDArray[np.float64], field: _Field) -> npt.NDArray[np.generic]:
-    if field.name in ("rgb", "rgba"):
+    if field.is_packed:
         whole = (values >= 1) & (values <= 0xFFFFFFFF) & (values % 1 == 0)
         if bool((whole | (values == 0)).all()):  # the packed number itself
             return values.astype("<u4")

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from pcdistill.errors import SceneError
+from pcdistill.scenes.color_depth import color_bytes
 from pcdistill.scenes.origin import near_origin, no_offset
-from pcdistill.scenes.ply_tables import Column, Lists, Table, read_tables
+from pcdistill.scenes.ply_tables import Column, Lists, PlyContent, Table, read_tables
 from pcdistill.storage import whole_file
 
 _LOG = logging.getLogger(__name__)
@@ -50,8 +51,8 @@ def read_ply(path: str | Path, *, offset: Tensor | None = None) -> Ply:
     """Read the points, what is known of each, and the faces of a PLY file.
 
     Vertex properties are found by name in any order: ``x y z``; ``red green blue`` (also
-    ``diffuse_red`` ... and ``r g b``; numbers with a point are taken as 0 to 1); ``nx ny nz``;
-    all others are `scalars`. Faces are triangles, or polygons that are cut into fans.
+    ``diffuse_red`` ... and ``r g b``; of 8 or 16 bits, or numbers from 0 to 1); ``nx ny nz``;
+    all others are `scalars`. Faces are triangles, polygons that are cut into fans, or strips.
 
     Args:
         path: an ASCII, little-endian or big-endian PLY file.
@@ -65,12 +66,28 @@ def read_ply(path: str | Path, *, offset: Tensor | None = None) -> Ply:
     path = Path(path)
     try:
         with path.open("rb") as stream:
-            tables = read_tables(path, stream)
+            content = read_tables(path, stream)
     except OSError as error:
         raise SceneError(f"{path}: cannot be read ({error.strerror or error})") from error
-    if "tristrips" in tables:
-        _LOG.warning("%s: triangle strips are not read, only points and faces", path)
-    return _assemble(path, tables, offset)
+    found = _assemble(path, content.tables, offset)
+    if found.colors is None:
+        _say_where_colors_are(path, content)
+    return found
+
+
+def _say_where_colors_are(path: Path, content: PlyContent) -> None:
+    files = [
+        comment.partition(" ")[2]
+        for comment in content.comments
+        if comment.lower().startswith("texturefile ")
+    ]
+    if files or "texcoord" in content.tables.get("face", {}):
+        where = f"in {', '.join(files)[:120]}" if files else "in a texture"
+        _LOG.warning(
+            "%s: its colours are %s, which is not read: its points have none; transfer them to the "
+            "vertices, where they are needed",
+            *(path, where),
+        )
 
 
 def write_ply(
@@ -164,12 +181,15 @@ def _assemble(path: Path, tables: dict[str, Table], offset: Tensor | None) -> Pl
     colors = None
     for names in _COLOR_NAMES:
         if set(names) <= scalars.keys():
-            channels = [_color_channel(path, name, scalars.pop(name)) for name in names]
-            colors = torch.from_numpy(np.stack(channels, axis=1))
+            channels = [scalars.pop(name) for name in names]
+            colors = torch.from_numpy(color_bytes(path, channels, names))
             break
     faces = None
     if "face" in tables:
         faces = _triangles(path, tables["face"], len(points))
+    if "tristrips" in tables:
+        strips = _strip_triangles(path, tables["tristrips"], len(points))
+        faces = strips if faces is None else torch.cat([faces, strips])
     others = {name: _scalar(values) for name, values in scalars.items()}
     return Ply(points, colors, normals, faces, others, offset)
 
@@ -180,22 +200,6 @@ def _rows(scalars: dict[str, Column], names: tuple[str, ...]) -> Tensor:
     exact = all(np.can_cast(column.dtype, np.float32) for column in columns)
     kind = np.float32 if exact else np.float64
     return torch.from_numpy(np.stack([column.astype(kind) for column in columns], axis=1))
-
-
-def _color_channel(path: Path, name: str, values: Column) -> Column:
-    if values.dtype.kind == "f":
-        if not ((values >= 0) & (values <= 1)).all():
-            raise SceneError(
-                f"{path}: '{name}' has numbers with a point outside of 0 to 1, expected 0 to 1 or "
-                "'uchar' from 0 to 255; write the colours so"
-            )
-        return np.rint(values.astype(np.float64) * 255).astype(np.uint8)
-    if len(values) and (values.min() < 0 or values.max() > 255):
-        raise SceneError(
-            f"{path}: '{name}' goes from {values.min()} to {values.max()}, expected colours from "
-            "0 to 255; write them as 'uchar'"
-        )
-    return values.astype(np.uint8)
 
 
 def _scalar(values: Column) -> Tensor:
@@ -211,11 +215,7 @@ def _triangles(path: Path, face: Table, points: int) -> Tensor:
             f"{path}: its faces have no integer list 'vertex_indices'; write the mesh again"
         )
     corners = lists.values.astype(np.int64)
-    if len(corners) and (corners.min() < 0 or corners.max() >= points):
-        raise SceneError(
-            f"{path}: a face uses point {corners.max() if corners.min() >= 0 else corners.min()}, "
-            f"the file has points 0 to {points - 1}; write the mesh again"
-        )
+    _require_corners(path, corners, points)
     if len(lists.lengths) and (lists.lengths == 3).all():
         return torch.from_numpy(corners.reshape(-1, 3))
     # polygon (a, b, c, d) -> (a, b, c), (a, c, d): one triangle for each corner after the second
@@ -226,3 +226,40 @@ def _triangles(path: Path, face: Table, points: int) -> Tensor:
     return torch.from_numpy(
         np.stack([corners[first], corners[second], corners[second + 1]], axis=1).reshape(-1, 3)
     )
+
+
+def _strip_triangles(path: Path, strips: Table, points: int) -> Tensor:
+    """(F, 3) int64 of triangle strips: each further corner makes a triangle with the two before.
+
+    -1 in a list begins a new strip; every second triangle of a strip is turned back to the side of
+    the first; those that use a corner twice, which only join strips, have no area and are left out.
+    """
+    lists = next((strips[name] for name in _FACE_LISTS if name in strips), None)
+    if not isinstance(lists, Lists) or lists.values.dtype.kind == "f":
+        raise SceneError(
+            f"{path}: its tristrips have no integer list 'vertex_indices'; write the mesh again"
+        )
+    ends = np.zeros(len(lists.values) + 1, dtype=np.bool_)
+    ends[np.cumsum(lists.lengths)] = True
+    corners = lists.values.astype(np.int64)
+    _require_corners(path, corners[corners != -1], points)
+    begins = ends[:-1].copy()
+    begins[:1] = True
+    begins[1:] |= corners[:-1] == -1
+    place = np.arange(len(corners))
+    place -= np.maximum.accumulate(np.where(begins, place, 0))  # in its strip
+    whole = (place >= 2) & (corners != -1)
+    third = np.flatnonzero(whole)
+    found = np.stack([corners[third - 2], corners[third - 1], corners[third]], axis=1)
+    odd = place[third] % 2 == 1
+    found[odd] = found[odd][:, [1, 0, 2]]
+    a, b, c = found.T
+    return torch.from_numpy(found[(a != b) & (b != c) & (c != a)])
+
+
+def _require_corners(path: Path, corners: Column, points: int) -> None:
+    if len(corners) and (corners.min() < 0 or corners.max() >= points):
+        raise SceneError(
+            f"{path}: a face uses point {corners.max() if corners.min() >= 0 else corners.min()}, "
+            f"the file has points 0 to {points - 1}; write the mesh again"
+        )

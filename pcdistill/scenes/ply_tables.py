@@ -6,6 +6,7 @@ import itertools
 import logging
 import os
 import warnings
+from codecs import BOM_UTF8
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -63,24 +64,30 @@ class Lists(NamedTuple):
 Table = dict[str, "Column | Lists"]
 
 
-def read_tables(path: Path, stream: BinaryIO) -> dict[str, Table]:
-    """Read every element of a PLY file.
+class PlyContent(NamedTuple):
+    """What a PLY file holds."""
+
+    tables: dict[str, Table]
+    """For each element its columns by property name."""
+    comments: list[str]
+    """Lines of the header that begin with comment or obj_info, without that word."""
+
+
+def read_tables(path: Path, stream: BinaryIO) -> PlyContent:
+    """Read every element of a PLY file, and its comments.
 
     Args:
         path: the file, for messages.
         stream: the same file, opened for reading bytes, at its beginning.
 
-    Returns:
-        For each element its columns by property name.
-
     Raises:
         SceneError: the file is no PLY file, is truncated, or has more rows than it declares.
     """
-    order, elements = _read_header(path, stream)
+    order, elements, comments = _read_header(path, stream)
     tables = {element.name: _read_element(path, stream, order, element) for element in elements}
     if elements:
         _require_end(path, stream, order, elements[-1])
-    return tables
+    return PlyContent(tables, comments)
 
 
 def _require_end(path: Path, stream: BinaryIO, order: str, last: _Element) -> None:
@@ -98,18 +105,22 @@ def _require_end(path: Path, stream: BinaryIO, order: str, last: _Element) -> No
     _LOG.warning("%s: %d bytes after the last %s row are ignored", path, remaining, last.name)
 
 
-def _read_header(path: Path, stream: BinaryIO) -> tuple[str, list[_Element]]:
-    if stream.readline(16).strip() != b"ply":
+def _read_header(path: Path, stream: BinaryIO) -> tuple[str, list[_Element], list[str]]:
+    if stream.readline(16).removeprefix(BOM_UTF8).strip() != b"ply":
         raise SceneError(f"{path}: does not begin with 'ply', expected a PLY file")
     order: str | None = None
     elements: list[_Element] = []
+    comments: list[str] = []
     while True:
         raw = stream.readline(LONGEST_HEADER)
         if not raw.endswith(b"\n") or stream.tell() > LONGEST_HEADER:
             raise SceneError(f"{path}: its header has no 'end_header' line; the file is truncated")
         line = raw.decode("ascii", errors="replace").strip()
         words = line.split()
-        if not words or words[0] in ("comment", "obj_info"):
+        if not words:
+            continue
+        if words[0] in ("comment", "obj_info"):
+            comments.append(" ".join(words[1:]))
             continue
         if words == ["end_header"]:
             break
@@ -128,7 +139,7 @@ def _read_header(path: Path, stream: BinaryIO) -> tuple[str, list[_Element]]:
             )
     if order is None:
         raise SceneError(f"{path}: its header names no known format; write the file again")
-    return order, elements
+    return order, elements, comments
 
 
 def _count(digits: str) -> int:

@@ -67,7 +67,7 @@ def without_strays(file: Path, surface: Ply) -> Ply:
         return surface
     said = ", ".join(f"{count} {reason}" for reason, count in counts.items())
     _LOG.warning("%s: left out of %d points: %s", file, len(points), said)
-    return replace(_chosen(surface, kept), left_out=counts)
+    return replace(_chosen(surface, kept), left_out=surface.left_out | counts)
 
 
 def _chosen(surface: Ply, kept: Tensor) -> Ply:

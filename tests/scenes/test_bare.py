@@ -141,8 +141,10 @@ def las(points: np.ndarray, declared: int | None = None) -> bytes:
     ]
     head += struct.pack("<6d", *limits)
     rows = b"".join(
-        struct.pack("<3iHBBbBH3H", *np.rint(place * 1000).astype(int), *[0] * 6, 65535, 257, 0)
-        for place in points
+        struct.pack(
+            "<3iHBBbBH3H", *np.rint(place * 1000).astype(int), *[0] * 6, 65535, 257, i % 7 * 257
+        )
+        for i, place in enumerate(points)
     )
     return head + rows
 
@@ -175,29 +177,6 @@ def test_las_whose_header_lies_is_refused_before_its_package_sees_it(tmp_path, m
     package.open = lambda path, **_: 1 / 0
     (tmp_path / "a.las").write_bytes(las(rooms.wall_points(1.0)))
     refused(tmp_path / "a.las", r"a\.las: cannot be read \(division by zero\)")
-
-
-def test_e57_through_a_package_of_its_shape(tmp_path, monkeypatch):
-    class E57:
-        scan_count = 2
-
-        def __init__(self, path):
-            assert path.endswith("a.e57")
-
-        def read_scan(self, place, **_):
-            rows = np.full(3, float(place))
-            color = np.array([0, 100, 255])
-            return {f"cartesian{axis}": rows for axis in "XYZ"} | {
-                f"color{name}": color for name in ("Red", "Green", "Blue")
-            }
-
-    package = types.ModuleType("pye57")
-    package.E57 = E57
-    monkeypatch.setitem(sys.modules, "pye57", package)
-    (tmp_path / "a.e57").write_bytes(b"")
-    scene = read(tmp_path / "a.e57")
-    assert scene.points.tolist() == [[0, 0, 0]] * 3 + [[1, 1, 1]] * 3
-    assert scene.colors[1].tolist() == [100, 100, 100]
 
 
 def test_finding_clouds(tmp_path):

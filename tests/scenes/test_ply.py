@@ -17,7 +17,15 @@ from pcdistill.scenes import read_ply, write_ply
 
 FORMATS = ("ascii", "binary_little_endian", "binary_big_endian")
 ORDER = {"binary_little_endian": "<", "binary_big_endian": ">"}
-CODES = {"float": "f", "double": "d", "uchar": "B", "int": "i", "short": "h", "uint": "I"}
+CODES = {
+    "ushort": "H",
+    "float": "f",
+    "double": "d",
+    "uchar": "B",
+    "int": "i",
+    "short": "h",
+    "uint": "I",
+}
 
 
 def encode(form: str, elements) -> bytes:
@@ -174,8 +182,21 @@ def test_colours_may_be_numbers_from_zero_to_one(tmp_path, form):
     file.write_bytes(encode(form, [("vertex", XYZ + rgb, [(0.0, 0.0, 0.0, 0.0, 1.0, 0.5)])]))
     assert read_ply(file).colors.tolist() == [[0, 255, 128]]
     file.write_bytes(encode(form, [("vertex", XYZ + rgb, [(0.0, 0.0, 0.0, 0.0, 1.0, 200.0)])]))
-    with pytest.raises(SceneError, match="'blue' has numbers with a point outside of 0 to 1"):
+    assert read_ply(file).colors.tolist() == [[0, 1, 200]]
+    file.write_bytes(encode(form, [("vertex", XYZ + rgb, [(0.0, 0.0, 0.0, 0.0, 1.0, 200.5)])]))
+    with pytest.raises(SceneError, match=r"'blue' goes from 200.5 to 200.5, expected .* 0 to 1"):
         read_ply(file)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("kind", ["ushort", "uint", "int", "float", "double"])
+@pytest.mark.parametrize("times", [1, 256, 257])
+def test_colours_of_sixteen_bits(tmp_path, form, kind, times):
+    rgb = [(kind, "diffuse_red"), (kind, "diffuse_green"), (kind, "diffuse_blue")]
+    rows = [(0.0, 0.0, 0.0, *(times * v for v in color)) for color in ((0, 7, 255), (100, 2, 3))]
+    file = tmp_path / "a.ply"
+    file.write_bytes(encode(form, [("vertex", XYZ + rgb, rows)]))
+    assert read_ply(file).colors.tolist() == [[0, 7, 255], [100, 2, 3]]
 
 
 LYING = {
@@ -379,3 +400,50 @@ def test_doubles_far_from_the_origin_keep_their_millimetres(tmp_path):
     np.testing.assert_allclose(
         beside.points.double(), far - [451000, 5411000, 0], rtol=0, atol=1e-4
     )
+
+
+def test_a_byte_order_mark_before_the_header(tmp_path):
+    write_ply(tmp_path / "a.ply", torch.ones(3, 3))
+    content = (tmp_path / "a.ply").read_bytes()
+    (tmp_path / "a.ply").write_bytes(b"\xef\xbb\xbf" + content)
+    assert read_ply(tmp_path / "a.ply").points.tolist() == [[1, 1, 1]] * 3
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_triangle_strips_are_cut_into_triangles_of_one_side(tmp_path, form):
+    strips = [[0, 1, 2, 3, -1, 4, 0, 1, -1], [2, 3, 3, 0, 4]]
+    elements = [
+        ("vertex", XYZ, CORNERS),
+        ("tristrips", [(("int", "int"), "vertex_indices")], [(strip,) for strip in strips]),
+    ]
+    (tmp_path / "a.ply").write_bytes(encode(form, elements))
+    # (2, 3, 3) and (3, 3, 0) only join strips
+    expected = [[0, 1, 2], [2, 1, 3], [4, 0, 1], [3, 0, 4]]
+    assert read_ply(tmp_path / "a.ply").faces.tolist() == expected
+
+
+def test_strips_and_faces_come_together_and_bad_strips_are_refused(tmp_path):
+    def write(strip):
+        elements = [
+            ("vertex", XYZ, CORNERS),
+            ("face", [(("uchar", "int"), "vertex_indices")], [([0, 1, 4],)]),
+            ("tristrips", [(("int", "int"), "vertex_indices")], [(strip,)]),
+        ]
+        (tmp_path / "a.ply").write_bytes(encode("ascii", elements))
+        return tmp_path / "a.ply"
+
+    assert read_ply(write([1, 2, 3])).faces.tolist() == [[0, 1, 4], [1, 2, 3]]
+    with pytest.raises(SceneError, match="a face uses point 5, the file has points 0 to 4"):
+        read_ply(write([1, 2, 5]))
+
+
+@pytest.mark.parametrize("line", ["comment TextureFile room 0.png", "obj_info ok"])
+def test_colours_in_a_texture_are_named(tmp_path, caplog, line):
+    texture = [(("uchar", "int"), "vertex_indices"), (("uchar", "float"), "texcoord")]
+    faces = [([0, 1, 2], [0.0] * 6)]
+    content = encode("ascii", [("vertex", XYZ, CORNERS), ("face", texture, faces)])
+    (tmp_path / "a.ply").write_bytes(content.replace(b"comment made by hand", line.encode()))
+    with caplog.at_level(logging.WARNING):
+        assert read_ply(tmp_path / "a.ply").colors is None
+    where = "in room 0.png" if "Texture" in line else "in a texture"
+    assert f"its colours are {where}, which is not read" in caplog.text

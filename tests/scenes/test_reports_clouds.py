@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,14 @@ def test_misses_are_left_out_and_counted(name):
 )
 def test_degenerate_clouds_stay_whole(name, count):
     assert len(scene(f"20_{name}.ply").points) == count
+
+
+@pytest.mark.skipif(find_spec("pye57") is None, reason="pye57 is not installed")
+def test_e57_has_the_rooms_colours_and_no_misses():
+    truth = scene("01_local_mesh.ply")
+    for name in ("04_colour8.e57", "04_colour_float.e57", "05_flagged_utm.e57"):
+        found = scene(name)
+        torch.testing.assert_close(found.points, truth.points, rtol=0, atol=1e-3)
+        assert torch.equal(found.colors, truth.colors)
+    assert found.provenance["dropped_points"] == 3196
+    assert found.provenance["offset"] == UTM
