@@ -82,3 +82,27 @@ def test_e57_has_the_rooms_colours_and_no_misses():
         assert torch.equal(found.colors, truth.colors)
     assert found.provenance["dropped_points"] == 3196
     assert found.provenance["offset"] == UTM
+
+
+@pytest.mark.parametrize("kind", ["padding", "r_g_b_u1", "red_green_blue_u2"])
+def test_colours_of_pcd_files_in_every_layout(kind):
+    found, truth = scene(f"09_{kind}.pcd"), scene("01_local_mesh.ply")
+    torch.testing.assert_close(found.points, truth.points, rtol=0, atol=1e-6)
+    assert torch.equal(found.colors, truth.colors)
+
+
+@pytest.mark.parametrize(
+    "kind", ["big_endian", "diffuse_red", "list_int_int", "list_ushort_crlf", "quads_and_triangles"]
+)
+def test_ply_files_of_every_writer_are_the_same_mesh(kind):
+    found, truth = scene(f"22_{kind}.ply"), scene("20_triangle_shared.ply")
+    torch.testing.assert_close(found.points, truth.points, rtol=0, atol=1e-6)
+    assert torch.equal(found.colors, truth.colors)
+    if found.faces is not None:
+        assert len(found.faces) == len(truth.faces)
+
+
+def test_uneven_lists_are_skipped():
+    found, truth = scene("10_openmvs_lists.ply"), scene("01_local_mesh.ply")
+    torch.testing.assert_close(found.points, truth.points, rtol=0, atol=1e-6)
+    assert torch.equal(found.colors, truth.colors)
