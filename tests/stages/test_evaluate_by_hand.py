@@ -24,7 +24,8 @@ from tests.stages.test_fuse_by_hand import by_hand
 from tests.stages.toy import CLASSES, TEACHERS, ToyText, nothing, toy_labels, work
 from tests.stages.toy_homes import CLUSTERS, EACH, SKILL, homes_run, said, scan
 
-VOXEL = 0.15
+VOXEL = 0.16
+"""No point lies on the border of a voxel, whatever the votes here."""
 
 
 class Mirror(nn.Module):
@@ -42,11 +43,16 @@ def student(monkeypatch):
 
 
 def said_by_the_student(scene, votes: int) -> torch.Tensor:
-    """(N, 4): the normal of the first point in the same voxel, mean over shifted grids."""
+    """(N, 4): the normal of the first point in the same voxel, mean over shifted grids.
+
+    The grid moves by the coarsest voxel, of sixteen, over the next odd number.
+    """
     total = torch.zeros(len(scene.points), 4, dtype=torch.float64)
+    steps = votes if votes % 2 else votes + 1
     for vote in range(votes):
-        shifted = scene.points + torch.tensor(VOXEL * vote / votes, dtype=torch.float32)
-        cells = [tuple(math.floor(x / VOXEL) for x in point) for point in shifted.tolist()]
+        shift = 16 * vote / steps
+        places = [[x * (1 / VOXEL) + shift for x in point] for point in scene.points.tolist()]
+        cells = [tuple(map(math.floor, place)) for place in places]
         first = {cell: cells.index(cell) for cell in set(cells)}
         total[:, :3] += scene.normals[[first[cell] for cell in cells]] / votes
     return total
