@@ -5,8 +5,9 @@
 
 The name of the output decides the layout: .safetensors is ours; .pth, .pt and .tar are a dictionary
 whose 'state_dict' holds the same weights behind 'net3d.', which OpenScene's and SAS's code loads.
-Architecture, width and prefixes of the input are recognised from the file. An optimiser's state is
-left behind; epoch, score and the input's checksum go into the provenance.
+Architecture, width and prefixes of the input are recognised from the file. Of raw weights and their
+average over training (EMA) the average is taken, unless --weights names the prefix of others. An
+optimiser's state is left behind; epoch, score and the input's checksum go into the provenance.
 """
 
 from __future__ import annotations
@@ -46,6 +47,11 @@ def main() -> None:
         action="store_true",
         help="convert although the file holds weights that the network has no place for",
     )
+    parser.add_argument(
+        "--weights",
+        metavar="PREFIX",
+        help='which set of weights, where the file has several: its prefix, such as "model."',
+    )
     parser.add_argument("--force", action="store_true", help="replace the target if it exists")
     arguments = parser.parse_args()
     try:
@@ -54,7 +60,13 @@ def main() -> None:
         sys.exit(str(error))
 
 
-def convert(source: Path, target: Path, ignore_leftover: bool = False, force: bool = False) -> str:
+def convert(
+    source: Path,
+    target: Path,
+    ignore_leftover: bool = False,
+    force: bool = False,
+    weights: str | None = None,
+) -> str:
     """Convert one file and say what it was.
 
     Raises:
@@ -71,16 +83,17 @@ def convert(source: Path, target: Path, ignore_leftover: bool = False, force: bo
         raise ConfigError(f"{target}: source and target are the same file; name another target")
     if target.exists() and not force:
         raise ConfigError(f"{target}: the file exists; name another or pass --force")
-    network, metadata = load_checkpoint(source, ignore_leftover=ignore_leftover)
+    network, metadata = load_checkpoint(source, ignore_leftover=ignore_leftover, weights=weights)
     provenance = {**metadata["provenance"], "converted_from": origin(source, metadata)}
     save_checkpoint(target, network, provenance, layout=layout)
     require_same_weights(network, target)
     sizes = network.architecture
     parameters = sum(parameter.numel() for parameter in network.parameters())
     width = "its own channels" if metadata["width"] is None else f"width {metadata['width']:g}"
+    taken = f", weights of '{metadata['weights']}'" if "weights" in metadata else ""
     return (
         f"{target}: {sizes.name}, {width}, {sizes.in_channels} -> {sizes.out_channels} channels, "
-        f"{parameters:,} parameters, {layout} layout"
+        f"{parameters:,} parameters, {layout} layout{taken}"
     )
 
 

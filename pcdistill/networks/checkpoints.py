@@ -3,7 +3,8 @@
 Our layout is one safetensors file: the weights under the reference's names, and in its header the
 architecture and where the weights come from. The other layout is the reference's ``.pth``: a
 dictionary whose ``state_dict`` has the same names behind ``net3d.`` (and ``module.`` after training
-on several GPUs), next to ``epoch``, ``optimizer`` and ``best_iou``.
+on several GPUs), next to ``epoch``, ``optimizer`` and ``best_iou``. The names may stand behind any
+prefix and in other dictionaries; of several sets of weights the average over training is taken.
 """
 
 from __future__ import annotations
@@ -31,6 +32,12 @@ from pcdistill.networks.architectures import (
     width_of,
 )
 from pcdistill.networks.mink_unet import MinkUNet
+from pcdistill.networks.weight_sets import (
+    WeightSet,
+    best_weight_set,
+    find_weight_sets,
+    named_weight_set,
+)
 from pcdistill.storage import whole_file
 
 FORMAT = "pcdistill.student/1"
@@ -39,6 +46,9 @@ FORMAT = "pcdistill.student/1"
 REFERENCE_PREFIX = "net3d."
 PREFIXES = ("module.", REFERENCE_PREFIX)
 """What wrappers put in front of the names, stripped in any order."""
+
+_ANCHOR = "conv0p1s1.kernel"
+"""A weight that every MinkUNet has; what stands before its name in a file is the prefix."""
 
 NAMES_SHOWN = 4
 """Names that an error message lists before it counts the rest."""
@@ -53,10 +63,13 @@ class Checkpoint(NamedTuple):
     """In eval mode, float32, on the CPU."""
     metadata: dict[str, Any]
     """`layout`, `architecture`, `width` (None where the channels are no scaled family member),
-    `provenance`, `leftover_keys`, and the plain numbers and words found beside the weights."""
+    `provenance`, `leftover_keys`, `weights` (the prefix of the set that was taken, where the file
+    has several), and the plain numbers and words found beside the weights."""
 
 
-def load_checkpoint(path: str | Path, *, ignore_leftover: bool = False) -> Checkpoint:
+def load_checkpoint(
+    path: str | Path, *, ignore_leftover: bool = False, weights: str | None = None
+) -> Checkpoint:
     """Read a student network; architecture and width are recognised from the file.
 
     Args:
@@ -64,20 +77,25 @@ def load_checkpoint(path: str | Path, *, ignore_leftover: bool = False) -> Check
             without prefixes and optimiser. Nothing but tensors and plain values is unpickled.
         ignore_leftover: load although the file holds weights that the network has no place for;
             they are then named in the log and in ``metadata["leftover_keys"]``.
+        weights: which set of weights, where the file has several: its prefix, such as ``"model."``
+            or ``"ema_state_dict"``, or a part of it between dots. By default the one that is named
+            as an average over training, else the first; the log says which, and names the others.
 
     Raises:
         ArtifactError: the file is missing, truncated, of another kind, or its weights are not
-            those of one MinkUNet; the text names what is missing or left over.
+            those of one MinkUNet; the text names what is missing or left over. No set of weights
+            has the prefix that was asked for, or several have.
     """
     path = Path(path)
     if not path.is_file():
         raise ArtifactError(f"{path}: there is no such checkpoint file; check the path")
     if _is_safetensors(path):
-        weights, metadata = _read_safetensors(path)
+        stored, metadata = _read_safetensors(path)
     else:
-        weights, metadata = _read_pickled(path)
-    architecture = metadata.get("architecture") or _recognise(path, weights)
-    network = _fill(path, architecture, weights, metadata, ignore_leftover)
+        stored, metadata = _read_pickled(path)
+    own = _take(path, stored, metadata, weights)
+    architecture = metadata.get("architecture") or _recognise(path, own)
+    network = _fill(path, architecture, own, metadata, ignore_leftover)
     metadata["architecture"] = asdict(network.architecture)
     metadata["width"] = width_of(network.architecture)
     metadata.setdefault("provenance", {})
@@ -153,7 +171,7 @@ def _is_safetensors(path: Path) -> bool:
         return file.read(9)[8:] == b"{"
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _read_safetensors(path: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
@@ -165,7 +183,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ) from error
     metadata: dict[str, Any] = {"layout": "pcdistill"}
     if header.get("format") != FORMAT:
-        return _strip(weights), metadata  # somebody's conversion: recognised by its shapes
+        return weights, metadata  # somebody's conversion: recognised by its shapes
     try:
         sizes = json.loads(header["architecture"])
         for name in ("planes", "layers"):
@@ -181,7 +199,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return weights, metadata
 
 
-def _read_pickled(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _read_pickled(path: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
     try:
         with torch.serialization.safe_globals(_numpy_scalars()):
             stored = torch.load(path, map_location="cpu", weights_only=True)
@@ -202,6 +220,46 @@ def _read_pickled(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"{path}: the file holds a {type(stored).__name__}, expected a dictionary with "
             "'state_dict'"
         )
+    metadata: dict[str, Any] = {"layout": "minkowski"}
+    for key, value in stored.items():
+        if isinstance(value, (bool, int, float, str)) and key not in metadata:
+            metadata[str(key)] = value
+    provenance = stored.get("provenance")
+    metadata["provenance"] = dict(provenance) if isinstance(provenance, Mapping) else {}
+    metadata.pop("architecture", None)  # some files name it in words; the shapes decide
+    return stored, metadata
+
+
+def _take(
+    path: Path, stored: Mapping[str, Any], metadata: dict[str, Any], wanted: str | None
+) -> dict[str, Tensor]:
+    """The set of weights that was asked for, or the best, by names without prefix."""
+    sets = find_weight_sets(stored, _ANCHOR)
+    if not sets:
+        return _only_tensors(path, stored)
+    if wanted is None:
+        taken = best_weight_set(path, sets, _architecture_of)
+    else:
+        taken = named_weight_set(path, sets, wanted)
+    if len(sets) > 1:
+        metadata["weights"] = taken.prefix
+    return _strip(taken.weights)
+
+
+def _architecture_of(weight_set: WeightSet) -> Architecture | None:
+    """The MinkUNet that a set of weights is of; None where some are missing."""
+    own = _strip(weight_set.weights)
+    try:
+        architecture = _recognise(Path(), own)
+        with torch.device("meta"):
+            expected = MinkUNet(architecture).state_dict().keys()
+    except (ArtifactError, ConfigError, ValueError):
+        return None
+    return architecture if expected <= own.keys() else None
+
+
+def _only_tensors(path: Path, stored: Mapping[str, Any]) -> dict[str, Tensor]:
+    """What may be weights where no network is recognised, for the message that names them."""
     weights = stored.get("state_dict", stored)
     tensors = {}
     if isinstance(weights, Mapping):
@@ -211,14 +269,7 @@ def _read_pickled(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"{path}: there are no weights in this file (entries: {_some(map(str, stored))}), "
             "expected them under 'state_dict'"
         )
-    metadata: dict[str, Any] = {"layout": "minkowski"}
-    for key, value in stored.items():
-        if isinstance(value, (bool, int, float, str)) and key not in metadata:
-            metadata[str(key)] = value
-    provenance = stored.get("provenance")
-    metadata["provenance"] = dict(provenance) if isinstance(provenance, Mapping) else {}
-    metadata.pop("architecture", None)  # some files name it in words; the shapes decide
-    return _strip(tensors), metadata
+    return _strip(tensors)
 
 
 def _numpy_scalars() -> list[Any]:
@@ -270,10 +321,10 @@ def _recognise(path: Path, weights: Mapping[str, Tensor]) -> Architecture:
         layers.append(max((int(block) + 1 for block in blocks if block.isdigit()), default=1))
     return Architecture(
         name_of_layers(layers) or "MinkUNet18A",
-        channels("conv0p1s1.kernel", -2),
+        channels(_ANCHOR, -2),
         channels("final.kernel", -1),
         tuple(channels(f"block{stage}.0.conv1.kernel", -1) for stage in range(1, STAGES + 1)),
-        channels("conv0p1s1.kernel", -1),
+        channels(_ANCHOR, -1),
         tuple(layers),
     )
 
