@@ -83,6 +83,12 @@ def open_bare(scan: Scan, settings: ReadSettings) -> Scene:
             file,
             [-step for step in surface.offset.tolist()],
         )
+    if len(surface.points) == 0 and surface.left_out:
+        said = ", ".join(f"{count} {reason}" for reason, count in surface.left_out.items())
+        raise SceneError(
+            f"{file}: all of its points are left out: {said}; expected a mesh or cloud, write it "
+            "again"
+        )
     if len(surface.points) == 0:
         raise SceneError(f"{file}: has no points, expected a mesh or cloud; write it again")
     provenance: dict[str, Any] = {

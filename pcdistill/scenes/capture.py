@@ -478,7 +478,7 @@ def build_scene(
         provenance={
             "source": str(scan.folder),
             "up": up,
-            **describe_way_back(surface.offset, rotation),
+            **describe_way_back(surface.offset, rotation, surface.metres_per_unit),
             **({"points_left_out": surface.left_out} if surface.left_out else {}),
             **provenance,
         },

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +14,23 @@ import torch
 from torch import Tensor
 
 from pcdistill.errors import SceneError
+from pcdistill.scenes.coordinate_systems import METRE, Units, units_of_geokeys, units_of_wkt
 from pcdistill.scenes.extras import import_extra
 from pcdistill.scenes.origin import find_offset, no_offset
 from pcdistill.scenes.ply import Ply
+
+_LOG = logging.getLogger(__name__)
+
+WITHHELD = "marked as withheld"
+NOISE = "classified as noise"
 
 _CHUNK = 1_000_000  # points that are decoded at once
 _RECORD = 54  # bytes of the smallest record before the points
 _COLORS = ("red", "green", "blue")
 _FARTHEST = 1e30  # metres; float32 ends a little later
+_NOISE_CLASSES = (7, 18)
+_GEOKEYS, _GEODOUBLES, _WKT = 34735, 34736, 2112
+_LARGEST_RECORD = 1 << 20  # bytes of a coordinate system
 
 _Grid = npt.NDArray[np.int32]
 _Floats = npt.NDArray[np.float64]
@@ -26,6 +38,10 @@ _Floats = npt.NDArray[np.float64]
 
 def read_las(file: Path) -> Ply:
     """Read positions and colours; takes 12 bytes a point, 15 with colours, and one chunk.
+
+    Points marked as withheld and those of the noise classes 7 and 18 are left out and counted.
+    Synthetic, key and overlap points are kept: they lie on the surface. Units are those that the
+    file's coordinate system states, metres without one.
 
     Args:
         file: .las or .laz.
@@ -44,45 +60,108 @@ def read_las(file: Path) -> Ply:
             count = int(reader.header.point_count)
             if count > declared:
                 raise ValueError(f"{count} points, declared {declared}")
-            grid, colors = _read_chunks(file, reader, count)
+            grid, colors, left_out = _read_chunks(file, reader, count)
             scales = np.asarray(reader.header.scales, dtype=np.float64)
             origin = np.asarray(reader.header.offsets, dtype=np.float64)
     except SceneError:
         raise
     except Exception as error:  # the package raises its own kinds on damaged files
         raise _damaged(file, error) from error
-    points, offset = _in_metres(file, grid, scales, origin)
+    units = read_units(file)
+    length = np.array([units.horizontal, units.horizontal, units.vertical])
+    points, offset = _in_metres(file, grid, scales * length, origin * length)
     return Ply(
         torch.from_numpy(points),
         None if colors is None else torch.from_numpy(colors),
         offset=offset,
+        left_out=left_out,
+        metres_per_unit=(units.horizontal, units.horizontal, units.vertical),
     )
 
 
-def _read_chunks(file: Path, reader: Any, count: int) -> tuple[_Grid, npt.NDArray[np.uint8] | None]:
-    """(N, 3) int32, steps of the file's grid; (N, 3) uint8 colours or None."""
+def _read_chunks(
+    file: Path, reader: Any, count: int
+) -> tuple[_Grid, npt.NDArray[np.uint8] | None, dict[str, int]]:
+    """(N, 3) int32, steps of the file's grid; (N, 3) uint8 colours or None; who was left out."""
     grid = np.empty((count, 3), dtype=np.int32)
     has_colors = set(_COLORS) <= set(reader.header.point_format.dimension_names)
     colors = np.empty((count, 3), dtype=np.uint8) if has_colors else None
     wide = False  # colours have 16 bits by the standard; some writers put 8 bits there
-    start = 0
+    start = read = 0
+    counts = {WITHHELD: 0, NOISE: 0}
     for chunk in reader.chunk_iterator(_CHUNK):
-        stop = start + len(chunk)
+        read += len(chunk)
+        withheld = np.asarray(chunk["withheld"]).astype(np.bool_)
+        noise = np.isin(np.asarray(chunk["classification"]), _NOISE_CLASSES) & ~withheld
+        counts[WITHHELD] += int(withheld.sum())
+        counts[NOISE] += int(noise.sum())
+        kept = ~(withheld | noise)
+        stop = start + int(kept.sum())
         for axis, name in enumerate("XYZ"):
-            grid[start:stop, axis] = chunk[name]
+            grid[start:stop, axis] = np.asarray(chunk[name])[kept]
         if colors is not None:
-            channels = np.stack([np.asarray(chunk[name]) for name in _COLORS], axis=1)
+            channels = np.stack([np.asarray(chunk[name])[kept] for name in _COLORS], axis=1)
             if not wide and channels.max(initial=0) > 255:
                 wide = True
                 colors[:start] = 0  # what seemed to be 8 bits were the darkest of 16
-            colors[start:stop] = channels // 257 if wide else channels
+            colors[start:stop] = channels >> 8 if wide else channels
         start = stop
-    if start != count:
+    if read != count:
         raise SceneError(
-            f"{file}: ends after {start} of the {count} points that its header declares; it is "
+            f"{file}: ends after {read} of the {count} points that its header declares; it is "
             "truncated or damaged, export it again"
         )
-    return grid, colors
+    left_out = {reason: number for reason, number in counts.items() if number}
+    if left_out:
+        said = ", ".join(f"{number} {reason}" for reason, number in left_out.items())
+        _LOG.warning("%s: left out of %d points: %s", file, count, said)
+    return grid[:start], None if colors is None else colors[:start], left_out
+
+
+def read_units(file: Path) -> Units:
+    """Metres per unit of a LAS file's coordinates, as its coordinate system states them.
+
+    Raises:
+        SceneError: the coordinates are angles, or in an unknown unit.
+    """
+    records = _projection_records(file)
+    wkt = records.get(_WKT)
+    found = None
+    if wkt is not None:
+        found = units_of_wkt(file, wkt.decode("utf-8", "replace"))
+    elif _GEOKEYS in records:
+        found = units_of_geokeys(file, records[_GEOKEYS], records.get(_GEODOUBLES, b""))
+    if found is None:
+        return Units(METRE, METRE)
+    if found != (METRE, METRE):
+        _LOG.warning(
+            "%s: is in units of %.9g m (heights %.9g m), taken times these",
+            *(file, found.horizontal, found.vertical),
+        )
+    return found
+
+
+def _projection_records(file: Path) -> dict[int, bytes]:
+    """Records of the coordinate system by number, before the points and (version 1.4) after."""
+    found: dict[int, bytes] = {}
+    with file.open("rb") as stream:
+        head = stream.read(375).ljust(375, b"\0")
+        lists = [(int.from_bytes(head[94:96], "little"), head[100:104], "<2x16sHH32x")]
+        if head[24:26] >= b"\x01\x04":
+            start = int.from_bytes(head[235:243], "little")
+            lists.append((start, head[243:247], "<2x16sHQ32x"))
+        for start, number, layout in lists:
+            stream.seek(min(start, file.stat().st_size))
+            for _ in range(int.from_bytes(number, "little")):
+                record = stream.read(struct.calcsize(layout))
+                if len(record) < struct.calcsize(layout):
+                    break
+                user, key, length = struct.unpack(layout, record)
+                if user.rstrip(b"\0") == b"LASF_Projection" and length <= _LARGEST_RECORD:
+                    found.setdefault(key, stream.read(length))
+                else:
+                    stream.seek(min(length, file.stat().st_size), os.SEEK_CUR)
+    return found
 
 
 def _in_metres(

@@ -107,22 +107,30 @@ def moved_pose(camera_to_world: Tensor, offset: Tensor) -> Tensor:
     return moved
 
 
-def describe_way_back(offset: Tensor, rotation: Tensor | None = None) -> dict[str, Any]:
+def describe_way_back(
+    offset: Tensor,
+    rotation: Tensor | None = None,
+    metres_per_unit: tuple[float, float, float] = (1.0, 1.0, 1.0),
+) -> dict[str, Any]:
     """What a scene's provenance holds so that its points can be given in the scan's own frame.
 
     Args:
         offset: (3,) float64, metres, taken off first.
         rotation: (3, 3) float64, that turned what was left; None where nothing was turned.
+        metres_per_unit: of the files' coordinates, along each of their axes.
     """
     back = torch.eye(4, dtype=torch.float64)
     if rotation is not None:
         back[:3, :3] = rotation.T
     back[:3, 3] = offset
-    return {"offset": offset.tolist(), "scene_to_source": back.tolist()}
+    found: dict[str, Any] = {"offset": offset.tolist(), "scene_to_source": back.tolist()}
+    if metres_per_unit != (1.0, 1.0, 1.0):
+        found["metres_per_unit"] = list(metres_per_unit)
+    return found
 
 
 def scene_to_source(provenance: Mapping[str, Any]) -> Tensor:
-    """(4, 4) float64, rigid: from a scene's frame to that of the files it was read from."""
+    """(4, 4) float64, rigid: from a scene's frame to that of its files, both in metres."""
     known = provenance.get("scene_to_source")
     if known is None:  # a scene whose points are the file's
         return torch.eye(4, dtype=torch.float64)

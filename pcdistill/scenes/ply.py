@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pcdistill.errors import SceneError
 from pcdistill.scenes.color_depth import color_bytes
+from pcdistill.scenes.coordinate_systems import METRE, unit_of_comments
 from pcdistill.scenes.origin import near_origin, no_offset
 from pcdistill.scenes.ply_tables import Column, Lists, PlyContent, Table, read_tables
 from pcdistill.storage import whole_file
@@ -45,6 +46,8 @@ class Ply:
     """(3,) float64, metres, whole, already taken off `points`; zero unless they lie far out."""
     left_out: dict[str, int] = field(default_factory=dict)
     """How many points of the file are not among `points`, by reason."""
+    metres_per_unit: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """Along each axis, of the file's own coordinates; `points` are metres."""
 
 
 def read_ply(path: str | Path, *, offset: Tensor | None = None) -> Ply:
@@ -53,6 +56,7 @@ def read_ply(path: str | Path, *, offset: Tensor | None = None) -> Ply:
     Vertex properties are found by name in any order: ``x y z``; ``red green blue`` (also
     ``diffuse_red`` ... and ``r g b``; of 8 or 16 bits, or numbers from 0 to 1); ``nx ny nz``;
     all others are `scalars`. Faces are triangles, polygons that are cut into fans, or strips.
+    A comment that states a unit, such as ``units: mm``, is honoured.
 
     Args:
         path: an ASCII, little-endian or big-endian PLY file.
@@ -69,7 +73,8 @@ def read_ply(path: str | Path, *, offset: Tensor | None = None) -> Ply:
             content = read_tables(path, stream)
     except OSError as error:
         raise SceneError(f"{path}: cannot be read ({error.strerror or error})") from error
-    found = _assemble(path, content.tables, offset)
+    unit = unit_of_comments(path, content.comments) or METRE
+    found = _assemble(path, content.tables, offset, unit)
     if found.colors is None:
         _say_where_colors_are(path, content)
     return found
@@ -169,12 +174,13 @@ def _add_columns(
     columns += [(name, kind, values[:, axis]) for axis, name in enumerate(names)]
 
 
-def _assemble(path: Path, tables: dict[str, Table], offset: Tensor | None) -> Ply:
+def _assemble(path: Path, tables: dict[str, Table], offset: Tensor | None, unit: float) -> Ply:
     vertex = tables.get("vertex", {})
     scalars = {name: values for name, values in vertex.items() if not isinstance(values, Lists)}
     if not {"x", "y", "z"} <= scalars.keys():
         raise SceneError(f"{path}: has no vertices with x, y and z; give a mesh or a cloud")
-    points, offset = near_origin(_rows(scalars, ("x", "y", "z")), offset)
+    rows = _rows(scalars, ("x", "y", "z"))
+    points, offset = near_origin(rows if unit == METRE else rows.double() * unit, offset)
     normals = None
     if {"nx", "ny", "nz"} <= scalars.keys():
         normals = _rows(scalars, ("nx", "ny", "nz")).float()
@@ -191,7 +197,7 @@ def _assemble(path: Path, tables: dict[str, Table], offset: Tensor | None) -> Pl
         strips = _strip_triangles(path, tables["tristrips"], len(points))
         faces = strips if faces is None else torch.cat([faces, strips])
     others = {name: _scalar(values) for name, values in scalars.items()}
-    return Ply(points, colors, normals, faces, others, offset)
+    return Ply(points, colors, normals, faces, others, offset, metres_per_unit=(unit, unit, unit))
 
 
 def _rows(scalars: dict[str, Column], names: tuple[str, ...]) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from pcdistill.scenes.origin import scene_to_source
@@ -13,12 +14,18 @@ from pcdistill.scenes.scene import Scene
 
 
 def source_points(scene: Scene) -> Tensor:
-    """(N, 3) float64, metres: the scene's points where its files have them.
+    """(N, 3) float64, metres: the scene's points in the frame of its files.
 
     They are in the files' order; what the reader left out is missing.
     """
     back = scene_to_source(scene.provenance)
     return scene.points.double() @ back[:3, :3].T + back[:3, 3]
+
+
+def source_coordinates(scene: Scene) -> Tensor:
+    """(N, 3) float64: `source_points` in the unit of the files, which may be the foot."""
+    units = scene.provenance.get("metres_per_unit", [1.0, 1.0, 1.0])
+    return source_points(scene) / torch.tensor(units, dtype=torch.float64)
 
 
 def source_normals(scene: Scene) -> Tensor | None:
@@ -37,7 +44,7 @@ def write_source_ply(
     labels: Tensor | None = None,
     scalars: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Write what is known of a scene's points as a PLY file in the frame of its source.
+    """Write what is known of a scene's points as a PLY file in the frame and unit of its source.
 
     Coordinates are doubles where an offset was taken off. Normals and faces of the scene are kept.
 
@@ -51,7 +58,7 @@ def write_source_ply(
     moved = bool(scene_to_source(scene.provenance)[:3, 3].any())
     write_ply(
         path,
-        source_points(scene),
+        source_coordinates(scene),
         colors=colors,
         normals=source_normals(scene),
         labels=labels,

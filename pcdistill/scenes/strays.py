@@ -76,13 +76,13 @@ def _chosen(surface: Ply, kept: Tensor) -> Ply:
     if faces is not None:
         number = kept.cumsum(0) - 1
         faces = number[faces[kept[faces].all(dim=1)]]
-    return Ply(
-        surface.points[kept],
-        None if surface.colors is None else surface.colors[kept],
-        None if surface.normals is None else surface.normals[kept],
-        faces,
-        {name: values[kept] for name, values in surface.scalars.items()},
-        surface.offset,
+    return replace(
+        surface,
+        points=surface.points[kept],
+        colors=None if surface.colors is None else surface.colors[kept],
+        normals=None if surface.normals is None else surface.normals[kept],
+        faces=faces,
+        scalars={name: values[kept] for name, values in surface.scalars.items()},
     )
 
 

@@ -447,3 +447,29 @@ def test_colours_in_a_texture_are_named(tmp_path, caplog, line):
         assert read_ply(tmp_path / "a.ply").colors is None
     where = "in room 0.png" if "Texture" in line else "in a texture"
     assert f"its colours are {where}, which is not read" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("comment", "metres"),
+    [
+        ("units: mm", 0.001),
+        ("Unit = Millimeters", 0.001),
+        ("unit cm", 0.01),
+        ("units are feet", 0.3048),
+        ("unit: US survey feet", 1200 / 3937),
+        ("length unit: metre", 1.0),
+        ("units: metres", 1.0),
+        ("units of measure vary", 1.0),
+        ("unit: parsec", 1.0),
+        ("made by hand", 1.0),
+    ],
+)
+def test_units_in_a_comment_are_honoured(tmp_path, caplog, comment, metres):
+    content = encode("binary_big_endian", [("vertex", [("double", a) for a in "xyz"], CORNERS)])
+    content = content.replace(b"made by hand", comment.encode())
+    (tmp_path / "a.ply").write_bytes(content)
+    with caplog.at_level(logging.WARNING):
+        found = read_ply(tmp_path / "a.ply")
+    np.testing.assert_allclose(found.points, np.array(CORNERS) * metres, rtol=1e-6)
+    assert found.metres_per_unit == (metres, metres, metres)
+    assert ("its unit 'parsec' is not known" in caplog.text) == ("parsec" in comment)

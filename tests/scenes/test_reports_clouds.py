@@ -106,3 +106,13 @@ def test_uneven_lists_are_skipped():
     found, truth = scene("10_openmvs_lists.ply"), scene("01_local_mesh.ply")
     torch.testing.assert_close(found.points, truth.points, rtol=0, atol=1e-6)
     assert torch.equal(found.colors, truth.colors)
+
+
+def test_las_without_colours_has_none_and_marked_points_are_left_out():
+    truth = scene("01_local_mesh.ply")
+    for name in ("06_no_rgb.las", "06_zero_rgb.las", "06_withheld_noise_14.las"):
+        found = scene(name)
+        torch.testing.assert_close(found.points, truth.points, rtol=0, atol=1e-3)
+        assert (found.colors is None) == ("rgb" in name)
+    assert found.provenance["dropped_points"] == 400
+    assert found.bounds[1].tolist() == pytest.approx([4, 3, 2.5], abs=1e-3)
