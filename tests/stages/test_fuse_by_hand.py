@@ -46,7 +46,7 @@ def by_hand(said, temperature=0.05, mode="paper", skill=SKILL, points=6) -> dict
     """Point -> fused feature, by Eq. 6 to 8 with plain numbers."""
     fused = {}
     for point in range(points):
-        seen_by = [teacher for teacher in TEACHERS if point in said[teacher]]
+        seen_by = [teacher for teacher in said if point in said[teacher]]
         if not seen_by:
             continue
         words = {teacher: word_of(said[teacher][point]) for teacher in seen_by}
@@ -144,6 +144,19 @@ def test_teachers_compare_in_the_words_of_the_vocabulary(tmp_path):
     skill = {"masks": {"bed": 0.9, "door": 0.1, "lamp": 0.2}, "dense": dict.fromkeys(AXES, 0.5)}
     run = fuse(tmp_path, skill)
     assert alike(kept(run), in_halves(by_hand(SAID, skill=skill)))
+
+
+@pytest.mark.parametrize("mode", ["paper", "release"])
+def test_of_three_teachers_those_who_do_not_see_a_point_neither_vote_nor_count(tmp_path, mode):
+    skill = {**SKILL, "third": {"bed": 0.5, "door": 0.9, "lamp": 0.3}}
+    said = {**SAID, "third": {0: DOOR, 3: LAMP, 4: BED, 5: BED}}
+    sections = {"run": {"teachers": list(said)}, "fuse": {"mode": mode, "keep_points": True}}
+    run = toy_run(tmp_path, **sections)
+    write_superpoints(run, SCENE, IDS)
+    write_lifted(run, SCENE, said)
+    write_capability(run, skill)
+    work(FUSE, run, SCENE)
+    assert alike(kept(run), in_halves(by_hand(said, mode=mode, skill=skill)))
 
 
 @follows("fuse.temperature")
