@@ -22,6 +22,7 @@ from pcdistill.geometry.superpoints import (
     mesh_superpoints,
     neighbour_edges,
     point_superpoints,
+    weld_faces,
 )
 from pcdistill.geometry.visibility import Projection, project_points
 from pcdistill.geometry.voxels import Voxels, voxelize
@@ -61,4 +62,5 @@ __all__ = [
     "surface_normals",
     "vertex_normals",
     "voxelize",
+    "weld_faces",
 ]

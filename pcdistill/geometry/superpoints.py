@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pcdistill.geometry.checks import require_finite, require_shape
-from pcdistill.geometry.neighbours import nearest_neighbours
+from pcdistill.geometry.neighbours import nearest_neighbours, place_keys
 from pcdistill.geometry.normals import estimate_normals, require_faces
 from pcdistill.jit import njit
 
@@ -38,6 +38,8 @@ def mesh_superpoints(
 ) -> Tensor:
     """Superpoints of a mesh, over its edges.
 
+    Vertices of faces that lie at one place count as one, so that a mesh whose faces share no
+    vertices, or not those at the seams of a texture, is cut like one whose faces do.
     Arithmetic is float32, or float64 for float64 vertices.
 
     Args:
@@ -45,8 +47,9 @@ def mesh_superpoints(
         faces: (F, 3) integer, vertex indices; their order decides in which order a vertex's normal
             is averaged, to rounding.
         threshold: unitless; larger makes larger superpoints.
-        min_size: vertices; smaller components join a neighbour, unless they have none.
-        colors: (N, 3) uint8, or float in [0, 1]; None leaves colour out, as the release does.
+        min_size: places; smaller components join a neighbour, unless they have none.
+        colors: (N, 3) uint8, or float in [0, 1]; None leaves colour out, as the release does. The
+            vertices of one place have their mean.
         color_weight: unitless, how much colour counts beside the normals' product; 0 leaves it out.
 
     Returns:
@@ -65,11 +68,26 @@ def mesh_superpoints(
     _require_settings(threshold, min_size)
     positions = _as_array(vertices)
     triangles = np.ascontiguousarray(faces.detach().cpu().numpy().astype(np.int32, copy=False))
+    first = _first_alike(positions, triangles)
+    triangles = first[triangles]
     normals = _running_mean_normals(positions, triangles)
     edges = triangles[:, [0, 1, 0, 2, 2, 1]].reshape(-1, 2)
     shades = _shades(colors, color_weight, len(vertices))
+    if shades is not None:
+        shades = _means(shades, first)
     labels = _segment(positions, normals, edges, threshold, min_size, shades)
-    return torch.from_numpy(labels).to(vertices.device)
+    # a superpoint's lowest vertex is the first of its place, so that the order of ids stays
+    ids = np.unique(labels[first], return_inverse=True)[1].astype(np.int32)
+    return torch.from_numpy(ids).to(vertices.device)
+
+
+def weld_faces(vertices: Tensor, faces: Tensor) -> Tensor:
+    """Faces (F, 3) over (N, 3) vertices, with the first of all vertices at each one's place."""
+    require_shape("vertices", vertices, None, 3)
+    require_faces(faces, len(vertices))
+    triangles = faces.detach().cpu().numpy().astype(np.int32, copy=False)
+    first = _first_alike(_as_array(vertices), triangles)
+    return torch.from_numpy(first[triangles]).to(faces)
 
 
 def point_superpoints(
@@ -201,6 +219,31 @@ def _neighbour_edges(positions: NDArray[np.floating], neighbours: int) -> NDArra
     # among coincident points the point itself may be missing: then the farthest goes instead
     other[other.all(axis=1), -1] = False
     return np.stack([sources[other], nearest[other]], axis=1).astype(np.int32)
+
+
+def _first_alike(
+    positions: NDArray[np.floating], triangles: NDArray[np.int32]
+) -> NDArray[np.int32]:
+    """(N,) the first vertex at each one's place, of those that triangles use; the others' own."""
+    first = np.arange(len(positions), dtype=np.int32)
+    used = np.zeros(len(positions), dtype=np.bool_)
+    used[triangles] = True
+    rows = np.flatnonzero(used)
+    _, lowest, place = np.unique(
+        place_keys(positions[rows]), return_index=True, return_inverse=True
+    )
+    first[rows] = rows[lowest[place]]
+    return first
+
+
+def _means(values: NDArray[np.float32], first: NDArray[np.int32]) -> NDArray[np.float32]:
+    """(N, C) the mean of the values (N, C) of all vertices that have the same first one."""
+    counts = np.bincount(first, minlength=len(first))
+    if counts.max(initial=0) < 2:
+        return values
+    sums = [np.bincount(first, values[:, c], len(first)) for c in range(values.shape[1])]
+    means = (np.stack(sums, axis=1) / np.maximum(counts, 1)[:, None]).astype(np.float32)
+    return means[first]
 
 
 def _segment(

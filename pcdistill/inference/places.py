@@ -12,7 +12,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from pcdistill.geometry import ThinnedTree
+from pcdistill.geometry import ThinnedTree, place_keys
 from pcdistill.geometry.checks import require_shape
 
 LIKE = 0.5
@@ -106,14 +106,17 @@ def _touching(
     points: npt.NDArray[np.float64], ids: npt.NDArray[np.int64], count: int
 ) -> npt.NDArray[np.int32]:
     """(count,) number of the component that each superpoint belongs to."""
-    nearest = min(_NEIGHBORS + 1, len(points))
-    distance, neighbor = ThinnedTree(points, nearest).nearest(points, nearest)
-    apart = distance[:, 1:2][distance[:, 1:2] > 0]
-    reach = _REACH * float(np.median(apart)) if len(apart) else 0.0
-    first = np.repeat(ids[:, None], nearest, axis=1)
-    second = ids[neighbor]
+    # the faces of a mesh may share no vertices: many points then lie at one place
+    _, lowest, place = np.unique(place_keys(points), return_index=True, return_inverse=True)
+    alike, rows = lowest[place], np.sort(lowest)
+    nearest = min(_NEIGHBORS + 1, len(rows))
+    distance, neighbor = ThinnedTree(points[rows], nearest).nearest(points[rows], nearest)
+    reach = _REACH * float(np.median(distance[:, 1])) if nearest > 1 else 0.0
+    first = np.repeat(ids[rows][:, None], nearest, axis=1)
+    second = ids[rows][neighbor]
     meets = (first != second) & (distance <= reach)
-    edges = (np.ones(int(meets.sum())), (first[meets], second[meets]))
+    pairs = np.append(first[meets], ids), np.append(second[meets], ids[alike])
+    edges = (np.ones(len(pairs[0])), pairs)
     graph = coo_matrix(edges, shape=(count, count))
     group: npt.NDArray[np.int32] = connected_components(graph, directed=False)[1]
     return group

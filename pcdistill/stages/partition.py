@@ -17,6 +17,7 @@ from pcdistill.geometry import (
     mesh_superpoints,
     neighbour_edges,
     point_superpoints,
+    weld_faces,
 )
 from pcdistill.labels import IGNORE_LABEL
 from pcdistill.scenes import Scene, open_scene
@@ -70,7 +71,7 @@ def cut_scene(scene: Scene, config: PartitionConfig) -> Partition:
                 "use auto or neighbours"
             )
         ids = mesh_superpoints(scene.points, scene.faces, **rule)
-        return Partition(ids, mesh_edges(scene.faces), method)
+        return Partition(ids, mesh_edges(weld_faces(scene.points, scene.faces)), method)
     edges = neighbour_edges(scene.points, config.neighbours)
     return Partition(
         point_superpoints(scene.points, scene.normals, edges=edges, **rule), edges, method
@@ -143,7 +144,7 @@ def _outputs(run: Run, scene: str) -> tuple[Path, ...]:
 
 PARTITION = Stage(
     name="partition",
-    version=2,
+    version=3,
     units=scene_names,
     settings=_settings,
     inputs=_inputs,

@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from pcdistill.geometry import estimate_normals, mesh_superpoints, point_superpoints, vertex_normals
+from pcdistill.geometry import (
+    estimate_normals,
+    mesh_superpoints,
+    point_superpoints,
+    vertex_normals,
+    weld_faces,
+)
 from tests.conftest import golden_cases, load_npz
 from tests.geometry.scenes import (
     adjusted_rand_index,
@@ -289,3 +295,55 @@ def test_bad_arguments_are_named():
         point_superpoints(points, points * float("inf"))
     with pytest.raises(ValueError, match="neighbours must be at least 1, got 0"):
         point_superpoints(points, neighbours=0)
+
+
+def soup_of(vertices, faces, colors=None):
+    """Every corner of every face a vertex of its own; which vertex each was."""
+    corners = faces.flatten()
+    return vertices[corners], torch.arange(len(corners)).view(-1, 3), corners
+
+
+@pytest.mark.parametrize("min_size", [1, 10, 60])
+@pytest.mark.parametrize("weight", [0.0, 2.0])
+def test_a_triangle_soup_is_cut_like_the_mesh_whose_faces_share_vertices(min_size, weight):
+    vertices, faces = bumpy_sheet(30, 30, seed=4)
+    colors = (vertices[:, :1] > 1).repeat(1, 3).float()
+    rule = {"min_size": min_size, "color_weight": weight}
+    shared = mesh_superpoints(vertices, faces, colors=colors, **rule)
+    soup, triangles, corners = soup_of(vertices, faces)
+    found = mesh_superpoints(soup, triangles, colors=colors[corners], **rule)
+    assert found.dtype == torch.int32
+    # ids in the order of the lowest vertex, which the soup has in another order
+    assert same_partition(found.numpy(), shared[corners].numpy())
+    assert torch.unique_consecutive(found[first_of(found)]).tolist() == list(range(found.max() + 1))
+
+
+def first_of(ids):
+    """Rows at which an id comes for the first time."""
+    seen = np.unique(ids.numpy(), return_index=True)[1]
+    return torch.from_numpy(np.sort(seen))
+
+
+def test_vertices_doubled_at_a_seam_do_not_cut():
+    vertices, faces = bumpy_sheet(30, 30, seed=4)
+    shared = mesh_superpoints(vertices, faces)
+    seam = torch.arange(0, len(vertices), 7)
+    doubled = torch.cat([vertices, vertices[seam]])
+    place = torch.arange(len(vertices))
+    place[seam] = len(vertices) + torch.arange(len(seam))
+    half = faces.clone()
+    half[::2] = place[faces[::2]]
+    found = mesh_superpoints(doubled, half)
+    used = torch.zeros(len(doubled), dtype=torch.bool)
+    used[half] = True
+    expected = torch.cat([shared, shared[seam]])
+    assert used[: len(vertices)].sum() > len(vertices) - 5
+    assert same_partition(found[used].numpy(), expected[used].numpy())
+
+
+def test_welding_names_the_first_vertex_of_each_place():
+    vertices = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [-0.0, 0, 0], [1, 0, 0], [1, 1, 0]])
+    faces = torch.tensor([[3, 4, 2], [5, 2, 4]])  # nothing uses the first two
+    assert weld_faces(vertices, faces).tolist() == [[3, 4, 2], [5, 2, 4]]
+    used = torch.cat([faces, torch.tensor([[0, 1, 5]])])
+    assert weld_faces(vertices, used).tolist() == [[0, 1, 2], [5, 2, 1], [0, 1, 5]]

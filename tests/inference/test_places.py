@@ -80,3 +80,15 @@ def test_places_share_no_point_and_hold_all_that_is_alike(seed, count):
     alike = fits >= 0.5 * fits.max()
     assert torch.equal(rows.sort().values, alike[ids].nonzero()[:, 0])
     assert [place.rank for place in places] == sorted((p.rank for p in places), reverse=True)
+
+
+def test_a_mesh_whose_faces_share_no_vertices_is_one_place():
+    """Every place of a sheet six times; superpoints are stripes of it."""
+    sheet = torch.cartesian_prod(torch.arange(30.0), torch.arange(30.0), torch.zeros(1)) * 0.05
+    points = sheet.repeat(6, 1)
+    ids = (points[:, 0] / 0.25).long()
+    (place,) = connected_places(points, ids, torch.full((int(ids.max()) + 1,), 0.7))
+    assert len(place.points) == len(points)
+    apart = points + torch.where(points[:, :1] > 0.7, 0.5, 0.0)
+    found = connected_places(apart, ids, torch.full((int(ids.max()) + 1,), 0.7))
+    assert sorted(len(place.points) for place in found) == [2700, 2700]

@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from pcdistill.scenes import open_scene
+from pcdistill.stages.config import PartitionConfig
+from pcdistill.stages.partition import cut_scene
 
 REPORTS = Path(__file__).parents[3] / "shared" / "data" / "reports"
 UTM = [451234.0, 5411876.0, 118.0]
@@ -116,3 +118,19 @@ def test_las_without_colours_has_none_and_marked_points_are_left_out():
         assert (found.colors is None) == ("rgb" in name)
     assert found.provenance["dropped_points"] == 400
     assert found.bounds[1].tolist() == pytest.approx([4, 3, 2.5], abs=1e-3)
+
+
+def test_a_triangle_soup_has_the_superpoints_of_the_mesh():
+    def pieces(name):
+        found = scene(name)
+        partition = cut_scene(found, PartitionConfig())
+        assert partition.method == "mesh"
+        places = [tuple(place) for place in found.points.tolist()]
+        return dict(zip(places, partition.superpoint_ids.tolist(), strict=True)), partition
+
+    soup, of_soup = pieces("20_triangle_soup.ply")
+    shared, of_shared = pieces("20_triangle_shared.ply")
+    assert soup.keys() == shared.keys()
+    pairs = {(soup[place], shared[place]) for place in soup}
+    assert len(pairs) == len(set(soup.values())) == len(set(shared.values()))
+    assert len(of_soup.edges) == len(of_shared.edges)
