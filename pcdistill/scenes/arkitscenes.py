@@ -28,32 +28,33 @@ from torch import Tensor
 
 from pcdistill.errors import SceneError
 from pcdistill.geometry import invert_pose, scale_intrinsics
+from pcdistill.scenes.camera_files import (
+    checked_camera_matrix,
+    pinhole,
+    pose_of,
+    require_center,
+    require_size,
+)
 from pcdistill.scenes.capture import (
     CaptureFrame,
     build_scene,
-    checked_camera_matrix,
     fuse_frames,
-    is_there,
     named_surface,
-    pinhole,
-    pose_of,
     read_surface,
-    require_center,
     require_fit,
     require_frames,
-    require_size,
     require_unset,
-    scans_below,
     spread_views,
     video_step,
 )
 from pcdistill.scenes.frames import StoredFrame
 from pcdistill.scenes.images import image_size_of
+from pcdistill.scenes.paths import entries_of, is_folder, is_there, scans_below
 from pcdistill.scenes.plausibility import require_metres
 from pcdistill.scenes.ply import Ply
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan
 from pcdistill.scenes.scene import Scene
-from pcdistill.scenes.text_files import numbers_of, read_text
+from pcdistill.scenes.text_files import numbers_of, read_rows
 
 _LOG = logging.getLogger(__name__)
 
@@ -136,7 +137,7 @@ def _nested(folder: Path) -> Path:
 
 
 def _has_frames(folder: Path) -> bool:
-    return is_there(folder / _TRAJECTORY) or (folder / "lowres_wide_intrinsics").is_dir()
+    return is_there(folder / _TRAJECTORY) or is_folder(folder / "lowres_wide_intrinsics")
 
 
 def open_arkitscenes(scan: Scan, settings: ReadSettings) -> Scene:
@@ -150,7 +151,7 @@ def open_arkitscenes(scan: Scan, settings: ReadSettings) -> Scene:
     """
     require_unset(scan, settings, *_SETTINGS)
     folder = scan.folder if _has_frames(scan.folder) else _nested(scan.folder)
-    kind = next((name for name in _COLORS if (folder / name).is_dir()), _COLORS[-1])
+    kind = next((name for name in _COLORS if is_folder(folder / name)), _COLORS[-1])
     images = _timed(folder / kind, ".png")
     cameras = _timed(folder / f"{kind}_intrinsics", ".pincam")
     depths = _timed(folder / "lowres_depth", ".png")
@@ -216,7 +217,7 @@ def _surface(
     named = named_surface(scan, settings)
     if named is None:
         own = scan.folder / f"{scan.folder.resolve().name}{_MESH}"
-        meshes = sorted(scan.folder.glob(f"*{_MESH}"))
+        meshes = [path for path in entries_of(scan.folder) if path.name.endswith(_MESH)]
         named = own if is_there(own) else next(iter(meshes), None)
     if named is not None:
         return read_surface(named), named.name
@@ -227,10 +228,10 @@ def _surface(
 def _timed(folder: Path, suffix: str) -> _Timed:
     """Files named after a scan and a time, in the order of time."""
     what = f"files VIDEO_TIME{suffix}, TIME in seconds"
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise SceneError(f"{folder}: is missing, expected {what}; download this asset of the scan")
     entries = []
-    for path in folder.iterdir():
+    for path in entries_of(folder):
         if path.suffix.lower() != suffix or path.name.startswith("."):
             continue
         try:
@@ -251,7 +252,8 @@ def _timed(folder: Path, suffix: str) -> _Timed:
 def _read_camera(file: Path) -> tuple[tuple[int, int], Tensor]:
     """(H, W) and the (3, 3) float64 camera matrix of a .pincam file."""
     what = "width height fx fy cx cy of a camera"
-    words = read_text(file, what, largest=_LONGEST_CAMERA).split()
+    rows = read_rows(file, what, largest=_LONGEST_CAMERA)
+    words = [word for _, row in rows for word in row]
     width, height, fx, fy, cx, cy = numbers_of(str(file), words, 6)
     if not (1 <= width <= 1e5 and 1 <= height <= 1e5) or width % 1 or height % 1:
         raise SceneError(
@@ -265,16 +267,12 @@ def _read_camera(file: Path) -> tuple[tuple[int, int], Tensor]:
 def _read_trajectory(file: Path) -> _Trajectory:
     what = "lines of a time, an axis-angle rotation and a translation"
     entries: dict[float, tuple[list[float], list[float]]] = {}
-    text = read_text(file, what, largest=_LONGEST_TRAJECTORY)
-    for number, line in enumerate(text.splitlines(), start=1):
-        words = line.split()
-        if not words:
-            continue
-        time, *motion = numbers_of(f"{file}:{number}", words, 7)
+    for number, words in read_rows(file, what, largest=_LONGEST_TRAJECTORY):
+        where = f"{file}:{number}"
+        time, *motion = numbers_of(where, words, 7)
         if not math.isfinite(time):
             raise SceneError(
-                f"{file}:{number}: its time is {words[0][:40]}, expected seconds; download the "
-                "file again"
+                f"{where}: its time is {words[0][:40]}, expected seconds; download the file again"
             )
         entries[time] = _camera_to_world(motion[:3], motion[3:])
     if not entries:

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from pcdistill.errors import SceneError
-from pcdistill.scenes.capture import build_scene, by_number, is_there, require_unset
+from pcdistill.scenes.capture import build_scene, require_unset
 from pcdistill.scenes.color_depth import real_colors
 from pcdistill.scenes.e57 import read_e57
 from pcdistill.scenes.las import read_las
+from pcdistill.scenes.paths import by_number, entries_of, is_folder, is_there
 from pcdistill.scenes.pcd import as_ply, read_pcd
 from pcdistill.scenes.ply import read_ply
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan
@@ -36,11 +37,11 @@ def find_bare(path: Path) -> tuple[Scan, ...]:
     """The file itself where it is a cloud, or all clouds in a folder."""
     if is_there(path):
         return (Scan(path.stem, path),) if path.suffix.lower() in SUFFIXES else ()
-    if not path.is_dir():
+    if not is_folder(path):
         return ()
     files = [
         entry
-        for entry in path.iterdir()
+        for entry in entries_of(path)
         if entry.suffix.lower() in SUFFIXES and not entry.name.startswith(".") and is_there(entry)
     ]
     files.sort(key=lambda file: by_number(file.name))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,9 @@ from pcdistill.scenes.consistency import (
     move_views,
     reread,
 )
-from pcdistill.scenes.frames import Frame, StoredFrame, check_camera, register_depth
-from pcdistill.scenes.images import image_size_of
+from pcdistill.scenes.frames import Frame, StoredFrame, register_depth
 from pcdistill.scenes.origin import describe_way_back, find_camera_offset, move_frames, moved_pose
+from pcdistill.scenes.paths import is_there
 from pcdistill.scenes.ply import Ply, read_ply
 from pcdistill.scenes.reading import ReadSettings, Scan, UpAxis
 from pcdistill.scenes.refusals import refuse
@@ -36,7 +36,6 @@ MOST_VIDEO_FRAMES = 300
 """Frames of a video that are used where `frame_step` is left open; neighbours show the same."""
 
 _CHECKED_FRAMES = 12
-_LARGEST_TEXT = 1 << 16  # bytes of a matrix in a text file
 _LEAST_AGREEMENT = 0.5
 _LEAST_TILES = 50
 _MOST_PROJECTED = 200_000
@@ -95,65 +94,6 @@ class CaptureFrame(StoredFrame):
 
     depth_size: tuple[int, int] | None = None
     """(h, w), pixels, of `depth_path`; of the image's shape."""
-
-
-def pinhole(fx: float, fy: float, cx: float, cy: float) -> Tensor:
-    """Camera matrix, (3, 3) float64."""
-    return torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=torch.float64)
-
-
-def pose_of(quaternion: Sequence[float], translation: Sequence[float]) -> Tensor:
-    """A rigid motion from a quaternion and a translation.
-
-    Args:
-        quaternion: x, y, z, w; of any length but zero.
-        translation: three metres.
-
-    Returns:
-        (4, 4) float64; NaN where the numbers give none.
-    """
-    values = torch.tensor([*quaternion, *translation], dtype=torch.float64)
-    norm = values[:4].norm()
-    pose = torch.full((4, 4), torch.nan, dtype=torch.float64)
-    if not torch.isfinite(values).all() or not 1e-6 < float(norm) < 1e6:
-        return pose
-    x, y, z, w = (values[:4] / norm).tolist()
-    pose[:3, :3] = torch.tensor(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-        ],
-        dtype=torch.float64,
-    )
-    pose[:3, 3] = values[4:]
-    pose[3] = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=torch.float64)
-    return pose
-
-
-def scans_below(folder: Path, is_scan: Callable[[Path], bool]) -> tuple[Scan, ...]:
-    """`folder` as the one scan, or the scans among its folders, in the order of their numbers."""
-    if is_scan(folder):
-        return (Scan(folder.resolve().name or "scan", folder),)
-    if not folder.is_dir():
-        return ()
-    below = [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
-    names = sorted((entry.name for entry in below if is_scan(entry)), key=by_number)
-    return tuple(Scan(name, folder / name) for name in names)
-
-
-def by_number(name: str) -> tuple[list[tuple[int, str]], str]:
-    """Key that sorts names by the numbers in them, 9 before 10."""
-    parts = re.split(r"(\d{1,18})", name)
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts if part], name
-
-
-def is_there(path: Path) -> bool:
-    """Whether `path` is a file, also where its name is one no file can have."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
 
 
 def frame_names(paths: Sequence[str]) -> list[str]:
@@ -235,59 +175,6 @@ def require_frames(
         "frames_without_pose": lost,
         "frames_without_file": incomplete,
     }
-
-
-def require_center(where: Path, intrinsics: Tensor, image: Path) -> tuple[int, int]:
-    """(H, W) of an image, whose camera's principal point must be in its middle third or so.
-
-    Raises:
-        SceneError: it is not: the camera matrix is for images of another size.
-    """
-    height, width = image_size_of(image)
-    center = float(intrinsics[0, 2]) / width, float(intrinsics[1, 2]) / height
-    if not all(0.2 <= place <= 0.8 for place in center):
-        guess = f"{2 * float(intrinsics[0, 2]):.4g} x {2 * float(intrinsics[1, 2]):.4g}"
-        refuse(
-            "intrinsics",
-            f"{where}: its principal point is that of images of about {guess} pixels, {image.name} "
-            f"is {width} x {height}; scale the camera matrix to the images",
-        )
-    return height, width
-
-
-def require_size(where: Path, expected: tuple[int, int], image: Path) -> None:
-    """Refuse an image of another size than its camera.
-
-    Raises:
-        SceneError: the sizes differ.
-    """
-    found = image_size_of(image)
-    if found != expected:
-        raise SceneError(
-            f"{image}: is {found[1]} x {found[0]} pixels, {where.name} has a camera for "
-            f"{expected[1]} x {expected[0]}; give the images that the cameras were made for"
-        )
-
-
-def require_one_shape(
-    depth: Path, depth_size: tuple[int, int], image_size: tuple[int, int], mend: str
-) -> None:
-    """Refuse depth whose sides are in another proportion than those of its image.
-
-    Args:
-        depth: the file, for the message.
-        depth_size: (h, w), pixels.
-        image_size: (H, W), pixels.
-        mend: what to do, for the message.
-
-    Raises:
-        SceneError: the proportions differ by more than 5 %.
-    """
-    if abs(depth_size[0] * image_size[1] / (depth_size[1] * image_size[0]) - 1) > 0.05:
-        raise SceneError(
-            f"{depth}: is {depth_size[1]} x {depth_size[0]} pixels, its image {image_size[1]} x "
-            f"{image_size[0]}, expected one shape; {mend}"
-        )
 
 
 def named_surface(scan: Scan, settings: ReadSettings) -> Path | None:
@@ -483,63 +370,3 @@ def build_scene(
             **provenance,
         },
     )
-
-
-def read_camera_matrix(file: Path) -> Tensor:
-    """(3, 3) float64 camera matrix from a text file with a 3 x 3 or 4 x 4 matrix.
-
-    Raises:
-        SceneError: the file is missing, damaged, or no camera matrix.
-    """
-    return checked_camera_matrix(file, read_matrix(file, (9, 16))[:3, :3].clone())
-
-
-def checked_camera_matrix(file: Path, matrix: Tensor) -> Tensor:
-    """`matrix` where it is one of a pinhole camera.
-
-    Raises:
-        SceneError: it is not; `file` is named.
-    """
-    check_camera(str(file), matrix, torch.eye(4, dtype=torch.float64))
-    bottom = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
-    if float(matrix[1, 0].abs()) > 1e-6 or not torch.equal(matrix[2], bottom):
-        raise SceneError(
-            f"{file}: is no camera matrix, expected fx 0 cx / 0 fy cy / 0 0 1 in pixels; "
-            "write it row by row"
-        )
-    return matrix
-
-
-def read_matrix(file: Path, sizes: tuple[int, ...]) -> Tensor:
-    """A square matrix of numbers from a text file, float64; numbers may be NaN or infinite.
-
-    Args:
-        file: text, numbers divided by blanks or commas.
-        sizes: how many numbers there may be.
-
-    Raises:
-        SceneError: the file cannot be read or holds something else.
-    """
-    shapes = " or ".join(f"{round(size**0.5)} x {round(size**0.5)}" for size in sizes)
-    numbers = read_numbers(file, shapes)
-    if len(numbers) not in sizes:
-        raise SceneError(
-            f"{file}: has {len(numbers)} numbers, expected a {shapes} matrix; write it again"
-        )
-    side = round(len(numbers) ** 0.5)
-    return torch.tensor(numbers, dtype=torch.float64).view(side, side)
-
-
-def read_numbers(file: Path, shapes: str) -> list[float]:
-    """All numbers of a small text file; `shapes` says in messages what they should form."""
-    try:
-        with file.open("rb") as stream:
-            text = stream.read(_LARGEST_TEXT).decode("ascii")
-        return [float(word) for word in text.replace(",", " ").split()]
-    except OSError as error:
-        raise SceneError(f"{file}: cannot be read ({error.strerror}); check the file") from error
-    except ValueError as error:
-        raise SceneError(
-            f"{file}: is not a matrix of numbers ({str(error)[:80]}), expected {shapes}; "
-            "write it as text, row by row"
-        ) from error

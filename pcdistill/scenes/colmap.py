@@ -6,7 +6,8 @@
     depth/NAME.png|npy            or depth images of your own, in the model's unit
     fused.ply                     the dense cloud, where there is one
 
-The same below dense/ or dense/0/ is preferred: those are the undistorted images. Without a dense
+There may be several models: sparse/0, sparse/1, ..., and the same below dense/ or dense/0/, whose
+images are undistorted. The one with most images is read, undistorted ones first. Without a dense
 cloud the depth is fused, without depth the sparse points are the cloud. COLMAP's unit is arbitrary:
 sizes in metres (voxels, tolerances) fit only a model that was brought to metres.
 """
@@ -23,27 +24,24 @@ from torch import Tensor
 
 from pcdistill.errors import SceneError
 from pcdistill.geometry import scale_intrinsics
+from pcdistill.scenes.camera_files import require_one_shape, require_size, require_upright
 from pcdistill.scenes.capture import (
     CaptureFrame,
     build_scene,
     frame_names,
-    is_there,
     named_surface,
     require_fit,
     require_frames,
-    require_one_shape,
     require_points_in_view,
-    require_size,
     require_unset,
-    scans_below,
     spread_views,
 )
 from pcdistill.scenes.capture_surface import read_or_fuse
+from pcdistill.scenes.colmap_cameras import ColmapCamera
+from pcdistill.scenes.colmap_choice import ColmapModel, choose_model, find_models
 from pcdistill.scenes.colmap_model import (
-    ColmapCamera,
     ColmapImage,
     depth_map_size,
-    is_colmap_model,
     read_cameras,
     read_depth_map,
     read_images,
@@ -52,6 +50,7 @@ from pcdistill.scenes.colmap_model import (
 from pcdistill.scenes.frames import StoredFrame, register_depth
 from pcdistill.scenes.images import image_size_of
 from pcdistill.scenes.origin import near_origin
+from pcdistill.scenes.paths import is_folder, is_there, scans_below
 from pcdistill.scenes.ply import Ply
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan
 from pcdistill.scenes.scene import Scene
@@ -66,8 +65,6 @@ LEAST_VIEWS = 3
 LARGEST_ERROR = 2.0
 """Pixels of mean reprojection error of a sparse point."""
 
-_WORKSPACES = ("dense", "dense/0", "")
-_MODELS = ("sparse/0", "sparse")
 _IMAGES = ("images", "input")
 _SETTINGS = ("depth_scale", "up", "frame_step", "image_size", "geometry", "fuse_voxel_size")
 
@@ -92,16 +89,7 @@ class ColmapFrame(CaptureFrame):
 
 def find_colmap(folder: Path) -> tuple[Scan, ...]:
     """The folder itself where it holds a COLMAP model, or those of its folders that do."""
-    return scans_below(folder, lambda place: _find_model(place) is not None)
-
-
-def _find_model(folder: Path) -> tuple[Path, Path] | None:
-    """Workspace with the images, and folder of the model."""
-    for workspace in _WORKSPACES:
-        for model in _MODELS:
-            if is_colmap_model(folder / workspace / model):
-                return folder / workspace, folder / workspace / model
-    return None
+    return scans_below(folder, lambda place: bool(find_models(place)))
 
 
 def open_colmap(scan: Scan, settings: ReadSettings) -> Scene:
@@ -112,18 +100,19 @@ def open_colmap(scan: Scan, settings: ReadSettings) -> Scene:
         ConfigError: a setting has no meaning here.
     """
     require_unset(scan, settings, *_SETTINGS)
-    found = _find_model(scan.folder)
-    if found is None:
+    found = find_models(scan.folder)
+    if not found:
         raise SceneError(
             f"{scan.folder}: has no COLMAP model, expected sparse/0 with cameras, images and "
             "points3D; copy all of its files"
         )
-    workspace, model = found
-    cameras = read_cameras(model)
-    images = read_images(model)[:: settings.frame_step or 1]
+    chosen, others = choose_model(scan.folder, found)
+    workspace, model, suffix = chosen
+    cameras = read_cameras(model, suffix)
+    images = read_images(model, suffix)[:: settings.frame_step or 1]
     frames, lost, incomplete = _frames(workspace, model, cameras, images, settings)
     left_out = require_frames(model, frames, lost, incomplete)
-    surface, name, dropped = _surface(scan, workspace, model, frames, settings)
+    surface, name, dropped = _surface(scan, chosen, frames, settings)
     require_fit(model, spread_views(frames), surface, name, poses="world_to_camera")
     require_points_in_view(model, frames, surface)
     _LOG.warning(
@@ -134,6 +123,8 @@ def open_colmap(scan: Scan, settings: ReadSettings) -> Scene:
     provenance: dict[str, Any] = {
         "reader": "colmap",
         "model": str(model.relative_to(scan.folder)),
+        "model_files": suffix,
+        "other_models": others,
         "surface": name,
         "unit": "arbitrary",
         "frames_without_depth": sum(frame.depth_path is None for frame in frames),
@@ -151,7 +142,7 @@ def _frames(
     settings: ReadSettings,
 ) -> tuple[list[StoredFrame], int, int]:
     """Frames, how many have no pose, and how many have no image."""
-    places = [workspace / name for name in _IMAGES if (workspace / name).is_dir()]
+    places = [workspace / name for name in _IMAGES if is_folder(workspace / name)]
     frames: list[StoredFrame] = []
     lost = incomplete = 0
     for name, image in zip(frame_names([i.name for i in images]), images, strict=True):
@@ -169,6 +160,7 @@ def _frames(
             incomplete += 1
             continue
         require_size(model, camera.image_size, path)
+        require_upright(model, camera.intrinsics, camera.image_size, path)
         depth = _depth_file(workspace, image.name)
         size = None if depth is None else _depth_size(camera, depth)
         frames.append(
@@ -208,16 +200,17 @@ def _depth_size(camera: ColmapCamera, depth: Path) -> tuple[int, int]:
 
 
 def _surface(
-    scan: Scan, workspace: Path, model: Path, frames: list[StoredFrame], settings: ReadSettings
+    scan: Scan, chosen: ColmapModel, frames: list[StoredFrame], settings: ReadSettings
 ) -> tuple[Ply, str, int]:
     """The cloud, its name, and how many sparse points were left out."""
+    workspace, model, suffix = chosen
     named = named_surface(scan, settings)
     if named is None and is_there(workspace / "fused.ply"):
         named = workspace / "fused.ply"
     found = read_or_fuse(workspace, named, frames, settings)
     if found is not None:
         return *found, 0
-    surface, dropped = sparse_cloud(model)
+    surface, dropped = sparse_cloud(model, suffix)
     if surface is None:
         raise SceneError(
             f"{model}: has no sparse points and {workspace} neither depth nor fused.ply, expected "
@@ -226,13 +219,17 @@ def _surface(
     return surface, "sparse points", dropped
 
 
-def sparse_cloud(model: Path) -> tuple[Ply | None, int]:
+def sparse_cloud(model: Path, suffix: str = "") -> tuple[Ply | None, int]:
     """Sparse points that enough images agree on, and how many were left out.
+
+    Args:
+        model: its folder.
+        suffix: ".bin" or ".txt" where both are there.
 
     Raises:
         SceneError: the file of points is damaged.
     """
-    found = read_points(model)
+    found = read_points(model, suffix)
     if found is None or len(found.points) == 0:
         return None, 0
     sure = (found.views >= LEAST_VIEWS) & (found.errors <= LARGEST_ERROR)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -16,40 +17,23 @@ from torch import Tensor
 
 from pcdistill.errors import SceneError
 from pcdistill.geometry import invert_pose
-from pcdistill.scenes.capture import is_there, pinhole, pose_of
-from pcdistill.scenes.frames import check_camera
+from pcdistill.scenes.camera_files import pose_of
+from pcdistill.scenes.colmap_cameras import (
+    WRITE_AGAIN,
+    CameraModel,
+    ColmapCamera,
+    model_of_name,
+    model_of_number,
+    pinhole_camera,
+    require_read,
+)
 from pcdistill.scenes.images import LARGEST_IMAGE
+from pcdistill.scenes.paths import is_there
+from pcdistill.scenes.text_files import number_of, split_fields, stream_lines
 
-_MODELS = (
-    ("SIMPLE_PINHOLE", 3),
-    ("PINHOLE", 4),
-    ("SIMPLE_RADIAL", 4),
-    ("RADIAL", 5),
-    ("OPENCV", 8),
-    ("OPENCV_FISHEYE", 8),
-    ("FULL_OPENCV", 12),
-    ("FOV", 5),
-    ("SIMPLE_RADIAL_FISHEYE", 4),
-    ("RADIAL_FISHEYE", 5),
-    ("THIN_PRISM_FISHEYE", 12),
-    ("RAD_TAN_THIN_PRISM_FISHEYE", 16),
-)  # in the order of their numbers in binary files, with their counts of parameters
-_ONE_FOCAL = ("SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL")
-_STRAIGHT = (*_ONE_FOCAL, "PINHOLE", "OPENCV", "FULL_OPENCV")  # pinholes where nothing is distorted
 _LARGEST_NAME = 1024
 _LARGEST_MODEL = 4 << 30
-_LARGEST_LINE = 64 << 20
-_WRITE_AGAIN = "it is damaged or truncated, write the model again"
-
-
-@dataclass(frozen=True, eq=False)
-class ColmapCamera:
-    """One pinhole camera of a model."""
-
-    image_size: tuple[int, int]
-    """(H, W), pixels."""
-    intrinsics: Tensor
-    """(3, 3) float64; integer coordinates are pixel centres (COLMAP's are pixel corners)."""
+_SUFFIXES = (".bin", ".txt")  # COLMAP itself prefers the binary one
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,33 +66,38 @@ def is_colmap_model(folder: Path) -> bool:
     return any(
         is_there(folder / f"{name}{suffix}")
         for name in ("cameras", "images")
-        for suffix in (".bin", ".txt")
+        for suffix in _SUFFIXES
     )
 
 
-def read_cameras(folder: Path) -> dict[int, ColmapCamera]:
+def read_cameras(folder: Path, suffix: str = "") -> dict[int, ColmapCamera]:
     """Cameras of a model by their number.
 
+    Args:
+        folder: of the model.
+        suffix: ".bin" or ".txt" where both are there; the binary one by default.
+
     Raises:
-        SceneError: the file is missing or damaged, or a camera is no pinhole.
+        SceneError: the file is missing, cannot be read or is damaged, or a camera is no pinhole.
     """
-    file = _model_file(folder, "cameras")
+    file = _model_file(folder, "cameras", suffix)
     cameras = {}
     rows = _binary_cameras(file) if file.suffix == ".bin" else _text_cameras(file)
     for number, model, width, height, parameters in rows:
-        cameras[number] = _camera(file, number, model, width, height, parameters)
+        where = f"{file}: camera {number}"
+        cameras[number] = pinhole_camera(where, model, (height, width), parameters)
     if not cameras:
-        raise SceneError(f"{file}: has no camera, expected at least one; {_WRITE_AGAIN}")
+        raise SceneError(f"{file}: has no camera, expected at least one; {WRITE_AGAIN}")
     return cameras
 
 
-def read_images(folder: Path) -> list[ColmapImage]:
-    """Registered images of a model, in the order of their names.
+def read_images(folder: Path, suffix: str = "") -> list[ColmapImage]:
+    """Registered images of a model, in the order of their names; see `read_cameras`.
 
     Raises:
-        SceneError: the file is missing or damaged.
+        SceneError: the file is missing, cannot be read or is damaged.
     """
-    file = _model_file(folder, "images")
+    file = _model_file(folder, "images", suffix)
     rows = _binary_images(file) if file.suffix == ".bin" else _text_images(file)
     images = []
     for quaternion, translation, camera_id, name in rows:
@@ -120,15 +109,28 @@ def read_images(folder: Path) -> list[ColmapImage]:
     return sorted(images, key=lambda image: image.name)
 
 
-def read_points(folder: Path) -> ColmapPoints | None:
-    """Sparse points of a model; None where it has no file of them.
+def count_images(folder: Path, suffix: str) -> int:
+    """How many images a model has registered, by the count of its binary file or its lines.
 
     Raises:
-        SceneError: the file is damaged.
+        SceneError: the file is missing, cannot be read or is damaged.
     """
-    if not any(is_there(folder / f"points3D{suffix}") for suffix in (".bin", ".txt")):
+    file = _model_file(folder, "images", suffix)
+    if file.suffix == ".txt":
+        return sum(1 for _ in _text_images(file))
+    with _opened(file) as stream:
+        return _record_count(file, stream, 73)
+
+
+def read_points(folder: Path, suffix: str = "") -> ColmapPoints | None:
+    """Sparse points of a model; None where it has no file of them; see `read_cameras`.
+
+    Raises:
+        SceneError: the file cannot be read or is damaged.
+    """
+    if not any(is_there(folder / f"points3D{kind}") for kind in _SUFFIXES):
         return None
-    file = _model_file(folder, "points3D")
+    file = _model_file(folder, "points3D", suffix)
     rows = list(_binary_points(file) if file.suffix == ".bin" else _text_points(file))
     table = np.array(rows, dtype=np.float64).reshape(-1, 8)
     colors = torch.from_numpy(np.clip(table[:, 3:6], 0, 255).astype(np.uint8))
@@ -194,9 +196,9 @@ def _depth_header(path: Path, stream: BinaryIO) -> tuple[int, int]:
     return width, height
 
 
-def _model_file(folder: Path, name: str) -> Path:
-    for suffix in (".bin", ".txt"):
-        if is_there(folder / f"{name}{suffix}"):
+def _model_file(folder: Path, name: str, wanted: str) -> Path:
+    for suffix in (wanted, *_SUFFIXES):
+        if suffix and is_there(folder / f"{name}{suffix}"):
             return folder / f"{name}{suffix}"
     raise SceneError(
         f"{folder}: has neither {name}.bin nor {name}.txt, expected a COLMAP model; copy all of "
@@ -204,72 +206,42 @@ def _model_file(folder: Path, name: str) -> Path:
     )
 
 
-def _camera(
-    file: Path, number: int, model: str, width: int, height: int, parameters: list[float]
-) -> ColmapCamera:
-    if width < 1 or height < 1 or width * height > LARGEST_IMAGE:
-        raise SceneError(
-            f"{file}: camera {number} has images of {width} x {height} pixels, expected a size; "
-            f"{_WRITE_AGAIN}"
-        )
-    focals = 1 if model in _ONE_FOCAL else 2
-    distortion = parameters[focals + 2 :]
-    if model not in _STRAIGHT or any(value != 0 for value in distortion):
-        raise SceneError(
-            f"{file}: camera {number} is a {model} with lens distortion, expected PINHOLE or "
-            "SIMPLE_PINHOLE; undistort the images with `colmap image_undistorter --image_path "
-            "images --input_path sparse/0 --output_path dense` and give the folder dense"
-        )
-    fx, fy = parameters[0], parameters[focals - 1]
-    cx, cy = parameters[focals], parameters[focals + 1]
-    intrinsics = pinhole(fx, fy, cx - 0.5, cy - 0.5)
-    check_camera(f"{file}: camera {number}", intrinsics, torch.eye(4, dtype=torch.float64))
-    return ColmapCamera((height, width), intrinsics)
-
-
-_CameraRow = tuple[int, str, int, int, list[float]]
+_CameraRow = tuple[int, CameraModel, int, int, Sequence[float]]
 _ImageRow = tuple[tuple[float, ...], tuple[float, ...], int, str]
 _PointRow = tuple[float, ...]
 
 
 def _binary_cameras(file: Path) -> Iterator[_CameraRow]:
     with _opened(file) as stream:
-        for _ in range(_record_count(file, stream, 48)):
+        for _ in range(_record_count(file, stream, 40)):
             number, kind, width, height = struct.unpack("<iiQQ", _read(file, stream, 24))
-            if not 0 <= kind < len(_MODELS):
-                raise SceneError(f"{file}: camera {number} has model {kind}; {_WRITE_AGAIN}")
-            model, count = _MODELS[kind]
-            yield (
-                number,
-                model,
-                width,
-                height,
-                list(struct.unpack(f"<{count}d", _read(file, stream, 8 * count))),
-            )
+            model = model_of_number(f"{file}: camera {number}", kind)
+            require_read(f"{file}: camera {number}", model)
+            parameters = _read(file, stream, 8 * model.parameters)
+            yield number, model, width, height, struct.unpack(f"<{model.parameters}d", parameters)
         _require_end(file, stream)
 
 
 def _text_cameras(file: Path) -> Iterator[_CameraRow]:
-    counts = dict(_MODELS)
-    for where, words in _text_rows(file):
-        if len(words) < 5 or words[1] not in counts:
+    for where, line in _text_lines(file):
+        (words,) = split_fields([line])
+        if not words:
+            continue
+        if len(words) < 5:
             raise SceneError(
                 f"{where}: is no camera, expected 'ID MODEL WIDTH HEIGHT PARAMETERS' with one of "
-                f"COLMAP's models; {_WRITE_AGAIN}"
+                f"COLMAP's models; {WRITE_AGAIN}"
             )
+        model = model_of_name(where, words[1])
+        number = _whole(where, words[0])
+        require_read(f"{where}: camera {number}", model)
         parameters = [_real(where, word) for word in words[4:]]
-        if len(parameters) != counts[words[1]]:
+        if len(parameters) != model.parameters:
             raise SceneError(
-                f"{where}: has {len(parameters)} parameters, a {words[1]} camera has "
-                f"{counts[words[1]]}; {_WRITE_AGAIN}"
+                f"{where}: has {len(parameters)} parameters, a {model.name} camera has "
+                f"{model.parameters}; {WRITE_AGAIN}"
             )
-        yield (
-            _whole(where, words[0]),
-            words[1],
-            _whole(where, words[2]),
-            _whole(where, words[3]),
-            parameters,
-        )
+        yield number, model, _whole(where, words[2]), _whole(where, words[3]), parameters
 
 
 def _binary_images(file: Path) -> Iterator[_ImageRow]:
@@ -280,7 +252,7 @@ def _binary_images(file: Path) -> Iterator[_ImageRow]:
             while (letter := _read(file, stream, 1)) != b"\0":
                 name += letter
                 if len(name) > _LARGEST_NAME:
-                    raise SceneError(f"{file}: has an image name without end; {_WRITE_AGAIN}")
+                    raise SceneError(f"{file}: has an image name without end; {WRITE_AGAIN}")
             (seen,) = struct.unpack("<Q", _read(file, stream, 8))
             _skip(file, stream, 24 * seen)
             yield values[1:5], values[5:8], values[8], name.decode("utf-8", "replace")
@@ -289,24 +261,29 @@ def _binary_images(file: Path) -> Iterator[_ImageRow]:
 
 def _text_images(file: Path) -> Iterator[_ImageRow]:
     pose_line = True  # two lines an image; the second, its observations, may be empty
-    for where, words in _text_rows(file, keep_empty=True):
+    for where, line in _text_lines(file):
         if not pose_line:
+            (words,) = split_fields([line])
             if len(words) % 3:
                 raise SceneError(
                     f"{where}: has {len(words)} words, expected 'X Y POINT3D_ID' of each "
-                    f"observation; {_WRITE_AGAIN}"
+                    f"observation; {WRITE_AGAIN}"
                 )
             pose_line = True
             continue
-        if not words:
+        if not line:
             continue
+        words = re.split(r"[\s;]+", line, maxsplit=9)  # what is left is the name
         if len(words) < 10:
+            words = re.split(r"[\s,;]+", line, maxsplit=9)
+        (fields,) = split_fields([" ".join(words[:9])])
+        if len(words) < 10 or len(fields) != 9:
             raise SceneError(
                 f"{where}: is no image, expected 'ID QW QX QY QZ TX TY TZ CAMERA_ID NAME'; "
-                f"{_WRITE_AGAIN}"
+                f"{WRITE_AGAIN}"
             )
-        values = tuple(_real(where, word) for word in words[1:8])
-        yield values[:4], values[4:], _whole(where, words[8]), " ".join(words[9:])
+        values = tuple(_real(where, word) for word in fields[1:8])
+        yield values[:4], values[4:], _whole(where, fields[8]), words[9]
         pose_line = False
 
 
@@ -322,28 +299,26 @@ def _binary_points(file: Path) -> Iterator[_PointRow]:
 
 
 def _text_points(file: Path) -> Iterator[_PointRow]:
-    for where, words in _text_rows(file):
+    for where, line in _text_lines(file):
+        (words,) = split_fields([line])
+        if not words:
+            continue
         if len(words) < 8 or len(words) % 2:
             raise SceneError(
                 f"{where}: is no point, expected 'ID X Y Z R G B ERROR' and pairs of its track; "
-                f"{_WRITE_AGAIN}"
+                f"{WRITE_AGAIN}"
             )
         values = [_real(where, word) for word in words[1:8]]
         if not all(0 <= value <= 255 for value in values[3:6]):
-            raise SceneError(f"{where}: has no colour from 0 to 255; {_WRITE_AGAIN}")
+            raise SceneError(f"{where}: has no colour from 0 to 255; {WRITE_AGAIN}")
         yield *values, (len(words) - 8) / 2
 
 
-def _text_rows(file: Path, *, keep_empty: bool = False) -> Iterator[tuple[str, list[str]]]:
-    number = 0
-    with _opened(file) as stream:
-        while line := stream.readline(_LARGEST_LINE):
-            number += 1
-            words = line.decode("utf-8", "replace").split()
-            if words and words[0].startswith("#"):
-                continue
-            if words or keep_empty:
-                yield f"{file}:{number}", words
+def _text_lines(file: Path) -> Iterator[tuple[str, str]]:
+    """The place "FILE:LINE" and the text of each line that is no comment."""
+    for number, line in enumerate(stream_lines(file, "a file of COLMAP"), start=1):
+        if not line.lstrip().startswith("#"):
+            yield f"{file}:{number}", line.strip()
 
 
 def _opened(file: Path) -> BinaryIO:
@@ -365,7 +340,7 @@ def _record_count(file: Path, stream: BinaryIO, smallest: int) -> int:
     if count * smallest > size or size > _LARGEST_MODEL:
         raise SceneError(
             f"{file}: declares {count} records of at least {smallest} bytes and has {size}; "
-            f"{_WRITE_AGAIN}"
+            f"{WRITE_AGAIN}"
         )
     return int(count)
 
@@ -373,30 +348,30 @@ def _record_count(file: Path, stream: BinaryIO, smallest: int) -> int:
 def _read(file: Path, stream: BinaryIO, size: int) -> bytes:
     content = stream.read(size)
     if len(content) != size:
-        raise SceneError(f"{file}: ends within a record; {_WRITE_AGAIN}")
+        raise SceneError(f"{file}: ends within a record; {WRITE_AGAIN}")
     return content
 
 
 def _skip(file: Path, stream: BinaryIO, size: int) -> None:
     if size > os.fstat(stream.fileno()).st_size - stream.tell():
-        raise SceneError(f"{file}: ends within a record; {_WRITE_AGAIN}")
+        raise SceneError(f"{file}: ends within a record; {WRITE_AGAIN}")
     stream.seek(size, os.SEEK_CUR)
 
 
 def _require_end(file: Path, stream: BinaryIO) -> None:
     if stream.read(1):
-        raise SceneError(f"{file}: has more content than its count declares; {_WRITE_AGAIN}")
+        raise SceneError(f"{file}: has more content than its count declares; {WRITE_AGAIN}")
 
 
 def _real(where: str, word: str) -> float:
     try:
-        return float(word)
+        return number_of(word)
     except ValueError as error:
-        raise SceneError(f"{where}: '{word[:40]}' is no number; {_WRITE_AGAIN}") from error
+        raise SceneError(f"{where}: '{word[:40]}' is no number; {WRITE_AGAIN}") from error
 
 
 def _whole(where: str, word: str) -> int:
     value = _real(where, word)
     if not math.isfinite(value) or value != int(value):
-        raise SceneError(f"{where}: '{word[:40]}' is no whole number; {_WRITE_AGAIN}")
+        raise SceneError(f"{where}: '{word[:40]}' is no whole number; {WRITE_AGAIN}")
     return int(value)

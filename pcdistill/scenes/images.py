@@ -84,6 +84,22 @@ def image_size_of(path: Path) -> tuple[int, int]:
         raise _unreadable(path, damage) from damage
 
 
+def orientation_of(path: Path) -> int:
+    """The EXIF orientation of an image file, 1 (upright) to 8; above 4 its sides are exchanged.
+
+    Pixels are read as they are stored, as COLMAP and most capture tools count them.
+
+    Raises:
+        SceneError: the file is missing or its header is damaged.
+    """
+    try:
+        with path.open("rb") as stream:
+            found = _open(path, stream).getexif().get(0x0112, 1)
+    except OSError as damage:
+        raise _unreadable(path, damage) from damage
+    return found if isinstance(found, int) and 1 <= found <= 8 else 1
+
+
 def encode_color(image: Tensor, quality: int = 92) -> bytes:
     """JPEG bytes of an (H, W, 3) uint8 image, colour at full resolution."""
     stream = io.BytesIO()
@@ -196,6 +212,11 @@ def _read_npy(path: Path, depth_scale: float, checksum: int | None) -> np.ndarra
 def _unreadable(path: Path, damage: Exception) -> SceneError:
     if isinstance(damage, FileNotFoundError):
         return SceneError(f"{path}: is missing; restore the file or drop its frame")
+    if isinstance(damage, OSError) and damage.errno is not None:  # the system's, not a decoder's
+        return SceneError(
+            f"{path}: cannot be read ({damage.strerror or damage}), expected an image; restore the "
+            "file, give yourself the right to read it, or drop its frame"
+        )
     reason = str(damage).split("\n")[0] or type(damage).__name__
     return SceneError(
         f"{path}: cannot be decoded as an image ({reason}); "

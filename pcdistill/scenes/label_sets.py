@@ -14,6 +14,7 @@ from torch import Tensor
 from pcdistill.choices import suggest
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.labels import IGNORE_LABEL, IGNORE_LABEL_OF_FILES
+from pcdistill.scenes.paths import is_there
 
 LABEL_SETS = Path(__file__).with_name("label_sets")
 VOCABULARIES = Path(__file__).with_name("vocabularies")
@@ -217,7 +218,7 @@ def load_vocabulary(name: str | Path) -> tuple[str, ...]:
 def _find(name: str | Path, folder: Path, kind: str) -> Path:
     own = Path(name)
     if own.suffix == ".json":
-        if not own.is_file():
+        if not is_there(own):
             raise ConfigError(f"{own}: there is no such {kind} file; check the path")
         return own
     known = sorted(file.stem for file in folder.glob("*.json"))
@@ -233,8 +234,13 @@ def _find(name: str | Path, folder: Path, kind: str) -> Path:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = json.loads(file.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise ConfigError(
+            f"{file}: cannot be read ({error.strerror or error}); give yourself the right to read "
+            "it"
+        ) from error
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{file}: is not readable JSON ({error}); mend the file") from error
     if isinstance(content, list):
         return {"categories": content}

@@ -35,6 +35,7 @@ from pcdistill.scenes.matterport_labels import (
 )
 from pcdistill.scenes.mesh_fit import require_extent, require_mesh_fit, unit_normals
 from pcdistill.scenes.origin import no_offset
+from pcdistill.scenes.paths import entries_of, is_folder, is_there
 from pcdistill.scenes.ply import read_ply
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan
 from pcdistill.scenes.scene import Scene
@@ -170,14 +171,11 @@ def find_table(house: Path) -> Path:
 def _tables(house: Path) -> list[Path]:
     above = [house.resolve(), *house.resolve().parents[:4]]
     places = (place for folder in above for place in (folder, folder / "metadata"))
-    return [place / _TABLE for place in places if (place / _TABLE).is_file()]
+    return [place / _TABLE for place in places if is_there(place / _TABLE)]
 
 
 def _children(folder: Path) -> list[Path]:
-    try:
-        return sorted(child for child in folder.iterdir() if child.is_dir())
-    except OSError:
-        return []
+    return [child for child in entries_of(folder) if is_folder(child)]
 
 
 def _inner(house: Path) -> Path:
@@ -187,15 +185,13 @@ def _inner(house: Path) -> Path:
 
 
 def _is_house(folder: Path) -> bool:
-    return any((folder / name).is_dir() for name in (_REGIONS, _CAMERAS, _COLOR))
+    return any(is_folder(folder / name) for name in (_REGIONS, _CAMERAS, _COLOR))
 
 
 def _regions(house: Path) -> list[str]:
     """`region0`, `region1`, ... by number; also those of which only the JSON files are there."""
-    try:
-        names = {path.name.split(".")[0] for path in (house / _REGIONS).glob("region*.*")}
-    except OSError:
-        return []
+    files = [path.name for path in entries_of(house / _REGIONS)]
+    names = {name.split(".")[0] for name in files if name.startswith("region") and "." in name}
     matches = [re.fullmatch(r"region(\d{1,9})", name) for name in names]
     return [
         f"region{m[1]}" for m in sorted((m for m in matches if m), key=lambda m: (int(m[1]), m[1]))
@@ -219,7 +215,7 @@ def _mesh(scan: Scan) -> Path:
             "as the part"
         )
     mesh = place / f"{part}.ply"
-    if not mesh.is_file():
+    if not is_there(mesh):
         raise SceneError(
             f"{mesh}: is missing, only other files of the region are there, expected its mesh; "
             "download region_segmentations of the house again"

@@ -24,7 +24,7 @@ from torch import Tensor
 from pcdistill.errors import SceneError
 from pcdistill.scenes.consistency import POSE_CONVENTIONS
 from pcdistill.scenes.frames import check_camera
-from pcdistill.scenes.text_files import numbers_of, read_text
+from pcdistill.scenes.text_files import numbers_of, read_rows
 
 _LOG = logging.getLogger(__name__)
 
@@ -71,11 +71,8 @@ def read_conf(path: Path) -> tuple[HouseCamera, ...]:
     matrices: dict[tuple[str, ...], Tensor] = {}  # panoramas share few
     intrinsics: Tensor | None = None
     declared: int | None = None
-    for number, line in enumerate(read_text(path, "the cameras of a house").splitlines(), 1):
+    for number, words in read_rows(path, "the cameras of a house"):
         where = f"{path}: line {number}"
-        words = line.split()
-        if not words:
-            continue
         if words[0] == "n_images":
             declared = _count(where, words)
         elif words[0] == "intrinsics_matrix":

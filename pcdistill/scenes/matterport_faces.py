@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pcdistill.errors import SceneError
 from pcdistill.scenes.matterport_labels import vote_of_faces
+from pcdistill.scenes.paths import is_there
 from pcdistill.scenes.ply_tables import Lists, read_tables
 from pcdistill.scenes.text_files import read_json
 
@@ -87,7 +88,7 @@ def read_instances(mesh: Path, faces: RegionFaces, points: int) -> tuple[Tensor 
     """
     segments = mesh.with_name(f"{mesh.stem}.fsegs.json")
     groups = mesh.with_name(f"{mesh.stem}.semseg.json")
-    if segments.is_file() and groups.is_file():
+    if is_there(segments) and is_there(groups):
         objects = _objects_of_faces(segments, groups, len(faces.category))
         source = f"{segments.name}, {groups.name}"
     elif faces.object is not None:

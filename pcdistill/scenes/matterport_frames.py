@@ -13,6 +13,7 @@ from torch import Tensor
 from pcdistill.errors import SceneError
 from pcdistill.geometry import invert_pose, project_to_pixels
 from pcdistill.scenes.matterport_camera import HouseCamera, read_conf
+from pcdistill.scenes.paths import entries_of, is_folder, is_there
 from pcdistill.scenes.reading import ReadSettings, Scan
 from pcdistill.scenes.resized_frames import ResizedFrame, common_file_size, resize_camera
 
@@ -49,7 +50,7 @@ def region_frames(
     """
     conf = _conf(scan.folder)
     for folder in (scan.folder / _COLOR, scan.folder / _DEPTH):
-        if not folder.is_dir():
+        if not is_folder(folder):
             raise SceneError(
                 f"{folder}: no such folder, expected the images that {conf.name} lists; "
                 f"download {folder.name} of the house"
@@ -73,7 +74,7 @@ def region_frames(
     frames, missing = [], []
     for camera in chosen:
         color, depth = scan.folder / _COLOR / camera.color, scan.folder / _DEPTH / camera.depth
-        if not (color.is_file() and depth.is_file()):
+        if not (is_there(color) and is_there(depth)):
             missing.append(camera.name)
             continue
         file_size = common_file_size(conf, camera.intrinsics, color, depth)
@@ -111,9 +112,9 @@ def region_frames(
 
 def _conf(house: Path) -> Path:
     own = house / _CAMERAS / f"{house.resolve().name}.conf"
-    if own.is_file():
+    if is_there(own):
         return own
-    found = sorted((house / _CAMERAS).glob("*.conf"))
+    found = [path for path in entries_of(house / _CAMERAS) if path.suffix == ".conf"]
     if len(found) != 1:
         raise SceneError(
             f"{own}: is missing ({len(found)} other .conf files there), expected the house's "

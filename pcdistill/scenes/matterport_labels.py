@@ -64,7 +64,7 @@ def read_category_labels(path: Path, label_set: str) -> Tensor:
     """
     require_label_set(label_set)
     of_row = _label_of_row(label_set)
-    lines = read_text(path, "the category table of Matterport3D").splitlines()
+    lines = read_text(path, "the category table of Matterport3D").split("\n")
     header = lines[0].split("\t") if lines else []
     columns = []
     for name in ("index", "nyu40id", "nyuClass"):

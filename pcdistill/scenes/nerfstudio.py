@@ -23,22 +23,22 @@ from torch import Tensor
 
 from pcdistill.errors import SceneError
 from pcdistill.geometry import scale_intrinsics
+from pcdistill.scenes.camera_files import (
+    checked_camera_matrix,
+    pinhole,
+    require_center,
+    require_one_shape,
+    require_size,
+)
 from pcdistill.scenes.capture import (
     CaptureFrame,
     build_scene,
-    checked_camera_matrix,
     frame_names,
-    is_there,
     named_surface,
-    pinhole,
-    require_center,
     require_fit,
     require_frames,
-    require_one_shape,
     require_points_in_view,
-    require_size,
     require_unset,
-    scans_below,
     spread_views,
 )
 from pcdistill.scenes.capture_surface import read_or_fuse
@@ -48,6 +48,7 @@ from pcdistill.scenes.consistency import POSE_CONVENTIONS
 from pcdistill.scenes.frames import StoredFrame, check_camera
 from pcdistill.scenes.images import COLOR_SUFFIXES, DEPTH_SUFFIXES, image_size_of
 from pcdistill.scenes.origin import near_origin
+from pcdistill.scenes.paths import is_there, scans_below
 from pcdistill.scenes.plausibility import require_metres
 from pcdistill.scenes.ply import Ply
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan

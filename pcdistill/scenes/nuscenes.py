@@ -53,6 +53,7 @@ from pcdistill.scenes.nuscenes_tables import (
     missing_token,
     read_keyframes,
 )
+from pcdistill.scenes.paths import entries_of, is_folder, is_there
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan
 from pcdistill.scenes.scene import Scene
 
@@ -191,16 +192,17 @@ def _versions(folder: Path) -> list[Path]:
     """Folders with tables, those of v1.0-mini last, as its scenes are part of v1.0-trainval."""
     if _is_version(folder):
         return [folder]
-    if not folder.is_dir():
+    if not is_folder(folder):
         return []
-    found = [child for child in sorted(folder.glob("v1.0-*")) if _is_version(child)]
+    named = [child for child in entries_of(folder) if child.name.startswith("v1.0-")]
+    found = [child for child in named if _is_version(child)]
     return sorted(found, key=lambda child: _FIRST.index(child.name) if child.name in _FIRST else 9)
 
 
 def _is_version(folder: Path) -> bool:
     """Whether tables lie here, perhaps with some missing."""
     return folder.resolve().name.startswith("v1.0-") and any(
-        (folder / name).is_file() for name in _TABLE_FILES
+        is_there(folder / name) for name in _TABLE_FILES
     )
 
 
@@ -399,7 +401,7 @@ def _read_frames(
     without_pose: list[str] = []
     for channel in CAMERAS:
         recording = recordings.get(channel)
-        if recording is None or not (moment.root / recording.file).is_file():
+        if recording is None or not is_there(moment.root / recording.file):
             without_file.append(channel)
             continue
         camera_to_world = _sensor_to_world(moment, recording)

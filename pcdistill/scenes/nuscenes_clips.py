@@ -33,9 +33,11 @@ from pcdistill.scenes.nuscenes_scene import (
 )
 from pcdistill.scenes.nuscenes_tables import NO_SUCH_ID, standard_labels
 from pcdistill.scenes.origin import no_offset
+from pcdistill.scenes.paths import entries_of, is_folder, is_there
 from pcdistill.scenes.ply import read_ply
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan
 from pcdistill.scenes.scene import Scene
+from pcdistill.scenes.text_files import read_numbers
 
 _LOG = logging.getLogger(__name__)
 
@@ -43,7 +45,6 @@ CLIP_CAMERAS = ("back", "back_left", "back_right", "front", "front_left", "front
 """Folders of the cameras, in the order of frames in a scene."""
 _IMAGE, _POSE, _MATRIX = "color_image.jpg", "cam2scene.txt", "K.txt"
 _POINTS, _TIMES, _FRAMES = "scene.ply", "scene-timestamps.npy", "frames"
-_LARGEST_TEXT = 1 << 14  # bytes
 
 
 def find_nuscenes_clips(folder: Path) -> tuple[Scan, ...]:
@@ -93,20 +94,20 @@ def open_nuscenes_clips(scan: Scan, settings: ReadSettings) -> Scene:
 
 
 def _folders(folder: Path) -> list[Path]:
-    return sorted(child for child in folder.iterdir() if child.is_dir()) if folder.is_dir() else []
+    return [child for child in entries_of(folder) if is_folder(child)]
 
 
 def _is_clip(folder: Path) -> bool:
     """Whether the folder looks like a clip, perhaps with parts missing."""
-    if (folder / _TIMES).is_file():
+    if is_there(folder / _TIMES):
         return True
     frames = folder / _FRAMES
-    if not frames.is_dir():
+    if not is_folder(frames):
         return False
-    if (folder / _POINTS).is_file():
+    if is_there(folder / _POINTS):
         return True
     first = next(iter(_folders(frames)), None)
-    return first is not None and any((first / name).is_dir() for name in CLIP_CAMERAS)
+    return first is not None and any(is_folder(first / name) for name in CLIP_CAMERAS)
 
 
 def _last_time(frames: Path) -> str:
@@ -202,7 +203,7 @@ def _read_frames(moment: Path, settings: ReadSettings) -> CarCameras:
     without_pose: list[str] = []
     for camera in CLIP_CAMERAS:
         folder = moment / camera
-        if not all((folder / name).is_file() for name in (_IMAGE, _POSE, _MATRIX)):
+        if not all(is_there(folder / name) for name in (_IMAGE, _POSE, _MATRIX)):
             without_file.append(camera)
             continue
         camera_to_world = _read_matrix(folder / _POSE, 4)
@@ -238,20 +239,7 @@ def _read_frames(moment: Path, settings: ReadSettings) -> CarCameras:
 
 def _read_matrix(path: Path, side: int) -> Tensor:
     """(side, side) float64; numbers may be NaN or infinite."""
-    try:
-        with path.open("rb") as stream:
-            text = stream.read(_LARGEST_TEXT).decode("ascii")
-        numbers = [float(word) for word in text.split()]
-    except OSError as error:
-        raise SceneError(
-            f"{path}: cannot be read ({error.strerror or error}), expected a {side} x {side} "
-            "matrix; write the clip again"
-        ) from error
-    except ValueError as error:
-        raise SceneError(
-            f"{path}: is not a matrix of numbers ({str(error)[:80]!r}), expected {side} x {side}; "
-            "write the clip again"
-        ) from error
+    numbers = read_numbers(path, f"a {side} x {side} matrix")
     if len(numbers) != side * side:
         raise SceneError(
             f"{path}: has {len(numbers)} numbers, expected a {side} x {side} matrix; write the "

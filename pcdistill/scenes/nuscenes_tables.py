@@ -26,6 +26,7 @@ from torch import Tensor
 from pcdistill.errors import SceneError
 from pcdistill.labels import IGNORE_LABEL
 from pcdistill.scenes.label_sets import load_label_set
+from pcdistill.scenes.paths import is_there
 
 LABEL_SET = "nuscenes16"
 
@@ -266,7 +267,7 @@ def load_tables(folder: Path, *, sweeps: bool) -> Tables:
     names = ("sensor", "calibrated_sensor", "sample_data", "ego_pose")
     files = [folder / f"{name}.json" for name in names]
     labels = folder / "lidarseg.json"
-    if labels.is_file():
+    if is_there(labels):
         files += [labels, folder / "category.json"]
     found = _tables(str(folder), _stamps(files), sweeps)
     if isinstance(found, SceneError):
@@ -283,7 +284,7 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
     decode = json.JSONDecoder().raw_decode
     text, place, ended, count, expected = "", 0, False, 0, "["
     try:
-        with path.open(encoding="utf-8") as stream:
+        with path.open(encoding="utf-8-sig") as stream:
             while True:
                 if not ended and len(text) - place < LONGEST_ROW:
                     more = stream.read(_CHUNK)

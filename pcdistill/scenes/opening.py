@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import fields
@@ -18,6 +19,13 @@ from pcdistill.scenes.matterport import MATTERPORT
 from pcdistill.scenes.nerfstudio import NERFSTUDIO
 from pcdistill.scenes.nuscenes import NUSCENES
 from pcdistill.scenes.nuscenes_clips import NUSCENES_CLIPS
+from pcdistill.scenes.paths import (
+    entries_of,
+    is_folder,
+    is_there,
+    leaving_out_unreadable,
+    require_readable,
+)
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan
 from pcdistill.scenes.record3d import RECORD3D
 from pcdistill.scenes.replica import REPLICA
@@ -28,6 +36,8 @@ from pcdistill.scenes.scannetpp import SCANNETPP
 from pcdistill.scenes.scene import Scene
 from pcdistill.scenes.store import is_stored_scene, open_stored_scene
 from pcdistill.scenes.tum import TUM
+
+_LOG = logging.getLogger(__name__)
 
 _MOST_LISTED = 8
 
@@ -62,7 +72,7 @@ def _replica_files(scan: Scan) -> list[Path]:
         for place in folder.parents[:3]
         for name in (f"{folder.name}_mesh.ply", "cam_params.json")
     ]
-    return [scan.folder, *(path for path in above if path.is_file())]
+    return [scan.folder, *(path for path in above if is_there(path))]
 
 
 READERS: Mapping[str, Reader] = {
@@ -110,7 +120,7 @@ def find_scans(path: str | Path) -> tuple[Scan, ...]:
         Scans of different names; none where no reader recognises anything.
 
     Raises:
-        SceneError: there is nothing at `path`.
+        SceneError: there is nothing at `path`, or it may not be read.
     """
     return tuple(found.scan for found in recognise_scans(path))
 
@@ -118,15 +128,21 @@ def find_scans(path: str | Path) -> tuple[Scan, ...]:
 def recognise_scans(path: str | Path) -> tuple[Recognised, ...]:
     """`find_scans`, with the layout of each scan."""
     path = Path(path)
-    if not path.exists():
+    if not (is_folder(path) or is_there(path)):
         raise SceneError(f"{path}: no such folder; check the path of the scan")
-    found = _recognise_here(path)
-    known = {recognised.scan.folder for recognised in found}
-    if path.is_dir() and all(folder.parent == path and folder.is_dir() for folder in known):
-        others = sorted(
-            place for place in path.iterdir() if place not in known and _may_hold_scans(place)
-        )
-        found += [scan for place in others for scan in _recognise_here(place)]
+    require_readable(path)
+    with leaving_out_unreadable() as left_out:
+        found = _recognise_here(path)
+        known = {recognised.scan.folder for recognised in found}
+        if is_folder(path) and all(f.parent == path and is_folder(f) for f in known):
+            others = [
+                place for place in entries_of(path) if place not in known and _may_hold_scans(place)
+            ]
+            found += [scan for place in others for scan in _recognise_here(place)]
+    if left_out and not found:
+        raise left_out[0]
+    for unreadable in dict.fromkeys(map(str, left_out)):
+        _LOG.warning("left out while looking for scans: %s", unreadable)
     return tuple(_with_different_names(found))
 
 
@@ -173,12 +189,12 @@ def require_scans(path: str | Path) -> tuple[Recognised, ...]:
     if found:
         return found
     looked = "; ".join(reader.looks_for for reader in READERS.values())
-    if not path.is_dir():
+    if not is_folder(path):
         raise SceneError(
             f"{path}: is a file, expected the folder of a scan or a file that can be read "
             f"({looked}); give one of these"
         )
-    names = sorted(entry.name for entry in path.iterdir())
+    names = [entry.name for entry in entries_of(path)]
     listed = _listed(names, 5) if names else "nothing"
     raise SceneError(
         f"{path}: is not a scan that can be read: looked for {looked}; found {listed}; "
@@ -211,7 +227,7 @@ def _listed(names: list[str], most: int) -> str:
 
 
 def _may_hold_scans(entry: Path) -> bool:
-    return entry.is_dir() and not entry.name.startswith(".")
+    return is_folder(entry) and not entry.name.startswith(".")
 
 
 def _recognise_here(path: Path) -> list[Recognised]:

@@ -23,24 +23,23 @@ from torch import Tensor
 
 from pcdistill.errors import SceneError
 from pcdistill.geometry import scale_intrinsics
+from pcdistill.scenes.camera_files import (
+    checked_camera_matrix,
+    pinhole,
+    pose_of,
+    require_center,
+    require_one_shape,
+    require_size,
+)
 from pcdistill.scenes.capture import (
     CaptureFrame,
     build_scene,
-    by_number,
-    checked_camera_matrix,
     fuse_frames,
-    is_there,
     named_surface,
-    pinhole,
-    pose_of,
     read_surface,
-    require_center,
     require_fit,
     require_frames,
-    require_one_shape,
-    require_size,
     require_unset,
-    scans_below,
     spread_views,
     video_step,
 )
@@ -49,6 +48,7 @@ from pcdistill.scenes.exr import exr_size, read_exr_depth
 from pcdistill.scenes.frames import StoredFrame, register_depth
 from pcdistill.scenes.images import COLOR_SUFFIXES, LARGEST_IMAGE, image_size_of
 from pcdistill.scenes.lzfse_stream import expand_lzfse, is_lzfse, lzfse_size
+from pcdistill.scenes.paths import by_number, entries_of, is_folder, is_there, scans_below
 from pcdistill.scenes.plausibility import require_metres
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan
 from pcdistill.scenes.scene import Scene
@@ -102,7 +102,7 @@ def find_record3d(folder: Path) -> tuple[Scan, ...]:
 
 def _is_record3d(folder: Path) -> bool:
     return any(is_there(folder / name) for name in _METADATA) and any(
-        (folder / name).is_dir() for name in _COLOR_FOLDERS
+        is_folder(folder / name) for name in _COLOR_FOLDERS
     )
 
 
@@ -193,9 +193,9 @@ def _frame(
 
 
 def _images(folder: Path) -> dict[str, Path]:
-    place = next(folder / name for name in _COLOR_FOLDERS if (folder / name).is_dir())
+    place = next(folder / name for name in _COLOR_FOLDERS if is_folder(folder / name))
     images: dict[str, Path] = {}
-    for path in sorted(place.iterdir()):
+    for path in entries_of(place):
         if path.suffix.lower() in COLOR_SUFFIXES and not path.name.startswith("."):
             images.setdefault(path.stem, path)
     if not images:

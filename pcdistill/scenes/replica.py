@@ -30,11 +30,12 @@ from pcdistill.errors import ConfigError, SceneError
 from pcdistill.scenes.frames import check_camera
 from pcdistill.scenes.mesh_fit import require_extent, require_mesh_fit, unit_normals
 from pcdistill.scenes.origin import no_offset
+from pcdistill.scenes.paths import entries_of, is_folder, is_there
 from pcdistill.scenes.ply import read_ply
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan
 from pcdistill.scenes.resized_frames import ResizedFrame, common_file_size, resize_camera
 from pcdistill.scenes.scene import Scene
-from pcdistill.scenes.text_files import numbers_of, read_json, read_text
+from pcdistill.scenes.text_files import numbers_of, read_json, read_rows
 
 _LOG = logging.getLogger(__name__)
 
@@ -106,7 +107,7 @@ def open_replica(scan: Scan, settings: ReadSettings) -> Scene:
     missing: list[str] = []
     for number, color in images[::step]:
         depth = color.with_name(color.name.replace("frame", "depth")).with_suffix(".png")
-        if not depth.is_file():
+        if not is_there(depth):
             missing.append(color.stem)
             continue
         if not bool(torch.isfinite(poses[number]).all()):
@@ -171,19 +172,16 @@ REPLICA = Reader(
 
 
 def _children(folder: Path) -> list[Path]:
-    try:
-        return sorted(child for child in folder.iterdir() if child.is_dir())
-    except OSError:
-        return []
+    return [child for child in entries_of(folder) if is_folder(child)]
 
 
 def _is_scene(folder: Path) -> bool:
     """Also where one of its parts is missing."""
     parts = (
-        (folder / _POSES).is_file(),
-        (folder / _IMAGES).is_dir(),
-        (folder.resolve().parent / f"{folder.resolve().name}{_MESH}").is_file(),
-        any(parent.is_file() for parent in (folder / _CAMERA, folder.resolve().parent / _CAMERA)),
+        is_there(folder / _POSES),
+        is_folder(folder / _IMAGES),
+        is_there(folder.resolve().parent / f"{folder.resolve().name}{_MESH}"),
+        any(is_there(parent / _CAMERA) for parent in (folder, folder.resolve().parent)),
     )
     return any(parts[:3]) and sum(parts) >= 2
 
@@ -191,7 +189,7 @@ def _is_scene(folder: Path) -> bool:
 def _beside(folder: Path, name: str) -> Path:
     """A file in the scene's folder or, as distributed, in the one above."""
     own = folder / name
-    return own if own.is_file() else folder.resolve().parent / name
+    return own if is_there(own) else folder.resolve().parent / name
 
 
 def _refuse_settings(settings: ReadSettings) -> None:
@@ -206,11 +204,11 @@ def _refuse_settings(settings: ReadSettings) -> None:
 def _mesh(scan: Scan, settings: ReadSettings) -> Path:
     if settings.geometry is not None:
         path = scan.folder / settings.geometry
-        if not path.is_file():
+        if not is_there(path):
             raise SceneError(f"{path}: no such file; correct or remove the setting `geometry`")
         return path
     path = _beside(scan.folder, f"{scan.folder.resolve().name}{_MESH}")
-    if not path.is_file():
+    if not is_there(path):
         raise SceneError(
             f"{path}: is missing, expected the scene's mesh beside its folder; restore the file or "
             "set `geometry`"
@@ -257,11 +255,8 @@ def _number(value: object) -> float:
 
 def _read_poses(path: Path) -> Tensor:
     """Camera-to-world of every image, (P, 4, 4) float64; lost ones are not finite."""
-    lines = read_text(path, "a pose of 16 numbers a line").rstrip().splitlines()
-    rows = [
-        numbers_of(f"{path}: line {number}", line.split(), 16)
-        for number, line in enumerate(lines, 1)
-    ]
+    lines = read_rows(path, "a pose of 16 numbers a line")
+    rows = [numbers_of(f"{path}: line {number}", words, 16) for number, words in lines]
     if not rows:
         raise SceneError(f"{path}: has no poses, expected one a line; restore the original file")
     return torch.tensor(rows, dtype=torch.float64).view(-1, 4, 4)
@@ -269,12 +264,12 @@ def _read_poses(path: Path) -> Tensor:
 
 def _images(folder: Path, poses: int) -> list[tuple[int, Path]]:
     """Number and colour file of every image, in order."""
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise SceneError(
             f"{folder}: no such folder, expected frame<i>.jpg and depth<i>.png; restore the scene"
         )
     found = []
-    for path in folder.iterdir():
+    for path in entries_of(folder):
         match = re.fullmatch(r"frame(\d{1,9})\.(jpg|png)", path.name)
         if match:
             found.append((int(match[1]), path))

@@ -21,19 +21,13 @@ import torch
 from torch import Tensor
 
 from pcdistill.errors import SceneError
-from pcdistill.scenes.capture import (
-    build_scene,
-    by_number,
-    named_surface,
-    read_camera_matrix,
-    read_matrix,
-    require_unset,
-    scans_below,
-)
+from pcdistill.scenes.camera_files import read_camera_matrix, read_matrix
+from pcdistill.scenes.capture import build_scene, named_surface, require_unset
 from pcdistill.scenes.capture_surface import agreed_surface
 from pcdistill.scenes.consistency import POSE_CONVENTIONS
 from pcdistill.scenes.frames import StoredFrame, check_camera
 from pcdistill.scenes.images import COLOR_SUFFIXES, DEPTH_SUFFIXES, image_size_of
+from pcdistill.scenes.paths import by_number, entries_of, is_folder, is_there, scans_below
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan
 from pcdistill.scenes.refusals import refuse
 from pcdistill.scenes.scene import Scene
@@ -58,7 +52,7 @@ _SETTINGS = (
 
 def is_rgbd_folder(folder: Path) -> bool:
     """Whether `folder` looks like posed RGB-D frames, perhaps with parts missing."""
-    return (folder / "color").is_dir() or (folder / "pose").is_dir()
+    return is_folder(folder / "color") or is_folder(folder / "pose")
 
 
 def find_rgbd(folder: Path) -> tuple[Scan, ...]:
@@ -144,13 +138,13 @@ def _match_files(folder: Path) -> tuple[dict[str, dict[str, Path]], list[str]]:
     files: dict[str, dict[str, Path]] = {}
     for kind, suffixes in _FOLDERS.items():
         place = folder / kind
-        if not place.is_dir():
+        if not is_folder(place):
             raise SceneError(
                 f"{place}: no such folder, expected one file per frame in each of color/, depth/ "
                 "and pose/; add it"
             )
         files[kind] = {}
-        for file in sorted(place.iterdir()):
+        for file in entries_of(place):
             if file.suffix.lower() not in suffixes or file.name.startswith("."):
                 continue
             if file.stem in files[kind]:
@@ -177,13 +171,13 @@ def _match_files(folder: Path) -> tuple[dict[str, dict[str, Path]], list[str]]:
 
 def _read_cameras(folder: Path) -> tuple[Tensor, Tensor | None]:
     file = folder / "intrinsics.txt"
-    if not file.is_file():
+    if not is_there(file):
         raise SceneError(
             f"{file}: is missing, expected the 3 x 3 camera matrix in pixels; write it there"
         )
     intrinsics = read_camera_matrix(file)
     own = folder / "intrinsics_depth.txt"
-    return intrinsics, read_camera_matrix(own) if own.is_file() else None
+    return intrinsics, read_camera_matrix(own) if is_there(own) else None
 
 
 def _require_one_size(folder: Path, frames: Sequence[StoredFrame]) -> None:
@@ -223,7 +217,7 @@ def _find_surface(scan: Scan, settings: ReadSettings) -> Path | None:
     named = named_surface(scan, settings)
     if named is not None:
         return named
-    return next((scan.folder / name for name in _SURFACES if (scan.folder / name).is_file()), None)
+    return next((scan.folder / name for name in _SURFACES if is_there(scan.folder / name)), None)
 
 
 RGBD = Reader("color/ depth/ pose/ and intrinsics.txt (posed RGB-D frames)", find_rgbd, open_rgbd)

@@ -32,6 +32,7 @@ from pcdistill.scenes.consistency import POSE_CONVENTIONS, View
 from pcdistill.scenes.label_sets import LabelSet, load_label_set
 from pcdistill.scenes.mesh_fit import require_extent
 from pcdistill.scenes.origin import no_offset
+from pcdistill.scenes.paths import entries_of, is_folder, is_there
 from pcdistill.scenes.plausibility import require_agreement, require_metres
 from pcdistill.scenes.ply import read_ply
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan
@@ -44,7 +45,7 @@ from pcdistill.scenes.scannet_labels import (
 )
 from pcdistill.scenes.scene import Scene
 from pcdistill.scenes.sens import SensFile, SensRecord, open_sens
-from pcdistill.scenes.text_files import read_text
+from pcdistill.scenes.text_files import number_of, read_text, split_fields
 
 _LOG = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ def find_scannet(folder: Path) -> tuple[Scan, ...]:
     """Scans below a folder: itself, those in its scans/ and scans_test/, or its subfolders."""
     if _is_scan(folder) or (_has_scan_name(folder) and folder.parent.name in _SPLITS):
         return (Scan(folder.resolve().name, folder),)
-    splits = [place for split in _SPLITS if (place := folder / split).is_dir()]
+    splits = [place for split in _SPLITS if is_folder(place := folder / split)]
     found = [child for place in splits or [folder] for child in _subfolders(place)]
     whole = [_is_scan(child) for child in found]
     if not any(whole):
@@ -153,7 +154,7 @@ def _table(folder: Path) -> Path | None:
     """The table of raw categories in the folder of a scan or in one of the three above it."""
     place = folder.resolve()
     return next(
-        (above / TABLE for above in (place, *place.parents[:3]) if (above / TABLE).is_file()), None
+        (above / TABLE for above in (place, *place.parents[:3]) if is_there(above / TABLE)), None
     )
 
 
@@ -168,33 +169,29 @@ def _required_table(folder: Path) -> Path:
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    try:
-        return sorted(entry for entry in folder.iterdir() if entry.is_dir())
-    except OSError:
-        return []
+    return [entry for entry in entries_of(folder) if is_folder(entry)]
 
 
 def _is_scan(folder: Path) -> bool:
-    try:
-        names = [entry.name for entry in folder.iterdir()]
-    except OSError:
-        return False
+    names = [entry.name for entry in entries_of(folder)]
     return any(name.endswith((_SENS, _MESH, _LABELS, _SEGMENTS, _OBJECTS)) for name in names)
 
 
 def _has_scan_name(folder: Path) -> bool:
     """Whether the folder is named like a scan, and is not one of extracted frames."""
-    return bool(_SCENE_NAME.fullmatch(folder.name)) and not (folder / "color").is_dir()
+    return bool(_SCENE_NAME.fullmatch(folder.name)) and not is_folder(folder / "color")
 
 
 def _file(folder: Path, suffix: str) -> Path | None:
     """The scan's own file of a kind, by the folder's name or, if it was renamed, the only one."""
     own = folder / f"{folder.resolve().name}{suffix}"
-    if own.is_file():
+    if is_there(own):
         return own
-    found = sorted(
-        file for file in folder.glob(f"*{suffix}") if "_vh_clean" not in file.name[: -len(suffix)]
-    )
+    found = [
+        file
+        for file in entries_of(folder)
+        if file.name.endswith(suffix) and "_vh_clean" not in file.name[: -len(suffix)]
+    ]
     if len(found) > 1:
         raise SceneError(
             f"{folder}: has {len(found)} files *{suffix} ({found[0].name}, {found[1].name}), "
@@ -217,7 +214,7 @@ def _mesh_file(folder: Path, settings: ReadSettings) -> Path:
     if settings.geometry is None:
         return _required(folder, _MESH)
     file = folder / settings.geometry
-    if not file.is_file():
+    if not is_there(file):
         raise SceneError(f"{file}: no such file; correct or remove the setting `geometry`")
     return file
 
@@ -384,7 +381,7 @@ def _alignment(folder: Path) -> Tensor | None:
         _LOG.warning("%s: has no axisAlignment, the scan stays as it is", file)
         return None
     try:
-        numbers = [float(word) for word in lines[-1].split()]
+        numbers = [number_of(word) for word in split_fields(lines)[-1]]
     except ValueError:
         numbers = []
     if len(numbers) == 16 and all(map(math.isfinite, numbers)):

@@ -32,11 +32,12 @@ from pcdistill.scenes.consistency import POSE_CONVENTIONS, View
 from pcdistill.scenes.frames import StoredFrame, check_camera
 from pcdistill.scenes.images import COLOR_SUFFIXES, image_size_of
 from pcdistill.scenes.label_sets import load_label_set
+from pcdistill.scenes.paths import entries_of, is_folder, is_there, require_readable
 from pcdistill.scenes.plausibility import require_agreement, require_metres
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan
 from pcdistill.scenes.scannet_frames import openscene_camera
 from pcdistill.scenes.scene import Scene
-from pcdistill.scenes.text_files import numbers_of, read_text
+from pcdistill.scenes.text_files import numbers_of, read_rows
 
 _LOG = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ def find_scannet_extracted(folder: Path) -> tuple[Scan, ...]:
     place = folder.resolve()
     if place.name.endswith(_SUFFIX) and place.parent.parent.name == _POINTS_FOLDER:
         return _only(_scans(place.parents[2]), place.name.removesuffix(_SUFFIX))
-    if (place / _POINTS_FOLDER).is_dir() or (place / _FRAMES_FOLDER).is_dir():
+    if is_folder(place / _POINTS_FOLDER) or is_folder(place / _FRAMES_FOLDER):
         return _scans(folder)
     if place.name in (_POINTS_FOLDER, _FRAMES_FOLDER):
         return _scans(place.parent)
@@ -137,28 +138,21 @@ SCANNET_EXTRACTED = Reader(
 
 def _scans(root: Path) -> tuple[Scan, ...]:
     """All scans below the folder with scannet_3d/ and scannet_2d/."""
-    splits = _entries(root / _POINTS_FOLDER)
+    splits = entries_of(root / _POINTS_FOLDER)
     parts = {
         file.name.removesuffix(_SUFFIX): f"{split.name}/{file.name.removesuffix(_SUFFIX)}"
         for split in splits
-        for file in _entries(split)
+        for file in entries_of(split)
         if file.name.endswith(_SUFFIX)
     }
-    for folder in _entries(root / _FRAMES_FOLDER):
-        if (folder / "color").is_dir() and not splits:
+    for folder in entries_of(root / _FRAMES_FOLDER):
+        if is_folder(folder / "color") and not splits:
             parts.setdefault(folder.name, folder.name)
     return tuple(Scan(name, root, part) for name, part in sorted(parts.items()))
 
 
 def _only(scans: Sequence[Scan], name: str) -> tuple[Scan, ...]:
     return tuple(scan for scan in scans if scan.name == name)
-
-
-def _entries(folder: Path) -> list[Path]:
-    try:
-        return sorted(folder.iterdir())
-    except OSError:
-        return []
 
 
 def _require_possible(settings: ReadSettings) -> None:
@@ -181,9 +175,9 @@ def _require_possible(settings: ReadSettings) -> None:
 
 def _points_file(root: Path, split: str, name: str) -> Path:
     file = root / _POINTS_FOLDER / split / f"{name}{_SUFFIX}"
-    if not file.is_file():
-        found = [place / file.name for place in _entries(root / _POINTS_FOLDER)]
-        there = next((place for place in found if place.is_file()), None)
+    if not is_there(file):
+        found = [place / file.name for place in entries_of(root / _POINTS_FOLDER)]
+        there = next((place for place in found if is_there(place)), None)
         if there is None:
             raise SceneError(
                 f"{root / _POINTS_FOLDER}: has no SPLIT/{name}{_SUFFIX}, expected the points of "
@@ -245,6 +239,7 @@ def _read_points(file: Path) -> tuple[Tensor, Tensor, Tensor]:
 
 def _load(file: Path) -> Any:
     """What `torch.save` stored, with nothing in it but containers and arrays of numbers."""
+    require_readable(file)
     _require_no_bomb(file)
     rebuild: Any = np.zeros(0).__reduce__()[0]
     kinds = "?bhilqBHILQefd"
@@ -306,7 +301,7 @@ def _array(file: Path, name: str, value: Any) -> np.ndarray[Any, Any]:
 
 def _frames(place: Path, name: str, settings: ReadSettings) -> tuple[list[StoredFrame], list[str]]:
     """Frames with a pose, and the names of those without; no frames without scannet_2d/."""
-    if not place.is_dir():
+    if not is_folder(place):
         _LOG.warning("%s: is missing, scan %s has no frames", place, name)
         return [], []
     folder = place / name
@@ -340,9 +335,7 @@ def _frame(
     settings: ReadSettings,
 ) -> StoredFrame:
     image = next(
-        file
-        for suffix in COLOR_SUFFIXES
-        if (file := folder / "color" / f"{name}{suffix}").is_file()
+        file for suffix in COLOR_SUFFIXES if is_there(file := folder / "color" / f"{name}{suffix}")
     )
     depth = folder / "depth" / f"{name}.png"
     size, depth_size = image_size_of(image), image_size_of(depth)
@@ -381,7 +374,7 @@ def _frame(
 def _frame_names(folder: Path) -> list[str]:
     """Names of the frames by their number; each has colour, depth and pose."""
     found = {
-        kind: {file.stem for file in _entries(folder / kind) if file.suffix.lower() in suffixes}
+        kind: {file.stem for file in entries_of(folder / kind) if file.suffix.lower() in suffixes}
         for kind, suffixes in (("color", COLOR_SUFFIXES), ("depth", (".png",)), ("pose", (".txt",)))
     }
     for kind, names in found.items():
@@ -409,10 +402,10 @@ def _cameras(
     if settings.intrinsics == "openscene":
         return None, None
     own = folder / "intrinsic"
-    if (own / "intrinsic_color.txt").is_file() and (own / "intrinsic_depth.txt").is_file():
+    if is_there(own / "intrinsic_color.txt") and is_there(own / "intrinsic_depth.txt"):
         return _camera(own / "intrinsic_color.txt"), _camera(own / "intrinsic_depth.txt")
     for file in (folder / "intrinsics.txt", place / "intrinsics.txt"):
-        if file.is_file():
+        if is_there(file):
             return _camera(file), None
     raise SceneError(
         f"{place / 'intrinsics.txt'}: is missing, expected the camera matrix of the extracted "
@@ -434,7 +427,8 @@ def _camera(file: Path) -> Tensor:
 
 def _matrix(file: Path, *sides: int) -> Tensor:
     """A square matrix of numbers, float64; they may be infinite."""
-    words = read_text(file, "a matrix of numbers", largest=_LARGEST_MATRIX).split()
+    rows = read_rows(file, "a matrix of numbers", largest=_LARGEST_MATRIX)
+    words = [word for _, row in rows for word in row]
     side = math.isqrt(len(words))
     if side not in sides:
         side = sides[0]

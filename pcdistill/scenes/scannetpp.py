@@ -30,28 +30,28 @@ from torch import Tensor
 
 from pcdistill.errors import SceneError
 from pcdistill.geometry import scale_intrinsics
+from pcdistill.scenes.camera_files import (
+    checked_camera_matrix,
+    pinhole,
+    require_center,
+    require_size,
+)
 from pcdistill.scenes.capture import (
     CaptureFrame,
     build_scene,
-    by_number,
-    checked_camera_matrix,
-    is_there,
     named_surface,
-    pinhole,
     read_surface,
-    require_center,
     require_fit,
     require_frames,
     require_points_in_view,
-    require_size,
     require_unset,
-    scans_below,
     spread_views,
     video_step,
 )
 from pcdistill.scenes.colmap_model import read_images
 from pcdistill.scenes.frames import StoredFrame
 from pcdistill.scenes.images import COLOR_SUFFIXES, image_size_of
+from pcdistill.scenes.paths import by_number, entries_of, is_folder, is_there, scans_below
 from pcdistill.scenes.plausibility import require_metres
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan
 from pcdistill.scenes.scannet_labels import object_instances, read_objects
@@ -149,9 +149,9 @@ def open_scannetpp(scan: Scan, settings: ReadSettings) -> Scene:
 
 
 def _camera_of(scan: Scan) -> Camera:
-    if scan.part == "dslr" or (not scan.part and (scan.folder / _DSLR_IMAGES).is_dir()):
+    if scan.part == "dslr" or (not scan.part and is_folder(scan.folder / _DSLR_IMAGES)):
         return "dslr"
-    if scan.part == "iphone" or (scan.folder / "iphone/rgb").is_dir():
+    if scan.part == "iphone" or is_folder(scan.folder / "iphone/rgb"):
         return "iphone"
     raise SceneError(
         f"{scan.folder}: has neither {_DSLR_IMAGES} nor iphone/rgb, expected pinhole images or "
@@ -167,7 +167,7 @@ def _shrunk(image_size: tuple[int, int]) -> tuple[int, int]:
 def _dslr(folder: Path, settings: ReadSettings) -> _Frames:
     file = folder / _DSLR_CAMERA
     place = folder / _DSLR_IMAGES
-    if not place.is_dir():
+    if not is_folder(place):
         raise SceneError(f"{place}: is missing, expected undistorted images; {_UNDISTORT}")
     content = read_json(file, "the camera of undistorted images; " + _UNDISTORT)
     image_size, intrinsics = _dslr_camera(file, content)
@@ -226,10 +226,10 @@ def _bad_images(file: Path, content: Mapping[str, Any]) -> set[str]:
 def _iphone(scan: Scan, settings: ReadSettings) -> _Frames:
     file = scan.folder / _IPHONE_POSES
     place = scan.folder / "iphone/rgb"
-    if not place.is_dir():
+    if not is_folder(place):
         raise SceneError(f"{place}: is missing, expected the images of the video; {_EXTRACT}")
     images: dict[str, Path] = {}
-    for path in sorted(place.iterdir()):
+    for path in entries_of(place):
         if path.suffix.lower() in COLOR_SUFFIXES and not path.name.startswith("."):
             images.setdefault(path.stem, path)
     if not images:

@@ -22,6 +22,7 @@ from torch import Tensor
 from pcdistill.errors import SceneError
 from pcdistill.scenes.frames import Frame, StoredFrame
 from pcdistill.scenes.images import encode_color, encode_depth
+from pcdistill.scenes.paths import is_there, unreadable
 from pcdistill.scenes.scene import Scene
 from pcdistill.scenes.text_files import LARGEST_TEXT
 from pcdistill.storage import whole_folder
@@ -85,7 +86,7 @@ def write_scene(scene: Scene, folder: str | Path) -> None:
 
 def is_stored_scene(folder: Path) -> bool:
     """Whether `folder` has what `write_scene` writes."""
-    return (folder / SCENE_FILE).is_file()
+    return is_there(folder / SCENE_FILE)
 
 
 def open_stored_scene(folder: Path) -> Scene:
@@ -183,7 +184,12 @@ def _read_json(file: Path) -> dict[str, Any]:
         content = json.loads(text.decode("utf-8"))
     except FileNotFoundError as missing:
         raise SceneError(f"{file}: is missing; write the scene again") from missing
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise SceneError(
+            f"{file}: cannot be read ({error.strerror or error}), expected the description of a "
+            "scene; give yourself the right to read it"
+        ) from error
+    except (ValueError, RecursionError) as error:
         raise SceneError(
             f"{file}: is not readable JSON ({error}); it is damaged, write the scene again"
         ) from error
@@ -203,7 +209,7 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 
 def _read_points(path: Path, expected: dict[str, Any]) -> dict[str, Tensor]:
-    if not path.is_file():
+    if not is_there(path):
         raise SceneError(f"{path}: is missing; write the scene again")
     if _checksum_of(path) != expected["checksum"]:
         raise SceneError(
@@ -223,7 +229,7 @@ def _read_frame(folder: Path, entry: dict[str, Any]) -> StoredFrame:
     image_path = folder / FRAMES_FOLDER / f"{name}.jpg"
     depth_path = folder / FRAMES_FOLDER / f"{name}.png" if has_depth else None
     for path in (image_path, depth_path):
-        if path is not None and not path.is_file():
+        if path is not None and not is_there(path):
             raise SceneError(f"{path}: is missing; write the scene again")
     height, width = entry["image_size"]
     return StoredFrame(
@@ -254,7 +260,10 @@ def _checksum(content: dict[str, Any]) -> int:
 
 def _checksum_of(path: Path) -> int:
     checksum = 0
-    with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            checksum = zlib.crc32(chunk, checksum)
+    try:
+        with path.open("rb") as stream:
+            while chunk := stream.read(_CHUNK):
+                checksum = zlib.crc32(chunk, checksum)
+    except OSError as error:
+        raise unreadable(path, error) from error
     return checksum

@@ -22,29 +22,29 @@ from typing import Any, NamedTuple, TypeVar
 from torch import Tensor, isfinite
 
 from pcdistill.errors import SceneError
-from pcdistill.scenes.capture import (
-    build_scene,
+from pcdistill.scenes.camera_files import (
     checked_camera_matrix,
-    frame_names,
-    is_there,
-    named_surface,
     pinhole,
     pose_of,
     read_camera_matrix,
-    read_numbers,
     require_center,
-    require_frames,
     require_size,
+)
+from pcdistill.scenes.capture import (
+    build_scene,
+    frame_names,
+    named_surface,
+    require_frames,
     require_unset,
-    scans_below,
     video_step,
 )
 from pcdistill.scenes.capture_surface import agreed_surface
 from pcdistill.scenes.consistency import POSE_CONVENTIONS
 from pcdistill.scenes.frames import StoredFrame
+from pcdistill.scenes.paths import is_there, scans_below
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan
 from pcdistill.scenes.scene import Scene
-from pcdistill.scenes.text_files import numbers_of, read_text
+from pcdistill.scenes.text_files import numbers_of, read_numbers, read_rows
 
 _LOG = logging.getLogger(__name__)
 
@@ -186,11 +186,7 @@ def _read_camera(folder: Path) -> _Camera:
 
 
 def _lines(file: Path, what: str) -> list[tuple[str, list[str]]]:
-    lines = []
-    for number, line in enumerate(read_text(file, what).splitlines(), start=1):
-        words = line.replace(",", " ").split()
-        if words and not words[0].startswith("#"):
-            lines.append((f"{file}:{number}", words))
+    lines = [(f"{file}:{number}", words) for number, words in read_rows(file, what)]
     if not lines:
         raise SceneError(f"{file}: has no line, expected {what}; restore the file")
     return lines
@@ -204,7 +200,7 @@ def _read_list(file: Path) -> list[tuple[float, str]]:
                 f"{where}: has {len(words)} words, expected a timestamp and an image file; "
                 "restore the file"
             )
-        entries.append((_time(where, words[0]), words[1]))
+        entries.append((_time(where, words[0]), words[1].replace("\\", "/")))
     return sorted(entries)
 
 

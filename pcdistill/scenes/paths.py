@@ -1,0 +1,120 @@
+"""Files and folders of a scan: what is there, what is missing, and what cannot be read."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+
+from pcdistill.errors import SceneError
+from pcdistill.scenes.reading import Scan
+
+_LEFT_OUT: ContextVar[list[SceneError] | None] = ContextVar("unreadable places", default=None)
+
+
+@contextmanager
+def leaving_out_unreadable() -> Iterator[list[SceneError]]:
+    """Inside, places that may not be read count as empty; the list tells which there were.
+
+    For looking around in a folder that has more in it than the scan.
+    """
+    left_out: list[SceneError] = []
+    token = _LEFT_OUT.set(left_out)
+    try:
+        yield left_out
+    finally:
+        _LEFT_OUT.reset(token)
+
+
+def is_there(path: Path) -> bool:
+    """Whether `path` is a file, also where its name is one no file can have.
+
+    Raises:
+        SceneError: that cannot be told, because a folder above it may not be read.
+    """
+    return stat.S_ISREG(_mode(path))
+
+
+def is_folder(path: Path) -> bool:
+    """Whether `path` is a folder, also where its name is one no folder can have.
+
+    Raises:
+        SceneError: that cannot be told, because a folder above it may not be read.
+    """
+    return stat.S_ISDIR(_mode(path))
+
+
+def entries_of(folder: Path) -> list[Path]:
+    """What is in a folder, in the order of names; nothing where there is no such folder.
+
+    Raises:
+        SceneError: it may not be read.
+    """
+    try:
+        return sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return []
+    except OSError as error:
+        _refuse(folder, error)
+        return []
+
+
+def require_readable(path: Path) -> None:
+    """Refuse a file or folder that is there and may not be read.
+
+    Raises:
+        SceneError: it may not be read.
+    """
+    try:
+        if is_folder(path):
+            os.scandir(path).close()
+            is_there(path / "scene.json")  # may its entries be looked at?
+        elif is_there(path):
+            path.open("rb").close()
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: OSError) -> SceneError:
+    """What to say of a file or folder that the system does not let us read."""
+    return SceneError(
+        f"{path}: cannot be read ({error.strerror or error}), expected a scan of yours; "
+        "give yourself the right to read it"
+    )
+
+
+def scans_below(folder: Path, is_scan: Callable[[Path], bool]) -> tuple[Scan, ...]:
+    """`folder` as the one scan, or the scans among its folders, in the order of their numbers."""
+    if is_scan(folder):
+        return (Scan(folder.resolve().name or "scan", folder),)
+    below = [entry for entry in entries_of(folder) if not entry.name.startswith(".")]
+    names = sorted((entry.name for entry in below if is_scan(entry)), key=by_number)
+    return tuple(Scan(name, folder / name) for name in names)
+
+
+def by_number(name: str) -> tuple[list[tuple[int, str]], str]:
+    """Key that sorts names by the numbers in them, 9 before 10."""
+    parts = re.split(r"(\d{1,18})", name)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts if part], name
+
+
+def _mode(path: Path) -> int:
+    """The kind of what is at `path`; 0 where there is nothing."""
+    try:
+        return path.stat().st_mode
+    except PermissionError as error:
+        _refuse(path, error)
+    except (OSError, ValueError):  # no such file, or a name that no file can have
+        pass
+    return 0
+
+
+def _refuse(path: Path, error: OSError) -> None:
+    left_out = _LEFT_OUT.get()
+    if left_out is None:
+        raise unreadable(path, error) from error
+    left_out.append(unreadable(path, error))
