@@ -47,6 +47,7 @@ from pcdistill.scenes.capture import (
     spread_views,
     video_step,
 )
+from pcdistill.scenes.depth_limits import within_limit
 from pcdistill.scenes.frames import StoredFrame
 from pcdistill.scenes.images import image_size_of
 from pcdistill.scenes.paths import entries_of, is_folder, is_there, scans_below
@@ -168,6 +169,7 @@ def open_arkitscenes(scan: Scan, settings: ReadSettings) -> Scene:
         else:
             frames.append(_frame(image, camera, depth, pose, settings))
     require_frames(folder / kind, frames, lost, incomplete)
+    frames = within_limit(folder, frames)
     depth_scale = settings.depth_scale or DEPTH_SCALE
     views = spread_views(frames)
     require_metres(folder / "lowres_depth", views, depth_scale)

@@ -47,7 +47,8 @@ from pcdistill.scenes.colmap_model import (
     read_images,
     read_points,
 )
-from pcdistill.scenes.frames import StoredFrame, register_depth
+from pcdistill.scenes.depth_limits import within_limit
+from pcdistill.scenes.frames import StoredFrame
 from pcdistill.scenes.images import image_size_of
 from pcdistill.scenes.origin import near_origin
 from pcdistill.scenes.paths import is_folder, is_there, scans_below
@@ -73,18 +74,13 @@ _SETTINGS = ("depth_scale", "up", "frame_step", "image_size", "geometry", "fuse_
 class ColmapFrame(CaptureFrame):
     """A frame whose depth may be a depth map of COLMAP's dense stereo."""
 
-    def depth(self) -> Tensor | None:
-        """(H, W) float32, the model's unit, 0 = unknown; None without depth.
+    def file_depth(self, path: Path) -> Tensor:
+        """(h, w) float32, the model's unit, 0 = unknown.
 
         Raises:
-            SceneError: the file is missing, damaged, or of another size.
+            SceneError: the file is missing or damaged.
         """
-        if self.depth_path is None or self.depth_path.suffix != ".bin":
-            return super().depth()
-        depth = read_depth_map(self.depth_path)
-        found = (depth.shape[0], depth.shape[1])
-        own = scale_intrinsics(self.intrinsics, self.image_size, found)
-        return register_depth(depth, own, self.intrinsics, self.image_size)
+        return read_depth_map(path) if path.suffix == ".bin" else super().file_depth(path)
 
 
 def find_colmap(folder: Path) -> tuple[Scan, ...]:
@@ -112,6 +108,7 @@ def open_colmap(scan: Scan, settings: ReadSettings) -> Scene:
     images = read_images(model, suffix)[:: settings.frame_step or 1]
     frames, lost, incomplete = _frames(workspace, model, cameras, images, settings)
     left_out = require_frames(model, frames, lost, incomplete)
+    frames = within_limit(workspace, frames)
     surface, name, dropped = _surface(scan, chosen, frames, settings)
     require_fit(model, spread_views(frames), surface, name, poses="world_to_camera")
     require_points_in_view(model, frames, surface)

@@ -27,7 +27,7 @@ from pcdistill.scenes.colmap_cameras import (
     pinhole_camera,
     require_read,
 )
-from pcdistill.scenes.images import LARGEST_IMAGE
+from pcdistill.scenes.images import LARGEST_IMAGE, drop_sentinels
 from pcdistill.scenes.paths import is_there
 from pcdistill.scenes.text_files import number_of, split_fields, stream_lines
 
@@ -158,8 +158,7 @@ def read_depth_map(path: Path) -> Tensor:
     except OSError as error:
         raise _unreadable(path, error) from error
     metres = metres.reshape(height, width).astype(np.float32)
-    metres[~(np.isfinite(metres) & (metres > 0))] = 0
-    return torch.from_numpy(metres)
+    return torch.from_numpy(drop_sentinels(metres))
 
 
 def depth_map_size(path: Path) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pcdistill.errors import SceneError
 from pcdistill.scenes.extras import import_extra
-from pcdistill.scenes.images import LARGEST_IMAGE
+from pcdistill.scenes.images import LARGEST_IMAGE, drop_sentinels
 
 _MAGIC = 20000630
 _LARGEST_HEADER = 1 << 20
@@ -80,7 +80,7 @@ def read_exr_depth(path: Path) -> Tensor:
             B44, DWAA ...) through the package OpenEXR.
 
     Returns:
-        (H, W) float32 as stored; 0 for what is not finite or negative.
+        (H, W) float32 as stored; 0 for what `drop_sentinels` drops.
 
     Raises:
         SceneError: the file is missing, damaged, or of a kind that is not read.
@@ -95,8 +95,7 @@ def read_exr_depth(path: Path) -> Tensor:
         depth = _own_depth(path, content, header, blocks)
     else:
         depth = _depth_through_package(path, header)
-    depth[~(np.isfinite(depth) & (depth > 0))] = 0
-    return torch.from_numpy(depth)
+    return torch.from_numpy(drop_sentinels(depth))
 
 
 def _blocks(path: Path, content: bytes, header: _Header) -> list[_Block]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -117,6 +118,8 @@ class StoredFrame:
     """CRC-32 of the image file, where known; a file that changed is refused."""
     depth_checksum: int | None = None
     """CRC-32 of the depth file, where known."""
+    farthest: float = math.inf
+    """Metres at which the sensor's readings end: what the file has from there on is none."""
 
     def __post_init__(self) -> None:
         check_camera(f"frame {self.name}", self.intrinsics, self.camera_to_world)
@@ -141,13 +144,21 @@ class StoredFrame:
         """
         if self.depth_path is None:
             return None
-        depth = read_depth(
-            self.depth_path, depth_scale=self.depth_scale, checksum=self.depth_checksum
-        )
+        depth = self.file_depth(self.depth_path)
+        if self.farthest < math.inf:
+            depth[depth >= self.farthest] = 0
         if self.depth_intrinsics is not None:
             return register_depth(depth, self.depth_intrinsics, self.intrinsics, self.image_size)
         _require_size(self.depth_path, (depth.shape[0], depth.shape[1]), self.image_size)
         return depth
+
+    def file_depth(self, path: Path) -> Tensor:
+        """(h, w) float32, metres, 0 = unknown: what the depth file holds, at its own size.
+
+        Raises:
+            SceneError: the file is missing or damaged.
+        """
+        return read_depth(path, depth_scale=self.depth_scale, checksum=self.depth_checksum)
 
 
 def register_depth(
@@ -182,6 +193,23 @@ def register_depth(
     return registered
 
 
+def name_backwards(fx: float, fy: float) -> str:
+    """For messages: along which axis an image runs backwards, and how to turn it.
+
+    Args:
+        fx: focal length across, pixels; below 0 where columns run to the left.
+        fy: focal length down, pixels; below 0 where rows run upwards.
+    """
+    ways = ["image columns run to the left"] * (fx < 0) + ["image rows run upwards"] * (fy < 0)
+    flip = f"diag({-1 if fx < 0 else 1}, {-1 if fy < 0 else 1}, 1, 1)"
+    return (
+        f"a focal length is below 0: {' and '.join(ways)}, expected finite numbers with positive "
+        "focal lengths for a camera with +x right and +y down; write them without the sign, each "
+        f"camera-to-world pose P as F P F with F = {flip}, and the points x of a mesh or cloud as "
+        "F x"
+    )
+
+
 def check_camera(where: str, intrinsics: Tensor, camera_to_world: Tensor) -> None:
     """Refuse a camera that is no pinhole at a rigid pose.
 
@@ -192,13 +220,15 @@ def check_camera(where: str, intrinsics: Tensor, camera_to_world: Tensor) -> Non
 
     Raises:
         ValueError: shape or dtype is another.
-        SceneError: focal lengths are not positive, or the pose is not finite or not rigid.
+        SceneError: focal lengths are not positive (below 0, the image runs backwards), or the pose
+            is not finite or not rigid.
     """
     for name, matrix, size in (("intrinsics", intrinsics, 3), ("pose", camera_to_world, 4)):
         if tuple(matrix.shape) != (size, size) or matrix.dtype != torch.float64:
             raise ValueError(
                 f"{where}: {name} is {_found(matrix)}, expected ({size}, {size}) float64"
             )
+    _refuse_negative(where, intrinsics)
     if not torch.isfinite(intrinsics).all() or not (intrinsics.diagonal() > 0).all():
         raise SceneError(
             f"{where}: intrinsics are {_short(intrinsics)}, expected finite numbers with positive "
@@ -226,6 +256,12 @@ def check_camera(where: str, intrinsics: Tensor, camera_to_world: Tensor) -> Non
             f"{where}: the pose mirrors the scene (its rotation has determinant -1), expected a "
             "right-handed camera with +x right, +y down, +z forward; negate one camera axis",
         )
+
+
+def _refuse_negative(where: str, intrinsics: Tensor) -> None:
+    fx, fy = float(intrinsics[0, 0]), float(intrinsics[1, 1])
+    if (fx < 0 or fy < 0) and torch.isfinite(intrinsics).all():
+        raise SceneError(f"{where}: intrinsics are {_short(intrinsics)}, {name_backwards(fx, fy)}")
 
 
 def _require_size(path: Path, found: tuple[int, int], expected: tuple[int, int]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -18,6 +19,9 @@ LARGEST_IMAGE = 64_000_000
 LARGEST_FILE = 256 << 20
 """Bytes of an image file; one that has more is not read."""
 
+_ABSURD = 1000.0  # times the usual distance
+_NOWHERE = 65504.0  # the largest number of 16-bit floats
+_USUAL_OF = 4096  # pixels of which the median is taken
 _FORMATS = ("JPEG", "PNG")  # no other decoder sees a damaged file
 COLOR_SUFFIXES = (".jpg", ".jpeg", ".png")
 DEPTH_SUFFIXES = (".png", ".npy")
@@ -54,7 +58,8 @@ def read_depth(path: Path, *, depth_scale: float, checksum: int | None = None) -
         checksum: CRC-32 of the file's bytes where it is known.
 
     Returns:
-        (H, W) float32, metres; 0 where the sensor saw nothing (also for NaN, infinity, negatives).
+        (H, W) float32, metres; 0 where the sensor saw nothing: also for NaN, infinity, negatives,
+        the largest number of the file's type (65535 of 16 bits) and what `drop_sentinels` drops.
 
     Raises:
         SceneError: the file is missing, damaged, or not a depth image.
@@ -63,8 +68,28 @@ def read_depth(path: Path, *, depth_scale: float, checksum: int | None = None) -
         metres = _read_npy(path, depth_scale, checksum)
     else:
         metres = _read_counts(path, checksum) / np.float32(depth_scale)
+    return torch.from_numpy(drop_sentinels(metres))
+
+
+def drop_sentinels(metres: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Set to 0 in place what is no reading: NaN, infinity, negatives, and absurd distances.
+
+    An absurd distance is more than a thousand times the usual one of the image, such as 65504,
+    1e10 or the largest number there is, by which renderers say that they saw nothing.
+
+    Args:
+        metres: (H, W), or in another unit.
+    """
     metres[~(np.isfinite(metres) & (metres > 0))] = 0
-    return torch.from_numpy(metres)
+    farthest = metres.max(initial=0)
+    known = metres[(metres > 0) & (metres < farthest)]  # the farthest may be no reading
+    if known.size:
+        usual = float(np.median(known[:: max(1, known.size // _USUAL_OF)]))
+        if farthest > _ABSURD * usual:
+            metres[metres > _ABSURD * usual] = 0
+    elif farthest >= _NOWHERE:  # all pixels are alike
+        metres[:] = 0
+    return metres
 
 
 def image_size_of(path: Path) -> tuple[int, int]:
@@ -179,9 +204,11 @@ def _read_counts(path: Path, checksum: int | None) -> np.ndarray:
         image.verify()  # the checksums of a PNG; decoding alone does not look at them
         content.seek(0)
         with Image.open(content) as again:
-            return np.asarray(again).astype(np.float32)
+            counts = np.asarray(again).astype(np.float32)
     except Exception as damage:
         raise _unreadable(path, damage) from damage
+    counts[counts == (255 if image.mode == "L" else 65535)] = 0
+    return counts
 
 
 def _open_npy(path: Path) -> np.ndarray:
@@ -206,6 +233,8 @@ def _read_npy(path: Path, depth_scale: float, checksum: int | None) -> np.ndarra
     values = _open_npy(path)
     with np.errstate(over="ignore"):  # infinite becomes unknown
         metres = np.array(values, dtype=np.float32)
+    largest = np.finfo(values.dtype).max if values.dtype.kind == "f" else np.iinfo(values.dtype).max
+    metres[np.asarray(values) == largest] = 0
     return metres if values.dtype.kind == "f" else metres / np.float32(depth_scale)
 
 

@@ -2,12 +2,15 @@
 
     transforms.json     fl_x fl_y cx cy w h, for all frames or each; or camera_angle_x
                         frames: file_path, transform_matrix, depth_file_path
-                        ply_file_path, applied_transform, depth_unit_scale_factor
+                        ply_file_path, applied_transform, applied_scale,
+                        depth_unit_scale_factor (or Instant NGP's integer_depth_scale, depth_path)
     images/ depths/     what the frames name; depth in 16-bit millimetres, or .npy
     colmap/sparse/0     its points are the cloud where there is neither `ply_file_path` nor depth
 
 `transform_matrix` is camera-to-world with the camera looking along -z, y up. Both it and the cloud
 of `ply_file_path` have `applied_transform` applied already, the points of the COLMAP model do not.
+`applied_scale` was applied to the poses only, and is taken off them. Paths may be of another system
+or machine. Of several files transforms*.json the one with most images is read.
 """
 
 from __future__ import annotations
@@ -43,25 +46,42 @@ from pcdistill.scenes.capture import (
 )
 from pcdistill.scenes.capture_surface import read_or_fuse
 from pcdistill.scenes.colmap import sparse_cloud
-from pcdistill.scenes.colmap_model import is_colmap_model
+from pcdistill.scenes.colmap_choice import choose_model, find_models
 from pcdistill.scenes.consistency import POSE_CONVENTIONS
+from pcdistill.scenes.depth_limits import within_limit
 from pcdistill.scenes.frames import StoredFrame, check_camera
 from pcdistill.scenes.images import COLOR_SUFFIXES, DEPTH_SUFFIXES, image_size_of
+from pcdistill.scenes.nerfstudio_files import (
+    MARKS,
+    matrix_in,
+    named_file,
+    number_in,
+    positive_in,
+    read_transforms,
+)
 from pcdistill.scenes.origin import near_origin
 from pcdistill.scenes.paths import is_there, scans_below
 from pcdistill.scenes.plausibility import require_metres
 from pcdistill.scenes.ply import Ply
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan
 from pcdistill.scenes.scene import Scene
-from pcdistill.scenes.text_files import read_json
 
 _LOG = logging.getLogger(__name__)
 
 DEPTH_SCALE = 1000.0
 """Counts per metre of depth PNGs where neither file nor settings say otherwise."""
 
-_PINHOLES = ("PINHOLE", "SIMPLE_PINHOLE", "OPENCV", "SIMPLE_RADIAL", "RADIAL", "PERSPECTIVE")
-_DISTORTIONS = ("k1", "k2", "k3", "k4", "p1", "p2")
+_PINHOLES = (
+    "PINHOLE",
+    "SIMPLE_PINHOLE",
+    "OPENCV",
+    "FULL_OPENCV",
+    "SIMPLE_RADIAL",
+    "RADIAL",
+    "PERSPECTIVE",
+)
+_DISTORTIONS = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2", "p3", "p4")
+_DEPTHS = ("depth_file_path", "depth_path")  # the second is Instant NGP's
 _SETTINGS = ("depth_scale", "up", "frame_step", "image_size", "geometry", "fuse_voxel_size")
 _UNDISTORT = (
     "undistort the images (`colmap image_undistorter --image_path images --input_path "
@@ -76,17 +96,15 @@ class NerfstudioFrame(CaptureFrame):
     float_scale: float = 1.0
     """Floating-point depth units per metre."""
 
-    def depth(self) -> Tensor | None:
-        """(H, W) float32, metres, 0 = unknown; None without depth."""
-        depth = super().depth()
-        if depth is None or self.depth_path is None or self.depth_path.suffix != ".npy":
-            return depth
-        return depth / self.float_scale
+    def file_depth(self, path: Path) -> Tensor:
+        """(h, w) float32, metres, 0 = unknown."""
+        depth = super().file_depth(path)
+        return depth / self.float_scale if path.suffix.lower() == ".npy" else depth
 
 
 def find_nerfstudio(folder: Path) -> tuple[Scan, ...]:
     """The folder itself where it has a transforms.json, or those of its folders that have."""
-    return scans_below(folder, lambda place: is_there(place / "transforms.json"))
+    return scans_below(folder, lambda place: any(is_there(place / mark) for mark in MARKS))
 
 
 def open_nerfstudio(scan: Scan, settings: ReadSettings) -> Scene:
@@ -100,28 +118,38 @@ def open_nerfstudio(scan: Scan, settings: ReadSettings) -> Scene:
     """
     require_unset(scan, settings, *_SETTINGS)
     folder = scan.folder
-    file = folder / "transforms.json"
-    content = read_json(file, "cameras and frames of a nerfstudio capture")
-    entries = _entries(file, content)
+    file, content, entries, others = read_transforms(folder)
     entries = entries[:: settings.frame_step or 1]
-    scale = _depth_scale(file, content, settings)
+    applied_scale = 1.0
+    if "applied_scale" in content:
+        what = "the factor by which the poses were scaled"
+        applied_scale = positive_in(file, content, "applied_scale", what)
     frames: list[StoredFrame] = []
+    images: list[tuple[str, Path]] = []
     lost = incomplete = 0
     paths = [entry["file_path"] for entry in entries]
     for name, entry in zip(frame_names(paths), entries, strict=True):
-        pose = _matrix(file, name, entry.get("transform_matrix"), (4,))
-        image = _image_file(folder, entry["file_path"])
+        pose = matrix_in(file, name, entry.get("transform_matrix"))
+        pose[:3, 3] /= applied_scale  # depth and clouds were not scaled with the poses
+        image = named_file(folder, entry["file_path"], COLOR_SUFFIXES)
         if not torch.isfinite(pose).all():
             lost += 1
         elif image is None:
             incomplete += 1
         else:
-            frames.append(_frame(file, content, entry, name, pose, image, scale))
+            images.append((entry["file_path"], image))
+            frames.append(_frame(file, {**content, **entry}, name, pose, image, settings))
     left_out = require_frames(file, frames, lost, incomplete)
-    surface, surface_name, dropped = _surface(scan, content, frames, settings, scale[0])
+    frames = within_limit(folder, frames)
+    _require_different(file, images)
+    masked = sum("mask_path" in entry for entry in entries)
+    if masked:
+        _LOG.warning("%s: the masks of %d frames are not used", file, masked)
+    scale = _depth_scale(file, {**content, **entries[0]}, settings)[0]
+    surface, surface_name, dropped = _surface(scan, file, content, frames, settings, scale)
     require_points_in_view(file, frames, surface)
     applied = content.get("applied_transform")
-    if applied is not None or is_colmap_model(folder / "colmap/sparse/0"):
+    if applied is not None or find_models(folder / "colmap"):
         _LOG.warning(
             "%s: the poses seem to come from COLMAP, whose unit is arbitrary; unless they were "
             "scaled to metres, voxel sizes and distances do not mean metres",
@@ -131,7 +159,11 @@ def open_nerfstudio(scan: Scan, settings: ReadSettings) -> Scene:
         "reader": "nerfstudio",
         "surface": surface_name,
         "unit": "as in the file; arbitrary where the poses come from COLMAP",
-        "depth_scale": scale[0],
+        "depth_scale": scale,
+        "other_transforms": others,
+        "applied_scale": applied_scale,
+        "orientation_override": content.get("orientation_override"),
+        "masks_ignored": masked,
         "frames_without_depth": sum(frame.depth_path is None for frame in frames),
         "dropped_points": dropped,
         **left_out,
@@ -139,54 +171,50 @@ def open_nerfstudio(scan: Scan, settings: ReadSettings) -> Scene:
     return build_scene(scan, settings, frames, surface, up=settings.up, provenance=provenance)
 
 
-def _entries(file: Path, content: dict[str, Any]) -> list[dict[str, Any]]:
-    entries = content.get("frames")
-    if not isinstance(entries, list) or not entries:
-        raise SceneError(
-            f"{file}: has no list 'frames', expected file_path and transform_matrix of each; "
-            "process the capture again"
-        )
-    for place, entry in enumerate(entries):
-        if not isinstance(entry, dict) or not isinstance(entry.get("file_path"), str):
+def _require_different(file: Path, images: list[tuple[str, Path]]) -> None:
+    """Refuse paths of another machine of which two were taken for the same file."""
+    seen: dict[Path, str] = {}
+    for path, image in images:
+        if seen.setdefault(image, path) != path:
             raise SceneError(
-                f"{file}: frame {place} has no 'file_path', expected the path of its image; "
-                "process the capture again"
+                f"{file}: '{seen[image][-80:]}' and '{path[-80:]}' were both taken for {image}, "
+                "expected an image each; write paths relative to the file"
             )
-    return sorted(entries, key=lambda entry: str(entry["file_path"]))
 
 
 def _frame(
     file: Path,
-    content: dict[str, Any],
-    entry: dict[str, Any],
+    camera: dict[str, Any],
     name: str,
     pose: Tensor,
     image: Path,
-    scale: tuple[float, float],
+    settings: ReadSettings,
 ) -> StoredFrame:
-    camera = {**content, **entry}
+    """A frame, from what the file says of all frames and of this one."""
     image_size = image_size_of(image)
     _refuse_distortion(file, camera)
     if "w" in camera and "h" in camera:
-        declared = int(_number(file, camera, "h")), int(_number(file, camera, "w"))
+        declared = int(number_in(file, camera, "h")), int(number_in(file, camera, "w"))
         if declared != image_size:
             require_size(file, declared, image)
     intrinsics = checked_camera_matrix(file, _intrinsics(file, camera, image_size))
     require_center(file, intrinsics, image)
     check_camera(f"{file}: frame {name}", intrinsics, pose)
-    depth = entry.get("depth_file_path")
+    depth = next((camera[key] for key in _DEPTHS if isinstance(camera.get(key), str)), None)
     depth_path = None
     depth_intrinsics = depth_size = None
-    if isinstance(depth, str):
-        depth_path = file.parent / depth
-        if not is_there(depth_path) or depth_path.suffix.lower() not in DEPTH_SUFFIXES:
+    if depth is not None:
+        depth_path = named_file(file.parent, depth, DEPTH_SUFFIXES)
+        if depth_path is None:
             raise SceneError(
-                f"{depth_path}: is the depth of {image.name} and no {' or '.join(DEPTH_SUFFIXES)} "
-                "file that is there, expected one; restore it or remove 'depth_file_path'"
+                f"{file.parent / depth}: is the depth of {image.name} and no "
+                f"{' or '.join(DEPTH_SUFFIXES)} file that is there, expected one; restore it or "
+                "remove 'depth_file_path'"
             )
         depth_size = image_size_of(depth_path)
         require_one_shape(depth_path, depth_size, image_size, "register the depth to the image")
         depth_intrinsics = scale_intrinsics(intrinsics, image_size, depth_size)
+    scale = _depth_scale(file, camera, settings)
     return NerfstudioFrame(
         name=name,
         image_size=image_size,
@@ -201,29 +229,13 @@ def _frame(
     )
 
 
-def _image_file(folder: Path, path: str) -> Path | None:
-    places = [folder / path, *(folder / f"{path}{suffix}" for suffix in COLOR_SUFFIXES)]
-    known = (place for place in places if place.suffix.lower() in COLOR_SUFFIXES)
-    return next((place for place in known if is_there(place)), None)
-
-
-def _number(file: Path, camera: dict[str, Any], key: str) -> float:
-    value = camera.get(key)
-    try:
-        number = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise SceneError(
-            f"{file}: '{key}' is {str(value)[:40]}, expected a number; process the capture again"
-        )
-    return number
-
-
 def _refuse_distortion(file: Path, camera: dict[str, Any]) -> None:
     model = camera.get("camera_model", "OPENCV")
-    bent = [key for key in _DISTORTIONS if key in camera and _number(file, camera, key) != 0]
-    if model not in _PINHOLES or bent or camera.get("is_fisheye") is True:
+    bent = [key for key in _DISTORTIONS if key in camera and number_in(file, camera, key) != 0]
+    listed = camera.get("distortion_params")
+    if listed is not None and (not isinstance(listed, list) or any(value != 0 for value in listed)):
+        bent.append("distortion_params")
+    if str(model).upper() not in _PINHOLES or bent or camera.get("is_fisheye") is True:
         found = f"a {str(model)[:40]} camera" + (f" with {', '.join(bent)}" if bent else "")
         raise SceneError(
             f"{file}: has {found}, expected a pinhole without lens distortion; {_UNDISTORT}"
@@ -234,9 +246,9 @@ def _intrinsics(file: Path, camera: dict[str, Any], image_size: tuple[int, int])
     """Camera matrix; the file counts pixels from their corner, we from their centre."""
     height, width = image_size
     if "fl_x" in camera:
-        fx = _number(file, camera, "fl_x")
+        fx = number_in(file, camera, "fl_x")
     elif "camera_angle_x" in camera:
-        angle = _number(file, camera, "camera_angle_x")
+        angle = number_in(file, camera, "camera_angle_x")
         if not 0 < angle < math.pi:
             raise SceneError(
                 f"{file}: 'camera_angle_x' is {angle:g}, expected radians between 0 and 3.14; "
@@ -248,24 +260,10 @@ def _intrinsics(file: Path, camera: dict[str, Any], image_size: tuple[int, int])
             f"{file}: has neither 'fl_x' nor 'camera_angle_x', expected a focal length in pixels; "
             "process the capture again"
         )
-    fy = _number(file, camera, "fl_y") if "fl_y" in camera else fx
-    cx = _number(file, camera, "cx") if "cx" in camera else width / 2
-    cy = _number(file, camera, "cy") if "cy" in camera else height / 2
+    fy = number_in(file, camera, "fl_y") if "fl_y" in camera else fx
+    cx = number_in(file, camera, "cx") if "cx" in camera else width / 2
+    cy = number_in(file, camera, "cy") if "cy" in camera else height / 2
     return pinhole(fx, fy, cx - 0.5, cy - 0.5)
-
-
-def _matrix(file: Path, name: str, rows: Any, heights: tuple[int, ...]) -> Tensor:
-    """(rows, 4) float64; numbers may be NaN or infinite."""
-    try:
-        matrix = torch.tensor(rows, dtype=torch.float64)
-        if matrix.ndim != 2 or matrix.shape[0] not in heights or matrix.shape[1] != 4:
-            raise ValueError(f"is {tuple(matrix.shape)}")
-    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-        raise SceneError(
-            f"{file}: the matrix of {name} {str(error)[:60]}, expected {heights[0]} rows of 4 "
-            "numbers; process the capture again"
-        ) from error
-    return matrix
 
 
 def _depth_scale(
@@ -275,18 +273,18 @@ def _depth_scale(
     if settings.depth_scale is not None:
         return settings.depth_scale, settings.depth_scale
     if "depth_unit_scale_factor" in content:
-        factor = _number(file, content, "depth_unit_scale_factor")
-        if not 1e-6 < factor < 1e6:
-            raise SceneError(
-                f"{file}: 'depth_unit_scale_factor' is {factor:g}, expected metres per unit such "
-                "as 0.001; process the capture again"
-            )
+        what = "metres per unit such as 0.001"
+        factor = positive_in(file, content, "depth_unit_scale_factor", what)
         return 1 / factor, 1 / factor
+    if "integer_depth_scale" in content:  # Instant NGP's, of integers only
+        what = "metres per count such as 0.001"
+        return 1 / positive_in(file, content, "integer_depth_scale", what), 1.0
     return DEPTH_SCALE, 1.0
 
 
 def _surface(
     scan: Scan,
+    file: Path,
     content: dict[str, Any],
     frames: list[StoredFrame],
     settings: ReadSettings,
@@ -297,11 +295,11 @@ def _surface(
     named = named_surface(scan, settings)
     declared = content.get("ply_file_path")
     if named is None and isinstance(declared, str):
-        named = folder / declared
-        if not is_there(named):
+        named = named_file(folder, declared, (".ply",))
+        if named is None:
             raise SceneError(
-                f"{named}: no such file, expected the cloud that transforms.json names; restore it "
-                "or remove 'ply_file_path'"
+                f"{folder / declared}: no such file, expected the cloud that {file.name} names; "
+                "restore it or remove 'ply_file_path'"
             )
     views = spread_views(frames)
     if views:
@@ -311,21 +309,23 @@ def _surface(
         if named is not None:
             require_fit(folder, views, *found, poses="camera_to_world_opengl")
         return *found, 0
-    model = folder / "colmap/sparse/0"
-    sparse, dropped = sparse_cloud(model) if is_colmap_model(model) else (None, 0)
+    sparse, dropped = None, 0
+    if models := find_models(folder / "colmap"):
+        chosen, _ = choose_model(folder, models)
+        sparse, dropped = sparse_cloud(chosen.folder, chosen.suffix)
     if sparse is None:
         raise SceneError(
             f"{folder}: has neither depth nor a cloud, expected 'depth_file_path' of each frame, "
             "'ply_file_path' or colmap/sparse/0; add one, or name a cloud with `geometry`"
         )
-    return _applied(folder, content, sparse), "sparse points", dropped
+    return _applied(file, content, sparse), "sparse points", dropped
 
 
-def _applied(folder: Path, content: dict[str, Any], sparse: Ply) -> Ply:
+def _applied(file: Path, content: dict[str, Any], sparse: Ply) -> Ply:
     applied = content.get("applied_transform")
     if applied is None:
         return sparse
-    matrix = _matrix(folder / "transforms.json", "applied_transform", applied, (3, 4))
+    matrix = matrix_in(file, "applied_transform", applied)
     moved = (sparse.points.double() + sparse.offset) @ matrix[:3, :3].T + matrix[:3, 3]
     points, offset = near_origin(moved)
     return Ply(points, sparse.colors, offset=offset)

@@ -44,9 +44,10 @@ from pcdistill.scenes.capture import (
     video_step,
 )
 from pcdistill.scenes.consistency import POSE_CONVENTIONS
+from pcdistill.scenes.depth_limits import within_limit
 from pcdistill.scenes.exr import exr_size, read_exr_depth
-from pcdistill.scenes.frames import StoredFrame, register_depth
-from pcdistill.scenes.images import COLOR_SUFFIXES, LARGEST_IMAGE, image_size_of
+from pcdistill.scenes.frames import StoredFrame
+from pcdistill.scenes.images import COLOR_SUFFIXES, LARGEST_IMAGE, drop_sentinels, image_size_of
 from pcdistill.scenes.lzfse_stream import expand_lzfse, is_lzfse, lzfse_size
 from pcdistill.scenes.paths import by_number, entries_of, is_folder, is_there, scans_below
 from pcdistill.scenes.plausibility import require_metres
@@ -76,23 +77,18 @@ _SETTINGS = ("depth_scale", "up", "frame_step", "image_size", "geometry", "fuse_
 class Record3dFrame(CaptureFrame):
     """A frame whose depth may be an EXR image or a blob of floats."""
 
-    def depth(self) -> Tensor | None:
-        """(H, W) float32, metres, 0 = unknown.
+    def file_depth(self, path: Path) -> Tensor:
+        """(h, w) float32, metres, 0 = unknown.
 
         Raises:
             SceneError: the file is missing, damaged, or of another size.
             MissingExtraError: it is compressed and there is no package that expands it.
         """
-        path = self.depth_path
-        if path is None or path.suffix not in (".exr", ".depth"):
-            return super().depth()
         if path.suffix == ".exr":
-            depth = read_exr_depth(path)
-        else:
-            depth = _read_blob(path, self.depth_size or (1, 1))
-        found = (depth.shape[0], depth.shape[1])
-        own = scale_intrinsics(self.intrinsics, self.image_size, found)
-        return register_depth(depth, own, self.intrinsics, self.image_size)
+            return read_exr_depth(path)
+        if path.suffix == ".depth":
+            return _read_blob(path, self.depth_size or (1, 1))
+        return super().file_depth(path)
 
 
 def find_record3d(folder: Path) -> tuple[Scan, ...]:
@@ -136,6 +132,7 @@ def open_record3d(scan: Scan, settings: ReadSettings) -> Scene:
             continue
         frames.append(_frame(file, content, number, size, images[name], depth, poses, settings))
     left_out = require_frames(file, frames, lost, incomplete)
+    frames = within_limit(folder, frames)
     views = spread_views(frames)
     depth_scale = settings.depth_scale or DEPTH_SCALE
     require_metres(folder / "depth", views, depth_scale)
@@ -307,8 +304,7 @@ def _read_blob(path: Path, size: tuple[int, int]) -> Tensor:
             "damaged, export the capture again"
         )
     metres = np.frombuffer(content, dtype="<f4").reshape(size).astype(np.float32)
-    metres[~(np.isfinite(metres) & (metres > 0))] = 0
-    return torch.from_numpy(metres)
+    return torch.from_numpy(drop_sentinels(metres))
 
 
 RECORD3D = Reader(

@@ -37,6 +37,11 @@ def refuse(about: str, sentence: str) -> None:
     collected.append(Refusal(about, sentence))
 
 
+def is_examination() -> bool:
+    """Whether the scan is opened to be looked at, faults and all, inside `collected_refusals`."""
+    return _COLLECTED.get() is not None
+
+
 @contextmanager
 def collected_refusals() -> Iterator[list[Refusal]]:
     """Scans opened inside are not refused by `refuse`; the list tells what it would have said.

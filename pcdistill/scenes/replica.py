@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from pcdistill.errors import ConfigError, SceneError
-from pcdistill.scenes.frames import check_camera
+from pcdistill.scenes.frames import check_camera, name_backwards
 from pcdistill.scenes.mesh_fit import require_extent, require_mesh_fit, unit_normals
 from pcdistill.scenes.origin import no_offset
 from pcdistill.scenes.paths import entries_of, is_folder, is_there
@@ -224,9 +224,11 @@ def _read_camera(path: Path) -> _Camera:
         value = camera.get(key) if isinstance(camera, dict) else None
         number = _number(value)
         if not number > 0:
+            mend = "restore the original file"
+            if key in ("fx", "fy") and number < 0:
+                mend = name_backwards(*((number, 1) if key == "fx" else (1, number)))
             raise SceneError(
-                f"{path}: camera.{key} is {str(value)[:40]}, expected a number above 0; "
-                "restore the original file"
+                f"{path}: camera.{key} is {str(value)[:40]}, expected a number above 0; {mend}"
             )
         numbers[key] = number
     width, height = numbers["w"], numbers["h"]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pcdistill.errors import SceneError
 from pcdistill.geometry import adjust_intrinsics, scale_intrinsics
+from pcdistill.scenes.camera_files import require_upright
 from pcdistill.scenes.frames import check_camera
 from pcdistill.scenes.images import image_size_of, read_color, read_depth
 from pcdistill.scenes.reading import Intrinsics
@@ -155,4 +156,5 @@ def common_file_size(where: Path, intrinsics: Tensor, color: Path, depth: Path) 
             f"{where}: its principal point is that of images of about {guess} pixels, "
             f"{color.name} is {size[1]} x {size[0]}; restore the original images or the camera file"
         )
+    require_upright(where, intrinsics, size, color)
     return size

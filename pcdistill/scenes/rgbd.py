@@ -21,10 +21,11 @@ import torch
 from torch import Tensor
 
 from pcdistill.errors import SceneError
-from pcdistill.scenes.camera_files import read_camera_matrix, read_matrix
+from pcdistill.scenes.camera_files import read_camera_matrix, read_matrix, require_upright
 from pcdistill.scenes.capture import build_scene, named_surface, require_unset
 from pcdistill.scenes.capture_surface import agreed_surface
 from pcdistill.scenes.consistency import POSE_CONVENTIONS
+from pcdistill.scenes.depth_limits import within_limit
 from pcdistill.scenes.frames import StoredFrame, check_camera
 from pcdistill.scenes.images import COLOR_SUFFIXES, DEPTH_SUFFIXES, image_size_of
 from pcdistill.scenes.paths import by_number, entries_of, is_folder, is_there, scans_below
@@ -101,6 +102,7 @@ def open_rgbd(scan: Scan, settings: ReadSettings) -> Scene:
             "rigid camera-to-world matrix; run the tracking again"
         )
     _require_one_size(folder, frames)
+    frames = within_limit(folder, frames)
     if lost:
         _LOG.warning(
             "%s: %d of %d frames left out, their pose is not finite", folder, len(lost), len(names)
@@ -207,6 +209,9 @@ def _require_one_size(folder: Path, frames: Sequence[StoredFrame]) -> None:
             f"{folder / 'intrinsics.txt'}: its principal point is that of images of about {guess} "
             f"pixels, the images are {_size(first.image_size)}; scale the camera matrix to them",
         )
+    require_upright(
+        *(folder / "intrinsics.txt", first.intrinsics, first.image_size, first.image_path)
+    )
 
 
 def _size(image_size: tuple[int, int]) -> str:

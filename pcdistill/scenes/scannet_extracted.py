@@ -28,7 +28,9 @@ from torch import Tensor
 
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.labels import IGNORE_LABEL
+from pcdistill.scenes.camera_files import require_upright
 from pcdistill.scenes.consistency import POSE_CONVENTIONS, View
+from pcdistill.scenes.depth_limits import within_limit
 from pcdistill.scenes.frames import StoredFrame, check_camera
 from pcdistill.scenes.images import COLOR_SUFFIXES, image_size_of
 from pcdistill.scenes.label_sets import load_label_set
@@ -94,6 +96,7 @@ def open_scannet_extracted(scan: Scan, settings: ReadSettings) -> Scene:
     points, colors, labels = _read_points(file)
     frames, lost = _frames(scan.folder / _FRAMES_FOLDER, name, settings)
     if frames:
+        frames = within_limit(scan.folder / _FRAMES_FOLDER / name, frames)
         _check_fit(scan.folder / _FRAMES_FOLDER / name, frames, file, points, settings)
     return Scene(
         name=scan.name,
@@ -358,6 +361,7 @@ def _frame(
             f"{2 * float(intrinsics[0, 2]):.0f} x {2 * float(intrinsics[1, 2]):.0f}, expected a "
             "camera of these images; scale the camera file or extract the images again"
         )
+    require_upright(image, intrinsics, size, image)
     check_camera(str(folder / "pose" / f"{name}.txt"), intrinsics, pose)
     return StoredFrame(
         name=name,

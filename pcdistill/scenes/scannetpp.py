@@ -49,6 +49,7 @@ from pcdistill.scenes.capture import (
     video_step,
 )
 from pcdistill.scenes.colmap_model import read_images
+from pcdistill.scenes.depth_limits import within_limit
 from pcdistill.scenes.frames import StoredFrame
 from pcdistill.scenes.images import COLOR_SUFFIXES, image_size_of
 from pcdistill.scenes.paths import by_number, entries_of, is_folder, is_there, scans_below
@@ -120,6 +121,7 @@ def open_scannetpp(scan: Scan, settings: ReadSettings) -> Scene:
     found = _dslr(folder, settings) if camera == "dslr" else _iphone(scan, settings)
     where = folder / (_DSLR_CAMERA if camera == "dslr" else _IPHONE_POSES)
     require_frames(where, found.frames, found.lost, found.incomplete)
+    found = found._replace(frames=within_limit(folder, found.frames))
     named = named_surface(scan, settings)
     mesh_file = folder / _MESH if named is None else named
     mesh = read_surface(mesh_file)

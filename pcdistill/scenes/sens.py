@@ -158,7 +158,9 @@ class SensFile:
                     f"checksum, it is damaged; {_AGAIN}"
                 )
         self._require_bytes(record, "depth", len(blob), expected)
-        return np.frombuffer(blob, dtype="<u2").reshape(height, width).astype(np.uint16)
+        counts = np.frombuffer(blob, dtype="<u2").reshape(height, width).astype(np.uint16)
+        counts[counts == np.iinfo(np.uint16).max] = 0  # no reading
+        return counts
 
     def _blob(self, record: SensRecord, start: int, size: int) -> bytes:
         try:

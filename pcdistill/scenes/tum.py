@@ -40,6 +40,7 @@ from pcdistill.scenes.capture import (
 )
 from pcdistill.scenes.capture_surface import agreed_surface
 from pcdistill.scenes.consistency import POSE_CONVENTIONS
+from pcdistill.scenes.depth_limits import within_limit
 from pcdistill.scenes.frames import StoredFrame
 from pcdistill.scenes.paths import is_there, scans_below
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan
@@ -137,6 +138,7 @@ def open_tum(scan: Scan, settings: ReadSettings) -> Scene:
             )
         )
     left_out = require_frames(folder / "rgb.txt", frames, lost, incomplete)
+    frames = within_limit(folder, frames)
     named = named_surface(scan, settings)
     surface, surface_name = agreed_surface(scan, settings, named, frames, depth_scale)
     provenance: dict[str, Any] = {

@@ -211,3 +211,171 @@ def test_images_of_one_name_in_two_folders(tmp_path):
         entry["file_path"] = f"./{name}/0"  # Instant NGP leaves the suffix out
     edit(folder, frames=content["frames"])
     assert [frame.name for frame in read(folder).frames] == ["a_0", "b_0"]
+
+
+def rewrite(folder, image=lambda path: path, depth=lambda path: path):
+    """Give images and depth other paths in the file."""
+    content = json.loads((folder / "transforms.json").read_text())
+    for entry in content["frames"]:
+        entry["file_path"] = image(entry["file_path"])
+        entry["depth_file_path"] = depth(entry["depth_file_path"])
+    (folder / "transforms.json").write_text(json.dumps(content))
+    return content
+
+
+PATHS = {
+    "backslashes": lambda path: path.replace("/", "\\"),
+    "mixed": lambda path: ".\\" + path,
+    "another Unix": lambda path: f"/home/somebody/scans/room/{path}",
+    "another Windows": lambda path: "C:\\Users\\some body\\room\\" + path.replace("/", "\\"),
+    "a share": lambda path: "\\\\server\\scans\\room\\" + path.replace("/", "\\"),
+    "mixed Windows": lambda path: "D:/scans\\room/" + path,
+    "from above": lambda path: f"data/room/{path}",
+    "from beside": lambda path: f"../room/{path}",
+    "no suffix": lambda path: path.rsplit(".", 1)[0],
+    "no suffix on Windows": lambda path: "E:\\" + path.rsplit(".", 1)[0].replace("/", "\\"),
+}
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_paths_of_other_systems_machines_and_folders(capture, written, name):
+    rewrite(capture, PATHS[name], PATHS[name])
+    ply = "sparse_pc.ply"
+    edit(capture, ply_file_path=ply if "from" in name else PATHS[name](ply))
+    scene, expected = read(capture), read(written)
+    assert [frame.name for frame in scene.frames] == [frame.name for frame in expected.frames]
+    for frame, other in zip(scene.frames, expected.frames, strict=True):
+        assert torch.equal(frame.image(), other.image())
+        assert torch.equal(frame.depth(), other.depth())
+    assert torch.equal(scene.points, expected.points)
+
+
+def test_suffixes_in_capitals(capture):
+    for file in (capture / "images").iterdir():
+        file.rename(file.with_suffix(".JPG"))
+    rewrite(capture, PATHS["no suffix"])
+    assert len(read(capture).frames) == 8
+
+
+def test_paths_that_end_alike_are_not_taken_for_one_file(capture):
+    rewrite(capture, lambda path: f"/data/cam{path[-5]}/images/frame_00001.jpg")
+    refused(capture, "were both taken for .*frame_00001.jpg, expected an image each")
+
+
+def test_a_path_of_another_folder_needs_more_than_a_name(capture):
+    shutil.copy(capture / "images/frame_00001.jpg", capture / "frame_00001.jpg")
+    rewrite(capture, lambda path: path.replace("images/", "photos/"))
+    refused(capture, "none of the 8 frames has both its image")
+
+
+@pytest.mark.parametrize("depth", [True, False])
+def test_scaled_poses_are_brought_back_to_the_unit_of_depth_and_cloud(tmp_path, depth):
+    folder = captures.write_nerfstudio(tmp_path / "room", depth=depth, applied_scale=0.25)
+    content = json.loads((folder / "transforms.json").read_text())
+    for entry in content["frames"]:
+        for row in entry["transform_matrix"][:3]:
+            row[3] *= 0.25
+    edit(folder, frames=content["frames"])
+    scene = read(folder)
+    for frame, pose in zip(scene.frames, rooms.poses(8), strict=True):
+        np.testing.assert_allclose(frame.camera_to_world, pose, atol=FLOAT64_EXACT)
+    np.testing.assert_allclose(scene.points, rooms.wall_points(), atol=FLOAT32)
+    edit(folder, applied_scale=0)
+    refused(folder, "'applied_scale' is 0, expected the factor by which the poses were scaled")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"distortion_params": [0.1, 0, 0, 0]}, "OPENCV camera with distortion_params"),
+        ({"k6": 0.1}, "OPENCV camera with k6"),
+        ({"camera_model": "EQUIRECTANGULAR"}, "has a EQUIRECTANGULAR camera, expected a pinhole"),
+        ({"is_fisheye": True}, "camera, expected a pinhole"),
+        ({"integer_depth_scale": 0}, "'integer_depth_scale' is 0, expected metres per count"),
+    ],
+)
+def test_what_a_file_says_of_lenses_and_units_is_not_ignored(capture, changes, message):
+    edit(capture, **changes)
+    refused(capture, message)
+
+
+def test_a_lens_of_one_frame_is_not_ignored(capture):
+    content = json.loads((capture / "transforms.json").read_text())
+    content["frames"][3] |= {"camera_model": "OPENCV_FISHEYE", "k1": 0.1}
+    edit(capture, frames=content["frames"])
+    refused(capture, "has a OPENCV_FISHEYE camera with k1")
+
+
+def test_depth_as_instant_ngp_names_it(tmp_path):
+    folder = captures.write_nerfstudio(tmp_path / "room", integer_depth_scale=1 / 4000)
+    content = json.loads((folder / "transforms.json").read_text())
+    for pose, entry in zip(rooms.poses(8), content["frames"], strict=True):
+        entry["depth_path"] = entry.pop("depth_file_path")
+        captures.counts(pose, 4000.0).save(folder / entry["depth_path"])
+    edit(folder, frames=content["frames"])
+    scene = read(folder)
+    np.testing.assert_allclose(
+        scene.frames[2].depth(), rooms.depth_of(rooms.poses(8)[2]), atol=MILLIMETRE
+    )
+    assert scene.provenance["depth_scale"] == pytest.approx(4000)
+
+
+def test_a_matrix_without_its_last_row(capture):
+    content = json.loads((capture / "transforms.json").read_text())
+    for entry in content["frames"]:
+        del entry["transform_matrix"][3]
+    edit(capture, frames=content["frames"])
+    assert len(read(capture).frames) == 8
+
+
+def test_of_several_files_the_one_with_most_images_is_read(capture, caplog):
+    content = json.loads((capture / "transforms.json").read_text())
+    for name, frames in {"train": content["frames"][:6], "test": content["frames"][6:]}.items():
+        part = json.dumps(content | {"frames": frames})
+        (capture / f"transforms_{name}.json").write_text(part)
+    gone = [entry | {"file_path": f"gone/{i}.jpg"} for i, entry in enumerate(content["frames"])]
+    (capture / "transforms_old.json").write_text(json.dumps(content | {"frames": gone * 2}))
+    with caplog.at_level(logging.WARNING):
+        scene = read(capture)
+    assert len(scene.frames) == 8
+    assert scene.provenance["other_transforms"] == [
+        "transforms_old.json",
+        "transforms_test.json",
+        "transforms_train.json",
+    ]
+    assert "taking transforms.json (8 images) and not transforms_old.json" in caplog.text
+    edit(capture, frames=content["frames"][:3])
+    assert len(read(capture).frames) == 6
+    (capture / "transforms.json").unlink()  # as Blender's scenes are written
+    assert len(read(capture).frames) == 6
+
+
+def test_masks_are_named_as_unused(capture, caplog):
+    content = json.loads((capture / "transforms.json").read_text())
+    content["frames"][1]["mask_path"] = "masks/1.png"
+    edit(capture, frames=content["frames"], orientation_override="none")
+    with caplog.at_level(logging.WARNING):
+        provenance = read(capture).provenance
+    assert "the masks of 1 frames are not used" in caplog.text
+    assert provenance["masks_ignored"] == 1
+    assert provenance["orientation_override"] == "none"
+
+
+def test_images_that_lie_on_their_side(tmp_path):
+    folder = captures.write_nerfstudio(tmp_path / "room", depth=False)
+    edit(folder, remove=("w", "h"))
+    for file in (folder / "images").iterdir():
+        Image.open(file).transpose(Image.Transpose.ROTATE_90).save(file)
+    refused(folder, r"is that of images of 80 x 60 pixels, frame_00001\.jpg is 60 x 80")
+    edit(folder, w=80, h=60)
+    refused(folder, "is 60 x 80 pixels, .* has a camera for 80 x 60; turn the images as they were")
+
+
+def test_an_orientation_for_viewers_is_named_where_the_sides_do_not_fit(tmp_path):
+    folder = captures.write_nerfstudio(tmp_path / "room", depth=False)
+    edit(folder, w=60, h=80, cx=30, cy=40)
+    for file in (folder / "images").iterdir():
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        Image.open(file).save(file, exif=exif)
+    refused(folder, "has a camera for 60 x 80; its EXIF orientation says that it is to be turned")
