@@ -7,12 +7,14 @@ import logging
 import os
 import warnings
 from codecs import BOM_UTF8
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from pcdistill.errors import SceneError
+from pcdistill.scenes.ply_lists import BadRowError, TruncatedError, split_bytes, split_numbers
 
 _LOG = logging.getLogger(__name__)
 
@@ -256,110 +258,73 @@ def _first_lengths(stream: BinaryIO, element: _Element) -> list[int] | None:
 
 
 def _read_uneven(path: Path, stream: BinaryIO, element: _Element, remaining: int) -> Table:
-    """Rows whose lists differ in length, one by one."""
-    content = stream.read(remaining)
-    position = 0
-    lengths: dict[str, list[int]] = {prop.name: [] for prop in element.properties}
-    places: dict[str, list[int]] = {prop.name: [] for prop in element.properties}
-    steps = [
-        (
-            lengths[prop.name],
-            places[prop.name],
-            np.dtype(prop.type).itemsize,
-            None if prop.count_type is None else np.dtype(prop.count_type),
+    """Rows whose lists differ in length."""
+    start = stream.tell()
+    content = np.fromfile(stream, dtype=np.uint8, count=remaining)
+    properties = element.properties
+    try:
+        split, size = split_bytes(
+            content, element.rows, [p.type for p in properties], [p.count_type for p in properties]
         )
-        for prop in element.properties
-    ]
-    for _ in range(element.rows):
-        for row_lengths, row_places, size, count_type in steps:
-            length = 1
-            if count_type is not None:
-                head = content[position : position + count_type.itemsize]
-                position += count_type.itemsize
-                if position > len(content):
-                    raise _truncated(path, element, remaining)
-                length = int(np.frombuffer(head, dtype=count_type)[0])
-                if length < 0:
-                    raise SceneError(
-                        f"{path}: a list of {element.name} has length {length}; "
-                        "the file is damaged, write it again"
-                    )
-            row_lengths.append(length)
-            row_places.append(position)
-            position += length * size
-            if position > len(content):
-                raise _truncated(path, element, remaining)
-    stream.seek(position - len(content), os.SEEK_CUR)
-    buffer = np.frombuffer(content, dtype=np.uint8)
-    table: Table = {}
-    for prop in element.properties:
-        item = np.dtype(prop.type)
-        counted = np.array(lengths[prop.name], dtype=np.int64)
-        begin = np.repeat(np.array(places[prop.name], dtype=np.int64), counted)
-        before = np.repeat(np.cumsum(counted) - counted, counted)
-        begin += (np.arange(len(begin)) - before) * item.itemsize
-        values = buffer[begin[:, None] + np.arange(item.itemsize)].reshape(-1).view(item)
-        table[prop.name] = values if prop.count_type is None else Lists(counted, values)
-    return table
+    except TruncatedError:
+        raise _truncated(path, element, remaining) from None
+    except BadRowError as error:
+        raise SceneError(
+            f"{path}: a list of {element.name} {error}; the file is damaged, write it again"
+        ) from error
+    stream.seek(start + size)
+    return _table(element, split.values, split.lengths)
+
+
+def _table(element: _Element, values: Sequence[Column], lengths: Sequence[Column | None]) -> Table:
+    return {
+        prop.name: column if counted is None else Lists(counted, column)
+        for prop, column, counted in zip(element.properties, values, lengths, strict=True)
+    }
 
 
 def _read_ascii(path: Path, stream: BinaryIO, element: _Element) -> Table:
     remaining = os.fstat(stream.fileno()).st_size - stream.tell()
-    lines = [line.decode("ascii", "replace") for line in itertools.islice(stream, element.rows)]
+    lines = list(itertools.islice(stream, element.rows))
     if len(lines) < element.rows:
         raise _truncated(path, element, remaining)
-    has_lists = any(prop.count_type for prop in element.properties)
+    if any(prop.count_type for prop in element.properties):
+        return _read_text_lists(path, lines, element)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of lines without content, refused below
-            rows = np.loadtxt(lines, dtype=np.float64, ndmin=2, comments=None)
-    except ValueError:
-        if not has_lists:
-            raise _bad_row(path, element) from None
-        rows = None
-    if not has_lists:
-        if rows is None or rows.shape != (element.rows, len(element.properties)):
-            raise _bad_row(path, element)
-        return {
-            prop.name: _cast(path, rows[:, axis], prop)
-            for axis, prop in enumerate(element.properties)
-        }
-    numbers = _ragged(path, lines, element) if rows is None else list(rows)
-    if len(numbers) != element.rows:
-        raise _bad_row(path, element)
-    return _split_rows(path, numbers, element)
-
-
-def _ragged(path: Path, lines: list[str], element: _Element) -> list[Column]:
-    try:
-        return [np.array(line.split(), dtype=np.float64) for line in lines]
+            rows = np.loadtxt(lines, dtype=np.float64, ndmin=2, comments=None, encoding="latin-1")
     except ValueError:
         raise _bad_row(path, element) from None
+    if rows.shape != (element.rows, len(element.properties)):
+        raise _bad_row(path, element)
+    return {
+        prop.name: _cast(path, rows[:, axis], prop) for axis, prop in enumerate(element.properties)
+    }
 
 
-def _split_rows(path: Path, numbers: list[Column], element: _Element) -> Table:
-    lengths: dict[str, list[int]] = {prop.name: [] for prop in element.properties}
-    parts: dict[str, list[Column]] = {prop.name: [] for prop in element.properties}
-    for row in numbers:
-        position = 0
-        for prop in element.properties:
-            length = 1
-            if prop.count_type is not None:
-                if position >= len(row) or not 0 <= row[position] <= len(row):
-                    raise _bad_row(path, element)
-                length = int(row[position])
-                position += 1
-            lengths[prop.name].append(length)
-            parts[prop.name].append(row[position : position + length])
-            position += length
-        if position != len(row):
-            raise _bad_row(path, element)
-    table: Table = {}
-    for prop in element.properties:
-        values = _cast(path, np.concatenate(parts[prop.name]), prop)
-        counted = np.array(lengths[prop.name], dtype=np.int64)
-        table[prop.name] = values if prop.count_type is None else Lists(counted, values)
-    return table
+def _read_text_lists(path: Path, lines: list[bytes], element: _Element) -> Table:
+    starts = np.zeros(len(lines) + 1, dtype=np.int64)
+    starts[1:] = np.cumsum([len(line.split()) for line in lines])
+    try:
+        with warnings.catch_warnings():  # older NumPy only warns of words that are no numbers
+            warnings.simplefilter("ignore")
+            numbers = np.fromstring(b"".join(lines), dtype=np.float64, sep=" ")
+    except ValueError:
+        raise _bad_row(path, element) from None
+    if len(numbers) != starts[-1]:
+        raise _bad_row(path, element)
+    try:
+        split = split_numbers(
+            numbers, starts, [p.count_type is not None for p in element.properties]
+        )
+    except BadRowError:
+        raise _bad_row(path, element) from None
+    values = [
+        _cast(path, column, prop)
+        for column, prop in zip(split.values, element.properties, strict=True)
+    ]
+    return _table(element, values, split.lengths)
 
 
 def _bad_row(path: Path, element: _Element) -> SceneError:

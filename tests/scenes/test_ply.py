@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from pcdistill.errors import SceneError
 from pcdistill.scenes import read_ply, write_ply
+from pcdistill.scenes.ply_tables import read_tables
 
 FORMATS = ("ascii", "binary_little_endian", "binary_big_endian")
 ORDER = {"binary_little_endian": "<", "binary_big_endian": ">"}
@@ -473,3 +474,70 @@ def test_units_in_a_comment_are_honoured(tmp_path, caplog, comment, metres):
     np.testing.assert_allclose(found.points, np.array(CORNERS) * metres, rtol=1e-6)
     assert found.metres_per_unit == (metres, metres, metres)
     assert ("its unit 'parsec' is not known" in caplog.text) == ("parsec" in comment)
+
+
+VIEWS = [*XYZ, (("uchar", "uint"), "view_indices"), ("short", "n"), (("int", "float"), "weights")]
+
+
+def uneven_rows(count, seed=0):
+    """Points with a list of views and one of weights, of different lengths; some are empty."""
+    rng = np.random.default_rng(seed)
+    return [
+        (
+            *rng.integers(-9, 9, 3).astype(float),
+            rng.integers(0, 2**32, rng.integers(0, 6)).tolist(),
+            int(rng.integers(-(2**15), 2**15)),
+            rng.integers(0, 99, rng.integers(0, 4)).astype(float).tolist(),
+        )
+        for _ in range(count)
+    ]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_uneven_lists_give_what_was_written(tmp_path, form):
+    rows = uneven_rows(200)
+    faces = [([0, 1, 2],), ([3, 4, 5, 6],), ([7, 8, 9],)]
+    elements = [("vertex", VIEWS, rows), ("face", [(("ushort", "int"), "vertex_index")], faces)]
+    (tmp_path / "a.ply").write_bytes(encode(form, elements))
+    with (tmp_path / "a.ply").open("rb") as stream:
+        vertex = read_tables(tmp_path / "a.ply", stream).tables["vertex"]
+    for column, name in ((3, "view_indices"), (5, "weights")):
+        assert vertex[name].lengths.tolist() == [len(row[column]) for row in rows]
+        assert vertex[name].values.tolist() == [v for row in rows for v in row[column]]
+    assert vertex["n"].tolist() == [row[4] for row in rows]
+    ply = read_ply(tmp_path / "a.ply")
+    assert ply.points.tolist() == [list(row[:3]) for row in rows]
+    assert ply.faces.tolist() == [[0, 1, 2], [3, 4, 5], [3, 5, 6], [7, 8, 9]]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_uneven_lists_that_end_early_are_refused(tmp_path, form):
+    content = encode(form, [("vertex", VIEWS, uneven_rows(20))])
+    header = content.index(b"end_header\n") + 11
+    for end in (len(content) - 40, header + 200, header + 90):
+        (tmp_path / "a.ply").write_bytes(content[:end])
+        with pytest.raises(SceneError, match="truncated"):
+            read_ply(tmp_path / "a.ply")
+
+
+@pytest.mark.parametrize(
+    "row", ["1 2 3 2 7 0 0", "1 2 3 1 7 0 -1", "1 2 3 0.5 0 0", "1 2 3 x 0 0", "1 2 3 nan 0 0", ""]
+)
+def test_uneven_text_that_does_not_fit_its_header_is_refused(tmp_path, row):
+    content = encode("ascii", [("vertex", VIEWS, uneven_rows(3))]).decode()
+    content = content.replace("vertex 3", "vertex 4") + row + "\n" + " " * 30
+    (tmp_path / "a.ply").write_text(content)
+    with pytest.raises(SceneError, match="a vertex row is not the numbers"):
+        read_ply(tmp_path / "a.ply")
+
+
+@pytest.mark.parametrize(("form", "times"), [("binary_little_endian", 4), ("ascii", 10)])
+def test_uneven_lists_cost_memory_like_the_file(tmp_path, form, times):
+    file = tmp_path / "a.ply"
+    file.write_bytes(encode(form, [("vertex", VIEWS, uneven_rows(100) * 300)]))
+    read_ply(file)  # what is compiled and kept is no part of it
+    tracemalloc.start()
+    read_ply(file)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < times * file.stat().st_size
