@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from pcdistill.choices import suggest
 from pcdistill.errors import ConfigError
 from pcdistill.inference import GENERAL_PHRASES
 from pcdistill.stages.ingest import HOME_IMAGE_SIZE, validation_scenes
+from pcdistill.stages.questions import ignored_words, known_words
 from pcdistill.stages.run import Run
 from pcdistill.stages.scans import scans_of
+
+_LOG = logging.getLogger(__name__)
 
 _NO_FRAMES = "bare"
 """The layout of clouds and meshes alone."""
@@ -97,7 +101,10 @@ def _check_report(run: Run) -> None:
 
 
 def _require_words(run: Run, setting: str, texts: Sequence[str]) -> None:
-    try:
-        run.text_encoder.encode(texts)
-    except ConfigError as error:
-        raise ConfigError(f"{setting}: {error}") from None
+    for text in texts:
+        try:
+            unknown = known_words(run, text).unknown
+        except ConfigError as error:
+            raise ConfigError(f"{setting}: {error}") from None
+        if unknown:
+            _LOG.warning("%s: %s", setting, ignored_words(text, unknown))

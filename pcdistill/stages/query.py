@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,9 +25,12 @@ from pcdistill.inference import (
 from pcdistill.scenes import Scene, source_points, write_source_ply
 from pcdistill.stages.ingest import scene_names, stored_scenes, validation_scenes
 from pcdistill.stages.pieces import load_scene, piece_features
+from pcdistill.stages.questions import ignored_words, known_words
 from pcdistill.stages.rows import require_row
 from pcdistill.stages.run import Run
 from pcdistill.stages.workspace import question_slug, slug
+
+_LOG = logging.getLogger(__name__)
 
 Drawn = Literal["best", "all", "none"]
 """Of which scenes a cloud and a picture are written: the one with the best answer, all, none."""
@@ -87,6 +91,8 @@ class Response:
     """Cosine of the place that came nearest."""
     files: tuple[Path, ...]
     """What was written."""
+    ignored: tuple[str, ...] = ()
+    """Words of the question that the text encoder does not know."""
 
 
 def ask(run: Run, text: str, scene_name: str, best: int = 5, row: str | None = None) -> SceneAnswer:
@@ -104,7 +110,7 @@ def ask(run: Run, text: str, scene_name: str, best: int = 5, row: str | None = N
     """
     scene = load_scene(run, scene_name)
     pieces = piece_features(run, require_row(run, row), scene)
-    query = run.text_encoder.encode([text])[0]
+    query = run.text_encoder.encode([known_words(run, text).known_text])[0]
     phrases = run.text_encoder.encode(GENERAL_PHRASES)
     alternatives = query_alternatives(query, run.vocabulary_embeddings, phrases)
     fits = relevancy(pieces.features, query, alternatives)
@@ -177,6 +183,9 @@ def query(
         ArtifactError: the run is not finished.
     """
     row = require_row(run, row)
+    ignored = known_words(run, text).unknown
+    if ignored:
+        _LOG.warning("%s", ignored_words(text, ignored))
     known = scene_names(run)
     for name in scenes:
         if name not in known:
@@ -198,6 +207,7 @@ def query(
         nearest.floor,
         nearest.best_similarity,
         tuple(files),
+        ignored,
     )
 
 

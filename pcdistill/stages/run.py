@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +21,15 @@ from pcdistill.scenes import LabelSet, load_label_set, load_vocabulary
 from pcdistill.stages.config import RunConfig
 from pcdistill.stages.trained import TrainedStudent, find_trained, open_trained
 from pcdistill.stages.workspace import Workspace
-from pcdistill.teachers import Teacher, TextEncoder, build_teacher, build_text_encoder
+from pcdistill.teachers import (
+    Teacher,
+    TextEncoder,
+    build_teacher,
+    build_text_encoder,
+    read_words,
+)
+
+_LOG = logging.getLogger(__name__)
 
 PROMPT = "a {} in a scene"
 """Where neither the config nor a trained student says otherwise."""
@@ -145,12 +154,34 @@ class Run:
                     width=student.width,
                     engine=student.engine,
                 )
+        self._check_words("vocabulary", self.vocabulary)
+        self._check_words("label_set", self.label_set.prompt_names)
         if self.config.run.teachers:
             self._check_vocabulary()
         build_segmenter(self.config.synthesize.segmenter)
-        self.text_encoder.encode(self.vocabulary)
-        self.text_encoder.encode(self.label_set.prompt_names)
         _ = self.device
+
+    def _check_words(self, setting: str, names: Sequence[str]) -> None:
+        """Refuse names without a known word; say which words of the others are not known."""
+        where = f"run.{setting} '{getattr(self.config.run, setting)}'"
+        try:
+            self.text_encoder.encode(names)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from None
+        unknown = dict.fromkeys(read_words(self.text_encoder, "; ".join(names)).unknown)
+        if unknown:
+            _LOG.warning(
+                "%s: the text encoder does not know %s; such words tell classes apart, but what "
+                "looks like them is not found by their meaning",
+                where,
+                ", ".join(repr(word) for word in unknown),
+            )
+
+    @cached_property
+    def own_words(self) -> frozenset[str]:
+        """Words of the run's vocabulary and classes: its features know their directions."""
+        names = (*self.vocabulary, *self.label_set.prompt_names)
+        return frozenset(word for name in names for word in name.lower().split())
 
     def _check_vocabulary(self) -> None:
         """Refuse classes that the image generator cannot draw before the first image is made."""

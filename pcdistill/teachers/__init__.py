@@ -7,15 +7,23 @@ from collections.abc import Callable
 from pcdistill.choices import suggest
 from pcdistill.errors import ConfigError
 from pcdistill.teachers.embedded import EmbeddedDenseTeacher, EmbeddedMaskTeacher
+from pcdistill.teachers.known_words import Words
 from pcdistill.teachers.protocols import (
     BatchTeacher,
     FeatureMap,
     LabelledMasks,
     Teacher,
     TextEncoder,
+    WordReader,
+    read_words,
     see_batch,
 )
-from pcdistill.teachers.text import TEXT_ENCODERS, StaticTextEncoder, build_text_encoder
+from pcdistill.teachers.text import (
+    TEXT_ENCODERS,
+    StaticTextEncoder,
+    build_text_encoder,
+    no_known_word,
+)
 
 __all__ = [
     "TEACHERS",
@@ -28,8 +36,12 @@ __all__ = [
     "StaticTextEncoder",
     "Teacher",
     "TextEncoder",
+    "WordReader",
+    "Words",
     "build_teacher",
     "build_text_encoder",
+    "no_known_word",
+    "read_words",
     "see_batch",
 ]
 

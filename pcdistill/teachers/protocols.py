@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pcdistill.geometry import sample_feature_map
+from pcdistill.teachers.known_words import Words
 
 
 class FeatureMap(NamedTuple):
@@ -118,3 +119,24 @@ class TextEncoder(Protocol):
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Embed K texts as (K, D) float32 rows of unit length."""
         ...
+
+
+@runtime_checkable
+class WordReader(Protocol):
+    """A text encoder that can tell which words it has a meaning for."""
+
+    def words(self, text: str, own: Collection[str] = ()) -> Words:
+        """The words of a text that the encoder knows, and the others.
+
+        Args:
+            text: in any alphabet.
+            own: words that count as known besides, those of a run.
+        """
+        ...
+
+
+def read_words(encoder: TextEncoder, text: str, own: Collection[str] = ()) -> Words:
+    """Ask any text encoder for the words it knows; one that cannot tell knows them all."""
+    if isinstance(encoder, WordReader):
+        return encoder.words(text, own)
+    return Words(tuple(text.split()), (), text, not text.strip())

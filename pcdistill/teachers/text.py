@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
 from importlib.resources import as_file, files
 from typing import Any
@@ -13,9 +13,18 @@ from torch import Tensor
 
 from pcdistill.choices import suggest
 from pcdistill.errors import ConfigError
+from pcdistill.scenes import (
+    label_set_names,
+    load_label_set,
+    load_vocabulary,
+    vocabulary_names,
+)
+from pcdistill.teachers.known_words import Words, sort_words
 from pcdistill.teachers.protocols import TextEncoder
 
 ENCODER_FOLDER = "text_encoder"
+_NAMED = 5
+"""Texts that a message lists before it counts the rest."""
 
 
 @lru_cache(maxsize=1)
@@ -40,19 +49,60 @@ class StaticTextEncoder:
         """Embed K texts as (K, 64) float32 rows of unit length.
 
         Raises:
-            ConfigError: a text has no known word, so it has no direction in the text space.
+            ConfigError: a text has no known word, so it has no direction in the text space. Words
+                of the label sets and vocabularies that come with the package are as good as known:
+                they have a direction of their own.
         """
         if len(texts) == 0:
             return torch.zeros(0, self.dimensions)
         raw = np.asarray(_static_model().encode(list(texts)), dtype=np.float32)
         length = np.linalg.norm(raw, axis=1)
-        for text, size in zip(texts, length, strict=True):
-            if not size > 1e-6:
-                raise ConfigError(
-                    f"the text '{text}' has no word that the text encoder knows; "
-                    "write it with common English words"
-                )
+        silent = [
+            text
+            for text, size in zip(texts, length, strict=True)
+            if not size > 1e-6 or self._says_nothing(text)
+        ]
+        if silent:
+            raise ConfigError(no_known_word(silent))
         return torch.from_numpy(raw / length[:, None])
+
+    def words(self, text: str, own: Collection[str] = ()) -> Words:
+        """The words of a text that the encoder has a meaning for, and the others.
+
+        Args:
+            text: in any alphabet.
+            own: words that count as known besides, those of a run.
+        """
+        tokenizer = _static_model().tokenizer
+        return sort_words(
+            text,
+            lambda word: tokenizer.token_to_id(word) is not None,
+            tokenizer.normalizer.normalize_str,
+            own,
+        )
+
+    def _says_nothing(self, text: str) -> bool:
+        words = self.words(text)
+        if words.known or not (words.unknown or words.is_empty):
+            return False
+        return not self.words(text, _shipped_words()).known
+
+
+def no_known_word(texts: Sequence[str]) -> str:
+    """The sentence about texts without a word that a text encoder knows."""
+    listed = ", ".join(f"'{text}'" for text in texts[:_NAMED])
+    if len(texts) > _NAMED:
+        listed += f" and {len(texts) - _NAMED} more"
+    subject = f"the text {listed} has" if len(texts) == 1 else f"the texts {listed} have"
+    return f"{subject} no word that the text encoder knows; write it with common English words"
+
+
+@lru_cache(maxsize=1)
+def _shipped_words() -> frozenset[str]:
+    """Words of the label sets and vocabularies that come with the package."""
+    names = [name for known in label_set_names() for name in load_label_set(known).prompt_names]
+    names += [word for known in vocabulary_names() for word in load_vocabulary(known)]
+    return frozenset(word for name in names for word in name.split())
 
 
 TEXT_ENCODERS: dict[str, Callable[[], TextEncoder]] = {"static": StaticTextEncoder}

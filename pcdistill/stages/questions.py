@@ -1,0 +1,25 @@
+"""What a run's text encoder understands of a question."""
+
+from __future__ import annotations
+
+from pcdistill.errors import ConfigError
+from pcdistill.stages.run import Run
+from pcdistill.teachers import Words, no_known_word, read_words
+
+
+def known_words(run: Run, text: str) -> Words:
+    """The words of a question that the run's text encoder knows, and the others.
+
+    Raises:
+        ConfigError: none is known.
+    """
+    words = read_words(run.text_encoder, text, run.own_words)
+    if words.is_empty or (words.unknown and not words.known):
+        raise ConfigError(no_known_word([text]))
+    return words
+
+
+def ignored_words(text: str, unknown: tuple[str, ...]) -> str:
+    """The sentence about the words of a question that are not known beside others that are."""
+    listed = ", ".join(f"'{word}'" for word in unknown)
+    return f"the text encoder does not know {listed}, so that only the rest of '{text}' is asked"

@@ -1,0 +1,101 @@
+"""Questions with words that the text encoder does not know."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+import torch
+
+from pcdistill.errors import ConfigError
+from pcdistill.scenes import Scene
+from pcdistill.stages import query as query_module
+from pcdistill.stages.config import config_from_mapping
+from pcdistill.stages.pieces import Pieces
+from pcdistill.stages.query import ask, query
+from pcdistill.stages.questions import known_words
+from pcdistill.stages.run import Run
+from tests.teachers.test_known_words import UNKNOWN
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """A run with a chair and a bathtub of 40 points each."""
+    run = Run(config_from_mapping({"run": {"workspace": str(tmp_path)}}, "test"))
+    generator = torch.Generator().manual_seed(0)
+    points = torch.rand(80, 3, generator=generator) + 10.0 * (torch.arange(80) >= 40)[:, None]
+    ids = (torch.arange(80) >= 40).long()
+    pieces = Pieces(ids, run.text_encoder.encode(["chair", "bathtub"]))
+    monkeypatch.setattr(query_module, "load_scene", lambda *_: Scene("flat", points))
+    monkeypatch.setattr(query_module, "piece_features", lambda *_: pieces)
+    monkeypatch.setattr(query_module, "require_row", lambda *_: "fused")
+    for names in ("scene_names", "validation_scenes"):
+        monkeypatch.setattr(query_module, names, lambda *_: ("flat",))
+    monkeypatch.setattr(query_module, "stored_scenes", lambda *_: ("flat",))
+    return run
+
+
+@pytest.mark.parametrize("word", UNKNOWN.values(), ids=UNKNOWN)
+def test_a_question_of_unknown_words_is_refused(run, word):
+    for text in (word, f"where is the {word}?"):
+        with pytest.raises(ConfigError, match="has no word that the text encoder knows") as caught:
+            query(run, text, draw="none")
+        assert f"'{text}'" in str(caught.value)
+
+
+@pytest.mark.parametrize("word", UNKNOWN.values(), ids=UNKNOWN)
+def test_unknown_words_beside_known_ones_are_named_and_left_out(run, word, caplog):
+    plain = ask(run, "a red chair", "flat")
+    for text in (f"a red chair {word}", f"{word}: a red chair"):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            response = query(run, text, draw="none")
+        assert response.ignored == (word,)
+        (line,) = [record.getMessage() for record in caplog.records]
+        assert line.startswith(f"the text encoder does not know '{word}', so that only the rest")
+        found = ask(run, text, "flat")
+        torch.testing.assert_close(found.relevancy, plain.relevancy, equal_nan=True)
+        assert response.answers[0].looks_like == "chair"
+        assert float(response.best_similarity) == pytest.approx(plain.best_similarity, abs=1e-6)
+
+
+def test_known_questions_are_asked_without_a_word(run, caplog):
+    assert query(run, "a chair", draw="none").ignored == ()
+    assert not caplog.records
+
+
+def written(tmp_path, names) -> str:
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(names))
+    return str(path)
+
+
+def run_of(**settings) -> Run:
+    return Run(config_from_mapping({"run": settings}, "test"))
+
+
+@pytest.mark.parametrize("setting", ["vocabulary", "label_set"])
+@pytest.mark.parametrize("word", ["стул", "椅子", "xyzzyq", "🪑", "42"])
+def test_a_vocabulary_with_a_name_that_nobody_knows_is_refused(tmp_path, setting, word):
+    """The prompt "a {}" has a known word whatever stands in it."""
+    file = written(tmp_path, ["chair", word, "table"])
+    run = run_of(**{"prompt": "a {}", setting: file})
+    with pytest.raises(ConfigError, match=rf"run\.{setting} '.*mine\.json': the text '{word}' has"):
+        run.check()
+
+
+def test_words_unknown_beside_others_are_told_of_once(tmp_path, caplog):
+    run = run_of(label_set=written(tmp_path, ["chair", "стул table", "faucet", "sofa стул"]))
+    run.check()
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 1
+    assert lines[0].startswith("run.label_set")
+    assert "the text encoder does not know 'стул', 'faucet'; such words" in lines[0]
+
+
+def test_words_of_the_run_itself_can_be_asked_for(tmp_path):
+    run = run_of(vocabulary=written(tmp_path, ["faucet", "sofa"]))
+    assert known_words(run, "the faucet").known == ("faucet",)
+    with pytest.raises(ConfigError, match="has no word"):
+        known_words(run, "the radiator")
