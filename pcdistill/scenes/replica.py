@@ -29,7 +29,7 @@ from torch import Tensor
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.scenes.frames import check_camera, name_backwards
 from pcdistill.scenes.mesh_fit import require_extent, require_mesh_fit, unit_normals
-from pcdistill.scenes.origin import no_offset
+from pcdistill.scenes.origin import describe_way_back, moved_pose
 from pcdistill.scenes.paths import entries_of, is_folder, is_there
 from pcdistill.scenes.ply import read_ply
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan
@@ -97,7 +97,7 @@ def open_replica(scan: Scan, settings: ReadSettings) -> Scene:
     depth_scale = settings.depth_scale or camera.scale
     poses = _read_poses(scan.folder / _POSES)
     mesh = _mesh(scan, settings)
-    surface = read_ply(mesh, offset=no_offset())
+    surface = read_ply(mesh)
     require_extent(mesh, surface.points)
     step = settings.frame_step or FRAME_STEP
     images = _images(scan.folder / _IMAGES, len(poses))
@@ -125,7 +125,7 @@ def open_replica(scan: Scan, settings: ReadSettings) -> Scene:
                 name=color.stem,
                 image_size=size,
                 intrinsics=resize_camera(camera.intrinsics, file_size, size, settings.intrinsics),
-                camera_to_world=poses[number],
+                camera_to_world=moved_pose(poses[number], surface.offset),
                 image_path=color,
                 depth_path=depth,
                 file_size=file_size,
@@ -156,6 +156,7 @@ def open_replica(scan: Scan, settings: ReadSettings) -> Scene:
             "source": str(scan.folder),
             "surface": mesh.name,
             "up": "z",
+            **describe_way_back(surface.offset),
             "depth_scale": depth_scale,
             "frame_step": step,
             "intrinsics": settings.intrinsics,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ import torch
 from pcdistill.errors import SceneError
 from pcdistill.scenes import open_scene, write_ply
 from pcdistill.scenes.origin import find_offset, move_frames, near_origin, scene_to_source
-from tests.scenes import captures, rooms
+from tests.scenes import captures, houses, rooms
 from tests.scenes.far_rooms import FUSED, SURFACES, move_rooms, opened, record3d_with_mesh
 
 UTM = torch.tensor([451234.0, 5411876.0, 118.0], dtype=torch.float64)
@@ -135,3 +137,43 @@ def test_the_way_back_undoes_the_turn_as_well(tmp_path, up):
     back = scene_to_source(scene.provenance)
     found = scene.points.double() @ back[:3, :3].T + back[:3, 3]
     torch.testing.assert_close(found, far, rtol=0, atol=1e-5)
+
+
+def test_a_replica_scene_far_out_is_the_one_near_by(tmp_path, monkeypatch):
+    near = open_scene(houses.write_replica(tmp_path / "near"), frame_step=1)
+    far = np.array((451234.0, 5411876.0, 118.0))
+    move_rooms(monkeypatch, far)
+    folder = houses.write_replica(tmp_path / "far")
+    mesh = folder.parent / f"{folder.name}_mesh.ply"
+    write_ply(mesh, near.points.double() + torch.from_numpy(far), faces=near.faces, doubles=True)
+    found = open_scene(folder, frame_step=1)
+    assert found.provenance["offset"] == far.tolist()
+    torch.testing.assert_close(found.points, near.points, rtol=0, atol=1e-3)
+    for one, other in zip(found.frames, near.frames, strict=True):
+        torch.testing.assert_close(one.camera_to_world, other.camera_to_world, rtol=0, atol=1e-3)
+
+
+def test_sparse_points_far_out_follow_the_transform_of_the_poses(tmp_path, monkeypatch):
+    turn = [[1, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0]]
+    scenes = []
+    for name in ("near", "far"):
+        if name == "far":
+            move_rooms(monkeypatch, np.array((451234.0, 5411876.0, 118.0)))
+        folder = captures.write_nerfstudio(
+            tmp_path / name, depth=False, cloud=False, applied_transform=turn
+        )
+        content = json.loads((folder / "transforms.json").read_text())
+        for entry in content["frames"]:
+            moved = np.vstack([turn, [0, 0, 0, 1]]) @ entry["transform_matrix"]
+            entry["transform_matrix"] = moved.tolist()
+        (folder / "transforms.json").write_text(json.dumps(content))
+        captures.write_colmap(tmp_path / f"{name} model").joinpath("sparse").rename(
+            folder / "sparse"
+        )
+        (folder / "colmap").mkdir()
+        (folder / "sparse").rename(folder / "colmap/sparse")
+        scenes.append(open_scene(folder))
+    near, far = scenes
+    shift = torch.tensor([451234.0, 118.0, -5411876.0], dtype=torch.float64)
+    for there, here in zip(in_source(far), in_source(near), strict=True):
+        torch.testing.assert_close(there - shift, here, rtol=0, atol=1e-3)
