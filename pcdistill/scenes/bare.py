@@ -12,13 +12,11 @@ need to be exact to the millimetre; the provenance has the offset.
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pcdistill.errors import SceneError
 from pcdistill.scenes.capture import build_scene, require_unset
-from pcdistill.scenes.color_depth import real_colors
 from pcdistill.scenes.e57 import read_e57
 from pcdistill.scenes.las import read_las
 from pcdistill.scenes.paths import by_number, entries_of, is_folder, is_there
@@ -26,7 +24,7 @@ from pcdistill.scenes.pcd import as_ply, read_pcd
 from pcdistill.scenes.ply import read_ply
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan
 from pcdistill.scenes.scene import Scene
-from pcdistill.scenes.strays import without_strays
+from pcdistill.scenes.strays import clean_surface
 
 _LOG = logging.getLogger(__name__)
 
@@ -76,8 +74,7 @@ def open_bare(scan: Scan, settings: ReadSettings) -> Scene:
         surface = read_e57(file)
     else:
         raise SceneError(f"{file}: is no {', '.join(SUFFIXES)} file; give the cloud as one of them")
-    surface = without_strays(file, surface)
-    surface = replace(surface, colors=real_colors(file, surface.colors))
+    surface = clean_surface(file, surface)
     if surface.offset.any():
         _LOG.info(
             "%s: moved by %s m to lie near the origin",

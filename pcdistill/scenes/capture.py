@@ -29,6 +29,7 @@ from pcdistill.scenes.ply import Ply, read_ply
 from pcdistill.scenes.reading import ReadSettings, Scan, UpAxis
 from pcdistill.scenes.refusals import refuse
 from pcdistill.scenes.scene import Scene
+from pcdistill.scenes.strays import clean_surface
 
 _LOG = logging.getLogger(__name__)
 
@@ -192,7 +193,18 @@ def named_surface(scan: Scan, settings: ReadSettings) -> Path | None:
 
 
 def read_surface(path: Path) -> Ply:
-    """A mesh or cloud that has points.
+    """A mesh or cloud that has points, without strays, misses and colours that say nothing.
+
+    Points that are not finite stay, and are refused with the scene.
+
+    Raises:
+        SceneError: it has none, or the file is damaged.
+    """
+    return clean_surface(path, read_whole_surface(path), drop_broken=False)
+
+
+def read_whole_surface(path: Path) -> Ply:
+    """A mesh or cloud that has points, all of them, which other files are numbered by.
 
     Raises:
         SceneError: it has none, or the file is damaged.

@@ -13,6 +13,7 @@ from pcdistill.scenes.plausibility import require_agreement, require_metres
 from pcdistill.scenes.ply import Ply, read_ply
 from pcdistill.scenes.reading import ReadSettings, Scan
 from pcdistill.scenes.refusals import refuse
+from pcdistill.scenes.strays import clean_surface
 
 FUSED = "fused depth"
 """Name of a surface that is in no file."""
@@ -66,6 +67,8 @@ def agreed_surface(
     if surface is not None and len(surface.points) == 0:
         refuse("no_points", f"{named}: has no points, expected a mesh or cloud; write it again")
         named = surface = None
+    elif surface is not None and named is not None:
+        surface = clean_surface(named, surface, drop_broken=False)
     offset = find_camera_offset(frames) if surface is None else surface.offset
     views = move_views(spread_views(frames), offset)
     require_metres(scan.folder / "depth", views, depth_scale)

@@ -55,6 +55,7 @@ from pcdistill.scenes.paths import is_folder, is_there, scans_below
 from pcdistill.scenes.ply import Ply
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan
 from pcdistill.scenes.scene import Scene
+from pcdistill.scenes.strays import clean_surface
 
 _LOG = logging.getLogger(__name__)
 
@@ -245,7 +246,8 @@ def sparse_cloud(model: Path, suffix: str = "") -> tuple[Ply | None, int]:
     if not kept.any():
         return None, dropped
     points, offset = near_origin(found.points[kept])
-    return Ply(points, found.colors[kept], offset=offset), dropped
+    surface = clean_surface(model, Ply(points, found.colors[kept], offset=offset))
+    return surface, dropped + sum(surface.left_out.values())
 
 
 COLMAP = Reader(

@@ -40,7 +40,7 @@ from pcdistill.scenes.capture import (
     CaptureFrame,
     build_scene,
     named_surface,
-    read_surface,
+    read_whole_surface,
     require_fit,
     require_frames,
     require_points_in_view,
@@ -124,7 +124,7 @@ def open_scannetpp(scan: Scan, settings: ReadSettings) -> Scene:
     found = found._replace(frames=within_limit(folder, found.frames))
     named = named_surface(scan, settings)
     mesh_file = folder / _MESH if named is None else named
-    mesh = read_surface(mesh_file)
+    mesh = read_whole_surface(mesh_file)
     views = spread_views(found.frames)
     if views:
         require_metres(folder / "iphone/depth", views, settings.depth_scale or DEPTH_SCALE)

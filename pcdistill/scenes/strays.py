@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pcdistill.errors import SceneError
 from pcdistill.geometry import place_keys
+from pcdistill.scenes.color_depth import real_colors
 from pcdistill.scenes.origin import different_places
 from pcdistill.scenes.ply import Ply
 
@@ -38,7 +39,13 @@ _EMPTINESS = 100.0  # times the rest of the extent: a gap that parts two places
 _LEAST_PLACES = 5  # that tell where a scan is
 
 
-def without_strays(file: Path, surface: Ply) -> Ply:
+def clean_surface(file: Path, surface: Ply, *, drop_broken: bool = True) -> Ply:
+    """The surface without strays, see `without_strays`, and without colours that say nothing."""
+    left = without_strays(file, surface, drop_broken=drop_broken)
+    return replace(left, colors=real_colors(file, left.colors))
+
+
+def without_strays(file: Path, surface: Ply, *, drop_broken: bool = True) -> Ply:
     """The surface without points that measure nothing, and without faces that use one.
 
     Dropped are points that are not finite; at least 50 equal ones where places hold few (10 at the
@@ -48,6 +55,7 @@ def without_strays(file: Path, surface: Ply) -> Ply:
     Args:
         file: where the surface comes from, for messages.
         surface: any; its `left_out` then says how many points went, by reason.
+        drop_broken: whether points that are not finite go too, rather than stay to be refused.
 
     Raises:
         SceneError: the points lie in several places far apart, so that none is the scan.
@@ -55,7 +63,7 @@ def without_strays(file: Path, surface: Ply) -> Ply:
     points = surface.points
     finite = (points.abs() < _LARGEST).all(dim=1)  # false for NaN
     kept = finite.clone()
-    counts = {NOT_FINITE: int((~finite).sum())}
+    counts = {NOT_FINITE: int((~finite).sum()) if drop_broken else 0}
     masses = _masses(points, kept, surface)
     kept &= ~masses
     counts[REPEATED] = int((finite & masses).sum())
@@ -65,6 +73,8 @@ def without_strays(file: Path, surface: Ply) -> Ply:
     counts = {reason: count for reason, count in counts.items() if count}
     if not counts:
         return surface
+    if not drop_broken:
+        kept |= ~finite
     said = ", ".join(f"{count} {reason}" for reason, count in counts.items())
     _LOG.warning("%s: left out of %d points: %s", file, len(points), said)
     return replace(_chosen(surface, kept), left_out=surface.left_out | counts)

@@ -231,7 +231,7 @@ def _write_binary(place, number, parameters, images, points) -> None:
     content = struct.pack("<Q", len(points))
     for i, point in enumerate(points):
         views = 2 if i == 0 else 3
-        content += struct.pack("<Q3d3BdQ", i, *point, 10, 20, 30, 0.5, views)
+        content += struct.pack("<Q3d3BdQ", i, *point, 11 - i % 2, 20, 30, 0.5, views)
         content += struct.pack("<II", 1, 0) * views
     (place / "points3D.bin").write_bytes(content)
 
@@ -247,7 +247,7 @@ def _write_text(place, model, parameters, images, points) -> None:
     lines = ["# points"]
     for i, point in enumerate(points):
         track = " 1 0" * (2 if i == 0 else 3)
-        lines.append(f"{i} {point[0]} {point[1]} {point[2]} 10 20 30 0.5{track}")
+        lines.append(f"{i} {point[0]} {point[1]} {point[2]} {11 - i % 2} 20 30 0.5{track}")
     (place / "points3D.txt").write_text("\n".join(lines) + "\n")
 
 

@@ -14,6 +14,7 @@ from pcdistill.scenes import open_scene, write_ply
 from pcdistill.scenes import strays as strays_module
 from pcdistill.scenes.ply import Ply
 from pcdistill.scenes.strays import FAR, NOT_FINITE, REPEATED, without_strays
+from tests.scenes import captures, rooms
 
 FILE = Path("hall.ply")
 
@@ -147,3 +148,26 @@ def test_a_mesh_file_says_what_was_left_out(tmp_path):
     assert scene.faces.tolist() == [[9, 10, 11]]
     assert scene.provenance["dropped_points"] == 1
     assert scene.provenance["points_left_out"] == {NOT_FINITE: 1}
+
+
+def test_captures_too_are_without_misses_strays_and_empty_colours(tmp_path):
+    """Misses and one far point in the surface of a capture; its colours are all grey."""
+    folder = rooms.write_scan(tmp_path / "scan")
+    walls = torch.from_numpy(rooms.wall_points())
+    bad = torch.cat([torch.tensor([[2.0, 2.0, 1.0]]).repeat(80, 1), torch.full((1, 3), 4e5)])
+    points = torch.cat([walls, bad.double()])
+    grey = torch.full((len(points), 3), 128, dtype=torch.uint8)
+    write_ply(folder / "cloud.ply", points, colors=grey)
+    scene = open_scene(folder, geometry="cloud.ply")
+    torch.testing.assert_close(scene.points.double(), walls, rtol=0, atol=1e-6)
+    assert scene.provenance["points_left_out"] == {REPEATED: 80, FAR: 1}
+    assert scene.colors is None
+
+
+def test_a_sparse_cloud_is_without_points_at_infinity(tmp_path):
+    folder = captures.write_colmap(tmp_path / "a", binary=False)
+    with (folder / "sparse/0/points3D.txt").open("a") as stream:
+        stream.write("9999 1e7 2e6 3 10 20 30 0.5 1 0 1 0 1 0\n")
+    scene = open_scene(folder)
+    assert scene.provenance["points_left_out"] == {FAR: 1}
+    assert float(scene.points.abs().max()) < 10
