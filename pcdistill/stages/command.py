@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from pcdistill.stages.progress import Progress
 from pcdistill.stages.rows import row_names
 from pcdistill.stages.run import Run
 from pcdistill.stages.runner import Summary, run_stages
+from pcdistill.stages.workers import usable_cores
 
 LONGER_TRAINING = "distill.epochs=200 distill.voxel_size=0.1 distill.width=0.5"
 """Settings with which the demo's students learn for longer than a demo may take: some ten minutes
@@ -64,7 +64,7 @@ def carry_out(
         STAGES,
         only=only,
         start=start,
-        jobs=jobs or min(os.cpu_count() or 1, MOST_JOBS),
+        jobs=jobs or min(usable_cores(), MOST_JOBS),
         shard=parse_shard(shard),
         redo=redo,
         progress=progress,

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-import multiprocessing
-import os
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-import torch
 import yaml
 
-from pcdistill import __version__
-from pcdistill.errors import ConfigError, PcdistillError
+from pcdistill.errors import ConfigError
 from pcdistill.stages.config import RunConfig, config_as_mapping
 from pcdistill.stages.disk import bytes_to_write, require_disk
 from pcdistill.stages.lock import claimed_workspace
@@ -28,18 +19,14 @@ from pcdistill.stages.names import require_stage_names
 from pcdistill.stages.progress import Progress
 from pcdistill.stages.run import Run
 from pcdistill.stages.scans import remember_scans
-from pcdistill.stages.stage import Input, Report, Stage, Task, files_of, fingerprint
+from pcdistill.stages.stage import Input, Stage, Task, fingerprint
+from pcdistill.stages.work import work_on
+from pcdistill.stages.workers import WorkerPool
 from pcdistill.stages.workspace import Record
 from pcdistill.storage import remove_leftovers, whole_file
 
-log = logging.getLogger(__name__)
-
 _NOT_TRIED = "not tried, because"
 State = Literal["done", "failed", "stale", "missing", "blocked"]
-_LISTEN_EVERY = 1.0
-"""Seconds between looks at what workers say of their progress."""
-_RETRIES = 1
-"""How often a unit is given to a new worker after its worker died."""
 
 
 @dataclass(frozen=True)
@@ -198,7 +185,7 @@ def run_stages(
         }
         if line := require_disk(run, needs):
             show.note(line)
-        with _workers(config, jobs) as pool:
+        with closing(WorkerPool(config, jobs)) as pool:
             for stage in chosen:
                 _run_stage(run, stage, ledger, pool, shard, redo, show, summary)
     summary.seconds = time.perf_counter() - begin
@@ -256,7 +243,7 @@ def _run_stage(
     run: Run,
     stage: Stage,
     ledger: Ledger,
-    pool: _Pool,
+    pool: WorkerPool,
     shard: tuple[int, int],
     redo: bool,
     show: Progress,
@@ -278,61 +265,10 @@ def _run_stage(
     show.end(stage.name)
 
 
-class _Pool:
-    """Worker processes that hold loaded models; made when first needed, remade when one dies."""
-
-    def __init__(self, config: RunConfig, jobs: int) -> None:
-        self.jobs = jobs
-        self._config = config
-        self._executor: ProcessPoolExecutor | None = None
-        self._words: Connection | None = None
-
-    def submit(self, stage: Stage, task: Task) -> Future[Record]:
-        try:
-            return self._living_executor().submit(_work_in_process, stage, task)
-        except BrokenProcessPool:
-            self.discard()
-            return self._living_executor().submit(_work_in_process, stage, task)
-
-    def _living_executor(self) -> ProcessPoolExecutor:
-        if self._executor is None:
-            context = multiprocessing.get_context("spawn")
-            self._words, theirs = context.Pipe(duplex=False)
-            self._executor = ProcessPoolExecutor(
-                self.jobs,
-                mp_context=context,
-                initializer=_begin_worker,
-                initargs=(self._config, self.jobs, theirs),
-            )
-        return self._executor
-
-    def heard(self) -> Iterator[tuple[str, int, int, str]]:
-        """What workers said of their units since the last call: unit, done, total, words."""
-        while self._words is not None and self._words.poll():
-            yield self._words.recv()
-
-    def discard(self) -> None:
-        if self._executor is not None:
-            self._executor.shutdown(wait=False, cancel_futures=True)
-            self._executor = None
-        if self._words is not None:
-            self._words.close()
-            self._words = None
-
-
-@contextmanager
-def _workers(config: RunConfig, jobs: int) -> Iterator[_Pool]:
-    pool = _Pool(config, jobs)
-    try:
-        yield pool
-    finally:
-        pool.discard()
-
-
 def _outcomes(
-    run: Run, stage: Stage, todo: list[str], ledger: Ledger, pool: _Pool, show: Progress
+    run: Run, stage: Stage, todo: list[str], ledger: Ledger, pool: WorkerPool, show: Progress
 ) -> Iterator[tuple[str, Record]]:
-    at_once = pool.jobs > 1 and stage.parallel(run)
+    at_once = len(todo) > 1 and stage.parallel(run) and pool.can_work()
     for wave in _waves(run, stage, todo) if at_once else [[unit] for unit in todo]:
         ready = []
         for unit in wave:
@@ -342,7 +278,7 @@ def _outcomes(
             else:
                 ready.append(outlook.task)
         if len(ready) > 1:
-            yield from _outcomes_of_pool(stage, ready, pool, show)
+            yield from pool.outcomes(stage, ready, show)
             continue
         for task in ready:
             yield task.unit, work_on(run, stage, task, show.inside(stage.name, task.unit))
@@ -364,104 +300,3 @@ def _waves(run: Run, stage: Stage, todo: Sequence[str]) -> Iterator[list[str]]:
 def _not_tried(outlook: Outlook) -> Record:
     reason = f"{_NOT_TRIED} {outlook.obstacle}"
     return Record(outlook.task.fingerprint, "failed", reason, 0.0, {}, {})
-
-
-def _outcomes_of_pool(
-    stage: Stage, tasks: list[Task], pool: _Pool, show: Progress
-) -> Iterator[tuple[str, Record]]:
-    waiting = list(tasks)
-    reports: dict[str, Report] = {}
-    deaths: Counter[str] = Counter()
-    running: dict[Future[Record], Task] = {}
-    while waiting or running:
-        while waiting and len(running) < 2 * pool.jobs:
-            task = waiting.pop(0)
-            running[pool.submit(stage, task)] = task
-        finished, _ = wait(running, timeout=_LISTEN_EVERY, return_when=FIRST_COMPLETED)
-        for unit, done, total, words in pool.heard():
-            reports.setdefault(unit, show.inside(stage.name, unit))(done, total, words)
-        lost = []
-        for future in finished:
-            task = running.pop(future)
-            try:
-                yield task.unit, future.result()
-            except BrokenProcessPool:
-                lost.append(task)
-        if lost:  # every task in flight is lost with the pool; which one killed it is not known
-            lost += running.values()
-            running.clear()
-            pool.discard()
-            for task in lost:
-                deaths[task.unit] += 1
-                if deaths[task.unit] > _RETRIES:
-                    reason = "its worker process died twice (out of memory?); try --jobs 1"
-                    yield task.unit, Record(task.fingerprint, "failed", reason, 0.0, {}, {})
-                else:
-                    waiting.append(task)
-
-
-_worker_run: Run | None = None
-_worker_words: Connection | None = None
-
-
-def _begin_worker(config: RunConfig, jobs: int, words: Connection) -> None:
-    global _worker_run, _worker_words
-    _worker_words = words
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    _worker_run = Run(config)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)  # the parent was killed: leave nothing running behind it
-
-
-def _work_in_process(stage: Stage, task: Task) -> Record:
-    if _worker_run is None:
-        raise RuntimeError("the worker process was not initialised")
-
-    def report(done: int, total: int, words: str) -> None:
-        # all workers share one pipe: messages this short are written whole or not at all
-        with suppress(OSError):  # nobody listens any more
-            if _worker_words is not None:
-                _worker_words.send((task.unit, done, total, words[:200]))
-
-    return work_on(_worker_run, stage, task, report)
-
-
-def work_on(run: Run, stage: Stage, task: Task, report: Report) -> Record:
-    """Make one unit and say how it went; a user's mistake becomes a failed record."""
-    begin = time.perf_counter()
-    try:
-        summary = stage.work(run, task, report)
-        state: Literal["done", "failed"] = "done"
-        files = files_of(stage.outputs(run, task.unit))
-        outputs = {str(f.relative_to(run.workspace.root)): f.stat().st_size for f in files}
-    except ConfigError:
-        raise
-    except PcdistillError as error:
-        state, summary, outputs = "failed", str(error), {}
-    except OSError as error:
-        state, outputs = "failed", {}
-        summary = (
-            f"a file could not be read or written ({error}); check the free space and permissions "
-            f"of {run.workspace.root}"
-        )
-    except Exception as error:
-        log.exception("%s %s failed unexpectedly", stage.name, task.unit)
-        state, outputs = "failed", {}
-        summary = f"unexpected {type(error).__name__}: {error}"
-    seconds = time.perf_counter() - begin
-    return Record(task.fingerprint, state, summary, seconds, outputs, _details(run, stage, task))
-
-
-def _details(run: Run, stage: Stage, task: Task) -> dict[str, Any]:
-    return {
-        "pcdistill": __version__,
-        "torch": torch.__version__,
-        "settings": dict(stage.settings(run, task.unit)),
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    }

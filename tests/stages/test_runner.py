@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import multiprocessing.synchronize
 import os
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.stages.config import RunConfig, RunSettings
@@ -134,6 +139,17 @@ def glance(run, task, report):
     return "looked"
 
 
+def count_outputs(run, unit):
+    return (run.workspace.root / "threads" / unit,)
+
+
+def count_threads(run, task, report):
+    with whole_file(count_outputs(run, task.unit)[0]) as temporary:
+        temporary.write_text(f"{os.getpid()} {torch.get_num_threads()}")
+    return "counted"
+
+
+COUNT = Stage("count", 1, letters, word_settings, no_inputs, count_outputs, count_threads)
 GLANCE = Stage("glance", 1, letters, word_settings, no_inputs, glance_outputs, glance)
 CHAIN = Stage("chain", 1, chain_units, word_settings, chain_inputs, chain_outputs, write_chain)
 
@@ -310,3 +326,36 @@ def test_workers_tell_how_far_they_are(config, root):
 
     run_stages(config, [CHAIN], jobs=2, progress=Listening(quiet=True))
     assert {("a", 1, 2), ("b", 2, 2)} <= set(heard)
+
+
+@pytest.mark.parametrize("said", ["1", "2", None])
+def test_workers_have_as_many_threads_as_openmp_is_told_to(config, root, monkeypatch, said):
+    """Else each has its share of the cores that the process may use."""
+    if said is None:
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    else:
+        monkeypatch.setenv("OMP_NUM_THREADS", said)
+    assert run_stages(config, [COUNT], jobs=2).done == len(LETTERS)
+    found = [(root / "threads" / letter).read_text().split() for letter in LETTERS]
+    asked = [sys.executable, "-c", "import torch; print(torch.get_num_threads())"]
+    alone = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    share = str(max(1, len(os.sched_getaffinity(0)) // 2))
+    assert {threads for _, threads in found} == {share if said is None else alone}
+    assert str(os.getpid()) not in {process for process, _ in found}
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EACCES, errno.ENOSYS, errno.ENOSPC])
+def test_one_process_works_where_no_others_can_be_started(
+    config, root, monkeypatch, number, caplog
+):
+    """Without a /dev/shm that can be written there are no semaphores."""
+
+    def refuse(*arguments):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(multiprocessing.synchronize._multiprocessing, "SemLock", refuse)
+    summary = run_stages(config, STAGES, jobs=2)
+    assert (summary.done, summary.failures) == (5, [])
+    assert (root / "word").read_text() == "abcd"
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith("one process works, because this machine can start no")

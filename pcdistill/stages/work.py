@@ -1,0 +1,52 @@
+"""Work on one unit, and the record of how it went."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any, Literal
+
+import torch
+
+from pcdistill import __version__
+from pcdistill.errors import ConfigError, PcdistillError
+from pcdistill.stages.run import Run
+from pcdistill.stages.stage import Report, Stage, Task, files_of
+from pcdistill.stages.workspace import Record
+
+log = logging.getLogger(__name__)
+
+
+def work_on(run: Run, stage: Stage, task: Task, report: Report) -> Record:
+    """Make one unit and say how it went; a user's mistake becomes a failed record."""
+    begin = time.perf_counter()
+    try:
+        summary = stage.work(run, task, report)
+        state: Literal["done", "failed"] = "done"
+        files = files_of(stage.outputs(run, task.unit))
+        outputs = {str(f.relative_to(run.workspace.root)): f.stat().st_size for f in files}
+    except ConfigError:
+        raise
+    except PcdistillError as error:
+        state, summary, outputs = "failed", str(error), {}
+    except OSError as error:
+        state, outputs = "failed", {}
+        summary = (
+            f"a file could not be read or written ({error}); check the free space and permissions "
+            f"of {run.workspace.root}"
+        )
+    except Exception as error:
+        log.exception("%s %s failed unexpectedly", stage.name, task.unit)
+        state, outputs = "failed", {}
+        summary = f"unexpected {type(error).__name__}: {error}"
+    seconds = time.perf_counter() - begin
+    return Record(task.fingerprint, state, summary, seconds, outputs, _details(run, stage, task))
+
+
+def _details(run: Run, stage: Stage, task: Task) -> dict[str, Any]:
+    return {
+        "pcdistill": __version__,
+        "torch": torch.__version__,
+        "settings": dict(stage.settings(run, task.unit)),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
