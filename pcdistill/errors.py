@@ -23,9 +23,25 @@ class ArtifactError(PcdistillError):
     """A stored artefact or checkpoint is missing, damaged, or made for something else."""
 
 
+class UnreadableError(ArtifactError):
+    """A stored artefact is there, or may be, but cannot be read: that is not called missing."""
+
+
 class TrainingError(PcdistillError):
     """A student learned nothing that could be used."""
 
 
 class MissingExtraError(PcdistillError):
     """An optional package is not installed; the text names the extra that brings it."""
+
+
+def file_trouble(error: OSError, path: object = None) -> str:
+    """What the operating system refused, as a message.
+
+    Args:
+        path: the file, where the error does not name it.
+    """
+    file, reason = error.filename if path is None else path, error.strerror or str(error)
+    if file is None:
+        return f"a file cannot be read or written ({reason}); check permissions and free space"
+    return f"{file}: cannot be read or written ({reason}); check its permissions and the free space"

@@ -9,7 +9,40 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from pcdistill.errors import ConfigError
+
 _KINDS = ("part", "partial", "replaced")
+
+
+def require_readable(path: Path) -> None:
+    """Open a file and close it again, because libraries call missing whatever they cannot open.
+
+    Raises:
+        FileNotFoundError: it is missing.
+        OSError: it is there, or may be, but cannot be read.
+    """
+    with path.open("rb"):
+        pass
+
+
+def make_folder(path: Path, setting: str) -> None:
+    """Make a folder to write to, unless it is there.
+
+    Args:
+        setting: what named it, such as --to.
+
+    Raises:
+        ConfigError: it is a file, or cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        what = "a file" if path.exists() else "a link that leads nowhere"
+        raise ConfigError(f"{setting}: {path} is {what}, expected a folder; name another") from None
+    except OSError as error:
+        raise ConfigError(
+            f"{setting}: the folder {path} cannot be made ({error.strerror}); name another"
+        ) from None
 
 
 @contextmanager

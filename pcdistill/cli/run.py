@@ -20,6 +20,7 @@ from pcdistill.cli.words import (
     in_sentences,
     plain_console,
 )
+from pcdistill.errors import ConfigError, file_trouble
 from pcdistill.stages.names import STAGE_NAMES, StageName
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ def configured(
         overrides: "section.key=value".
 
     Raises:
-        ConfigError: see `load_config`.
+        ConfigError: see `load_config`; or the workspace is a file.
     """
     from pcdistill.stages.config import load_config
 
@@ -189,4 +190,11 @@ def configured(
         workspace = folder  # whatever it was called when it was made
     if workspace is not None:
         config = replace(config, run=replace(config.run, workspace=str(workspace)))
+    root = Path(config.run.workspace)
+    try:
+        is_file = root.exists() and not root.is_dir()
+    except OSError as error:
+        raise ConfigError(f"--workspace: {file_trouble(error)}") from None
+    if is_file:
+        raise ConfigError(f"--workspace: {root} is a file, expected a folder; name another")
     return config

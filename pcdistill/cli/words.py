@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from pcdistill.errors import PcdistillError
+from pcdistill.errors import PcdistillError, file_trouble
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -102,3 +102,6 @@ def in_sentences(command: Callable[[], int | None]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        sys.stderr.write(f"error: {file_trouble(error)}\n")
+        return 2

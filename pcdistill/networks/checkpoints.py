@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pcdistill.errors import ArtifactError, ConfigError
+from pcdistill.errors import ArtifactError, ConfigError, UnreadableError, file_trouble
 from pcdistill.networks.architectures import (
     PLANES,
     STAGES,
@@ -38,7 +38,7 @@ from pcdistill.networks.weight_sets import (
     find_weight_sets,
     named_weight_set,
 )
-from pcdistill.storage import whole_file
+from pcdistill.storage import require_readable, whole_file
 
 FORMAT = "pcdistill.student/1"
 """What the header of our files says they are."""
@@ -85,10 +85,15 @@ def load_checkpoint(
         ArtifactError: the file is missing, truncated, of another kind, or its weights are not
             those of one MinkUNet; the text names what is missing or left over. No set of weights
             has the prefix that was asked for, or several have.
+        UnreadableError: the file cannot be read.
     """
     path = Path(path)
-    if not path.is_file():
-        raise ArtifactError(f"{path}: there is no such checkpoint file; check the path")
+    try:
+        require_readable(path)
+    except FileNotFoundError:
+        raise ArtifactError(f"{path}: there is no such checkpoint file; check the path") from None
+    except OSError as error:
+        raise UnreadableError(file_trouble(error, path)) from None
     if _is_safetensors(path):
         stored, metadata = _read_safetensors(path)
     else:

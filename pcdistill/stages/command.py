@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 import subprocess
 from collections.abc import Sequence
@@ -23,6 +24,8 @@ from pcdistill.stages.rows import row_names
 from pcdistill.stages.run import Run
 from pcdistill.stages.runner import Summary, run_stages
 from pcdistill.stages.workers import usable_cores
+
+_LOG = logging.getLogger(__name__)
 
 LONGER_TRAINING = "distill.epochs=200 distill.voxel_size=0.1 distill.width=0.5"
 """Settings with which the demo's students learn for longer than a demo may take: some ten minutes
@@ -170,7 +173,8 @@ def measured_rows(run: Run) -> list[dict[str, Any]]:
         path = run.workspace.evaluation(name) / "result.json"
         try:
             result = read_json(path) if path.exists() else None
-        except ArtifactError:
+        except ArtifactError as error:
+            _LOG.warning("row %s is not shown: %s", name, error)
             continue
         if result is not None and result["miou"] is not None:
             found.append(result)
@@ -195,6 +199,6 @@ def _is_older(report: Path, rows: Sequence[dict[str, Any]]) -> bool:
     """Whether a report shows other numbers than were measured last."""
     try:
         shown = {row["name"]: row["miou"] for row in read_json(report)["rows"]}
-    except ArtifactError:
+    except (ArtifactError, KeyError, TypeError):
         return True
     return shown != {row["name"]: row["miou"] for row in rows}

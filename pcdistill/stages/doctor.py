@@ -22,6 +22,7 @@ from pcdistill.geometry import invert_pose, project_to_pixels
 from pcdistill.scenes.doctor import Capture, Diagnosis, Sight, examine
 from pcdistill.stages.files import write_json
 from pcdistill.stages.workspace import slug
+from pcdistill.storage import make_folder
 
 _PICTURES = 4
 _MOST_POINTS = 150_000
@@ -50,13 +51,13 @@ def examine_scan(
         settings: "key=value", how to read it, as in the section `ingest` of a run.
 
     Raises:
-        ConfigError: a setting is unknown or has no possible value.
+        ConfigError: a setting is unknown or has no possible value, or `out` is no folder.
         SceneError: there is no scan, or it must be said which.
     """
     examination = examine(scan, part, **_parsed(settings))
     diagnosis = examination.diagnosis
     folder = out if out is not None else Path(f"doctor-{slug(diagnosis.scan)}")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder, "--out")
     files = []
     if examination.capture is not None and examination.mended is not None:
         files = _draw(examination.capture, examination.mended, folder)

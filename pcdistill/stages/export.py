@@ -9,6 +9,7 @@ from pcdistill.stages.ingest import scene_names, stored_scenes
 from pcdistill.stages.rows import require_row, row_predictions
 from pcdistill.stages.run import Run
 from pcdistill.stages.workspace import slug
+from pcdistill.storage import make_folder
 
 
 def export(run: Run, folder: Path | None = None, row: str | None = None) -> list[Path]:
@@ -30,12 +31,12 @@ def export(run: Run, folder: Path | None = None, row: str | None = None) -> list
         The files written. `classes.txt` beside them names the classes in order.
 
     Raises:
-        ConfigError: the row is unknown.
+        ConfigError: the row is unknown, or the folder is a file or cannot be made.
         ArtifactError: the run is not finished.
     """
     row = require_row(run, row)
     target = folder or run.workspace.root / "export"
-    target.mkdir(parents=True, exist_ok=True)
+    make_folder(target, "--to")
     files = []
     for name in stored_scenes(run, scene_names(run)):
         scene = open_scene(run.workspace.scene(name))

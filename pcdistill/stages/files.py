@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pcdistill.errors import ArtifactError
-from pcdistill.storage import whole_file
+from pcdistill.errors import ArtifactError, UnreadableError, file_trouble
+from pcdistill.storage import require_readable, whole_file
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -26,11 +27,14 @@ def read_json(path: Path) -> Any:
 
     Raises:
         ArtifactError: the file is missing or is not JSON.
+        UnreadableError: it cannot be read.
     """
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
         raise ArtifactError(f"{path} is missing; run the stage that makes it") from None
+    except OSError as error:
+        raise UnreadableError(file_trouble(error, path)) from None
     except ValueError as error:
         raise ArtifactError(
             f"{path} is not readable JSON ({error}); delete it and run again"
@@ -50,20 +54,16 @@ def read_tensors(path: Path, names: tuple[str, ...] | None = None) -> dict[str, 
 
     Raises:
         ArtifactError: the file is missing, damaged, or lacks one of `names`.
+        UnreadableError: it cannot be read.
     """
-    try:
-        with safe_open(path, framework="pt") as archive:
-            present = set(archive.keys())
-            wanted = present if names is None else set(names)
-            if missing := wanted - present:
-                raise ArtifactError(
-                    f"{path} lacks {', '.join(sorted(missing))}; delete it and run again"
-                )
-            return {key: archive.get_tensor(key) for key in wanted}
-    except FileNotFoundError:
-        raise ArtifactError(f"{path} is missing; run the stage that makes it") from None
-    except (SafetensorError, OSError) as error:
-        raise ArtifactError(f"{path} is damaged ({error}); delete it and run again") from None
+    with _opened(path) as archive:
+        present = set(archive.keys())
+        wanted = present if names is None else set(names)
+        if missing := wanted - present:
+            raise ArtifactError(
+                f"{path} lacks {', '.join(sorted(missing))}; delete it and run again"
+            )
+        return {key: archive.get_tensor(key) for key in wanted}
 
 
 def read_provenance(path: Path) -> dict[str, Any]:
@@ -71,13 +71,25 @@ def read_provenance(path: Path) -> dict[str, Any]:
 
     Raises:
         ArtifactError: the file is missing or damaged.
+        UnreadableError: it cannot be read.
     """
-    try:
-        with safe_open(path, framework="pt") as archive:
-            header = archive.metadata() or {}
-    except FileNotFoundError:
-        raise ArtifactError(f"{path} is missing; run the stage that makes it") from None
-    except (SafetensorError, OSError) as error:
-        raise ArtifactError(f"{path} is damaged ({error}); delete it and run again") from None
+    with _opened(path) as archive:
+        header = archive.metadata() or {}
     provenance: dict[str, Any] = json.loads(header.get("provenance", "{}"))
     return provenance
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A safetensors file; see `read_tensors` for what is raised."""
+    try:
+        require_readable(path)
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} is missing; run the stage that makes it") from None
+    except OSError as error:
+        raise UnreadableError(file_trouble(error, path)) from None
+    try:
+        with safe_open(path, framework="pt") as archive:
+            yield archive
+    except (SafetensorError, OSError) as error:
+        raise ArtifactError(f"{path} is damaged ({error}); delete it and run again") from None

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pcdistill.errors import ConfigError
+from pcdistill.errors import ConfigError, file_trouble
 from pcdistill.evaluation import draw_points, heat_colors, save_png
 from pcdistill.inference import (
     GENERAL_PHRASES,
@@ -199,7 +199,10 @@ def query(
     files: list[Path] = []
     for one in found:
         if one.scene.name in drawn:
-            files += _draw(run, text, one)
+            try:
+                files += _draw(run, text, one)
+            except OSError as error:  # the answer does not need it
+                _LOG.warning("nothing is drawn: %s", file_trouble(error))
     return Response(
         row,
         tuple(answers[:best]),

@@ -23,7 +23,7 @@ from pcdistill.stages.stage import Input, Stage, Task, fingerprint
 from pcdistill.stages.work import work_on
 from pcdistill.stages.workers import WorkerPool
 from pcdistill.stages.workspace import Record
-from pcdistill.storage import remove_leftovers, whole_file
+from pcdistill.storage import make_folder, remove_leftovers, whole_file
 
 _NOT_TRIED = "not tried, because"
 State = Literal["done", "failed", "stale", "missing", "blocked"]
@@ -202,9 +202,7 @@ def _opened_workspace(run: Run, shard: tuple[int, int]) -> Iterator[None]:
     root = run.workspace.root
     with ExitStack() as held:
         try:
-            if root.exists() and not root.is_dir():
-                raise NotADirectoryError(f"{root} is a file")
-            root.mkdir(parents=True, exist_ok=True)
+            make_folder(root, "--workspace")
             held.enter_context(claimed_workspace(root, run.config, shard))
             remove_leftovers(root)
             remember_scans(run)

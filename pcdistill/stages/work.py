@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from pcdistill import __version__
-from pcdistill.errors import ConfigError, PcdistillError
+from pcdistill.errors import ConfigError, PcdistillError, file_trouble
 from pcdistill.stages.run import Run
 from pcdistill.stages.stage import Report, Stage, Task, files_of
 from pcdistill.stages.workspace import Record
@@ -31,10 +31,7 @@ def work_on(run: Run, stage: Stage, task: Task, report: Report) -> Record:
         state, summary, outputs = "failed", str(error), {}
     except OSError as error:
         state, outputs = "failed", {}
-        summary = (
-            f"a file could not be read or written ({error}); check the free space and permissions "
-            f"of {run.workspace.root}"
-        )
+        summary = file_trouble(error)
     except Exception as error:
         log.exception("%s %s failed unexpectedly", stage.name, task.unit)
         state, outputs = "failed", {}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pcdistill.errors import ArtifactError
+from pcdistill.errors import ArtifactError, UnreadableError
 from pcdistill.stages.files import read_json, write_json
 
 LONGEST_NAME = 100
@@ -123,25 +123,35 @@ class Workspace:
         return self.root / "manifest" / stage / f"{slug(unit)}.json"
 
     def record(self, stage: str, unit: str) -> Record | None:
-        """What the manifest says of a unit; None where it was never tried."""
+        """What the manifest says of a unit; None where it was never tried.
+
+        Raises:
+            UnreadableError: the entry cannot be read.
+        """
         path = self.record_path(stage, unit)
         if not path.exists():
             return None
         try:
             return Record(**read_json(path))
+        except UnreadableError:
+            raise
         except (ArtifactError, TypeError):
-            return None  # an unreadable entry counts as never tried: the unit is made anew
+            return None  # a damaged entry counts as never tried: the unit is made anew
 
     def write_record(self, stage: str, unit: str, record: Record) -> None:
         """Note the outcome of a unit, after its outputs are on the disk."""
         write_json(self.record_path(stage, unit), vars(record))
 
     def outputs_intact(self, record: Record) -> bool:
-        """Whether every output of a finished unit is still there with its size."""
+        """Whether every output of a finished unit is still there with its size.
+
+        Raises:
+            OSError: it cannot be told, because a folder cannot be read.
+        """
         for name, size in record.outputs.items():
             try:
                 if (self.root / name).stat().st_size != size:
                     return False
-            except OSError:
+            except (FileNotFoundError, NotADirectoryError):
                 return False
         return True

@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pcdistill.errors import ArtifactError
+from pcdistill.errors import ArtifactError, UnreadableError, file_trouble
+from pcdistill.storage import require_readable
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,14 @@ def load_network(path: Path) -> tuple[EmbeddedNetwork, dict[str, Any]]:
 
     Raises:
         ArtifactError: the file is missing or damaged.
+        UnreadableError: it cannot be read.
     """
+    try:
+        require_readable(path)
+    except FileNotFoundError:
+        pass  # told below
+    except OSError as error:
+        raise UnreadableError(file_trouble(error, path)) from None
     try:
         with safe_open(path, framework="pt") as archive:
             header = archive.metadata() or {}

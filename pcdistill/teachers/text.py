@@ -12,17 +12,19 @@ import torch
 from torch import Tensor
 
 from pcdistill.choices import suggest
-from pcdistill.errors import ConfigError
+from pcdistill.errors import ConfigError, UnreadableError, file_trouble
 from pcdistill.scenes import (
     label_set_names,
     load_label_set,
     load_vocabulary,
     vocabulary_names,
 )
+from pcdistill.storage import require_readable
 from pcdistill.teachers.known_words import Words, sort_words
 from pcdistill.teachers.protocols import TextEncoder
 
 ENCODER_FOLDER = "text_encoder"
+_ENCODER_FILES = ("config.json", "model.safetensors", "tokenizer.json")
 _NAMED = 5
 """Texts that a message lists before it counts the rest."""
 
@@ -32,6 +34,11 @@ def _static_model() -> Any:
     from model2vec import StaticModel
 
     with as_file(files("pcdistill.teachers") / ENCODER_FOLDER) as folder:
+        for name in _ENCODER_FILES:
+            try:
+                require_readable(folder / name)
+            except OSError as error:
+                raise UnreadableError(file_trouble(error)) from None
         return StaticModel.from_pretrained(str(folder))
 
 
