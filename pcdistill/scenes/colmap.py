@@ -150,7 +150,7 @@ def _frames(
                 f"{model}: {image.name} has camera {image.camera_id}, which cameras lack; copy all "
                 "files of one model"
             )
-        path = next((place / image.name for place in places if is_there(place / image.name)), None)
+        path, spelled = _image_file(places, image.name)
         if not torch.isfinite(image.camera_to_world).all():
             lost += 1
             continue
@@ -159,7 +159,7 @@ def _frames(
             continue
         require_size(model, camera.image_size, path)
         require_upright(model, camera.intrinsics, camera.image_size, path)
-        depth = _depth_file(workspace, image.name)
+        depth = _depth_file(workspace, spelled)
         size = None if depth is None else _depth_size(camera, depth)
         frames.append(
             ColmapFrame(
@@ -177,6 +177,15 @@ def _frames(
             )
         )
     return frames, lost, incomplete
+
+
+def _image_file(places: list[Path], name: str) -> tuple[Path | None, str]:
+    """The image of a name, and the name as it is found: models of Windows have backslashes."""
+    for spelled in (name, name.replace("\\", "/")):
+        for place in places:
+            if is_there(place / spelled):
+                return place / spelled, spelled
+    return None, name
 
 
 def _depth_file(workspace: Path, image: str) -> Path | None:

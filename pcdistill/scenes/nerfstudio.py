@@ -248,22 +248,31 @@ def _intrinsics(file: Path, camera: dict[str, Any], image_size: tuple[int, int])
     if "fl_x" in camera:
         fx = number_in(file, camera, "fl_x")
     elif "camera_angle_x" in camera:
-        angle = number_in(file, camera, "camera_angle_x")
-        if not 0 < angle < math.pi:
-            raise SceneError(
-                f"{file}: 'camera_angle_x' is {angle:g}, expected radians between 0 and 3.14; "
-                "process the capture again"
-            )
-        fx = 0.5 * width / math.tan(0.5 * angle)
+        fx = _focal_length(file, camera, "camera_angle_x", width)
     else:
         raise SceneError(
             f"{file}: has neither 'fl_x' nor 'camera_angle_x', expected a focal length in pixels; "
             "process the capture again"
         )
-    fy = number_in(file, camera, "fl_y") if "fl_y" in camera else fx
+    fy = fx
+    if "fl_y" in camera:
+        fy = number_in(file, camera, "fl_y")
+    elif "fl_x" not in camera and "camera_angle_y" in camera:
+        fy = _focal_length(file, camera, "camera_angle_y", height)
     cx = number_in(file, camera, "cx") if "cx" in camera else width / 2
     cy = number_in(file, camera, "cy") if "cy" in camera else height / 2
     return pinhole(fx, fy, cx - 0.5, cy - 0.5)
+
+
+def _focal_length(file: Path, camera: dict[str, Any], key: str, side: int) -> float:
+    """Pixels, from the angle of view over a side of the image."""
+    angle = number_in(file, camera, key)
+    if not 0 < angle < math.pi:
+        raise SceneError(
+            f"{file}: '{key}' is {angle:g}, expected radians between 0 and 3.14; process the "
+            "capture again"
+        )
+    return 0.5 * side / math.tan(0.5 * angle)
 
 
 def _depth_scale(

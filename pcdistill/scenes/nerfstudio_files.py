@@ -76,6 +76,7 @@ def named_file(folder: Path, path: str, suffixes: Sequence[str]) -> Path | None:
         path: as it is written there.
         suffixes: in lower case, which a file of this kind has.
     """
+    path = path.strip()
     for spelled in dict.fromkeys((path, path.replace("\\", "/"))):
         found = _with_suffix(folder / spelled, suffixes)
         if found is not None:

@@ -222,7 +222,13 @@ def _find_surface(scan: Scan, settings: ReadSettings) -> Path | None:
     named = named_surface(scan, settings)
     if named is not None:
         return named
-    return next((scan.folder / name for name in _SURFACES if is_there(scan.folder / name)), None)
+    found = [scan.folder / name for name in _SURFACES if is_there(scan.folder / name)]
+    if len(found) > 1:
+        _LOG.warning(
+            "%s: has %s, taking %s (`geometry` names another)",
+            *(scan.folder, " and ".join(path.name for path in found), found[0].name),
+        )
+    return next(iter(found), None)
 
 
 RGBD = Reader("color/ depth/ pose/ and intrinsics.txt (posed RGB-D frames)", find_rgbd, open_rgbd)

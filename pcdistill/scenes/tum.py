@@ -154,7 +154,13 @@ def open_tum(scan: Scan, settings: ReadSettings) -> Scene:
 
 
 def _read_camera(folder: Path) -> _Camera:
-    file = next((folder / name for name in _CAMERA_FILES if is_there(folder / name)), None)
+    files = [folder / name for name in _CAMERA_FILES if is_there(folder / name)]
+    file = next(iter(files), None)
+    if len(files) > 1:
+        _LOG.warning(
+            "%s: has the cameras %s, taking the first",
+            *(folder, ", ".join(path.name for path in files)),
+        )
     if file is not None:
         numbers = read_numbers(file, "a 3 x 3 matrix or fx fy cx cy with up to 5 distortions")
         if len(numbers) == 16 or (len(numbers) == 9 and numbers[6:] == [0, 0, 1]):

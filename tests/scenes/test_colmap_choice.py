@@ -90,6 +90,16 @@ def test_rigs_and_frames_of_newer_versions_do_no_harm(tmp_path):
     assert len(open_scene(folder).frames) == 4
 
 
+@pytest.mark.parametrize("binary", [True, False])
+def test_image_names_of_windows(tmp_path, binary):
+    folder = captures.write_colmap(tmp_path / "a", 4, binary=binary, depth=True)
+    file = folder / f"sparse/0/images.{'bin' if binary else 'txt'}"
+    file.write_bytes(file.read_bytes().replace(b"left/", b"left\\"))
+    frames = open_scene(folder, fuse_voxel_size=0.1).frames
+    assert [frame.name for frame in frames] == ["000", "001", "002", "003"]
+    assert all(frame.depth() is not None for frame in frames)
+
+
 def project(folder, **models):
     """A project whose models have as many images as given; keys have _ for /, t for text."""
     for key, count in models.items():

@@ -232,6 +232,7 @@ PATHS = {
     "mixed Windows": lambda path: "D:/scans\\room/" + path,
     "from above": lambda path: f"data/room/{path}",
     "from beside": lambda path: f"../room/{path}",
+    "blanks around": lambda path: f" {path} ",
     "no suffix": lambda path: path.rsplit(".", 1)[0],
     "no suffix on Windows": lambda path: "E:\\" + path.rsplit(".", 1)[0].replace("/", "\\"),
 }
@@ -318,6 +319,19 @@ def test_depth_as_instant_ngp_names_it(tmp_path):
         scene.frames[2].depth(), rooms.depth_of(rooms.poses(8)[2]), atol=MILLIMETRE
     )
     assert scene.provenance["depth_scale"] == pytest.approx(4000)
+
+
+def test_angles_of_view_of_both_sides(tmp_path):
+    capture = captures.write_nerfstudio(tmp_path / "room", depth=False)
+    angles = {
+        "camera_angle_x": 2 * float(np.arctan(40 / 60)),
+        "camera_angle_y": 2 * float(np.arctan(30 / 50)),
+    }
+    edit(capture, remove=("fl_x", "fl_y"), **angles)
+    diagonal = read(capture).frames[0].intrinsics.diagonal()
+    np.testing.assert_allclose(diagonal, [60, 50, 1])
+    edit(capture, camera_angle_y=4)
+    refused(capture, "'camera_angle_y' is 4, expected radians")
 
 
 def test_a_matrix_without_its_last_row(capture):

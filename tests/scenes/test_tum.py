@@ -178,3 +178,15 @@ def test_a_folder_of_sequences(written, tmp_path):
     assert [scan.name for scan in find_tum(tmp_path)] == ["b9", "b10"]
     assert find_tum(tmp_path / "b9") == (Scan("b9", tmp_path / "b9"),)
     assert find_tum(tmp_path / "nothing") == ()
+
+
+def test_lists_of_windows_and_several_cameras(tmp_path, caplog):
+    folder = captures.write_tum(tmp_path / "room", 4)
+    for name in ("rgb.txt", "depth.txt"):
+        text = (folder / name).read_text().replace("rgb/", "rgb\\").replace("depth/", ".\\depth\\")
+        (folder / name).write_text(text)
+    (folder / "camera.txt").write_text("50 50 39.5 29.5")
+    scene = read(folder)
+    assert len(scene.frames) == 4
+    assert scene.provenance["camera"] == "intrinsics.txt"
+    assert "has the cameras intrinsics.txt, camera.txt, taking the first" in caplog.text
