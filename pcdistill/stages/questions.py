@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pcdistill.errors import ConfigError
 from pcdistill.stages.run import Run
-from pcdistill.teachers import Words, no_known_word, read_words
+from pcdistill.teachers import WordReader, Words, no_known_word, read_words
 
 
 def known_words(run: Run, text: str) -> Words:
@@ -13,7 +13,9 @@ def known_words(run: Run, text: str) -> Words:
     Raises:
         ConfigError: none is known.
     """
-    words = read_words(run.text_encoder, text, run.own_words)
+    encoder = run.text_encoder
+    own = run.own_words if isinstance(encoder, WordReader) else ()
+    words = read_words(encoder, text, own)
     if words.is_empty or (words.unknown and not words.known):
         raise ConfigError(no_known_word([text]))
     return words
