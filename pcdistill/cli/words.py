@@ -82,10 +82,10 @@ def _parted(arguments: Sequence[str], option: str) -> tuple[list[str], list[str]
 
 
 def plain_console() -> Console:
-    """Where commands write: no colours of numbers, no wrapped paths."""
-    from rich.console import Console
+    """Where commands write: no colours of numbers, no wrapped paths, names as they are."""
+    from pcdistill.stages.progress import text_console
 
-    return Console(highlight=False, soft_wrap=True)
+    return text_console()
 
 
 def in_sentences(command: Callable[[], int | None]) -> int:

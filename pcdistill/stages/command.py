@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from pcdistill import __version__
 from pcdistill.errors import ArtifactError, ConfigError
@@ -191,7 +192,9 @@ def _print_results(console: Console, run: Run) -> None:
         best = max(row["miou"] for row in same)
         for row in same:
             style = "bold" if row["miou"] == best else ""
-            table.add_row(row["name"], f"{row['miou']:.1f}", f"{row['macc']:.1f}", style=style)
+            table.add_row(
+                Text(row["name"]), f"{row['miou']:.1f}", f"{row['macc']:.1f}", style=style
+            )
         console.print(table)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from typing import TextIO
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -17,16 +17,22 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.progress import Progress as Bars
+from rich.text import Text
 
 _LINE_EVERY = 10.0
 """Seconds between the lines that a long unit prints where there is no terminal."""
+
+
+def text_console(file: TextIO | None = None) -> Console:
+    """A console to which names, paths and questions are text: brackets and colons mean nothing."""
+    return Console(file=file, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 class Progress:
     """One line for each unit; in a terminal also a bar with the time that remains."""
 
     def __init__(self, *, quiet: bool = False, console: Console | None = None) -> None:
-        self._console = console or Console(file=sys.stdout, highlight=False, soft_wrap=True)
+        self._console = console or text_console(sys.stdout)
         self._quiet = quiet
         self._bars: Bars | None = None
         self._bar: TaskID | None = None
@@ -35,7 +41,7 @@ class Progress:
     def note(self, text: str) -> None:
         """Print a line."""
         if not self._quiet:
-            self._console.print(escape(text))
+            self._console.print(Text(text))
 
     def begin(self, stage: str, units: int, skipped: int) -> None:
         """A stage begins, of whose units some are up to date."""
@@ -45,10 +51,12 @@ class Progress:
             self.note(f"{stage}: {units} of {units} up to date")
             return
         already = f", {skipped} up to date" if skipped else ""
-        self._console.print(f"[bold]{stage}[/bold]: {units - skipped} of {units} to do{already}")
+        self._console.print(
+            Text.assemble((stage, "bold"), f": {units - skipped} of {units} to do{already}")
+        )
         if self._console.is_terminal:
             self._bars = Bars(
-                TextColumn("  {task.description}"),
+                TextColumn("  {task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
@@ -82,8 +90,10 @@ class Progress:
         """A unit ended."""
         if self._quiet:
             return
-        mark = "" if state == "done" else "[red]FAILED[/red] "
-        self._console.print(f"  {mark}{escape(unit)}: {escape(summary)}, {seconds:.1f} s")
+        mark = "" if state == "done" else "FAILED "
+        self._console.print(
+            Text.assemble("  ", (mark, "red"), f"{unit}: {summary}, {seconds:.1f} s")
+        )
         if self._bars is not None and self._bar is not None:
             self._bars.advance(self._bar)
 
