@@ -101,6 +101,11 @@ def by_hand(stored: Scene, teacher: str, **rule) -> dict[int, list[float]]:
     return found
 
 
+def counts() -> list[int]:
+    """How many frames see each point."""
+    return [sum(sees(n, point) is not None for n in range(3)) for point in range(len(PIXELS))]
+
+
 def in_halves(features: dict[int, list[float]]) -> dict[int, list[float]]:
     return {point: torch.tensor(row).half().tolist() for point, row in features.items()}
 
@@ -132,9 +137,8 @@ def test_a_point_has_the_mean_of_what_the_frames_that_see_it_say(tmp_path, teach
     assert 20 < len(expected) < len(PIXELS)
     assert alike(features(run, teacher), in_halves(expected))
     assert points_with_features(run, teacher, SCENE).tolist() == sorted(expected)
-    counted = [sum(sees(n, point) is not None for n in range(3)) for point in range(len(PIXELS))]
-    assert frame_counts(run, teacher, SCENE).tolist() == counted
-    assert {0, 1, 3} <= set(counted)
+    assert frame_counts(run, teacher, SCENE).tolist() == counts()
+    assert {0, 1, 3} <= set(counts())
 
 
 def test_a_point_that_a_teacher_did_not_see_has_no_feature_of_another(tmp_path):
@@ -290,6 +294,7 @@ def test_keep(tmp_path) -> Outcomes:
         for name in (SCENE, MEASURED):
             run = lift(tmp_path / value, stored=scene(name), keep=value)
             views = frame_counts(run, "dense", name)
+            assert views.tolist() == counts()
             size = run.workspace.lifted("dense", name).stat().st_size
             sizes[name] = size > 4 * len(views) + 600
             expected = by_hand(open_scene(run.workspace.scene(name)), "dense")
