@@ -21,7 +21,12 @@ import torch
 from torch import Tensor
 
 from pcdistill.errors import SceneError
-from pcdistill.scenes.camera_files import read_camera_matrix, read_matrix, require_upright
+from pcdistill.scenes.camera_files import (
+    read_camera_matrix,
+    read_matrix,
+    require_center,
+    require_upright,
+)
 from pcdistill.scenes.capture import build_scene, named_surface, require_unset
 from pcdistill.scenes.capture_surface import agreed_surface
 from pcdistill.scenes.consistency import POSE_CONVENTIONS
@@ -192,7 +197,11 @@ def _require_one_size(folder: Path, frames: Sequence[StoredFrame]) -> None:
                 f"{first.image_path.name} is {_size(first.image_size)}, expected one size for one "
                 "camera matrix; give images of one size"
             )
-        if frame.depth_path is None or frame.depth_intrinsics is not None:
+        if frame.depth_path is None:
+            continue
+        if frame.depth_intrinsics is not None:
+            own = folder / "intrinsics_depth.txt"
+            require_center(own, frame.depth_intrinsics, frame.depth_path)
             continue
         depth_size = image_size_of(frame.depth_path)
         if depth_size != frame.image_size:

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.labels import IGNORE_LABEL
-from pcdistill.scenes.camera_files import require_upright
+from pcdistill.scenes.camera_files import require_center, require_upright
 from pcdistill.scenes.consistency import POSE_CONVENTIONS, View
 from pcdistill.scenes.depth_limits import within_limit
 from pcdistill.scenes.frames import StoredFrame, check_camera
@@ -362,6 +362,8 @@ def _frame(
             "camera of these images; scale the camera file or extract the images again"
         )
     require_upright(image, intrinsics, size, image)
+    if depth_camera is not None:
+        require_center(folder / "intrinsic" / "intrinsic_depth.txt", depth_camera, depth)
     check_camera(str(folder / "pose" / f"{name}.txt"), intrinsics, pose)
     return StoredFrame(
         name=name,

@@ -179,3 +179,20 @@ def test_the_matrix_exchanged_as_advised_is_right(tmp_path):
         open_scene(folder)
     np.savetxt(folder / "intrinsics.txt", matrix)
     assert len(open_scene(folder, fuse_voxel_size=0.1).frames) == 10
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        ((80, 60), r"intrinsics_depth\.txt: its principal point .* of images of 80 x 60 pixels"),
+        ((30, 40), r"intrinsics_depth\.txt: its principal point .* scale the camera matrix"),
+    ],
+)
+def test_the_depth_has_a_camera_of_its_own(tmp_path, size, message):
+    folder = rooms.write_scan(tmp_path / "room")
+    np.savetxt(folder / "intrinsics_depth.txt", rooms.INTRINSICS)
+    assert len(open_scene(folder).frames) == 10
+    for file in (folder / "depth").iterdir():
+        Image.open(file).resize(size[::-1], Image.Resampling.NEAREST).save(file)
+    with pytest.raises(SceneError, match=message):
+        open_scene(folder)

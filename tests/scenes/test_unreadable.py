@@ -3,58 +3,27 @@
 from __future__ import annotations
 
 import logging
-import os
-import shutil
-import tempfile
-from pathlib import Path
 
 import pytest
 import torch
 
 from pcdistill.errors import PcdistillError, SceneError
 from pcdistill.scenes import Scene, find_scans, load_label_set, open_scene, write_scene
+from tests.file_modes import modes_that_hold
 from tests.scenes.test_disguises import CAPTURES, FUSED
 
-NOBODY = 65534
 LIES = ("missing", "damaged", "no such", "has no", "none of", "restore the original")
-
-
-@pytest.fixture
-def place():
-    """A folder below folders that everybody may enter, unlike those of pytest."""
-    folder = Path(tempfile.mkdtemp(prefix="pcdistill-"))
-    folder.chmod(0o755)
-    yield folder
-    for path in [folder, *folder.rglob("*")]:
-        path.chmod(0o755)
-    shutil.rmtree(folder)
-
-
-@pytest.fixture
-def nobody():
-    """Root may read everything: be somebody who may not."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(NOBODY)
-    yield
-    os.seteuid(0)
 
 
 def locked(path, act):
     """What `act` says while nobody may read `path`."""
-    own = os.geteuid()
+    mode = path.stat().st_mode
+    path.chmod(0)
     try:
-        os.seteuid(os.getuid())
-        mode = path.stat().st_mode
-        path.chmod(0)
-        os.seteuid(own)
-        with pytest.raises(PcdistillError) as caught:
+        with modes_that_hold(), pytest.raises(PcdistillError) as caught:
             act()
     finally:
-        os.seteuid(os.getuid())
         path.chmod(mode)
-        os.seteuid(own)
     return str(caught.value)
 
 
@@ -74,15 +43,9 @@ def kinds(folder):
 
 
 @pytest.mark.parametrize("name", [name for name in CAPTURES if not name.startswith("nuscenes")])
-def test_what_may_not_be_read_is_called_so(place, nobody, caplog, name):
-    os.seteuid(os.getuid())
-    folder = place / "room"
+def test_what_may_not_be_read_is_called_so(tmp_path, caplog, name):
+    folder = tmp_path / "room"
     CAPTURES[name][0](folder)
-    look(name, folder)  # all that is imported late may lie where nobody may read
-    for path in folder.rglob("*"):
-        path.chmod(0o755 if path.is_dir() else 0o644)
-    if os.getuid() == 0:
-        os.seteuid(NOBODY)
     unused = []
     for path in kinds(folder):
         try:
@@ -97,34 +60,24 @@ def test_what_may_not_be_read_is_called_so(place, nobody, caplog, name):
     assert len(unused) < 0.5 * len(kinds(folder)), unused
 
 
-def test_a_neighbour_that_may_not_be_read_is_named_and_left_out(place, nobody, caplog):
-    os.seteuid(os.getuid())
+def test_a_neighbour_that_may_not_be_read_is_named_and_left_out(tmp_path, caplog):
     for name in ("attic", "cellar"):
-        CAPTURES["nerfstudio"][0](place / name)
-    if os.getuid() == 0:
-        (place / "cellar").chmod(0o700)
-        os.seteuid(NOBODY)
-    else:
-        (place / "cellar").chmod(0)
-    with caplog.at_level(logging.WARNING):
-        assert [scan.name for scan in find_scans(place)] == ["attic"]
+        CAPTURES["nerfstudio"][0](tmp_path / name)
+    (tmp_path / "cellar").chmod(0)
+    with modes_that_hold(), caplog.at_level(logging.WARNING):
+        assert [scan.name for scan in find_scans(tmp_path)] == ["attic"]
+    (tmp_path / "cellar").chmod(0o755)
     assert "cellar: cannot be read" in caplog.text.replace("/scene.json", "")
 
 
-def test_stored_scenes_and_label_sets(place, nobody):
-    os.seteuid(os.getuid())
-    write_scene(Scene("room", torch.rand(4, 3)), place / "room")
-    (place / "words.json").write_text('{"name": "a", "categories": [{"name": "wall"}]}')
-    load_label_set(place / "words.json")
-    for path in place.rglob("*"):
-        path.chmod(0o755 if path.is_dir() else 0o644)
-    if os.getuid() == 0:
-        os.seteuid(NOBODY)
+def test_stored_scenes_and_label_sets(tmp_path):
+    write_scene(Scene("room", torch.rand(4, 3)), tmp_path / "room")
     for name in ("scene.json", "points.safetensors"):
-        said = locked(place / "room" / name, lambda: open_scene(place / "room"))
+        said = locked(tmp_path / "room" / name, lambda: open_scene(tmp_path / "room"))
         assert "cannot be read (Permission denied)" in said
         assert not any(lie in said for lie in LIES)
-    said = locked(place / "words.json", lambda: load_label_set(place / "words.json"))
-    assert "cannot be read (Permission denied)" in said
+    words = tmp_path / "words.json"
+    words.write_text('{"name": "a", "categories": [{"name": "wall"}]}')
+    assert "cannot be read (Permission denied)" in locked(words, lambda: load_label_set(words))
     with pytest.raises(SceneError, match="no such folder"):
-        find_scans(place / "nowhere")
+        find_scans(tmp_path / "nowhere")
