@@ -30,6 +30,7 @@ _COLORS = ("red", "green", "blue")
 _FARTHEST = 1e30  # metres; float32 ends a little later
 _NOISE_CLASSES = (7, 18)
 _GEOKEYS, _GEODOUBLES, _WKT = 34735, 34736, 2112
+_DEGREE_STEP = 1e-6  # or less: 10 cm on the ground
 _LARGEST_RECORD = 1 << 20  # bytes of a coordinate system
 
 _Grid = npt.NDArray[np.int32]
@@ -68,6 +69,7 @@ def read_las(file: Path) -> Ply:
     except Exception as error:  # the package raises its own kinds on damaged files
         raise _damaged(file, error) from error
     units = read_units(file)
+    _refuse_degrees(file, scales, grid)
     length = np.array([units.horizontal, units.horizontal, units.vertical])
     points, offset = _in_metres(file, grid, scales * length, origin * length)
     return Ply(
@@ -139,6 +141,15 @@ def read_units(file: Path) -> Units:
             *(file, found.horizontal, found.vertical),
         )
     return found
+
+
+def _refuse_degrees(file: Path, scales: _Floats, grid: _Grid) -> None:
+    """Refuse steps of a millionth beside heights in steps of a tenth of a millimetre or more."""
+    if len(grid) and (scales[:2] <= _DEGREE_STEP).all() and scales[2] >= 100 * scales[0]:
+        raise SceneError(
+            f"{file}: its coordinates are in steps of {scales[0]:g} and {scales[2]:g} in height, "
+            "such as those of longitude and latitude, expected metres; project it to metres"
+        )
 
 
 def _projection_records(file: Path) -> dict[int, bytes]:

@@ -86,7 +86,9 @@ def _say_where_colors_are(path: Path, content: PlyContent) -> None:
         for comment in content.comments
         if comment.lower().startswith("texturefile ")
     ]
-    if files or "texcoord" in content.tables.get("face", {}):
+    if any(set(names) <= content.tables.get("face", {}).keys() for names in _COLOR_NAMES):
+        _LOG.warning("%s: its colours are of faces, which are not read: points have none", path)
+    elif files or "texcoord" in content.tables.get("face", {}):
         where = f"in {', '.join(files)[:120]}" if files else "in a texture"
         _LOG.warning(
             "%s: its colours are %s, which is not read: its points have none; transfer them to the "

@@ -30,7 +30,7 @@ def write(
 ):
     """Points, 16-bit colours and more fields in a file of this version; records (number, bytes)."""
     header = laspy.LasHeader(point_format=7 if version == "1.4" else 2, version=version)
-    header.scales = np.full(3, scale)
+    header.scales = np.broadcast_to(scale, 3).astype(float)
     header.offsets = np.array(offset)
     for number, data in records:
         header.vlrs.append(laspy.VLR("LASF_Projection", number, record_data=data))
@@ -303,3 +303,8 @@ def test_a_coordinate_system_that_cannot_be_read_is_named_and_taken_as_metres(
         surface = read_las(write(tmp_path / "a.las", points, records=[record]))
     np.testing.assert_allclose(surface.points, points, atol=1e-6)
     assert "taken as metres" in caplog.text or record[1] in (b"\1", b"")
+
+
+def test_steps_of_degrees_are_refused_though_nothing_states_them(tmp_path, points):
+    with pytest.raises(SceneError, match="in steps of 1e-07 and 0.001 in height"):
+        read_las(write(tmp_path / "a.las", points, scale=(1e-7, 1e-7, 1e-3)))

@@ -541,3 +541,13 @@ def test_uneven_lists_cost_memory_like_the_file(tmp_path, form, times):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < times * file.stat().st_size
+
+
+def test_colours_of_faces_are_named(tmp_path, caplog):
+    rgb = [("uchar", name) for name in ("red", "green", "blue")]
+    face = [(("uchar", "int"), "vertex_indices"), *rgb]
+    content = encode("ascii", [("vertex", XYZ, CORNERS), ("face", face, [([0, 1, 2], 9, 8, 7)])])
+    (tmp_path / "a.ply").write_bytes(content)
+    with caplog.at_level(logging.WARNING):
+        assert read_ply(tmp_path / "a.ply").colors is None
+    assert "its colours are of faces, which are not read" in caplog.text
