@@ -23,7 +23,7 @@ from pcdistill.scenes.ply import Ply
 _LOG = logging.getLogger(__name__)
 
 NOT_FINITE = "not finite numbers"
-REPEATED = "masses at one and the same place"
+REPEATED = "in masses at one place"
 FAR = "far from all others"
 
 _MOST_ROWS = 200_000  # looked at for what is usual, chosen by chance but always alike
