@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Callable
+from io import TextIOWrapper
 
 import tyro
 
@@ -35,6 +36,9 @@ _DESCRIPTION = (
 
 def main() -> None:
     """Entry point of the `pcdistill` command."""
+    for stream in (sys.stdout, sys.stderr):  # names of files may be of any bytes
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     status = run_command(sys.argv[1:])
     gc.disable()  # the process ends: walking through all of torch once more would free nothing
     sys.exit(status)

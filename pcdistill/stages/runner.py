@@ -188,6 +188,7 @@ def run_stages(
         with closing(WorkerPool(config, jobs)) as pool:
             for stage in chosen:
                 _run_stage(run, stage, ledger, pool, shard, redo, show, summary)
+            pool.close(wait=True)
     summary.seconds = time.perf_counter() - begin
     return summary
 

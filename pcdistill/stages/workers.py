@@ -53,10 +53,15 @@ class WorkerPool:
                 )
         return self.jobs > 1
 
-    def close(self) -> None:
-        """End the workers; new ones are made when they are needed."""
+    def close(self, *, wait: bool = False) -> None:
+        """End the workers; new ones are made when they are needed.
+
+        Args:
+            wait: until they have ended, which a process that ends itself should where all is done;
+                it is not for workers that may be busy.
+        """
         if self._executor is not None:
-            self._executor.shutdown(wait=False, cancel_futures=True)
+            self._executor.shutdown(wait=wait, cancel_futures=True)
             self._executor = None
         if self._words is not None:
             self._words.close()

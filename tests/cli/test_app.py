@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from pcdistill import __version__
@@ -95,3 +99,21 @@ def test_numbers_that_cannot_be_are_refused(capsys, monkeypatch, tmp_path, words
     assert run_command(words) == 2
     assert capsys.readouterr().err == f"error: {said}\n"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_names_that_the_terminal_cannot_show_are_no_traceback(tmp_path, encoding):
+    """Files may be called anything but NUL and slash; the rest of the line is worth reading."""
+    config = tmp_path / "run.yaml"
+    config.write_text("ingest: {train: 1, validation: 1}\n")
+    command = [sys.executable, "-m", "pcdistill.cli", "status", str(config), "--workspace"]
+    ran = subprocess.run(
+        [*command, os.fsdecode(b"caf\xe9")],
+        capture_output=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONIOENCODING": encoding, "COLUMNS": "200"},
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert b"/caf\\udce9" in ran.stdout
+    assert b"distill" in ran.stdout
