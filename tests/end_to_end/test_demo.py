@@ -125,14 +125,14 @@ def test_places_of_one_answer_are_apart(tiny_run):
 
 
 def test_where_nothing_looks_like_it_the_command_says_so(tiny_run):
-    answered = pcdistill("query", tiny_run, "giraffe", "--draw", "none")
+    answered = pcdistill("query", tiny_run, "elephant", "--draw", "none")
     assert answered.returncode == 0
     assert re.search(
-        r"nothing here looks like that: the nearest place has similarity 0\.\d\d with 'giraffe', "
+        r"nothing here looks like that: the nearest place has similarity 0\.\d\d with 'elephant', "
         r"more than 0\.\d\d is asked for",
         answered.stdout,
     )
-    assert not (tiny_run / "queries" / "giraffe").exists()
+    assert not (tiny_run / "queries" / "elephant").exists()
 
 
 def test_the_best_measured_row_answers_and_labels(tiny_run, tmp_path):
@@ -242,7 +242,7 @@ def test_a_question_that_nothing_answers_is_no_traceback(tiny_run, tmp_path):
     """Nothing looks like it, which holds where the class that was expected is not there."""
     copy = tmp_path / "copy"
     shutil.copytree(tiny_run, copy)
-    asked = ("report.queries=[giraffe]", "report.answers=['']")
+    asked = ("report.queries=[elephant]", "report.answers=['']")
     ran = pcdistill("demo", "--workspace", copy, "--set", *TINY, *asked)
     assert ran.returncode == 0, ran.stderr
     report = json.loads((copy / "report" / "report.json").read_text())
