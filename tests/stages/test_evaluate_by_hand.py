@@ -97,10 +97,19 @@ def seen_by_any(name: str) -> set[int]:
     return {point for points in said(name).values() for point in points}
 
 
-def measured(row: str, *, points="seen", unseen="wrong", over="present", votes=1, **how):
-    """mIoU and mAcc in per cent, counted one point at a time over both scans."""
+def measured(
+    row: str,
+    *,
+    scans=tuple(CLUSTERS),
+    points="seen",
+    unseen="wrong",
+    over="present",
+    votes=1,
+    **how,
+):
+    """mIoU and mAcc in per cent, counted one point at a time over the scans."""
     hit, true, claimed, lost = (dict.fromkeys(range(3), 0) for _ in range(4))
-    for name in CLUSTERS:
+    for name in scans:
         scene = scan(name)
         guesses = labels_of(features_of(row, name, votes), len(scene.points), **how)
         for point, label in enumerate(scene.labels.tolist()):
@@ -232,8 +241,23 @@ def test_validation(tmp_path) -> Outcomes:
     """How many homes are measured."""
     for value in (1, 2):
         run = homes_run(tmp_path / str(value), ingest={"validation": value})
-        work(EVALUATE, run, "average")
-        yield result(run, "average")["scenes"], list(CLUSTERS)[:value]
+        found = numbers(run, "average")
+        scans = tuple(CLUSTERS)[:value]
+        yield (
+            (result(run, "average")["scenes"], found),
+            (list(scans), measured("average", scans=scans)),
+        )
+
+
+@pytest.mark.parametrize(("protocol", "over"), [("every point", "present"), ("openscene", "all")])
+def test_a_class_that_no_scan_has_counts_as_the_protocol_says(tmp_path, protocol, over):
+    """The first scan has beds and doors; a lamp is a class all the same."""
+    run = homes_run(tmp_path, ingest={"validation": 1}, evaluate={"protocol": protocol})
+    scans = tuple(CLUSTERS)[:1]
+    unseen = "openscene" if protocol == "openscene" else "wrong"
+    expected = measured("average", scans=scans, over=over, unseen=unseen)
+    assert numbers(run, "average") == pytest.approx(expected)
+    assert result(run, "average")["per_class"]["lamp"] is None
 
 
 def labels_by(run: Run) -> list[list[int]]:
