@@ -21,7 +21,7 @@ from pcdistill.stages.trained import StudentNeeds
 from pcdistill.teachers import TEXT_ENCODERS
 from tests.stages.followed import Outcomes, alike, follows
 from tests.stages.test_fuse_by_hand import by_hand
-from tests.stages.toy import CLASSES, TEACHERS, ToyText, nothing, toy_labels, work
+from tests.stages.toy import CLASSES, MEASURED, TEACHERS, ToyText, nothing, toy_labels, work
 from tests.stages.toy_homes import CLUSTERS, EACH, SKILL, homes_run, said, scan
 
 VOXEL = 0.16
@@ -273,10 +273,13 @@ def labels_with(axes) -> list[list[int]]:
 
 @follows("run.prompt")
 def test_prompt(tmp_path) -> Outcomes:
-    """The toy encoder takes a word with "not" for the next one."""
-    for number, (value, axes) in enumerate(((None, (0, 1, 2)), ("not a {}", (1, 2, 0)))):
-        run = homes_run(tmp_path / str(number), run={"prompt": value})
-        yield labels_by(run), labels_with(axes)
+    """Of classes and of the vocabulary: to the toy encoder a word with "not" is the next one."""
+    for turn, value in enumerate((None, "not a {}")):
+        run = homes_run(tmp_path / str(turn), run={"prompt": value})
+        labels = labels_with([(axis + turn) % 3 for axis in range(3)])
+        fused, seen = row_features(run, "fused", MEASURED)
+        right = by_hand(said(MEASURED), skill=SKILL, points=2 * EACH, turn=turn)
+        yield (labels_by(run), fused[seen]), (labels, torch.tensor(list(right.values())))
 
 
 @follows("run.label_set")

@@ -37,19 +37,19 @@ IDS = (0, 0, 1, 1, 2, 0)
 HALF_STEP = 2.0**-10
 
 
-def word_of(feature) -> str:
-    """The word whose axis is longest; features are on the axes."""
-    return max(AXES, key=lambda word: feature[AXES[word]])
+def word_of(feature, turn: int = 0) -> str:
+    """The word whose axis is longest, where words are that many axes on."""
+    return max(AXES, key=lambda word: feature[(AXES[word] + turn) % 3])
 
 
-def by_hand(said, temperature=0.05, mode="paper", skill=SKILL, points=6) -> dict:
+def by_hand(said, temperature=0.05, mode="paper", skill=SKILL, points=6, turn=0) -> dict:
     """Point -> fused feature, by Eq. 6 to 8 with plain numbers."""
     fused = {}
     for point in range(points):
         seen_by = [teacher for teacher in said if point in said[teacher]]
         if not seen_by:
             continue
-        words = {teacher: word_of(said[teacher][point]) for teacher in seen_by}
+        words = {teacher: word_of(said[teacher][point], turn) for teacher in seen_by}
         votes = {t: sum(skill[t][words[s]] for s in seen_by) for t in seen_by}
         divisor = len(seen_by) if mode == "paper" else sum(votes.values())
         powers = {t: math.exp(votes[t] / divisor / temperature) for t in seen_by}
