@@ -249,6 +249,16 @@ def test_only_and_from_choose_stages(config, root):
         run_stages(config, STAGES, only=["words"])
 
 
+def test_what_comes_before_the_first_stage_is_left_alone(config, root):
+    run_stages(config, STAGES)
+    assert run_stages(config, STAGES, start="word", redo=True).done == 1
+    assert [times_worked(root, unit) for unit in (*LETTERS, "word")] == [1, 1, 1, 1, 2]
+    (root / "letters" / "b").unlink()
+    left = run_stages(config, STAGES, start="word")
+    assert left.failures[0].reason == "not tried, because letters b is not there yet"
+    assert not (root / "letters" / "b").exists()
+
+
 def test_redo_works_on_what_is_done(config, root):
     run_stages(config, STAGES)
     assert run_stages(config, STAGES, only=["letters"], redo=True).done == 4
