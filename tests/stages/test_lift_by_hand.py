@@ -14,7 +14,9 @@ from pcdistill.stages.config import LiftConfig
 from pcdistill.stages.fuse import teacher_views
 from pcdistill.stages.lift import LIFT, frame_counts, lift_scene, points_with_features
 from pcdistill.stages.run import Run
+from pcdistill.stages.score import SCORE
 from pcdistill.stages.sight import Sight
+from pcdistill.stages.stage import fingerprint
 from pcdistill.teachers import FeatureMap
 from tests.stages.followed import Outcomes, alike, follows
 from tests.stages.toy import MEASURED, SCENE, nothing, store, toy_run, work, write_superpoints
@@ -168,6 +170,15 @@ def test_a_map_is_read_by_the_convention_of_its_teacher(corners):
         else:
             values = [min(max((column + 0.5) * 2 / WIDTH - 0.5, 0), 1) for column in columns]
         assert feature == pytest.approx(sum(values) / len(values), abs=1e-5)
+
+
+@pytest.mark.parametrize(("stage", "unit"), [(LIFT, f"dense/{SCENE}"), (SCORE, "dense")])
+def test_what_a_teacher_of_other_weights_said_is_stale(tmp_path, stage, unit):
+    run, marks = toy_run(tmp_path), []
+    for revision in ("1", "1", "2"):
+        run.teacher("dense").provenance = {"revision": revision}
+        marks.append(fingerprint(stage, stage.settings(run, unit), {}))
+    assert marks[0] == marks[1] != marks[2]
 
 
 @follows("lift.border")
