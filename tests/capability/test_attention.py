@@ -232,3 +232,17 @@ def test_the_sum_does_not_share_memory_with_the_model():
 def test_bad_input_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("pixels", "image_size", "right"),
+    [
+        (6, (64, 60), (3, 2)),
+        (6, (60, 64), (2, 3)),
+        (12, (103, 100), (4, 3)),
+        (12, (97, 100), (3, 4)),
+    ],
+)
+def test_of_several_shapes_that_would_do_the_nearest_is_taken(pixels, image_size, right):
+    """Maps of few pixels, one side of which is rounded by much."""
+    assert map_shape(pixels, image_size) == right

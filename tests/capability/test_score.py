@@ -80,6 +80,18 @@ def test_one_image_at_a_time_in_any_order_is_the_same(seed):
     assert meter.images.tolist() == [3] * 4
 
 
+@pytest.mark.parametrize("pooled", [False, True])
+def test_several_images_at_once_count_as_that_many(pooled):
+    generator = torch.Generator().manual_seed(3)
+    predicted, pseudo = (torch.rand(2, 5, 8, 9, generator=generator) < 0.4).unbind()
+    together, alone = CapabilityMeter(2), CapabilityMeter(2)
+    together.update(1, predicted, pseudo)
+    for one, other in zip(predicted, pseudo, strict=True):
+        alone.update(1, one, other)
+    assert together.images.tolist() == alone.images.tolist() == [0, 5]
+    torch.testing.assert_close(together.scores(pooled=pooled), alone.scores(pooled=pooled))
+
+
 def test_a_perfect_teacher_has_1_and_a_blind_one_0():
     pseudo = torch.ones(2, 3, 4, 4, dtype=torch.bool)
     assert score_teacher(pseudo, pseudo).tolist() == [1, 1]

@@ -84,6 +84,23 @@ def test_a_vertex_at_the_rim_of_the_mesh_is_seen_though_its_ray_slips_by():
     assert bool(visible[:FRONT][rim].all())
 
 
+def test_triangles_between_the_rays_are_seen_by_their_vertices():
+    """Each is smaller than a pixel and lies beside its middle, through which the ray goes."""
+    pixel = 2.0 / 30  # metres at two metres
+    middles = [(column, row) for row in range(3, 20, 5) for column in range(3, 30, 5)]
+    corners = [
+        [(column - 15.5 + x) * pixel, (row - 11.5 + y) * pixel, 2.0]
+        for column, row in middles
+        for x, y in ((0.3, 0.3), (0.4, 0.3), (0.3, 0.4))
+    ]
+    faces = torch.arange(len(corners)).view(-1, 3)
+    frame = scene(depth=False, faces=False).frames[0]
+    place = Scene("dust", torch.tensor(corners), faces=faces, frames=(frame,))
+    visible, by = seen(place, "mesh")
+    assert by == {"mesh"}
+    assert bool(visible.all())
+
+
 def test_without_occlusion_everything_in_view_is_seen():
     visible, by = seen(scene(depth=True, faces=True), "none")
     assert by == {"none"}
