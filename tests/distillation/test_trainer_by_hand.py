@@ -214,6 +214,57 @@ def test_the_rate_falls_over_all_steps_of_all_epochs(batch_size):
     assert [learner.train_epoch().learning_rate for _ in range(4)] == pytest.approx(expected)
 
 
+class Watched(Matrix):
+    """Notes of each scene that it is shown how many voxels it has, and whether it is learning."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: list[int] = []
+        self.learning: list[bool] = []
+
+    def forward(self, x):
+        self.shown.append(len(x))
+        self.learning.append(self.training)
+        return super().forward(x)
+
+
+def cut_short(count: int) -> TrainingScene:
+    """The first scene's first points, two in each voxel."""
+    one = SCENES[0]
+    parts = {
+        name: getattr(one, name)[: 2 * count]
+        for name in ("points", "superpoint_ids", "seen", "features", "normals")
+    }
+    return replace(one, name=str(count), **parts)
+
+
+def orders(seed: int) -> list[list[int]]:
+    """In what order five scenes are shown in each of six epochs."""
+    network = Watched()
+    scenes = [cut_short(count) for count in range(8, 13)]
+    learner = Trainer(network, scenes, TEXT, settings(batch_size=1, epochs=6, seed=seed), CPU)
+    while not learner.finished:
+        learner.train_epoch()
+    assert all(network.learning)
+    return [network.shown[first : first + 5] for first in range(0, 30, 5)]
+
+
+def test_every_epoch_shows_every_scene_once_in_an_order_of_its_own():
+    shown = orders(seed=0)
+    assert all(sorted(epoch) == [8, 9, 10, 11, 12] for epoch in shown)
+    assert len({tuple(epoch) for epoch in shown}) > 3
+    assert orders(seed=0) == shown != orders(seed=1)
+
+
+def test_a_student_that_was_asked_goes_on_learning_as_before():
+    """Where the ensemble begins it is asked about every scene; batches are normalised after it."""
+    network = Watched()
+    learner = Trainer(network, list(SCENES), TEXT, settings(ensemble=EnsembleSettings(1, 0.5)), CPU)
+    for _ in range(3):
+        learner.train_epoch()
+    assert network.learning == [True, False, False, True, True]
+
+
 def test_at_most_so_many_voxels_learn_at_a_step():
     rows = sum(len(rows_of(scene)) for scene in SCENES)
     every = [trainer(rows_per_step=limit).train_epoch().loss for limit in (0, rows)]

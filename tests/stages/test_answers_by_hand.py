@@ -30,7 +30,7 @@ from pcdistill.stages.trained import StudentNeeds
 from tests.stages.followed import Outcomes, follows
 from tests.stages.test_evaluate_by_hand import VOXEL, Mirror, labels_of
 from tests.stages.test_evaluate_by_hand import features_of as right_features
-from tests.stages.toy import MEASURED, TEACHERS, work
+from tests.stages.toy import MEASURED, TEACHERS, work, write_lifted, write_superpoints
 from tests.stages.toy_homes import EACH, SECOND, homes_run
 
 STUDENTS = ("point", "superpoint")
@@ -136,6 +136,8 @@ def test_the_best_row_is_the_one_with_the_highest_number_wherever_it_stands(tmp_
         assert default_row(run) == best
         assert require_row(run, None) == best
         assert require_row(run, "average") == "average"
+    measure(run, dict.fromkeys(row_names(run), 30.0))
+    assert best_measured(run.workspace, row_names(run)) == row_names(run)[-1]  # the later of equals
     measure(run, dict.fromkeys(row_names(run)))
     assert default_row(run) == "student:superpoint"
 
@@ -196,6 +198,31 @@ def test_the_report_has_the_numbers_of_every_row_and_its_questions_are_judged(tm
     assert report["capability"]["teachers"] == list(TEACHERS)
     values = report["capability"]["values"]
     assert values[0] == pytest.approx([0.6, 0.9, 0.1])  # of lamp, bed and door to the masks
+
+
+def test_that_nothing_is_found_is_right_where_nothing_is(tmp_path):
+    """Lamps are in the second scan only, beds in the first."""
+    asked = {"queries": ["giraffe", "giraffe"], "answers": ["lamp", "bed"], "heat_maps": []}
+    report = reported(finished(tmp_path, report=asked))
+    assert {found["looks_like"] for found in report["queries"]} == {NOTHING}
+    lamp, bed = [MEASURED, SECOND], [SECOND, MEASURED]
+    held = [found["scene"] for found in report["queries"] if found["holds"]]
+    missed = [found["scene"] for found in report["queries"] if not found["holds"]]
+    assert sorted(held) == sorted(2 * [lamp[0], bed[0]])
+    assert sorted(missed) == sorted(2 * [lamp[1], bed[1]])
+
+
+def test_a_place_that_looks_like_the_word_answers_though_it_is_not_very_similar(tmp_path):
+    """Its cosine is 0.45; others have 0.67 with a word that they do not mean."""
+    run = homes_run(tmp_path)
+    write_superpoints(run, MEASURED, [point // 24 for point in range(2 * EACH)])
+    blurred = [(10, 9, 0, 0), (9, 10, 0, 0), (0, 0, 1, 2)]
+    heard = {point: blurred[point // 24] for point in range(2 * EACH)}
+    write_lifted(run, MEASURED, dict.fromkeys(TEACHERS, heard))
+    found = query(run, "lamp", (MEASURED,), row="average", draw="none")
+    assert [answer.looks_like for answer in found.answers] == ["lamp"]
+    assert found.answers[0].similarity == pytest.approx(1 / math.sqrt(5), abs=1e-3)
+    assert found.floor == pytest.approx(9 / math.sqrt(181), abs=1e-3)
 
 
 def test_what_is_drawn_are_the_teachers_the_fused_and_the_best_student(tmp_path):

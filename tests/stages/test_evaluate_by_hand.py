@@ -191,13 +191,25 @@ def test_several_prompts_may_ask_for_one_class(tmp_path):
     assert numbers(run, "fused") == pytest.approx(measured("fused"))
 
 
-def test_an_answer_of_a_scan_that_was_not_lifted_is_not_waited_for(tmp_path):
+@pytest.mark.parametrize("lost", ["masks/", "dense/", "partition"])
+def test_a_scan_that_a_teacher_did_not_see_or_that_is_not_cut_is_left_out(tmp_path, lost):
     run = homes_run(tmp_path)
     first, second = CLUSTERS
-    whole = EVALUATE.inputs(run, "average")
-    left = tuple(i for i in whole if second not in i.unit)
+    gone = (second, lost) if lost == "partition" else (f"{lost}{second}", "lift")
+    left = tuple(i for i in EVALUATE.inputs(run, "average") if (i.unit, i.stage) != gone)
+    assert len(left) == len(EVALUATE.inputs(run, "average")) - 1
     EVALUATE.work(run, Task("average", left, "t"), nothing)
     assert result(run, "average")["scenes"] == [first]
+
+
+def test_without_teachers_all_points_are_scored(tmp_path):
+    """Frames that nobody looks at cannot tell which points were seen."""
+    run = homes_run(tmp_path, run={"teachers": []}, distill={"trained": "given"})
+    run.trained = None  # it stands beside the run
+    assert numbers(run, "student:trained") == pytest.approx(
+        measured("student:trained", points="all")
+    )
+    assert measured("student:trained", points="all") != measured("student:trained")
 
 
 @follows("evaluate.points")

@@ -29,10 +29,10 @@ SKILL = {
 }
 LAMP, BED, DOOR = (0, 0, 3, 0), (2, 0, 0, 0), (0, 1, 0, 1)
 SAID = {
-    "masks": {0: BED, 1: BED, 2: LAMP, 4: DOOR},
-    "dense": {0: LAMP, 1: BED, 2: DOOR, 3: DOOR},
+    "masks": {0: BED, 2: LAMP, 4: DOOR, 5: BED},
+    "dense": {0: LAMP, 2: DOOR, 3: DOOR, 5: BED},
 }
-"""Both teachers see points 0 to 2, one each 3 and 4, nobody 5."""
+"""Both teachers see points 0, 2 and 5, one each 3 and 4, nobody 1."""
 IDS = (0, 0, 1, 1, 2, 0)
 HALF_STEP = 2.0**-10
 
@@ -93,22 +93,22 @@ def test_the_capability_table_has_the_teachers_and_words_in_the_order_of_the_run
 
 
 def test_a_superpoint_has_the_mean_of_its_seen_points(run):
-    """Superpoint 0 has points 0, 1 and 5, of which nobody saw the last."""
+    """Superpoint 0 has points 0, 1 and 5, of which nobody saw the second."""
     fused, targets = by_hand(SAID), fused_targets(run, SCENE)
     means = [
         [sum(fused[p][c] for p in members) / len(members) for c in range(4)]
-        for members in ((0, 1), (2, 3), (4,))
+        for members in ((0, 5), (2, 3), (4,))
     ]
     torch.testing.assert_close(
         targets.superpoint_means.float(), torch.tensor(means), rtol=HALF_STEP, atol=HALF_STEP
     )
     assert targets.superpoint_seen.tolist() == [True, True, True]
-    assert targets.seen.tolist() == [0, 1, 2, 3, 4]
+    assert targets.seen.tolist() == [0, 2, 3, 4, 5]
 
 
 def test_a_superpoint_that_nobody_saw_is_marked(tmp_path):
     run = toy_run(tmp_path)
-    write_superpoints(run, SCENE, (0, 0, 1, 1, 2, 3))
+    write_superpoints(run, SCENE, (0, 3, 1, 1, 2, 0))
     write_lifted(run, SCENE, SAID)
     write_capability(run, SKILL)
     work(FUSE, run, SCENE)
@@ -119,7 +119,7 @@ def test_a_superpoint_that_nobody_saw_is_marked(tmp_path):
 
 def test_the_row_that_is_measured_has_the_same_features(run):
     features, seen = row_features(run, "fused", SCENE)
-    assert seen.tolist() == [True] * 5 + [False]
+    assert seen.tolist() == [True, False, True, True, True, True]
     expected = torch.tensor([by_hand(SAID).get(point, [0.0] * 4) for point in range(6)])
     torch.testing.assert_close(features, expected)
 
@@ -134,7 +134,7 @@ def test_the_average_and_linear_rows_by_hand(run):
     assert average[2].tolist() == pytest.approx([0, 0.5, 1.5, 0.5])
     expected = [0, door / (1 + door), 3 / (1 + door), door / (1 + door)]
     assert linear[2].tolist() == pytest.approx(expected)
-    for point, feature in ((3, DOOR), (4, DOOR), (5, (0, 0, 0, 0))):
+    for point, feature in ((3, DOOR), (4, DOOR), (5, BED), (1, (0, 0, 0, 0))):
         assert average[point].tolist() == pytest.approx(feature)
         assert linear[point].tolist() == pytest.approx(feature)
 
@@ -149,7 +149,7 @@ def test_teachers_compare_in_the_words_of_the_vocabulary(tmp_path):
 @pytest.mark.parametrize("mode", ["paper", "release"])
 def test_of_three_teachers_those_who_do_not_see_a_point_neither_vote_nor_count(tmp_path, mode):
     skill = {**SKILL, "third": {"bed": 0.5, "door": 0.9, "lamp": 0.3}}
-    said = {**SAID, "third": {0: DOOR, 3: LAMP, 4: BED, 5: BED}}
+    said = {**SAID, "third": {0: DOOR, 1: BED, 3: LAMP, 4: BED}}
     sections = {"run": {"teachers": list(said)}, "fuse": {"mode": mode, "keep_points": True}}
     run = toy_run(tmp_path, **sections)
     write_superpoints(run, SCENE, IDS)

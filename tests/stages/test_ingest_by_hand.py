@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from pcdistill.errors import SceneError
-from pcdistill.scenes import MemoryFrame, Scene, open_scene, write_ply, write_scene
+from pcdistill.scenes import MemoryFrame, Scene, open_scene, read_ply, write_ply, write_scene
 from pcdistill.scenes.consistency import POSE_CONVENTIONS
 from pcdistill.stages.config import config_from_mapping
+from pcdistill.stages.frame_colors import colors_from_frames
 from pcdistill.stages.ingest import INGEST, scene_names, training_scenes, validation_scenes
 from pcdistill.stages.run import Run
 from tests.scenes import drives, rooms, scannet_scans
@@ -163,6 +164,14 @@ def test_poses(tmp_path, room) -> Outcomes:
             assert alike(frame.camera_to_world, torch.from_numpy(pose))
         written = torch.from_numpy(np.loadtxt(folder / "pose" / "7.txt"))
         yield convention.write(scene.frames[1].camera_to_world), written
+
+
+def test_a_surface_without_colours_has_those_of_its_frames(tmp_path, room):
+    """The frames are the greyer the farther a wall is."""
+    assert read_ply(room / "cloud.ply").colors is None
+    stored = ingest(tmp_path, of_scan(room))
+    assert torch.equal(stored.colors, colors_from_frames(open_scene(room)))
+    assert len(stored.colors.unique()) > 10
 
 
 @follows("ingest.geometry")

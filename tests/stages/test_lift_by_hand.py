@@ -17,7 +17,7 @@ from pcdistill.stages.run import Run
 from pcdistill.stages.score import SCORE
 from pcdistill.stages.sight import Sight
 from pcdistill.stages.stage import fingerprint
-from pcdistill.teachers import FeatureMap
+from pcdistill.teachers import FeatureMap, LabelledMasks
 from tests.stages.followed import Outcomes, alike, follows
 from tests.stages.toy import MEASURED, SCENE, nothing, store, toy_run, work, write_superpoints
 
@@ -170,6 +170,23 @@ def test_a_map_is_read_by_the_convention_of_its_teacher(corners):
         else:
             values = [min(max((column + 0.5) * 2 / WIDTH - 0.5, 0), 1) for column in columns]
         assert feature == pytest.approx(sum(values) / len(values), abs=1e-5)
+
+
+def test_two_masks_of_one_noun_have_the_vectors_of_their_own_captions():
+    class Beds:
+        name, text_space, dimensions, provenance = "beds", "toy", 4, {}
+
+        def __call__(self, image):
+            ids = torch.zeros(HEIGHT, WIDTH, dtype=torch.int32)
+            ids[:, WIDTH // 2 :] = 1
+            return LabelledMasks(ids, torch.eye(4)[:2], ("bed", "bed"), ("a red bed", "a low bed"))
+
+    config = LiftConfig(border=BORDER, occlusion="none")
+    found = lift_scene(scene(), Beds(), config, nothing).result(dtype=torch.float32)
+    for point, feature in zip(found.seen.tolist(), found.features.tolist(), strict=True):
+        at = [p for n in range(3) if (p := sees(n, point, hides=False)) is not None]
+        right = sum(column >= WIDTH // 2 for column, _ in at) / len(at)
+        assert feature == pytest.approx([1 - right, right, 0, 0])
 
 
 @pytest.mark.parametrize(("stage", "unit"), [(LIFT, f"dense/{SCENE}"), (SCORE, "dense")])
