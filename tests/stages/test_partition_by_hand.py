@@ -11,7 +11,6 @@ import torch
 from pcdistill.errors import SceneError
 from pcdistill.scenes import Scene
 from pcdistill.stages.partition import PARTITION, superpoint_ids
-from pcdistill.stages.pieces import scene_pieces
 from tests.stages.followed import Outcomes, follows
 from tests.stages.toy import SCENE, store, toy_run, work
 
@@ -121,19 +120,6 @@ def test_more_pieces_than_short_numbers_are_kept_apart(tmp_path):
     store(run, scene)
     work(PARTITION, run, SCENE)
     assert torch.equal(superpoint_ids(run, SCENE), torch.arange(count))
-
-
-@pytest.mark.parametrize(("min_size", "right"), [(1, (79, 21)), (21, (79, 21)), (22, (100,))])
-def test_single_points_are_joined_for_questions_into_pieces_of_the_least_size(
-    tmp_path, min_size, right
-):
-    run = toy_run(tmp_path, partition={"method": "none", "min_size": min_size})
-    scene = sheet(normals=tilted(21, 60))
-    store(run, scene)
-    work(PARTITION, run, SCENE)
-    ids = scene_pieces(run, scene)
-    found = [(ids == number).nonzero()[:, 0].tolist() for number in range(int(ids.max()) + 1)]
-    assert sorted(found) == parts(*right)
 
 
 @pytest.mark.parametrize("method", ["mesh", "neighbours"])

@@ -20,6 +20,8 @@ from pcdistill.stages.run import Run
 from pcdistill.stages.stage import Input, Task
 from pcdistill.stages.workspace import Record
 from tests.stages.test_fuse import make_run, nothing, work, write_lifted
+from tests.stages.test_partition_by_hand import parts, sheet, tilted
+from tests.stages.toy import store, toy_run
 
 SCENE = "home-validation-0"
 HALF_STEP = 2.0**-11  # relative rounding of the half precision that is stored
@@ -116,3 +118,16 @@ def test_labels_of_another_label_set_are_not_measured_as_those_of_the_run(run, l
     with pytest.raises(SceneError, match=f"with 'scannet20' but run.label_set is '{label_set}'"):
         evaluate(changed, "average")
     assert not (run.workspace.evaluation("average") / "result.json").exists()
+
+
+@pytest.mark.parametrize(("min_size", "right"), [(1, (79, 21)), (21, (79, 21)), (22, (100,))])
+def test_single_points_are_joined_for_questions_into_pieces_of_the_least_size(
+    tmp_path, min_size, right
+):
+    run = toy_run(tmp_path, partition={"method": "none", "min_size": min_size})
+    scene = sheet(normals=tilted(21, 60))
+    store(run, scene)
+    work(PARTITION, run, scene.name)
+    ids = pieces_module.scene_pieces(run, scene)
+    found = [(ids == number).nonzero()[:, 0].tolist() for number in range(int(ids.max()) + 1)]
+    assert sorted(found) == parts(*right)
