@@ -24,6 +24,7 @@ from pcdistill.geometry.superpoints import (
     point_superpoints,
     weld_faces,
 )
+from pcdistill.geometry.surface_samples import sample_surface
 from pcdistill.geometry.visibility import Projection, project_points
 from pcdistill.geometry.voxels import Voxels, voxelize
 
@@ -56,6 +57,7 @@ __all__ = [
     "require_shape",
     "sample_feature_map",
     "sample_strips",
+    "sample_surface",
     "scale_intrinsics",
     "splat_depth",
     "superpoint_mean",

@@ -41,7 +41,6 @@ from pcdistill.scenes.capture import (
     fuse_frames,
     named_surface,
     read_surface,
-    require_fit,
     require_frames,
     require_unset,
     spread_views,
@@ -174,7 +173,6 @@ def open_arkitscenes(scan: Scan, settings: ReadSettings) -> Scene:
     views = spread_views(frames)
     require_metres(folder / "lowres_depth", views, depth_scale)
     surface, name = _surface(scan, folder, frames, settings)
-    require_fit(folder, views, surface, name, poses="world_to_camera")
     provenance: dict[str, Any] = {
         "reader": "arkitscenes",
         "surface": name,

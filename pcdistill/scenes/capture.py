@@ -16,12 +16,9 @@ from torch import Tensor
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.geometry import fuse_depth, invert_pose, project_to_pixels, scale_intrinsics
 from pcdistill.scenes.consistency import (
-    POSE_CONVENTIONS,
     View,
-    measure_agreement,
-    move_views,
-    reread,
 )
+from pcdistill.scenes.fit import Assumptions, require_fitting_frames
 from pcdistill.scenes.frames import Frame, StoredFrame, register_depth
 from pcdistill.scenes.origin import describe_way_back, find_camera_offset, move_frames, moved_pose
 from pcdistill.scenes.paths import is_there
@@ -233,41 +230,6 @@ def _at_depth_size(frame: Frame) -> Frame:
     return frame if size is None or size == frame.image_size else ScaledFrame(frame, size)
 
 
-def require_fit(where: Path, views: Sequence[View], surface: Ply, name: str, *, poses: str) -> None:
-    """Refuse a surface that contradicts the depth, in layouts whose pose convention is fixed.
-
-    Args:
-        where: the scan, for the message.
-        views: some frames of the scan, as the files have them.
-        surface: of the same coordinate frame; its offset is taken off the views here.
-        name: of the surface, for the message.
-        poses: the convention of the layout, one of `POSE_CONVENTIONS`.
-
-    Raises:
-        SceneError: most of the surface in view is not at the measured depth.
-    """
-    points = surface.points
-    if not views or not torch.isfinite(points).all():
-        return  # nothing measured; or the scene itself says so
-    views = move_views(views, surface.offset)
-    found = measure_agreement(views, points)
-    if found.share >= _LEAST_AGREEMENT:
-        return
-    mend = "check that poses, depth and surface are of one scan and in one unit (`depth_scale`)"
-    for other_poses in POSE_CONVENTIONS:
-        other = measure_agreement(reread(views, poses, other_poses), points)
-        if other.compared >= _LEAST_TILES and other.share > 0.8:
-            mend = (
-                f"{other.share:.0%} would if the file held `{other_poses}`; write the poses as "
-                f"`{poses}`"
-            )
-    refuse(
-        "geometry_disagrees",
-        f"{where}: only {found.share:.0%} of the compared depth agrees with {name} within 25 %, "
-        f"expected most of it; {mend}",
-    )
-
-
 def require_points_in_view(where: Path, frames: Sequence[Frame], surface: Ply) -> None:
     """Refuse poses under which no frame has a point of the surface before it.
 
@@ -299,17 +261,26 @@ def require_points_in_view(where: Path, frames: Sequence[Frame], surface: Ply) -
     )
 
 
-def fuse_frames(where: Path, frames: Sequence[StoredFrame], voxel_size: float) -> Ply:
+def fuse_frames(
+    where: Path, frames: Sequence[StoredFrame], voxel_size: float, read: Assumptions | None = None
+) -> Ply:
     """The depth images as one cloud, with the offset that the cameras need.
 
     Depth with fewer pixels than its image is fused at its own size: stretched to the image's, its
     steps would pass for edges of the surface.
 
-    Raises:
-        SceneError: they cannot be fused, or hold no surface.
-    """
+    Args:
+        where: the depth, for messages.
+        frames: with depth.
+        voxel_size: metres between the points.
+        read: how poses and depth were read, where that is for the user to say.
 
+    Raises:
+        SceneError: depth and poses surely contradict each other, the frames cannot be fused, or
+            they hold no surface.
+    """
     offset = find_camera_offset(frames)
+    require_fitting_frames(where, move_frames(frames, offset), read or Assumptions())
 
     def observations() -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
         for frame in move_frames(frames, offset):

@@ -6,17 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pcdistill.scenes.capture import fuse_frames, read_surface, spread_views
-from pcdistill.scenes.consistency import move_views
+from pcdistill.scenes.fit import FUSED, Assumptions
 from pcdistill.scenes.frames import StoredFrame
-from pcdistill.scenes.origin import find_camera_offset
-from pcdistill.scenes.plausibility import require_agreement, require_metres
+from pcdistill.scenes.plausibility import require_metres
 from pcdistill.scenes.ply import Ply, read_ply
 from pcdistill.scenes.reading import ReadSettings, Scan
 from pcdistill.scenes.refusals import refuse
 from pcdistill.scenes.strays import clean_surface
-
-FUSED = "fused depth"
-"""Name of a surface that is in no file."""
 
 
 def read_or_fuse(
@@ -60,8 +56,8 @@ def agreed_surface(
         depth_scale: counts per metre the depth is read with.
 
     Raises:
-        SceneError: depth, poses and surface contradict each other, under the settings that mend
-            it; or one of them is damaged or empty.
+        SceneError: the unit of the depth cannot be; without a surface, depth and poses surely
+            contradict each other; or one of them is damaged or empty.
     """
     surface = None if named is None else read_ply(named)
     if surface is not None and len(surface.points) == 0:
@@ -69,17 +65,9 @@ def agreed_surface(
         named = surface = None
     elif surface is not None and named is not None:
         surface = clean_surface(named, surface, drop_broken=False)
-    offset = find_camera_offset(frames) if surface is None else surface.offset
-    views = move_views(spread_views(frames), offset)
-    require_metres(scan.folder / "depth", views, depth_scale)
-    require_agreement(
-        scan.folder,
-        views,
-        "what other frames see" if named is None else named.name,
-        None if surface is None else surface.points,
-        depth_scale=depth_scale,
-        poses=settings.poses,
-    )
+    require_metres(scan.folder / "depth", spread_views(frames), depth_scale)
     if named is None or surface is None:
-        return fuse_frames(scan.folder / "depth", frames, settings.fuse_voxel_size), FUSED
+        read = Assumptions(settings.poses, depth_scale, frozenset({"poses", "depth_scale"}))
+        place = scan.folder / "depth"
+        return fuse_frames(place, frames, settings.fuse_voxel_size, read), FUSED
     return surface, named.name

@@ -30,11 +30,9 @@ from pcdistill.scenes.capture import (
     build_scene,
     frame_names,
     named_surface,
-    require_fit,
     require_frames,
     require_points_in_view,
     require_unset,
-    spread_views,
 )
 from pcdistill.scenes.capture_surface import read_or_fuse
 from pcdistill.scenes.colmap_cameras import ColmapCamera
@@ -111,7 +109,6 @@ def open_colmap(scan: Scan, settings: ReadSettings) -> Scene:
     left_out = require_frames(model, frames, lost, incomplete)
     frames = within_limit(workspace, frames)
     surface, name, dropped = _surface(scan, chosen, frames, settings)
-    require_fit(model, spread_views(frames), surface, name, poses="world_to_camera")
     require_points_in_view(model, frames, surface)
     _LOG.warning(
         "%s: the unit of a COLMAP model is arbitrary; unless it was scaled to metres (`colmap "

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -12,11 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pcdistill.geometry import back_project, invert_pose, project_to_pixels
-from pcdistill.scenes.origin import moved_pose, no_offset
+from pcdistill.scenes.origin import no_offset
 
 TOLERANCE = 0.25
 """Relative to the measured depth, as in the occlusion test of the paper's code."""
-_TILES = 32  # across the image; a tile then holds some points of a mesh with centimetre edges
+_TILES = 28  # along the geometric mean of an image's sides, where the surface is dense enough
+_LARGEST_TILE = 1 / 6  # of the shorter side
+_POINTS_PER_TILE = 8  # on average; with fewer, tiles look between them at what lies behind
 _LEAST_VALID = 0.5  # share of a tile's pixels that must have a reading
 _MOST_POINTS = 200_000
 _PIXEL_STEP = 4
@@ -49,6 +52,20 @@ class Agreement(NamedTuple):
     """Median of distance to the nearest point over measured depth; 1 where all is right."""
     coverage: float
     """Part of the tiles with depth readings that have points of the surface, 0 to 1."""
+    before: float
+    """Part of the compared ones in which the surface lies before the measured depth, 0 to 1: the
+    camera would look through it. Where it lies behind, it may also have a hole."""
+
+    @property
+    def explained(self) -> float:
+        """Part of the tiles with depth readings in which the surface is where they say, 0 to 1."""
+        return self.share * self.coverage
+
+    @property
+    def not_contradicted(self) -> float:
+        """Part that agrees of those that agree or have the surface before the depth, 0 to 1."""
+        agreeing = self.share * self.compared
+        return agreeing / max(agreeing + self.before * self.compared, 1.0)
 
 
 class PoseConvention(NamedTuple):
@@ -86,15 +103,17 @@ def measure_agreement(
             each other, each with what all others see.
         tolerance: relative to the measured depth, within which the two agree.
     """
-    compared = agreeing = measured = 0
+    compared = agreeing = before = measured = 0
     ratios = []
     for view, surface in zip(views, _surfaces(views, points), strict=True):
-        nearest, low, high = _tiles(view, surface)
+        nearest, low, high = tiles(view, surface)
         known = low.isfinite()
         both = known & nearest.isfinite()
-        agree = (nearest >= (1 - tolerance) * low) & (nearest <= (1 + tolerance) * high)
+        too_near = both & (nearest < (1 - tolerance) * low)
+        agree = both & ~too_near & (nearest <= (1 + tolerance) * high)
         compared += int(both.sum())
-        agreeing += int((agree & both).sum())
+        agreeing += int(agree.sum())
+        before += int(too_near.sum())
         measured += int(known.sum())
         ratios.append((2 * nearest / (low + high))[both])
     together = torch.cat(ratios) if ratios else torch.empty(0)
@@ -103,29 +122,8 @@ def measure_agreement(
         agreeing / max(compared, 1),
         float(together.median()) if len(together) else 0.0,
         compared / max(measured, 1),
+        before / max(compared, 1),
     )
-
-
-def move_views(views: Sequence[View], offset: Tensor) -> list[View]:
-    """The same frames beside a surface from which `offset`, (3,) float64 metres, was taken."""
-    return [
-        replace(
-            view,
-            camera_to_world=moved_pose(view.camera_to_world, offset),
-            offset=view.offset + offset,
-        )
-        for view in views
-    ]
-
-
-def reread(views: Sequence[View], poses: str, other: str) -> list[View]:
-    """The same frames with their pose files read as `other` instead of as `poses`."""
-    write, read = POSE_CONVENTIONS[poses].write, POSE_CONVENTIONS[other].read
-    found = []
-    for view in views:
-        pose = read(write(moved_pose(view.camera_to_world, -view.offset)))
-        found.append(replace(view, camera_to_world=moved_pose(pose, view.offset)))
-    return found
 
 
 def _surfaces(views: Sequence[View], points: Tensor | None) -> Iterator[Tensor]:
@@ -145,10 +143,23 @@ def _cloud(view: View) -> Tensor:
     return points[:: _PIXEL_STEP * _PIXEL_STEP].double()
 
 
-def _tiles(view: View, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Per tile: distance of the nearest point, lowest and highest depth; infinite where unknown."""
+def tiles(view: View, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What is seen first and what was measured, in each tile of an image.
+
+    Args:
+        view: the frame.
+        points: (N, 3) float64, metres.
+
+    Returns:
+        nearest: (T,) float64, metres: distance of the nearest point; infinite without.
+        low: (T,) float64, metres: smallest depth; infinite where half of it is unknown.
+        high: (T,) float64, metres: largest depth.
+    """
     height, width = view.depth.shape
-    side = max(width // _TILES, 1)
+    pixels, z = project_to_pixels(points, invert_pose(view.camera_to_world), view.intrinsics)
+    inside = (z > 0) & (pixels >= -0.5).all(dim=1)
+    inside &= (pixels[:, 0] < width - 0.5) & (pixels[:, 1] < height - 0.5)
+    side = _tile_side(height, width, int(inside.sum()))
     columns, rows = -(-width // side), -(-height // side)
     padded = F.pad(view.depth.double(), (0, columns * side - width, 0, rows * side - height))
     tiled = padded.view(rows, side, columns, side).permute(0, 2, 1, 3).reshape(rows * columns, -1)
@@ -157,10 +168,14 @@ def _tiles(view: View, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     high = tiled.amax(dim=1)
     low[valid.double().mean(dim=1) < _LEAST_VALID] = torch.inf
 
-    pixels, z = project_to_pixels(points, invert_pose(view.camera_to_world), view.intrinsics)
-    inside = (z > 0) & (pixels >= -0.5).all(dim=1)
-    inside &= (pixels[:, 0] < width - 0.5) & (pixels[:, 1] < height - 0.5)
     tile = torch.round(pixels[inside]).long() // side
     nearest = torch.full((rows * columns,), torch.inf, dtype=torch.float64)
     nearest.scatter_reduce_(0, tile[:, 1] * columns + tile[:, 0], z[inside], "amin")
     return nearest, low, high
+
+
+def _tile_side(height: int, width: int, points: int) -> int:
+    """Pixels along a tile: small, but wide enough for some points in each."""
+    area = height * width
+    wanted = max(math.sqrt(area) / _TILES, math.sqrt(_POINTS_PER_TILE * area / max(points, 1)))
+    return max(1, round(min(wanted, min(height, width) * _LARGEST_TILE)))

@@ -33,7 +33,7 @@ from pcdistill.scenes.matterport_labels import (
     read_category_labels,
     require_label_set,
 )
-from pcdistill.scenes.mesh_fit import require_extent, require_mesh_fit, unit_normals
+from pcdistill.scenes.mesh_fit import require_extent, unit_normals
 from pcdistill.scenes.origin import no_offset
 from pcdistill.scenes.paths import entries_of, is_folder, is_there
 from pcdistill.scenes.ply import read_ply
@@ -106,11 +106,6 @@ def open_matterport(scan: Scan, settings: ReadSettings) -> Scene:
     )
     instances, instance_source = read_instances(mesh, faces, len(surface.points))
     frames, provenance = region_frames(scan, settings, surface.points)
-    if provenance["frames_chosen"] == "inside":
-        require_mesh_fit(
-            *(house, frames, mesh, surface.points, frames[0].depth_scale),
-            least_fitting=0,  # other rooms in the region's box may hide it
-        )
     return Scene(
         name=scan.name,
         points=surface.points,
@@ -125,6 +120,7 @@ def open_matterport(scan: Scan, settings: ReadSettings) -> Scene:
             "reader": "matterport",
             "source": str(mesh),
             "surface": mesh.name,
+            "surface_is_part": True,
             "category_table": str(table),
             "instances": instance_source,
             "up": "z",

@@ -38,7 +38,6 @@ from pcdistill.scenes.capture import (
     build_scene,
     frame_names,
     named_surface,
-    require_fit,
     require_frames,
     require_points_in_view,
     require_unset,
@@ -315,8 +314,6 @@ def _surface(
         require_metres(folder, views, depth_scale)
     found = read_or_fuse(folder, named, frames, settings)
     if found is not None:
-        if named is not None:
-            require_fit(folder, views, *found, poses="camera_to_world_opengl")
         return *found, 0
     sparse, dropped = None, 0
     if models := find_models(folder / "colmap"):

@@ -14,6 +14,7 @@ from pcdistill.errors import ConfigError, SceneError
 from pcdistill.scenes.arkitscenes import ARKITSCENES
 from pcdistill.scenes.bare import BARE
 from pcdistill.scenes.colmap import COLMAP
+from pcdistill.scenes.fit import require_fitting_scene
 from pcdistill.scenes.label_sets import load_label_set
 from pcdistill.scenes.matterport import MATTERPORT
 from pcdistill.scenes.nerfstudio import NERFSTUDIO
@@ -153,7 +154,10 @@ def open_scan(recognised: Recognised, settings: ReadSettings) -> Scene:
         ConfigError: a setting does not fit the layout.
         SceneError: the content is missing or unusable.
     """
-    return READERS[recognised.layout].open(recognised.scan, settings)
+    scene = READERS[recognised.layout].open(recognised.scan, settings)
+    if recognised.layout != "stored":  # was looked at when it was read
+        require_fitting_scene(recognised.scan.folder, scene)
+    return scene
 
 
 def open_scene(path: str | Path, part: str = "", **settings: Any) -> Scene:

@@ -37,7 +37,6 @@ from pcdistill.scenes.capture import (
     fuse_frames,
     named_surface,
     read_surface,
-    require_fit,
     require_frames,
     require_unset,
     spread_views,
@@ -139,7 +138,6 @@ def open_record3d(scan: Scan, settings: ReadSettings) -> Scene:
     named = named_surface(scan, settings)
     if named is not None:
         surface = read_surface(named)
-        require_fit(folder, views, surface, named.name, poses="camera_to_world_opengl")
     else:
         surface = fuse_frames(folder / "depth", frames, settings.fuse_voxel_size)
     provenance: dict[str, Any] = {

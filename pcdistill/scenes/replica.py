@@ -28,7 +28,7 @@ from torch import Tensor
 
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.scenes.frames import check_camera, name_backwards
-from pcdistill.scenes.mesh_fit import require_extent, require_mesh_fit, unit_normals
+from pcdistill.scenes.mesh_fit import require_extent, unit_normals
 from pcdistill.scenes.origin import describe_way_back, moved_pose
 from pcdistill.scenes.paths import entries_of, is_folder, is_there
 from pcdistill.scenes.ply import read_ply
@@ -143,7 +143,6 @@ def open_replica(scan: Scan, settings: ReadSettings) -> Scene:
             "%s: left out %d frames without a finite pose and %d without a depth image",
             *(scan.name, len(lost), len(missing)),
         )
-    require_mesh_fit(scan.folder, frames, mesh, surface.points, depth_scale)
     return Scene(
         name=scan.name,
         points=surface.points,

@@ -28,12 +28,13 @@ import torch
 from torch import Tensor
 
 from pcdistill.errors import ConfigError, SceneError
-from pcdistill.scenes.consistency import POSE_CONVENTIONS, View
+from pcdistill.scenes.capture import spread_views
+from pcdistill.scenes.consistency import POSE_CONVENTIONS
 from pcdistill.scenes.label_sets import LabelSet, load_label_set
 from pcdistill.scenes.mesh_fit import require_extent
 from pcdistill.scenes.origin import no_offset
 from pcdistill.scenes.paths import entries_of, is_folder, is_there
-from pcdistill.scenes.plausibility import require_agreement, require_metres
+from pcdistill.scenes.plausibility import require_metres
 from pcdistill.scenes.ply import read_ply
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan
 from pcdistill.scenes.scannet_frames import SensFrame, openscene_camera, sampled_camera
@@ -106,7 +107,7 @@ def open_scannet(scan: Scan, settings: ReadSettings) -> Scene:
     labels, instances, notes = None, None, dict[str, Any]()
     if settings.geometry is None:
         labels, instances, notes = _annotation(folder, mesh.points, label_set)
-    _check_fit(folder, sens.path, frames, mesh_file, mesh.points, settings)
+    require_metres(sens.path, spread_views(frames), frames[0].depth_scale)
     alignment = _alignment(folder) if settings.align_axes else None
     provenance: dict[str, Any] = {
         "reader": "scannet",
@@ -339,29 +340,6 @@ def _annotation(
         return labels, None, notes
     notes |= {"objects": len(objects.ids), "absent_segments": objects.absent_segments}
     return labels, object_instances(objects), notes
-
-
-def _check_fit(
-    folder: Path,
-    sens: Path,
-    frames: Sequence[SensFrame],
-    mesh_file: Path,
-    points: Tensor,
-    settings: ReadSettings,
-) -> None:
-    """Refuse frames and mesh of different places, and depth in another unit."""
-    count = min(len(frames), _CHECKED_FRAMES)
-    chosen = [frames[round(i * (len(frames) - 1) / max(count - 1, 1))] for i in range(count)]
-    views = [View(frame.depth(), frame.intrinsics, frame.camera_to_world) for frame in chosen]
-    require_metres(sens, views, frames[0].depth_scale)
-    require_agreement(
-        folder,
-        views,
-        mesh_file.name,
-        points,
-        depth_scale=frames[0].depth_scale,
-        poses=settings.poses,
-    )
 
 
 def _alignment(folder: Path) -> Tensor | None:

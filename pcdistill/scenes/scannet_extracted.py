@@ -29,13 +29,14 @@ from torch import Tensor
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.labels import IGNORE_LABEL
 from pcdistill.scenes.camera_files import require_center, require_upright
-from pcdistill.scenes.consistency import POSE_CONVENTIONS, View
+from pcdistill.scenes.capture import spread_views
+from pcdistill.scenes.consistency import POSE_CONVENTIONS
 from pcdistill.scenes.depth_limits import within_limit
 from pcdistill.scenes.frames import StoredFrame, check_camera
 from pcdistill.scenes.images import COLOR_SUFFIXES, image_size_of
 from pcdistill.scenes.label_sets import load_label_set
 from pcdistill.scenes.paths import entries_of, is_folder, is_there, require_readable
-from pcdistill.scenes.plausibility import require_agreement, require_metres
+from pcdistill.scenes.plausibility import require_metres
 from pcdistill.scenes.reading import Reader, ReadSettings, Scan
 from pcdistill.scenes.scannet_frames import openscene_camera
 from pcdistill.scenes.scene import Scene
@@ -97,7 +98,11 @@ def open_scannet_extracted(scan: Scan, settings: ReadSettings) -> Scene:
     frames, lost = _frames(scan.folder / _FRAMES_FOLDER, name, settings)
     if frames:
         frames = within_limit(scan.folder / _FRAMES_FOLDER / name, frames)
-        _check_fit(scan.folder / _FRAMES_FOLDER / name, frames, file, points, settings)
+        require_metres(
+            scan.folder / _FRAMES_FOLDER / name / "depth",
+            spread_views(frames),
+            settings.depth_scale or DEPTH_SCALE,
+        )
     return Scene(
         name=scan.name,
         points=points,
@@ -440,23 +445,3 @@ def _matrix(file: Path, *sides: int) -> Tensor:
         side = sides[0]
     numbers = numbers_of(str(file), words, side * side)
     return torch.tensor(numbers, dtype=torch.float64).view(side, side)
-
-
-def _check_fit(
-    folder: Path,
-    frames: Sequence[StoredFrame],
-    file: Path,
-    points: Tensor,
-    settings: ReadSettings,
-) -> None:
-    """Refuse frames and points of different places, and depth in another unit."""
-    count = min(len(frames), _CHECKED_FRAMES)
-    chosen = [frames[round(i * (len(frames) - 1) / max(count - 1, 1))] for i in range(count)]
-    views = [
-        View(depth, frame.intrinsics, frame.camera_to_world)
-        for frame in chosen
-        if (depth := frame.depth()) is not None
-    ]
-    scale = settings.depth_scale or DEPTH_SCALE
-    require_metres(folder / "depth", views, scale)
-    require_agreement(folder, views, file.name, points, depth_scale=scale, poses=settings.poses)

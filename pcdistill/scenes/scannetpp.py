@@ -41,7 +41,6 @@ from pcdistill.scenes.capture import (
     build_scene,
     named_surface,
     read_whole_surface,
-    require_fit,
     require_frames,
     require_points_in_view,
     require_unset,
@@ -128,7 +127,6 @@ def open_scannetpp(scan: Scan, settings: ReadSettings) -> Scene:
     views = spread_views(found.frames)
     if views:
         require_metres(folder / "iphone/depth", views, settings.depth_scale or DEPTH_SCALE)
-    require_fit(folder, views, mesh, mesh_file.name, poses="camera_to_world")
     require_points_in_view(where, found.frames, mesh)
     instances, notes = None, dict[str, Any]()
     if named is None:

@@ -13,8 +13,9 @@ from PIL import Image
 
 from pcdistill.errors import SceneError
 from pcdistill.scenes import write_ply
-from pcdistill.scenes.colmap import find_colmap, open_colmap
+from pcdistill.scenes.colmap import find_colmap
 from pcdistill.scenes.colmap_model import read_depth_map
+from pcdistill.scenes.opening import Recognised, open_scan
 from pcdistill.scenes.reading import ReadSettings
 from tests.scenes import captures, rooms
 from tests.tolerances import FLOAT32, FLOAT64
@@ -38,7 +39,8 @@ def text(tmp_path):
 
 def read(folder, **settings):
     (scan,) = find_colmap(folder)
-    return open_colmap(scan, ReadSettings(**{"fuse_voxel_size": 0.1} | settings))
+    settings = {"fuse_voxel_size": 0.1} | settings
+    return open_scan(Recognised("colmap", scan), ReadSettings(**settings))
 
 
 def refused(folder, message, **settings):
@@ -111,7 +113,7 @@ def test_a_dense_cloud_is_the_surface(model):
     assert scene.provenance["surface"] == "fused.ply"
     assert len(scene.points) == len(rooms.wall_points())
     write_ply(model / "fused.ply", torch.from_numpy(0.5 * rooms.wall_points()))
-    refused(model, r"only .* of the compared depth agrees with fused\.ply")
+    refused(model, r"with fused\.ply: .* the surface")
 
 
 def test_a_cloud_elsewhere_is_noticed_without_depth(text):

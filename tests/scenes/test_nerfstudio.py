@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 from pcdistill.errors import SceneError
-from pcdistill.scenes.nerfstudio import find_nerfstudio, open_nerfstudio
+from pcdistill.scenes.nerfstudio import find_nerfstudio
+from pcdistill.scenes.opening import Recognised, open_scan
 from pcdistill.scenes.reading import ReadSettings
 from tests.scenes import captures, rooms
 from tests.tolerances import FLOAT32, FLOAT32_SUMS, FLOAT64_EXACT, MILLIMETRE
@@ -31,7 +32,8 @@ def capture(written, tmp_path):
 
 def read(folder, **settings):
     (scan,) = find_nerfstudio(folder)
-    return open_nerfstudio(scan, ReadSettings(**{"fuse_voxel_size": 0.1} | settings))
+    settings = {"fuse_voxel_size": 0.1} | settings
+    return open_scan(Recognised("nerfstudio", scan), ReadSettings(**settings))
 
 
 def refused(folder, message, **settings):
@@ -150,7 +152,7 @@ def test_poses_of_another_convention_are_noticed(capture):
     for entry in content["frames"]:
         entry["transform_matrix"] = (np.array(entry["transform_matrix"]) @ captures.OPENGL).tolist()
     edit(capture, frames=content["frames"])
-    refused(capture, "would if the file held `camera_to_world`; write the poses as `camera_to_wor")
+    refused(capture, "negate the y and z axis of every camera")
 
 
 @pytest.mark.parametrize(

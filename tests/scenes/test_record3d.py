@@ -15,8 +15,9 @@ import torch
 from pcdistill.errors import MissingExtraError, SceneError
 from pcdistill.scenes import record3d, write_ply
 from pcdistill.scenes.exr import exr_size, read_exr_depth
+from pcdistill.scenes.opening import Recognised, open_scan
 from pcdistill.scenes.reading import ReadSettings
-from pcdistill.scenes.record3d import find_record3d, open_record3d
+from pcdistill.scenes.record3d import find_record3d
 from tests.scenes import captures, rooms
 
 
@@ -33,7 +34,8 @@ def capture(written, tmp_path):
 
 def read(folder, **settings):
     (scan,) = find_record3d(folder)
-    return open_record3d(scan, ReadSettings(**{"fuse_voxel_size": 0.1} | settings))
+    settings = {"fuse_voxel_size": 0.1} | settings
+    return open_scan(Recognised("record3d", scan), ReadSettings(**settings))
 
 
 def refused(folder, message, **settings):
@@ -78,7 +80,7 @@ def test_focus_that_changes(capture):
 def test_a_cloud_of_another_size_is_refused(capture):
     walls = 0.5 * rooms.wall_points() @ captures.Y_UP[:3, :3].T
     write_ply(capture / "walls.ply", torch.from_numpy(walls))
-    refused(capture, r"of the compared depth agrees with walls\.ply", geometry="walls.ply")
+    refused(capture, r"with walls\.ply: .* the surface", geometry="walls.ply")
 
 
 def test_frames_without_depth_or_pose_are_left_out(capture):

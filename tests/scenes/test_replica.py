@@ -13,6 +13,7 @@ from PIL import Image
 
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.scenes import Scene, load_label_set
+from pcdistill.scenes.opening import Recognised, open_scan
 from pcdistill.scenes.reading import ReadSettings
 from pcdistill.scenes.replica import find_replica, open_replica
 from pcdistill.scenes.resized_frames import resize, resize_camera
@@ -47,7 +48,7 @@ def own_scene(scene_folder, tmp_path):
 
 def opened(folder, **settings):
     (scan,) = find_replica(folder)
-    return open_replica(scan, ReadSettings(**{"frame_step": 1, **settings}))
+    return open_scan(Recognised("replica", scan), ReadSettings(**{"frame_step": 1, **settings}))
 
 
 def refused(folder, message, **settings):
@@ -62,7 +63,7 @@ def refused(folder, message, **settings):
 @pytest.mark.parametrize("file", golden_cases("preprocess/replica_3d_*.npz"))
 def test_points_and_colours_are_those_of_the_reference(file):
     scan, reference = raw_scene(file.stem.removeprefix("replica_3d_")), load_npz(file)
-    scene = open_replica(scan, ReadSettings())
+    scene = open_scan(Recognised("replica", scan), ReadSettings())
     np.testing.assert_array_equal(scene.points, reference["coords"])
     np.testing.assert_allclose(scene.colors / 127.5 - 1, reference["colors"], atol=FLOAT32)
     assert (reference["labels"] == 255).all()
@@ -72,7 +73,7 @@ def test_points_and_colours_are_those_of_the_reference(file):
 @pytest.mark.parametrize("file", golden_cases("preprocess/replica_2d_*.npz"))
 def test_frames_are_those_of_the_reference(file):
     scan, reference = raw_scene(file.stem.removeprefix("replica_2d_")), load_npz(file)
-    scene = open_replica(scan, ReadSettings(intrinsics="openscene"))
+    scene = open_scan(Recognised("replica", scan), ReadSettings(intrinsics="openscene"))
     assert [int(frame.name[5:]) // 10 for frame in scene.frames] == reference["ids"].tolist()
     for row, frame in enumerate(scene.frames):
         np.testing.assert_array_equal(frame.camera_to_world, reference["pose"][row])
@@ -266,13 +267,15 @@ def test_missing_parts_are_named(own_scene):
 
 def test_a_wrong_depth_scale_or_pose_convention_is_noticed(own_scene):
     refused(
-        own_scene, r"in 0 of \d frames .*it is 1000, about 6\d\d\d would fit", depth_scale=1000.0
+        own_scene,
+        r"attic3_mesh\.ply: the depth is in another unit.*set `depth_scale: 6553\.5`",
+        depth_scale=1000.0,
     )
     traj = own_scene / "traj.txt"
     inverse = [np.linalg.inv(np.array(line.split(), dtype=float).reshape(4, 4)).reshape(-1)
                for line in traj.read_text().splitlines()]  # fmt: skip
     np.savetxt(traj, inverse)
-    refused(own_scene, r"in [0-2] of \d frames looked at the depth agrees with attic3_mesh.ply")
+    refused(own_scene, r"attic3_mesh\.ply: the poses are world-to-camera.*; invert every pose")
 
 
 def test_settings_that_mean_nothing_here_are_refused(scene_folder):
@@ -294,7 +297,9 @@ def test_any_damage_gives_a_scene_or_a_sentence(tmp_path, name):
     for _ in range(300):
         path.write_bytes(damage(whole, generator))
         try:
-            scene = open_replica(scan, ReadSettings(image_size=(30, 40), frame_step=1))
+            scene = open_scan(
+                Recognised("replica", scan), ReadSettings(image_size=(30, 40), frame_step=1)
+            )
         except SceneError as error:
             refusals.append(str(error))
             continue

@@ -102,14 +102,20 @@ def test_poses_of_other_conventions_are_read_by_setting_and_named_otherwise(own_
         np.testing.assert_allclose(frame.camera_to_world, pose, atol=FLOAT64)
     for other in POSE_CONVENTIONS:
         if other != poses:
-            refused(own_scan, rf"room: .* with `poses: {poses}`, set that", poses=other)
+            refused(
+                own_scan,
+                rf"room with cloud.ply: .* they were read as .*; set `poses: {poses}`",
+                poses=other,
+            )
 
 
 def test_wrong_poses_are_found_without_a_surface(own_scan):
     (own_scan / "cloud.ply").unlink()
     for other in ("world_to_camera", "camera_to_world_opengl"):
         refused(
-            own_scan, "agrees with what other frames see .*`poses: camera_to_world`", poses=other
+            own_scan,
+            "they were read as .*; set `poses: camera_to_world`",
+            poses=other,
         )
 
 
@@ -132,18 +138,25 @@ def test_metres_taken_for_millimetres(tmp_path):
 def test_another_depth_scale_contradicts_the_poses(own_scan, wrong, surface):
     if not surface:
         (own_scan / "cloud.ply").unlink()
-    refused(own_scan, "would with `depth_scale: 1000`, set that", depth_scale=wrong)
+    refused(
+        own_scan,
+        r"the depth is in another unit.*would\); set `depth_scale: 1000`",
+        depth_scale=wrong,
+    )
 
 
 def test_a_surface_in_millimetres(own_scan):
     write_ply(own_scan / "cloud.ply", read_ply(own_scan / "cloud.ply").points * 1000)
-    refused(own_scan, r"in millimetres, write cloud\.ply in metres")
+    refused(own_scan, r"with cloud\.ply: the surface is in millimetres .* write it in metres")
 
 
 def test_a_surface_of_another_scan(own_scan):
     moved = read_ply(own_scan / "cloud.ply").points + torch.tensor([40.0, 0, 0])
     write_ply(own_scan / "cloud.ply", moved)
-    refused(own_scan, r"agrees with cloud\.ply.*`poses`.*`depth_scale`.*`geometry`")
+    refused(
+        own_scan,
+        r"with cloud\.ply: the surface has another origin .*40\.00 m away .*\(-40\.00,",
+    )
 
 
 def test_other_rooms_behind_the_walls_do_not_matter(own_scan):
@@ -466,4 +479,4 @@ def test_a_real_capture_without_its_mesh_gives_a_cloud_near_the_mesh(capture, tm
 
 @pytest.mark.parametrize("poses", [name for name in POSE_CONVENTIONS if name != "camera_to_world"])
 def test_a_real_capture_read_with_wrong_poses_is_refused(capture, poses):
-    refused(capture, "`poses: camera_to_world`, set that", poses=poses)
+    refused(capture, "; set `poses: camera_to_world`", poses=poses)

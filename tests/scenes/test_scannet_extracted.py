@@ -13,12 +13,12 @@ import torch
 from PIL import Image
 
 from pcdistill.errors import ConfigError, SceneError
+from pcdistill.scenes.opening import Recognised, open_scan
 from pcdistill.scenes.reading import ReadSettings, Scan
 from pcdistill.scenes.scannet import open_scannet
 from pcdistill.scenes.scannet_extracted import (
     extracted_files,
     find_scannet_extracted,
-    open_scannet_extracted,
 )
 from tests.conftest import DATA, golden_cases, labels_in_memory, load_npz
 from tests.scenes import rooms
@@ -68,7 +68,7 @@ def points_file(root):
 
 def read(path, **settings):
     (found,) = find_scannet_extracted(path)
-    return open_scannet_extracted(found, ReadSettings(**settings))
+    return open_scan(Recognised("scannet_extracted", found), ReadSettings(**settings))
 
 
 def refused(path, message, **settings):
@@ -212,7 +212,7 @@ def bomb(root):
         (replaced(2, lambda a: a * np.nan), "has the label .nan., expected categories"),
         (replaced(2, lambda a: np.where(a < 5, 0.5, a)), "has the label"),
         (replaced(0, lambda a: a + np.inf), "are not finite numbers"),
-        (replaced(0, lambda a: a * 7 + 50), "agrees with"),
+        (replaced(0, lambda a: a * 7 + 50), r"with scannet_3d/val/.*: .* the surface"),
         (replaced(0, lambda a: a.astype(object)), r"cannot be read|are a object array"),
         (save((Stranger(), 1, 2)), r"it holds a tests\.scenes\.\S*Stranger"),
         (legacy_pickle, "cannot be read"),

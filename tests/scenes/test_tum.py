@@ -12,8 +12,9 @@ import torch
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.geometry import invert_pose, project_to_pixels
 from pcdistill.scenes import write_ply
+from pcdistill.scenes.opening import Recognised, open_scan
 from pcdistill.scenes.reading import ReadSettings, Scan
-from pcdistill.scenes.tum import FREIBURG, find_tum, open_tum
+from pcdistill.scenes.tum import FREIBURG, find_tum
 from tests.scenes import captures, rooms
 from tests.tolerances import FLOAT32
 
@@ -31,7 +32,7 @@ def sequence(written, tmp_path):
 
 def read(folder, **settings):
     (scan,) = find_tum(folder)
-    return open_tum(scan, ReadSettings(**{"fuse_voxel_size": 0.1} | settings))
+    return open_scan(Recognised("tum", scan), ReadSettings(**{"fuse_voxel_size": 0.1} | settings))
 
 
 def refused(folder, message, **settings):
@@ -142,7 +143,7 @@ def test_what_cannot_be(sequence):
     with pytest.raises(ConfigError, match="`sweeps` has no meaning"):
         read(sequence, sweeps=True)
     refused(sequence, "the median depth is .*depth_scale: 1", depth_scale=1.0)
-    refused(sequence, "would with `depth_scale: 5000`", depth_scale=2000.0)
+    refused(sequence, "in another unit.*set `depth_scale: 5000`", depth_scale=2000.0)
 
 
 @pytest.mark.parametrize(

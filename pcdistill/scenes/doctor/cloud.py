@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from pcdistill.scenes.doctor.capture import Capture
-from pcdistill.scenes.doctor.finding import Certainty, Finding
+from pcdistill.scenes.fit.finding import Certainty, Finding
+from pcdistill.scenes.fit.sights import Capture
+from pcdistill.scenes.scene import Scene
 
 _FEW = 2000
 _DUPLICATED = 0.1  # share of points that lie exactly on another one
@@ -14,15 +15,15 @@ _LARGEST = 3000.0  # metres
 _STRAY = 4.0  # times larger with the last thousandth of the points than without
 
 
-def check_cloud(capture: Capture, *, scale_is_explained: bool) -> list[Finding]:
+def check_cloud(scene: Scene, capture: Capture, *, scale_is_explained: bool) -> list[Finding]:
     """Too few, broken or repeated points, missing colours, and sizes no room has.
 
     Args:
-        capture: as opened.
+        scene: as opened.
+        capture: what was looked at of it.
         scale_is_explained: a wrong unit was found already.
     """
     findings = []
-    scene = capture.scene
     count, finite = len(scene.points), len(capture.points)
     if finite < count:
         findings.append(
@@ -62,14 +63,14 @@ def check_cloud(capture: Capture, *, scale_is_explained: bool) -> list[Finding]:
                 lifting_works=True,
             )
         )
-    findings += _colors(capture)
+    findings += _colors(scene, capture)
     if not scale_is_explained:
         findings += _size(capture)
     return findings
 
 
-def _colors(capture: Capture) -> list[Finding]:
-    colors = capture.scene.colors
+def _colors(scene: Scene, capture: Capture) -> list[Finding]:
+    colors = scene.colors
     certainty: Certainty = "possible"
     if colors is None:
         has_depth = any(sight.depth is not None for sight in capture.sights)

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from pcdistill.geometry import project_points
-from pcdistill.scenes.doctor.capture import Capture
-from pcdistill.scenes.doctor.finding import Certainty, Finding, named
+from pcdistill.scenes.fit.finding import Certainty, Finding, named
+from pcdistill.scenes.fit.sights import Capture
 
 _MOST_POINTS = 60_000
 _BORDER = 0.015  # of the image's width
@@ -27,7 +27,7 @@ def check_coverage(capture: Capture, explained: set[str]) -> tuple[list[Finding]
         numbers: the share seen, for the record.
     """
     sights = capture.sights
-    if not capture.scene.frames:
+    if not capture.frames:
         return [
             Finding(
                 "no_frames",
@@ -57,7 +57,7 @@ def check_coverage(capture: Capture, explained: set[str]) -> tuple[list[Finding]
         if float(visible.double().mean()) < _NOTHING and sight.name not in explained:
             blind.append(sight.name)
     share = float(seen.double().mean())
-    every = len(sights) == len(capture.scene.frames)
+    every = len(sights) == len(capture.frames)
     numbers = {"points_seen": round(share, 4), "by_frames": len(sights)}
     findings = []
     possible, likely, sure = (0.4, 0.15, 0.02) if every else (0.15, 0.05, 0.005)
@@ -72,7 +72,7 @@ def check_coverage(capture: Capture, explained: set[str]) -> tuple[list[Finding]
                 "teachers.",
                 certainty,
                 f"{share:.1%} of the points are seen by {len(sights)} frames"
-                + ("" if every else f" of {len(capture.scene.frames)}, spread over the scan"),
+                + ("" if every else f" of {len(capture.frames)}, spread over the scan"),
                 "use more frames (a smaller `frame_step`), or cut the surface to what was filmed",
                 lifting_works=share >= sure,
             )

@@ -9,19 +9,32 @@ from typing import Any
 import torch
 
 from pcdistill.errors import SceneError
-from pcdistill.scenes.doctor.axis import check_axis
-from pcdistill.scenes.doctor.capture import Capture, look_at
 from pcdistill.scenes.doctor.cloud import check_cloud
 from pcdistill.scenes.doctor.coverage import check_coverage
-from pcdistill.scenes.doctor.finding import Diagnosis, Finding
-from pcdistill.scenes.doctor.geometry import check_geometry
 from pcdistill.scenes.doctor.pictures import check_depth_images, check_pictures
-from pcdistill.scenes.doctor.registration import check_registration
 from pcdistill.scenes.doctor.trajectory import check_motion, check_poses
+from pcdistill.scenes.fit.axis import check_axis
+from pcdistill.scenes.fit.colours import check_colours
+from pcdistill.scenes.fit.finding import Diagnosis, Finding
+from pcdistill.scenes.fit.readings import assumptions_of
+from pcdistill.scenes.fit.registration import check_registration
+from pcdistill.scenes.fit.requirement import is_refused, refusal_of
+from pcdistill.scenes.fit.sights import Capture, look_at
+from pcdistill.scenes.fit.verdict import check_geometry
 from pcdistill.scenes.opening import find_scans, open_scene
 from pcdistill.scenes.refusals import Refusal, collected_refusals
+from pcdistill.scenes.scene import Scene
 
 _ORDER = ("sure", "likely", "possible")
+_EXPLAIN_COLOURS = {
+    "colour_displaced",
+    "pictures_flipped",
+    "pictures_stuck",
+    "poses_mirrored",
+    "poses_not_rigid",
+}
+_EXPLAIN_DISAGREEMENT = {"trajectory_frozen", "trajectory_jumps", "frames_misplaced"}
+_VAGUE = {"poses_inaccurate", "surface_incomplete"}
 _UNITS = {"depth_unit", "scale", "poses_unit", "surface_unit"}
 _CAMERA_OFF = 0.2  # of the image's side, between principal point and middle
 
@@ -63,13 +76,16 @@ def examine(path: str | Path, part: str = "", **settings: Any) -> Examination:
             name = part or Path(path).resolve().name
             return Examination(_unopened(name, path, refusals, str(error)), None, None)
         capture = look_at(scene)
-        found, mended, numbers = _examined(capture, settings, tuple(refusals))
+        found, mended, numbers = _examined(scene, capture, tuple(refusals))
     found += _unexplained(refusals, found)
     diagnosis = Diagnosis(
         scan=scene.name,
         path=str(path),
         findings=tuple(sorted(found, key=lambda finding: _ORDER.index(finding.certainty))),
-        refusals=tuple(refusal.sentence for refusal in refusals),
+        refusals=(
+            *(refusal.sentence for refusal in refusals),
+            *(refusal_of(str(path), finding) for finding in found if is_refused(finding)),
+        ),
         looked_at={
             "points": len(scene.points),
             "frames": len(scene.frames),
@@ -81,16 +97,15 @@ def examine(path: str | Path, part: str = "", **settings: Any) -> Examination:
 
 
 def _examined(
-    capture: Capture, settings: dict[str, Any], refusals: tuple[Refusal, ...]
+    scene: Scene, capture: Capture, refusals: tuple[Refusal, ...]
 ) -> tuple[list[Finding], Capture, dict[str, Any]]:
-    known = capture.scene.provenance
-    poses = str(settings.get("poses") or known.get("poses") or "camera_to_world")
-    depth_scale = float(settings.get("depth_scale") or known.get("depth_scale") or 1000.0)
-    found = check_poses(capture)
+    known = scene.provenance
+    lost = known.get("frames_without_pose")
+    found = check_poses(capture, [str(name) for name in lost] if isinstance(lost, list) else [])
     found += check_pictures(capture)
     depth = check_depth_images(capture)
     found += depth
-    fit = check_geometry(capture, poses, depth_scale)
+    fit = check_geometry(capture, assumptions_of(known))
     geometry = fit.findings
     if any(finding.code in ("depth_coarse", "depth_saturated") for finding in depth):
         geometry = []  # that is why
@@ -99,12 +114,18 @@ def _examined(
     found = _merged(found, geometry)
     if fit.agreement is None:
         found += _camera(capture)
-    found += check_motion(capture, fit.capture)
+    motion = check_motion(capture, fit.capture)
+    if {finding.code for finding in motion} & _EXPLAIN_DISAGREEMENT:
+        geometry = [finding for finding in geometry if finding.code not in _VAGUE]
+        found = [finding for finding in found if finding.code not in _VAGUE]
+    found += motion
     found += check_registration(capture)
-    found += check_cloud(capture, scale_is_explained=any(f.code in _UNITS for f in found))
+    if not geometry and not {f.code for f in found} & _EXPLAIN_COLOURS:
+        found += check_colours(capture, assumptions_of(known))
+    found += check_cloud(scene, capture, scale_is_explained=any(f.code in _UNITS for f in found))
     numbers: dict[str, Any] = {}
     if fit.capture is not capture or not (refusals or geometry):
-        found += check_axis(fit.capture)
+        found += check_axis(fit.capture, str(known.get("up", "z")))
         if not any(finding.code == "depth_empty" for finding in depth):
             lost = {name for finding in found for name in finding.frames}
             unseen, numbers = check_coverage(fit.capture, lost)

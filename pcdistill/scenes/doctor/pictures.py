@@ -9,8 +9,8 @@ from typing import cast
 import torch
 from skimage.measure import blur_effect
 
-from pcdistill.scenes.doctor.capture import Capture, Sight
-from pcdistill.scenes.doctor.finding import Certainty, Finding, named
+from pcdistill.scenes.fit.finding import Certainty, Finding, named
+from pcdistill.scenes.fit.sights import Capture, Sight
 
 _blur = cast(Callable[..., float], blur_effect)
 

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from pcdistill.errors import SceneError
 from pcdistill.scenes.consistency import measure_agreement
-from pcdistill.scenes.doctor.capture import Capture, gray_of, look_at_frame, spread
-from pcdistill.scenes.doctor.finding import Finding, named
-from pcdistill.scenes.doctor.geometry import TOLERANCE
 from pcdistill.scenes.doctor.pictures import FLAT
+from pcdistill.scenes.fit.finding import Finding, named
+from pcdistill.scenes.fit.sights import Capture, gray_of, look_at_frame, spread
+from pcdistill.scenes.fit.verdict import TOLERANCE
 
 SAME_PICTURE = 0.75
 """Mean difference of brightness, of 255; two exposures of one view differ by more."""
@@ -22,12 +22,16 @@ _MOST_SUSPECTS = 12
 _LOST_SHARE = 0.3  # of a misplaced frame's tiles that agree by chance, at most
 
 
-def check_poses(capture: Capture) -> list[Finding]:
-    """Poses that are not finite, not rigid, or mirror the scene."""
+def check_poses(capture: Capture, lost: list[str]) -> list[Finding]:
+    """Poses that are not finite, not rigid, or mirror the scene.
+
+    Args:
+        capture: as opened.
+        lost: names of the frames that were left out, for their pose is not finite.
+    """
     findings = []
-    frames = capture.scene.frames
-    lost = capture.scene.provenance.get("frames_without_pose", [])
-    if isinstance(lost, list) and lost:
+    frames = capture.frames
+    if lost:
         share = len(lost) / (len(lost) + len(frames))
         many = share > 0.1 and len(lost) > 2
         findings.append(
@@ -39,7 +43,7 @@ def check_poses(capture: Capture) -> list[Finding]:
                 f"{share:.0%} of the frames are left out",
                 "nothing, they are skipped; run the tracking again if much of the scan is unseen",
                 lifting_works=True,
-                frames=tuple(str(name) for name in lost),
+                frames=tuple(lost),
             )
         )
     if not frames:
@@ -94,7 +98,7 @@ def check_motion(capture: Capture, mended: Capture) -> list[Finding]:
 
 
 def _frozen(capture: Capture) -> list[Finding]:
-    frames = capture.scene.frames
+    frames = capture.frames
     if len(frames) < 3:
         return []
     poses = capture.poses
@@ -165,7 +169,7 @@ def _frozen(capture: Capture) -> list[Finding]:
 
 def _misplaced(capture: Capture, mended: Capture, explained: set[str]) -> list[Finding]:
     """Single frames that contradict what the rest agrees on."""
-    if not mended.surface_is_independent:
+    if mended.surface is None:
         return []
     steps = _steps(capture.poses)
     looked = list(mended.sights)
@@ -174,10 +178,9 @@ def _misplaced(capture: Capture, mended: Capture, explained: set[str]) -> list[F
         for index in _suspects(steps):
             if index not in known:
                 try:
-                    looked.append(look_at_frame(capture.scene, index))
+                    looked.append(look_at_frame(capture.frames, index))
                 except SceneError:
                     continue
-    surface = mended.points[:: max(1, len(mended.points) // 120_000)]
     shares = {}
     for sight in looked:
         view = sight.view()
@@ -185,7 +188,7 @@ def _misplaced(capture: Capture, mended: Capture, explained: set[str]) -> list[F
             continue
         if sight.name in explained:
             continue
-        found = measure_agreement([view], surface, tolerance=TOLERANCE)
+        found = measure_agreement([view], mended.surface, tolerance=TOLERANCE)
         # a frame out of the surface's view agrees with nothing
         shares[sight.index] = found.share * (found.coverage if found.coverage < 0.3 else 1.0)
     if len(shares) < 4:
@@ -194,7 +197,7 @@ def _misplaced(capture: Capture, mended: Capture, explained: set[str]) -> list[F
     middle = float(torch.tensor(list(shares.values())).median())
     if not lost or middle < 0.6 or len(lost) > len(shares) / 2:
         return []
-    frames = capture.scene.frames
+    frames = capture.frames
     usual = float(steps.median())
     far = [i for i in lost if _leap(steps, i) > max(1.0, 4 * usual)]
     names = [frames[i].name for i in lost]
@@ -254,7 +257,7 @@ def _difference(capture: Capture, first: int, second: int) -> float | None:
     for index in (first, second):
         if index not in known:
             try:
-                known[index] = gray_of(capture.scene.frames[index])[0]
+                known[index] = gray_of(capture.frames[index])[0]
             except SceneError:
                 return None
         grays.append(known[index])

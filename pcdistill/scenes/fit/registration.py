@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -10,14 +11,21 @@ import torch.nn.functional as F
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
-from pcdistill.scenes.doctor.capture import Capture, Sight
-from pcdistill.scenes.doctor.finding import Finding
+from pcdistill.scenes.fit.finding import Finding
+from pcdistill.scenes.fit.sights import Capture, Sight
 
 _SEARCHED = 0.12  # of the image's width, on each side
 _NOTICED = 0.02  # of the image's width; a few pixels are lost at the shadows of depth cameras
 _JUMP = 0.08  # of the depth, between neighbouring pixels
 _LEAST_FRAMES = 3
 _BETTER = 1.15  # times the agreement of the edges as they are
+_ABOVE_CHANCE = 1.5  # times that of edges in mirrored pictures, somewhere
+_FLIPPED = 0.04  # correlation; captures that are right have 0.06 to 0.15
+_SIDES = {
+    (0,): ("upside down: their rows run from bottom to top", "write the bottom row last"),
+    (1,): ("mirrored: their columns run from right to left", "write the left column first"),
+    (0, 1): ("turned by 180 degrees", "turn them back"),
+}
 
 
 class Offset(NamedTuple):
@@ -34,13 +42,19 @@ class Offset(NamedTuple):
 
 
 def check_registration(capture: Capture) -> list[Finding]:
-    """Colour that is displaced from depth."""
+    """Colour that is displaced from depth, or lies the other way round."""
     sights = [s for s in capture.sights if s.facts is not None and s.facts.known > 0.2]
     if len(sights) < _LEAST_FRAMES:
         return []
     found = measure_offset(sights)
+    other_way = {sides: measure_offset([_flip(s, sides) for s in sights]) for sides in _SIDES}
+    chance = max(offset.there for offset in other_way.values())
+    for sides, offset in other_way.items():
+        rest = [found.there, *(o.there for key, o in other_way.items() if key != sides)]
+        if offset.here >= max(_FLIPPED, 2 * max(rest)):
+            return [_flipped(*_SIDES[sides], found, offset)]
     size = max(abs(found.right), abs(found.down))
-    if size < _NOTICED or found.there < _BETTER * max(found.here, 0.0) or found.there < 0.02:
+    if size < _NOTICED or found.there < max(_BETTER * found.here, _ABOVE_CHANCE * chance, 0.02):
         return []
     halves = [measure_offset(sights[i::2]) for i in (0, 1)]
     same = all(
@@ -63,6 +77,22 @@ def check_registration(capture: Capture) -> list[Finding]:
             lifting_works=size < 0.04,
         )
     ]
+
+
+def _flip(sight: Sight, sides: tuple[int, ...]) -> Sight:
+    return replace(sight, gray=sight.gray.flip(sides))
+
+
+def _flipped(words: str, mend: str, found: Offset, other: Offset) -> Finding:
+    return Finding(
+        "pictures_flipped",
+        f"The pictures are {words}, the depth images are not.",
+        "sure",
+        f"their edges correlate by {found.here:.3f} as they are, by {other.here:.3f} if the "
+        "pictures lay the other way",
+        mend,
+        lifting_works=False,
+    )
 
 
 def measure_offset(sights: list[Sight]) -> Offset:

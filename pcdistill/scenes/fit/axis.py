@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from pcdistill.geometry import estimate_normals
-from pcdistill.scenes.doctor.capture import Capture
-from pcdistill.scenes.doctor.finding import Finding
+from pcdistill.scenes.fit.finding import Finding
+from pcdistill.scenes.fit.sights import Capture
 
 _MOST_POINTS = 12_000
 _HELD_UPRIGHT = 0.6  # length of the mean of the cameras' up directions
@@ -20,8 +20,13 @@ _PARALLEL = math.cos(math.radians(8))
 _LEVEL_SHARE = 0.08  # of the normals, that make a floor
 
 
-def check_axis(capture: Capture) -> list[Finding]:
-    """A scan whose z axis does not point up."""
+def check_axis(capture: Capture, up_setting: str) -> list[Finding]:
+    """A scan whose z axis does not point up.
+
+    Args:
+        capture: what was looked at.
+        up_setting: the axis that was taken for up when it was read: z, y or -y.
+    """
     poses = torch.stack([s.camera_to_world for s in capture.sights]) if capture.sights else None
     if poses is None or len(poses) < 3:
         return []
@@ -51,7 +56,7 @@ def check_axis(capture: Capture) -> list[Finding]:
                 else f"The scan lies on its side: {name} points up, not z.",
                 "sure" if held > 0.75 and share >= _LEVEL_SHARE else "likely",
                 numbers,
-                _mend(name, capture),
+                _mend(name, up_setting),
                 lifting_works=True,
             )
         ]
@@ -69,10 +74,10 @@ def check_axis(capture: Capture) -> list[Finding]:
     return []
 
 
-def _mend(name: str, capture: Capture) -> str:
-    if name in ("y", "-y") and capture.scene.provenance.get("up", "z") == "z":
+def _mend(name: str, up_setting: str) -> str:
+    if name in ("y", "-y") and up_setting == "z":
         return f"set `up: {name}`"
-    if capture.scene.provenance.get("up", "z") != "z":
+    if up_setting != "z":
         return "leave the setting `up` at z, or set it to the axis that points up in the files"
     return f"turn poses and surface together so that {name} becomes z"
 
