@@ -42,11 +42,6 @@ def is_examination() -> bool:
     return _COLLECTED.get() is not None
 
 
-def is_examined() -> bool:
-    """Whether the scan is being read inside of `collected_refusals`, to be looked at as a whole."""
-    return _COLLECTED.get() is not None
-
-
 @contextmanager
 def collected_refusals() -> Iterator[list[Refusal]]:
     """Scans opened inside are not refused by `refuse`; the list tells what it would have said.

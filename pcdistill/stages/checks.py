@@ -9,6 +9,7 @@ from pcdistill.choices import suggest
 from pcdistill.errors import ConfigError
 from pcdistill.inference import GENERAL_PHRASES
 from pcdistill.stages.ingest import HOME_IMAGE_SIZE, validation_scenes
+from pcdistill.stages.names import STAGE_NAMES
 from pcdistill.stages.questions import ignored_words, known_words
 from pcdistill.stages.run import Run
 from pcdistill.stages.scans import scans_of
@@ -19,8 +20,12 @@ _NO_FRAMES = "bare"
 """The layout of clouds and meshes alone."""
 
 
-def check_run(run: Run) -> None:
+def check_run(run: Run, stages: Sequence[str] = STAGE_NAMES) -> None:
     """Refuse a run whose later stages, or questions to it, are bound to fail; nothing is written.
+
+    Args:
+        run: as it was configured.
+        stages: names of those that will be worked on.
 
     Raises:
         ConfigError: a setting names what there is not, or settings do not go together.
@@ -30,7 +35,7 @@ def check_run(run: Run) -> None:
     run.check()
     if run.config.ingest.source == "homes":
         _check_homes(run)
-    else:
+    elif "lift" in stages:
         _check_scans(run)
     _check_students(run)
     _check_report(run)

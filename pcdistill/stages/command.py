@@ -23,7 +23,7 @@ from pcdistill.stages.pipeline import STAGES
 from pcdistill.stages.progress import Progress
 from pcdistill.stages.rows import row_names
 from pcdistill.stages.run import Run
-from pcdistill.stages.runner import Summary, run_stages
+from pcdistill.stages.runner import Summary, choose_stages, run_stages
 from pcdistill.stages.workers import usable_cores
 
 _LOG = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def carry_out(
     run = Run(config)
     if jobs < 0:
         raise ConfigError(f"--jobs is {jobs}, expected 1 or more, or 0 for one per core")
-    check_run(run)
+    check_run(run, [stage.name for stage in choose_stages(STAGES, only, start)])
     progress = Progress(console=console)
     progress.note(run_header(config))
     summary = run_stages(

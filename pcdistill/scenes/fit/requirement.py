@@ -15,7 +15,7 @@ from pcdistill.scenes.fit.registration import check_registration
 from pcdistill.scenes.fit.sights import look_at, look_at_frames
 from pcdistill.scenes.fit.verdict import check_geometry
 from pcdistill.scenes.frames import Frame
-from pcdistill.scenes.refusals import is_examined
+from pcdistill.scenes.refusals import is_examination
 from pcdistill.scenes.scene import Scene
 
 _LOG = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def require_fitting_scene(where: Path, scene: Scene) -> None:
     Raises:
         SceneError: what is wrong, the number that shows it, and what mends it.
     """
-    if not scene.frames or is_examined():
+    if not scene.frames or is_examination():
         return
     capture = look_at(scene, _LOOKED_AT)
     read = assumptions_of(scene.provenance)
@@ -83,7 +83,7 @@ def require_fitting_frames(where: Path, frames: Sequence[Frame], read: Assumptio
     Raises:
         SceneError: as `require_fitting_scene`.
     """
-    if not is_examined():
+    if not is_examination():
         _say(str(where), check_geometry(look_at_frames(frames, _LOOKED_AT), read).findings)
 
 
