@@ -518,7 +518,7 @@ def test_any_damage_gives_a_scene_or_a_sentence(fuzzed, name):
         for _ in range(300):
             path.write_bytes(damage(whole, generator))
             try:
-                scene = open_scan(Recognised("matterport", scan), ReadSettings(image_size=(30, 40)))
+                scene = open_matterport(scan, ReadSettings(image_size=(30, 40)))
             except SceneError as error:
                 refusals.append(str(error))
                 continue

@@ -297,9 +297,7 @@ def test_any_damage_gives_a_scene_or_a_sentence(tmp_path, name):
     for _ in range(300):
         path.write_bytes(damage(whole, generator))
         try:
-            scene = open_scan(
-                Recognised("replica", scan), ReadSettings(image_size=(30, 40), frame_step=1)
-            )
+            scene = open_replica(scan, ReadSettings(image_size=(30, 40), frame_step=1))
         except SceneError as error:
             refusals.append(str(error))
             continue

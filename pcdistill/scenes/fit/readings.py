@@ -25,8 +25,8 @@ DEPTH_SCALES = (1.0, 10.0, 100.0, 256.0, 1000.0, 2000.0, 4000.0, 5000.0, 6553.5,
 """Counts per metre that depth images are stored with."""
 _FOCAL_FACTORS = (0.4, 0.5, 0.6, 0.67, 0.75, 0.82, 0.9, 1.1, 1.22, 1.33, 1.5, 1.67, 2.0, 2.5)
 _OFF_CENTRE = 0.06  # of the image's side; real lenses are nearer to the centre
-_PLACES = 96  # cells along the longest side of the grid in which a surface is moved
-_COARSE_PLACES = 40  # where many rotations are tried
+_PLACES = 95  # cells along the longest side of the grid in which a surface is moved
+_COARSE_PLACES = 31  # where many rotations are tried
 _AS_WELL = (
     ", in the pictures as well unless these are right already (a camera whose focal length is "
     "negative in its own files has such images)"
