@@ -170,17 +170,11 @@ def test_what_does_not_fit_is_refused_or_named(capture, caplog, name, fused):
     assert said.startswith(f"{WHERE}")
 
 
-@pytest.mark.parametrize("name", SURFACE_FAULTS)
-def test_a_surface_that_is_elsewhere_is_refused(capture, caplog, name):
-    plant, says = SURFACE_FAULTS[name]
-    said, refused = said_of(plant(capture), caplog, fused=False)
-    assert refused
-    assert re.search(says, said), said
-
-
-@pytest.mark.parametrize("name", PICTURE_FAULTS)
-def test_pictures_that_lie_otherwise_than_their_depth_are_refused(capture, caplog, name):
-    plant, says = PICTURE_FAULTS[name]
+@pytest.mark.parametrize("name", [*SURFACE_FAULTS, *PICTURE_FAULTS])
+def test_a_surface_that_is_elsewhere_and_pictures_that_lie_otherwise_are_refused(
+    capture, caplog, name
+):
+    plant, says = (SURFACE_FAULTS | PICTURE_FAULTS)[name]
     said, refused = said_of(plant(capture), caplog, fused=False)
     assert refused
     assert re.search(says, said), said

@@ -16,7 +16,7 @@ from pcdistill.scenes.doctor.trajectory import check_motion, check_poses
 from pcdistill.scenes.fit.axis import check_axis
 from pcdistill.scenes.fit.colours import check_colours
 from pcdistill.scenes.fit.finding import Diagnosis, Finding
-from pcdistill.scenes.fit.readings import assumptions_of
+from pcdistill.scenes.fit.reading import assumptions_of
 from pcdistill.scenes.fit.registration import check_registration
 from pcdistill.scenes.fit.requirement import is_refused, refusal_of
 from pcdistill.scenes.fit.sights import Capture, look_at

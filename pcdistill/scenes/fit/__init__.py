@@ -2,7 +2,7 @@
 
 from pcdistill.scenes.fit.colours import check_colours
 from pcdistill.scenes.fit.finding import Certainty, Diagnosis, Finding
-from pcdistill.scenes.fit.readings import Assumptions, assumptions_of
+from pcdistill.scenes.fit.reading import Assumptions, assumptions_of
 from pcdistill.scenes.fit.registration import check_registration
 from pcdistill.scenes.fit.requirement import require_fitting_frames, require_fitting_scene
 from pcdistill.scenes.fit.sights import FUSED, Capture, Sight, look_at

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from pcdistill.geometry import invert_pose, project_to_pixels
+from pcdistill.scenes.fit.camera_readings import camera_readings
 from pcdistill.scenes.fit.finding import Finding
-from pcdistill.scenes.fit.readings import Assumptions, Reading, camera_readings
+from pcdistill.scenes.fit.reading import Assumptions, Reading
 from pcdistill.scenes.fit.sights import Capture, Sight
 
 _AGREES = 0.5  # correlation; captures that are right have 0.89 to 0.97

@@ -10,7 +10,7 @@ from pcdistill.errors import SceneError
 from pcdistill.scenes.fit.axis import check_axis
 from pcdistill.scenes.fit.colours import check_colours
 from pcdistill.scenes.fit.finding import Finding
-from pcdistill.scenes.fit.readings import Assumptions, assumptions_of
+from pcdistill.scenes.fit.reading import Assumptions, assumptions_of
 from pcdistill.scenes.fit.registration import check_registration
 from pcdistill.scenes.fit.sights import look_at, look_at_frames
 from pcdistill.scenes.fit.verdict import check_geometry

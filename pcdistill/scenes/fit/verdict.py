@@ -8,16 +8,11 @@ from typing import NamedTuple
 
 from pcdistill.scenes.consistency import Agreement, measure_agreement
 from pcdistill.scenes.fit.depth_factor import depth_factor
+from pcdistill.scenes.fit.depth_readings import depth_reading, scaled_depth
 from pcdistill.scenes.fit.finding import Certainty, Finding
 from pcdistill.scenes.fit.per_frame import stretched_frames
-from pcdistill.scenes.fit.readings import (
-    Assumptions,
-    Reading,
-    depth_reading,
-    double_readings,
-    other_readings,
-    scaled_depth,
-)
+from pcdistill.scenes.fit.reading import Assumptions, Reading
+from pcdistill.scenes.fit.readings import double_readings, other_readings
 from pcdistill.scenes.fit.sights import Capture, halved, spread
 
 TOLERANCE = 0.05
