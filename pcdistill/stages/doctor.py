@@ -130,7 +130,7 @@ def _draw(capture: Capture, mended: Capture, folder: Path) -> list[Path]:
 
 
 def _row(original: Sight, points: Tensor, sight: Sight, title: str) -> Tensor:
-    image = _reduced(original)
+    image = _reduced(original).flip(sight.flipped)
     pixels, z, measured = _projected(points, sight)
     order = z.argsort(descending=True)  # the nearest is drawn last
     pixels, z, measured = pixels[order], z[order], measured[order]

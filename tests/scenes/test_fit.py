@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.spatial import KDTree
 from torch import Tensor
 
 from pcdistill.errors import SceneError
@@ -21,6 +22,8 @@ from pcdistill.scenes.doctor import examine
 from pcdistill.scenes.fit import (
     FUSED,
     Assumptions,
+    check_geometry,
+    look_at,
     require_fitting_frames,
     require_fitting_scene,
 )
@@ -201,6 +204,21 @@ def fused_scene(scene: Scene) -> Scene:
         frames=scene.frames,
         provenance={**READ, "surface": FUSED},
     )
+
+
+@pytest.mark.parametrize("name", ["rows flipped", "poses inverted", "depth times 5"])
+def test_a_mended_capture_without_a_surface_has_the_points_that_its_depth_makes(capture, name):
+    """What the doctor draws and goes on with; what was fused from wrong frames is no place."""
+    broken = look_at(fused_scene(FAULTS[name][0](capture)), 12)
+    mended = check_geometry(broken, Assumptions()).capture
+    tree = KDTree(capture.points.numpy())
+    near, far = (
+        np.median(tree.query(points[::50].numpy())[0]) for points in (mended.points, broken.points)
+    )
+    assert near < 0.03 < far
+    assert mended.brightness is not None
+    assert len(mended.brightness) == len(mended.points)
+    assert all(sight.flipped == ((0,) if name == "rows flipped" else ()) for sight in mended.sights)
 
 
 # harmless

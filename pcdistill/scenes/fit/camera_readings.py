@@ -187,7 +187,7 @@ def flipped_readings(images: str) -> Iterator[Reading]:
 def _flip(sight: Sight, sides: tuple[int, ...]) -> Sight:
     """The images the other way round; the principal point stays, as it was given."""
     depth = None if sight.depth is None else sight.depth.flip(sides)
-    return replace(sight, depth=depth, gray=sight.gray.flip(sides))
+    return replace(sight, depth=depth, gray=sight.gray.flip(sides), flipped=sides)
 
 
 def axes_readings() -> Iterator[Reading]:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pcdistill.errors import SceneError
-from pcdistill.geometry import invert_pose, sample_surface
+from pcdistill.geometry import back_project, invert_pose, sample_surface
 from pcdistill.scenes.consistency import View
 from pcdistill.scenes.frames import Frame
 from pcdistill.scenes.origin import scene_to_source
@@ -21,6 +21,7 @@ MOST_SIGHTS = 24
 """Frames that are decoded, spread over the scan."""
 _WIDTH = 320  # pixels; what is examined need not be larger
 _SURFACE_POINTS = 120_000
+_SPARE = 5  # every one of these pixels' points
 FUSED = "fused depth"
 """Name of a surface that is in no file but made from the depth images."""
 
@@ -54,6 +55,8 @@ class Sight:
     camera_to_world: Tensor
     """(4, 4) float64, metres."""
     facts: DepthFacts | None
+    flipped: tuple[int, ...] = ()
+    """Sides (0 rows, 1 columns) along which `gray` was turned round since it was decoded."""
 
     @property
     def name(self) -> str:
@@ -197,6 +200,23 @@ def gray_of(frame: Frame) -> tuple[Tensor, int]:
 def _gray(colors: Tensor) -> Tensor:
     """Brightness of (..., 3) uint8 colours, float32."""
     return colors.float() @ torch.tensor([0.299, 0.587, 0.114])
+
+
+def with_depth_as_points(capture: Capture) -> Capture:
+    """A capture that was changed, with the points that its depth now makes.
+
+    One with a surface of its own keeps that.
+    """
+    seen = [sight for sight in capture.sights if sight.depth is not None]
+    if capture.surface is not None or not seen:
+        return capture
+    clouds, shades = [], []
+    for sight in seen:
+        assert sight.depth is not None
+        points, pixel = back_project(sight.depth, sight.intrinsics, sight.camera_to_world)
+        clouds.append(points[::_SPARE])
+        shades.append(sight.gray.flatten()[pixel[::_SPARE]])
+    return replace(capture, points=torch.cat(clouds).float(), brightness=torch.cat(shades))
 
 
 def halved(sight: Sight) -> Sight:

@@ -13,7 +13,7 @@ from pcdistill.scenes.fit.finding import Certainty, Finding
 from pcdistill.scenes.fit.per_frame import stretched_frames
 from pcdistill.scenes.fit.reading import Assumptions, Reading
 from pcdistill.scenes.fit.readings import double_readings, other_readings
-from pcdistill.scenes.fit.sights import Capture, halved, spread
+from pcdistill.scenes.fit.sights import Capture, halved, spread, with_depth_as_points
 
 TOLERANCE = 0.05
 """Of the measured depth; tight enough to notice a focal length that is 15 % off."""
@@ -58,7 +58,8 @@ def check_geometry(capture: Capture, read: Assumptions) -> Fit:
         return Fit([], capture, found)
     factor = _factor(capture, found)
     if factor is not None:
-        return Fit([_wrong_factor(factor, capture)], scaled_depth(capture, factor), found)
+        mended = with_depth_as_points(scaled_depth(capture, factor))
+        return Fit([_wrong_factor(factor, capture)], mended, found)
     fits = _fits(found, capture)
     if fits and (capture.surface is None or _covers(found, capture)):
         return Fit([], capture, found)
@@ -82,7 +83,7 @@ def check_geometry(capture: Capture, read: Assumptions) -> Fit:
         reading.mend,
         lifting_works=certainty != "sure",
     )
-    return Fit([finding], reading.apply(capture), other)
+    return Fit([finding], with_depth_as_points(reading.apply(capture)), other)
 
 
 def agreement(capture: Capture, tolerance: float = TOLERANCE) -> Agreement:
