@@ -153,7 +153,8 @@ def test_poses_of_the_iphone_in_its_own_world_are_refused(scan):
     for entry in content.values():
         entry["aligned_pose"] = (shift @ np.array(entry["aligned_pose"])).tolist()
     file.write_text(json.dumps(content))
-    with pytest.raises(SceneError, match="with mesh_aligned_0\.05\.ply: .*another origin|not a single point"):
+    words = r"with mesh_aligned_0\.05\.ply: .*another origin|not a single point"
+    with pytest.raises(SceneError, match=words):
         open_scene(scan / "iphone")
 
 
