@@ -34,8 +34,6 @@ MOST_VIDEO_FRAMES = 300
 """Frames of a video that are used where `frame_step` is left open; neighbours show the same."""
 
 _CHECKED_FRAMES = 12
-_LEAST_AGREEMENT = 0.5
-_LEAST_TILES = 50
 _MOST_PROJECTED = 200_000
 
 _TO_Z_UP: dict[str, list[list[float]]] = {

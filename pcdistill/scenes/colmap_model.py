@@ -61,15 +61,6 @@ class ColmapPoints:
     """(N,) int64, observations of each."""
 
 
-def is_colmap_model(folder: Path) -> bool:
-    """Whether `folder` has the cameras or images of a sparse model."""
-    return any(
-        is_there(folder / f"{name}{suffix}")
-        for name in ("cameras", "images")
-        for suffix in _SUFFIXES
-    )
-
-
 def read_cameras(folder: Path, suffix: str = "") -> dict[int, ColmapCamera]:
     """Cameras of a model by their number.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pcdistill.geometry import back_project, invert_pose, project_to_pixels
-from pcdistill.scenes.origin import no_offset
 
 TOLERANCE = 0.25
 """Relative to the measured depth, as in the occlusion test of the paper's code."""
@@ -37,8 +36,6 @@ class View:
     """(3, 3) float64, pixels."""
     camera_to_world: Tensor
     """(4, 4) float64, metres."""
-    offset: Tensor = field(default_factory=no_offset)
-    """(3,) float64, metres, that was taken off the place of the camera in the file."""
 
 
 class Agreement(NamedTuple):

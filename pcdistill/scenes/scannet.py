@@ -66,7 +66,6 @@ _OBJECTS = ".aggregation.json"
 _TEXT = ".txt"
 _SPLITS = ("scans", "scans_test")
 _SCENE_NAME = re.compile(r"scene\d{4}_\d{2}")
-_CHECKED_FRAMES = 12
 _LARGEST_IMAGE_SIDE = 1 << 13
 
 

@@ -51,7 +51,6 @@ DEPTH_SCALE = 1000.0
 _POINTS_FOLDER, _FRAMES_FOLDER = "scannet_3d", "scannet_2d"
 _SUFFIX = "_vh_clean_2.pth"
 _MOST_UNPACKED = 1 << 29  # bytes of one file of points
-_CHECKED_FRAMES = 12
 _LARGEST_MATRIX = 1 << 16  # bytes of a matrix in a text file
 _COLOR_SLACK = 1e-3
 _UNLABELLED = -100  # what OpenScene's loaders ignore besides the number of the label set

@@ -76,7 +76,7 @@ def examine(path: str | Path, part: str = "", **settings: Any) -> Examination:
             name = part or Path(path).resolve().name
             return Examination(_unopened(name, path, refusals, str(error)), None, None)
         capture = look_at(scene)
-        found, mended, numbers = _examined(scene, capture, tuple(refusals))
+        found, refused, mended, numbers = _examined(scene, capture, tuple(refusals))
     found += _unexplained(refusals, found)
     diagnosis = Diagnosis(
         scan=scene.name,
@@ -84,7 +84,7 @@ def examine(path: str | Path, part: str = "", **settings: Any) -> Examination:
         findings=tuple(sorted(found, key=lambda finding: _ORDER.index(finding.certainty))),
         refusals=(
             *(refusal.sentence for refusal in refusals),
-            *(refusal_of(str(path), finding) for finding in found if is_refused(finding)),
+            *(refusal_of(str(path), finding) for finding in refused),
         ),
         looked_at={
             "points": len(scene.points),
@@ -98,7 +98,8 @@ def examine(path: str | Path, part: str = "", **settings: Any) -> Examination:
 
 def _examined(
     scene: Scene, capture: Capture, refusals: tuple[Refusal, ...]
-) -> tuple[list[Finding], Capture, dict[str, Any]]:
+) -> tuple[list[Finding], list[Finding], Capture, dict[str, Any]]:
+    """What was found; what of it a run refuses; the mended capture; numbers for the record."""
     known = scene.provenance
     lost = known.get("frames_without_pose")
     found = check_poses(capture, [str(name) for name in lost] if isinstance(lost, list) else [])
@@ -119,9 +120,11 @@ def _examined(
         geometry = [finding for finding in geometry if finding.code not in _VAGUE]
         found = [finding for finding in found if finding.code not in _VAGUE]
     found += motion
-    found += check_registration(capture)
-    if not geometry and not {f.code for f in found} & _EXPLAIN_COLOURS:
-        found += check_colours(capture, assumptions_of(known))
+    pictures = check_registration(capture)
+    if not geometry and not {f.code for f in found + pictures} & _EXPLAIN_COLOURS:
+        pictures += check_colours(capture, assumptions_of(known))
+    found += pictures
+    refused = [f for f in geometry + pictures if f in found and is_refused(f)]
     found += check_cloud(scene, capture, scale_is_explained=any(f.code in _UNITS for f in found))
     numbers: dict[str, Any] = {}
     if fit.capture is not capture or not (refusals or geometry):
@@ -132,7 +135,7 @@ def _examined(
             found += unseen
     if fit.agreement is not None:
         numbers["agreement"] = round(fit.agreement.share, 4)
-    return found, fit.capture, numbers
+    return found, refused, fit.capture, numbers
 
 
 def _merged(found: list[Finding], geometry: list[Finding]) -> list[Finding]:

@@ -10,7 +10,14 @@ import torch
 from torch import Tensor
 
 from pcdistill.scenes.consistency import POSE_CONVENTIONS
-from pcdistill.scenes.fit.reading import SAME_AXES, UNITS, Assumptions, Reading, rotations
+from pcdistill.scenes.fit.reading import (
+    OTHER_WAYS_ROUND,
+    SAME_AXES,
+    UNITS,
+    Assumptions,
+    Reading,
+    rotations,
+)
 from pcdistill.scenes.fit.sights import Capture, Sight
 
 _FOCAL_FACTORS = (0.4, 0.5, 0.6, 0.67, 0.75, 0.82, 0.9, 1.1, 1.22, 1.33, 1.5, 1.67, 2.0, 2.5)
@@ -30,6 +37,7 @@ def camera_readings(capture: Capture, read: Assumptions) -> Iterator[Reading]:
 
 
 def convention_readings(read: Assumptions) -> Iterator[Reading]:
+    """Poses of each other convention."""
     current = read.poses
     words = {
         "camera_to_world": "camera-to-world, cameras looking along +z",
@@ -60,6 +68,7 @@ def _changed_poses(current: str, name: str) -> str:
 
 
 def broken_pose_readings(capture: Capture) -> Iterator[Reading]:
+    """Poses that mirror the scene, or carry a scale."""
     poses = capture.poses[:, :3, :3]
     if len(poses) == 0:
         return
@@ -97,6 +106,7 @@ def _rigid(pose: Tensor) -> Tensor:
 
 
 def order_readings(capture: Capture) -> Iterator[Reading]:
+    """Images that have the pose of a neighbour."""
     poses = capture.poses
     if len(poses) < 4:
         return
@@ -115,6 +125,7 @@ def order_readings(capture: Capture) -> Iterator[Reading]:
 
 
 def matrix_readings(capture: Capture) -> Iterator[Reading]:
+    """Camera matrices of other sizes, turned images, or other lenses."""
     if not capture.sights:
         return
     first = capture.sights[0]
@@ -171,23 +182,16 @@ def _centred(sight: Sight) -> Sight:
 
 
 def flipped_readings(images: str) -> Iterator[Reading]:
-    for sides, words, mend in (
-        ((0,), "upside down: their rows run from bottom to top", "write the bottom row last"),
-        ((1,), "mirrored: their columns run from right to left", "write the left column first"),
-        ((0, 1), "turned by 180 degrees", "turn them back"),
-    ):
+    """Depth (if there is any) and pictures the other way round; `images` says which are named."""
+    for sides, (words, mend) in OTHER_WAYS_ROUND.items():
         yield Reading(
             "images_flipped",
             f"The {images} are {words}, seen from the cameras.",
             f"{mend}{_AS_WELL if images == 'depth images' else ''}",
-            partial(Capture.with_sights, change=partial(_flip, sides=sides)),
+            partial(
+                Capture.with_sights, change=partial(Sight.turned_round, sides=sides, depth=True)
+            ),
         )
-
-
-def _flip(sight: Sight, sides: tuple[int, ...]) -> Sight:
-    """The images the other way round; the principal point stays, as it was given."""
-    depth = None if sight.depth is None else sight.depth.flip(sides)
-    return replace(sight, depth=depth, gray=sight.gray.flip(sides), flipped=sides)
 
 
 def axes_readings() -> Iterator[Reading]:
@@ -207,6 +211,7 @@ def axes_readings() -> Iterator[Reading]:
 
 
 def pose_unit_readings() -> Iterator[Reading]:
+    """Places of the cameras in other units."""
     for unit, metres in UNITS.items():
 
         def shrunk(pose: Tensor, metres: float = metres) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from pcdistill.geometry import invert_pose, project_to_pixels
 from pcdistill.scenes.fit.camera_readings import camera_readings
 from pcdistill.scenes.fit.finding import Finding
-from pcdistill.scenes.fit.reading import Assumptions, Reading
+from pcdistill.scenes.fit.reading import OTHER_WAYS_ROUND, Assumptions, Reading
 from pcdistill.scenes.fit.sights import Capture, Sight
 
 _AGREES = 0.5  # correlation; captures that are right have 0.89 to 0.97
@@ -143,20 +143,14 @@ def _showing(sight: Sight, grays: Mapping[int, Tensor], index: int) -> Sight:
 
 
 def _pictures() -> Iterator[Reading]:
-    for sides, words, mend in (
-        ((0,), "upside down: their rows run from bottom to top", "write the bottom row last"),
-        ((1,), "mirrored: their columns run from right to left", "write the left column first"),
-        ((0, 1), "turned by 180 degrees", "turn them back"),
-    ):
-
-        def flipped(sight: Sight, sides: tuple[int, ...] = sides) -> Sight:
-            return replace(sight, gray=sight.gray.flip(sides))
-
+    for sides, (words, mend) in OTHER_WAYS_ROUND.items():
         yield Reading(
             "pictures_flipped",
             f"The pictures are {words}.",
             mend,
-            partial(Capture.with_sights, change=flipped),
+            partial(
+                Capture.with_sights, change=partial(Sight.turned_round, sides=sides, depth=False)
+            ),
         )
     for shift in (-2, -1, 1, 2):
 

@@ -24,6 +24,8 @@ def scaled_depth(capture: Capture, factor: float) -> Capture:
 
 
 def ray_readings() -> Iterator[Reading]:
+    """Distances along each ray instead of depth."""
+
     def shortened(sight: Sight) -> Sight:
         if sight.depth is None:
             return sight
@@ -48,6 +50,7 @@ def _ray_lengths(intrinsics: Tensor, depth: Tensor) -> Tensor:
 
 
 def scale_readings(capture: Capture, read: Assumptions) -> Iterator[Reading]:
+    """Each other usual scale."""
     for scale in DEPTH_SCALES:
         factor = read.depth_scale / scale
         if abs(factor - 1) < 0.02:

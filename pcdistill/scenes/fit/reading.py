@@ -20,6 +20,14 @@ UNITS: Mapping[str, float] = {
 }
 """Metres of what files are written in by mistake."""
 
+OTHER_WAYS_ROUND: Mapping[tuple[int, ...], tuple[str, str]] = {
+    (0,): ("upside down: their rows run from bottom to top", "write the bottom row last"),
+    (1,): ("mirrored: their columns run from right to left", "write the left column first"),
+    (0, 1): ("turned by 180 degrees", "turn them back"),
+}
+"""How images may lie by mistake: the sides along which they run the other way (0 rows, 1 columns),
+what is said of them, and what mends it."""
+
 
 class Reading(NamedTuple):
     """One assumption changed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from pcdistill.scenes.fit.finding import Finding
+from pcdistill.scenes.fit.reading import OTHER_WAYS_ROUND
 from pcdistill.scenes.fit.sights import Capture, Sight
 
 _SEARCHED = 0.12  # of the image's width, on each side
@@ -21,11 +22,6 @@ _LEAST_FRAMES = 3
 _BETTER = 1.15  # times the agreement of the edges as they are
 _ABOVE_CHANCE = 1.5  # times that of edges in mirrored pictures, somewhere
 _FLIPPED = 0.04  # correlation; captures that are right have 0.06 to 0.15
-_SIDES = {
-    (0,): ("upside down: their rows run from bottom to top", "write the bottom row last"),
-    (1,): ("mirrored: their columns run from right to left", "write the left column first"),
-    (0, 1): ("turned by 180 degrees", "turn them back"),
-}
 
 
 class Offset(NamedTuple):
@@ -46,17 +42,20 @@ def check_registration(capture: Capture) -> list[Finding]:
     sights = [s for s in capture.sights if s.facts is not None and s.facts.known > 0.2]
     if len(sights) < _LEAST_FRAMES:
         return []
-    found = measure_offset(sights)
-    other_way = {sides: measure_offset([_flip(s, sides) for s in sights]) for sides in _SIDES}
+    edges = _edges(sights)
+    if len(edges) < _LEAST_FRAMES:
+        return []
+    found = _measure_offset(edges)
+    other_way = {sides: _measure_offset(edges, sides) for sides in OTHER_WAYS_ROUND}
     chance = max(offset.there for offset in other_way.values())
     for sides, offset in other_way.items():
         rest = [found.there, *(o.there for key, o in other_way.items() if key != sides)]
         if offset.here >= max(_FLIPPED, 2 * max(rest)):
-            return [_flipped(*_SIDES[sides], found, offset)]
+            return [_flipped(*OTHER_WAYS_ROUND[sides], found, offset)]
     size = max(abs(found.right), abs(found.down))
     if size < _NOTICED or found.there < max(_BETTER * found.here, _ABOVE_CHANCE * chance, 0.02):
         return []
-    halves = [measure_offset(sights[i::2]) for i in (0, 1)]
+    halves = [_measure_offset(edges[i::2]) for i in (0, 1)]
     same = all(
         max(abs(half.right - found.right), abs(half.down - found.down)) < 0.012 for half in halves
     )
@@ -79,10 +78,6 @@ def check_registration(capture: Capture) -> list[Finding]:
     ]
 
 
-def _flip(sight: Sight, sides: tuple[int, ...]) -> Sight:
-    return replace(sight, gray=sight.gray.flip(sides))
-
-
 def _flipped(words: str, mend: str, found: Offset, other: Offset) -> Finding:
     return Finding(
         "pictures_flipped",
@@ -95,19 +90,38 @@ def _flipped(words: str, mend: str, found: Offset, other: Offset) -> Finding:
     )
 
 
-def measure_offset(sights: list[Sight]) -> Offset:
-    """The displacement under which edges of colour and depth correlate best, over all sights."""
-    height, width = sights[0].gray.shape
+class _Edges(NamedTuple):
+    """Of one frame, both (h, w) float32 without their mean."""
+
+    colour: Tensor
+    depth: Tensor
+
+
+def _edges(sights: Sequence[Sight]) -> list[_Edges]:
+    """Of the sights that have the size of the first."""
+    size = sights[0].gray.shape
+    return [
+        _Edges(_edges_of_colour(sight.gray), _edges_of_depth(sight.depth))
+        for sight in sights
+        if sight.depth is not None and sight.gray.shape == size
+    ]
+
+
+def _measure_offset(edges: Sequence[_Edges], sides: tuple[int, ...] = ()) -> Offset:
+    """The displacement under which edges of colour and depth correlate best, over all frames.
+
+    Args:
+        edges: of frames of one size.
+        sides: along which the pictures are turned round first.
+    """
+    height, width = edges[0].colour.shape
     total = torch.zeros(2 * height, 2 * width)
-    for sight in sights:
-        if sight.depth is None or sight.gray.shape != (height, width):
-            continue
-        colour, depth = _edges_of_colour(sight.gray), _edges_of_depth(sight.depth)
-        spectrum = torch.fft.rfft2(colour, s=total.shape)
+    for colour, depth in edges:
+        spectrum = torch.fft.rfft2(colour.flip(sides), s=total.shape)
         spectrum *= torch.fft.rfft2(depth, s=total.shape).conj()
         norm = float(colour.norm() * depth.norm())
         if norm > 0:
-            total += torch.fft.irfft2(spectrum, s=total.shape) / (norm * len(sights))
+            total += torch.fft.irfft2(spectrum, s=total.shape) / (norm * len(edges))
     reach = max(2, round(_SEARCHED * width))
     near = torch.roll(total, (reach, reach), (0, 1))[: 2 * reach + 1, : 2 * reach + 1]
     near = F.avg_pool2d(near[None, None], 3, 1, 1, count_include_pad=False)[0, 0]

@@ -20,30 +20,6 @@ from pcdistill.scenes.scene import Scene
 
 _LOG = logging.getLogger(__name__)
 _LOOKED_AT = 12  # frames
-_REFUSED = {
-    "colour_displaced",
-    "depth_along_rays",
-    "depth_stretched",
-    "depth_unit",
-    "focal_length",
-    "geometry_disagrees",
-    "images_flipped",
-    "intrinsics_size",
-    "intrinsics_swapped",
-    "pictures_flipped",
-    "poses_axes",
-    "poses_inverted",
-    "poses_mirrored",
-    "poses_not_rigid",
-    "poses_opengl",
-    "poses_shifted",
-    "poses_unit",
-    "principal_point",
-    "scale",
-    "surface_elsewhere",
-    "surface_unit",
-}
-"""Codes of the findings that are looked for when a scan is read."""
 
 
 def require_fitting_scene(where: Path, scene: Scene) -> None:
@@ -88,8 +64,8 @@ def require_fitting_frames(where: Path, frames: Sequence[Frame], read: Assumptio
 
 
 def is_refused(finding: Finding) -> bool:
-    """Whether a scan is refused for what was found."""
-    return finding.code in _REFUSED and finding.certainty == "sure" and not finding.lifting_works
+    """Whether a scan is refused for what was found of how its parts fit."""
+    return finding.certainty == "sure" and not finding.lifting_works
 
 
 def refusal_of(where: str, finding: Finding) -> str:

@@ -63,6 +63,11 @@ class Sight:
         """Of the frame."""
         return self.frame.name
 
+    def turned_round(self, sides: tuple[int, ...], *, depth: bool) -> Sight:
+        """The picture, and perhaps the depth, the other way round; the camera stays as given."""
+        turned = self.depth.flip(sides) if depth and self.depth is not None else self.depth
+        return replace(self, gray=self.gray.flip(sides), depth=turned, flipped=sides)
+
     def view(self) -> View | None:
         """Depth and camera; None without depth."""
         if self.depth is None:

@@ -17,6 +17,7 @@ _COARSE_PLACES = 31  # where many rotations are tried
 
 
 def surface_unit_readings() -> Iterator[Reading]:
+    """The surface in other units."""
     for unit, metres in UNITS.items():
         yield Reading(
             "surface_unit",
@@ -27,6 +28,7 @@ def surface_unit_readings() -> Iterator[Reading]:
 
 
 def surface_axes_readings() -> Iterator[Reading]:
+    """The surface with its axes exchanged."""
     for turn in rotations():
         yield Reading(
             "surface_elsewhere",
@@ -38,6 +40,7 @@ def surface_axes_readings() -> Iterator[Reading]:
 
 
 def surface_origin_readings(capture: Capture) -> Iterator[Reading]:
+    """The surface moved to where most of it lies on the depth."""
     found = _best_shift(capture, SAME_AXES, _PLACES)
     if found is None:
         return
@@ -52,6 +55,7 @@ def surface_origin_readings(capture: Capture) -> Iterator[Reading]:
 
 
 def with_axes_too(reading: Reading, turn: Tensor) -> Reading:
+    """Another reading, and the surface with its axes exchanged as well."""
     return Reading(
         "surface_elsewhere",
         f"{reading.sentence.partition(', they')[0]}, and the surface has other axes than they.",
