@@ -474,6 +474,12 @@ def test_advice_is_in_the_axes_of_the_files(tmp_path):
     write_ply(folder / "mesh.ply", points=mesh.points, colors=mesh.colors, faces=mesh.faces)
     with pytest.raises(SceneError, match="x, y, z by x, z, -y"):
         open_scene(folder, up="y")
+    # about an axis that `up` turns: in the scene's axes the advice would be another
+    y_up = mesh.points @ torch.from_numpy(to_y_up.T).float()
+    beside = torch.stack([-y_up[:, 1], y_up[:, 0], y_up[:, 2]], dim=1)
+    write_ply(folder / "mesh.ply", points=beside, colors=mesh.colors, faces=mesh.faces)
+    with pytest.raises(SceneError, match="x, y, z by y, -x, z"):
+        open_scene(folder, up="y")
 
 
 def test_a_surface_is_sampled_evenly():
