@@ -69,7 +69,7 @@ class Cloud(NamedTuple):
     """What the student is given of one scene."""
 
     points: Tensor
-    """(N, 3) float32, metres."""
+    """(N, 3) float32, or float64 where it was turned, metres."""
     normals: Tensor | None = None
     """(N, 3) float32, unit length; None for a student of constant input."""
     colors: Tensor | None = None
@@ -108,7 +108,7 @@ def input_features(cloud: Cloud) -> Tensor:
     """
     if cloud.normals is None:
         return torch.ones(len(cloud.points), INPUT_CHANNELS["constant"], device=cloud.points.device)
-    height = cloud.points[:, 2]
+    height = cloud.points[:, 2].float()
     lowest = height.sort().values[len(height) // 100] if len(height) else 0.0
     parts = [cloud.normals, ((height - lowest) / UNIT_HEIGHT)[:, None]]
     if cloud.colors is not None:
@@ -192,19 +192,29 @@ def draw_tint(generator: torch.Generator) -> Tensor:
 
 
 def turn_and_scale(cloud: Cloud, generator: torch.Generator) -> Cloud:
-    """Turn a cloud by any angle about z and a little about x and y, and scale it.
+    """Turn a cloud by any angle about z and a little about x and y, in any order, and scale it.
 
-    Source: OpenScene's loaders, as recorded with the reference voxelisation.
+    Source: OpenScene's loaders (dataset/voxelizer.py), which do it in training and in evaluation.
     """
     draw = torch.rand(4, generator=generator, dtype=torch.float64)
     angles = (2 * draw[:3] - 1) * torch.tensor([LARGEST_TILT, LARGEST_TILT, math.pi])
     scale = SCALES[0] + (SCALES[1] - SCALES[0]) * draw[3]
     rotation = torch.eye(3, dtype=torch.float64)
-    for axis, angle in enumerate(angles.tolist()):
-        rotation = _rotation(axis, angle) @ rotation
-    turn = rotation.to(cloud.points.device, cloud.points.dtype)
-    normals = None if cloud.normals is None else cloud.normals @ turn.T
-    return Cloud(float(scale) * cloud.points @ turn.T, normals, cloud.colors)
+    for axis in torch.randperm(3, generator=generator).tolist():
+        rotation = _rotation(axis, float(angles[axis])) @ rotation
+    return turned_by(cloud, rotation, float(scale))
+
+
+def turned_by(cloud: Cloud, rotation: Tensor, scale: float) -> Cloud:
+    """Turn a cloud by a rotation (3, 3) float64 and scale it.
+
+    The points become float64, so that they fall into the voxels they do in the reference, which
+    rounds nothing before it cuts.
+    """
+    turn = rotation.to(cloud.points.device)
+    points = (scale * cloud.points.double()) @ turn.T
+    normals = None if cloud.normals is None else cloud.normals @ turn.to(cloud.normals.dtype).T
+    return Cloud(points, normals, cloud.colors)
 
 
 def _rotation(axis: int, angle: float) -> Tensor:

@@ -13,7 +13,6 @@ from pcdistill.distillation.data import (
     Batch,
     Cloud,
     TrainingScene,
-    even_shifts,
     turn_and_scale,
     turn_on_grid,
     voxel_batch,
@@ -26,6 +25,7 @@ from pcdistill.distillation.losses import (
 from pcdistill.distillation.schedule import Schedule, scheduled_learning_rate
 from pcdistill.distillation.temporal_ensemble import TemporalEnsemble
 from pcdistill.distillation.views import GridViews, mixed_seed
+from pcdistill.distillation.voting import ONE_LOOK, Looks
 from pcdistill.sparse import SparseTensor
 
 _MODEL, _FIRST, _SECOND, _PAST = "model/", "exp_avg/", "exp_avg_sq/", "ensemble/"
@@ -341,24 +341,22 @@ def student_features(
     voxel_size: float,
     device: torch.device,
     *,
-    votes: int = 1,
+    looks: Looks = ONE_LOOK,
 ) -> Tensor:
     """Feature of every point as the trained student gives it: (N, D) float32 on the CPU.
 
-    With several `votes` the cloud is shifted on the grid, so that voxels of every stride are cut
-    otherwise (`even_shifts`), and the outputs are averaged.
+    With several looks the cloud is cut into other voxels each time, and the outputs are averaged.
     """
     network.to(device).eval()
     total: Tensor | None = None
     with torch.inference_mode():
-        for shift in even_shifts(votes):
-            shifted = cloud._replace(grid_shift=shift)
-            batch = voxel_batch([shifted.to(device)], voxel_size)
+        for look in looks.at(cloud):
+            batch = voxel_batch([look.to(device)], voxel_size)
             output = run_student(network, batch)[batch.point_to_voxel[0]].cpu()
             total = output if total is None else total + output
     if total is None:
-        raise ValueError(f"votes is {votes}, expected at least 1")
-    return total / votes
+        raise ValueError("there is no look")
+    return total / looks.count
 
 
 def _under(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

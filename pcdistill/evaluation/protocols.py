@@ -20,14 +20,23 @@ from pcdistill.evaluation.metrics import (
 )
 from pcdistill.labels import IGNORE_LABEL, NO_FEATURE_LABEL
 
+_SCORED = {"seen": "points that some frame sees", "all": "all points"}
+_NO_ANSWER = {
+    "seen": "of which those that a method says nothing about",
+    "all": "of which those that a method says nothing about (2D features: what no frame sees)",
+}
 _UNSEEN = {
-    "wrong": "points that no frame saw count as misses",
-    "left out": "points that no frame saw are left out",
-    "openscene": "points that no frame saw are left out of the IoU and are misses in the accuracy",
+    "wrong": "count as misses",
+    "left out": "are left out of its numbers",
+    "openscene": "are left out of its IoU and are misses in its accuracy",
 }
 _MEAN_OVER = {
     "all": "mean over all {} classes, one without a true point counting 0",
     "present": "mean over the classes (of {}) that have a true point",
+}
+_RUNS = {
+    "shifted": "scores of {} runs added, each moved on the grid",
+    "turned": "scores of {} runs added, each turned and scaled at random",
 }
 
 
@@ -41,43 +50,116 @@ class Protocol:
     """Whether classes without a true point count as 0 or not at all."""
     unseen: Unseen = "wrong"
     """What points without a prediction count as."""
+    points: Literal["seen", "all"] = "all"
+    """Which points were scored: those that some frame sees, or all; up to who calls
+    `evaluate_semantic`, where the others have the label to ignore."""
     left_out: tuple[str, ...] = ()
     """Classes that the means leave out, for example wall and floor in a foreground mean."""
     votes: int = 1
-    """Runs at random voxel offsets whose scores are added."""
+    """Runs whose scores are added."""
+    runs: Literal["shifted", "turned"] = "shifted"
+    """How runs differ: the cloud is moved on the grid, the first time not at all; or it is turned
+    and scaled at random before it is cut into voxels, as OpenScene's loaders do."""
     prompt_template: str = "a {} in a scene"
     """What the text encoder reads for each class."""
     average: Literal["global", "per scene"] = "global"
     """One confusion matrix for all scenes, or the mean of each scene's own result."""
+    published: Literal["", "openscene"] = ""
+    """The published protocol that this is, where it departs from it nowhere, or was made of."""
 
-    def describe(self, classes: int) -> str:
-        """Say it in one line, for a report of `classes` classes."""
+    @property
+    def departures(self) -> tuple[str, ...]:
+        """What differs from the published protocol, in words; empty where nothing does."""
+        if not self.published:
+            return ()
+        own = PROTOCOLS[self.published]
+        found = [
+            f"{_SCORED[self.points]} instead of {_SCORED[own.points]}"
+            if self.points != own.points
+            else "",
+            f"{_count(self.votes)} instead of {own.votes}" if self.votes != own.votes else "",
+            f"the prompt '{self.prompt_template}' instead of '{own.prompt_template}'"
+            if self.prompt_template != own.prompt_template
+            else "",
+            f"the label set {self.label_set}, which it does not know"
+            if self.label_set not in OPENSCENE_LABEL_SETS
+            else "",
+            f"without {', '.join(self.left_out)}" if self.left_out else "",
+        ]
+        return tuple(words for words in found if words)
+
+    def describe(self, classes: int, *, silent: bool = True) -> str:
+        """Say it in one line, for a report of `classes` classes.
+
+        Args:
+            classes: of the label set.
+            silent: whether a method may say nothing about a scored point, as 2D features do where
+                no frame sees it; a student has an answer for every point.
+        """
+        scored = _SCORED[self.points]
+        if silent:
+            scored = f"{scored}, {_NO_ANSWER[self.points]} {_UNSEEN[self.unseen]}"
         parts = [
+            *([self._claim()] if self.published else []),
+            scored,
             f"label set {self.label_set}",
             _MEAN_OVER[self.mean_over].format(classes - len(self.left_out)),
-            _UNSEEN[self.unseen],
+            *([f"without {', '.join(self.left_out)}"] if self.left_out else []),
             "all scenes in one confusion matrix"
             if self.average == "global"
             else "each scene scored by itself, then averaged",
-            "one run" if self.votes == 1 else f"scores of {self.votes} runs added",
+            self._said_of_runs(),
             f"prompt '{self.prompt_template}'",
         ]
-        if self.left_out:
-            parts.insert(2, f"without {', '.join(self.left_out)}")
         return "; ".join(parts)
 
+    def _claim(self) -> str:
+        departures = self.departures
+        return (
+            f"OpenScene's protocol but for {', '.join(departures)}"
+            if departures
+            else ("OpenScene's protocol")
+        )
 
-OPENSCENE = Protocol(label_set="scannet20", mean_over="all", unseen="openscene", votes=5)
+    def _said_of_runs(self) -> str:
+        if self.votes > 1:
+            return _RUNS[self.runs].format(self.votes)
+        return "one run, turned and scaled at random" if self.runs == "turned" else "one run"
+
+
+def _count(runs: int) -> str:
+    return "one run" if runs == 1 else f"{runs} runs"
+
+
+OPENSCENE_LABEL_SETS = (
+    *("scannet20", "matterport21", "matterport40", "matterport80", "matterport160"),
+    "nuscenes16",
+)
+"""What OpenScene's evaluation knows."""
+OPENSCENE = Protocol(
+    label_set="scannet20",
+    mean_over="all",
+    unseen="openscene",
+    votes=5,
+    runs="turned",
+    published="openscene",
+)
 """OpenScene's protocol on ScanNet; `named_protocol("openscene", ...)` for other data sets.
 
-Five evaluations at random voxel offsets with added scores, a fixed denominator of all classes,
-absent classes counting 0, points without feature out of the IoU but in the accuracy.
+Of every point of the cloud: five runs with added scores, each turned and scaled at random before it
+is cut into voxels (its loaders are built with augmentation in evaluation too), 2D features those of
+each voxel's first point; a fixed denominator of all classes, absent classes counting 0; points
+whose voxel had no feature in the last run out of the IoU but in the accuracy; prompt "a XX in a
+scene", "other" as it is. Its scores are added in half precision; here they are not rounded.
+
+Source: OpenScene, run/evaluate.py, dataset/feature_loader.py, dataset/voxelizer.py,
+dataset/point_loader.py, util/metric.py, config/*/ours_*_pretrained.yaml.
 """
 
 PROTOCOLS: dict[str, Protocol] = {
     "openscene": OPENSCENE,
-    "every point": Protocol(label_set="", unseen="wrong"),
-    "seen": Protocol(label_set="", unseen="left out"),
+    "every point": Protocol(label_set="", unseen="wrong", points="seen"),
+    "seen": Protocol(label_set="", unseen="left out", points="seen"),
 }
 """By the name a configuration uses; the label set is filled in.
 
@@ -92,6 +174,7 @@ def named_protocol(
     *,
     votes: int | None = None,
     prompt_template: str | None = None,
+    points: Literal["seen", "all"] | None = None,
 ) -> Protocol:
     """Give the protocol of a name for one label set.
 
@@ -100,6 +183,7 @@ def named_protocol(
         label_set: name of the label set that is scored.
         votes: runs whose scores are added; the protocol's own number by default.
         prompt_template: what the text encoder reads; the protocol's own by default.
+        points: which points are scored; the protocol's own by default.
 
     Raises:
         ConfigError: no protocol has that name.
@@ -112,6 +196,7 @@ def named_protocol(
         label_set=label_set,
         votes=known.votes if votes is None else votes,
         prompt_template=known.prompt_template if prompt_template is None else prompt_template,
+        points=known.points if points is None else points,
     )
 
 

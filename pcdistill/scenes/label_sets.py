@@ -22,6 +22,8 @@ VOCABULARIES = Path(__file__).with_name("vocabularies")
 TEMPLATE = "a {} in a scene"
 """The prompt of a category where a file names no other (SAS, supplementary 6.1)."""
 
+_OTHER = ("other", "otherfurniture")
+"""Classes of the rest, in OpenScene's spelling."""
 FILE_KEYS = ("name", "source", "note", "template", "ignore_label", "categories", "prompts")
 CATEGORY_KEYS = ("name", "color", "released_as", "id")
 PROMPT_KEYS = ("name", "category")
@@ -64,6 +66,21 @@ class LabelSet:
             "mapping": None if self.mapping is None else self.mapping.tolist(),
             "ids": self.ids,
         }
+
+    @property
+    def openscene_prompts(self) -> tuple[str, ...]:
+        """P sentences as OpenScene writes them: its spelling, "other" for the rest alone.
+
+        Its code also writes "other" for the last but one class of `matterport40`, `80` and `160`,
+        which are no rest: an index counted for 21 classes, which is not repeated here.
+
+        Source: OpenScene, util/util.py (`extract_text_feature`), run/evaluate.py.
+        """
+        nouns = self.released_names if self.mapping is None else self.prompt_names
+        return tuple(
+            "other" if noun in _OTHER else TEMPLATE.replace("{}", noun)
+            for noun in nouns or self.prompt_names
+        )
 
     def to_categories(self, predicted_prompts: Tensor) -> Tensor:
         """Turn the index of the best prompt into that of its category.

@@ -333,12 +333,14 @@ class EvaluateConfig:
     """What is measured, and how."""
 
     protocol: str = "every point"
-    """Name of the evaluation protocol."""
-    points: Literal["seen", "all"] = "seen"
-    """Which points are scored: those that some frame sees, the same for every method, or all."""
+    """Name of the evaluation protocol: `every point`, `seen`, or `openscene`, whose runs, points
+    and prompt are OpenScene's where the next two settings and `run.prompt` say nothing else."""
+    points: Literal["seen", "all"] | None = None
+    """Which points are scored: those that some frame sees, the same for every method, or all; by
+    default as the protocol says, which is all for `openscene` and seen for others."""
     votes: int | None = None
-    """Voxel offsets over which the student's scores are added; by default as the protocol says,
-    which is 5 for `openscene` and 1 for others."""
+    """Runs whose scores are added, each on other voxels; by default as the protocol says, which is
+    5 for `openscene`, turned and scaled at random, and 1 for others."""
 
     def __post_init__(self) -> None:
         enough = self.votes is None or self.votes >= 1

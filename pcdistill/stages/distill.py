@@ -84,7 +84,7 @@ def _settings(run: Run, student: str) -> Mapping[str, Any]:
     if student == ENSEMBLE:
         settings |= ensemble
         settings["keep_superpoint_loss"] = run.config.distill.keep_superpoint_loss
-        settings["label_set"] = run.label_prompts
+        settings["label_set"] = run.training_prompts
     elif student == BASE and _hands_over(run):
         settings["hand_over"] = ensemble_epoch(run)
     return settings
@@ -354,7 +354,7 @@ def _on_cpu(run: Run) -> bool:
 
 DISTILL = Stage(
     name="distill",
-    version=2,
+    version=3,
     units=_units,
     settings=_settings,
     inputs=_inputs,

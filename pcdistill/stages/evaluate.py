@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pcdistill.errors import SceneError
-from pcdistill.evaluation import Protocol, evaluate_semantic, named_protocol
+from pcdistill.evaluation import evaluate_semantic
 from pcdistill.labels import IGNORE_LABEL
 from pcdistill.scenes import open_scene
 from pcdistill.stages.files import read_json, read_tensors, write_json, write_tensors
@@ -26,7 +26,6 @@ from pcdistill.stages.rows import (
     row_names,
     seen_by_frames,
     usable_scenes,
-    votes,
 )
 from pcdistill.stages.run import Run
 from pcdistill.stages.sizes import expected_points, expected_superpoints
@@ -34,22 +33,10 @@ from pcdistill.stages.stage import Input, Report, Stage, Task
 from pcdistill.stages.workspace import slug
 
 
-def run_protocol(run: Run) -> tuple[Protocol, str]:
-    """The protocol of the run and its description in one line."""
-    config = run.config.evaluate
-    protocol = named_protocol(
-        config.protocol,
-        run.label_set.name,
-        votes=config.votes,
-        prompt_template=run.label_prompt,
-    )
-    scored = {"seen": "points that some frame sees", "all": "all points"}[scored_points(run)]
-    return protocol, f"{scored}; {protocol.describe(len(run.label_set.names))}"
-
-
-def scored_points(run: Run) -> Literal["seen", "all"]:
-    """Which points are scored; all of them where no teacher looks at frames."""
-    return run.config.evaluate.points if run.config.run.teachers else "all"
+def run_protocol(run: Run) -> str:
+    """The protocol of the run in one line."""
+    classes, silent = len(run.label_set.names), len(run.config.run.teachers) > 0
+    return run.protocol.describe(classes, silent=silent)
 
 
 def predictions(run: Run, row: str, scene: str) -> Tensor:
@@ -68,17 +55,17 @@ def _prediction_path(run: Run, row: str, scene: str) -> Path:
 
 
 def _settings(run: Run, row: str) -> Mapping[str, Any]:
+    turned = run.protocol.runs == "turned"
     return {
         "row": row,
         "label_set": run.label_set.facts(),
-        "prompt": run.label_prompt,
+        "prompts": run.label_prompts,
         "vocabulary": run.prompts(run.vocabulary) if row in COMBINED else None,
         "text_encoder": run.config.run.text_encoder,
         "fuse": vars(run.config.fuse) if row in ("fused", POOLED) else None,
-        "voxel_size": run.config.distill.voxel_size if row.startswith("student") else None,
-        **vars(run.config.evaluate),
-        "votes": votes(run),
-        "points": scored_points(run),
+        "voxel_size": run.voxel_size if row.startswith("student") or turned else None,
+        "seed": run.config.run.seed if turned else None,
+        "protocol": run_protocol(run),
     }
 
 
@@ -94,7 +81,7 @@ def _work(run: Run, task: Task, report: Report) -> str:
             f"{row}: none of the {len(validation_scenes(run))} validation scenes is lifted and "
             "partitioned; mend what failed before"
         )
-    protocol, description = run_protocol(run)
+    protocol, description = run.protocol, run_protocol(run)
     labelled: list[tuple[Tensor, Tensor]] = []
     for number, name in enumerate(scenes):
         scene = open_scene(run.workspace.scene(name))
@@ -117,7 +104,7 @@ def _work(run: Run, task: Task, report: Report) -> str:
         truth = scene.labels
         if truth is not None:
             truth = labels_in_memory(run, scene, truth)
-            if scored_points(run) == "seen":
+            if protocol.points == "seen":
                 truth = torch.where(seen_by_frames(run, name), truth, IGNORE_LABEL)
             labelled.append((predicted, truth))
         report(number + 1, len(scenes), "scenes")
@@ -157,7 +144,7 @@ def _outputs(run: Run, row: str) -> tuple[Path, ...]:
 
 EVALUATE = Stage(
     name="evaluate",
-    version=4,
+    version=5,
     units=row_names,
     settings=_settings,
     inputs=_inputs,

@@ -14,7 +14,7 @@ from pcdistill.inference import MIN_POINTS
 from pcdistill.scenes import Scene, open_scene
 from pcdistill.stages.files import read_provenance, read_tensors
 from pcdistill.stages.partition import superpoint_ids
-from pcdistill.stages.rows import row_features, row_inputs, votes
+from pcdistill.stages.rows import looks, row_features, row_inputs
 from pcdistill.stages.run import Run
 from pcdistill.stages.workspace import slug
 
@@ -86,7 +86,7 @@ def _stored(run: Run, row: str, scene: str) -> Pieces | None:
 
 def made_from(run: Run, row: str, scene: str) -> str:
     """Digest of the units that a row's features of a scene are made from, as they are now."""
-    digest = hashlib.sha256(str(votes(run)).encode())
+    digest = hashlib.sha256(str(looks(run, scene)).encode())
     for needed in row_inputs(run, row, (scene,)):
         record = run.workspace.record(needed.stage, needed.unit)
         mark = record.fingerprint if record is not None else "missing"

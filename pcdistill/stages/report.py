@@ -63,7 +63,7 @@ _NAMES = {
 
 def collect(run: Run, report: Report) -> ReportData:
     """Gather everything that the report shows."""
-    _, protocol = run_protocol(run)
+    protocol = run_protocol(run)
     rows = [result(run, name) for name in row_names(run)]
     measured = [row for row in rows if row["miou"] is not None]
     scenes = tuple(rows[0]["scenes"])

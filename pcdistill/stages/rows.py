@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Literal, cast
 
 import torch
@@ -9,10 +10,12 @@ from torch import Tensor
 
 from pcdistill.choices import suggest
 from pcdistill.distillation.trainer import student_features
+from pcdistill.distillation.views import mixed_seed
+from pcdistill.distillation.voting import Looks, voxel_features
 from pcdistill.errors import ConfigError
-from pcdistill.evaluation import named_protocol
 from pcdistill.fusion import predict_labels
 from pcdistill.labels import NO_FEATURE_LABEL
+from pcdistill.scenes import open_scene
 from pcdistill.stages.fuse import fuse_views, teacher_views
 from pcdistill.stages.lift import points_with_features
 from pcdistill.stages.partition import superpoint_ids
@@ -74,18 +77,24 @@ def row_features(run: Run, row: str, scene: str) -> tuple[Tensor, Tensor]:
         network, needs = _student(run, name)
         cloud = student_input(run, scene, needs.input)
         features = student_features(
-            network,
-            cloud,
-            needs.voxel_size,
-            run.device,
-            votes=votes(run),
+            network, cloud, needs.voxel_size, run.device, looks=looks(run, scene)
         )
         return features, torch.ones(len(cloud.points), dtype=torch.bool)
+    features, seen = _lifted_features(run, row, scene)
+    if run.protocol.runs != "turned":
+        return features, seen
+    points = open_scene(run.workspace.scene(scene)).points
+    return voxel_features(points, features, seen, run.voxel_size, looks(run, scene))
+
+
+def _lifted_features(run: Run, row: str, scene: str) -> tuple[Tensor, Tensor]:
+    """What was lifted onto the points themselves; see `row_features`."""
+    kind, _, name = row.partition(":")
     if kind == "teacher":
         view = teacher_views(run, scene, (name,))
         return view.of_teacher(0), view.seen[0]
     if row == POOLED:
-        features, seen = row_features(run, "fused", scene)
+        features, seen = _lifted_features(run, "fused", scene)
         ids = superpoint_ids(run, scene)
         total = torch.zeros(int(ids.max()) + 1, features.shape[1]).index_add_(0, ids, features)
         return total[ids], torch.bincount(ids[seen], minlength=len(total))[ids] > 0
@@ -94,10 +103,11 @@ def row_features(run: Run, row: str, scene: str) -> tuple[Tensor, Tensor]:
     return fuse_views(run, views, method), views.seen.any(dim=0)
 
 
-def votes(run: Run) -> int:
-    """Voxel offsets over which a student's features are averaged."""
-    config = run.config.evaluate
-    return named_protocol(config.protocol, run.label_set.name, votes=config.votes).votes
+def looks(run: Run, scene: str) -> Looks:
+    """How often, and how, a scene is looked at; the same for every row."""
+    turned = run.protocol.runs == "turned"
+    seed = mixed_seed(run.config.run.seed, zlib.crc32(scene.encode())) if turned else None
+    return Looks(run.protocol.votes, seed)
 
 
 def row_predictions(run: Run, row: str, scene: str) -> Tensor:

@@ -15,7 +15,7 @@ from pcdistill.capability import ImageGenerator, Segmenter
 from pcdistill.capability.build import build_generator, build_segmenter
 from pcdistill.distillation.data import INPUT_CHANNELS
 from pcdistill.errors import ConfigError
-from pcdistill.evaluation import named_protocol
+from pcdistill.evaluation import Protocol, named_protocol
 from pcdistill.networks import build_student
 from pcdistill.scenes import LabelSet, load_label_set, load_vocabulary
 from pcdistill.stages.config import RunConfig
@@ -69,18 +69,50 @@ class Run:
 
     @cached_property
     def label_embeddings(self) -> Tensor:
-        """Embedded prompts of the evaluation classes, unit rows; see `LabelSet.to_categories`."""
+        """Embedded `label_prompts` (P, D), unit rows; see `LabelSet.to_categories`."""
         return self.text_encoder.encode(self.label_prompts)
 
     @property
     def label_prompts(self) -> list[str]:
-        """What the text encoder reads for each prompt of the evaluation classes."""
-        return [_filled(self.label_prompt, name) for name in self.label_set.prompt_names]
+        """What the text encoder reads for each prompt of the evaluation classes, to tell them."""
+        if self._asks_as_published:
+            return list(self.label_set.openscene_prompts)
+        return self.training_prompts
 
     @property
-    def label_prompt(self) -> str:
-        """The same with {} for the class: that of the vocabulary, else that of the label set."""
-        return self._told_prompt or self.label_set.template
+    def training_prompts(self) -> list[str]:
+        """The same for the pseudo labels of the temporal ensemble, whatever is measured later."""
+        prompt = self._told_prompt or self.label_set.template
+        return [_filled(prompt, name) for name in self.label_set.prompt_names]
+
+    @property
+    def _asks_as_published(self) -> bool:
+        """Whether OpenScene's prompts are asked for: where its protocol is, and no other prompt."""
+        known = named_protocol(self.config.evaluate.protocol, self.label_set.name)
+        return known.published == "openscene" and self.config.run.prompt is None
+
+    @cached_property
+    def protocol(self) -> Protocol:
+        """What is measured, and how; all points where no teacher looks at frames.
+
+        Raises:
+            ConfigError: no protocol has the name.
+        """
+        config = self.config.evaluate
+        told = None if self._asks_as_published else self._told_prompt or self.label_set.template
+        return named_protocol(
+            config.protocol,
+            self.label_set.name,
+            votes=config.votes,
+            prompt_template=told,
+            points=config.points if self.config.run.teachers else "all",
+        )
+
+    @property
+    def voxel_size(self) -> float:
+        """Metres: what the run's students see the world in."""
+        given = self.trained
+        return self.config.distill.voxel_size if given is None else given.needs.voxel_size
 
     def prompts(self, names: Sequence[str]) -> list[str]:
         """What the text encoder reads for each name."""
@@ -141,7 +173,7 @@ class Run:
         """
         for name in self.config.run.teachers:
             self.teacher(name)
-        named_protocol(self.config.evaluate.protocol, self.label_set.name)
+        _ = self.protocol
         student = self.config.distill
         if self.trained is not None:
             self.trained.network.use_engine(student.engine)

@@ -17,6 +17,7 @@ from pcdistill.distillation.data import (
 )
 from pcdistill.distillation.trainer import student_features
 from pcdistill.distillation.views import GridViews
+from pcdistill.distillation.voting import Looks
 from pcdistill.networks import build_student
 from pcdistill.sparse import SparseTensor
 from tests.tolerances import FLOAT32_SUMS
@@ -144,7 +145,7 @@ class WhereItIs(nn.Module):
 @pytest.mark.parametrize("votes", [2, 5])
 def test_votes_differ_at_every_stride_and_answer_for_their_own_points(stride, votes):
     points = cloud()
-    found = student_features(WhereItIs(stride), Cloud(points), VOXEL, CPU, votes=votes)
+    found = student_features(WhereItIs(stride), Cloud(points), VOXEL, CPU, looks=Looks(votes))
     wide = points.double().numpy()
     start = np.floor(wide.min(axis=0) / VOXEL)
     per_vote = []

@@ -105,17 +105,80 @@ def test_protocol_says_what_it_does():
         Protocol("a", mean_over="all").describe(3),
         Protocol("a", unseen="left out").describe(3),
         Protocol("a", unseen="openscene").describe(3),
+        Protocol("a", points="seen").describe(3),
         Protocol("a", votes=2).describe(3),
+        Protocol("a", votes=2, runs="turned").describe(3),
+        Protocol("a", runs="turned").describe(3),
         Protocol("a", average="per scene").describe(3),
         Protocol("a", prompt_template="{}").describe(3),
+        Protocol("a", published="openscene").describe(3),
     }
-    assert len(differing) == 8  # no choice goes unsaid
+    assert len(differing) == 12  # no choice goes unsaid
+
+
+NO_ANSWER = {
+    "wrong": "count as misses",
+    "left out": "are left out of its numbers",
+    "openscene": "are left out of its IoU and are misses in its accuracy",
+}
+
+
+@pytest.mark.parametrize("silent", [True, False])
+@pytest.mark.parametrize("unseen", NO_ANSWER)
+@pytest.mark.parametrize("points", ["seen", "all"])
+def test_the_line_says_what_happens_to_points_without_an_answer_and_contradicts_nothing(
+    points, unseen, silent
+):
+    """Where only seen points are scored, what no frame saw cannot count as anything."""
+    text = Protocol("rooms", points=points, unseen=unseen).describe(3, silent=silent)
+    scored, *rest = text.split("; ")
+    assert scored.startswith({"seen": "points that some frame sees", "all": "all points"}[points])
+    assert ("no frame" in text) == (points == "all" and silent)
+    for rule, words in NO_ANSWER.items():
+        assert (words in scored) == (silent and rule == unseen)
+        assert not any(words in part for part in rest)
+    assert ("says nothing about" in scored) == silent
+
+
+@pytest.mark.parametrize(
+    ("settings", "departure"),
+    [
+        ({}, None),
+        ({"votes": 5, "points": "all", "prompt_template": "a {} in a scene"}, None),
+        ({"votes": 1}, "one run instead of 5"),
+        ({"votes": 3}, "3 runs instead of 5"),
+        ({"points": "seen"}, "points that some frame sees instead of all points"),
+        ({"prompt_template": "a {}"}, "the prompt 'a {}' instead of 'a {} in a scene'"),
+    ],
+)
+@pytest.mark.parametrize("label_set", ["scannet20", "matterport160", "nuscenes16"])
+def test_only_what_is_openscene_s_in_everything_says_so_without_a_but(
+    label_set, settings, departure
+):
+    protocol = named_protocol("openscene", label_set, **settings)
+    claim = protocol.describe(20).split("; ")[0]
+    if departure is None:
+        assert claim == "OpenScene's protocol"
+    else:
+        assert claim == f"OpenScene's protocol but for {departure}"
+    for other in ("seen", "every point"):
+        assert "OpenScene" not in named_protocol(other, label_set, **settings).describe(20)
+
+
+def test_all_departures_are_named_together():
+    protocol = replace(named_protocol("openscene", "own", votes=2), left_out=("wall",))
+    assert protocol.departures == (
+        "2 runs instead of 5",
+        "the label set own, which it does not know",
+        "without wall",
+    )
 
 
 def test_protocols_have_names():
     protocol = named_protocol("openscene", "nuscenes16", votes=1)
     assert (protocol.label_set, protocol.votes) == ("nuscenes16", 1)
     assert (protocol.mean_over, protocol.unseen) == ("all", "openscene")
+    assert (protocol.points, protocol.runs) == ("all", "turned")
     assert named_protocol("seen", "homes", prompt_template="{}").prompt_template == "{}"
     with pytest.raises(ConfigError, match="unknown protocol 'openscen'; did you mean 'openscene'"):
         named_protocol("openscen", "scannet20")

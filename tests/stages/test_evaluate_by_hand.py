@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import zlib
 from dataclasses import replace
 
 import pytest
@@ -42,28 +43,77 @@ def student(monkeypatch):
     monkeypatch.setattr(rows_module, "load_student", lambda run, name: Student(Mirror(), needs))
 
 
-def said_by_the_student(scene, votes: int) -> torch.Tensor:
-    """(N, 4): the normal of the first point in the same voxel, mean over shifted grids.
+def turned(name: str, count: int, seed: int = 0):
+    """Each turn as a matrix (3, 3) and a scale: what OpenScene draws, from the scan's own seed."""
+    mixed = (seed * 1_000_003 + zlib.crc32(name.encode())) % 2**63
+    generator = torch.Generator().manual_seed(mixed)
+    for _ in range(count):
+        draw = torch.rand(4, generator=generator, dtype=torch.float64).tolist()
+        most = (math.pi / 64, math.pi / 64, math.pi)
+        angles = [(2 * value - 1) * bound for value, bound in zip(draw[:3], most, strict=True)]
+        turn = torch.eye(3, dtype=torch.float64)
+        for axis in torch.randperm(3, generator=generator).tolist():
+            unit = torch.eye(3, dtype=torch.float64)
+            crossed = torch.linalg.cross(unit[axis].expand(3, 3), unit).T  # v -> axis x v
+            turn = torch.linalg.matrix_exp(angles[axis] * crossed) @ turn
+        yield turn, 0.9 + 0.2 * draw[3]
+
+
+def first_of_voxel(places: list[list[float]]) -> list[int]:
+    """For each point the first one in its voxel; places are in voxels."""
+    cells = [tuple(map(math.floor, place)) for place in places]
+    first = {cell: cells.index(cell) for cell in set(cells)}
+    return [first[cell] for cell in cells]
+
+
+def turned_voxels(name: str, votes: int):
+    """Each turn with the first point in the voxel of each point."""
+    points = scan(name).points.double()
+    for turn, scale in turned(name, votes):
+        yield turn, first_of_voxel((scale / VOXEL * points @ turn.T).tolist())
+
+
+def said_by_the_student(scene, votes: int, turns: bool = False) -> torch.Tensor:
+    """(N, 4): the normal of the first point in the same voxel, mean over shifted or turned grids.
 
     The grid moves by the coarsest voxel, of sixteen, over the next odd number.
     """
     total = torch.zeros(len(scene.points), 4, dtype=torch.float64)
+    if turns:
+        for turn, first in turned_voxels(scene.name, votes):
+            total[:, :3] += (scene.normals.double() @ turn.T)[first] / votes
+        return total
     steps = votes if votes % 2 else votes + 1
     for vote in range(votes):
         shift = 16 * vote / steps
         places = [[x * (1 / VOXEL) + shift for x in point] for point in scene.points.tolist()]
-        cells = [tuple(map(math.floor, place)) for place in places]
-        first = {cell: cells.index(cell) for cell in set(cells)}
-        total[:, :3] += scene.normals[[first[cell] for cell in cells]] / votes
+        total[:, :3] += scene.normals[first_of_voxel(places)] / votes
     return total
 
 
-def features_of(row: str, name: str, votes: int = 1) -> dict[int, list[float]]:
+def of_voxels(name: str, features: dict[int, list[float]], votes: int) -> dict[int, list[float]]:
+    """What OpenScene scores of 2D features: those of each voxel's first point; the last run says
+    who has none."""
+    known, runs = features, [first for _, first in turned_voxels(name, votes)]
+    return {
+        point: _mean([known.get(first[point], [0.0] * 4) for first in runs])
+        for point in range(len(scan(name).points))
+        if runs[-1][point] in known
+    }
+
+
+def features_of(row: str, name: str, votes: int = 1, turns: bool = False) -> dict[int, list[float]]:
     """Point -> feature, of the points that have one."""
+    if row.startswith("student"):
+        return dict(enumerate(said_by_the_student(scan(name), votes, turns).tolist()))
+    lifted = lifted_of(row, name)
+    return of_voxels(name, lifted, votes) if turns else lifted
+
+
+def lifted_of(row: str, name: str) -> dict[int, list[float]]:
+    """The same of what was lifted onto the points themselves."""
     scene, heard = scan(name), said(name)
     kind, _, of = row.partition(":")
-    if kind == "student":
-        return dict(enumerate(said_by_the_student(scene, votes).tolist()))
     if kind == "teacher":
         return {point: list(map(float, feature)) for point, feature in heard[of].items()}
     points = sorted({point for teacher in TEACHERS for point in heard[teacher]})
@@ -105,13 +155,14 @@ def measured(
     unseen="wrong",
     over="present",
     votes=1,
+    turns=False,
     **how,
 ):
     """mIoU and mAcc in per cent, counted one point at a time over the scans."""
     hit, true, claimed, lost = (dict.fromkeys(range(3), 0) for _ in range(4))
     for name in scans:
         scene = scan(name)
-        guesses = labels_of(features_of(row, name, votes), len(scene.points), **how)
+        guesses = labels_of(features_of(row, name, votes, turns), len(scene.points), **how)
         for point, label in enumerate(scene.labels.tolist()):
             if label == IGNORE_LABEL or (points == "seen" and point not in seen_by_any(name)):
                 continue
@@ -212,6 +263,9 @@ def test_without_teachers_all_points_are_scored(tmp_path):
     assert measured("student:trained", points="all") != measured("student:trained")
 
 
+OPENSCENE = {"votes": 5, "turns": True, "points": "all", "unseen": "openscene", "over": "all"}
+
+
 @follows("evaluate.points")
 def test_points(tmp_path) -> Outcomes:
     for value in ("seen", "all"):
@@ -219,26 +273,77 @@ def test_points(tmp_path) -> Outcomes:
         yield numbers(run, "average"), measured("average", points=value)
 
 
+@pytest.mark.parametrize(("protocol", "points"), [("every point", "seen"), ("openscene", "all")])
+def test_the_protocol_says_which_points_are_scored_where_nothing_else_does(
+    tmp_path, protocol, points
+):
+    for value in (None, "seen", "all"):
+        setting = {"protocol": protocol, "points": value}
+        assert homes_run(tmp_path, evaluate=setting).protocol.points == (value or points)
+
+
 @follows("evaluate.protocol")
 def test_protocol(tmp_path) -> Outcomes:
     for value, how in (
-        ("every point", {}),
-        ("seen", {"unseen": "left out"}),
-        ("openscene", {"unseen": "openscene", "over": "all"}),
+        ("every point", {"points": "seen"}),
+        ("seen", {"points": "seen", "unseen": "left out"}),
+        ("openscene", OPENSCENE),
     ):
-        run = homes_run(tmp_path / value, evaluate={"protocol": value, "points": "all"})
-        yield numbers(run, "teacher:masks"), measured("teacher:masks", points="all", **how)
+        run = homes_run(
+            tmp_path / value, evaluate={"protocol": value}, distill={"voxel_size": VOXEL}
+        )
+        yield numbers(run, "teacher:masks"), measured("teacher:masks", **how)
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_every_row_is_measured_as_openscene_measures_it(tmp_path, row):
+    """All points, five turned and scaled runs, 2D features by the voxel as well."""
+    run = homes_run(
+        tmp_path,
+        distill={"students": ["point"], "voxel_size": VOXEL},
+        fuse={"keep_points": True},
+        evaluate={"protocol": "openscene"},
+    )
+    assert numbers(run, row) == pytest.approx(measured(row, **OPENSCENE))
+    for name in CLUSTERS:
+        features, seen = row_features(run, row, name)
+        expected = features_of(row, name, 5, turns=True)
+        assert seen.nonzero()[:, 0].tolist() == sorted(expected)
+        if row != "fused:superpoint":  # whose length is another
+            found = dict(zip(sorted(expected), features[seen].tolist(), strict=True))
+            assert alike(found, {p: list(map(float, f)) for p, f in expected.items()})
+    if not row.startswith(("student", "fused:")):  # superpoints are far apart and of one feature
+        differing = {**OPENSCENE, "turns": False}
+        assert features_of(row, MEASURED, 5, turns=True) != features_of(row, MEASURED)
+        assert measured(row, **differing) != measured(row, **OPENSCENE)
+
+
+def test_other_seeds_turn_otherwise_and_the_same_seed_the_same(tmp_path):
+    def features(seed: int) -> torch.Tensor:
+        run = homes_run(
+            tmp_path / str(seed), run={"seed": seed}, evaluate={"protocol": "openscene"}
+        )
+        return row_features(run, "student:superpoint", MEASURED)[0]
+
+    assert torch.equal(features(1), features(1))
+    assert not torch.equal(features(1), features(2))
 
 
 @follows("evaluate.votes")
 def test_votes(tmp_path) -> Outcomes:
-    """Of the protocol where nothing is said: OpenScene's has five."""
-    for number, (setting, votes) in enumerate(
-        (({}, 1), ({"votes": 2}, 2), ({"votes": 3}, 3), ({"protocol": "openscene"}, 5))
+    """Of the protocol where nothing is said: OpenScene's has five, turned."""
+    for number, (setting, votes, turns) in enumerate(
+        (
+            ({}, 1, False),
+            ({"votes": 2}, 2, False),
+            ({"votes": 3}, 3, False),
+            ({"protocol": "openscene"}, 5, True),
+            ({"protocol": "openscene", "votes": 2}, 2, True),
+        )
     ):
         run = homes_run(tmp_path / str(number), evaluate=setting)
         found = [row_features(run, "student:superpoint", name)[0] for name in CLUSTERS]
-        yield found, [said_by_the_student(scan(name), votes) for name in CLUSTERS]
+        yield found, [said_by_the_student(scan(name), votes, turns) for name in CLUSTERS]
 
 
 def test_what_is_measured_of_a_student_is_its_votes(tmp_path):
@@ -264,10 +369,14 @@ def test_validation(tmp_path) -> Outcomes:
 @pytest.mark.parametrize(("protocol", "over"), [("every point", "present"), ("openscene", "all")])
 def test_a_class_that_no_scan_has_counts_as_the_protocol_says(tmp_path, protocol, over):
     """The first scan has beds and doors; a lamp is a class all the same."""
-    run = homes_run(tmp_path, ingest={"validation": 1}, evaluate={"protocol": protocol})
-    scans = tuple(CLUSTERS)[:1]
-    unseen = "openscene" if protocol == "openscene" else "wrong"
-    expected = measured("average", scans=scans, over=over, unseen=unseen)
+    run = homes_run(
+        tmp_path,
+        ingest={"validation": 1},
+        evaluate={"protocol": protocol},
+        distill={"voxel_size": VOXEL},
+    )
+    how = OPENSCENE if protocol == "openscene" else {"over": over}
+    expected = measured("average", scans=tuple(CLUSTERS)[:1], **how)
     assert numbers(run, "average") == pytest.approx(expected)
     assert result(run, "average")["per_class"]["lamp"] is None
 
@@ -332,6 +441,7 @@ def test_a_protocol_that_is_not_the_runs_is_not_used(tmp_path):
     work(EVALUATE, run, "average")
     other = replace(run.config, evaluate=replace(run.config.evaluate, protocol="seen"))
     assert "5 runs" in result(run, "average")["protocol"]
+    assert "turned" in result(run, "average")["protocol"]
     fresh = Run(other)
     fresh.text_encoder, fresh.vocabulary, fresh.label_set = (
         run.text_encoder,

@@ -8,7 +8,6 @@ import torch
 from pcdistill.homes import home_scene
 from pcdistill.stages import lift as lift_module
 from pcdistill.stages import rows as rows_module
-from pcdistill.stages.evaluate import run_protocol
 from pcdistill.stages.files import read_tensors
 from pcdistill.stages.fuse import teacher_views
 from pcdistill.stages.lift import LIFT
@@ -86,17 +85,22 @@ def test_where_features_are_not_kept_the_frames_say_who_is_seen(home, tmp_path):
 
 @pytest.mark.parametrize(
     ("settings", "expected"),
-    [({}, 1), ({"protocol": "openscene"}, 5), ({"protocol": "openscene", "votes": 2}, 2)],
+    [
+        ({}, (1, "shifted")),
+        ({"votes": 3}, (3, "shifted")),
+        ({"protocol": "openscene"}, (5, "turned")),
+        ({"protocol": "openscene", "votes": 2}, (2, "turned")),
+    ],
 )
 def test_a_student_looks_as_often_as_its_protocol_says(
     home, tmp_path, monkeypatch, settings, expected
 ):
-    """OpenScene's protocol is one of five votes; a setting goes before it."""
+    """OpenScene's protocol is one of five turned looks; a setting goes before it."""
     run = make_run(tmp_path, home, SCENE, evaluate=settings)
     asked = []
 
-    def listening(network, cloud, voxel_size, device, *, votes):
-        asked.append(votes)
+    def listening(network, cloud, voxel_size, device, *, looks):
+        asked.append((looks.count, "shifted" if looks.seed is None else "turned"))
         return torch.zeros(len(cloud.points), 64)
 
     needs = StudentNeeds(0.1, "constant")
@@ -104,4 +108,4 @@ def test_a_student_looks_as_often_as_its_protocol_says(
     monkeypatch.setattr(rows_module, "student_features", listening)
     row_features(run, "student:superpoint", SCENE)
     assert asked == [expected]
-    assert run_protocol(run)[0].votes == expected
+    assert (run.protocol.votes, run.protocol.runs) == expected

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
 
 from pcdistill import teachers
 from pcdistill.errors import ConfigError
-from pcdistill.stages.config import RunConfig, RunSettings, SynthesizeConfig
+from pcdistill.stages.config import (
+    DistillConfig,
+    EvaluateConfig,
+    RunConfig,
+    RunSettings,
+    SynthesizeConfig,
+)
 from pcdistill.stages.run import Run
 
 
@@ -91,3 +98,52 @@ def test_a_label_set_s_own_template_makes_its_prompts(tmp_path):
     said = Run(RunConfig(run=RunSettings(label_set=str(file), prompt="a {}")))
     assert said.label_prompts == ["a bed", "a sofa"]
     assert said.prompts(["bed"]) == ["a bed"]
+
+
+@pytest.mark.parametrize("trained", [None, "the {}"])
+@pytest.mark.parametrize("told", [None, "a {}", "a {} in a scene"])
+@pytest.mark.parametrize("protocol", ["every point", "openscene"])
+def test_openscene_s_protocol_asks_as_openscene_does_unless_told_otherwise(protocol, told, trained):
+    """Whatever a trained student read; pseudo labels are no matter of a protocol."""
+    config = RunConfig(
+        run=RunSettings(label_set="scannet20", prompt=told), evaluate=EvaluateConfig(protocol)
+    )
+    run = Run(config)
+    run.trained = trained and SimpleNamespace(prompt=trained)
+    asked = told or trained or "a {} in a scene"
+    own = [asked.replace("{}", name) for name in run.label_set.names]
+    assert run.training_prompts == own
+    if protocol == "openscene" and told is None:
+        published = [f"a {name} in a scene" for name in run.label_set.names[:-1]]
+        assert run.label_prompts == [*published, "other"]
+        assert run.protocol.departures == ()
+    else:
+        assert run.label_prompts == own
+        assert run.protocol.prompt_template == asked
+        named = protocol == "openscene" and told == "a {}"
+        assert run.protocol.departures == (
+            ("the prompt 'a {}' instead of 'a {} in a scene'",) if named else ()
+        )
+
+
+def test_openscene_asks_for_nuscenes_by_its_43_detailed_names():
+    run = Run(
+        RunConfig(run=RunSettings(label_set="nuscenes16"), evaluate=EvaluateConfig("openscene"))
+    )
+    assert len(run.label_prompts) == 43
+    assert run.label_prompts[0] == "a barrier in a scene"
+    assert "other" not in run.label_prompts  # "other flat" is asked for by what it is
+    assert run.label_embeddings.shape[0] == 43
+
+
+def test_without_teachers_a_protocol_scores_all_points():
+    """No frame tells what is seen, whatever is asked for."""
+    settings = RunSettings(teachers=())
+    given = DistillConfig(trained="given")
+    for points in (None, "seen", "all"):
+        config = RunConfig(
+            run=settings, distill=given, evaluate=EvaluateConfig("every point", points)
+        )
+        run = Run(config)
+        run.trained = None
+        assert run.protocol.points == "all"

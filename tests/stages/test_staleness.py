@@ -230,6 +230,7 @@ def other_value(setting: str, kind: Any, value: Any, folder: Path) -> Any:
         "ingest.validation_list": str(folder / "list.txt"),
         "ingest.image_size": (24, 32),
         "evaluate.protocol": "openscene",
+        "evaluate.points": "all",
         "distill.students": ("superpoint",),
         "distill.trained": str(folder / "other.safetensors"),
         "distill.architecture": "MinkUNet34C",

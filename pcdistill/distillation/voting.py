@@ -1,0 +1,72 @@
+"""Several looks at one cloud, each cut into other voxels, whose answers are averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pcdistill.distillation.data import Cloud, even_shifts, turn_and_scale, voxel_batch
+
+
+@dataclass(frozen=True)
+class Looks:
+    """How often a cloud is looked at, and how the looks differ."""
+
+    count: int = 1
+    """At least 1."""
+    seed: int | None = None
+    """Of the random turns and scales; None moves the cloud on the grid instead (`even_shifts`)."""
+
+    def at(self, cloud: Cloud) -> Iterator[Cloud]:
+        """The cloud as each look sees it.
+
+        Turned and scaled as OpenScene's loaders do, which augment in evaluation too; or moved on
+        the grid, the first time not at all.
+
+        Raises:
+            ValueError: there is no look.
+        """
+        if self.count < 1:
+            raise ValueError(f"the number of looks is {self.count}, expected at least 1")
+        if self.seed is None:
+            for shift in even_shifts(self.count):
+                yield cloud._replace(grid_shift=shift)
+            return
+        generator = torch.Generator().manual_seed(self.seed)
+        for _ in range(self.count):
+            yield turn_and_scale(cloud, generator)
+
+
+ONE_LOOK = Looks()
+
+
+def voxel_features(
+    points: Tensor, features: Tensor, seen: Tensor, voxel_size: float, looks: Looks
+) -> tuple[Tensor, Tensor]:
+    """Average features of points over looks, in each of which a voxel has those of its first point.
+
+    Args:
+        points: (N, 3) float, metres.
+        features: (N, D) float.
+        seen: (N,) bool, points that have a feature; the others count as zero.
+        voxel_size: metres.
+        looks: how the cloud is looked at.
+
+    Returns:
+        features: (N, D) float32.
+        seen: (N,) bool, points whose voxel had a feature in the last look.
+
+    Source: OpenScene, dataset/feature_loader.py and run/evaluate.py (feature_type "fusion"): of its
+    runs, too, the last one says what has no feature.
+    """
+    known = features.float() * seen[:, None]
+    total, visible = torch.zeros_like(known), seen
+    for look in looks.at(Cloud(points)):
+        batch = voxel_batch([look], voxel_size)
+        first = batch.representative[0][batch.point_to_voxel[0]]  # (N,) the point that speaks
+        total += known[first]
+        visible = seen[first]
+    return total / looks.count, visible
