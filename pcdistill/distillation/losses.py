@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pcdistill.distillation.class_scores import class_scores
 from pcdistill.geometry import require_shape, superpoint_mean
 
 
@@ -101,21 +102,23 @@ def self_distillation_loss(
     pseudo_labels_point: Tensor,
     pseudo_labels_superpoint: Tensor,
     temperature: float = 1.0,
+    class_of_prompt: Tensor | None = None,
 ) -> DistillationLosses:
     """Pull the student's class scores towards the labels of its own smoothed past.
 
     Scores are plain dot products with the text, neither side normalised here. The score of a
-    superpoint is that of its mean feature; pooling is linear, so `(R, K)` scores are pooled and
-    not `(R, D)` features.
+    superpoint is that of its mean feature; pooling is linear, so `(R, P)` scores are pooled and
+    not `(R, D)` features. Where several prompts ask for one class, its score is that of the best.
 
     Args:
         student: (R, D) float, the student's output at the rows in use.
         superpoint_ids: (R,) int64, row of `pseudo_labels_superpoint` for each student row.
-        text_embeddings: (K, D) float.
+        text_embeddings: (P, D) float, of the prompts; P = K without `class_of_prompt`.
         pseudo_labels_point: (R,) int64 in [0, K), label of each row.
         pseudo_labels_superpoint: (S,) int64 in [0, K), label of each superpoint; entries of
             superpoints without a row are not read.
         temperature: scores are divided by it before the softmax, unitless.
+        class_of_prompt: (P,) int64 in [0, K), where several prompts ask for one class.
 
     Returns:
         losses, cross entropies in nats. Without any row all are zero and the gradient is zero.
@@ -126,6 +129,9 @@ def self_distillation_loss(
 
     Source: SAS, Eq. 13. As printed, the equation takes the cross entropy of an argmax, which has
     no gradient; like the released code this takes it of the scores (there with temperature 1).
+    For nuScenes the released code asks for the 16 names of the benchmark ("a driveable surface in a
+    scene", and "other" for vegetation, its last); here the 43 names that inference uses, mapped to
+    the 16 classes (Tab. 8).
     """
     require_shape("student", student, None, None)
     rows, dimensions = student.shape
@@ -142,9 +148,9 @@ def self_distillation_loss(
         zero = student.sum()
         return DistillationLosses(zero, zero, zero)
     with torch.autocast(student.device.type, enabled=False):
-        scores = student @ text_embeddings.to(student.dtype).T / temperature  # (R, K)
-    point = functional.cross_entropy(scores, pseudo_labels_point)
-    pooled = superpoint_mean(scores, superpoint_ids, count)  # (S, K)
+        scores = student @ text_embeddings.to(student.dtype).T / temperature  # (R, P)
+    point = functional.cross_entropy(class_scores(scores, class_of_prompt), pseudo_labels_point)
+    pooled = class_scores(superpoint_mean(scores, superpoint_ids, count), class_of_prompt)  # (S, K)
     present = torch.bincount(superpoint_ids, minlength=count) > 0
     superpoint = functional.cross_entropy(pooled[present], pseudo_labels_superpoint[present])
     return DistillationLosses(point + superpoint, point, superpoint)

@@ -30,6 +30,8 @@ class TemporalEnsemble:
     K scores gives the same labels with K / D of the memory (1 / 25.6 of a float32 history for
     20 classes and 512 channels, 1 / 12.8 of a half one). Scores are kept in float32: in half
     precision, as released, a step of 1 - alpha = 1e-4 of the difference is mostly rounded away.
+    Where several prompts ask for one class, the history is of the P prompts, since the best of
+    several is not linear; labels are classes.
 
     The history of a scene begins with the first output it is given. It lives on `device`
     (the CPU by default); each update moves one scene's scores to the student's device and back.
@@ -42,13 +44,16 @@ class TemporalEnsemble:
         text_embeddings: Tensor,
         alpha: float = 0.9999,
         *,
+        class_of_prompt: Tensor | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         """Begin with no scene.
 
         Args:
-            text_embeddings: (K, D) float; the classes that the labels choose from.
+            text_embeddings: (P, D) float; the prompts of the classes that the labels choose from.
             alpha: share of the past in each update, in [0, 1]; the released value by default.
+            class_of_prompt: (P,) int64 in [0, K), where several prompts ask for one class; without
+                it each prompt is a class, P = K.
             device: where the histories are kept.
 
         Raises:
@@ -58,6 +63,9 @@ class TemporalEnsemble:
         if not 0 <= alpha <= 1:
             raise ValueError(f"alpha is {alpha}, expected a number from 0 to 1")
         self.text_embeddings = text_embeddings.detach().float().to(device)
+        if class_of_prompt is not None:
+            require_shape("class_of_prompt", class_of_prompt, len(text_embeddings))
+        self.class_of_prompt = class_of_prompt
         self.alpha = float(alpha)
         self.device = torch.device(device)
         self._scores: dict[str, Tensor] = {}
@@ -73,7 +81,7 @@ class TemporalEnsemble:
         return sum(scores.numel() * scores.element_size() for scores in self._scores.values())
 
     def history(self, scene: str) -> Tensor:
-        """Give the (N, K) float32 scores of one scene; a view, not a copy.
+        """Give the (N, P) float32 scores of one scene; a view, not a copy.
 
         Raises:
             ValueError: the scene has no history yet.
@@ -123,7 +131,7 @@ class TemporalEnsemble:
         `superpoint_ids` are read only then.
 
         Returns:
-            (N, K) float32, the history after the update, on the student's device.
+            (N, P) float32, the history after the update, on the student's device.
 
         Raises:
             ValueError: shapes do not fit, or the scene has another number of points than before.
@@ -173,10 +181,15 @@ class TemporalEnsemble:
             scores = scores[points]
         require_shape("superpoint_ids", superpoint_ids, scores.shape[0])
         ids = superpoint_ids.long()
-        superpoint = superpoint_mean(scores, ids, count).argmax(dim=1)
+        superpoint = self._best_class(superpoint_mean(scores, ids, count))
         if point_labels == "superpoint":
             return PseudoLabels(superpoint[ids], superpoint)
-        return PseudoLabels(scores.argmax(dim=1), superpoint)
+        return PseudoLabels(self._best_class(scores), superpoint)
+
+    def _best_class(self, prompt_scores: Tensor) -> Tensor:
+        """(R,) int64 in [0, K), class of the best prompt, of scores (R, P)."""
+        best = prompt_scores.argmax(dim=1)
+        return best if self.class_of_prompt is None else self.class_of_prompt.to(best.device)[best]
 
     def state_dict(self) -> dict[str, Tensor]:
         """Give everything needed to go on later, as tensors that safetensors can store."""
@@ -214,7 +227,7 @@ class TemporalEnsemble:
 
     @torch.no_grad()
     def _point_scores(self, student: Tensor, point_to_voxel: Tensor | None) -> Tensor:
-        """Score (N, K) float32 of every point, from rows per point or per voxel."""
+        """Score (N, P) float32 of every point, from rows per point or per voxel."""
         require_shape("student", student, None, self.text_embeddings.shape[1])
         text = self.text_embeddings.to(student.device)
         with torch.autocast(student.device.type, enabled=False):

@@ -97,15 +97,19 @@ class Trainer:
         text_embeddings: Tensor,
         settings: TrainerSettings,
         device: torch.device,
+        *,
+        class_of_prompt: Tensor | None = None,
     ) -> None:
         """Prepare training.
 
         Args:
             network: maps a `SparseTensor` of V voxels to (V, D).
             scenes: at least one.
-            text_embeddings: (K, D) float, classes of the pseudo labels (F_text of Eq. 12).
+            text_embeddings: (P, D) float, prompts of the classes of the pseudo labels (F_text of
+                Eq. 12).
             settings: how to train.
             device: where to train.
+            class_of_prompt: (P,) int64 in [0, K), where several prompts ask for one class.
 
         Raises:
             ValueError: no scene, or point-wise targets are asked for where a scene has none.
@@ -120,6 +124,7 @@ class Trainer:
         self.epoch = 0
         self._scenes = tuple(scenes)
         self._text = text_embeddings.float().to(device)
+        self._class_of_prompt = class_of_prompt
         self._settings = settings
         self._device = device
         self._optimizer = torch.optim.Adam(
@@ -274,13 +279,14 @@ class Trainer:
             torch.cat(point_labels).to(self._device)[rows.points],
             torch.cat(superpoint_labels).to(self._device),
             settings.temperature,
+            self._class_of_prompt,
         ).total
 
     def _begin_ensemble(self, settings: EnsembleSettings) -> None:
         """Start the history with the student's own scores, averaged per superpoint."""
         if self._ensemble is not None:
             return
-        ensemble = TemporalEnsemble(self._text, settings.decay, device="cpu")
+        ensemble = self._empty_ensemble(settings)
         for scene in self._scenes:
             cloud = Cloud(scene.points, scene.normals, scene.colors)
             features = student_features(
@@ -288,6 +294,9 @@ class Trainer:
             )
             ensemble.initialize(scene.name, features, superpoint_ids=scene.superpoint_ids)
         self._ensemble = ensemble
+
+    def _empty_ensemble(self, settings: EnsembleSettings) -> TemporalEnsemble:
+        return TemporalEnsemble(self._text, settings.decay, class_of_prompt=self._class_of_prompt)
 
     def state(self) -> dict[str, Tensor]:
         """Everything needed to go on after this epoch, as named tensors."""
@@ -316,7 +325,7 @@ class Trainer:
                 }
         past = _under(state, _PAST)
         if past and self._settings.ensemble is not None:
-            self._ensemble = TemporalEnsemble(self._text, self._settings.ensemble.decay)
+            self._ensemble = self._empty_ensemble(self._settings.ensemble)
             self._ensemble.load_state_dict(past)
 
 

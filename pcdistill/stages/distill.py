@@ -85,6 +85,8 @@ def _settings(run: Run, student: str) -> Mapping[str, Any]:
         settings |= ensemble
         settings["keep_superpoint_loss"] = run.config.distill.keep_superpoint_loss
         settings["label_set"] = run.training_prompts
+        mapping = run.label_set.mapping
+        settings["classes"] = None if mapping is None else mapping.tolist()
     elif student == BASE and _hands_over(run):
         settings["hand_over"] = ensemble_epoch(run)
     return settings
@@ -184,7 +186,15 @@ def _trainer(run: Run, task: Task) -> tuple[MinkUNet, Trainer]:
         precision=config.precision,
         recut_every=config.recut_every,
     )
-    return network, Trainer(network, scenes, run.label_embeddings, settings, run.device)
+    trainer = Trainer(
+        network,
+        scenes,
+        run.text_encoder.encode(run.training_prompts),
+        settings,
+        run.device,
+        class_of_prompt=run.label_set.mapping,
+    )
+    return network, trainer
 
 
 def _work(run: Run, task: Task, report: Report) -> str:
@@ -342,7 +352,7 @@ def _estimate(run: Run, student: str) -> int:
     scores = 0
     if student == ENSEMBLE:
         points = sum(expected_points(run, scene) for scene in training_scenes(run))
-        scores = 4 * points * len(run.label_embeddings)
+        scores = 4 * points * len(run.training_prompts)
     hand_over = 3 * size if _hand_over_path(run) in _outputs(run, student) else 0
     return size + 3 * size + scores + hand_over
 

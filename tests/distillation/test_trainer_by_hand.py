@@ -68,8 +68,14 @@ def settings(**changes) -> TrainerSettings:
     return TrainerSettings(**{**values, **changes})
 
 
-def trainer(scenes=SCENES, **changes) -> Trainer:
-    return Trainer(Matrix(), list(scenes), TEXT, settings(**changes), CPU)
+CLASS_OF_PROMPT = (1, 0, 1)
+"""Where two prompts ask for the second of two classes."""
+
+
+def trainer(scenes=SCENES, class_of_prompt=None, **changes) -> Trainer:
+    mapping = class_of_prompt and torch.tensor(class_of_prompt)
+    how = settings(**changes)
+    return Trainer(Matrix(), list(scenes), TEXT, how, CPU, class_of_prompt=mapping)
 
 
 def inputs_of(scene: TrainingScene) -> torch.Tensor:
@@ -124,7 +130,17 @@ def begun_history(scene: TrainingScene, weight: torch.Tensor) -> torch.Tensor:
     return begun
 
 
-def ensemble_loss(weight, before, decay: float, temperature: float) -> torch.Tensor:
+def by_class(scores: torch.Tensor, class_of_prompt) -> torch.Tensor:
+    """(K,): of the prompts of each class the highest score; (P,) where each is a class."""
+    if class_of_prompt is None:
+        return scores
+    classes = range(max(class_of_prompt) + 1)
+    return torch.stack(
+        [max(scores[p] for p, c in enumerate(class_of_prompt) if c == k) for k in classes]
+    )
+
+
+def ensemble_loss(weight, before, decay: float, temperature: float, mapping=None) -> torch.Tensor:
     """Eq. 11 to 13 for the first step after the ensemble joined."""
     points, superpoints = [], []
     for scene in SCENES:
@@ -133,13 +149,15 @@ def ensemble_loss(weight, before, decay: float, temperature: float) -> torch.Ten
         history = decay * before[scene.name] + (1 - decay) * said.detach()
         rows = rows_of(scene)
         for row in rows:
-            label = history[row].argmax()
-            points.append(functional.cross_entropy(said[row] / temperature, label))
+            label = by_class(history[row], mapping).argmax()
+            scores = by_class(said[row] / temperature, mapping)
+            points.append(functional.cross_entropy(scores, label))
         for superpoint in range(len(scene.superpoint_means)):
             members = [row for row in rows if int(scene.superpoint_ids[row]) == superpoint]
             if members:
-                label = history[scene.superpoint_ids == superpoint].mean(dim=0).argmax()
-                mean = said[members].mean(dim=0) / temperature
+                past = history[scene.superpoint_ids == superpoint].mean(dim=0)
+                label = by_class(past, mapping).argmax()
+                mean = by_class(said[members].mean(dim=0) / temperature, mapping)
                 superpoints.append(functional.cross_entropy(mean, label))
     return torch.stack(points).mean() + torch.stack(superpoints).mean()
 
@@ -163,12 +181,13 @@ def test_the_loss_of_a_batch_of_two_scenes(target):
     ("decay", "temperature", "weight"), [(0.9, 1.0, 1.0), (0.2, 0.1, 1.0), (0.9, 0.5, 3.0)]
 )
 @pytest.mark.parametrize("keep", [True, False])
-def test_the_loss_of_the_first_step_with_the_ensemble(decay, temperature, weight, keep):
+@pytest.mark.parametrize("mapping", [None, CLASS_OF_PROMPT])
+def test_the_loss_of_the_first_step_with_the_ensemble(decay, temperature, weight, keep, mapping):
     ensemble = EnsembleSettings(0, decay, temperature, weight, keep)
-    learner = trainer(ensemble=ensemble)
+    learner = trainer(class_of_prompt=mapping, ensemble=ensemble)
     matrix = learner.network.weight.detach().clone().requires_grad_()
     before = {scene.name: begun_history(scene, matrix.detach()) for scene in SCENES}
-    own = ensemble_loss(matrix, before, decay, temperature)
+    own = ensemble_loss(matrix, before, decay, temperature, mapping)
     kept = distillation_loss(matrix) if keep else torch.zeros(())
     (kept + weight * own).backward()
     result = learner.train_epoch()

@@ -16,7 +16,7 @@ from pcdistill.stages.files import read_tensors, write_tensors
 from pcdistill.stages.students import load_student
 from pcdistill.stages.workspace import Record
 from tests.stages.followed import Outcomes, follows
-from tests.stages.toy import SCENE, toy_run
+from tests.stages.toy import SCENE, toy_labels, toy_run
 from tests.stages.toy_students import (
     CHANNELS,
     ENSEMBLE,
@@ -62,6 +62,30 @@ def test_the_ensemble_goes_on_from_where_the_base_student_was(tmp_path):
     assert [own > 0 for _, own in losses(run, ENSEMBLE)] == [False, False, True, True]
     assert_same(weights(run), by_hand(**settings))
     assert_same(weights(run, ENSEMBLE), by_hand(ENSEMBLE, **settings))
+
+
+@pytest.mark.parametrize("mapping", [None, (0, 1, 2), (2, 0, 0)])
+def test_pseudo_labels_are_of_classes_not_of_prompts(tmp_path, mapping):
+    """As nuScenes is asked for its 16 classes by 43 prompts."""
+    given = None if mapping is None else torch.tensor(mapping)
+    found = []
+
+    class Listening(trainer_module.Trainer):
+        def __init__(self, *arguments, class_of_prompt):
+            found.append(class_of_prompt)
+            super().__init__(*arguments, class_of_prompt=class_of_prompt)
+
+    run = ready(tmp_path, students=[ENSEMBLE], epochs=2)
+    run.label_set = toy_labels(mapping=given)
+    with mock.patch.object(distill_module, "Trainer", Listening):
+        train(run, ENSEMBLE)
+    assert found == [given]
+    if mapping != (2, 0, 0):
+        assert_same(weights(run, ENSEMBLE), by_hand(ENSEMBLE, epochs=2))
+    else:
+        own = weights(run, ENSEMBLE)
+        same = by_hand(ENSEMBLE, epochs=2)
+        assert any(not torch.equal(own[key], same[key]) for key in own)
 
 
 def test_the_half_way_state_of_another_training_is_not_gone_on_from(tmp_path):

@@ -164,7 +164,7 @@ LABEL_SET: dict[str, str] = {
     "categories[].id": MEASURED,
     "prompts": STUDENT,
     "prompts[].name": STUDENT,
-    "prompts[].category": MEASURED,
+    "prompts[].category": STUDENT,
 }
 VOCABULARY: dict[str, str] = {
     **dict.fromkeys(("name", "source", "note"), ""),
