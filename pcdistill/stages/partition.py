@@ -89,11 +89,26 @@ def summarise(found: SuperpointReport, method: str) -> str:
         text += f", {found.small} small islands"
     if found.boundary is not None:
         text += f", {100 * found.boundary:.1f} % of edges on borders"
-    if found.purity is not None:
-        text += f", {100 * found.purity:.1f} % pure"
-    if found.boundary_recall is not None:
-        text += f", {100 * found.boundary_recall:.0f} % of label borders found"
+    for kind, fidelity in (("labels", found.labels), ("objects", found.instances)):
+        if fidelity is not None and fidelity.purity is not None:
+            text += f", {100 * fidelity.purity:.1f} % pure by {kind}"
+            text += _borders(fidelity.boundary_recall, fidelity.boundary_precision)
     return text
+
+
+def _borders(recall: float | None, precision: float | None) -> str:
+    if recall is None or precision is None:
+        return ""
+    return f" (borders: {100 * recall:.0f} % found, {100 * precision:.0f} % of those cut are true)"
+
+
+def stored_facts(found: SuperpointReport) -> dict[str, Any]:
+    """What the provenance of a partition says of it: JSON values."""
+    facts = found._asdict()
+    for kind in ("labels", "instances"):
+        fidelity = facts[kind]
+        facts[kind] = None if fidelity is None else fidelity._asdict()
+    return facts
 
 
 def stored_ids(superpoint_ids: Tensor) -> Tensor:
@@ -118,12 +133,17 @@ def _work(run: Run, task: Task, report: Report) -> str:
     ids, edges, method = cut_scene(scene, run.config.partition)
     min_size = 1 if method == "none" else run.config.partition.min_size
     found = describe_superpoints(
-        ids, edges, scene.labels, min_size=min_size, ignore_label=IGNORE_LABEL
+        ids,
+        edges,
+        scene.labels,
+        scene.instances,
+        min_size=min_size,
+        ignore_label=IGNORE_LABEL,
     )
     write_tensors(
         run.workspace.superpoints(task.unit),
         {"superpoint_ids": stored_ids(ids)},
-        {**vars(run.config.partition), **found._asdict(), "method": method},
+        {**vars(run.config.partition), **stored_facts(found), "method": method},
     )
     return summarise(found, method)
 
@@ -144,7 +164,7 @@ def _outputs(run: Run, scene: str) -> tuple[Path, ...]:
 
 PARTITION = Stage(
     name="partition",
-    version=3,
+    version=4,
     units=scene_names,
     settings=_settings,
     inputs=_inputs,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -189,16 +190,24 @@ def test_the_estimates_are_what_is_written(home, tmp_path, keep_points):
 
 
 def test_a_partition_says_how_it_is_cut(home, tmp_path):
-    run = make_run(tmp_path, home, "home-train-0")
+    side = home.points[:, 0] > home.points[:, 0].median()  # a border across tables and floors
+    halved = replace(home, labels=side.long(), instances=side.int())
+    run = make_run(tmp_path, halved, "home-train-0")
     summary = work(PARTITION, run, "home-train-0")
     about = read_provenance(run.workspace.superpoints("home-train-0"))
     ids = superpoint_ids(run, "home-train-0")
     assert about["superpoints"] == int(ids.max()) + 1
     assert about["sizes"][3] == int(torch.bincount(ids).max())
     assert 0 < about["boundary"] < 1
-    assert 0.5 < about["purity"] <= 1
+    for kind in ("labels", "instances"):
+        assert 0.5 < about[kind]["purity"] <= 1
+        assert 0 < about[kind]["boundary_recall"] <= 1
+        assert 0 < about[kind]["boundary_precision"] <= 1
     assert f"{about['superpoints']} superpoints by mesh" in summary
-    assert "% pure" in summary
+    assert re.search(
+        r"% pure by labels \(borders: \d+ % found, \d+ % of those cut are true\)", summary
+    )
+    assert "% pure by objects" in summary
 
 
 def test_ids_are_stored_short_where_they_fit(home, tmp_path):
