@@ -4,6 +4,7 @@
     python tools/benchmark.py sparse --write      # the network's engines -> docs/performance.md
     python tools/benchmark.py lift                # features onto points: time, memory, disk
     python tools/benchmark.py partition           # superpoints of a mesh
+    python tools/benchmark.py scans --write       # how real the homes' scans are -> docs/homes.md
     python tools/benchmark.py sens                # every 20th frame of a long .sens file
 
 Run it while nothing else uses the machine.
@@ -14,12 +15,13 @@ from __future__ import annotations
 import argparse
 import json
 
-from benchmarks import homes, lift, partition, sens, sparse
+from benchmarks import homes, lift, partition, scans, sens, sparse
 
 BENCHMARKS = {
     "homes": homes,
     "lift": lift,
     "partition": partition,
+    "scans": scans,
     "sens": sens,
     "sparse": sparse,
 }
