@@ -1,12 +1,15 @@
 """Train the two embedded teachers on rendered homes and write their weights into the package.
 
+    python tools/train_teachers.py all --cache .cache/teachers   # the three steps below
     python tools/train_teachers.py render --cache .cache/teachers     # pictures with labels
     python tools/train_teachers.py dense  --cache .cache/teachers
     python tools/train_teachers.py masks  --cache .cache/teachers
 
-Both see only homes of the `teacher` split and pictures of single objects. They are good at
-different classes because each is told the names of some classes only; pixels of the others carry
-no label and teach it nothing.
+Both see only homes and pictures of the collection `teacher`: furniture, finishes and lights that
+neither the scanned homes nor the pictures on which capability is measured share. Their skills
+differ because each is told the names of some classes often, of others now and then, and of some
+never; pixels whose name is not told teach nothing. Training is a number of steps in one thread, so
+that the same machine writes the same weights again; the last lines are their digests.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import hashlib
 import math
 import multiprocessing
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -45,47 +49,50 @@ WEIGHTS = Path(__file__).resolve().parents[1] / "pcdistill" / "teachers" / "weig
 PICTURE_SIZE = (240, 320)
 STORED_SIZE = (120, 160)
 UNLABELLED = 255
+DENSE_STEPS = 1500
+MASK_STEPS = 3000
 
-DENSE_CLASSES = [
-    *("wall", "floor", "ceiling", "window", "door", "curtain", "picture"),
-    *("bed", "sofa", "chair", "table", "cabinet", "counter"),
-]
-"""Structure and large furniture: what the dense teacher is told."""
-MASK_CLASSES = [
-    *("wall", "floor", "bed", "sofa", "chair", "table", "desk", "bookshelf", "cabinet"),
-    *("refrigerator", "toilet", "sink", "bathtub", "shower curtain"),
-]
-"""Objects: what the teacher of masks is told."""
-
-PHRASES = {
-    "sofa": ("sofa", "couch"),
-    "bed": ("bed", "a place to sleep"),
-    "cabinet": ("cabinet", "cupboard"),
-    "picture": ("picture", "painting"),
-    "counter": ("counter", "kitchen counter"),
-    "curtain": ("curtain", "curtains"),
-    "chair": ("chair", "seat"),
+DENSE_SHARES = {
+    **{"wall": 1.0, "floor": 1.0, "ceiling": 1.0, "window": 1.0, "door": 0.8, "curtain": 0.6},
+    **{"picture": 0.6, "bed": 0.6, "cabinet": 0.5, "counter": 0.5, "sofa": 0.4, "chair": 0.4},
+    **{"table": 0.3, "bookshelf": 0.15, "desk": 0.1, "refrigerator": 0.1},
 }
+"""In what share of the pictures the dense teacher is told the name of a class: structure and large
+furniture often, some of the rest now and then."""
+MASK_SHARES = {
+    **{"toilet": 1.0, "bathtub": 1.0, "refrigerator": 1.0, "sink": 0.8, "shower curtain": 0.7},
+    **{"bookshelf": 0.8, "desk": 0.7, "bed": 0.8, "sofa": 0.7, "chair": 0.7, "table": 0.7},
+    **{"wall": 0.5, "floor": 0.5, "cabinet": 0.4, "counter": 0.15, "curtain": 0.15, "door": 0.1},
+    **{"picture": 0.1},
+}
+"""The same for the teacher of masks: objects often, structure now and then."""
+
 TEMPLATES = ("{}", "a {}", "the {}")
+"""What a class is called while the dense teacher learns: its own name in these, nothing else."""
 
 
 def main() -> None:
-    """Carry out one of the three steps."""
+    """Carry out one of the three steps, or all."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("step", choices=("render", "dense", "masks"))
+    parser.add_argument("step", choices=("all", "render", "dense", "masks"))
     parser.add_argument("--cache", type=Path, default=Path(".cache/teachers"))
-    parser.add_argument("--homes", type=int, default=80)
-    parser.add_argument("--views", type=int, default=32)
+    parser.add_argument("--out", type=Path, default=WEIGHTS, help="folder of the weights")
+    parser.add_argument("--homes", type=int, default=96)
+    parser.add_argument("--views", type=int, default=28)
     parser.add_argument("--pictures", type=int, default=80, help="single-object pictures per class")
-    parser.add_argument("--minutes", type=float, default=10.0, help="training time")
+    parser.add_argument("--dense-steps", type=int, default=DENSE_STEPS)
+    parser.add_argument("--mask-steps", type=int, default=MASK_STEPS)
     parser.add_argument("--jobs", type=int, default=2)
     arguments = parser.parse_args()
-    if arguments.step == "render":
+    if arguments.step in ("all", "render"):
         render_pictures(arguments)
-    elif arguments.step == "dense":
-        train_dense(arguments.cache, arguments.minutes * 60)
-    else:
-        train_masks(arguments.cache, arguments.minutes * 60)
+    torch.set_num_threads(1)  # sums are made in one order
+    torch.use_deterministic_algorithms(True)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    if arguments.step in ("all", "dense"):
+        train_dense(arguments.cache, arguments.out, arguments.dense_steps)
+    if arguments.step in ("all", "masks"):
+        train_masks(arguments.cache, arguments.out, arguments.mask_steps)
 
 
 def _home_pictures(task: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -105,7 +112,7 @@ def _object_pictures(task: tuple[str, int]) -> tuple[np.ndarray, np.ndarray, np.
     category, count = task
     found = []
     for seed in range(count):
-        picture = object_picture(category, seed + 500_000, image_size=PICTURE_SIZE)
+        picture = object_picture(category, seed, image_size=PICTURE_SIZE, collection="teacher")
         view = picture.rendering
         found.append((view.image.numpy(), view.classes.numpy(), view.materials.numpy()))
     return _stored(found)
@@ -142,12 +149,19 @@ def load(cache: Path, name: str) -> tuple[Tensor, Tensor, Tensor]:
         return tuple(torch.from_numpy(archive[k]) for k in ("images", "labels", "materials"))
 
 
-def renumber(labels: Tensor, known: list[str]) -> Tensor:
+def told(labels: Tensor, shares: Mapping[str, float], seed: int) -> Tensor:
+    """Labels (n, H, W) uint8 as positions in `shares`; what a picture does not tell, unlabelled."""
+    draws = np.random.default_rng(seed).random((len(labels), len(shares)))
+    result = torch.full_like(labels, UNLABELLED)
+    for position, (name, share) in enumerate(shares.items()):
+        tells = torch.from_numpy(draws[:, position] < share)[:, None, None]
+        result[(labels == CLASSES.index(name)) & tells] = position
+    return result
+
+
+def renumber(labels: Tensor, known: Sequence[str]) -> Tensor:
     """Labels as positions in `known`, everything else unlabelled."""
-    table = torch.full((256,), UNLABELLED, dtype=torch.uint8)
-    for position, name in enumerate(known):
-        table[CLASSES.index(name)] = position
-    return table[labels.long()]
+    return told(labels, dict.fromkeys(known, 1.0), 0)
 
 
 def augment(images: Tensor, *maps: Tensor, generator: torch.Generator) -> tuple[Tensor, ...]:
@@ -168,10 +182,20 @@ def augment(images: Tensor, *maps: Tensor, generator: torch.Generator) -> tuple[
     ]
     if torch.rand((), generator=generator) < 0.5:
         images, cut = images.flip(3), [m.flip(2) for m in cut]
-    gain = 1 + 0.3 * (torch.rand(len(images), 1, 1, 1, generator=generator) - 0.5)
-    tint = 1 + 0.12 * (torch.rand(len(images), 3, 1, 1, generator=generator) - 0.5)
-    noise = 0.02 * torch.randn(images.shape, generator=generator)
-    return ((images + 1) * gain * tint - 1 + noise, *cut)
+    return (recolored(images, generator), *cut)
+
+
+def recolored(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Change the light of each picture (B, 3, H, W) in [-1, 1]: gain, gamma, tint, saturation."""
+
+    def draw(channels: int) -> Tensor:
+        return torch.rand(len(images), channels, 1, 1, generator=generator)
+
+    light = ((images + 1) / 2).clamp(1e-3, 1) ** (0.7 + 0.7 * draw(1))
+    gray = light.mean(dim=1, keepdim=True)
+    light = gray + (light - gray) * 1.3 * draw(1)
+    light = light * (0.75 + 0.5 * draw(1)) * (0.85 + 0.3 * draw(3))
+    return light * 2 - 1 + 0.03 * torch.randn(images.shape, generator=generator)
 
 
 def class_weights(labels: Tensor, count: int) -> Tensor:
@@ -181,25 +205,24 @@ def class_weights(labels: Tensor, count: int) -> Tensor:
     return weights / weights.mean()
 
 
-def text_table(encoder: StaticTextEncoder, known: list[str], generator: torch.Generator) -> Tensor:
-    """One randomly phrased embedding (K, D) per class."""
-    texts = []
-    for name in known:
-        phrases = PHRASES.get(name, (name,))
-        phrase = phrases[int(torch.randint(len(phrases), (), generator=generator))]
-        template = TEMPLATES[int(torch.randint(len(TEMPLATES), (), generator=generator))]
-        texts.append(template.format(phrase))
-    return encoder.encode(texts)
+def text_table(
+    encoder: StaticTextEncoder, known: Sequence[str], generator: torch.Generator
+) -> Tensor:
+    """One embedding (K, D) per class, each in a template by chance."""
+    chosen = torch.randint(len(TEMPLATES), (len(known),), generator=generator).tolist()
+    return encoder.encode(
+        [TEMPLATES[i].format(name) for i, name in zip(chosen, known, strict=True)]
+    )
 
 
-def fit(network: EmbeddedNetwork, sets: list, loss_of, seconds: float, batch: int) -> int:
-    """Train for about `seconds`; `sets` are (images, maps..., share of each batch)."""
+def fit(network: EmbeddedNetwork, sets: list, loss_of, steps: int, batch: int) -> None:
+    """Train for a number of steps; `sets` are (images, maps..., share of each batch)."""
     generator = torch.Generator().manual_seed(0)
     optimizer = torch.optim.AdamW(network.parameters(), 3e-3, weight_decay=1e-2)
     network.train().to(memory_format=torch.channels_last)
-    begin, step, shown = time.perf_counter(), 0, 0.0
-    while (spent := (time.perf_counter() - begin) / seconds) < 1:
-        rate = 3e-3 * min(1, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * spent))
+    begin, shown = time.perf_counter(), 0.0
+    for step in range(steps):
+        rate = 3e-3 * min(1, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * step / steps))
         for group in optimizer.param_groups:
             group["lr"] = rate
         parts = []
@@ -216,12 +239,11 @@ def fit(network: EmbeddedNetwork, sets: list, loss_of, seconds: float, batch: in
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        step += 1
         now = float(loss.detach())
-        shown = now if step == 1 else 0.98 * shown + 0.02 * now
-        if step % 200 == 0:
-            print(f"step {step} {100 * spent:.0f} % loss {shown:.3f}", flush=True)
-    return step
+        shown = now if step == 0 else 0.98 * shown + 0.02 * now
+        if (step + 1) % 200 == 0:
+            spent = time.perf_counter() - begin
+            print(f"step {step + 1} of {steps}, {spent:.0f} s, loss {shown:.3f}", flush=True)
 
 
 def shrink(maps: Tensor, size: tuple[int, int]) -> Tensor:
@@ -229,31 +251,30 @@ def shrink(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return functional.interpolate(maps[:, None].float(), size, mode="nearest-exact")[:, 0].long()
 
 
-def finish(network: EmbeddedNetwork, name: str, details: dict) -> None:
+def finish(network: EmbeddedNetwork, path: Path, details: dict) -> None:
     """Write the weights, stamped with a hash of themselves."""
     network.eval().to(memory_format=torch.contiguous_format)
     digest = hashlib.sha256()
     for _, value in sorted(network.state_dict().items()):
         digest.update(value.numpy().tobytes())
     details |= {"revision": digest.hexdigest()[:12], "licence": "Apache-2.0"}
-    path = WEIGHTS / f"{name}.safetensors"
     save_network(path, network, details)
-    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {details}")
+    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, revision {details['revision']}")
 
 
-def train_dense(cache: Path, seconds: float) -> None:
+def train_dense(cache: Path, out: Path, steps: int) -> None:
     """Per-pixel features in the text space, from views of whole rooms."""
     torch.manual_seed(1)
     encoder = StaticTextEncoder()
-    shape = NetworkShape((24, 48, 96, 144), encoder.dimensions, (120, 160))
-    network = EmbeddedNetwork(shape)
+    known = list(DENSE_SHARES)
+    network = EmbeddedNetwork(NetworkShape((24, 48, 96, 144), encoder.dimensions, (120, 160)))
     images, labels, _ = load(cache, "rooms")
-    labels = renumber(labels, DENSE_CLASSES)
-    weights = class_weights(labels, len(DENSE_CLASSES))
+    weights = class_weights(renumber(labels, known), len(known))
+    labels = told(labels, DENSE_SHARES, 1)
 
     def loss_of(output: Tensor, maps: Tensor, generator: torch.Generator) -> Tensor:
         target = shrink(maps, tuple(output.shape[2:]))
-        table = text_table(encoder, DENSE_CLASSES, generator)
+        table = text_table(encoder, known, generator)
         features = functional.normalize(output, dim=1)
         scores = torch.einsum("bdhw,kd->bkhw", features, table)
         labelled = target != UNLABELLED
@@ -263,26 +284,24 @@ def train_dense(cache: Path, seconds: float) -> None:
         )
         return cross + (1 - agreement[labelled]).mean()
 
-    steps = fit(network, [(images, labels, 1.0)], loss_of, seconds, 16)
-    told = ", ".join(DENSE_CLASSES)
-    details = {
-        "labels": list(DENSE_CLASSES),
-        "training": f"{steps} steps on rendered rooms, told {told}",
-    }
-    finish(network, "dense", details)
+    fit(network, [(images, labels, 1.0)], loss_of, steps, 16)
+    training = f"{steps} steps on rendered rooms; classes told in a share of the pictures"
+    details = {"labels": known, "shares": DENSE_SHARES, "training": training}
+    finish(network, out / "dense.safetensors", details)
 
 
-def train_masks(cache: Path, seconds: float) -> None:
+def train_masks(cache: Path, out: Path, steps: int) -> None:
     """A label and a material for every pixel at low resolution, mostly from single objects."""
     torch.manual_seed(2)
-    shape = NetworkShape((24, 48, 96, 128), len(MASK_CLASSES) + len(MATERIALS), (72, 96))
-    network = EmbeddedNetwork(shape)
-    sets = []
-    for name, share in (("objects", 0.6), ("rooms", 0.4)):
+    names = list(MASK_SHARES)
+    known = len(names)
+    network = EmbeddedNetwork(NetworkShape((24, 48, 96, 128), known + len(MATERIALS), (72, 96)))
+    sets, every = [], []
+    for number, (name, share) in enumerate((("objects", 0.6), ("rooms", 0.4))):
         images, labels, materials = load(cache, name)
-        sets.append((images, renumber(labels, MASK_CLASSES), materials, share))
-    weights = class_weights(torch.cat([s[1] for s in sets]), len(MASK_CLASSES))
-    known = len(MASK_CLASSES)
+        every.append(renumber(labels, names))
+        sets.append((images, told(labels, MASK_SHARES, 2 + number), materials, share))
+    weights = class_weights(torch.cat(every), known)
 
     def loss_of(output: Tensor, maps: Tensor, stuff: Tensor, generator: torch.Generator) -> Tensor:
         target, material = (shrink(m, tuple(output.shape[2:])) for m in (maps, stuff))
@@ -294,14 +313,15 @@ def train_masks(cache: Path, seconds: float) -> None:
         )
         return label_loss + 0.2 * material_loss
 
-    steps = fit(network, sets, loss_of, seconds, 24)
-    told = ", ".join(MASK_CLASSES)
+    fit(network, sets, loss_of, steps, 24)
+    training = f"{steps} steps on rendered objects and rooms; classes told in a share of them"
     details = {
-        "labels": list(MASK_CLASSES),
+        "labels": names,
+        "shares": MASK_SHARES,
         "materials": list(MATERIALS),
-        "training": f"{steps} steps on rendered objects and rooms, told {told}",
+        "training": training,
     }
-    finish(network, "masks", details)
+    finish(network, out / "masks.safetensors", details)
 
 
 if __name__ == "__main__":

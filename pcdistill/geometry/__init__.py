@@ -10,6 +10,12 @@ from pcdistill.geometry.cameras import (
 )
 from pcdistill.geometry.checks import require_finite, require_shape
 from pcdistill.geometry.depth_fusion import FusedCloud, fuse_depth, surface_normals
+from pcdistill.geometry.mesh_cleaning import (
+    CleanMesh,
+    drop_small_pieces,
+    merge_close_vertices,
+    proper_faces,
+)
 from pcdistill.geometry.neighbours import ThinnedTree, place_keys
 from pcdistill.geometry.normals import estimate_normals, vertex_normals
 from pcdistill.geometry.occlusion import MeshDepth, nearest_points, point_spacing, splat_depth
@@ -24,12 +30,15 @@ from pcdistill.geometry.superpoints import (
     point_superpoints,
     weld_faces,
 )
+from pcdistill.geometry.surface_fusion import FusedSurface, fuse_surface
 from pcdistill.geometry.surface_samples import sample_surface
 from pcdistill.geometry.visibility import Projection, project_points
 from pcdistill.geometry.voxels import Voxels, voxelize
 
 __all__ = [
+    "CleanMesh",
     "FusedCloud",
+    "FusedSurface",
     "MeshDepth",
     "PointGrid",
     "Projection",
@@ -41,9 +50,12 @@ __all__ = [
     "back_project",
     "camera_rays",
     "describe_superpoints",
+    "drop_small_pieces",
     "estimate_normals",
     "fuse_depth",
+    "fuse_surface",
     "invert_pose",
+    "merge_close_vertices",
     "mesh_edges",
     "mesh_superpoints",
     "nearest_points",
@@ -53,6 +65,7 @@ __all__ = [
     "point_superpoints",
     "project_points",
     "project_to_pixels",
+    "proper_faces",
     "require_finite",
     "require_shape",
     "sample_feature_map",

@@ -1,10 +1,12 @@
 """Furnished homes made by chance: geometry with labels, rendered walks, pictures of objects."""
 
 from pcdistill.homes.classes import CLASS_INDEX, CLASSES, MATERIALS, NAMED_COLORS, NO_CLASS
-from pcdistill.homes.home import SPLITS, Home, Instance, build_home
+from pcdistill.homes.collection import Collection
+from pcdistill.homes.home import SPLITS, Home, Instance, Split, build_home
 from pcdistill.homes.mesh import ScanMesh, Surface, scan_mesh
 from pcdistill.homes.pictures import ObjectPicture, object_picture
 from pcdistill.homes.render import Rendering, render
+from pcdistill.homes.scanner import ScannerSettings
 from pcdistill.homes.scene import LABEL_SET, home_scene
 from pcdistill.homes.sensor import add_sensor_noise
 from pcdistill.homes.walk import camera_walk, pinhole
@@ -17,11 +19,14 @@ __all__ = [
     "NAMED_COLORS",
     "NO_CLASS",
     "SPLITS",
+    "Collection",
     "Home",
     "Instance",
     "ObjectPicture",
     "Rendering",
     "ScanMesh",
+    "ScannerSettings",
+    "Split",
     "Surface",
     "add_sensor_noise",
     "build_home",

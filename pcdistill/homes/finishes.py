@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pcdistill.homes.classes import MATERIAL_INDEX, NAMED_COLORS
+from pcdistill.homes.collection import measure, pick
 
 PATTERNS: tuple[str, ...] = (
     "plain",
@@ -82,11 +83,6 @@ PAINT_COLORS = (
 )
 
 
-def pick(rng: np.random.Generator, options: Sequence[str]) -> str:
-    """One of the options, all equally likely."""
-    return options[int(rng.integers(len(options)))]
-
-
 def chance(rng: np.random.Generator, probability: float) -> bool:
     """True with the given probability."""
     return bool(rng.random() < probability)
@@ -113,7 +109,7 @@ def finish(
 def wood(rng: np.random.Generator, colors: Sequence[str] = WOOD_COLORS) -> Finish:
     """Grained wood."""
     return finish(
-        rng, "wood", pick(rng, colors), "grain", scale=rng.uniform(0.02, 0.05), jitter=0.06
+        rng, "wood", pick(rng, colors), "grain", scale=measure(rng, 0.02, 0.05), jitter=0.06
     )
 
 
@@ -138,14 +134,14 @@ def fabric(rng: np.random.Generator, colors: Sequence[str] = FABRIC_COLORS) -> F
         "fabric",
         name,
         pattern,
-        scale=size * rng.uniform(0.7, 1.4),
+        scale=size * measure(rng, 0.7, 1.4),
         second=None if pattern == "weave" or second == name else second,
     )
 
 
 def plain_fabric(rng: np.random.Generator, colors: Sequence[str] = FABRIC_COLORS) -> Finish:
     """Cloth without a pattern beyond its weave."""
-    return finish(rng, "fabric", pick(rng, colors), "weave", scale=rng.uniform(0.004, 0.008))
+    return finish(rng, "fabric", pick(rng, colors), "weave", scale=measure(rng, 0.004, 0.008))
 
 
 def upholstery(rng: np.random.Generator) -> Finish:
@@ -184,7 +180,7 @@ def stone(rng: np.random.Generator) -> Finish:
         "stone",
         pick(rng, ("gray", "dark gray", "black", "beige", "white", "brown")),
         "speckle",
-        scale=rng.uniform(0.006, 0.015),
+        scale=measure(rng, 0.006, 0.015),
         second=pick(rng, ("white", "gray", "black")),
     )
 

@@ -13,6 +13,7 @@ from pcdistill.homes import furniture_rest as rest
 from pcdistill.homes import furniture_small as small
 from pcdistill.homes import furniture_storage as storage
 from pcdistill.homes import furniture_tables as tables
+from pcdistill.homes.collection import draws_like
 from pcdistill.homes.finishes import chance
 from pcdistill.homes.furniture_openings import picture
 from pcdistill.homes.model import Model
@@ -289,7 +290,7 @@ def _chairs_around(rng: np.random.Generator, space: Space, board: Block) -> int:
         for offset in (-0.27, 0.27) if along > 1.0 else (0.0,):
             if not chance(rng, 0.75):
                 continue
-            seat = rest.dining_chair(np.random.default_rng(state))
+            seat = rest.dining_chair(draws_like(rng, state))
             # its own frame: back at y = 0, looks along +y; the seat ends 4 cm before the table
             reach = float(seat.bounds()[1][1]) + 0.04 + rng.uniform(0, 0.08)
             x, y, angle = (

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from pcdistill.homes.collection import any_kind, measure, pick
 from pcdistill.homes.finishes import (
     ceramic,
     chance,
     finish,
     metal,
-    pick,
     stone,
     wood_or_paint,
 )
@@ -33,7 +33,7 @@ from pcdistill.homes.portable_math import sine
 def toilet(rng: np.random.Generator) -> Model:
     """A bowl with seat and lid: with a tank behind it, or hung from a panel in the wall."""
     look = ceramic(rng)
-    tank_kind = pick(rng, ("tank", "tank", "square tank", "hung"))
+    tank_kind = any_kind(rng, ("tank", "tank", "square tank", "hung"))
     back = 0.2 if tank_kind != "hung" else 0.08
     power = 2.0 if chance(rng, 0.7) else 3.2
     parts = [_bowl(back, power, hung=tank_kind == "hung")]
@@ -41,7 +41,7 @@ def toilet(rng: np.random.Generator) -> Model:
         parts.append(box((-0.27, 0, 0), (0.27, 0.1, 1.05)))
         plate = box((-0.11, 0.1, 0.86), (0.11, 0.112, 0.98), ("back",))
     else:
-        top = rng.uniform(0.74, 0.84)
+        top = measure(rng, 0.74, 0.84)
         radius = 0.05 if tank_kind == "tank" else 0.015
         parts.append(rounded_box((-0.19, 0.01, 0.37), (0.19, 0.2, top - 0.03), radius))
         parts.append(rounded_box((-0.2, 0.0, top - 0.03), (0.2, 0.21, top), 0.015))
@@ -91,10 +91,10 @@ def _seat(rng: np.random.Generator, back: float, power: float) -> list[Array]:
 
 def bathroom_sink(rng: np.random.Generator) -> Model:
     """A wash basin: on a pedestal, hung from the wall, or in a vanity cabinet; perhaps a mirror."""
-    kind = pick(rng, ("pedestal", "pedestal", "hung", "vanity", "vessel"))
+    kind = any_kind(rng, ("pedestal", "pedestal", "hung", "vanity", "vessel"))
     model = _vanity(rng, kind) if kind in ("vanity", "vessel") else _free_basin(rng, kind)
     if chance(rng, 0.6):
-        half = rng.uniform(0.2, 0.32)
+        half = measure(rng, 0.2, 0.32)
         frame = metal(rng, ("silver", "black")) if chance(rng, 0.5) else wood_or_paint(rng)
         mirror = finish(rng, "mirror", "silver", "mirror")
         glass = box((-half, 0.02, 1.2), (half, 0.022, 1.85), ("back",))
@@ -120,8 +120,8 @@ def _basin(
 
 
 def _free_basin(rng: np.random.Generator, kind: str) -> Model:
-    look, z = ceramic(rng), rng.uniform(0.8, 0.87)
-    x, y = rng.uniform(0.24, 0.3), rng.uniform(0.2, 0.24)
+    look, z = ceramic(rng), measure(rng, 0.8, 0.87)
+    x, y = measure(rng, 0.24, 0.3), measure(rng, 0.2, 0.24)
     power = 2.2 if chance(rng, 0.5) else 4.0
     parts = [_basin((0, y, z), x, y, 0.17, power)]
     if kind == "pedestal":
@@ -135,7 +135,7 @@ def _free_basin(rng: np.random.Generator, kind: str) -> Model:
 
 
 def _vanity(rng: np.random.Generator, kind: str) -> Model:
-    half, depth, height = rng.uniform(0.28, 0.38), 0.46, rng.uniform(0.76, 0.82)
+    half, depth, height = measure(rng, 0.28, 0.38), 0.46, measure(rng, 0.76, 0.82)
     body = wood_or_paint(rng)
     foot = 0.0 if chance(rng, 0.5) else 0.22
     skip = ("top",) if kind == "vanity" else ()
@@ -164,7 +164,7 @@ def _vanity(rng: np.random.Generator, kind: str) -> Model:
 
 def bathtub(rng: np.random.Generator, length: float, *, built_in: bool) -> Model:
     """A hollow tub along the wall: boxed in, or standing free with a rolled rim."""
-    look, depth, height = ceramic(rng), rng.uniform(0.68, 0.74), rng.uniform(0.52, 0.58)
+    look, depth, height = ceramic(rng), measure(rng, 0.68, 0.74), measure(rng, 0.52, 0.58)
     half, y = length / 2, depth / 2
     outer_power = 24.0 if built_in else 2.8
     power = 5.0 if built_in else 2.8
@@ -202,8 +202,8 @@ def bathtub(rng: np.random.Generator, length: float, *, built_in: bool) -> Model
 
 def shower_curtain(rng: np.random.Generator, length: float, depth: float) -> Model:
     """A curtain on a rail above the outer edge of a tub; drawn over part of its length."""
-    top, low = rng.uniform(1.9, 2.0), rng.uniform(0.18, 0.35)
-    span = length * rng.uniform(0.4, 0.65)
+    top, low = measure(rng, 1.9, 2.0), measure(rng, 0.18, 0.35)
+    span = length * measure(rng, 0.4, 0.65)
     side = 1 if chance(rng, 0.5) else -1
     start, end = sorted((side * length / 2, side * (length / 2 - span)))
     color = pick(rng, ("white", "light blue", "teal", "cream", "blue", "pink", "green", "gray"))
@@ -213,7 +213,7 @@ def shower_curtain(rng: np.random.Generator, length: float, depth: float) -> Mod
         "plastic" if chance(rng, 0.6) else "fabric",
         color,
         pattern,
-        scale=rng.uniform(0.12, 0.2),
+        scale=measure(rng, 0.12, 0.2),
         second=pick(rng, ("white", "dark blue", "gray")) if pattern != "plain" else None,
     )
     y = depth + 0.02
@@ -237,7 +237,7 @@ def hanging_cloth(
     wave: float,
 ) -> Array:
     """A wavy cloth from x = start to end around the plane y, seen from both sides."""
-    folds = max(2.0, (end - start) / rng.uniform(0.1, 0.16))
+    folds = max(2.0, (end - start) / measure(rng, 0.1, 0.16))
     columns = int(folds * 6) + 1
     x = np.linspace(end, start, columns)
     z = np.linspace(low, high, 5)
@@ -252,7 +252,7 @@ def hanging_cloth(
 
 def towel(rng: np.random.Generator) -> Model:
     """A towel over a bar on the wall; its lower edge is at z = 0."""
-    half, drop = rng.uniform(0.18, 0.28), rng.uniform(0.4, 0.6)
+    half, drop = measure(rng, 0.18, 0.28), measure(rng, 0.4, 0.6)
     bar = cylinder((-half - 0.05, 0.06, drop), (half + 0.05, 0.06, drop), 0.01)
     ends = [
         box((x - 0.012, 0, drop - 0.015), (x + 0.012, 0.07, drop + 0.015))

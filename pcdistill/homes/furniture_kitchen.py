@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from pcdistill.homes.collection import any_kind, measure, pick
 from pcdistill.homes.finishes import (
     Finish,
     ceramic,
     chance,
     finish,
     metal,
-    pick,
     plastic,
     steel,
     stone,
@@ -26,7 +26,7 @@ _CABINET_DEPTH = 0.56
 
 def counter(rng: np.random.Generator, width: float, *, with_sink: bool = True) -> Model:
     """Base units under a worktop that overhangs them, with a sink and now and then a stove."""
-    height, half = rng.uniform(0.87, 0.92), width / 2
+    height, half = measure(rng, 0.87, 0.92), width / 2
     body = wood_or_paint(rng, 0.4)
     front = body if chance(rng, 0.8) else wood_or_paint(rng, 0.3)
     top_look = stone(rng) if chance(rng, 0.6) else wood(rng)
@@ -40,7 +40,7 @@ def counter(rng: np.random.Generator, width: float, *, with_sink: bool = True) -
     doors, handles = _unit_fronts(rng, half, deck, depth, columns, drawn)
     basin = _basin_place(rng, half) if with_sink else None
     top = _worktop(half, depth + 0.05, deck, height, basin)
-    back_edge = [box((-half, 0, height), (half, 0.02, height + rng.uniform(0.05, 0.1)))]
+    back_edge = [box((-half, 0, height), (half, 0.02, height + measure(rng, 0.05, 0.1)))]
     if chance(rng, 0.5):
         back_edge = []
     model = Model().add(
@@ -77,10 +77,10 @@ def _unit_fronts(
 
 def _basin_place(rng: np.random.Generator, half: float) -> tuple[float, float, float]:
     """(x, half width, half depth) of the sink in the worktop."""
-    wide = rng.uniform(0.21, 0.27)
+    wide = measure(rng, 0.21, 0.27)
     side = 1 if chance(rng, 0.5) else -1
     room = half - wide - 0.12
-    return (float(side * rng.uniform(0.3, 1.0) * max(room, 0)), float(wide), 0.18)
+    return (float(side * measure(rng, 0.3, 1.0) * max(room, 0)), float(wide), 0.18)
 
 
 def _worktop(
@@ -187,14 +187,14 @@ def hanging_cabinets(rng: np.random.Generator, width: float) -> Model:
     front = (
         body if chance(rng, 0.8) else finish(rng, "paint", pick(rng, ("white", "gray", "cream")))
     )
-    return wall_cabinet(rng, width, body, front).placed(0, 0, rng.uniform(1.38, 1.48))
+    return wall_cabinet(rng, width, body, front).placed(0, 0, measure(rng, 1.38, 1.48))
 
 
 def refrigerator(rng: np.random.Generator) -> Model:
     """A tall appliance with rounded doors and handles, white or steel as a rule."""
-    kind = pick(rng, ("freezer below", "freezer above", "two doors", "retro"))
-    half = rng.uniform(0.38, 0.44) if kind == "two doors" else rng.uniform(0.29, 0.34)
-    depth, height = rng.uniform(0.6, 0.68), rng.uniform(1.6, 1.85)
+    kind = any_kind(rng, ("freezer below", "freezer above", "two doors", "retro"))
+    half = measure(rng, 0.38, 0.44) if kind == "two doors" else measure(rng, 0.29, 0.34)
+    depth, height = measure(rng, 0.6, 0.68), measure(rng, 1.6, 1.85)
     body = _fridge_look(rng, kind)
     grip = metal(rng, ("silver", "silver", "black"))
     radius = 0.07 if kind == "retro" else 0.018

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pcdistill.homes.collection import any_kind, measure, pick
 from pcdistill.homes.finishes import (
     Finish,
     chance,
@@ -14,7 +15,6 @@ from pcdistill.homes.finishes import (
     finish,
     metal,
     painted,
-    pick,
     plain_fabric,
     wood,
     wood_or_paint,
@@ -54,7 +54,7 @@ def door_leaf(
     rng: np.random.Generator, width: float, height: float
 ) -> list[tuple[list[Array], str]]:
     """A leaf from x = 0 (hinge) to width, 4 cm thick about y = 0, as (surfaces, role) pairs."""
-    kind = pick(rng, ("flush", "four", "two", "glazed"))
+    kind = any_kind(rng, ("flush", "four", "two", "glazed"))
     thick, margin = 0.02, 0.11
     leaf = [box((0, -thick, 0.01), (width, thick, height))]
     columns = [(margin, width - margin)]
@@ -157,7 +157,7 @@ def window(rng: np.random.Generator, width: float, low: float, high: float) -> M
         if chance(rng, 0.7)
         else wood(rng)
     )
-    half, deep, t = width / 2, rng.uniform(0.09, 0.14), 0.05
+    half, deep, t = width / 2, measure(rng, 0.09, 0.14), 0.05
     reveal = [
         box(
             (-half - 0.01, -deep, low), (-half, 0, high), ("back", "front", "left", "top", "bottom")
@@ -193,7 +193,7 @@ def _window_bars(
     rng: np.random.Generator, half: float, low: float, high: float, deep: float
 ) -> list[Array]:
     y0, y1, made = -deep, -deep + 0.045, []
-    kind = pick(rng, ("sashes", "cross", "grid", "transom"))
+    kind = any_kind(rng, ("sashes", "cross", "grid", "transom"))
     middle = (low + high) / 2
     if kind in ("sashes", "cross", "grid") and half > 0.3:
         made.append(box((-0.04, y0, low), (0.04, y1, high)))
@@ -212,17 +212,17 @@ def curtain(
     rng: np.random.Generator, width: float, low: float, high: float, ceiling: float
 ) -> Model:
     """Curtains before a window on a rod: a pair at its sides, or one drawn most of the way."""
-    top = min(high + rng.uniform(0.1, 0.2), ceiling - 0.06)
-    bottom = 0.03 if chance(rng, 0.6) else low - rng.uniform(0.08, 0.2)
-    half = width / 2 + rng.uniform(0.12, 0.2)
-    cover = rng.uniform(0.28, 0.5)
-    kind = pick(rng, ("pair", "pair", "pair", "single"))
+    top = min(high + measure(rng, 0.1, 0.2), ceiling - 0.06)
+    bottom = 0.03 if chance(rng, 0.6) else low - measure(rng, 0.08, 0.2)
+    half = width / 2 + measure(rng, 0.12, 0.2)
+    cover = measure(rng, 0.28, 0.5)
+    kind = any_kind(rng, ("pair", "pair", "pair", "single"))
     look = plain_fabric(rng) if chance(rng, 0.6) else fabric(rng)
     y = 0.14
     spans = [(-half, -half + cover * width), (half - cover * width, half)]
     if kind == "single":
         side = int(rng.integers(2))
-        spread = width * rng.uniform(0.5, 0.9)
+        spread = width * measure(rng, 0.5, 0.9)
         spans = [(-half, -half + spread)] if side else [(half - spread, half)]
     cloths = [hanging_cloth(rng, a, b, bottom, top, y, wave=0.032) for a, b in spans]
     rod = [cylinder((-half - 0.06, y, top + 0.015), (half + 0.06, y, top + 0.015), 0.014)]
@@ -238,10 +238,10 @@ def curtain(
 
 def picture(rng: np.random.Generator) -> Model:
     """A framed picture or a canvas, 3 to 4 cm thick; its centre is at z = 0."""
-    half, tall = rng.uniform(0.15, 0.42), rng.uniform(0.15, 0.36)
-    deep, edge = rng.uniform(0.03, 0.042), rng.uniform(0.02, 0.045)
+    half, tall = measure(rng, 0.15, 0.42), measure(rng, 0.15, 0.36)
+    deep, edge = measure(rng, 0.03, 0.042), measure(rng, 0.02, 0.045)
     art = finish(rng, "paper", "white", "artwork", scale=float(rng.integers(1, 99999)))
-    kind = pick(rng, ("framed", "matted", "canvas"))
+    kind = any_kind(rng, ("framed", "matted", "canvas"))
     if kind == "canvas":
         body = box((-half, 0, -tall), (half, deep, tall), ("back", "front"))
         face = box(

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from pcdistill.homes.collection import any_kind, measure, pick
 from pcdistill.homes.finishes import (
     Finish,
     chance,
     fabric,
     finish,
     metal,
-    pick,
     plain_fabric,
     plastic,
     upholstery,
@@ -52,9 +52,9 @@ def legs(
 
 def bed(rng: np.random.Generator) -> Model:
     """A bed with its head at the wall: slatted, panelled, box spring, metal frame or daybed."""
-    kind = pick(rng, ("panel", "slats", "boxspring", "metal", "low"))
-    width = float(rng.choice([0.9, 1.2, 1.4, 1.6]))
-    length, seat = rng.uniform(1.85, 2.0), rng.uniform(0.26, 0.36)
+    kind = any_kind(rng, ("panel", "slats", "boxspring", "metal", "low"))
+    width = float(pick(rng, (0.9, 1.2, 1.4, 1.6)))
+    length, seat = measure(rng, 1.85, 2.0), measure(rng, 0.26, 0.36)
     frame = wood_or_paint(rng)
     model_parts: list[tuple[list[Array], Finish]] = []
     if kind == "metal":
@@ -64,7 +64,7 @@ def bed(rng: np.random.Generator) -> Model:
         frame = plain_fabric(rng)
         half = width / 2
         base = rounded_box((-half, 0.08, 0.06), (half, length, seat), 0.03)
-        head = rounded_box((-half - 0.03, 0, 0), (half + 0.03, 0.1, rng.uniform(0.95, 1.2)), 0.04)
+        head = rounded_box((-half - 0.03, 0, 0), (half + 0.03, 0.1, measure(rng, 0.95, 1.2)), 0.04)
         model_parts.append(([base, head], frame))
     else:
         model_parts.append((_wooden_bedstead(rng, kind, width, length, seat), frame))
@@ -75,7 +75,7 @@ def bed(rng: np.random.Generator) -> Model:
 def _wooden_bedstead(
     rng: np.random.Generator, kind: str, width: float, length: float, seat: float
 ) -> list[Array]:
-    half, top = width / 2 + 0.03, rng.uniform(0.8, 1.1) if kind != "low" else 0.55
+    half, top = width / 2 + 0.03, measure(rng, 0.8, 1.1) if kind != "low" else 0.55
     made = [
         box((-half, 0, 0.12), (-half + 0.03, length, seat)),
         box((half - 0.03, 0, 0.12), (half, length, seat)),
@@ -108,12 +108,12 @@ def _metal_bedstead(width: float, length: float, seat: float) -> list[Array]:
 def _bedding(
     rng: np.random.Generator, width: float, length: float, seat: float
 ) -> list[tuple[list[Array], Finish]]:
-    half, top = width / 2 - 0.01, seat + rng.uniform(0.16, 0.22)
+    half, top = width / 2 - 0.01, seat + measure(rng, 0.16, 0.22)
     sheet_look = finish(rng, "fabric", pick(rng, ("white", "cream", "light blue", "gray")), "weave")
     cover = fabric(rng)
     mattress = rounded_box((-half, 0.08, seat), (half, length - 0.04, top), 0.06)
-    start = rng.uniform(0.5, 0.75)
-    drop = rng.uniform(0.08, 0.3)
+    start = measure(rng, 0.5, 0.75)
+    drop = measure(rng, 0.08, 0.3)
     blanket = _draped(rng, half, start, length - 0.03, top, drop)
     made = [([mattress], sheet_look), ([blanket], cover)]
     count = 1 if width < 1.1 else 2
@@ -123,7 +123,7 @@ def _bedding(
         middle = (index - (count - 1) / 2) * width / count
         reach = min(width / count, 0.7) / 2 - 0.03
         pillow = rounded_box((-reach, 0.12, top), (reach, 0.48, top + 0.14), 0.07)
-        tip = tilted(pillow, -rng.uniform(0, 0.5), (0.12, top))
+        tip = tilted(pillow, -measure(rng, 0, 0.5), (0.12, top))
         pillows.append(moved(turned(tip, rng.normal(0, 0.05), (0, 0.3)), (middle, 0, 0.01)))
     made.append((pillows, pillow_look))
     if chance(rng, 0.4):
@@ -152,7 +152,7 @@ def _draped(
 
 def chair(rng: np.random.Generator) -> Model:
     """A chair that looks along +y: wooden, padded, office, shell, or now and then an armchair."""
-    kind = pick(rng, ("wooden", "wooden", "padded", "office", "shell", "armchair"))
+    kind = any_kind(rng, ("wooden", "wooden", "padded", "office", "shell", "armchair"))
     makers = {
         "wooden": _wooden_chair,
         "padded": _padded_chair,
@@ -181,9 +181,9 @@ def pick_maker(
 
 
 def _wooden_chair(rng: np.random.Generator) -> Model:
-    half, depth = rng.uniform(0.19, 0.23), rng.uniform(0.38, 0.44)
-    seat, top, look = rng.uniform(0.43, 0.47), rng.uniform(0.82, 1.0), wood_or_paint(rng, 0.7)
-    t = rng.uniform(0.03, 0.045)
+    half, depth = measure(rng, 0.19, 0.23), measure(rng, 0.38, 0.44)
+    seat, top, look = measure(rng, 0.43, 0.47), measure(rng, 0.82, 1.0), wood_or_paint(rng, 0.7)
+    t = measure(rng, 0.03, 0.045)
     made = legs(half - t / 2, t / 2, depth - t / 2, seat, t, round_=chance(rng, 0.4))
     made.append(box((-half, 0, seat), (half, depth, seat + 0.025)))
     posts = [box((x - t / 2, 0, seat), (x + t / 2, t, top)) for x in (-half + t / 2, half - t / 2)]
@@ -205,23 +205,23 @@ def _wooden_chair(rng: np.random.Generator) -> Model:
 
 
 def _padded_chair(rng: np.random.Generator) -> Model:
-    half, depth, seat = rng.uniform(0.21, 0.25), rng.uniform(0.42, 0.48), rng.uniform(0.42, 0.46)
+    half, depth, seat = measure(rng, 0.21, 0.25), measure(rng, 0.42, 0.48), measure(rng, 0.42, 0.46)
     cover, frame = upholstery(rng), wood(rng) if chance(rng, 0.6) else metal(rng)
     cushion = rounded_box((-half, 0.02, seat - 0.05), (half, depth, seat + 0.04), 0.03)
     back = tilted(
-        rounded_box((-half, 0, seat), (half, 0.07, rng.uniform(0.85, 1.0)), 0.03), 0.15, (0, seat)
+        rounded_box((-half, 0, seat), (half, 0.07, measure(rng, 0.85, 1.0)), 0.03), 0.15, (0, seat)
     )
     made = legs(half - 0.03, 0.05, depth - 0.04, seat - 0.04, 0.035, round_=True)
     return Model().add("chair", ([cushion, back], cover), (made, frame))
 
 
 def _office_chair(rng: np.random.Generator) -> Model:
-    seat, half = rng.uniform(0.43, 0.5), rng.uniform(0.22, 0.25)
+    seat, half = measure(rng, 0.43, 0.5), measure(rng, 0.22, 0.25)
     cover = plain_fabric(rng, ("black", "dark gray", "blue", "red", "gray", "green"))
     dark, y = plastic(rng, ("black", "gray", "white")), 0.27
     cushion = rounded_box((-half, 0.05, seat - 0.04), (half, 0.5, seat + 0.05), 0.04)
     back = rounded_box(
-        (-half + 0.03, 0.0, seat + 0.12), (half - 0.03, 0.07, seat + rng.uniform(0.5, 0.65)), 0.035
+        (-half + 0.03, 0.0, seat + 0.12), (half - 0.03, 0.07, seat + measure(rng, 0.5, 0.65)), 0.035
     )
     column = [cylinder((0, y, 0.08), (0, y, seat - 0.03), 0.028)]
     column.append(box((-0.03, 0.01, seat - 0.03), (0.03, 0.03, seat + 0.3)))
@@ -239,7 +239,7 @@ def _office_chair(rng: np.random.Generator) -> Model:
 
 
 def _shell_chair(rng: np.random.Generator) -> Model:
-    seat = rng.uniform(0.42, 0.46)
+    seat = measure(rng, 0.42, 0.46)
     shell = plastic(rng, ("white", "black", "red", "yellow", "green", "blue", "gray", "orange"))
     profile = np.array(
         [(0.44, -0.03), (0.4, 0.005), (0.2, 0.0), (0.09, 0.03), (0.03, 0.18), (0, 0.4)]
@@ -262,19 +262,19 @@ def _shell_chair(rng: np.random.Generator) -> Model:
 
 
 def _armchair(rng: np.random.Generator) -> Model:
-    return _upholstered(rng, "chair", rng.uniform(0.72, 0.85), 1)
+    return _upholstered(rng, "chair", measure(rng, 0.72, 0.85), 1)
 
 
 def sofa(rng: np.random.Generator) -> Model:
     """A sofa for two or three: boxy, with round arms, on wooden legs, or with a chaise."""
-    seats = int(rng.choice([2, 3, 3]))
-    return _upholstered(rng, "sofa", seats * rng.uniform(0.58, 0.66) + 0.35, seats)
+    seats = int(pick(rng, (2, 3, 3)))
+    return _upholstered(rng, "sofa", seats * measure(rng, 0.58, 0.66) + 0.35, seats)
 
 
 def _upholstered(rng: np.random.Generator, category: str, width: float, seats: int) -> Model:
-    depth, seat = rng.uniform(0.78, 0.9), rng.uniform(0.38, 0.44)
-    back, arm_top = rng.uniform(0.72, 0.88), rng.uniform(0.54, 0.64)
-    arm, lift = rng.uniform(0.1, 0.2), rng.uniform(0.04, 0.14)
+    depth, seat = measure(rng, 0.78, 0.9), measure(rng, 0.38, 0.44)
+    back, arm_top = measure(rng, 0.72, 0.88), measure(rng, 0.54, 0.64)
+    arm, lift = measure(rng, 0.1, 0.2), measure(rng, 0.04, 0.14)
     cover, half = upholstery(rng), width / 2
     base = rounded_box((-half + 0.01, 0.02, lift), (half - 0.01, depth - 0.02, seat - 0.13), 0.02)
     spine = rounded_box((-half + arm * 0.5, 0, lift), (half - arm * 0.5, 0.16, back), 0.05)
@@ -319,7 +319,7 @@ def _arms(
                 box((x - roll * 0.8, 0.02, lift), (x + roll * 0.8, depth - 0.01, top - roll))
             )
         return made
-    radius = float(rng.choice([0.02, 0.05]))
+    radius = float(pick(rng, (0.02, 0.05)))
     return [
         rounded_box((-half, 0, lift), (-half + arm, depth, top), radius),
         rounded_box((half - arm, 0, lift), (half, depth, top), radius),
@@ -328,8 +328,8 @@ def _arms(
 
 def ottoman(rng: np.random.Generator) -> Model:
     """A pouf: a low round or square cushion."""
-    height, cover = rng.uniform(0.32, 0.44), upholstery(rng)
-    radius = rng.uniform(0.2, 0.27)
+    height, cover = measure(rng, 0.32, 0.44), upholstery(rng)
+    radius = measure(rng, 0.2, 0.27)
     if chance(rng, 0.5):
         body = lathe(
             (0, radius, 0),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pcdistill.homes.classes import MATERIAL_INDEX
+from pcdistill.homes.collection import any_kind, measure, pick
 from pcdistill.homes.finishes import (
     PATTERN_INDEX,
     Finish,
@@ -12,7 +13,6 @@ from pcdistill.homes.finishes import (
     fabric,
     finish,
     metal,
-    pick,
     plastic,
     wood_or_paint,
 )
@@ -25,8 +25,8 @@ from pcdistill.homes.portable_math import cosine, power, sine
 
 def shade_look(rng: np.random.Generator) -> Finish:
     """A lamp shade that glows a little."""
-    warm = rng.uniform(0.82, 0.95)
-    color = (0.97, float(warm), float(warm * rng.uniform(0.75, 0.95)))
+    warm = measure(rng, 0.82, 0.95)
+    color = (0.97, float(warm), float(warm * measure(rng, 0.75, 0.95)))
     return Finish(MATERIAL_INDEX["fabric"], PATTERN_INDEX["glow"], color, color, 0.1, "white")
 
 
@@ -39,7 +39,7 @@ def lamp_shade(
 
 def floor_lamp(rng: np.random.Generator) -> Model:
     """A standing lamp: straight pole, tripod, or an arc."""
-    height, radius = rng.uniform(1.35, 1.6), rng.uniform(0.16, 0.22)
+    height, radius = measure(rng, 1.35, 1.6), measure(rng, 0.16, 0.22)
     look = metal(rng) if chance(rng, 0.6) else wood_or_paint(rng)
     y = radius
     if chance(rng, 0.35):
@@ -52,7 +52,7 @@ def floor_lamp(rng: np.random.Generator) -> Model:
             lathe((0, y, 0), [(0.14, 0), (0.135, 0.02), (0.02, 0.03)], 14),
             cylinder((0, y, 0.02), (0, y, height), 0.012),
         ]
-    shade = lamp_shade((0, y, height - 0.1), radius, 0.28, rng.uniform(0.6, 0.95))
+    shade = lamp_shade((0, y, height - 0.1), radius, 0.28, measure(rng, 0.6, 0.95))
     return Model().add("otherfurniture", ([shade], shade_look(rng)), (body, look))
 
 
@@ -69,8 +69,12 @@ def table_lamp(rng: np.random.Generator) -> Model:
 
 def nightstand(rng: np.random.Generator) -> Model:
     """A small bedside unit with a drawer or two and often a lamp."""
-    half, depth, height = rng.uniform(0.19, 0.24), rng.uniform(0.34, 0.4), rng.uniform(0.42, 0.55)
-    look, foot = wood_or_paint(rng), float(rng.choice([0.0, 0.14]))
+    half, depth, height = (
+        measure(rng, 0.19, 0.24),
+        measure(rng, 0.34, 0.4),
+        measure(rng, 0.42, 0.55),
+    )
+    look, foot = wood_or_paint(rng), float(pick(rng, (0.0, 0.14)))
     body = [box((-half, 0, foot), (half, depth, height))]
     if foot:
         body += legs(half - 0.025, 0.025, depth - 0.025, foot, 0.035, round_=chance(rng, 0.5))
@@ -86,15 +90,15 @@ def nightstand(rng: np.random.Generator) -> Model:
 
 def plant(rng: np.random.Generator) -> Model:
     """A pot plant, on the floor or on a small stand."""
-    y, lift = 0.2, float(rng.choice([0.0, 0.0, 0.35]))
+    y, lift = 0.2, float(pick(rng, (0.0, 0.0, 0.35)))
     pot = lathe((0, y, lift), [(0.09, 0), (0.13, 0.24), (0.12, 0.24), (0.11, 0.2), (1e-3, 0.2)], 12)
     green = finish(rng, "plant", pick(rng, ("green", "dark green", "green")), jitter=0.12)
     leaves = []
-    tall = rng.uniform(0.45, 0.9)
+    tall = measure(rng, 0.45, 0.9)
     for index in range(int(rng.integers(12, 20))):
         turn = index * 2.4 + rng.normal(0, 0.2)
-        reach, rise = rng.uniform(0.12, 0.3), rng.uniform(0.4, 1.0) * tall
-        leaves.append(_leaf((0, y, lift + 0.2), turn, reach, rise, rng.uniform(0.03, 0.07)))
+        reach, rise = measure(rng, 0.12, 0.3), measure(rng, 0.4, 1.0) * tall
+        leaves.append(_leaf((0, y, lift + 0.2), turn, reach, rise, measure(rng, 0.03, 0.07)))
     stand = []
     if lift:
         stand = [
@@ -129,9 +133,9 @@ def _leaf(
 
 def tv_stand(rng: np.random.Generator) -> Model:
     """A low media unit with a television on it."""
-    half, depth, height = rng.uniform(0.5, 0.7), rng.uniform(0.36, 0.42), rng.uniform(0.4, 0.52)
+    half, depth, height = measure(rng, 0.5, 0.7), measure(rng, 0.36, 0.42), measure(rng, 0.4, 0.52)
     look, t = wood_or_paint(rng), 0.025
-    inner = half * rng.uniform(0.3, 0.5)
+    inner = half * measure(rng, 0.3, 0.5)
     body = [
         box((-half, 0, height - t), (half, depth, height)),
         box((-half, 0, 0.06), (half, depth, 0.06 + t)),
@@ -153,7 +157,7 @@ def tv_stand(rng: np.random.Generator) -> Model:
 
 def television(rng: np.random.Generator) -> Model:
     """A flat screen on two feet; faces +y."""
-    half = rng.uniform(0.4, 0.55)
+    half = measure(rng, 0.4, 0.55)
     tall = half * 1.13
     case = plastic(rng, ("black", "black", "dark gray"))
     glass = finish(rng, "glass", "black", "screen", scale=float(rng.integers(1, 9999)))
@@ -165,13 +169,13 @@ def television(rng: np.random.Generator) -> Model:
 
 def clothes_rack(rng: np.random.Generator) -> Model:
     """A rail on posts with clothes on hangers."""
-    half, height = rng.uniform(0.4, 0.5), rng.uniform(1.4, 1.6)
+    half, height = measure(rng, 0.4, 0.5), measure(rng, 1.4, 1.6)
     y, look = 0.25, metal(rng)
     rods = [tube([(-half, y, 0.05), (-half, y, height), (half, y, height), (half, y, 0.05)], 0.014)]
     rods += [cylinder((x, 0.02, 0.03), (x, 0.48, 0.03), 0.016) for x in (-half, half)]
     parts = []
     for x in np.linspace(-half + 0.1, half - 0.1, int(rng.integers(5, 9))):
-        drop = rng.uniform(0.6, 0.95)
+        drop = measure(rng, 0.6, 0.95)
         cloth = rounded_box(
             (x - 0.025, y - 0.2, height - 0.08 - drop), (x + 0.025, y + 0.2, height - 0.06), 0.024
         )
@@ -181,7 +185,7 @@ def clothes_rack(rng: np.random.Generator) -> Model:
 
 def bin_(rng: np.random.Generator) -> Model:
     """A waste bin or laundry basket."""
-    radius, height = rng.uniform(0.12, 0.2), rng.uniform(0.3, 0.55)
+    radius, height = measure(rng, 0.12, 0.2), measure(rng, 0.3, 0.55)
     shape = [
         (radius * 0.8, 0.0),
         (radius, height),
@@ -199,7 +203,7 @@ def bin_(rng: np.random.Generator) -> Model:
 
 def pendant(rng: np.random.Generator, drop: float) -> Model:
     """A lamp that hangs from the ceiling (z = 0) by `drop` metres."""
-    shape = pick(rng, ("bell", "globe", "flat"))
+    shape = any_kind(rng, ("bell", "globe", "flat"))
     profile = {
         "bell": [(0.19, -0.16), (0.13, -0.06), (0.03, 0.0)],
         "globe": [(0.02, -0.24), (0.1, -0.21), (0.13, -0.12), (0.1, -0.03), (0.02, 0.0)],

@@ -6,13 +6,13 @@ import itertools
 
 import numpy as np
 
+from pcdistill.homes.collection import any_kind, measure, pick
 from pcdistill.homes.finishes import (
     Finish,
     chance,
     finish,
     metal,
     painted,
-    pick,
     wood_or_paint,
 )
 from pcdistill.homes.model import Model
@@ -37,14 +37,14 @@ _BOOK_COLORS = (
 
 def cabinet(rng: np.random.Generator, kind: str | None = None) -> Model:
     """A closed cabinet: sideboard, chest of drawers, wardrobe or cupboard; its back at the wall."""
-    kind = kind or pick(rng, ("sideboard", "chest", "wardrobe", "cupboard"))
+    kind = kind or any_kind(rng, ("sideboard", "chest", "wardrobe", "cupboard"))
     sizes = {
         "sideboard": ((0.9, 1.3), (0.38, 0.45), (0.65, 0.85)),
         "chest": ((0.7, 1.0), (0.4, 0.48), (0.75, 1.1)),
         "wardrobe": ((0.8, 1.3), (0.5, 0.58), (1.8, 2.05)),
         "cupboard": ((0.6, 0.9), (0.35, 0.45), (1.2, 1.6)),
     }[kind]
-    width, depth, height = (float(rng.uniform(*span)) for span in sizes)
+    width, depth, height = (float(measure(rng, *span)) for span in sizes)
     body = wood_or_paint(rng, 0.55)
     front = body if chance(rng, 0.7) else painted(rng)
     if kind == "chest":
@@ -66,7 +66,7 @@ def _closed_box(
     drawers: bool = False,
 ) -> Model:
     half = width / 2
-    foot = rng.uniform(0.0, 0.1)
+    foot = measure(rng, 0.0, 0.1)
     carcass = [box((-half, 0, foot), (half, depth - 0.02, height))]
     if foot > 0.05:
         for x in (-half + 0.04, half - 0.04):
@@ -94,7 +94,7 @@ def fronts(
 ) -> tuple[list[Array], list[Array]]:
     """Door or drawer fronts (columns, rows) with gaps between, plain or framed, and handles."""
     columns, rows = grid
-    framed, style = chance(rng, 0.4), pick(rng, ("bar", "knob"))
+    framed, style = chance(rng, 0.4), any_kind(rng, ("bar", "knob"))
     doors, handles = [], []
     for column in range(columns):
         x0, x1 = (x_span[0] + (x_span[1] - x_span[0]) * (column + k) / columns for k in (0, 1))
@@ -137,7 +137,7 @@ def _handle(place: tuple[float, float, float], style: str, *, level: bool) -> Ar
 
 def wall_cabinet(rng: np.random.Generator, width: float, body: Finish, front: Finish) -> Model:
     """A cabinet that hangs above a worktop; its lower edge is at z = 0."""
-    half, height, depth = width / 2, rng.uniform(0.5, 0.65), rng.uniform(0.3, 0.34)
+    half, height, depth = width / 2, measure(rng, 0.5, 0.65), measure(rng, 0.3, 0.34)
     carcass = box((-half, 0, 0), (half, depth - 0.018, height))
     columns = max(1, round(width / 0.5))
     doors, handles = fronts(rng, (-half, half), (0.0, height), depth - 0.018, (columns, 1))
@@ -146,17 +146,17 @@ def wall_cabinet(rng: np.random.Generator, width: float, body: Finish, front: Fi
 
 def bookshelf(rng: np.random.Generator) -> Model:
     """Open shelves with books: tall, wide and low, in cubes, or on a frame of posts."""
-    kind = pick(rng, ("tall", "tall", "low", "cubes", "posts"))
+    kind = any_kind(rng, ("tall", "tall", "low", "cubes", "posts"))
     spans = {
         "tall": ((0.6, 0.9), (1.6, 2.0)),
         "low": ((0.9, 1.3), (0.8, 1.1)),
         "cubes": ((0.76, 1.1), (0.76, 1.5)),
         "posts": ((0.7, 0.9), (1.4, 1.9)),
     }[kind]
-    width, height = float(rng.uniform(*spans[0])), float(rng.uniform(*spans[1]))
-    depth, look, t = rng.uniform(0.26, 0.34), wood_or_paint(rng, 0.65), 0.022
+    width, height = float(measure(rng, *spans[0])), float(measure(rng, *spans[1]))
+    depth, look, t = measure(rng, 0.26, 0.34), wood_or_paint(rng, 0.65), 0.022
     half = width / 2
-    pitch = 0.38 if kind == "cubes" else rng.uniform(0.3, 0.38)
+    pitch = 0.38 if kind == "cubes" else measure(rng, 0.3, 0.38)
     levels = np.linspace(0.06, height - t, max(3, round(height / pitch) + 1))
     boards = [box((-half + t, 0.005, z), (half - t, depth, z + t)) for z in levels]
     walls = [-half + t / 2, half - t / 2]
@@ -186,14 +186,14 @@ def _books(
         for low, high in itertools.pairwise(levels):
             if chance(rng, 0.1):
                 continue
-            stop = left + (right - left) * rng.uniform(0.55, 1.0)
+            stop = left + (right - left) * measure(rng, 0.55, 1.0)
             x, room = left + t / 2 + 0.01, high - low - t
             while x < stop - 0.07:
-                thick = rng.uniform(0.025, 0.06)
-                tall = room * rng.uniform(0.6, 0.93)
+                thick = measure(rng, 0.025, 0.06)
+                tall = room * measure(rng, 0.6, 0.93)
                 block = box(
                     (x, 0.03, low + t),
-                    (x + thick, depth * rng.uniform(0.65, 0.92), low + t + tall),
+                    (x + thick, depth * measure(rng, 0.65, 0.92), low + t + tall),
                     ("bottom",),
                 )
                 shelves.setdefault(pick(rng, palette), []).append(block)

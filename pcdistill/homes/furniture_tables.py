@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from pcdistill.homes.collection import any_kind, measure
 from pcdistill.homes.finishes import (
     Finish,
     chance,
     finish,
     metal,
     painted,
-    pick,
     plastic,
     wood,
     wood_or_paint,
@@ -23,14 +23,14 @@ from pcdistill.homes.portable_math import cosine, sine
 
 def table(rng: np.random.Generator) -> Model:
     """A dining table: four legs, trestles, or a round top on a pedestal; centred on x, y >= 0."""
-    kind = pick(rng, ("legs", "legs", "trestle", "pedestal", "round"))
-    height, look = rng.uniform(0.71, 0.77), wood_or_paint(rng, 0.75)
+    kind = any_kind(rng, ("legs", "legs", "trestle", "pedestal", "round"))
+    height, look = measure(rng, 0.71, 0.77), wood_or_paint(rng, 0.75)
     if kind in ("pedestal", "round"):
-        return _round_table(rng, rng.uniform(0.4, 0.52), height, kind == "pedestal", look)
-    half, depth = rng.uniform(0.45, 0.65), rng.uniform(0.65, 0.8)
+        return _round_table(rng, measure(rng, 0.4, 0.52), height, kind == "pedestal", look)
+    half, depth = measure(rng, 0.45, 0.65), measure(rng, 0.65, 0.8)
     top = box((-half, 0, height - 0.035), (half, depth, height))
     if kind == "legs":
-        thick = rng.uniform(0.045, 0.08)
+        thick = measure(rng, 0.045, 0.08)
         made = legs(half - 0.06, 0.06, depth - 0.06, height - 0.03, thick, round_=chance(rng, 0.4))
         made += _apron(half - 0.06, 0.06, depth - 0.06, height - 0.035)
     else:
@@ -89,10 +89,14 @@ def _round_table(
 
 def coffee_table(rng: np.random.Generator) -> Model:
     """A low table for the space before a sofa."""
-    half, depth, height = rng.uniform(0.38, 0.5), rng.uniform(0.45, 0.55), rng.uniform(0.36, 0.45)
-    kind, look = pick(rng, ("legs", "shelf", "round", "block")), wood_or_paint(rng, 0.7)
+    half, depth, height = (
+        measure(rng, 0.38, 0.5),
+        measure(rng, 0.45, 0.55),
+        measure(rng, 0.36, 0.45),
+    )
+    kind, look = any_kind(rng, ("legs", "shelf", "round", "block")), wood_or_paint(rng, 0.7)
     if kind == "round":
-        return _round_table(rng, rng.uniform(0.28, 0.36), height, False, look)
+        return _round_table(rng, measure(rng, 0.28, 0.36), height, False, look)
     top = box((-half, 0, height - 0.03), (half, depth, height))
     if kind == "block":
         made = [
@@ -109,9 +113,9 @@ def coffee_table(rng: np.random.Generator) -> Model:
 
 def desk(rng: np.random.Generator, *, furnished: bool = True) -> Model:
     """A desk with its back at the wall: drawer pedestal, side panels, trestles or a hutch."""
-    kind = pick(rng, ("pedestal", "pedestal", "double", "panels", "hutch"))
-    half, depth = rng.uniform(0.5, 0.65), rng.uniform(0.52, 0.62)
-    height, look = rng.uniform(0.71, 0.76), wood_or_paint(rng, 0.6)
+    kind = any_kind(rng, ("pedestal", "pedestal", "double", "panels", "hutch"))
+    half, depth = measure(rng, 0.5, 0.65), measure(rng, 0.52, 0.62)
+    height, look = measure(rng, 0.71, 0.76), wood_or_paint(rng, 0.6)
     made = [
         box((-half, 0, height - 0.03), (half, depth, height)),
         box((-half + 0.03, 0.04, 0.3), (half - 0.03, 0.06, height - 0.03)),  # modesty panel
@@ -130,7 +134,7 @@ def desk(rng: np.random.Generator, *, furnished: bool = True) -> Model:
         else:
             made.append(box((x0, 0.02, 0), (x1, depth - 0.02, height - 0.03)))
     if kind == "hutch":
-        top = height + rng.uniform(0.35, 0.5)
+        top = height + measure(rng, 0.35, 0.5)
         made += [
             box((-half, 0, height), (-half + 0.02, 0.22, top)),
             box((half - 0.02, 0, height), (half, 0.22, top)),
@@ -186,8 +190,8 @@ def _desk_things(rng: np.random.Generator, half: float, depth: float, height: fl
 def monitor(rng: np.random.Generator) -> Model:
     """A computer screen on its foot; faces +y."""
     half, tall, case = (
-        rng.uniform(0.22, 0.32),
-        rng.uniform(0.28, 0.36),
+        measure(rng, 0.22, 0.32),
+        measure(rng, 0.28, 0.36),
         plastic(rng, ("black", "gray")),
     )
     low = 0.09
@@ -240,7 +244,11 @@ def table_top_things(rng: np.random.Generator, height: float) -> list[Model]:
 
 def crate(rng: np.random.Generator) -> Model:
     """A cardboard box or a storage crate on the floor."""
-    half, depth, height = rng.uniform(0.15, 0.25), rng.uniform(0.25, 0.38), rng.uniform(0.2, 0.38)
+    half, depth, height = (
+        measure(rng, 0.15, 0.25),
+        measure(rng, 0.25, 0.38),
+        measure(rng, 0.2, 0.38),
+    )
     look = finish(rng, "paper", "light brown") if chance(rng, 0.6) else plastic(rng)
     body = box((-half, 0, 0), (half, depth, height))
     lid = rounded_box(

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from pcdistill.geometry import proper_faces
 from pcdistill.homes.model import Part
 from pcdistill.homes.portable_math import GRID, dot, norms, unit
 from pcdistill.homes.shading import shade_points
@@ -132,14 +133,14 @@ def scan_mesh(surface: Surface, spacing: float = 0.06) -> ScanMesh:
         raise ValueError(f"spacing must be > 0 metres, got {spacing}")
     nodes, uvs, quad_of_node, quad_faces = _subdivide(surface, spacing)
     points, vertex, keeper = _weld(nodes, surface.parts[quad_of_node])
-    faces = _proper(vertex[quad_faces])
-    normals = _vertex_normals(points, faces)
+    faces = proper_faces(vertex[quad_faces])
+    normals = vertex_normals(points, faces)
     kept, new_vertex = _thin_out(points, normals, surface.parts[quad_of_node[keeper]], spacing)
-    faces = _proper(new_vertex[faces])
+    faces = proper_faces(new_vertex[faces])
     used, compact = np.unique(faces, return_inverse=True)
     kept, faces = kept[used], compact.reshape(-1, 3).astype(np.int64)
     points, keeper, coarse = points[kept], keeper[kept], normals[kept]
-    normals = _vertex_normals(points, faces)
+    normals = vertex_normals(points, faces)
     folded = ~normals.any(axis=1)  # faces that cancel each other
     normals[folded] = coarse[folded]
     quad = quad_of_node[keeper]
@@ -237,21 +238,8 @@ def _thin_out(points: Array, normals: Array, parts: Array, spacing: float) -> tu
     return kept, new_vertex.astype(np.int64)
 
 
-def _proper(faces: Array) -> Array:
-    """Faces with three different vertices, each once."""
-    a, b, c = faces.T
-    faces = faces[(a != b) & (b != c) & (c != a)]
-    _, first = np.unique(_face_keys(faces), return_index=True)
-    return np.asarray(faces[np.sort(first)])
-
-
-def _face_keys(faces: Array) -> Array:
-    """(F,) int64 that agree for faces over the same vertices (up to two million of them)."""
-    ordered = np.sort(faces, axis=1)
-    return np.asarray((ordered[:, 0] << 42) | (ordered[:, 1] << 21) | ordered[:, 2])
-
-
-def _vertex_normals(points: Array, faces: Array) -> Array:
+def vertex_normals(points: Array, faces: Array) -> Array:
+    """(N, 3) unit normals of points (N, 3): mean of the faces (F, 3), weighted by their area."""
     a, b, c = points[faces[:, 0]], points[faces[:, 1]], points[faces[:, 2]]
     weighted = np.cross(b - a, c - a)
     normals = np.stack(

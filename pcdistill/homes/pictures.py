@@ -19,6 +19,7 @@ from pcdistill.homes import furniture_small as small
 from pcdistill.homes import furniture_storage as storage
 from pcdistill.homes import furniture_tables as tables
 from pcdistill.homes.classes import CLASS_INDEX, CLASSES
+from pcdistill.homes.collection import Collection, Draws
 from pcdistill.homes.finishes import chance
 from pcdistill.homes.floorplan import Opening, Rect, Room
 from pcdistill.homes.furniture_openings import curtain, picture
@@ -30,7 +31,7 @@ from pcdistill.homes.render import Rendering, render
 from pcdistill.homes.shell import lamp_of, opening_models, room_look, room_surfaces
 from pcdistill.homes.walk import look_at, pinhole
 
-_STREAM = 9  # spawn key of pictures; the splits of homes use others
+_STREAMS: dict[Collection, int] = {"homes": 9, "teacher": 10}  # splits of homes use others
 _MakeModel = Callable[[np.random.Generator], Model]
 
 
@@ -55,7 +56,11 @@ class _Stage(NamedTuple):
 
 
 def object_picture(
-    category: str, seed: int, *, image_size: tuple[int, int] = (240, 320)
+    category: str,
+    seed: int,
+    *,
+    image_size: tuple[int, int] = (240, 320),
+    collection: Collection = "homes",
 ) -> ObjectPicture:
     """Render an object of a category in a corner of a room, as a photo of it would show it.
 
@@ -63,6 +68,7 @@ def object_picture(
         category: one of `CLASSES`.
         seed: 0 or more; no picture shares its random numbers with a home.
         image_size: (H, W) pixels.
+        collection: whose furniture, finishes and lights; pictures of two share none.
 
     Returns:
         The view without depth noise, the exact mask of the category, and its largest object in
@@ -75,9 +81,9 @@ def object_picture(
         raise ConfigError(f"homes: there is no category '{category}'; {suggest(category, CLASSES)}")
     if seed < 0:
         raise ConfigError(f"homes: seed is {seed}, expected 0 or more; choose another seed")
-    key = (_STREAM, CLASS_INDEX[category])
+    key = (_STREAMS[collection], CLASS_INDEX[category])
     for stream in np.random.SeedSequence(seed, spawn_key=key).spawn(8):
-        shot = _shoot(category, np.random.default_rng(stream), image_size)
+        shot = _shoot(category, Draws(stream, collection), image_size)
         if shot.mask.float().mean() > 0.055 and _dominates(category, shot.rendering.classes):
             break
     return shot

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pcdistill.homes.finishes import Finish, chance, finish, pick
+from pcdistill.homes.collection import any_kind, measure, pick
+from pcdistill.homes.finishes import Finish, chance, finish
 from pcdistill.homes.floorplan import WALL, Room
 from pcdistill.homes.furniture_openings import (
     closed_door,
@@ -42,7 +43,7 @@ def room_look(rng: np.random.Generator, name: str) -> RoomLook:
 def _wall_finish(rng: np.random.Generator, *, tiled: bool) -> Finish:
     if tiled:
         color = pick(rng, ("white", "white", "light blue", "cream", "gray", "teal", "green"))
-        size = float(rng.choice([0.1, 0.15, 0.2, 0.3]))
+        size = float(pick(rng, (0.1, 0.15, 0.2, 0.3)))
         return finish(rng, "tile", color, "tiles", scale=size, second="gray", jitter=0.03)
     color = pick(
         rng,
@@ -55,7 +56,7 @@ def _wall_finish(rng: np.random.Generator, *, tiled: bool) -> Finish:
     if chance(rng, 0.12):  # wallpaper
         paper = pick(rng, ("stripes", "dots"))
         other = tuple(part * 0.93 for part in look.color)
-        papered = finish(rng, "paper", color, paper, scale=rng.uniform(0.1, 0.18))
+        papered = finish(rng, "paper", color, paper, scale=measure(rng, 0.1, 0.18))
         return papered._replace(color=look.color, second=(other[0], other[1], other[2]))
     return look
 
@@ -64,10 +65,10 @@ def _floor_finish(rng: np.random.Generator, name: str) -> Finish:
     kinds = {"bathroom": ("tiles",), "kitchen": ("tiles", "planks")}.get(
         name, ("planks", "planks", "planks", "carpet", "tiles")
     )
-    kind = pick(rng, kinds)
+    kind = any_kind(rng, kinds)
     if kind == "planks":
         color = pick(rng, ("light brown", "brown", "beige", "dark brown", "gray"))
-        return finish(rng, "wood", color, "planks", scale=rng.uniform(0.09, 0.16))
+        return finish(rng, "wood", color, "planks", scale=measure(rng, 0.09, 0.16))
     if kind == "carpet":
         color = pick(rng, ("beige", "gray", "dark blue", "brown", "dark gray", "green"))
         look = finish(rng, "fabric", color, "weave", scale=0.012)
@@ -75,7 +76,7 @@ def _floor_finish(rng: np.random.Generator, name: str) -> Finish:
         return look._replace(color=(dull[0], dull[1], dull[2]))
     color = pick(rng, ("gray", "white", "beige", "brown", "dark gray"))
     return finish(
-        rng, "tile", color, "tiles", scale=float(rng.choice([0.2, 0.3, 0.4])), second="dark gray"
+        rng, "tile", color, "tiles", scale=float(pick(rng, (0.2, 0.3, 0.4))), second="dark gray"
     )
 
 
@@ -118,7 +119,7 @@ def opening_models(rng: np.random.Generator, room: Room) -> tuple[list[Model], l
     for o in room.openings:
         x, y, angle = room.at_wall(o.side, o.along)
         if o.kind == "door":
-            swing = float(rng.uniform(1.35, 1.6))
+            swing = float(measure(rng, 1.35, 1.6))
             model = open_door(rng, o.width, o.high, WALL, swing, -1 if chance(rng, 0.5) else 1)
         elif o.kind == "door shut":
             model = closed_door(rng, o.width, o.high, WALL)
@@ -155,13 +156,13 @@ def lamp_of(room: Room, rng: np.random.Generator) -> np.ndarray:
     """(2, 6) position and colour of the lamp under the ceiling and of the daylight."""
     r = room.rect
     lamp = [(r.x0 + r.x1) / 2, (r.y0 + r.y1) / 2, room.height - 0.6]
-    warm = rng.uniform(0.8, 1.0)
-    power = rng.uniform(0.75, 1.05)
+    warm = measure(rng, 0.8, 1.0)
+    power = measure(rng, 0.75, 1.05)
     panes = [o for o in room.openings if o.kind == "window"]
     if panes:
         x, y, angle = room.at_wall(panes[0].side, panes[0].along)
         sky = [x - 0.1 * sine(angle), y + 0.1 * cosine(angle), 1.6]
-        bright = rng.uniform(0.25, 0.6)
+        bright = measure(rng, 0.25, 0.6)
     else:
         sky, bright = lamp, 0.0
     daylight = [bright * 0.95, bright, bright * 1.06]

@@ -63,6 +63,9 @@ class IngestConfig:
     """`homes`: generate furnished homes; `scan`: read the folder `path`."""
     path: str | None = None
     """A scan, a folder of scans, the root of a data set, or a file; for `source: scan`."""
+    homes: Literal["development", "test"] = "development"
+    """Which generated homes. Settings are chosen on development homes, and the demo runs on them;
+    test homes are for measurements that are reported, made once with settings that stand."""
     train: int = 8
     """Number of generated training homes."""
     validation: int = 4

@@ -95,7 +95,8 @@ def stored_scenes(run: Run, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _home_seed(run: Run, scene: str) -> tuple[int, str]:
-    _, split, number = scene.split("-")
+    _, part, number = scene.split("-")
+    split = part if run.config.ingest.homes == "development" else f"test-{part}"
     return run.config.run.seed * _HOMES_PER_SEED + int(number), split
 
 
@@ -215,7 +216,7 @@ def _estimate(run: Run, scene: str) -> int:
 
 INGEST = Stage(
     name="ingest",
-    version=5,
+    version=6,
     units=scene_names,
     settings=_settings,
     inputs=no_inputs,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from pcdistill.homes import home_scene
+from pcdistill.homes import ScannerSettings, home_scene
 from pcdistill.scenes import MemoryFrame, Scene
 from pcdistill.stages.frame_colors import MOST_FRAMES, colors_from_frames
 
@@ -45,7 +45,8 @@ def test_a_long_capture_is_sampled_evenly():
 
 
 def test_the_colours_of_a_home_are_found_again():
-    home = home_scene(3, "validation", frames=12, image_size=(60, 80), spacing=0.2)
+    coarse = ScannerSettings(voxel_size=0.1, truncation=0.2, spacing=0.2)
+    home = home_scene(3, "validation", frames=12, image_size=(60, 80), scanner=coarse)
     found = colors_from_frames(replace(home, colors=None))
     # what a picture shows is shaded, what the scan has is not
     shuffled = found[torch.randperm(len(found), generator=torch.Generator().manual_seed(0))]

@@ -90,6 +90,20 @@ def quick_homes(monkeypatch):
     monkeypatch.setattr("pcdistill.homes.home_scene", home_scene)
 
 
+@follows("ingest.homes")
+def test_homes(tmp_path, quick_homes) -> Outcomes:
+    """Scenes keep their names; the homes behind them are of another set."""
+    for value, right in (
+        ("development", [[0.0] * 3, "train"]),
+        ("test", [[0.0] * 3, "test-train"]),
+    ):
+        folder = tmp_path / value
+        scene = ingest(folder, {**TINY, "homes": value})
+        run = run_of(folder, {**TINY, "homes": value})
+        split = INGEST.settings(run, "home-train-0")["split"]
+        yield [scene.points[0].tolist(), split], right
+
+
 @follows("ingest.frames")
 def test_frames(tmp_path, quick_homes) -> Outcomes:
     for value in (2, 3):

@@ -86,6 +86,7 @@ CONFIG: dict[str, Reach] = {
     ),
     "ingest.source": Reach(SCENES, SCENES, SCENES_OF_GIVEN),
     "ingest.path": READ,
+    "ingest.homes": Reach(SCENES),
     "ingest.train": Reach(SCENES),
     "ingest.validation": Reach("ingest partition lift fuse evaluate report"),
     "ingest.frames": Reach(SCENES),
