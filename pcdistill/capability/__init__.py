@@ -1,6 +1,7 @@
 """Measuring, without annotations, how well a teacher finds each class."""
 
 from pcdistill.capability.attention import AttentionAccumulator, aggregate_attention
+from pcdistill.capability.baselines import binary_capability, shuffled_capability
 from pcdistill.capability.masks import binarize_attention, clean_mask, mask_iou
 from pcdistill.capability.prompt_points import prompt_points
 from pcdistill.capability.protocols import GeneratedImage, ImageGenerator, Segmenter
@@ -14,8 +15,10 @@ __all__ = [
     "Segmenter",
     "aggregate_attention",
     "binarize_attention",
+    "binary_capability",
     "clean_mask",
     "mask_iou",
     "prompt_points",
     "score_teacher",
+    "shuffled_capability",
 ]

@@ -7,12 +7,14 @@ from pcdistill.evaluation.colors import (
     label_colors,
     superpoint_colors,
 )
+from pcdistill.evaluation.confusion_cells import confusion_cells, confusion_counts
 from pcdistill.evaluation.metrics import (
     ConfusionMatrix,
     map_predictions,
     mean_over_classes,
     vote,
 )
+from pcdistill.evaluation.paired import PairedDifference, paired_difference
 from pcdistill.evaluation.pictures import (
     draw_points,
     heat_legend,
@@ -29,6 +31,7 @@ from pcdistill.evaluation.protocols import (
     evaluate_semantic,
     named_protocol,
 )
+from pcdistill.evaluation.rank_correlation import Agreement, rank_agreement, spearman
 from pcdistill.evaluation.report import report_json, write_report
 from pcdistill.evaluation.report_data import (
     CapabilityTable,
@@ -48,11 +51,13 @@ __all__ = [
     "OPENSCENE",
     "PROTOCOLS",
     "UNSEEN",
+    "Agreement",
     "CapabilityTable",
     "ConfusionMatrix",
     "HeatScale",
     "LabelColor",
     "MethodRow",
+    "PairedDifference",
     "Picture",
     "Protocol",
     "QueryRow",
@@ -62,6 +67,8 @@ __all__ = [
     "View",
     "below_ceiling",
     "birds_view",
+    "confusion_cells",
+    "confusion_counts",
     "draw_points",
     "evaluate_semantic",
     "faces_camera",
@@ -73,9 +80,12 @@ __all__ = [
     "map_predictions",
     "mean_over_classes",
     "named_protocol",
+    "paired_difference",
     "png_bytes",
+    "rank_agreement",
     "report_json",
     "save_png",
+    "spearman",
     "stack_pictures",
     "superpoint_colors",
     "vote",

@@ -19,9 +19,9 @@ class MethodRow:
     """
 
     name: str
-    """`teacher:<name>`, `average`, `linear`, `fused`, `fused:superpoint`, `student:point`,
-    `student:superpoint`, `student:superpoint+ensemble` or `student:trained`; other names are shown
-    as they are."""
+    """`teacher:<name>`, `average`, `linear`, `binary`, `shuffled`, `fused`, `oracle`,
+    `fused+voxels`, `fused+superpoints`, `student:point`, `student:superpoint`,
+    `student:superpoint+ensemble` or `student:trained`; other names are shown as they are."""
     miou: float
     macc: float
     per_class: Mapping[str, float | None]

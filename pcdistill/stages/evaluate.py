@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from statistics import fmean
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from pcdistill.errors import SceneError
-from pcdistill.evaluation import evaluate_semantic
+from pcdistill.evaluation import (
+    ConfusionMatrix,
+    confusion_cells,
+    evaluate_semantic,
+)
 from pcdistill.labels import IGNORE_LABEL
-from pcdistill.scenes import open_scene
+from pcdistill.scenes import Scene, open_scene
 from pcdistill.stages.files import read_json, read_tensors, write_json, write_tensors
 from pcdistill.stages.ingest import labels_in_memory, validation_scenes
 from pcdistill.stages.pieces import average_pieces, made_from, scene_pieces
 from pcdistill.stages.rows import (
+    CAPABILITY,
     COMBINED,
-    POOLED,
+    FUSED,
+    ORACLE,
+    SHUFFLED,
+    VOXELS,
     predicted_labels,
+    row_capabilities,
     row_features,
     row_inputs,
     row_names,
@@ -30,6 +40,7 @@ from pcdistill.stages.rows import (
 from pcdistill.stages.run import Run
 from pcdistill.stages.sizes import expected_points, expected_superpoints
 from pcdistill.stages.stage import Input, Report, Stage, Task
+from pcdistill.stages.true_capability import measure_capability
 from pcdistill.stages.workspace import slug
 
 
@@ -56,17 +67,23 @@ def _prediction_path(run: Run, row: str, scene: str) -> Path:
 
 def _settings(run: Run, row: str) -> Mapping[str, Any]:
     turned = run.protocol.runs == "turned"
+    in_voxels = turned or row == VOXELS or row.startswith("student")
+    compares_words = row in COMBINED or row == CAPABILITY
     return {
         "row": row,
         "label_set": run.label_set.facts(),
         "prompts": run.label_prompts,
-        "vocabulary": run.prompts(run.vocabulary) if row in COMBINED else None,
+        "vocabulary": run.prompts(run.vocabulary) if compares_words else None,
         "text_encoder": run.config.run.text_encoder,
-        "fuse": vars(run.config.fuse) if row in ("fused", POOLED) else None,
-        "voxel_size": run.voxel_size if row.startswith("student") or turned else None,
-        "seed": run.config.run.seed if turned else None,
+        "fuse": vars(run.config.fuse) if row in FUSED else None,
+        "voxel_size": run.voxel_size if in_voxels else None,
+        "seed": run.config.run.seed if turned or row == SHUFFLED else None,
         "protocol": run_protocol(run),
     }
+
+
+def _units(run: Run) -> tuple[str, ...]:
+    return (*row_names(run), *((CAPABILITY,) if run.config.run.teachers else ()))
 
 
 def _inputs(run: Run, row: str) -> tuple[Input, ...]:
@@ -81,55 +98,119 @@ def _work(run: Run, task: Task, report: Report) -> str:
             f"{row}: none of the {len(validation_scenes(run))} validation scenes is lifted and "
             "partitioned; mend what failed before"
         )
-    protocol, description = run.protocol, run_protocol(run)
-    labelled: list[tuple[Tensor, Tensor]] = []
+    if row == CAPABILITY:
+        return measure_capability(run, scenes)
+    tables = row_capabilities(run, row, scenes)
+    if row == ORACLE and not tables:
+        _write_result(run, row, scenes, [])
+        return "no true label names a word of the vocabulary, so that nothing can be known"
+    draws: Sequence[Tensor | None] = tables or (None,)
+    labelled: list[list[Labelled]] = [[] for _ in draws]
     for number, name in enumerate(scenes):
         scene = open_scene(run.workspace.scene(name))
-        features, seen = row_features(run, row, name)
-        predicted = predicted_labels(run, features, seen)
-        pieces = average_pieces(features, seen, scene_pieces(run, scene))
-        write_tensors(
-            _prediction_path(run, row, name),
-            {
-                "labels": predicted.int(),
-                "pieces": pieces.ids.int(),
-                "piece_features": pieces.features.half(),
-            },
-            {
-                "row": row,
-                "classes": run.label_set.names,
-                "made_from": made_from(run, row, name),
-            },
-        )
-        truth = scene.labels
-        if truth is not None:
-            truth = labels_in_memory(run, scene, truth)
-            if protocol.points == "seen":
-                truth = torch.where(seen_by_frames(run, name), truth, IGNORE_LABEL)
-            labelled.append((predicted, truth))
+        truth = _scored_labels(run, scene)
+        for draw, table in enumerate(draws):
+            features, seen = row_features(run, row, name, table)
+            predicted = predicted_labels(run, features, seen)
+            if draw == 0:
+                _write_prediction(run, row, scene, features, seen, predicted)
+            if truth is not None:
+                labelled[draw].append(Labelled(name, predicted, truth))
         report(number + 1, len(scenes), "scenes")
-    found = evaluate_semantic(labelled, run.label_set.names, protocol)
-    measured = not math.isnan(found.miou)
-    write_json(
-        run.workspace.evaluation(row) / "result.json",
+    found = _write_result(run, row, scenes, labelled)
+    if found["miou"] is None:
+        return f"labelled {len(scenes)} scenes, which have no true labels to compare with"
+    drawn = f", mean of {len(draws)} draws" if len(draws) > 1 else ""
+    return (
+        f"mIoU {found['miou']:.1f} %, mAcc {found['macc']:.1f} % on {len(labelled[0])} scenes"
+        f"{drawn}"
+    )
+
+
+class Labelled(NamedTuple):
+    """What a row says of a scene, and what is true."""
+
+    scene: str
+    predicted: Tensor
+    """(N,) int64, `NO_FEATURE_LABEL` where the row has no answer."""
+    truth: Tensor
+    """(N,) int64, `IGNORE_LABEL` where a point is not scored."""
+
+
+def _scored_labels(run: Run, scene: Scene) -> Tensor | None:
+    """(N,) int64 true labels, `IGNORE_LABEL` where a point is not scored; None without any."""
+    if scene.labels is None:
+        return None
+    truth = labels_in_memory(run, scene, scene.labels)
+    if run.protocol.points == "seen":
+        truth = torch.where(seen_by_frames(run, scene.name), truth, IGNORE_LABEL)
+    return truth
+
+
+def _write_prediction(
+    run: Run, row: str, scene: Scene, features: Tensor, seen: Tensor, predicted: Tensor
+) -> None:
+    pieces = average_pieces(features, seen, scene_pieces(run, scene))
+    write_tensors(
+        _prediction_path(run, row, scene.name),
         {
-            "name": row,
-            "miou": found.miou if measured else None,
-            "macc": found.macc if measured else None,
-            "per_class": found.per_class,
-            "points": found.points,
-            "points_without_answer": found.unseen_points,
-            "scenes": list(scenes),
-            "protocol": description,
+            "labels": predicted.int(),
+            "pieces": pieces.ids.int(),
+            "piece_features": pieces.features.half(),
+        },
+        {
+            "row": row,
+            "classes": run.label_set.names,
+            "made_from": made_from(run, row, scene.name),
         },
     )
-    if not measured:
-        return f"labelled {len(scenes)} scenes, which have no true labels to compare with"
-    return f"mIoU {found.miou:.1f} %, mAcc {found.macc:.1f} % on {len(labelled)} scenes"
+
+
+def _write_result(
+    run: Run, row: str, scenes: tuple[str, ...], labelled: list[list[Labelled]]
+) -> dict[str, Any]:
+    """Write the numbers of a row: the mean over its draws, and each draw's counts of each scene."""
+    names = run.label_set.names
+    measured = [
+        evaluate_semantic([(one.predicted, one.truth) for one in draw], names, run.protocol)
+        for draw in labelled
+    ]
+    measured = [found for found in measured if not math.isnan(found.miou)]
+    first = measured[0] if measured else None
+    found = {
+        "name": row,
+        "miou": fmean(draw.miou for draw in measured) if first else None,
+        "macc": fmean(draw.macc for draw in measured) if first else None,
+        "per_class": _mean_per_class([draw.per_class for draw in measured]) or dict.fromkeys(names),
+        "points": first.points if first else 0,
+        "points_without_answer": first.unseen_points if first else 0,
+        "scenes": list(scenes),
+        "protocol": run_protocol(run),
+        "confusion": [
+            {one.scene: _confusion(one, len(names)) for one in draw} for draw in labelled
+        ],
+    }
+    write_json(run.workspace.evaluation(row) / "result.json", found)
+    return found
+
+
+def _confusion(one: Labelled, classes: int) -> list[list[int]]:
+    counted = ConfusionMatrix(classes)
+    counted.update(one.predicted, one.truth)
+    return confusion_cells(counted.counts)
+
+
+def _mean_per_class(draws: list[dict[str, float | None]]) -> dict[str, float | None]:
+    """Mean over draws of each class; None for a class without a true point."""
+    together = {name: [draw[name] for draw in draws] for name in (draws[0] if draws else ())}
+    known = {name: [v for v in values if v is not None] for name, values in together.items()}
+    return {name: fmean(values) if values else None for name, values in known.items()}
 
 
 def _estimate(run: Run, row: str) -> int:
     """Bytes: a label and a piece of four each per point, and the pieces' features."""
+    if row == CAPABILITY:
+        return 0
     scenes = validation_scenes(run)
     features = 2 * run.text_encoder.dimensions
     return sum(
@@ -139,13 +220,15 @@ def _estimate(run: Run, row: str) -> int:
 
 
 def _outputs(run: Run, row: str) -> tuple[Path, ...]:
+    if row == CAPABILITY:
+        return (run.workspace.true_capability,)
     return (run.workspace.evaluation(row),)
 
 
 EVALUATE = Stage(
     name="evaluate",
-    version=5,
-    units=row_names,
+    version=6,
+    units=_units,
     settings=_settings,
     inputs=_inputs,
     outputs=_outputs,

@@ -80,34 +80,58 @@ def teacher_views(run: Run, scene: str, teachers: Sequence[str] | None = None) -
     return TeacherViews(lifted, len(superpoint_ids(run, scene)))
 
 
-def fuse_views(run: Run, views: TeacherViews, method: Method) -> Tensor:
-    """One feature per point, (N, D) float32; zero where no teacher saw it."""
+def fuse_views(
+    run: Run, views: TeacherViews, method: Method, capability: Tensor | None = None
+) -> Tensor:
+    """One feature per point, (N, D) float32; zero where no teacher saw it.
+
+    Args:
+        views: of one scene.
+        method: `fused` takes the teachers' capability into account.
+        capability: (T, K) float in [0, 1]; by default what stage score measured.
+    """
     every = torch.arange(views.seen.shape[1])
-    return torch.cat([fused for _, fused in fuse_in_chunks(run, views, method, every)])
+    chunks = fuse_in_chunks(run, views, method, every, capability)
+    return torch.cat([fused for _, fused in chunks])
 
 
 def fuse_in_chunks(
-    run: Run, views: TeacherViews, method: Method, points: Tensor
+    run: Run,
+    views: TeacherViews,
+    method: Method,
+    points: Tensor,
+    capability: Tensor | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Fuse some points at a time, so that no table of all of them is needed.
+
+    Args:
+        views, method, capability: as in `fuse_views`.
+        points: (M,) int64.
 
     Yields:
         the next points, (n,) int64, and their features, (n, D) float32.
     """
+    if method == "fused" and capability is None:
+        capability = capability_table(run)
     for chunk in torch.split(points, _POINTS_AT_A_TIME):
-        yield chunk, _fuse(run, views.of_points(chunk), views.seen[:, chunk], method)
+        seen = views.seen[:, chunk]
+        yield chunk, _fuse(run, views.of_points(chunk), seen, method, capability)
 
 
-def _fuse(run: Run, features: Tensor, seen: Tensor, method: Method) -> Tensor:
+def _fuse(
+    run: Run, features: Tensor, seen: Tensor, method: Method, capability: Tensor | None
+) -> Tensor:
     """(n, D) of the teachers' features (T, n, D); every point is fused by itself."""
     if method == "average":
         return average_features(features, seen)
     if method == "linear":
         return linear_features(features, run.vocabulary_embeddings, seen)
+    if capability is None:
+        raise ValueError(f"method is '{method}', which needs a capability table")
     return fuse_features(
         features,
         predict_labels(features, run.vocabulary_embeddings),
-        capability_table(run),
+        capability,
         run.config.fuse.temperature,
         seen=seen,
         mode=run.config.fuse.mode,

@@ -1,9 +1,14 @@
-"""Which row of the results was measured best."""
+"""What stage evaluate wrote of the rows, and which was measured best."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import torch
+from torch import Tensor
+
+from pcdistill.evaluation import confusion_counts
 from pcdistill.stages.files import read_json
 from pcdistill.stages.workspace import Workspace
 
@@ -21,3 +26,24 @@ def best_measured(workspace: Workspace, rows: Sequence[str]) -> str | None:
         if miou is not None:
             measured.append((miou, number, row))
     return max(measured)[2] if measured else None
+
+
+def row_confusion(result: Mapping[str, Any], classes: int) -> Tensor:
+    """Counts of a row's labelled scenes, as `paired_difference` takes them of one seed.
+
+    Args:
+        result: what stage evaluate wrote of the row.
+        classes: K, of the label set.
+
+    Returns:
+        (H, M, K + 1, K) int64, points by predicted and true category, the last row those without
+        an answer; scenes by name, M draws. H is 0 where no scene has labels.
+    """
+    draws = result["confusion"] or [{}]
+    scenes = [
+        torch.stack([confusion_counts(draw[name], classes) for draw in draws])
+        for name in sorted(draws[0])
+    ]
+    if not scenes:
+        return torch.zeros(0, len(draws), classes + 1, classes, dtype=torch.int64)
+    return torch.stack(scenes)

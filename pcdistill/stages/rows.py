@@ -8,37 +8,68 @@ from typing import Literal, cast
 import torch
 from torch import Tensor
 
+from pcdistill.capability import binary_capability, shuffled_capability
 from pcdistill.choices import suggest
 from pcdistill.distillation.trainer import student_features
 from pcdistill.distillation.views import mixed_seed
 from pcdistill.distillation.voting import Looks, voxel_features
+from pcdistill.distillation.voxel_means import voxel_means
 from pcdistill.errors import ConfigError
 from pcdistill.fusion import predict_labels
 from pcdistill.labels import NO_FEATURE_LABEL
 from pcdistill.scenes import open_scene
+from pcdistill.stages.files import read_json
 from pcdistill.stages.fuse import fuse_views, teacher_views
+from pcdistill.stages.ingest import validation_scenes
 from pcdistill.stages.lift import points_with_features
 from pcdistill.stages.partition import superpoint_ids
 from pcdistill.stages.results import best_measured
 from pcdistill.stages.run import Run
+from pcdistill.stages.score import capability_table
 from pcdistill.stages.stage import Input, Task
 from pcdistill.stages.students import Student, load_student, student_input
+from pcdistill.stages.true_capability import true_capability
 
-POOLED = "fused:superpoint"
+POOLED = "fused+superpoints"
 """The fused features averaged over each superpoint: what the students learn from."""
-COMBINED = ("average", "linear", "fused", POOLED)
+VOXELS = "fused+voxels"
+"""The fused features averaged over the voxels and cuts that a student's answer is read from."""
+BINARY, SHUFFLED = "binary", "shuffled"
+"""Fusion by a capability that knows less: who finds which class at all; the right strengths in the
+wrong places."""
+ORACLE = "oracle"
+"""Fusion by the teachers' true IoU on the measured scenes: what perfect knowledge would give."""
+COMBINED = ("average", "linear", BINARY, SHUFFLED, "fused", ORACLE, VOXELS, POOLED)
+FUSED = (BINARY, SHUFFLED, "fused", ORACLE, VOXELS, POOLED)
+"""Those that weigh the teachers by a capability."""
+_OF_ONE_TEACHER = ("fused", VOXELS, POOLED)
+"""A single teacher has the whole weight whatever is known of it."""
+_FOR_THE_TABLE = (BINARY, SHUFFLED, ORACLE)
+"""What others are compared with; they answer nothing unless they are named."""
+CAPABILITY = "capability"
+"""No row, but a unit of stage evaluate: how far measured and true capability agree."""
+DRAWS = 5
+"""Permutations over which `SHUFFLED` is averaged."""
 
 
 def row_names(run: Run) -> tuple[str, ...]:
     """Every row: teachers, their combinations, students."""
     teachers = tuple(f"teacher:{name}" for name in run.config.run.teachers)
     students = tuple(f"student:{name}" for name in run.config.distill.student_names)
-    return (*teachers, *(COMBINED if teachers else ()), *students)
+    combined = COMBINED if len(teachers) > 1 else _OF_ONE_TEACHER if teachers else ()
+    return (*teachers, *combined, *students)
+
+
+def answering_rows(run: Run) -> tuple[str, ...]:
+    """The rows of which the best one answers: all but baselines and the oracle."""
+    return tuple(row for row in row_names(run) if row not in _FOR_THE_TABLE)
 
 
 def row_inputs(run: Run, row: str, scenes: tuple[str, ...]) -> tuple[Input, ...]:
     """What has to be there before a row can speak; a scene that failed is left out."""
     kind, _, name = row.partition(":")
+    if row == ORACLE:  # what it knows is measured on all of them
+        scenes = tuple(dict.fromkeys((*scenes, *validation_scenes(run))))
     always = tuple(
         Input(stage, unit, required=False)
         for scene in scenes
@@ -49,7 +80,7 @@ def row_inputs(run: Run, row: str, scenes: tuple[str, ...]) -> tuple[Input, ...]
     )
     if kind == "student":
         return (*always, Input("distill", name))
-    if row in ("fused", POOLED):
+    if row in FUSED or row == CAPABILITY:
         return (*always, *(Input("score", teacher) for teacher in run.config.run.teachers))
     return always
 
@@ -65,12 +96,47 @@ def usable_scenes(run: Run, task: Task, scenes: tuple[str, ...]) -> tuple[str, .
     )
 
 
-def row_features(run: Run, row: str, scene: str) -> tuple[Tensor, Tensor]:
+def row_capabilities(run: Run, row: str, scenes: tuple[str, ...]) -> tuple[Tensor, ...]:
+    """The tables that a row fuses by, each (T, K) float32 in [0, 1].
+
+    Args:
+        scenes: the measured ones, whose labels tell the oracle what is true.
+
+    Returns:
+        one for each draw that the row's numbers are averaged over; none for a row that does not
+        fuse by capability, and for the oracle where no label tells anything.
+    """
+    if row not in FUSED:
+        return ()
+    measured = capability_table(run)
+    if row == BINARY:
+        return (binary_capability(measured),)
+    if row == SHUFFLED:
+        seed = run.config.run.seed
+        return tuple(shuffled_capability(measured, seed, draw) for draw in range(DRAWS))
+    if row == ORACLE:
+        true = true_capability(run, scenes)
+        known = torch.where(true.isnan(), measured, true)
+        return () if bool(true.isnan().all()) else (known,)
+    return (measured,)
+
+
+def row_features(
+    run: Run, row: str, scene: str, capability: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Feature of every point of a scene as a row of the table has it.
+
+    Args:
+        row: one of `row_names`.
+        scene: a stored scene.
+        capability: (T, K), one of `row_capabilities`; by default the first.
 
     Returns:
         features: (N, D) float32.
         seen: (N,) bool, points that have a feature; a student has one for every point.
+
+    Raises:
+        ConfigError: it is the oracle, and no label told it anything.
     """
     kind, _, name = row.partition(":")
     if kind == "student":
@@ -80,27 +146,48 @@ def row_features(run: Run, row: str, scene: str) -> tuple[Tensor, Tensor]:
             network, cloud, needs.voxel_size, run.device, looks=looks(run, scene)
         )
         return features, torch.ones(len(cloud.points), dtype=torch.bool)
-    features, seen = _lifted_features(run, row, scene)
-    if run.protocol.runs != "turned":
+    features, seen = _lifted_features(run, "fused" if row == VOXELS else row, scene, capability)
+    if row != VOXELS and run.protocol.runs != "turned":
         return features, seen
     points = open_scene(run.workspace.scene(scene)).points
-    return voxel_features(points, features, seen, run.voxel_size, looks(run, scene))
+    average = voxel_means if row == VOXELS else voxel_features
+    return average(points, features, seen, run.voxel_size, looks(run, scene))
 
 
-def _lifted_features(run: Run, row: str, scene: str) -> tuple[Tensor, Tensor]:
+def _lifted_features(
+    run: Run, row: str, scene: str, capability: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """What was lifted onto the points themselves; see `row_features`."""
     kind, _, name = row.partition(":")
     if kind == "teacher":
         view = teacher_views(run, scene, (name,))
         return view.of_teacher(0), view.seen[0]
     if row == POOLED:
-        features, seen = _lifted_features(run, "fused", scene)
+        features, seen = _lifted_features(run, "fused", scene, capability)
         ids = superpoint_ids(run, scene)
         total = torch.zeros(int(ids.max()) + 1, features.shape[1]).index_add_(0, ids, features)
         return total[ids], torch.bincount(ids[seen], minlength=len(total))[ids] > 0
+    if row in FUSED and capability is None:
+        capability = _first_capability(run, row)
     views = teacher_views(run, scene)
-    method = cast(Literal["average", "linear", "fused"], row)
-    return fuse_views(run, views, method), views.seen.any(dim=0)
+    method = cast(Literal["average", "linear", "fused"], "fused" if row in FUSED else row)
+    return fuse_views(run, views, method, capability), views.seen.any(dim=0)
+
+
+def _first_capability(run: Run, row: str) -> Tensor:
+    """The table (T, K) of a row's predictions; the oracle's is told by the scenes it measured."""
+    if row != ORACLE:
+        return row_capabilities(run, row, ())[0]
+    if ORACLE not in run.memory:
+        measured = read_json(run.workspace.evaluation(row) / "result.json")["scenes"]
+        run.memory[ORACLE] = row_capabilities(run, row, tuple(measured))
+    tables: tuple[Tensor, ...] = run.memory[ORACLE]
+    if not tables:
+        raise ConfigError(
+            f"row '{row}' says nothing, because no validation scene has a true label that names a "
+            "word of run.vocabulary; name another row"
+        )
+    return tables[0]
 
 
 def looks(run: Run, scene: str) -> Looks:
@@ -140,10 +227,11 @@ def _student(run: Run, name: str) -> Student:
 def default_row(run: Run) -> str:
     """The row that answers questions, gives labels and is drawn, unless another is asked for.
 
-    It is the best measured one. Where nothing was measured (scans without labels) it is the student
-    that learned from superpoints, which knows every point, or else the last one configured.
+    It is the best measured one, baselines and the oracle aside. Where nothing was measured (scans
+    without labels) it is the student that learned from superpoints, which knows every point, or
+    else the last one configured.
     """
-    best = best_measured(run.workspace, row_names(run))
+    best = best_measured(run.workspace, answering_rows(run))
     students = run.config.distill.student_names
     fallback = f"student:{'superpoint' if 'superpoint' in students else students[-1]}"
     return best if best is not None else fallback

@@ -14,6 +14,7 @@ from pcdistill.stages.files import read_json, write_json
 from pcdistill.stages.run import Run
 from pcdistill.stages.stage import Input, Report, Stage, Task
 from pcdistill.stages.synthesize import reference_images
+from pcdistill.teachers import taught_words
 
 
 def capability_table(run: Run) -> Tensor:
@@ -23,6 +24,12 @@ def capability_table(run: Run) -> Tensor:
         scores = read_json(run.workspace.capability(teacher))["capability"]
         rows.append([scores[word] for word in run.vocabulary])
     return torch.tensor(rows, dtype=torch.float32)
+
+
+def taught_to(run: Run, teacher: str) -> tuple[str, ...] | None:
+    """Read which words of the vocabulary a teacher was taught; None where it could not tell."""
+    found = read_json(run.workspace.capability(teacher)).get("taught")
+    return None if found is None else tuple(found)
 
 
 def _settings(run: Run, teacher: str) -> Mapping[str, Any]:
@@ -52,6 +59,7 @@ def _work(run: Run, task: Task, report: Report) -> str:
             "teacher": task.unit,
             "text_space": teacher.text_space,
             "capability": table,
+            "taught": taught_words(teacher, run.vocabulary),
             "pooled": run.config.score.pooled,
             "provenance": teacher.provenance,
         },
@@ -78,7 +86,7 @@ def _outputs(run: Run, teacher: str) -> tuple[Path, ...]:
 
 SCORE = Stage(
     name="score",
-    version=1,
+    version=2,
     units=_units,
     settings=_settings,
     inputs=_inputs,

@@ -104,6 +104,11 @@ class Workspace:
         return self.root / "evaluation" / slug(row)
 
     @property
+    def true_capability(self) -> Path:
+        """Every teacher's measured and true skill per vocabulary class."""
+        return self.root / "evaluation" / "capability.json"
+
+    @property
     def report(self) -> Path:
         """Folder of the report."""
         return self.root / "report"

@@ -12,11 +12,13 @@ from pcdistill.teachers.protocols import (
     BatchTeacher,
     FeatureMap,
     LabelledMasks,
+    TaughtTeacher,
     Teacher,
     TextEncoder,
     WordReader,
     read_words,
     see_batch,
+    taught_words,
 )
 from pcdistill.teachers.text import (
     TEXT_ENCODERS,
@@ -34,6 +36,7 @@ __all__ = [
     "FeatureMap",
     "LabelledMasks",
     "StaticTextEncoder",
+    "TaughtTeacher",
     "Teacher",
     "TextEncoder",
     "WordReader",
@@ -43,6 +46,7 @@ __all__ = [
     "no_known_word",
     "read_words",
     "see_batch",
+    "taught_words",
 ]
 
 TEACHERS: dict[str, Callable[[], Teacher]] = {

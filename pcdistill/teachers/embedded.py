@@ -60,9 +60,15 @@ class EmbeddedDenseTeacher:
 
     def __init__(self) -> None:
         self._network, details = _weights("dense")
-        labels = [f"a {label}" for label in details.pop("labels")]
-        self._words = StaticTextEncoder().encode(labels)  # (K, D)
+        self._labels = tuple(str(label) for label in details.pop("labels"))
+        nouns = [f"a {label}" for label in self._labels]
+        self._words = StaticTextEncoder().encode(nouns)  # (K, D)
         self.provenance = {key: str(value) for key, value in details.items()}
+
+    @property
+    def taught(self) -> tuple[str, ...]:
+        """The classes it was trained on."""
+        return self._labels
 
     def __call__(self, image: Tensor) -> FeatureMap:
         """See a (3, H, W) uint8 image."""
@@ -102,6 +108,11 @@ class EmbeddedMaskTeacher:
         self._encoder = StaticTextEncoder()
         self._embedded: dict[str, Tensor] = {}
         self.provenance = {key: str(value) for key, value in details.items()}
+
+    @property
+    def taught(self) -> tuple[str, ...]:
+        """The classes it was trained on."""
+        return self._labels
 
     def __call__(self, image: Tensor) -> LabelledMasks:
         """See a (3, H, W) uint8 image."""

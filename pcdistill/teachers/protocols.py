@@ -103,6 +103,24 @@ class BatchTeacher(Protocol):
         ...
 
 
+@runtime_checkable
+class TaughtTeacher(Protocol):
+    """A teacher that knows which classes it was taught; optional."""
+
+    @property
+    def taught(self) -> tuple[str, ...]:
+        """Their names, as its training data has them."""
+        ...
+
+
+def taught_words(teacher: Teacher, vocabulary: Sequence[str]) -> tuple[str, ...] | None:
+    """Words of a vocabulary, in its order, that a teacher was taught; None where it cannot tell."""
+    if not isinstance(teacher, TaughtTeacher):
+        return None
+    known = {name.lower() for name in teacher.taught}
+    return tuple(word for word in vocabulary if word.lower() in known)
+
+
 def see_batch(teacher: Teacher, images: Tensor) -> Sequence[FeatureMap | LabelledMasks]:
     """Let any teacher see (B, 3, H, W) uint8 images: at once where it can, else one by one."""
     if isinstance(teacher, BatchTeacher):

@@ -85,7 +85,7 @@ ARTEFACTS = [
 def test_an_artefact_that_cannot_be_read_is_not_called_missing(finished, command, artefact):
     words: dict[str, list[object]] = {
         "status": ["status", finished],
-        "query": ["query", finished, "couch", "--row", "fused:superpoint", "--draw", "none"],
+        "query": ["query", finished, "couch", "--row", "fused+superpoints", "--draw", "none"],
         "export": ["export", finished, "--row", "student:superpoint"],
         "evaluate": ["evaluate", finished, "--redo"],
     }
@@ -95,8 +95,8 @@ def test_an_artefact_that_cannot_be_read_is_not_called_missing(finished, command
     if artefact.startswith("evaluation/fused"):
         given = ["query", finished, "couch", "--draw", "none"]
     if artefact.startswith("superpoints"):  # which are not asked for where a row was measured
-        shutil.rmtree(finished / "evaluation" / "fused=superpoint", ignore_errors=True)
-        given[-1:] = ["fused:superpoint"] if command == "export" else given[-1:]
+        shutil.rmtree(finished / "evaluation" / "fused+superpoints", ignore_errors=True)
+        given[-1:] = ["fused+superpoints"] if command == "export" else given[-1:]
     with locked(finished / artefact):
         said = refused(*given)
     assert Path(artefact).name in said or artefact == "."

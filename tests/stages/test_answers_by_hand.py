@@ -34,6 +34,7 @@ from tests.stages.toy import MEASURED, TEACHERS, work, write_lifted, write_super
 from tests.stages.toy_homes import EACH, SECOND, homes_run
 
 STUDENTS = ("point", "superpoint")
+BASELINES = ("binary", "shuffled", "oracle")
 ASKED = {"queries": ["lamp", "door", "giraffe"], "answers": ["lamp", "bed"], "heat_maps": ["door"]}
 
 
@@ -131,6 +132,8 @@ def test_nothing_answers_what_nothing_looks_like(tmp_path):
 def test_the_best_row_is_the_one_with_the_highest_number_wherever_it_stands(tmp_path):
     run = finished(tmp_path)
     for best in row_names(run):
+        if best in BASELINES:
+            continue
         measure(run, dict.fromkeys(row_names(run), 30.0) | {best: 31.0})
         assert best_measured(run.workspace, row_names(run)) == best
         assert default_row(run) == best
@@ -140,6 +143,17 @@ def test_the_best_row_is_the_one_with_the_highest_number_wherever_it_stands(tmp_
     assert best_measured(run.workspace, row_names(run)) == row_names(run)[-1]  # the later of equals
     measure(run, dict.fromkeys(row_names(run)))
     assert default_row(run) == "student:superpoint"
+
+
+@pytest.mark.parametrize("row", BASELINES)
+def test_baselines_and_the_oracle_answer_only_by_their_names(tmp_path, row):
+    """However well they do."""
+    run = finished(tmp_path)
+    measure(run, dict.fromkeys(row_names(run), 30.0) | {"average": 31.0, row: 90.0})
+    assert default_row(run) == "average"
+    assert require_row(run, row) == row
+    assert query(run, "door", draw="none").row == "average"
+    assert row not in captions(reported(run), "Labels")
 
 
 def test_pieces_that_were_made_of_other_features_do_not_answer(tmp_path):

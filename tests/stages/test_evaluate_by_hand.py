@@ -191,7 +191,7 @@ def numbers(run: Run, row: str) -> tuple[float, float]:
     return found["miou"], found["macc"]
 
 
-ROWS = ("teacher:masks", "teacher:dense", "average", "fused", "fused:superpoint", "student:point")
+ROWS = ("teacher:masks", "teacher:dense", "average", "fused", "fused+superpoints", "student:point")
 
 
 @pytest.mark.parametrize("row", ROWS)
@@ -205,7 +205,7 @@ def test_every_row_has_the_features_and_labels_and_numbers_that_it_should(tmp_pa
         expected = features_of(row, name)
         features, seen = row_features(run, row, name)
         assert seen.nonzero()[:, 0].tolist() == sorted(expected)
-        if row == "fused:superpoint":  # of any length
+        if row == "fused+superpoints":  # of any length
             features = features / features.norm(dim=1, keepdim=True)
             expected = {p: _unit(f) for p, f in expected.items()}
         found = dict(zip(sorted(expected), features[seen].tolist(), strict=True))
@@ -309,10 +309,10 @@ def test_every_row_is_measured_as_openscene_measures_it(tmp_path, row):
         features, seen = row_features(run, row, name)
         expected = features_of(row, name, 5, turns=True)
         assert seen.nonzero()[:, 0].tolist() == sorted(expected)
-        if row != "fused:superpoint":  # whose length is another
+        if row != "fused+superpoints":  # whose length is another
             found = dict(zip(sorted(expected), features[seen].tolist(), strict=True))
             assert alike(found, {p: list(map(float, f)) for p, f in expected.items()})
-    if not row.startswith(("student", "fused:")):  # superpoints are far apart and of one feature
+    if not row.startswith(("student", "fused+")):  # superpoints are far apart and of one feature
         differing = {**OPENSCENE, "turns": False}
         assert features_of(row, MEASURED, 5, turns=True) != features_of(row, MEASURED)
         assert measured(row, **differing) != measured(row, **OPENSCENE)

@@ -16,7 +16,10 @@ from pcdistill.stages.run import Run
 
 LABELS = json.loads((files("pcdistill.scenes") / "label_sets" / "nuscenes16.json").read_text())
 WORDS = json.loads((files("pcdistill.scenes") / "vocabularies" / "indoor.json").read_text())
-COMBINED = ("average", "linear", "fused", "fused:superpoint")
+COMBINED = (
+    *("average", "linear", "binary", "shuffled", "fused", "oracle"),
+    *("fused+voxels", "fused+superpoints"),
+)
 
 
 def settings(tmp_path: Path, labels: dict, words: dict) -> dict[str, dict[str, str]]:
@@ -91,7 +94,7 @@ def test_another_vocabulary_counts_for_every_row_that_compares_teachers(tmp_path
     before = settings(tmp_path, LABELS, WORDS)["evaluate"]
     after = settings(tmp_path, LABELS, words)["evaluate"]
     different = {row for row in before if before[row] != after[row]}
-    assert different == set(COMBINED)
+    assert different == {*COMBINED, "capability"}
     run = Run(config_from_mapping({}, "test"))
     assert set(COMBINED) < set(row_names(run))
 

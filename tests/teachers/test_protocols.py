@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from importlib.resources import as_file, files
+
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from pcdistill.teachers import FeatureMap, LabelledMasks
+from pcdistill.scenes import load_vocabulary
+from pcdistill.teachers import FeatureMap, LabelledMasks, build_teacher, taught_words
+from pcdistill.teachers.embedded_network import load_network
 
 
 @given(
@@ -56,3 +61,41 @@ def test_masks_classify_by_their_embedding_and_leave_the_rest_open():
 def test_no_masks_say_nothing():
     empty = LabelledMasks(torch.full((2, 2), -1, dtype=torch.int32), torch.zeros(0, 3), (), ())
     assert empty.classify(torch.eye(3)).tolist() == [[-1, -1], [-1, -1]]
+
+
+class Taught:
+    """A teacher that says what it was taught."""
+
+    name, text_space, dimensions, provenance = "taught", "toy", 3, {"revision": "1"}
+    taught = ("Sofa", "other furniture", "bed")
+
+    def __call__(self, image):
+        return masks()
+
+
+class Silent:
+    """One that cannot."""
+
+    name, text_space, dimensions, provenance = "silent", "toy", 3, {"revision": "1"}
+
+    def __call__(self, image):
+        return masks()
+
+
+def test_what_a_teacher_was_taught_are_words_of_the_vocabulary():
+    assert taught_words(Taught(), ("bed", "door", "sofa")) == ("bed", "sofa")
+    assert taught_words(Taught(), ("door",)) == ()
+    assert taught_words(Silent(), ("bed",)) is None
+
+
+@pytest.mark.parametrize("name", ["dense", "masks"])
+def test_the_embedded_teachers_say_the_labels_of_their_training(name):
+    """Of the file of their weights; not every word of the vocabulary."""
+    file = files("pcdistill.teachers") / "weights" / f"{name}.safetensors"
+    with as_file(file) as path:
+        _, details = load_network(path)
+    teacher = build_teacher(name)
+    assert teacher.taught == tuple(details["labels"])
+    assert "labels" not in teacher.provenance
+    words = taught_words(teacher, load_vocabulary("indoor"))
+    assert 3 < len(words) < len(load_vocabulary("indoor"))

@@ -117,7 +117,7 @@ def reading(reports: list[dict], rows: dict[str, dict]) -> list[str]:
     best_teacher = max(teachers, key=teachers.__getitem__)
     best_student = max(students, key=students.__getitem__)
     fused = value["fused"]
-    targets = value["fused:superpoint"]
+    targets = value["fused+superpoints"]
     lines = [
         f"Capability fusion is {fused - value[best_teacher]:+.1f} points from the best single "
         f"teacher ({best_teacher}), {fused - value['average']:+.1f} from the plain average and "
@@ -181,7 +181,7 @@ def results_page(
         "All rows of the first column look once. In the last one a student's features are averaged "
         f"over {VOTES} shifted cuts into voxels, as in OpenScene's evaluation; nothing is averaged "
         "for the other rows, so compare it with the students' own first column only. "
-        "`fused:superpoint` averages the fused features over each superpoint: these are the "
+        "`fused+superpoints` averages the fused features over each superpoint: these are the "
         "students' targets. The superpoints of the homes do not cross objects, because each part "
         "of the furniture has a mesh of its own, which no real scan offers.",
         "",

@@ -1,0 +1,49 @@
+"""Capability tables that know less than was measured: what a measured one has to beat."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pcdistill.geometry import require_shape
+
+
+def binary_capability(capability: Tensor) -> Tensor:
+    """Keep of a table only who finds which class at all.
+
+    Args:
+        capability: (T, K) floating in [0, 1].
+
+    Returns:
+        (T, K), of the same dtype: 1 where it is above zero, else 0.
+
+    Raises:
+        ValueError: it is not a table.
+    """
+    require_shape("capability", capability, None, None)
+    return (capability > 0).to(capability.dtype)
+
+
+def shuffled_capability(capability: Tensor, seed: int, draw: int) -> Tensor:
+    """Give the strengths of a table to other teachers and classes at random; zeros stay.
+
+    Args:
+        capability: (T, K) floating in [0, 1].
+        seed: of the run, 0 or more.
+        draw: which permutation, from 0; the same one for a seed on every processor.
+
+    Returns:
+        (T, K), of the same dtype: zero where it was, elsewhere the nonzero values of the whole
+        table in another order.
+
+    Raises:
+        ValueError: it is not a table.
+    """
+    require_shape("capability", capability, None, None)
+    there = capability > 0
+    strengths = capability[there]
+    order = np.random.default_rng((seed, draw)).permutation(len(strengths))
+    shuffled = torch.zeros_like(capability)
+    shuffled[there] = strengths[torch.from_numpy(order).to(capability.device)]
+    return shuffled

@@ -1,0 +1,88 @@
+"""Spearman's rank correlation of what was measured of teachers with what is true of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pcdistill.geometry import require_shape
+
+
+class Agreement(NamedTuple):
+    """How far two tables put teachers and classes into the same order."""
+
+    spearman: float | None
+    """In [-1, 1]; None where there is no order to compare."""
+    classes: int
+    """Pairs of a teacher and a class that were compared."""
+
+    def sentence(self, guessed: Sequence[str] = ()) -> str:
+        """Say it in words.
+
+        Args:
+            guessed: teachers that do not say what they were taught, of which the classes count
+                that they find at all.
+        """
+        of = f"{self.classes} taught classes of all teachers together"
+        if guessed:
+            do = "does" if len(guessed) == 1 else "do"
+            of += f" (of {' and '.join(guessed)}, which {do} not say, those it finds at all)"
+        if self.spearman is None:
+            return f"no rank correlation of measured capability with true IoU: {of} tell nothing"
+        return (
+            "the rank correlation (Spearman) of measured capability with true IoU is "
+            f"{self.spearman:.2f} over {of}"
+        )
+
+
+def rank_agreement(measured: Tensor, true: Tensor, taught: Tensor) -> Agreement:
+    """Compare the order of a measured table with that of a true one.
+
+    Args:
+        measured: (T, K) float.
+        true: (T, K) float, NaN where nothing is known.
+        taught: (T, K) bool, what is compared; never what `true` does not know.
+
+    Raises:
+        ValueError: shapes differ.
+    """
+    require_shape("measured", measured, None, None)
+    require_shape("true", true, *measured.shape)
+    require_shape("taught", taught, *measured.shape)
+    compared = taught.bool() & ~torch.isnan(true)
+    first, second = measured[compared].double().numpy(), true[compared].double().numpy()
+    return Agreement(spearman(first, second), len(first))
+
+
+def spearman(first: NDArray[np.float64], second: NDArray[np.float64]) -> float | None:
+    """Rank correlation of two lists of n numbers; equal ones share the mean of their ranks.
+
+    Everything but the last division is counted in whole numbers, so that the digits are the same
+    everywhere.
+
+    Returns:
+        in [-1, 1]; None for fewer than two pairs, or where all numbers of a list are equal.
+
+    Source: Spearman 1904; ties as in Kendall, Rank Correlation Methods, chapter 3.
+    """
+    if len(first) != len(second):
+        raise ValueError(f"second has {len(second)} numbers, expected {len(first)} as the first")
+    one, other = _centred_ranks(first), _centred_ranks(second)
+    spread = sum(a * a for a in one) * sum(b * b for b in other)
+    if spread == 0:
+        return None
+    return sum(a * b for a, b in zip(one, other, strict=True)) / math.sqrt(spread)
+
+
+def _centred_ranks(values: NDArray[np.float64]) -> list[int]:
+    """Twice the rank of each value, from its middle."""
+    _, place, members = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(members)
+    twice = 2 * last - members + 1  # first rank + last rank of each group, ranks from 1
+    return [int(rank) - (len(values) + 1) for rank in twice[place]]

@@ -1,0 +1,124 @@
+"""How well each teacher truly finds each word, by the labels of the measured scenes."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from pcdistill.evaluation import ConfusionMatrix, rank_agreement
+from pcdistill.fusion import predict_labels
+from pcdistill.labels import IGNORE_LABEL
+from pcdistill.scenes import LabelSet, open_scene
+from pcdistill.stages.files import write_json
+from pcdistill.stages.fuse import teacher_views
+from pcdistill.stages.ingest import labels_in_memory
+from pcdistill.stages.run import Run
+from pcdistill.stages.score import capability_table, taught_to
+
+
+def true_capability(run: Run, scenes: tuple[str, ...]) -> Tensor:
+    """IoU of every teacher on every word of the vocabulary, where labels tell it.
+
+    A teacher says of a point that it has seen the word that its feature is most similar to. The
+    points of all scenes that it has seen and that have a label are counted together. What is
+    counted are classes of the label set: a word stands for the class of its name, or for the one
+    that a prompt of its name asks for, and has its IoU; a word that stands for no class is a wrong
+    guess of whatever it is said of.
+
+    Args:
+        scenes: lifted by every teacher and partitioned; those without labels tell nothing.
+
+    Returns:
+        (T, K) float32 in [0, 1]; NaN for a word that stands for no class, or for one of which the
+        teacher has seen no point.
+
+    Raises:
+        SceneError: a scene is labelled with another label set.
+    """
+    classes = len(run.label_set.names)
+    class_of_word = classes_of_words(run.label_set, run.vocabulary)
+    no_class = torch.where(class_of_word < 0, classes, class_of_word)
+    counts = [ConfusionMatrix(classes + 1) for _ in run.config.run.teachers]
+    for name in scenes:
+        scene = open_scene(run.workspace.scene(name))
+        if scene.labels is None:
+            continue
+        truth = labels_in_memory(run, scene, scene.labels)
+        views = teacher_views(run, name)
+        for number, counted in enumerate(counts):
+            points = (views.seen[number] & (truth != IGNORE_LABEL)).nonzero()[:, 0]
+            features = views.of_teacher(number)[points]
+            words = predict_labels(features, run.vocabulary_embeddings)
+            counted.update(no_class[words], truth[points])
+    per_class = torch.stack([counted.iou()[:classes] for counted in counts])  # (T, classes)
+    known = per_class[:, class_of_word.clamp(min=0)]
+    return torch.where(class_of_word >= 0, known, torch.nan).float()
+
+
+def measure_capability(run: Run, scenes: tuple[str, ...]) -> str:
+    """Write the teachers' measured and true capability side by side, and how far they agree.
+
+    Args:
+        scenes: as in `true_capability`.
+
+    Returns:
+        what came out, in one sentence.
+    """
+    teachers = run.config.run.teachers
+    measured, true = capability_table(run), true_capability(run, scenes)
+    told = [taught_to(run, teacher) for teacher in teachers]
+    taught = torch.stack(
+        [
+            _found_at_all(measured[number], true[number])
+            if words is None
+            else torch.tensor([word in words for word in run.vocabulary])
+            for number, words in enumerate(told)
+        ]
+    )
+    agreement = rank_agreement(measured, true, taught)
+    guessed = [name for name, words in zip(teachers, told, strict=True) if words is None]
+    sentence = agreement.sentence(guessed)
+    write_json(
+        run.workspace.true_capability,
+        {
+            "scenes": list(scenes),
+            "teachers": {
+                teacher: {
+                    "measured": _named(run, measured[number]),
+                    "true": _named(run, true[number]),
+                    "taught": None if words is None else list(words),
+                }
+                for number, (teacher, words) in enumerate(zip(teachers, told, strict=True))
+            },
+            "spearman": agreement.spearman,
+            "classes": agreement.classes,
+            "sentence": sentence,
+        },
+    )
+    return sentence
+
+
+def _found_at_all(measured: Tensor, true: Tensor) -> Tensor:
+    """(K,) bool: words that stand in for what a teacher was taught where it cannot tell."""
+    return (measured > 0) | (true.nan_to_num(0) > 0)
+
+
+def _named(run: Run, values: Tensor) -> dict[str, float | None]:
+    """Word -> its value, None where that is not known."""
+    pairs = zip(run.vocabulary, values.tolist(), strict=True)
+    return {word: None if math.isnan(value) else value for word, value in pairs}
+
+
+def classes_of_words(label_set: LabelSet, vocabulary: tuple[str, ...]) -> Tensor:
+    """(K,) int64: class that each word stands for, by its name or that of a prompt; -1 for none."""
+    mapping = label_set.mapping
+    numbers = range(len(label_set.prompt_names)) if mapping is None else mapping.tolist()
+    known = dict(zip(map(_plain, label_set.prompt_names), numbers, strict=True))
+    known |= {_plain(name): number for number, name in enumerate(label_set.names)}
+    return torch.tensor([known.get(_plain(word), -1) for word in vocabulary])
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.lower().split())

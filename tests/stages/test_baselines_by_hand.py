@@ -1,0 +1,336 @@
+"""Rows that others are compared with, on two small scans whose numbers are counted by hand."""
+
+from __future__ import annotations
+
+import json
+import math
+from statistics import fmean
+
+import numpy as np
+import pytest
+import torch
+
+from pcdistill.errors import ConfigError
+from pcdistill.labels import IGNORE_LABEL
+from pcdistill.scenes import Scene
+from pcdistill.stages.evaluate import EVALUATE, predictions, result
+from pcdistill.stages.export import export
+from pcdistill.stages.query import query
+from pcdistill.stages.results import row_confusion
+from pcdistill.stages.rows import (
+    CAPABILITY,
+    DRAWS,
+    ORACLE,
+    SHUFFLED,
+    VOXELS,
+    default_row,
+    row_capabilities,
+    row_features,
+    row_names,
+)
+from pcdistill.stages.run import Run
+from tests.stages.followed import alike
+from tests.stages.test_evaluate_by_hand import labels_of, measured, seen_by_any
+from tests.stages.test_fuse_by_hand import by_hand
+from tests.stages.toy import (
+    CLASSES,
+    TEACHERS,
+    VOCABULARY,
+    store,
+    toy_labels,
+    work,
+    write_capability,
+)
+from tests.stages.toy_homes import CLUSTERS, EACH, homes_run, said, scan
+
+SKILL = {
+    "masks": {"bed": 0.9, "door": 0.0, "lamp": 0.6},
+    "dense": {"bed": 0.0, "door": 0.35, "lamp": 0.1},
+}
+"""Some of it zero."""
+LABELLED = tuple(CLUSTERS)
+
+
+@pytest.fixture
+def run(tmp_path) -> Run:
+    made = homes_run(tmp_path, run={"seed": 3}, distill={"students": ["point"], "voxel_size": 0.25})
+    write_capability(made, SKILL)
+    return made
+
+
+def binary() -> dict:
+    return {t: {word: float(SKILL[t][word] > 0) for word in SKILL[t]} for t in SKILL}
+
+
+def shuffled(draw: int) -> dict:
+    """The nonzero values, teacher by teacher in the order of the vocabulary, in numpy's order."""
+    places = [(t, word) for t in TEACHERS for word in VOCABULARY if SKILL[t][word] > 0]
+    order = np.random.default_rng((3, draw)).permutation(len(places))
+    table = {t: dict.fromkeys(VOCABULARY, 0.0) for t in TEACHERS}
+    for (teacher, word), other in zip(places, order, strict=True):
+        source, its = places[other]
+        table[teacher][word] = SKILL[source][its]
+    return table
+
+
+def true_iou(teacher: str, word: str, scans=LABELLED) -> float | None:
+    """Counted one point at a time, over the labelled points that the teacher has seen."""
+    hit = true = claimed = 0
+    for name in scans:
+        labels = scan(name).labels.tolist()
+        guesses = labels_of(said(name)[teacher], len(labels))
+        for point in said(name)[teacher]:
+            if labels[point] == IGNORE_LABEL:
+                continue
+            is_word, is_said = (CLASSES[x] == word for x in (labels[point], guesses[point]))
+            true, claimed, hit = true + is_word, claimed + is_said, hit + (is_word and is_said)
+    return hit / (true + claimed - hit) if true else None
+
+
+def known_by_the_oracle(scans=LABELLED) -> dict:
+    table = {}
+    for teacher in TEACHERS:
+        told = {word: true_iou(teacher, word, scans) for word in VOCABULARY}
+        table[teacher] = {w: SKILL[teacher][w] if v is None else v for w, v in told.items()}
+    return table
+
+
+def numbers_with(skill: dict, monkeypatch) -> tuple[float, float]:
+    """mIoU and mAcc of fusion by a table, counted by hand."""
+    monkeypatch.setattr("tests.stages.test_evaluate_by_hand.SKILL", skill)
+    return measured("fused")
+
+
+def test_the_rows_stand_in_the_order_of_what_they_know(run):
+    assert row_names(run) == (
+        *(f"teacher:{name}" for name in TEACHERS),
+        *("average", "linear", "binary", "shuffled", "fused", "oracle"),
+        *("fused+voxels", "fused+superpoints", "student:point"),
+    )
+
+
+def test_with_one_teacher_there_is_nothing_to_weigh(tmp_path):
+    alone = homes_run(tmp_path, run={"teachers": ["masks"]}, distill={"students": ["point"]})
+    assert row_names(alone) == (
+        *("teacher:masks", "fused", "fused+voxels", "fused+superpoints", "student:point"),
+    )
+    features, seen = row_features(alone, "fused", LABELLED[0])
+    expected, known = row_features(alone, "teacher:masks", LABELLED[0])
+    assert torch.equal(seen, known)
+    assert torch.equal(features, expected)
+
+
+@pytest.mark.parametrize(
+    ("row", "skill"), [("binary", binary()), ("oracle", known_by_the_oracle()), ("fused", SKILL)]
+)
+def test_a_row_fuses_by_the_table_of_its_name(run, monkeypatch, row, skill):
+    work(EVALUATE, run, row)
+    (table,) = row_capabilities(run, row, LABELLED)
+    assert alike(table.tolist(), [[skill[t][w] for w in VOCABULARY] for t in TEACHERS])
+    for name in LABELLED:
+        features, seen = row_features(run, row, name)
+        expected = by_hand(said(name), skill=skill, points=2 * EACH)
+        assert seen.nonzero()[:, 0].tolist() == sorted(expected)
+        assert alike(features[seen].tolist(), [expected[point] for point in sorted(expected)])
+    found = result(run, row)
+    assert (found["miou"], found["macc"]) == pytest.approx(numbers_with(skill, monkeypatch))
+
+
+def test_the_tables_give_different_features():
+    """Otherwise the tests above could not tell one row from another."""
+    tables = [SKILL, binary(), known_by_the_oracle(), shuffled(0), shuffled(2)]
+    fused = [
+        [by_hand(said(name), skill=table, points=2 * EACH) for name in LABELLED] for table in tables
+    ]
+    assert not any(alike(one, other) for i, one in enumerate(fused) for other in fused[:i])
+
+
+def test_shuffled_strengths_have_the_mean_of_their_draws(run, monkeypatch):
+    work(EVALUATE, run, SHUFFLED)
+    each = [numbers_with(shuffled(draw), monkeypatch) for draw in range(DRAWS)]
+    found = result(run, SHUFFLED)
+    assert found["miou"] == pytest.approx(fmean(miou for miou, _ in each))
+    assert found["macc"] == pytest.approx(fmean(macc for _, macc in each))
+    assert found["miou"] == pytest.approx(fmean(found["per_class"].values()))
+    assert len({round(miou, 6) for miou, _ in each}) > 1
+    for name in LABELLED:
+        first = by_hand(said(name), skill=shuffled(0), points=2 * EACH)
+        assert predictions(run, SHUFFLED, name).tolist() == labels_of(first, 2 * EACH)
+        features, seen = row_features(run, SHUFFLED, name)
+        assert alike(features[seen].tolist(), [first[point] for point in sorted(first)])
+
+
+def test_another_seed_shuffles_otherwise(run, tmp_path):
+    other = homes_run(tmp_path / "other", run={"seed": 4})
+    write_capability(other, SKILL)
+    one, two = (row_capabilities(made, SHUFFLED, ()) for made in (run, other))
+    assert len(one) == len(two) == DRAWS
+    assert not torch.equal(torch.stack(one), torch.stack(two))
+    marks = [EVALUATE.settings(made, SHUFFLED) for made in (run, other)]
+    assert marks[0] != marks[1]
+    assert EVALUATE.settings(run, "fused") == EVALUATE.settings(other, "fused")
+
+
+@pytest.mark.parametrize("votes", [1, 3])
+def test_fused_features_are_averaged_over_the_voxels_of_the_students(tmp_path, votes):
+    """Cells of 0.25 m, moved as those of students are; the mean over the cuts that know one."""
+    size = 0.25
+    run = homes_run(tmp_path, distill={"voxel_size": size}, evaluate={"votes": votes})
+    steps = votes if votes % 2 else votes + 1
+    for name in LABELLED:
+        points = scan(name).points.tolist()
+        fused, seen = row_features(run, "fused", name)
+        expected: dict[int, list[torch.Tensor]] = {}
+        for vote in range(votes):
+            cells = [
+                tuple(math.floor(x * (1 / size) + 16 * vote / steps) for x in p) for p in points
+            ]
+            for point, cell in enumerate(cells):
+                inside = [p for p, its in enumerate(cells) if its == cell and seen[p]]
+                if inside:
+                    expected.setdefault(point, []).append(fused[inside].mean(dim=0))
+        features, known = row_features(run, VOXELS, name)
+        assert known.nonzero()[:, 0].tolist() == sorted(expected)
+        assert int(known.sum()) > int(seen.sum())
+        means = torch.stack([torch.stack(expected[p]).mean(dim=0) for p in sorted(expected)])
+        assert alike(features[known], means)
+
+
+def test_the_voxels_are_those_of_a_given_student(tmp_path):
+    """What it was trained with, whatever the run says."""
+    run = homes_run(tmp_path, distill={"voxel_size": 0.25})
+    own = row_features(run, VOXELS, LABELLED[0])[0]
+    before = EVALUATE.settings(run, VOXELS)
+
+    class Given:
+        class needs:
+            voxel_size = 0.6
+
+    run.trained = Given
+    assert not torch.equal(row_features(run, VOXELS, LABELLED[0])[0], own)
+    assert EVALUATE.settings(run, VOXELS) != before
+
+
+def test_every_scene_has_its_confusion_matrix(run):
+    for row in ("teacher:masks", "fused", SHUFFLED):
+        work(EVALUATE, run, row)
+        found = result(run, row)
+        counts = row_confusion(found, len(CLASSES))
+        assert counts.shape == (len(LABELLED), DRAWS if row == SHUFFLED else 1, 4, 3)
+        for number, name in enumerate(LABELLED):
+            labels, guesses = scan(name).labels.tolist(), predictions(run, row, name).tolist()
+            expected = torch.zeros(4, 3, dtype=torch.int64)
+            for point in seen_by_any(name):
+                if labels[point] != IGNORE_LABEL:
+                    guess = guesses[point] if guesses[point] >= 0 else 3
+                    expected[guess, labels[point]] += 1
+            assert torch.equal(counts[number, 0], expected)
+
+
+def test_what_is_true_of_the_teachers_stands_beside_what_was_measured(run):
+    said_so = work(EVALUATE, run, CAPABILITY)
+    found = json.loads(run.workspace.true_capability.read_text())
+    pairs = []
+    for teacher in TEACHERS:
+        table = found["teachers"][teacher]
+        assert table["measured"] == pytest.approx(SKILL[teacher])
+        told = {word: true_iou(teacher, word) for word in VOCABULARY}
+        assert table["true"] == pytest.approx(told)
+        assert table["taught"] is None
+        known = [w for w in VOCABULARY if told[w] is not None and (SKILL[teacher][w] or told[w])]
+        pairs += [(SKILL[teacher][word], told[word]) for word in known]
+    assert found["classes"] == len(pairs)
+    assert found["spearman"] == pytest.approx(rank_correlation(pairs))
+    assert said_so == found["sentence"]
+    assert "masks and dense, which do not say" in said_so
+
+
+def rank_correlation(pairs) -> float:
+    """Pearson's correlation of mean ranks."""
+    columns = list(zip(*pairs, strict=True))
+    ranks = [
+        [fmean(i for i, v in enumerate(sorted(column)) if v == value) for value in column]
+        for column in columns
+    ]
+    return float(np.corrcoef(ranks)[0, 1])
+
+
+def test_only_taught_classes_are_compared_where_teachers_say_them(run):
+    taught = {"masks": ["bed", "lamp"], "dense": ["door"]}
+    for teacher, words in taught.items():
+        path = run.workspace.capability(teacher)
+        path.write_text(json.dumps({"capability": SKILL[teacher], "taught": words}))
+    said_so = work(EVALUATE, run, CAPABILITY)
+    found = json.loads(run.workspace.true_capability.read_text())
+    pairs = [(SKILL[t][w], true_iou(t, w)) for t, words in taught.items() for w in words]
+    assert found["classes"] == len(pairs) == 3
+    assert found["spearman"] == pytest.approx(rank_correlation(pairs))
+    assert "3 taught classes of all teachers together" in said_so
+    assert "not say" not in said_so
+
+
+def test_a_word_may_be_that_of_a_prompt(run):
+    """Two words ask for one class, whose points each of them finds; a third stands for no class."""
+    run.label_set = toy_labels(
+        names=("furniture", "door", "other"),
+        prompt_names=("bed", "Lamp", "door"),
+        mapping=torch.tensor([0, 0, 1]),
+    )
+    labels = {}
+    for name in LABELLED:
+        one = scan(name)
+        kinds = torch.tensor([0, 1, 0])  # of bed, door, lamp
+        labels[name] = torch.where(one.labels < 0, one.labels, kinds[one.labels])
+        store(run, Scene(name, one.points, one.colors, one.normals, labels=labels[name]))
+    (table,) = row_capabilities(run, ORACLE, LABELLED)
+    lamp, bed, door = table[0].tolist()
+    assert lamp == bed
+    hit = total = 0
+    for name in LABELLED:
+        for point, feature in said(name)["masks"].items():
+            if labels[name][point] >= 0:
+                is_true, is_said = labels[name][point] == 0, max(feature) != feature[1]
+                hit, total = hit + bool(is_true and is_said), total + bool(is_true or is_said)
+    assert bed == pytest.approx(hit / total)
+    assert door == pytest.approx(0.0)
+
+
+def test_words_without_a_true_point_keep_what_was_measured(tmp_path):
+    """The first scan has no lamp."""
+    run = homes_run(tmp_path, ingest={"validation": 1})
+    write_capability(run, SKILL)
+    (table,) = row_capabilities(run, ORACLE, LABELLED[:1])
+    expected = known_by_the_oracle(LABELLED[:1])
+    assert alike(table.tolist(), [[expected[t][w] for w in VOCABULARY] for t in TEACHERS])
+    assert [expected[t]["lamp"] for t in TEACHERS] == [0.6, 0.1]
+
+
+def test_on_scans_without_labels_the_oracle_says_that_it_knows_nothing(run, tmp_path):
+    for name in LABELLED:
+        one = scan(name)
+        store(run, Scene(name, one.points, one.colors, one.normals))
+    assert "no true label names a word" in work(EVALUATE, run, ORACLE)
+    assert result(run, ORACLE)["miou"] is None
+    for ask in (lambda: query(run, "bed", row=ORACLE), lambda: export(run, tmp_path / "x", ORACLE)):
+        with pytest.raises(ConfigError, match="row 'oracle' says nothing, because no validation"):
+            ask()
+    for row in row_names(run):
+        if not row.startswith("student"):
+            work(EVALUATE, run, row)
+            assert result(run, row)["miou"] is None
+    assert default_row(run) == "student:point"
+    work(EVALUATE, run, CAPABILITY)
+    found = json.loads(run.workspace.true_capability.read_text())
+    assert found["spearman"] is None
+    assert set(found["teachers"]["masks"]["true"].values()) == {None}
+
+
+def test_the_oracle_can_be_asked_and_exported_by_its_name(run, tmp_path):
+    work(EVALUATE, run, ORACLE)
+    (tmp_path / "to").mkdir()
+    assert query(run, "bed", row=ORACLE, draw="none").row == ORACLE
+    fresh = homes_run(tmp_path, run={"seed": 3})
+    write_capability(fresh, SKILL)
+    features, _ = row_features(fresh, ORACLE, LABELLED[0])
+    (table,) = row_capabilities(run, ORACLE, LABELLED)
+    assert torch.equal(features, row_features(run, ORACLE, LABELLED[0], table)[0])
