@@ -20,7 +20,7 @@ from pcdistill.scenes.opening import (
     require_scans,
 )
 from pcdistill.scenes.ply import Ply, read_ply, write_ply
-from pcdistill.scenes.reading import Reader, ReadSettings, Scan
+from pcdistill.scenes.reading import Division, Reader, ReadSettings, Scan
 from pcdistill.scenes.scene import Scene
 from pcdistill.scenes.source_frame import source_points, write_source_ply
 from pcdistill.scenes.store import write_scene
@@ -28,6 +28,7 @@ from pcdistill.scenes.store import write_scene
 __all__ = [
     "IGNORE_LABEL",
     "READERS",
+    "Division",
     "Frame",
     "LabelSet",
     "MemoryFrame",

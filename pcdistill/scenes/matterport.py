@@ -37,7 +37,7 @@ from pcdistill.scenes.mesh_fit import require_extent, unit_normals
 from pcdistill.scenes.origin import no_offset
 from pcdistill.scenes.paths import entries_of, is_folder, is_there
 from pcdistill.scenes.ply import read_ply
-from pcdistill.scenes.reading import Reader, ReadSettings, Scan
+from pcdistill.scenes.reading import Division, Reader, ReadSettings, Scan
 from pcdistill.scenes.scene import Scene
 
 _REGIONS = "region_segmentations"
@@ -139,11 +139,19 @@ def _files(scan: Scan) -> list[Path]:
     return [*own, *(house / name for name in (_CAMERAS, _COLOR, _DEPTH)), *_tables(house)]
 
 
+def _division(scan: Scan) -> Division:
+    """Every region has a category per face; which house is on which side, lists say."""
+    return Division(bool(scan.part))
+
+
 MATTERPORT = Reader(
     f"{_REGIONS}/ and {_CAMERAS}/ (houses of Matterport3D)",
     find_matterport,
     open_matterport,
     _files,
+    _division,
+    {side: f"scenes_{side}.txt" for side in ("train", "val", "test")},
+    ("test", "val"),
 )
 
 

@@ -42,6 +42,7 @@ from pcdistill.scenes.nuscenes_scene import (
     car_scene,
     refuse_settings,
 )
+from pcdistill.scenes.nuscenes_split import official_side
 from pcdistill.scenes.nuscenes_tables import (
     CAMERAS,
     LIDAR,
@@ -54,7 +55,7 @@ from pcdistill.scenes.nuscenes_tables import (
     read_keyframes,
 )
 from pcdistill.scenes.paths import entries_of, is_folder, is_there
-from pcdistill.scenes.reading import Reader, ReadSettings, Scan
+from pcdistill.scenes.reading import Division, Reader, ReadSettings, Scan
 from pcdistill.scenes.scene import Scene
 
 _LOG = logging.getLogger(__name__)
@@ -429,9 +430,17 @@ def _read_frames(
     return CarCameras(frames, without_file, without_pose)
 
 
+def nuscenes_division(scan: Scan) -> Division:
+    """Labels are there with nuScenes-lidarseg; drives are on the side of the official split."""
+    version = scan.folder.absolute().name
+    labelled = bool(scan.part) and is_there(scan.folder / "lidarseg.json")
+    return Division(labelled, official_side(version, scan.part.rpartition("_")[0]))
+
+
 NUSCENES = Reader(
     "v1.0-trainval/, v1.0-mini/ or v1.0-test/ with scene.json (nuScenes)",
     find_nuscenes,
     open_nuscenes,
     nuscenes_files,
+    nuscenes_division,
 )

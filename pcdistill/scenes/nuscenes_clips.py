@@ -35,7 +35,7 @@ from pcdistill.scenes.nuscenes_tables import NO_SUCH_ID, standard_labels
 from pcdistill.scenes.origin import no_offset
 from pcdistill.scenes.paths import entries_of, is_folder, is_there
 from pcdistill.scenes.ply import read_ply
-from pcdistill.scenes.reading import Reader, ReadSettings, Scan
+from pcdistill.scenes.reading import Division, Reader, ReadSettings, Scan
 from pcdistill.scenes.scene import Scene
 from pcdistill.scenes.text_files import read_numbers
 
@@ -44,6 +44,7 @@ _LOG = logging.getLogger(__name__)
 CLIP_CAMERAS = ("back", "back_left", "back_right", "front", "front_left", "front_right")
 """Folders of the cameras, in the order of frames in a scene."""
 _IMAGE, _POSE, _MATRIX = "color_image.jpg", "cam2scene.txt", "K.txt"
+_SPLITS = ("train", "val", "test")
 _POINTS, _TIMES, _FRAMES = "scene.ply", "scene-timestamps.npy", "frames"
 
 
@@ -248,8 +249,15 @@ def _read_matrix(path: Path, side: int) -> Tensor:
     return torch.tensor(numbers, dtype=torch.float64).view(side, side)
 
 
+def clip_division(scan: Scan) -> Division:
+    """Clips lie in a folder of their split."""
+    split = scan.folder.resolve().parent.name
+    return Division(is_there(scan.folder / _POINTS), split if split in _SPLITS else "")
+
+
 NUSCENES_CLIPS = Reader(
     "SPLIT/CLIP/ with scene.ply and frames/TIME/front/ (nuScenes clips of OpenScene)",
     find_nuscenes_clips,
     open_nuscenes_clips,
+    division=clip_division,
 )

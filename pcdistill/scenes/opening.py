@@ -27,7 +27,7 @@ from pcdistill.scenes.paths import (
     leaving_out_unreadable,
     require_readable,
 )
-from pcdistill.scenes.reading import Reader, ReadSettings, Scan
+from pcdistill.scenes.reading import Division, Reader, ReadSettings, Scan
 from pcdistill.scenes.record3d import RECORD3D
 from pcdistill.scenes.replica import REPLICA
 from pcdistill.scenes.rgbd import RGBD
@@ -35,7 +35,7 @@ from pcdistill.scenes.scannet import SCANNET
 from pcdistill.scenes.scannet_extracted import SCANNET_EXTRACTED
 from pcdistill.scenes.scannetpp import SCANNETPP
 from pcdistill.scenes.scene import Scene
-from pcdistill.scenes.store import is_stored_scene, open_stored_scene
+from pcdistill.scenes.store import has_labels, is_stored_scene, open_stored_scene
 from pcdistill.scenes.tum import TUM
 
 _LOG = logging.getLogger(__name__)
@@ -65,6 +65,10 @@ def _open_stored(scan: Scan, settings: ReadSettings) -> Scene:
     return scene
 
 
+def _stored_division(scan: Scan) -> Division:
+    return Division(has_labels(scan.folder))
+
+
 def _replica_files(scan: Scan) -> list[Path]:
     """The mesh and the camera lie beside or above the folder."""
     folder = scan.folder.resolve()
@@ -78,7 +82,9 @@ def _replica_files(scan: Scan) -> list[Path]:
 
 READERS: Mapping[str, Reader] = {
     "nuscenes": NUSCENES,  # its tables have a scene.json too
-    "stored": Reader("scene.json (a stored scene)", _find_stored, _open_stored),
+    "stored": Reader(
+        "scene.json (a stored scene)", _find_stored, _open_stored, division=_stored_division
+    ),
     "scannet": SCANNET,
     "scannet_extracted": SCANNET_EXTRACTED,
     "scannetpp": SCANNETPP,  # its folders hold nerfstudio and COLMAP captures

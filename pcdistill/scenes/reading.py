@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, NamedTuple, get_args
 
 from pcdistill.choices import suggest
@@ -80,6 +81,16 @@ class ReadSettings:
             raise ConfigError(f"fuse_voxel_size is {self.fuse_voxel_size}, expected metres > 0")
 
 
+class Division(NamedTuple):
+    """What the files of a scan tell, by their names, of training and measuring."""
+
+    labelled: bool
+    """Whether the scan has true labels, and what they belong to."""
+    side: str = ""
+    """`train`, `val` or `test` where the data set itself puts the scan there; empty where it does
+    not say it, or in a list beside the data (`Reader.lists`)."""
+
+
 class Reader(NamedTuple):
     """One layout of scans on disk."""
 
@@ -93,3 +104,9 @@ class Reader(NamedTuple):
     files: Callable[[Scan], Sequence[Path]] | None = None
     """Files and folders that a scan is read from, where they are not just its folder: a scan is
     read again when one of them changes."""
+    division: Callable[[Scan], Division] | None = None
+    """For layouts whose scans may have true labels; takes no time worth mentioning."""
+    lists: Mapping[str, str] = MappingProxyType({})
+    """Side of a division -> published text file, beside the data, with the names of its scans."""
+    measured: tuple[str, ...] = ("val", "test")
+    """Sides on which the data set's published numbers are measured; the first that is there."""

@@ -36,7 +36,7 @@ from pcdistill.scenes.origin import no_offset
 from pcdistill.scenes.paths import entries_of, is_folder, is_there
 from pcdistill.scenes.plausibility import require_metres
 from pcdistill.scenes.ply import read_ply
-from pcdistill.scenes.reading import Reader, ReadSettings, Scan
+from pcdistill.scenes.reading import Division, Reader, ReadSettings, Scan
 from pcdistill.scenes.scannet_frames import SensFrame, openscene_camera, sampled_camera
 from pcdistill.scenes.scannet_labels import (
     object_instances,
@@ -142,11 +142,20 @@ def scannet_files(scan: Scan) -> tuple[Path, ...]:
     return (scan.folder,) if table is None else (scan.folder, table)
 
 
+def scannet_division(scan: Scan) -> Division:
+    """Labels need the mesh, and a scan its frames; `scans_test/` is the test set."""
+    folder = scan.folder
+    own = [is_there(folder / f"{folder.resolve().name}{s}") for s in (_SENS, _MESH, _LABELS)]
+    return Division(all(own), "test" if folder.resolve().parent.name == _SPLITS[1] else "")
+
+
 SCANNET = Reader(
     "SCENE/SCENE.sens and SCENE/SCENE_vh_clean_2.ply (scans of ScanNet v2)",
     find_scannet,
     open_scannet,
     scannet_files,
+    scannet_division,
+    {side: f"scannetv2_{side}.txt" for side in ("train", "val", "test")},
 )
 
 

@@ -37,7 +37,7 @@ from pcdistill.scenes.images import COLOR_SUFFIXES, image_size_of
 from pcdistill.scenes.label_sets import load_label_set
 from pcdistill.scenes.paths import entries_of, is_folder, is_there, require_readable
 from pcdistill.scenes.plausibility import require_metres
-from pcdistill.scenes.reading import Reader, ReadSettings, Scan
+from pcdistill.scenes.reading import Division, Reader, ReadSettings, Scan
 from pcdistill.scenes.scannet_frames import openscene_camera
 from pcdistill.scenes.scene import Scene
 from pcdistill.scenes.text_files import numbers_of, read_rows
@@ -134,12 +134,19 @@ def extracted_files(scan: Scan) -> tuple[Path, ...]:
     )
 
 
+def extracted_division(scan: Scan) -> Division:
+    """Scans lie in scannet_3d/train, val or test; those of the test set have no labels."""
+    split = scan.part.rpartition("/")[0]
+    return Division(split not in ("", "test"), split if split in ("train", "val", "test") else "")
+
+
 SCANNET_EXTRACTED = Reader(
     f"{_POINTS_FOLDER}/SPLIT/SCENE{_SUFFIX} and {_FRAMES_FOLDER}/SCENE/ (ScanNet as distributed "
     "by OpenScene)",
     find_scannet_extracted,
     open_scannet_extracted,
     extracted_files,
+    extracted_division,
 )
 
 

@@ -89,6 +89,15 @@ def is_stored_scene(folder: Path) -> bool:
     return is_there(folder / SCENE_FILE)
 
 
+def has_labels(folder: Path) -> bool:
+    """Whether a stored scene has labels, as the head of its file says; not where it is damaged."""
+    try:
+        with safe_open(folder / POINTS_FILE, "pt") as stored:
+            return "labels" in stored.keys()  # noqa: SIM118 (not a mapping)
+    except (OSError, SafetensorError):
+        return False
+
+
 def open_stored_scene(folder: Path) -> Scene:
     """Open a scene that `write_scene` stored; points are mapped, images read when asked for.
 

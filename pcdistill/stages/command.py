@@ -19,11 +19,13 @@ from pcdistill.errors import ArtifactError, ConfigError
 from pcdistill.stages.checks import check_run
 from pcdistill.stages.config import RunConfig
 from pcdistill.stages.files import read_json
+from pcdistill.stages.ingest import measured_on, training_scenes, validation_scenes
 from pcdistill.stages.pipeline import STAGES
 from pcdistill.stages.progress import Progress
 from pcdistill.stages.rows import row_names
 from pcdistill.stages.run import Run
 from pcdistill.stages.runner import Summary, choose_stages, run_stages
+from pcdistill.stages.splits import counted
 from pcdistill.stages.workers import usable_cores
 
 _LOG = logging.getLogger(__name__)
@@ -63,6 +65,8 @@ def carry_out(
     check_run(run, [stage.name for stage in choose_stages(STAGES, only, start)])
     progress = Progress(console=console)
     progress.note(run_header(config))
+    if config.ingest.source == "scan":
+        progress.note(scans_header(run))
     summary = run_stages(
         config,
         STAGES,
@@ -98,6 +102,13 @@ def run_header(config: RunConfig) -> str:
         f"Python {platform.python_version()}, {device}, seed {config.run.seed}\n"
         f"workspace {Path(config.run.workspace).absolute()}"
     )
+
+
+def scans_header(run: Run) -> str:
+    """How many scans are learned from and measured, and why these, in one line."""
+    learned, scenes = counted(len(training_scenes(run))), measured_on(run)
+    why = f": {scenes}" if scenes else ""
+    return f"learns from {learned}, measures {len(validation_scenes(run))}{why}"
 
 
 def _commit() -> str:

@@ -103,8 +103,10 @@ class IngestConfig:
     train_list: str | None = None
     """Text file with the names of the scenes that the student learns from, one a line."""
     validation_list: str | None = None
-    """Text file with the names of the scenes that are measured and drawn. Without lists all scenes
-    are both; with one list the other half is what it does not name."""
+    """Text file with the names of the scenes that are measured and drawn. With one list the other
+    half is what it does not name. Without lists the data set's own division counts; where there is
+    none, every fifth place with labels is held out of the training; a single one is learned from
+    and measured, and so are scans without labels, on which nothing is measured."""
 
     def __post_init__(self) -> None:
         _require(self.train >= 1, "ingest.train", "at least 1", self.train)

@@ -20,7 +20,7 @@ from pcdistill.evaluation import (
 from pcdistill.labels import IGNORE_LABEL
 from pcdistill.scenes import Scene, open_scene
 from pcdistill.stages.files import read_json, read_tensors, write_json, write_tensors
-from pcdistill.stages.ingest import labels_in_memory, validation_scenes
+from pcdistill.stages.ingest import labels_in_memory, measured_on, validation_scenes
 from pcdistill.stages.pieces import average_pieces, made_from, scene_pieces
 from pcdistill.stages.rows import (
     CAPABILITY,
@@ -45,9 +45,11 @@ from pcdistill.stages.workspace import slug
 
 
 def run_protocol(run: Run) -> str:
-    """The protocol of the run in one line."""
+    """The protocol of the run in one line, with what the student knows of the scenes."""
     classes, silent = len(run.label_set.names), len(run.config.run.teachers) > 0
-    return run.protocol.describe(classes, silent=silent)
+    said = run.protocol.describe(classes, silent=silent)
+    scenes = measured_on(run)
+    return f"{said}; measured on {scenes}" if scenes else said
 
 
 def predictions(run: Run, row: str, scene: str) -> Tensor:

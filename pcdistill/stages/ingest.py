@@ -58,7 +58,7 @@ def scene_names(run: Run) -> tuple[str, ...]:
 
 
 def training_scenes(run: Run) -> tuple[str, ...]:
-    """Scenes that the student learns from; scans are all used where no list says otherwise.
+    """Scenes that the student learns from; where no list says which, see `default_split`.
 
     There are none where the student is trained already.
     """
@@ -70,10 +70,27 @@ def training_scenes(run: Run) -> tuple[str, ...]:
 
 
 def validation_scenes(run: Run) -> tuple[str, ...]:
-    """Scenes that are measured and drawn; of scans all where no list says otherwise."""
+    """Scenes that are measured and drawn; where no list says which, see `default_split`."""
     if run.config.ingest.source == "homes":
         return tuple(f"home-validation-{i}" for i in range(run.config.ingest.validation))
     return scans_of(run).validation
+
+
+def measured_on(run: Run) -> str:
+    """What the scenes that are measured are to the student, in words; empty for generated homes.
+
+    Those that a student has learned from are told, whatever made it so: it remembers them.
+    """
+    measured = validation_scenes(run)
+    if run.trained is None:
+        learned, same = set(training_scenes(run)), "scenes that the student learned from"
+    else:
+        learned = set(map(str, run.trained.provenance.get("scenes", ())))
+        same = "scenes of the names of those that the student learned from"
+    both = sum(name in learned for name in measured)
+    if both:
+        return same if both == len(measured) else f"{len(measured)} scenes, {both} of them {same}"
+    return scans_of(run).why if run.config.ingest.source == "scan" else ""
 
 
 def stored_scenes(run: Run, names: Sequence[str]) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ from pcdistill.evaluation import (
 from pcdistill.scenes import Scene, open_scene
 from pcdistill.stages.evaluate import predictions, result, run_protocol
 from pcdistill.stages.geometry_pictures import geometry_pictures
-from pcdistill.stages.ingest import validation_scenes
+from pcdistill.stages.ingest import measured_on, validation_scenes
 from pcdistill.stages.query import ask
 from pcdistill.stages.results import best_measured
 from pcdistill.stages.rows import POOLED, default_row, row_names
@@ -50,6 +50,11 @@ NO_CLAIM_OF_STUDENT = (
     "The student learned from teachers that were trained on rendered homes; on this real scan no "
     "accuracy is claimed."
 )
+REMEMBERS = (
+    "The student learned from scenes that are shown here: on these it remembers what the teachers "
+    "said, and its numbers, where there are any, say little about other scenes."
+)
+NOT_MEASURED = "nothing was measured: the scenes have no true labels"
 _BYTES_PER_PICTURE = 100_000
 """Orientation for the disk estimate."""
 NOTHING = "nothing looks like that"
@@ -74,7 +79,7 @@ def collect(run: Run, report: Report) -> ReportData:
         report(number + 1, len(drawn), "scenes drawn")
     return ReportData(
         title=run.config.run.title,
-        protocol=protocol if measured else "nothing was measured: the scenes have no true labels",
+        protocol=protocol if measured else _not_measured(run),
         seed=run.config.run.seed,
         summary=_summary(run, scenes),
         rows=tuple(
@@ -98,13 +103,20 @@ def _capability(run: Run) -> CapabilityTable | None:
     return CapabilityTable(teachers, run.vocabulary, capability_table(run)) if teachers else None
 
 
+def _not_measured(run: Run) -> str:
+    shown = measured_on(run)
+    return NOT_MEASURED + (f"; what is shown are {shown}" if shown else "")
+
+
 def _notes(run: Run) -> tuple[str, ...]:
     if run.config.ingest.source != "scan":
         return ()
+    remembers = (REMEMBERS,) if "learned from" in measured_on(run) else ()
     if EMBEDDED_TEACHERS & set(run.config.run.teachers):
-        return (NO_CLAIM,)
+        return (NO_CLAIM, *remembers)
     learned = run.trained is not None and run.trained.provenance.get("teachers")
-    return (NO_CLAIM_OF_STUDENT,) if learned and EMBEDDED_TEACHERS & set(learned) else ()
+    known = (NO_CLAIM_OF_STUDENT,) if learned and EMBEDDED_TEACHERS & set(learned) else ()
+    return (*known, *remembers)
 
 
 def _summary(run: Run, scenes: tuple[str, ...]) -> tuple[str, ...]:

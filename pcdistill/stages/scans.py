@@ -15,6 +15,7 @@ from pcdistill.errors import ArtifactError, ConfigError, SceneError
 from pcdistill.scenes import READERS, ReadSettings, Recognised, require_scans
 from pcdistill.stages.files import read_json, write_json
 from pcdistill.stages.run import Run
+from pcdistill.stages.splits import default_split
 
 _HEADER_BYTES = 4096
 _VERTICES = re.compile(rb"\nelement +vertex +(\d+)")
@@ -31,6 +32,8 @@ class Scans(NamedTuple):
     is_there: bool = True
     """False where the raw data has moved away since the workspace was made; nothing is found then,
     and the names are those of the time."""
+    why: str = ""
+    """What decided which scenes are measured, where no list of the run did; see `Split`."""
 
 
 def scans_of(run: Run) -> Scans:
@@ -191,7 +194,8 @@ def _look_up(run: Run) -> Scans:
         for given, key in zip(lists, ("train_list", "validation_list"), strict=True)
     )
     if training is None and validation is None:
-        return Scans(found, everything, everything)
+        split = default_split(path, found, trains=run.config.distill.trained is None)
+        return Scans(found, split.training, split.validation, why=split.why)
     if training is None:
         training = tuple(name for name in everything if name not in set(validation or ()))
     if validation is None:
@@ -208,7 +212,11 @@ def remember_scans(run: Run) -> None:
     if run.config.ingest.source == "scan" and run.config.ingest.path is not None:
         scans = scans_of(run)
         if scans.is_there:
-            names = {"training": scans.training, "validation": scans.validation}
+            names = {
+                "training": scans.training,
+                "validation": scans.validation,
+                "why": scans.why,
+            }
             write_json(run.workspace.scans, {**_places_of(run), **names})
 
 
@@ -218,7 +226,8 @@ def _remembered(run: Run) -> Scans | None:
         noted = read_json(run.workspace.scans)
         if {key: noted[key] for key in _places_of(run)} != _places_of(run):
             return None
-        return Scans({}, tuple(noted["training"]), tuple(noted["validation"]), is_there=False)
+        training, validation = tuple(noted["training"]), tuple(noted["validation"])
+        return Scans({}, training, validation, is_there=False, why=noted.get("why", ""))
     except (ArtifactError, KeyError, TypeError):
         return None
 

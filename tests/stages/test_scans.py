@@ -37,7 +37,8 @@ def write_list(tmp_path, text: str) -> str:
     return str(path)
 
 
-def test_without_lists_all_scans_train_and_are_measured(scans):
+def test_scans_without_labels_all_train_and_are_shown(scans):
+    """Nothing is measured on them, so that nothing has to be kept apart."""
     run = run_on(scans)
     assert training_scenes(run) == validation_scenes(run) == scene_names(run) == NAMES
 
