@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,19 +26,24 @@ _DISPLACEMENT = 0.025
 """Standard deviation of the shift of the map, as a share of the image's side."""
 _SPILL = (0.05, 0.35)
 """How bright an object that touches the wanted one is in its map."""
+_IN_EVERY_ROOM = ("wall", "floor", "ceiling")
 _NEIGHBOURS = 3
 _BLOBS = 3
 """Bright spots per coarse map that have nothing to do with the object."""
 
 
 class EmbeddedGenerator:
-    """Renders an object of a category and hides where it is behind a coarse heat map.
+    """Renders what a prompt names and hides where it is behind a coarse heat map.
 
     It stands where a diffusion model with its cross-attention stands, and is as vague: the exact
     outline is known to the renderer but only leaves it averaged onto grids of 16 x 16 and
     32 x 32 cells, blurred there, shifted by a few per cent of the image, with a faint copy on
-    objects that touch the wanted one and with spots in the background. The same category and seed
-    give the same image and map.
+    objects that touch the wanted one and with spots in the background.
+
+    Of a prompt it understands the names of the things of the embedded homes, as whole words and
+    the longest first: "shower curtain" names no curtain. It draws one of them, in a room; walls,
+    floor and ceiling may be named besides, since they are in every picture. The other words change
+    nothing. The same thing and seed give the same image and map.
     """
 
     name = "embedded"
@@ -52,32 +58,34 @@ class EmbeddedGenerator:
             raise ValueError(f"image_size is {image_size}, expected at least 32 x 32 pixels")
         self.image_size = image_size
 
-    def cannot_draw(self, categories: Sequence[str]) -> tuple[str, ...]:
-        """Those of `categories` that no embedded home has."""
-        return tuple(category for category in categories if _known(category) is None)
+    def cannot_draw(self, prompt: str, categories: Sequence[str]) -> tuple[str, ...]:
+        """Those of `categories` that it cannot draw in place of the {} of `prompt`."""
+        return tuple(
+            name for name in categories if _trouble(prompt.replace("{}", name), name) is not None
+        )
 
-    def __call__(self, category: str, seed: int) -> GeneratedImage:
-        """Render "a good photo of a `category`".
+    def __call__(self, prompt: str, words: str, seed: int) -> GeneratedImage:
+        """Render what the prompt names.
 
         Args:
-            category: one of the categories of the embedded homes; spaces in it do not matter
+            prompt: names one thing of the embedded homes; spaces in its name do not matter
                 ("other furniture" is "otherfurniture").
+            words: of the prompt, that name the same thing.
             seed: 0 or more.
 
         Raises:
-            ConfigError: no embedded home has such a thing; the text suggests the closest one.
+            ConfigError: the prompt names nothing that can be drawn, several things, or another one
+                than the words; or it does not have the words. The text says which.
             ValueError: a negative seed.
         """
         from pcdistill.homes import CLASSES, object_picture
 
-        name = _known(category)
-        if name is None:
-            raise ConfigError(
-                f"vocabulary: the embedded image generator cannot draw '{category}'; "
-                f"{suggest(category, CLASSES)}"
-            )
+        trouble = _trouble(prompt, words)
+        if trouble is not None:
+            raise ConfigError(f"the embedded image generator cannot draw '{prompt}': {trouble}")
         if seed < 0:
             raise ValueError(f"seed is {seed}, expected 0 or more")
+        name = _thing(_named(prompt))
         picture = object_picture(name, _FIRST_SEED + seed, image_size=self.image_size)
         image = picture.rendering.image.permute(2, 0, 1).contiguous()
         chance = np.random.default_rng([CLASSES.index(name), seed])
@@ -85,12 +93,46 @@ class EmbeddedGenerator:
         return GeneratedImage(image, attention)
 
 
-def _known(category: str) -> str | None:
-    """The class of the embedded homes that a category names, whatever its spaces."""
+def _trouble(prompt: str, words: str) -> str | None:
+    """Why a prompt cannot be drawn with the attention of some words; None where it can."""
+    from pcdistill.homes import CLASSES
+
+    asked, known = _words(prompt), _named(prompt)
+    wanted = _words(words)
+    if not any(asked[i : i + len(wanted)] == wanted for i in range(len(asked))) or not wanted:
+        return f"it does not have the words '{words}', whose attention is wanted; write them in it"
+    if not known:
+        return f"it names nothing that the embedded homes have; {suggest(words, CLASSES)}"
+    things = list(dict.fromkeys(name for name in known if name not in _IN_EVERY_ROOM))
+    if len(things) > 1:
+        return f"it names {' and '.join(things)}, expected one thing; name it alone"
+    if _thing(known) not in _named(words):
+        return f"it shows a {_thing(known)}, which is not '{words}'; name {words} alone"
+    return None
+
+
+def _thing(named: Sequence[str]) -> str:
+    """What is drawn of the categories that a prompt names: what is not in every room goes first."""
+    return next((name for name in named if name not in _IN_EVERY_ROOM), named[0])
+
+
+def _named(text: str) -> list[str]:
+    """Classes of the embedded homes that a text names, in order; of two that overlap the longer."""
     from pcdistill.homes import CLASSES
 
     names = {name.replace(" ", ""): name for name in CLASSES}
-    return names.get(category.replace(" ", ""))
+    words, found, first = _words(text), [], 0
+    while first < len(words):
+        spans = (2, 1)  # words of a name
+        span = next((n for n in spans if "".join(words[first : first + n]) in names), 0)
+        if span:
+            found.append(names["".join(words[first : first + span])])
+        first += span or 1
+    return found
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())
 
 
 def coarse_map(mask: Tensor, instances: Tensor, chance: np.random.Generator) -> Tensor:

@@ -18,19 +18,29 @@ class GeneratedImage(NamedTuple):
 
 
 class ImageGenerator(Protocol):
-    """Makes images of "a good photo of a XX"."""
+    """Makes images from a prompt, and says where in them some of its words are."""
 
     name: str
 
-    def cannot_draw(self, categories: Sequence[str]) -> tuple[str, ...]:
-        """Those of `categories` that it does not know; none for a model that takes any words."""
+    def cannot_draw(self, prompt: str, categories: Sequence[str]) -> tuple[str, ...]:
+        """Those of `categories` that it cannot draw; none for a model that takes any words.
+
+        Args:
+            prompt: with {} for the category.
+            categories: names to put there.
+        """
         ...
 
-    def __call__(self, category: str, seed: int) -> GeneratedImage:
-        """Make one image; the same category and seed give the same image.
+    def __call__(self, prompt: str, words: str, seed: int) -> GeneratedImage:
+        """Make one image; the same prompt, words and seed give the same image and map.
+
+        Args:
+            prompt: what is drawn, such as "a good photo of a chair".
+            words: of the prompt, whose attention is wanted: "chair".
+            seed: 0 or more.
 
         Raises:
-            ConfigError: the generator does not know this category.
+            ConfigError: the prompt does not have the words, or says what the generator cannot draw.
         """
         ...
 

@@ -158,7 +158,10 @@ class SynthesizeConfig:
     """How reference images of each vocabulary class are made without annotations."""
 
     generator: str = "embedded"
-    """Draws "a good photo of a XX" and says roughly where XX is."""
+    """Draws what the prompt says and tells roughly where the class is."""
+    prompt: str = "a good photo of a {}"
+    """What is drawn, with the class in place of {}, and what the embedded generator reads, too; as
+    published. The authors' code asks for "a good photo of a {} in a room"."""
     segmenter: str = "superpixels"
     """Turns prompt points into a mask."""
     images: int = 8
@@ -169,6 +172,8 @@ class SynthesizeConfig:
     """Prompt points per image."""
 
     def __post_init__(self) -> None:
+        fits = self.prompt.count("{}") == 1
+        _require(fits, "synthesize.prompt", "a text with one {}", self.prompt)
         _require(self.images >= 1, "synthesize.images", "at least 1", self.images)
         inside = 0 < self.threshold < 1
         _require(inside, "synthesize.threshold", "between 0 and 1", self.threshold)

@@ -217,17 +217,24 @@ class Run:
 
     def _check_vocabulary(self) -> None:
         """Refuse classes that the image generator cannot draw before the first image is made."""
-        name = self.config.synthesize.generator
-        missing = build_generator(name).cannot_draw(self.vocabulary)
-        if missing:
-            listed = ", ".join(missing[:_CLASSES_NAMED])
-            rest = len(missing) - _CLASSES_NAMED
-            more = f" and {rest} more" if rest > 0 else ""
+        name, prompt = self.config.synthesize.generator, self.config.synthesize.prompt
+        generator = build_generator(name)
+        missing = generator.cannot_draw(prompt, self.vocabulary)
+        if not missing:
+            return
+        listed = ", ".join(missing[:_CLASSES_NAMED])
+        rest = len(missing) - _CLASSES_NAMED
+        more = f" and {rest} more" if rest > 0 else ""
+        cannot = f"'{name}' cannot draw {listed}{more} of its {len(self.vocabulary)} classes"
+        if not generator.cannot_draw("{}", missing):
             raise ConfigError(
-                f"run.vocabulary is '{self.config.run.vocabulary}' but the image generator "
-                f"'{name}' cannot draw {listed}{more} of its {len(self.vocabulary)} classes; set "
-                "run.vocabulary: indoor, or synthesize.generator to one that draws them"
+                f"synthesize.prompt is '{prompt}', with which the image generator {cannot}; let it "
+                "name the class alone, such as 'a good photo of a {}'"
             )
+        raise ConfigError(
+            f"run.vocabulary is '{self.config.run.vocabulary}' but the image generator {cannot}; "
+            "set run.vocabulary: indoor, or synthesize.generator to one that draws them"
+        )
 
     def teacher_revision(self, name: str) -> str:
         """Which weights a teacher uses; other weights give other artefacts."""

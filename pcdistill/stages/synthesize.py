@@ -22,7 +22,6 @@ from pcdistill.stages.stage import Report, Stage, Task, no_inputs
 
 _BYTES_PER_IMAGE = 240 * 320 * 6
 """Colours, mask and half-precision attention of one picture of the embedded generator."""
-IMAGE_PROMPT = "a good photo of a {}"
 
 
 def pseudo_mask(
@@ -52,6 +51,7 @@ def _settings(run: Run, category: str) -> Mapping[str, Any]:
     config = run.config.synthesize
     return {
         "category": category,
+        "prompt": config.prompt,
         "generator": config.generator,
         "segmenter": config.segmenter,
         "images": config.images,
@@ -65,8 +65,9 @@ def _work(run: Run, task: Task, report: Report) -> str:
     config = run.config.synthesize
     first = run.config.run.seed * 10_000
     images, masks, attention = [], [], []
+    prompt = config.prompt.replace("{}", task.unit)
     for number in range(config.images):
-        generated = run.generator(task.unit, first + number)
+        generated = run.generator(prompt, task.unit, first + number)
         mask = pseudo_mask(generated, run.segmenter, config.threshold, config.prompts)
         report(number + 1, config.images, "images")
         if mask is not None:
@@ -84,7 +85,7 @@ def _work(run: Run, task: Task, report: Report) -> str:
         "attention": torch.stack(attention).half(),
     }
     provenance = {
-        "prompt": IMAGE_PROMPT.format(task.unit),
+        "prompt": prompt,
         "generator": run.generator.name,
         "segmenter": run.segmenter.name,
     }
@@ -109,7 +110,7 @@ def _outputs(run: Run, category: str) -> tuple[Path, ...]:
 
 SYNTHESIZE = Stage(
     name="synthesize",
-    version=1,
+    version=2,
     units=_units,
     settings=_settings,
     inputs=no_inputs,

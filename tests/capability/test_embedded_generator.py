@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
 
 import pcdistill.homes
-from pcdistill.capability import binarize_attention, mask_iou, prompt_points
+from pcdistill.capability import GeneratedImage, binarize_attention, mask_iou, prompt_points
 from pcdistill.capability.embedded_generator import _FIRST_SEED, EmbeddedGenerator, coarse_map
 from pcdistill.capability.superpixel_segmenter import SuperpixelSegmenter
 from pcdistill.errors import ConfigError
@@ -54,26 +56,30 @@ def test_the_map_spills_onto_what_touches_the_object():
     assert spilt > alone + 1
 
 
-def test_a_category_and_a_seed_make_one_image():
+def photo(generator: EmbeddedGenerator, category: str, seed: int) -> GeneratedImage:
+    return generator(f"a good photo of a {category}", category, seed)
+
+
+def test_a_prompt_and_a_seed_make_one_image():
     generator = EmbeddedGenerator((64, 96))
-    first, again = generator("chair", 3), generator("chair", 3)
+    first, again = photo(generator, "chair", 3), photo(generator, "chair", 3)
     assert torch.equal(first.image, again.image)
     assert torch.equal(first.attention, again.attention)
     assert first.image.shape == (3, 64, 96)
     assert first.image.dtype == torch.uint8
     assert first.attention.shape == (64, 96)
-    assert not torch.equal(first.image, generator("chair", 4).image)
-    assert not torch.equal(first.image, generator("table", 3).image)
+    assert not torch.equal(first.image, photo(generator, "chair", 4).image)
+    assert not torch.equal(first.image, photo(generator, "table", 3).image)
 
 
 @pytest.fixture
 def rendered(monkeypatch):
-    """List of (seed, exact mask) of every picture that is rendered."""
+    """List of (seed, exact mask, category) of every picture that is rendered."""
     pictures = []
 
     def recorded(category, seed, **options):
         picture = object_picture(category, seed, **options)
-        pictures.append((seed, picture.mask))
+        pictures.append((seed, picture.mask, category))
         return picture
 
     monkeypatch.setattr(pcdistill.homes, "object_picture", recorded)
@@ -81,38 +87,80 @@ def rendered(monkeypatch):
 
 
 def test_no_image_is_one_that_a_teacher_was_trained_on(rendered):
-    EmbeddedGenerator((48, 64))("sofa", 7)
-    assert [seed for seed, _ in rendered] == [_FIRST_SEED + 7]
+    photo(EmbeddedGenerator((48, 64)), "sofa", 7)
+    assert [seed for seed, *_ in rendered] == [_FIRST_SEED + 7]
     assert _FIRST_SEED > 1_000_000
 
 
 def test_spaces_in_a_category_do_not_matter():
     generator = EmbeddedGenerator((48, 64))
-    there, back = generator("other furniture", 1), generator("otherfurniture", 1)
+    there, back = (photo(generator, name, 1) for name in ("other furniture", "otherfurniture"))
     assert torch.equal(there.image, back.image)
 
 
 @pytest.mark.parametrize(
-    ("category", "message"),
+    ("prompt", "words", "drawn"),
     [
-        ("sofaa", "cannot draw 'sofaa'; did you mean 'sofa'"),
-        ("qqq", "cannot draw 'qqq'; expected one of: .*bathtub"),
+        ("a good photo of a chair", "chair", "chair"),
+        ("a good photo of a chair in a room", "chair", "chair"),
+        ("Chair, oak, 4k", "chair", "chair"),
+        ("a shower curtain", "shower curtain", "shower curtain"),
+        ("a curtain after a shower", "curtain", "curtain"),
+        ("a shower  curtain", "Shower Curtain", "shower curtain"),
+        ("a red chair on the floor", "red chair", "chair"),
+        ("the floor below a chair", "chair", "chair"),
+        ("a wall above the floor", "wall", "wall"),
+        ("a sofa, a very good sofa", "sofa", "sofa"),
+        ("some other furniture", "other furniture", "otherfurniture"),
     ],
 )
-def test_a_word_it_cannot_draw_is_a_mistake_in_the_configuration(category, message):
-    with pytest.raises(ConfigError, match=message):
-        EmbeddedGenerator()(category, 0)
+def test_what_the_prompt_names_is_drawn(rendered, prompt, words, drawn):
+    EmbeddedGenerator((48, 64))(prompt, words, 3)
+    assert [category for _, _, category in rendered] == [drawn]
+
+
+def test_the_other_words_of_a_prompt_change_nothing():
+    generator = EmbeddedGenerator((48, 64))
+    one = generator("a good photo of a chair", "chair", 3)
+    other = generator("a chair in a room", "chair", 3)
+    assert torch.equal(one.image, other.image)
+    assert torch.equal(one.attention, other.attention)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words", "message"),
+    [
+        ("a good photo of a sofaa", "sofaa", "names nothing .* have; did you mean 'sofa'"),
+        ("a photo of a qqq", "qqq", "names nothing that the embedded homes have; expected one of"),
+        ("a photo of a sofa", "bed", "does not have the words 'bed', whose attention is wanted"),
+        ("a photo of a bedroom", "bed", "does not have the words 'bed'"),
+        ("a photo", "", "does not have the words ''"),
+        ("a shower curtain", "curtain", "shows a shower curtain, which is not 'curtain'"),
+        ("a bed beside a sofa", "bed", "names bed and sofa, expected one thing; name it alone"),
+        ("a sofa on the floor", "floor", "shows a sofa, which is not 'floor'"),
+        ("a good photo of a bed", "photo", "shows a bed, which is not 'photo'"),
+    ],
+)
+def test_a_prompt_it_cannot_draw_is_a_mistake_in_the_configuration(prompt, words, message):
+    start = f"the embedded image generator cannot draw '{prompt}': it "
+    with pytest.raises(ConfigError, match=f"^{start}.*") as refused:
+        EmbeddedGenerator()(prompt, words, 0)
+    assert re.search(message, str(refused.value))
 
 
 def test_what_it_cannot_draw_is_known_before_it_is_asked():
     words = ("sofa", "car", "shower curtain", "showercurtain", "traffic cone")
-    assert EmbeddedGenerator().cannot_draw(words) == ("car", "traffic cone")
-    assert EmbeddedGenerator().cannot_draw(CLASSES) == ()
+    generator = EmbeddedGenerator()
+    for prompt in ("a good photo of a {}", "{}", "a {} in a {room} on the floor"):
+        assert generator.cannot_draw(prompt, words) == ("car", "traffic cone")
+        assert generator.cannot_draw(prompt.removesuffix(" on the floor"), CLASSES) == ()
+    others = generator.cannot_draw("a bed beside a {}", CLASSES)
+    assert set(CLASSES) - set(others) == {"bed"}
 
 
 def test_other_bad_input_is_refused():
     with pytest.raises(ValueError, match="seed is -1, expected 0 or more"):
-        EmbeddedGenerator()("chair", -1)
+        photo(EmbeddedGenerator(), "chair", -1)
     with pytest.raises(ValueError, match=r"image_size is \(16, 64\), expected at least 32 x 32"):
         EmbeddedGenerator((16, 64))
 
@@ -121,7 +169,7 @@ def test_pseudo_masks_from_points_agree_with_the_exact_masks(rendered):
     generator, segmenter = EmbeddedGenerator(), SuperpixelSegmenter()
     ious, on_object = [], []
     for category in CLASSES:
-        made = generator(category, 200)
+        made = photo(generator, category, 200)
         exact = rendered[-1][1]
         points = prompt_points(binarize_attention(made.attention), mode="inside")
         on_object.append(exact[points[:, 1], points[:, 0]].double().mean())

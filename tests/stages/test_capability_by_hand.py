@@ -10,7 +10,7 @@ import torch
 from pcdistill.capability import GeneratedImage
 from pcdistill.capability.build import GENERATORS, SEGMENTERS
 from pcdistill.errors import ArtifactError
-from pcdistill.stages.files import read_json, write_tensors
+from pcdistill.stages.files import read_json, read_provenance, write_tensors
 from pcdistill.stages.run import Run
 from pcdistill.stages.score import SCORE, capability_table
 from pcdistill.stages.synthesize import SYNTHESIZE, reference_images
@@ -25,20 +25,24 @@ FAINT = 7
 
 
 class Spots:
-    """Pictures filled with their number, and a few pixels of attention, moved by it."""
+    """Pictures filled with their number, and a few pixels of attention, moved by it.
+
+    What is drawn is what the prompt says, the next thing where it says "beside".
+    """
 
     name = "spots"
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str, int]] = []
+        self.asked: list[tuple[str, str, int]] = []
 
-    def cannot_draw(self, categories):
+    def cannot_draw(self, prompt, categories):
         return ()
 
-    def __call__(self, category: str, seed: int) -> GeneratedImage:
-        self.asked.append((category, seed))
+    def __call__(self, prompt: str, words: str, seed: int) -> GeneratedImage:
+        self.asked.append((prompt, words, seed))
         image = torch.full((3, HEIGHT, WIDTH), seed % 251, dtype=torch.uint8)
-        image[0] = AXES[category]
+        (axis,) = [axis for word, axis in AXES.items() if word in prompt]
+        image[0] = (axis + ("beside" in prompt)) % 3
         attention = torch.zeros(HEIGHT, WIDTH)
         for (row, column), value in SPOTS.items():
             if seed % 8 != FAINT:
@@ -88,7 +92,8 @@ def test_a_mask_is_what_the_segmenter_makes_of_the_points_in_its_own_picture(tmp
     assert [number for number, _ in found] == [0, 1, 2]
     for number, mask in found:
         assert torch.equal(mask, crosses(number))
-    assert run.generator.asked == [(category, number) for number in range(3)]
+    prompt = f"a good photo of a {category}"
+    assert run.generator.asked == [(prompt, category, number) for number in range(3)]
 
 
 def test_pictures_without_a_mask_are_left_out_with_their_masks(tmp_path):
@@ -133,14 +138,26 @@ def test_prompts(tmp_path) -> Outcomes:
 def test_another_seed_makes_other_pictures(tmp_path):
     for seed in (0, 2):
         run = synthesize(tmp_path / str(seed), seed=seed)
-        assert run.generator.asked == [("bed", 10_000 * seed + number) for number in range(3)]
+        numbers = [number for _, _, number in run.generator.asked]
+        assert numbers == [10_000 * seed + number for number in range(3)]
+
+
+@follows("synthesize.prompt")
+def test_prompt(tmp_path) -> Outcomes:
+    """The picture is of what the prompt says, the attention of the class, and both are noted."""
+    for number, value in enumerate(("a good photo of a {}", "what stands beside a {} in a {room}")):
+        run = synthesize(tmp_path / str(number), prompt=value)
+        said = value.replace("{}", "bed")
+        assert run.generator.asked == [(said, "bed", n) for n in range(3)]
+        assert read_provenance(run.workspace.synthesized("bed"))["prompt"] == said
+        yield reference_images(run, "bed")[0][:, 0].unique().tolist(), [(AXES["bed"] + number) % 3]
 
 
 @follows("synthesize.generator")
 def test_generator(tmp_path, monkeypatch) -> Outcomes:
     class Later(Spots):
-        def __call__(self, category, seed):
-            return super().__call__(category, seed + 100)
+        def __call__(self, prompt, words, seed):
+            return super().__call__(prompt, words, seed + 100)
 
     for value, made, first in (("spots", Spots, 0), ("later", Later, 100)):
         monkeypatch.setitem(GENERATORS, value, made)

@@ -63,6 +63,21 @@ def test_classes_that_cannot_be_drawn_are_named_before_the_work():
     )
 
 
+def test_a_prompt_of_which_nothing_can_be_drawn_is_named_before_the_work():
+    prompt = "a bed beside a {}"
+    run = Run(RunConfig(synthesize=SynthesizeConfig(prompt=prompt)))
+    with pytest.raises(ConfigError) as caught:
+        run.check()
+    assert str(caught.value) == (
+        f"synthesize.prompt is '{prompt}', with which the image generator 'embedded' cannot draw "
+        "bookshelf, table, wall, bathtub and 15 more of its 20 classes; let it name the class "
+        "alone, such as 'a good photo of a {}'"
+    )
+    with pytest.raises(ConfigError, match=r"synthesize.prompt must be a text with one \{\}, got a"):
+        SynthesizeConfig(prompt="a good photo")
+    Run(RunConfig(synthesize=SynthesizeConfig(prompt="a good photo of a {} in a room"))).check()
+
+
 def test_a_device_that_is_not_there_is_named(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     config = RunConfig()

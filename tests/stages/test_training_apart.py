@@ -141,5 +141,5 @@ def test_the_pictures_of_a_class_are_none_that_a_teacher_learned_from(monkeypatc
     monkeypatch.setattr("pcdistill.homes.object_picture", object_picture)
     for seed in (0, 5, 123_456):
         with pytest.raises(Made):
-            EmbeddedGenerator()("bed", seed)
+            EmbeddedGenerator()("a good photo of a bed", "bed", seed)
     assert asked == [10_000_000 + seed for seed in (0, 5, 123_456)]
