@@ -130,7 +130,8 @@ class LiftConfig:
     """How what teachers see is carried onto points."""
 
     depth_tolerance: float = 0.25
-    """A point is seen if |z - depth| <= tolerance * depth; unitless."""
+    """A point is seen if |z - depth| <= tolerance * depth; unitless. OpenScene's code has 0.25 for
+    ScanNet, where the paper's text says 0.2, and both have 0.02 for Matterport3D."""
     border: int = 10
     """Pixels along the image border that see nothing."""
     occlusion: Literal["auto", "depth", "mesh", "splat", "none"] = "auto"
@@ -259,7 +260,8 @@ class DistillConfig:
     ensemble_from: float = 0.7
     """Share of the epochs after which the temporal ensemble joins."""
     ensemble_decay: float = 0.9
-    """Alpha of Eq. 11: how much of the past each update keeps."""
+    """Alpha of Eq. 11: how much of the past each update keeps. The paper gives no number; the
+    authors' code has 0.9999, of which half precision rounds most away."""
     ensemble_temperature: float = 1.0
     """Divides the student's scores before the cross entropy of Eq. 13."""
     ensemble_weight: float = 1.0
