@@ -162,7 +162,8 @@ def test_labels_finer_than_segments_are_pure_once_painted():
 def test_views_are_counted_by_agreement_with_depth():
     scene = room(3)
     found = scan_frames.view_statistics(scene)
-    # a third of what is in the image is hidden by nothing, and depth is exact: seen or outside
+    assert found["way"] == pytest.approx(5)
+    # nothing hides anything, and depth is exact: what is in the image is seen
     inside = torch.zeros(len(scene.points), dtype=torch.int64)
     for pose in poses(3):
         local = (scene.points.double() - pose[:3, 3]) @ pose[:3, :3]
@@ -291,18 +292,39 @@ def test_the_page_has_every_row_a_ratio_and_a_sentence(tmp_path, monkeypatch):
     assert "It was filmed by hand." in text
     assert str(tmp_path) not in text
     assert "Homes have less:" in text
+    assert found["homes"]["frame_density"] == pytest.approx(10 * 2 / 12, rel=1e-3)
     assert found["homes"]["density"] == found["scans"]["a kitchen"]["density"]
 
 
 def test_a_ratio_is_homes_over_the_scan_and_far_ones_are_named():
-    homes, real = [{"density": 100.0}, {"density": 300.0}], {"x": {"density": 800.0, "area": 3.0}}
-    assert scans.ratio(homes, real["x"], "density") == 0.25
-    assert scans.ratio(homes, real["x"], "area") is None
-    assert scans.ratio([{"label_purity": 90.0}], {"label_purity": 97.0}, "label_purity") is None
-    sentence = scans.distances(homes, real)[0]
-    assert sentence.startswith("- x: 0 of 1 statistics are within a factor of 1.5.")
-    assert "less: points per m² (0.25)." in sentence
-    assert "more: nothing." in sentence
+    homes = [{"density": 100.0, "label_purity": 90.0}, {"density": 300.0, "label_purity": 92.0}]
+    found = {"density": 800.0, "area": 3.0, "label_purity": 97.0}
+    real = [scans.Column("x", found, True), scans.Column("x, merged", found, False)]
+    assert scans.ratio(homes, real[0], "density") == 0.25
+    assert scans.ratio(homes, real[0], "area") is None
+    assert scans.ratio(homes, real[0], "label_purity") is None  # painted on this mesh
+    assert scans.ratio(homes, real[1], "label_purity") == pytest.approx(91 / 97)
+    first, second = scans.distances(homes, real)
+    assert scans.distances(homes, []) == ["- No real scan was given."]
+    told = scans.distances([{"label_mean_iou": 79.04, "size_mean": 410.0}], [])[-1]
+    assert "mean IoU of 79.0 % on homes, with 410 points" in told
+    assert first.startswith("- x: 0 of 1 statistics are within a factor of 1.5.")
+    assert "less: points per m² (0.25)." in first
+    assert "more: nothing." in first
+    assert second.startswith("- x, merged: 1 of 2 statistics")
+
+
+def test_a_merged_scan_is_coarser_and_keeps_what_is_known_of_it():
+    scene = room(1)
+    coarse = scans.merged(scene, 0.1)
+    assert 0.2 < len(coarse.points) / len(scene.points) < 0.35
+    wall = coarse.points.argmin(dim=1)  # the axis across it
+    clear = coarse.points.sort(dim=1).values[:, 1] > 0.2
+    assert (coarse.labels[clear] == torch.tensor([2, 1, 0])[wall[clear]]).all()
+    assert len(coarse.frames) == 1
+    assert coarse.colors.unique().tolist() == [90]
+    areas = [float(scan_surface.face_areas(s.points, s.faces).sum()) for s in (scene, coarse)]
+    assert areas[1] == pytest.approx(areas[0], rel=0.1)
 
 
 @pytest.mark.parametrize(

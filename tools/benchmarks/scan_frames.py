@@ -44,8 +44,10 @@ def view_statistics(scene: Scene) -> Statistics:
         views += sees(scene.points, frame, depth, AGREES).visible
         lifted |= sees(scene.points, frame, depth, rule.depth_tolerance).visible
     count = len(scene.points)
+    centers = torch.stack([frame.camera_to_world[:3, 3] for frame in scene.frames])
     found = {
         "frames": len(scene.frames),
+        "way": 100 * quantile(centers.diff(dim=0).norm(dim=1), 0.5),
         "views": float(views.double().mean()),
         "views_median": float(views.double().median()),
         "views_3": 100 * int((views >= 3).sum()) / count,

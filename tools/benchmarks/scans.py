@@ -6,6 +6,7 @@ import argparse
 import math
 import statistics
 from pathlib import Path
+from typing import NamedTuple
 
 from . import DOCS
 
@@ -42,6 +43,8 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str, int], ...]], ...] = (
         "Views",
         (
             ("frames", "frames", 0),
+            ("frame_density", "frames per 10 m² of surface", 1),
+            ("way", "way of the camera from frame to frame, median, cm", 0),
             ("views", "frames that see a point, mean", 1),
             ("views_median", "frames that see a point, median", 0),
             ("views_0", "points that no frame sees, %", 1),
@@ -107,7 +110,8 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str, int], ...]], ...] = (
 COUNTS = {"points", "area", "frames"}
 """What depends on how large a scan is: not compared."""
 PAINTED = {"label", "instance"}
-"""Kinds of truth that real scans have painted onto segments only: not compared."""
+"""Kinds of truth that real scans have painted onto segments of their own mesh: compared on others
+only."""
 
 HOW = f"""\
 Real scans are opened with every stored frame. All frames are measured at the size at which the
@@ -125,7 +129,9 @@ pipeline reads them. How each number is got:
   compared within one edge of the mesh, as [the stage](stages.md) does.
 - *Painted* labels are what most points of each segment of ScanNet's segmentator (threshold 0.01, at
   least 20 points) are: what ScanNet's annotators would have made of the truth.
-- "Less" and "more" below mean by a factor of {FACTOR} at least.
+- *Merged* scans have their vertices merged as those of homes are, so that what a resolution does is
+  told from what a sensor does; labels and colours are those of the nearest vertex.
+- "Less" and "more" above mean by a factor of {FACTOR} at least.
 """
 
 PUBLISHED = """\
@@ -134,11 +140,11 @@ ScanNet's labels were given segment by segment: its ground truth is
 purity and the boundary recall of ScanNet's own segments are 100 % by construction, and no figure
 for them can tell how often a segment crosses two things. The rows of painted labels put homes on
 the footing of scans that are labelled so; a scan whose labels are painted already has the same
-numbers in both. The authors of Superpoint Transformer give a [rule of thumb][spt] for partitions of
-any data set: 30 to 50 points a superpoint, and a mean IoU above 95 % of the best label per
-superpoint. Boundary recall and precision are those of the [code][ssp] of Landrieu & Boussaha, Point
-Cloud Oversegmentation with Graph-Structured Deep Metric Learning, CVPR 2019. Figures of papers
-whose tables were not at hand are not repeated here.
+numbers in both, unless it was merged. The authors of Superpoint Transformer give a
+[rule of thumb][spt] for partitions of any data set: 30 to 50 points a superpoint, and a mean IoU
+above 95 % of the best label per superpoint. Boundary recall and precision are those of the
+[code][ssp] of Landrieu & Boussaha, Point Cloud Oversegmentation with Graph-Structured Deep Metric
+Learning, CVPR 2019. Figures of papers whose tables were not at hand are not repeated here.
 
 [scannet]: https://github.com/ScanNet/ScanNet/blob/3830fce7f8b2e48ef047ef7fd76ea5f62903f51c/BenchmarkScripts/3d_helpers/export_train_mesh_for_evaluation.py
 [spt]: https://github.com/drprojects/superpoint_transformer/blob/eb959b61226f60e0c037cc105c56d51318650e8a/notebooks/superpoint_transformer_tutorial.ipynb
@@ -159,9 +165,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+class Column(NamedTuple):
+    """One real scan of the table."""
+
+    title: str
+    found: dict[str, float]
+    painted: bool
+    """Its labels are those of segments of this very mesh."""
+
+
 def run(arguments: argparse.Namespace) -> dict:
     """Measure homes and scans, and print or write the table."""
-    from pcdistill.homes import home_scene
+    from pcdistill.homes import ScannerSettings, home_scene
 
     if arguments.title and len(arguments.title) != len(arguments.scan):
         raise SystemExit(
@@ -170,11 +185,14 @@ def run(arguments: argparse.Namespace) -> dict:
         )
     if arguments.homes < 1:
         raise SystemExit(f"--homes is {arguments.homes}, expected at least 1")
-    real = {}
+    spacing = ScannerSettings().spacing
+    real = []
     for index, path in enumerate(arguments.scan):
         scene = open_real_scan(path)
         title = arguments.title[index] if arguments.title else scene.name
-        real[title] = measure(scene)
+        real.append(Column(title, measure(scene), True))
+        coarse = measure(merged(scene, spacing))
+        real.append(Column(f"{title}, merged to {100 * spacing:.0f} cm", coarse, False))
     homes = [measure(home_scene(seed, SPLIT)) for seed in range(arguments.homes)]
     page = homes_page(homes, real, arguments.about)
     if arguments.write is None:
@@ -184,7 +202,8 @@ def run(arguments: argparse.Namespace) -> dict:
     return {
         "homes": {key: rounded(mean(homes, key)) for key in homes[0]},
         "scans": {
-            title: {k: rounded(v) for k, v in found.items()} for title, found in real.items()
+            column.title: {key: rounded(value) for key, value in column.found.items()}
+            for column in real
         },
     }
 
@@ -210,6 +229,34 @@ def open_real_scan(path: Path):
     return scene
 
 
+def merged(scene, spacing: float):
+    """The scan with its vertices merged as those of homes are; the rest is that of the nearest.
+
+    Labels that were painted on segments of the finer mesh are then not those of any segment.
+    """
+    from pcdistill.geometry import ThinnedTree, merge_close_vertices, vertex_normals
+    from pcdistill.scenes import Scene
+
+    sides = vertex_normals(scene.points, scene.faces)
+    mesh = merge_close_vertices(scene.points, scene.faces, sides, spacing)
+    fine = scene.points.double().numpy()
+    nearest = ThinnedTree(fine, 1).nearest(mesh.points.numpy(), 1)[1][:, 0]
+
+    def taken(values):
+        return None if values is None else values[nearest]
+
+    return Scene(
+        name=scene.name,
+        points=mesh.points.float(),
+        faces=mesh.faces,
+        colors=taken(scene.colors),
+        labels=taken(scene.labels),
+        instances=taken(scene.instances),
+        frames=scene.frames,
+        label_set=scene.label_set,
+    )
+
+
 def measure(scene) -> dict[str, float]:
     """All statistics of one scan; those that it cannot have are missing."""
     from .scan_frames import color_statistics, depth_statistics, view_statistics
@@ -224,6 +271,7 @@ def measure(scene) -> dict[str, float]:
         superpoint_statistics,
     ):
         found |= part(scene)
+    found["frame_density"] = 10 * found["frames"] / found["area"]
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
@@ -238,7 +286,7 @@ def rounded(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.4g}")
 
 
-def homes_page(homes: list[dict[str, float]], real: dict[str, dict[str, float]], about: str) -> str:
+def homes_page(homes: list[dict[str, float]], real: list[Column], about: str) -> str:
     """The documentation page."""
     lines = [
         "# The embedded homes as scans",
@@ -264,16 +312,16 @@ def homes_page(homes: list[dict[str, float]], real: dict[str, dict[str, float]],
     return "\n".join(lines).rstrip() + "\n"
 
 
-def table(homes: list[dict[str, float]], real: dict[str, dict[str, float]]) -> list[str]:
+def table(homes: list[dict[str, float]], real: list[Column]) -> list[str]:
     """Rows of Markdown."""
-    head = "".join(f" {title} | ratio |" for title in real)
+    head = "".join(f" {column.title} | ratio |" for column in real)
     lines = [f"| | homes |{head}", "|---|---:|" + "---:|---:|" * len(real)]
     for heading, rows in SECTIONS:
         lines.append(f"| **{heading}** | |" + " | |" * len(real))
         for key, label, digits in rows:
             cells = [span(homes, key, digits)]
-            for found in real.values():
-                cells += [shown(found.get(key), digits), shown(ratio(homes, found, key), 2)]
+            for column in real:
+                cells += [shown(column.found.get(key), digits), shown(ratio(homes, column, key), 2)]
             lines.append(f"| {label} | " + " | ".join(cells) + " |")
     return lines
 
@@ -292,28 +340,41 @@ def shown(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def ratio(homes: list[dict[str, float]], found: dict[str, float], key: str) -> float | None:
+def ratio(homes: list[dict[str, float]], column: Column, key: str) -> float | None:
     """Homes over a scan, where that means anything."""
-    ours, theirs = mean(homes, key), found.get(key)
-    if key in COUNTS or key.split("_")[0] in PAINTED or ours is None or not theirs:
+    ours, theirs = mean(homes, key), column.found.get(key)
+    incomparable = column.painted and key.split("_")[0] in PAINTED
+    if key in COUNTS or incomparable or ours is None or not theirs:
         return None
     return ours / theirs
 
 
-def distances(homes: list[dict[str, float]], real: dict[str, dict[str, float]]) -> list[str]:
+def distances(homes: list[dict[str, float]], real: list[Column]) -> list[str]:
     """What the table says, in sentences that follow from its numbers."""
     lines = []
-    for title, found in real.items():
-        ratios = {label: ratio(homes, found, key) for _, rows in SECTIONS for key, label, _ in rows}
-        known = {label: value for label, value in ratios.items() if value is not None}
+    for column in real:
+        known = {
+            label: value
+            for _, rows in SECTIONS
+            for key, label, _ in rows
+            if (value := ratio(homes, column, key)) is not None
+        }
         below = {label: value for label, value in known.items() if value <= 1 / FACTOR}
         above = {label: value for label, value in known.items() if value >= FACTOR}
         near = len(known) - len(below) - len(above)
         lines.append(
-            f"- {title}: {near} of {len(known)} statistics are within a factor of {FACTOR}. "
+            f"- {column.title}: {near} of {len(known)} statistics are within a factor of {FACTOR}. "
             f"Homes have less: {listed(below)}. Homes have more: {listed(above)}."
         )
-    return lines or ["No real scan was given."]
+    if not lines:
+        lines.append("- No real scan was given.")
+    best, size = mean(homes, "label_mean_iou"), mean(homes, "size_mean")
+    if best is not None and size is not None:
+        lines.append(
+            f"- The best label per superpoint has a mean IoU of {best:.1f} % on homes, with "
+            f"{size:.0f} points a superpoint."
+        )
+    return lines
 
 
 def listed(ratios: dict[str, float]) -> str:
