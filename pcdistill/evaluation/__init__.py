@@ -7,6 +7,13 @@ from pcdistill.evaluation.colors import (
     label_colors,
     superpoint_colors,
 )
+from pcdistill.evaluation.comparisons import (
+    Comparison,
+    comparison_sentence,
+    enumerated,
+    interval_note,
+    reach_sentence,
+)
 from pcdistill.evaluation.confusion_cells import confusion_cells, confusion_counts
 from pcdistill.evaluation.metrics import (
     ConfusionMatrix,
@@ -53,6 +60,7 @@ __all__ = [
     "UNSEEN",
     "Agreement",
     "CapabilityTable",
+    "Comparison",
     "ConfusionMatrix",
     "HeatScale",
     "LabelColor",
@@ -67,14 +75,17 @@ __all__ = [
     "View",
     "below_ceiling",
     "birds_view",
+    "comparison_sentence",
     "confusion_cells",
     "confusion_counts",
     "draw_points",
+    "enumerated",
     "evaluate_semantic",
     "faces_camera",
     "heat_colors",
     "heat_legend",
     "heat_range",
+    "interval_note",
     "label_colors",
     "label_legend",
     "map_predictions",
@@ -83,6 +94,7 @@ __all__ = [
     "paired_difference",
     "png_bytes",
     "rank_agreement",
+    "reach_sentence",
     "report_json",
     "save_png",
     "spearman",

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import base64
-import math
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from itertools import groupby
 from pathlib import Path
 
+from pcdistill.evaluation.capability_section import capability_section
 from pcdistill.evaluation.colors import heat_table
 from pcdistill.evaluation.pictures import png_bytes
 from pcdistill.evaluation.report_data import (
-    CapabilityTable,
     HeatScale,
     LabelColor,
     MethodRow,
@@ -62,9 +61,9 @@ PICTURE_COLORS = 256
 def report_page(data: ReportData) -> str:
     """Give the whole page as HTML text."""
     sections = [
-        ("results", "Results", _results(data.rows)),
+        ("results", "Results", _results(data.rows, data.conclusions)),
         ("classes", "Class by class", _classes(data.rows)),
-        ("capability", "What each teacher can do", _capability(data.capability)),
+        ("capability", "What each teacher can do", capability_section(data.capability)),
         ("pictures", "Pictures", _pictures(data)),
         ("questions", "Questions in plain words", _questions(data.queries)),
         ("costs", "Time and disk", _costs(data.costs)),
@@ -94,7 +93,7 @@ def _tiles(rows: Sequence[MethodRow]) -> str:
     groups = [
         ("best single teacher", [row for row in rows if row.name.startswith("teacher:")]),
         ("teachers fused by capability", [row for row in rows if row.name == "fused"]),
-        ("best student, from points alone", [r for r in rows if r.name.startswith("student:")]),
+        ("best student, without images", [r for r in rows if r.name.startswith("student:")]),
     ]
     tiles = []
     for what, members in groups:
@@ -108,7 +107,7 @@ def _tiles(rows: Sequence[MethodRow]) -> str:
     return f'<div class="tiles">{"".join(tiles)}</div>' if tiles else ""
 
 
-def _results(rows: Sequence[MethodRow]) -> str:
+def _results(rows: Sequence[MethodRow], conclusions: Sequence[str]) -> str:
     if not rows:
         return ""
     top_iou, top_accuracy = max(r.miou for r in rows), max(r.macc for r in rows)
@@ -129,6 +128,7 @@ def _results(rows: Sequence[MethodRow]) -> str:
         "per cent; higher is better, the best is bold.</p>"
         '<div class="wide"><table><thead><tr><th>method</th><th></th><th class="number">mIoU</th>'
         f'<th class="number">mAcc</th></tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+        + "".join(f"<p>{escape(sentence)}</p>" for sentence in conclusions)
     )
 
 
@@ -196,33 +196,6 @@ def _class_bars(name: str, rows: Sequence[MethodRow], colors: Sequence[str]) -> 
     return (
         f'<svg width="100%" height="{len(rows) * step}" role="img" aria-label="{alt}">'
         f"{''.join(marks)}</svg>"
-    )
-
-
-def _capability(table: CapabilityTable | None) -> str:
-    if table is None or not table.teachers or not table.vocabulary:
-        return ""
-    values = table.values.tolist()
-    best = [
-        max((v for v in column if not math.isnan(v)), default=math.nan)
-        for column in zip(*values, strict=True)
-    ]
-    head = "".join(f"<th><span>{escape(word)}</span></th>" for word in table.vocabulary)
-    body = "".join(
-        f"<tr><th>{escape(teacher)}</th>"
-        + "".join(
-            _share_cell(value, top, f"{teacher}, {word}")
-            for word, value, top in zip(table.vocabulary, line, best, strict=True)
-        )
-        + "</tr>"
-        for teacher, line in zip(table.teachers, values, strict=True)
-    )
-    return (
-        '<p class="how">Overlap (IoU, per cent) of each teacher\'s mask with the reference mask on '
-        "generated images of each word. No annotation of a real scene is used. The better teacher "
-        "of each word is bold; it gets the larger weight in the fusion.</p>"
-        '<div class="wide"><div class="matrix-frame"><table class="matrix">'
-        f"<thead><tr><th></th>{head}</tr></thead><tbody>{body}</tbody></table></div></div>"
     )
 
 
@@ -368,17 +341,6 @@ def _words(name: str) -> str:
 def _number(value: float, best: float) -> str:
     text = f"{value:.1f}"
     return f"<b>{text}</b>" if text == f"{best:.1f}" else text
-
-
-def _share_cell(value: float, best: float, title: str) -> str:
-    """One cell of the capability table, the darker the better; a dash where it is not known."""
-    if math.isnan(value):
-        return f'<td style="--share:0" title="{escape(title, quote=True)}">&ndash;</td>'
-    emphasis = ' class="best"' if value == best else ""
-    return (
-        f'<td{emphasis} style="--share:{value:.3f}" title="{escape(title, quote=True)}">'
-        f"{100 * value:.0f}</td>"
-    )
 
 
 def _short(value: float) -> str:

@@ -50,8 +50,8 @@ class PairedDifference:
 
     def __str__(self) -> str:
         if self.low is None or self.high is None:
-            return f"{self.difference:+.1f} [one scene: no interval]"
-        return f"{self.difference:+.1f} [{self.low:+.1f}, {self.high:+.1f}]"
+            return f"{self.difference:+.1f}"
+        return f"{self.difference:+.1f} [{self.low:.1f}, {self.high:.1f}]"
 
 
 def paired_difference(

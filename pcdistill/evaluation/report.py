@@ -45,6 +45,11 @@ def report_json(data: ReportData) -> dict[str, Any]:
             {"name": row.name, "miou": row.miou, "macc": row.macc, "per_class": dict(row.per_class)}
             for row in data.rows
         ],
+        "conclusions": list(data.conclusions),
+        "differences": [
+            {"first": one.first, "second": one.second, **vars(one.apart)}
+            for one in data.differences
+        ],
         "capability": None,
         "queries": [
             {
@@ -70,6 +75,7 @@ def report_json(data: ReportData) -> dict[str, Any]:
             "teachers": list(data.capability.teachers),
             "vocabulary": list(data.capability.vocabulary),
             "values": data.capability.values.tolist(),
+            "true": None if data.capability.true is None else data.capability.true.tolist(),
         }
     finite: dict[str, Any] = _finite(values)
     return finite

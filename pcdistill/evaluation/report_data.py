@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from pcdistill.evaluation.comparisons import Comparison
 from pcdistill.geometry import require_shape
 
 
@@ -49,9 +50,13 @@ class CapabilityTable:
     vocabulary: tuple[str, ...]
     values: Tensor
     """(T, K) float in [0, 1]."""
+    true: Tensor | None = None
+    """(T, K) float in [0, 1], the teachers' true IoU; NaN where nothing is known of it."""
 
     def __post_init__(self) -> None:
         require_shape("values", self.values, len(self.teachers), len(self.vocabulary))
+        if self.true is not None:
+            require_shape("true", self.true, len(self.teachers), len(self.vocabulary))
 
 
 @dataclass(frozen=True)
@@ -133,6 +138,10 @@ class ReportData:
     summary: tuple[str, ...] = ()
     """Paragraphs: what was measured, in plain words."""
     rows: tuple[MethodRow, ...] = ()
+    conclusions: tuple[str, ...] = ()
+    """What the rows say, in sentences."""
+    differences: tuple[Comparison, ...] = ()
+    """The differences in them."""
     capability: CapabilityTable | None = None
     labels: tuple[LabelColor, ...] = ()
     pictures: tuple[Picture, ...] = ()

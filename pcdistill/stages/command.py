@@ -17,12 +17,12 @@ from rich.text import Text
 from pcdistill import __version__
 from pcdistill.errors import ArtifactError, ConfigError
 from pcdistill.stages.checks import check_run
+from pcdistill.stages.conclusions import best_of, conclusions, measured_rows
 from pcdistill.stages.config import RunConfig
 from pcdistill.stages.files import read_json
 from pcdistill.stages.ingest import measured_on, training_scenes, validation_scenes
 from pcdistill.stages.pipeline import STAGES
 from pcdistill.stages.progress import Progress
-from pcdistill.stages.rows import row_names
 from pcdistill.stages.run import Run
 from pcdistill.stages.runner import Summary, choose_stages, run_stages
 from pcdistill.stages.splits import counted
@@ -125,7 +125,7 @@ def _commit() -> str:
 
 
 def print_summary(console: Console, run: Run, summary: Summary, *, questions: bool) -> None:
-    """Results table, failures, counts and where to look next."""
+    """Results table, failures, counts, what the numbers say, and where to look next."""
     _print_results(console, run)
     consequences = [f for f in summary.failures if f.is_consequence]
     for failure in summary.failures:
@@ -146,27 +146,25 @@ def print_summary(console: Console, run: Run, summary: Summary, *, questions: bo
         older = _is_older(run.workspace.report / "report.json", measured_rows(run))
         note = ", which is older than these numbers (--only report)" if older else ""
         console.print(f"report: {page}{note}", markup=False)
+    for sentence in conclusions(run):
+        console.print(sentence, markup=False)
     if questions and not summary.failures:
         workspace = _short(run.workspace.root)
-        _print_shortfall(console, run, workspace)
+        _print_longer_training(console, run, workspace)
         console.print(f'ask it: pcdistill query {workspace} "a place to sleep"', markup=False)
         console.print(f"take the labels: pcdistill export {workspace}", markup=False)
 
 
-def _print_shortfall(console: Console, run: Run, workspace: Path) -> None:
-    """Say how far the demo's students are behind the fused features, and how to train longer."""
-    known = {row["name"]: row["miou"] for row in measured_rows(run)}
-    measured = [name for name in known if name.startswith("student:")]
-    if not measured or "fused" not in known:
-        return
-    best = max(measured, key=known.__getitem__)
-    behind = known["fused"] - known[best]
+def _print_longer_training(console: Console, run: Run, workspace: Path) -> None:
+    """Say how to train longer where the demo's best student is behind the fused features."""
+    rows = measured_rows(run)
+    known = {row["name"]: row["miou"] for row in rows}
+    best = best_of(rows, "student")
     seed = f" --seed {run.config.run.seed}" if run.config.run.seed else ""
-    if behind > 0:
+    if best is not None and known[best] < known.get("fused", 0.0):
         console.print(
-            f"{best} is {behind:.1f} points behind fused, because it stops while it still learns; "
-            f"train it longer: pcdistill demo --workspace {workspace}{seed} "
-            f"--set {LONGER_TRAINING}",
+            f"{best} stops while it still learns; train it longer: pcdistill demo "
+            f"--workspace {workspace}{seed} --set {LONGER_TRAINING}",
             markup=False,
         )
 
@@ -176,21 +174,6 @@ def _short(path: Path) -> Path:
         return path.relative_to(Path.cwd())
     except ValueError:
         return path
-
-
-def measured_rows(run: Run) -> list[dict[str, Any]]:
-    """What stage evaluate wrote of each row that was measured, in the order of the table."""
-    found = []
-    for name in row_names(run):
-        path = run.workspace.evaluation(name) / "result.json"
-        try:
-            result = read_json(path) if path.exists() else None
-        except ArtifactError as error:
-            _LOG.warning("row %s is not shown: %s", name, error)
-            continue
-        if result is not None and result["miou"] is not None:
-            found.append(result)
-    return found
 
 
 def _print_results(console: Console, run: Run) -> None:

@@ -30,16 +30,18 @@ from pcdistill.evaluation import (
     write_report,
 )
 from pcdistill.scenes import Scene, open_scene
+from pcdistill.stages.conclusions import comparisons, conclusions
 from pcdistill.stages.evaluate import predictions, result, run_protocol
 from pcdistill.stages.geometry_pictures import geometry_pictures
 from pcdistill.stages.ingest import measured_on, validation_scenes
 from pcdistill.stages.query import ask
 from pcdistill.stages.results import best_measured
-from pcdistill.stages.rows import POOLED, default_row, row_names
+from pcdistill.stages.rows import CAPABILITY, POOLED, default_row, row_names
 from pcdistill.stages.run import Run
 from pcdistill.stages.score import capability_table
 from pcdistill.stages.sight import sight_settings
 from pcdistill.stages.stage import Input, Report, Stage, Task
+from pcdistill.stages.true_capability import read_true_capability
 
 EMBEDDED_TEACHERS = {"dense", "masks"}
 NO_CLAIM = (
@@ -58,6 +60,11 @@ NOT_MEASURED = "nothing was measured: the scenes have no true labels"
 _BYTES_PER_PICTURE = 100_000
 """Orientation for the disk estimate."""
 NOTHING = "nothing looks like that"
+_SEEN = {
+    "constant": "where they are, and nothing else",
+    "geometry": "where they are, their normals and heights",
+    "color": "where they are, their colours, normals and heights",
+}
 _NAMES = {
     "average": "plain average of the teachers",
     "linear": "teachers weighted by similarity",
@@ -85,6 +92,8 @@ def collect(run: Run, report: Report) -> ReportData:
         rows=tuple(
             MethodRow(row["name"], row["miou"], row["macc"], row["per_class"]) for row in measured
         ),
+        conclusions=conclusions(run),
+        differences=tuple(one for compared in comparisons(run) for one in compared),
         capability=_capability(run),
         labels=tuple(
             LabelColor(name, (int(color[0]), int(color[1]), int(color[2])))
@@ -100,7 +109,10 @@ def collect(run: Run, report: Report) -> ReportData:
 
 def _capability(run: Run) -> CapabilityTable | None:
     teachers = run.config.run.teachers
-    return CapabilityTable(teachers, run.vocabulary, capability_table(run)) if teachers else None
+    if not teachers:
+        return None
+    true = read_true_capability(run)
+    return CapabilityTable(teachers, run.vocabulary, capability_table(run), true)
 
 
 def _not_measured(run: Run) -> str:
@@ -129,7 +141,8 @@ def _summary(run: Run, scenes: tuple[str, ...]) -> tuple[str, ...]:
     trained = run.trained
     if trained is None:
         name = run.config.distill.architecture
-        first = f"{looked}, and distilled into a {name} that sees only the points."
+        seen = _SEEN[run.config.distill.input]
+        first = f"{looked}, and distilled into a {name} that sees only the points: {seen}."
     else:
         name = trained.network.architecture.name
         first = f"A {name} that was trained before labels the points; it sees nothing else."
@@ -292,6 +305,7 @@ def _settings(run: Run, unit: str) -> Mapping[str, Any]:
 def _inputs(run: Run, unit: str) -> tuple[Input, ...]:
     return (
         *(Input("evaluate", row) for row in row_names(run)),
+        *((Input("evaluate", CAPABILITY),) if run.config.run.teachers else ()),
         *(Input("score", teacher) for teacher in run.config.run.teachers),
         *(Input("partition", scene, required=False) for scene in validation_scenes(run)),
     )
@@ -322,7 +336,7 @@ def _work(run: Run, task: Task, report: Report) -> str:
 
 REPORT = Stage(
     name="report",
-    version=2,
+    version=3,
     units=_units,
     settings=_settings,
     inputs=_inputs,

@@ -11,7 +11,7 @@ from pcdistill.evaluation import ConfusionMatrix, rank_agreement
 from pcdistill.fusion import predict_labels
 from pcdistill.labels import IGNORE_LABEL
 from pcdistill.scenes import LabelSet, open_scene
-from pcdistill.stages.files import write_json
+from pcdistill.stages.files import read_json, write_json
 from pcdistill.stages.fuse import teacher_views
 from pcdistill.stages.ingest import labels_in_memory
 from pcdistill.stages.run import Run
@@ -98,6 +98,15 @@ def measure_capability(run: Run, scenes: tuple[str, ...]) -> str:
         },
     )
     return sentence
+
+
+def read_true_capability(run: Run) -> Tensor:
+    """Read what `measure_capability` wrote: (T, K) float32, NaN where nothing is known."""
+    teachers = read_json(run.workspace.true_capability)["teachers"]
+    rows = [teachers[teacher]["true"] for teacher in run.config.run.teachers]
+    return torch.tensor(
+        [[math.nan if row[word] is None else row[word] for word in run.vocabulary] for row in rows]
+    )
 
 
 def _found_at_all(measured: Tensor, true: Tensor) -> Tensor:

@@ -47,9 +47,16 @@ def test_it_ends_with_a_table_and_the_next_thing_to_try(tiny_run):
     assert "report/index.html" in printed
     assert "pcdistill query" in printed
     assert re.search(
-        r"student:\S+ is \d+\.\d points behind fused, because it stops while it still learns; "
-        r"train it longer: pcdistill demo --workspace \S+ --set distill.epochs=\d+ ",
+        r"student:\S+ stops while it still learns; train it longer: "
+        r"pcdistill demo --workspace \S+ --set distill.epochs=\d+ ",
         printed,
+    )
+    assert re.search(
+        r"student:\S+ is away from fused\+voxels \(.+ fused \(.+ and fused\+sup", printed
+    )
+    assert "one of the homes alone gives no interval" in printed
+    assert re.search(
+        r"rank correlation \(Spearman\) .+ is -?\d\.\d\d over \d+ taught classes", printed
     )
     assert "0 failed" in printed
 

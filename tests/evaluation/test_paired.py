@@ -154,7 +154,7 @@ def test_seeds_may_have_different_numbers_of_scenes():
 def test_a_single_scene_has_no_interval():
     found = paired_difference(counts(1, 1, 3, 0, right=0.9), counts(1, 1, 3, 1))
     assert (found.low, found.high, found.verdict) == (None, None, None)
-    assert "no interval" in str(found)
+    assert "[" not in str(found)
 
 
 def test_classes_can_be_left_out():
@@ -197,9 +197,9 @@ def test_what_cannot_be_compared_is_refused(one, other, message):
 @pytest.mark.parametrize(
     ("low", "high", "verdict", "text"),
     [
-        (1.0, 5.24, "ahead", "+3.3 [+1.0, +5.2]"),
-        (-0.4, 5.2, "no difference", "+3.3 [-0.4, +5.2]"),
-        (0.0, 5.2, "no difference", "+3.3 [+0.0, +5.2]"),
+        (1.0, 5.24, "ahead", "+3.3 [1.0, 5.2]"),
+        (-0.4, 5.2, "no difference", "+3.3 [-0.4, 5.2]"),
+        (0.0, 5.2, "no difference", "+3.3 [0.0, 5.2]"),
     ],
 )
 def test_it_is_said_with_its_interval(low, high, verdict, text):

@@ -15,9 +15,11 @@ from PIL import Image
 
 from pcdistill.evaluation import (
     CapabilityTable,
+    Comparison,
     HeatScale,
     LabelColor,
     MethodRow,
+    PairedDifference,
     Picture,
     QueryRow,
     ReportData,
@@ -74,6 +76,8 @@ def full_report():
             MethodRow("fused", 61.25, 55.0, {"wall": 61.25, "sofa": None}),
             MethodRow("student:point", 50.0, 70.0, {"wall": 50.0, "sofa": None}),
         ),
+        conclusions=("fused: ahead of <average> (+3.3 [1.0, 5.2])",),
+        differences=(Comparison("fused", "average", PairedDifference(3.3, 1.0, 5.2, 4, 1)),),
         capability=CapabilityTable(
             ("dense", "masks"), ("wall", "lamp"), torch.tensor([[0.5, 0.25], [0.75, math.nan]])
         ),
@@ -106,6 +110,10 @@ def test_report_json_holds_the_promised_keys(tmp_path):
         "per_class": {"wall": 61.25, "sofa": None},
     }
     assert stored["capability"]["values"] == [[0.5, 0.25], [0.75, None]]  # no NaN in JSON
+    assert stored["capability"]["true"] is None
+    assert stored["conclusions"] == ["fused: ahead of <average> (+3.3 [1.0, 5.2])"]
+    interval = {"difference": 3.3, "low": 1.0, "high": 5.2, "scenes": 4, "seeds": 1}
+    assert stored["differences"] == [{"first": "fused", "second": "average", **interval}]
     assert stored["queries"][1]["score"] is None
     assert stored["costs"][0] == {"stage": "lift", "units": 12, "seconds": 75.0, "bytes": 5_400_000}
     assert stored["notes"] == ["No accuracy is claimed."]
@@ -170,10 +178,41 @@ def test_the_best_is_bold_and_classes_without_points_are_named(tmp_path):
     assert "nan" not in capability
 
 
+def test_what_the_numbers_say_stands_below_them(tmp_path):
+    text = write_report(tmp_path, full_report()).read_text()
+    results = text[text.index('id="results"') : text.index('id="classes"')]
+    assert "</table></div><p>fused: ahead of &lt;average&gt; (+3.3 [1.0, 5.2])</p>" in results
+
+
+def test_true_iou_stands_below_the_measured_one_where_it_is_known(tmp_path):
+    data = full_report()
+    true = torch.tensor([[0.25, math.nan], [0.125, math.nan]])
+    known = replace(data, capability=replace(data.capability, true=true))
+    text = write_report(tmp_path, known).read_text()
+    Page(text)
+    capability = text[text.index('id="capability"') : text.index('id="pictures"')]
+    assert re.findall(r"<tr><th>([^<]+)</th>", capability) == [
+        *("dense", "masks", "dense, truly", "masks, truly"),
+    ]
+    assert re.findall(r'class="best"[^>]*>(\d+)<', capability) == ["25", "75", "25"]
+    assert "by the labels of the measured scenes" in capability
+    assert report_json(known)["capability"]["true"] == [[0.25, None], [0.125, None]]
+    unknown = replace(data.capability, true=torch.full((2, 2), math.nan))
+    bare = write_report(tmp_path, replace(data, capability=unknown)).read_text()
+    assert bare == write_report(tmp_path, data).read_text()
+
+
 def test_what_is_empty_is_left_out(tmp_path):
     """A real capture without labels has no results, and says why."""
     data = replace(
-        full_report(), rows=(), capability=None, queries=(), costs=(), pictures=(), labels=()
+        full_report(),
+        rows=(),
+        conclusions=(),
+        capability=None,
+        queries=(),
+        costs=(),
+        pictures=(),
+        labels=(),
     )
     text = write_report(tmp_path, data).read_text()
     Page(text)

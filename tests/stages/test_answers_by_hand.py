@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from html import escape
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ import torch
 from pcdistill.scenes import read_ply
 from pcdistill.stages import report as report_module
 from pcdistill.stages import rows as rows_module
+from pcdistill.stages.conclusions import conclusions
 from pcdistill.stages.evaluate import EVALUATE
 from pcdistill.stages.export import export
 from pcdistill.stages.files import (
@@ -30,7 +32,7 @@ from pcdistill.stages.trained import StudentNeeds
 from tests.stages.followed import Outcomes, follows
 from tests.stages.test_evaluate_by_hand import VOXEL, Mirror, labels_of
 from tests.stages.test_evaluate_by_hand import features_of as right_features
-from tests.stages.toy import MEASURED, TEACHERS, work, write_lifted, write_superpoints
+from tests.stages.toy import MEASURED, TEACHERS, VOCABULARY, work, write_lifted, write_superpoints
 from tests.stages.toy_homes import EACH, SECOND, homes_run
 
 STUDENTS = ("point", "superpoint")
@@ -63,8 +65,8 @@ def no_drawing(monkeypatch):
 def finished(folder, **sections) -> Run:
     """A run of which every row was measured."""
     run = homes_run(folder, distill={"students": list(STUDENTS)}, **sections)
-    for row in row_names(run):
-        work(EVALUATE, run, row)
+    for unit in EVALUATE.units(run):
+        work(EVALUATE, run, unit)
     return run
 
 
@@ -212,6 +214,15 @@ def test_the_report_has_the_numbers_of_every_row_and_its_questions_are_judged(tm
     assert report["capability"]["teachers"] == list(TEACHERS)
     values = report["capability"]["values"]
     assert values[0] == pytest.approx([0.6, 0.9, 0.1])  # of lamp, bed and door to the masks
+    known = read_json(run.workspace.true_capability)["teachers"]["masks"]["true"]
+    true = [known[word] for word in VOCABULARY]
+    assert report["capability"]["true"][0] == pytest.approx(true)
+    assert report["conclusions"] == list(conclusions(run))
+    named = [(one["first"], one["second"]) for one in report["differences"]]
+    assert ("fused", "shuffled") in named
+    page = (run.workspace.report / "index.html").read_text()
+    for sentence in conclusions(run):
+        assert escape(sentence) in page
 
 
 def test_that_nothing_is_found_is_right_where_nothing_is(tmp_path):

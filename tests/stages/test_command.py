@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from pcdistill.errors import ConfigError
+from pcdistill.stages import command as command_module
 from pcdistill.stages.command import parse_shard, print_summary
 from pcdistill.stages.config import config_from_mapping
 from pcdistill.stages.files import write_json
@@ -72,8 +73,24 @@ def test_a_report_of_the_same_numbers_is_not_called_old(measured):
     assert "index.html\n" in shown
 
 
-def test_a_student_behind_its_targets_is_said_to_be(measured):
-    assert "student:superpoint is 3.2 points behind fused" in printed(measured, questions=True)
-    assert "points behind" not in printed(measured)
+def test_a_demo_whose_student_is_behind_says_how_to_train_longer(measured):
+    longer = "student:superpoint stops while it still learns; train it longer: pcdistill demo"
+    assert longer in printed(measured, questions=True)
+    assert "train it longer" not in printed(measured)
     write_result(measured, "student:superpoint", 39.0, "seen points")
-    assert "points behind" not in printed(measured, questions=True)
+    assert "train it longer" not in printed(measured, questions=True)
+
+
+def test_what_the_numbers_say_follows_the_table(measured, monkeypatch):
+    """Row names in brackets are no markup."""
+    said = ("fused: ahead of average (+8.2 [1.0, 9.0])", "in brackets [/red] the interval")
+    monkeypatch.setattr(command_module, "conclusions", lambda run: said)
+    for questions in (False, True):
+        lines = printed(measured, questions).splitlines()
+        assert [line for line in lines if line in said] == list(said)
+
+
+def test_results_of_an_older_version_are_shown_and_not_compared(measured):
+    """They have no confusion matrices."""
+    assert "38.2" in printed(measured)
+    assert "[" not in printed(measured)
