@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from statistics import fmean
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ from pcdistill.stages.rows import (
     row_names,
 )
 from pcdistill.stages.run import Run
+from pcdistill.stages.trained import Source, StudentNeeds, TrainedStudent
 from tests.stages.followed import alike
 from tests.stages.test_evaluate_by_hand import labels_of, measured, seen_by_any
 from tests.stages.test_fuse_by_hand import by_hand
@@ -202,11 +204,8 @@ def test_the_voxels_are_those_of_a_given_student(tmp_path):
     own = row_features(run, VOXELS, LABELLED[0])[0]
     before = EVALUATE.settings(run, VOXELS)
 
-    class Given:
-        class needs:
-            voxel_size = 0.6
-
-    run.trained = Given
+    network = SimpleNamespace()
+    run.trained = TrainedStudent(Source(tmp_path, ""), network, StudentNeeds(0.6, "color"), {})
     assert not torch.equal(row_features(run, VOXELS, LABELLED[0])[0], own)
     assert EVALUATE.settings(run, VOXELS) != before
 
