@@ -210,6 +210,19 @@ def test_pixels_without_depth_are_missing():
     assert half["missing_flat"] == pytest.approx(50, abs=1)
 
 
+def test_pixels_beside_steps_are_told_from_others():
+    def without_steps(depth):
+        padded = np.pad(depth.numpy(), 4, mode="edge")
+        around = np.lib.stride_tricks.sliding_window_view(padded, (9, 9))
+        step = np.ptp(around, axis=(2, 3)) > 0.08 * depth.numpy()
+        assert 0.1 < step.mean() < 0.9
+        return torch.where(torch.from_numpy(step), 0.0, depth)
+
+    found = scan_frames.depth_statistics(room(2, change=without_steps))
+    assert found["missing_edges"] == 100
+    assert found["missing_flat"] == 0
+
+
 def test_a_reading_through_a_hole_meets_no_surface():
     scene = room(2)
     center = (scene.points - torch.tensor([0.5, 0.5, 0.0])).norm(dim=1)
