@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -69,14 +70,7 @@ def measure_capability(run: Run, scenes: tuple[str, ...]) -> str:
     teachers = run.config.run.teachers
     measured, true = capability_table(run), true_capability(run, scenes)
     told = [taught_to(run, teacher) for teacher in teachers]
-    taught = torch.stack(
-        [
-            _found_at_all(measured[number], true[number])
-            if words is None
-            else torch.tensor([word in words for word in run.vocabulary])
-            for number, words in enumerate(told)
-        ]
-    )
+    taught = words_to_compare(run.vocabulary, told, measured, true)
     agreement = rank_agreement(measured, true, taught)
     guessed = [name for name, words in zip(teachers, told, strict=True) if words is None]
     sentence = agreement.sentence(guessed)
@@ -109,9 +103,29 @@ def read_true_capability(run: Run) -> Tensor:
     )
 
 
-def _found_at_all(measured: Tensor, true: Tensor) -> Tensor:
-    """(K,) bool: words that stand in for what a teacher was taught where it cannot tell."""
-    return (measured > 0) | (true.nan_to_num(0) > 0)
+def words_to_compare(
+    vocabulary: tuple[str, ...],
+    told: Sequence[Sequence[str] | None],
+    measured: Tensor,
+    true: Tensor,
+) -> Tensor:
+    """Words on which measured and true capability are compared.
+
+    Args:
+        vocabulary: K words.
+        told: for each of T teachers the words it was taught, or None where it cannot tell.
+        measured: (T, K) float in [0, 1].
+        true: (T, K) float in [0, 1], NaN where nothing is known.
+
+    Returns:
+        (T, K) bool: the words that a teacher was taught; else those that it finds at all.
+    """
+    found = (measured > 0) | (true.nan_to_num(0) > 0)
+    rows = [
+        found[number] if words is None else torch.tensor([word in words for word in vocabulary])
+        for number, words in enumerate(told)
+    ]
+    return torch.stack(rows)
 
 
 def _named(run: Run, values: Tensor) -> dict[str, float | None]:

@@ -1,0 +1,266 @@
+"""The page of the homes: its differences, what it says first, and what it keeps."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import re
+import statistics
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from pcdistill.errors import ConfigError
+from pcdistill.evaluation import ConfusionMatrix, confusion_cells, named_protocol
+from tools.benchmarks import homes
+from tools.benchmarks.homes_numbers import Numbers, Seed
+from tools.benchmarks.homes_page import EARLIER, earlier_numbers, results_page
+
+CLASSES = ("bed", "door", "lamp")
+VOCABULARY = ("lamp", "bed", "door")
+PROTOCOL = named_protocol("every point", "toy")
+RIGHT = {
+    "teacher:dense": 0.3,
+    "teacher:masks": 0.35,
+    "average": 0.5,
+    "linear": 0.52,
+    "binary": 0.55,
+    "shuffled": 0.54,
+    "fused": 0.62,
+    "oracle": 0.66,
+    "fused+voxels": 0.64,
+    "fused+superpoints": 0.75,
+    "student:point": 0.6,
+    "student:superpoint": 0.7,
+}
+"""How often each row is right, where everything comes out."""
+SEEDS, HOMES = 3, 4
+TAUGHT = {"dense": {"bed": (0.9, 0.8), "door": (0.2, 0.1)}, "masks": {"lamp": (0.5, 0.4)}}
+"""Teacher -> word -> measured and true capability."""
+
+
+def counted(right: float, seed: int, home: int, row: str) -> torch.Tensor:
+    """(4, 3) of one home: the truth is the same for every row."""
+    truth = np.random.default_rng((seed, home)).integers(300, 600, 3)
+    generator = np.random.default_rng((seed, home, len(row)))
+    found = np.zeros((4, 3), dtype=np.int64)
+    for category, points in enumerate(truth):
+        odds = np.full(4, (1 - right) / 3)
+        odds[category] = right
+        found[:, category] = generator.multinomial(points, odds)
+    return torch.from_numpy(found)
+
+
+def result(row: str, right: float, seed: int) -> dict:
+    homes = {f"home-{home}": counted(right, seed, home, row) for home in range(HOMES)}
+    matrix = ConfusionMatrix(3)
+    matrix.counts = torch.stack(list(homes.values())).sum(dim=0)
+    iou = [100 * value for value in matrix.iou("wrong").tolist()]
+    cells = {name: confusion_cells(counts) for name, counts in homes.items()}
+    return {
+        "name": row,
+        "miou": statistics.mean(iou),
+        "macc": 50.0,
+        "per_class": dict(zip(CLASSES, iou, strict=True)),
+        "protocol": "all points; one run",
+        "scenes": list(homes),
+        "confusion": [cells, cells] if row == "shuffled" else [cells],
+    }
+
+
+def capability(shift: float = 0.0) -> dict:
+    """Of words that a teacher was not taught, what would spoil the order."""
+    return {
+        "teachers": {
+            teacher: {
+                "taught": list(known),
+                "measured": {w: known[w][0] + shift if w in known else 0.05 for w in VOCABULARY},
+                "true": {w: known[w][1] if w in known else 0.95 for w in VOCABULARY},
+            }
+            for teacher, known in TAUGHT.items()
+        }
+    }
+
+
+def numbers(tables: list[dict] | None = None, **right: float) -> Numbers:
+    """Several seeds; `right` changes how often a row is right (student_superpoint, say)."""
+    known = {**RIGHT, **{name.replace("_", ":", 1): value for name, value in right.items()}}
+    tables = tables or [capability()] * SEEDS
+    single, voted = (
+        [
+            Seed({row: result(row, share + more, s) for row, share in known.items()}, tables[s])
+            for s in range(SEEDS)
+        ]
+        for more in (0.0, 0.01)
+    )
+    return Numbers(single, voted, 5, CLASSES, PROTOCOL, VOCABULARY)
+
+
+def page_of(found: Numbers) -> str:
+    return results_page(found, ["About."], ["distill.epochs=2"])
+
+
+def test_the_table_has_means_and_deviations_over_the_seeds():
+    found = numbers()
+    page = page_of(found)
+    for name in RIGHT:
+        values = [seed.rows[name]["miou"] for seed in found.single]
+        cell = f"{statistics.mean(values):.1f}** ± {statistics.stdev(values):.1f}"
+        cell = cell if name == "fused+superpoints" else cell.replace("*", "")
+        assert re.search(rf"\| {re.escape(name)} \| \*?\*?{re.escape(cell)} \| 50.0 ± 0.0", page)
+    for name in ("fused+voxels", "student:point"):
+        voted = statistics.mean(seed.rows[name]["miou"] for seed in found.voted)
+        assert re.search(rf"\| {re.escape(name)} \|.* \| {voted:.1f} ± \d\.\d \|\n", page)
+    assert re.search(r"\| fused \|.* \| - \|\n", page)
+
+
+def test_every_difference_is_that_of_the_means_and_has_an_interval():
+    found = numbers()
+    page = page_of(found)
+    wanted = [
+        *(("average", teacher) for teacher in ("teacher:dense", "teacher:masks")),
+        *(("fused", other) for other in ("average", "linear", "binary", "shuffled")),
+        ("oracle", "fused"),
+    ]
+    assert [(one.first, one.second) for one in found.fusion] == wanted
+    for one in found.fusion:
+        apart = [s.rows[one.first]["miou"] - s.rows[one.second]["miou"] for s in found.single]
+        assert one.apart.difference == pytest.approx(statistics.mean(apart), abs=1e-9)
+        assert (one.apart.scenes, one.apart.seeds) == (SEEDS * HOMES, SEEDS)
+        assert f"{one.second} ({one.apart})" in page
+    for voted, seeds in ((False, found.single), (True, found.voted)):
+        student = found.student("student:superpoint", voted=voted)
+        assert [one.second for one in student] == ["fused+voxels", "fused", "fused+superpoints"]
+        for one in student:
+            apart = [s.rows[one.first]["miou"] - s.rows[one.second]["miou"] for s in seeds]
+            assert one.apart.difference == pytest.approx(statistics.mean(apart), abs=1e-9)
+            assert f"{one.apart}, {one.apart.verdict}" in page
+    assert "over 3 seeds and their 12 homes" in page
+
+
+def test_the_best_student_is_the_one_with_the_highest_mean_with_several_cuts():
+    assert numbers().best_student == "student:superpoint"
+    assert numbers(student_point=0.9).best_student == "student:point"
+
+
+def test_the_rank_correlation_is_over_the_taught_words_of_all_teachers_and_seeds():
+    shifts = (0.0, 0.05, -0.45)
+    found = numbers([capability(shift) for shift in shifts])
+    pairs = [(m + s, t) for s in shifts for known in TAUGHT.values() for m, t in known.values()]
+    agreement = found.agreement()
+    assert agreement.classes == len(pairs) == 9
+    assert agreement.spearman == pytest.approx(stats.spearmanr(*zip(*pairs, strict=True)).statistic)
+    assert agreement.spearman < 1
+    assert found.agreement_of_means == (1.0, 3)
+    page = page_of(found)
+    assert f"together: {agreement.spearman:.2f} (n = 9); seed by seed 1.00, 1.00, 1.00" in page
+
+
+def test_what_comes_out_is_said_to():
+    found = numbers()
+    assert found.shortfalls == []
+    assert page_of(found).splitlines()[2].startswith("What was to come out did: each teacher < av")
+
+
+def unordered() -> list[dict]:
+    table = capability()
+    table["teachers"]["dense"]["measured"].update(bed=0.2, door=0.9)
+    return [table] * SEEDS
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"teacher_dense": 0.6}, r"average is not ahead of teacher:dense: -\d"),
+        ({"average": 0.7}, r"fused is not ahead of average: -\d"),
+        ({"shuffled": 0.8}, r"fused is not ahead of shuffled: -\d"),
+        ({"shuffled": 0.62}, r"fused is not ahead of shuffled: .* the homes cannot tell from 0\)"),
+        (
+            {"student_superpoint": 0.5, "student_point": 0.4},
+            r"student:superpoint does not reach fused\+voxels: -\d.*, both with one cut",
+        ),
+        (
+            {"student_superpoint": 0.5, "student_point": 0.4},
+            r"student:superpoint does not reach fused\+voxels: -\d.*, both with 5 cuts",
+        ),
+        ({"tables": unordered()}, r"the rank correlation .* is -1.00 \(n = 9\), less than 0.7"),
+    ],
+)
+def test_what_does_not_come_out_is_said_first(changed, sentence):
+    found = numbers(**changed)
+    assert any(re.match(sentence, missed) for missed in found.shortfalls)
+    before = page_of(found).split("About.")[0]
+    assert re.search(f"\n- {sentence}", before)
+    assert "What was to come out did" not in before
+    assert found.summary()["not_reached"] == found.shortfalls
+
+
+def test_what_is_printed_is_json():
+    found = json.loads(json.dumps(numbers().summary(), allow_nan=False))
+    assert found["spearman_n"] == 9
+    assert len(found["differences"]) == 7 + 3
+    assert set(found["miou"]) == set(found["miou_5_cuts"]) == set(RIGHT)
+
+
+def test_classes_without_a_true_point_have_no_number():
+    found = numbers()
+    for seed in (*found.single, *found.voted):
+        for row in seed.rows.values():
+            row["per_class"]["lamp"] = None
+    assert re.search(r"\n\| lamp \|( - \|)+\n", page_of(found))
+    some = copy.deepcopy(found)
+    some.single[0].rows["fused"]["per_class"]["lamp"] = 40.0
+    assert some.row("fused").per_class["lamp"] == 40.0
+
+
+def test_what_the_page_reported_before_is_kept(tmp_path):
+    path = tmp_path / "results.md"
+    assert earlier_numbers(path) == ""
+    path.write_text(f"# Old\n\nnow 9\n\n{EARLIER}\n\n### May\n\n38.6\n")
+    kept = earlier_numbers(path)
+    path.write_text(page_of(numbers()) + kept)
+    assert path.read_text().endswith(f"\n\n{EARLIER}\n\n### May\n\n38.6\n")
+    assert earlier_numbers(path) == kept
+    path.write_text("# Old\n\n38.6\n")
+    with pytest.raises(ConfigError, match=f"no line '{EARLIER}', so that its numbers would be"):
+        earlier_numbers(path)
+
+
+def test_the_page_of_the_documentation_can_be_written_again():
+    assert earlier_numbers(homes.DOCS / "results.md")
+
+
+def test_every_seed_is_measured_with_several_cuts_and_with_one(tmp_path, monkeypatch):
+    asked = []
+    known = numbers()
+
+    def measured(workspace: Path, seed: int, changes: list[str]) -> Seed:
+        asked.append((workspace.name, seed, changes))
+        return (known.voted if "evaluate.votes=5" in changes else known.single)[seed]
+
+    class Opened:
+        protocol, vocabulary = PROTOCOL, VOCABULARY
+
+        class label_set:
+            names = CLASSES
+
+    monkeypatch.setattr(homes, "measure", measured)
+    monkeypatch.setattr(homes, "opened", lambda workspace: Opened)
+    parser = argparse.ArgumentParser()
+    homes.add_arguments(parser)
+    write = tmp_path / "page.md"
+    given = parser.parse_args(["--set", "distill.epochs=3", "--write", str(write)])
+    found = homes.run(given)
+    assert [(name, seed) for name, seed, _ in asked] == [
+        (f"seed{seed}", seed) for seed in range(SEEDS) for _ in range(2)
+    ]
+    for _, _, changes in asked:
+        assert "distill.epochs=3" in changes
+        assert "distill.voxel_size=0.1" in changes
+    assert [changes[-1] for *_, changes in asked] == ["evaluate.votes=5", "evaluate.votes=1"] * 3
+    assert found["miou"]["fused"] == known.row("fused").miou
+    assert "| fused+voxels |" in write.read_text()
