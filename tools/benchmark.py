@@ -1,6 +1,7 @@
 """Measure what the documentation claims; every benchmark ends with one JSON object on a line.
 
     python tools/benchmark.py homes --seeds 3     # accuracy on embedded homes -> docs/results.md
+    python tools/benchmark.py learning            # what a student lacks -> docs/learning_curves.md
     python tools/benchmark.py sparse --write      # the network's engines -> docs/performance.md
     python tools/benchmark.py lift                # features onto points: time, memory, disk
     python tools/benchmark.py partition           # superpoints of a mesh
@@ -15,10 +16,11 @@ from __future__ import annotations
 import argparse
 import json
 
-from benchmarks import homes, lift, partition, scans, sens, sparse
+from benchmarks import homes, learning, lift, partition, scans, sens, sparse
 
 BENCHMARKS = {
     "homes": homes,
+    "learning": learning,
     "lift": lift,
     "partition": partition,
     "scans": scans,

@@ -36,7 +36,7 @@ class ScannerSettings:
     """Distance from the surface up to which the volume knows it."""
     spacing: float = 0.05
     """Of the mesh, after vertices were merged."""
-    least_piece: int = 40
+    least_piece: int = 12
     """Vertices of the smallest floating piece that stays."""
     drift: float = 0.009
     """Standard deviation of a pose's place along each axis."""

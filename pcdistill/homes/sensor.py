@@ -15,7 +15,8 @@ from pcdistill.homes.render import Rendering
 Array = npt.NDArray[Any]
 
 _NEAR, _FAR = 0.35, 5.0  # metres; outside there is no reading
-_NOISE = 0.0014  # sigma = _NOISE * depth^2, metres (structured light)
+_NOISE = 0.0019  # sigma = _NOISE * depth^2, metres (structured light)
+_LOST = 0.02  # share of pixels that are lost anywhere
 _STEP = 0.0012  # quantisation = _STEP * depth^2, metres
 _SHINY = tuple(MATERIAL_INDEX[name] for name in ("glass", "mirror"))
 
@@ -73,7 +74,7 @@ def _holes(rendering: Rendering, rng: np.random.Generator, focal: float | None) 
     holes |= np.isin(materials, _SHINY) & (blotch < 0.75)
     dark = rendering.image.numpy().max(axis=2) < 42
     holes |= dark & (blotch < 0.35)
-    return np.asarray(holes | (rng.random(depth.shape, dtype=np.float32) < 0.002))
+    return np.asarray(holes | (rng.random(depth.shape, dtype=np.float32) < _LOST))
 
 
 def _facing(rendering: Rendering, focal: float | None) -> Array:
