@@ -15,6 +15,7 @@ from pcdistill.evaluation import (
     reach_sentence,
 )
 from pcdistill.stages.files import read_json
+from pcdistill.stages.ingest import remembered_scenes
 from pcdistill.stages.results import row_confusion
 from pcdistill.stages.rows import BINARY, ORACLE, POOLED, SHUFFLED, VOXELS, row_names
 from pcdistill.stages.run import Run
@@ -25,6 +26,11 @@ HELD_AGAINST = ("average", BINARY, SHUFFLED, ORACLE)
 """What fused features are compared with, beside the best teacher."""
 TO_REACH = (VOXELS, "fused", POOLED)
 """What a student is compared with."""
+
+REMEMBERS = (
+    "the student learned from scenes that are measured here: on these it remembers what the "
+    "teachers said, and its numbers say little about other scenes"
+)
 
 
 def measured_rows(run: Run) -> list[dict[str, Any]]:
@@ -101,7 +107,7 @@ def comparisons(run: Run) -> list[list[Comparison]]:
 def conclusions(run: Run) -> tuple[str, ...]:
     """Sentences about the rows as they were measured last; none where nothing was."""
     found = comparisons(run)
-    sentences = []
+    sentences = [REMEMBERS] if remembered_scenes(run) and measured_rows(run) else []
     for compared in found:
         scenes = _scenes(run, compared)
         if compared[0].first == "fused":

@@ -76,20 +76,28 @@ def validation_scenes(run: Run) -> tuple[str, ...]:
     return scans_of(run).validation
 
 
+def remembered_scenes(run: Run) -> tuple[str, ...]:
+    """Scenes that are measured although the student has learned from them, as far as it is known.
+
+    Of a student that is trained already its file tells the names of the scenes.
+    """
+    given = run.trained
+    learned = training_scenes(run) if given is None else given.provenance.get("scenes", ())
+    known = set(map(str, learned))
+    return tuple(name for name in validation_scenes(run) if name in known)
+
+
 def measured_on(run: Run) -> str:
     """What the scenes that are measured are to the student, in words; empty for generated homes.
 
     Those that a student has learned from are told, whatever made it so: it remembers them.
     """
-    measured = validation_scenes(run)
-    if run.trained is None:
-        learned, same = set(training_scenes(run)), "scenes that the student learned from"
-    else:
-        learned = set(map(str, run.trained.provenance.get("scenes", ())))
+    both, measured = len(remembered_scenes(run)), len(validation_scenes(run))
+    same = "scenes that the student learned from"
+    if run.trained is not None:
         same = "scenes of the names of those that the student learned from"
-    both = sum(name in learned for name in measured)
     if both:
-        return same if both == len(measured) else f"{len(measured)} scenes, {both} of them {same}"
+        return same if both == measured else f"{measured} scenes, {both} of them {same}"
     return scans_of(run).why if run.config.ingest.source == "scan" else ""
 
 

@@ -52,10 +52,6 @@ NO_CLAIM_OF_STUDENT = (
     "The student learned from teachers that were trained on rendered homes; on this real scan no "
     "accuracy is claimed."
 )
-REMEMBERS = (
-    "The student learned from scenes that are shown here: on these it remembers what the teachers "
-    "said, and its numbers, where there are any, say little about other scenes."
-)
 NOT_MEASURED = "nothing was measured: the scenes have no true labels"
 _BYTES_PER_PICTURE = 100_000
 """Orientation for the disk estimate."""
@@ -123,12 +119,10 @@ def _not_measured(run: Run) -> str:
 def _notes(run: Run) -> tuple[str, ...]:
     if run.config.ingest.source != "scan":
         return ()
-    remembers = (REMEMBERS,) if "learned from" in measured_on(run) else ()
     if EMBEDDED_TEACHERS & set(run.config.run.teachers):
-        return (NO_CLAIM, *remembers)
+        return (NO_CLAIM,)
     learned = run.trained is not None and run.trained.provenance.get("teachers")
-    known = (NO_CLAIM_OF_STUDENT,) if learned and EMBEDDED_TEACHERS & set(learned) else ()
-    return (*known, *remembers)
+    return (NO_CLAIM_OF_STUDENT,) if learned and EMBEDDED_TEACHERS & set(learned) else ()
 
 
 def _summary(run: Run, scenes: tuple[str, ...]) -> tuple[str, ...]:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import io
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from rich.console import Console
 
 from pcdistill.scenes import Scene, write_scene
 from pcdistill.scenes.nuscenes_split import official_side
 from pcdistill.stages import splits as splits_module
-from pcdistill.stages.command import scans_header
+from pcdistill.stages.command import print_summary, scans_header
+from pcdistill.stages.conclusions import REMEMBERS, conclusions
 from pcdistill.stages.config import config_from_mapping
 from pcdistill.stages.evaluate import EVALUATE, run_protocol
+from pcdistill.stages.files import write_json
 from pcdistill.stages.ingest import measured_on, training_scenes, validation_scenes
-from pcdistill.stages.report import REMEMBERS, _not_measured, _notes
+from pcdistill.stages.report import _not_measured
 from pcdistill.stages.run import Run
+from pcdistill.stages.runner import Summary
 from pcdistill.stages.scans import remember_scans, scans_of
 from pcdistill.stages.splits import HELD_OUT, default_split, place_of
 
@@ -90,7 +96,15 @@ def test_a_single_scan_is_learned_from_and_measured_and_says_so(tmp_path):
         run = run_on(path)
         assert sides(run) == (["room"], ["room"])
         assert said(run) == "scenes that the student learned from"
-        assert REMEMBERS in _notes(run)
+        assert not conclusions(run)  # nothing is measured yet
+        numbers = {"name": "average", "miou": 30.0, "macc": 40.0, "protocol": run_protocol(run)}
+        write_json(run.workspace.evaluation("average") / "result.json", numbers)
+        assert conclusions(run)[0] == REMEMBERS
+        stream = io.StringIO()
+        print_summary(Console(file=stream, width=300), run, Summary(done=1), questions=False)
+        assert "measured on scenes that the student learned from" in stream.getvalue()
+        assert REMEMBERS in stream.getvalue()
+        shutil.rmtree(run.workspace.root)
 
 
 def test_scans_without_labels_are_all_learned_from_and_shown(tmp_path):
@@ -99,7 +113,6 @@ def test_scans_without_labels_are_all_learned_from_and_shown(tmp_path):
     assert sides(run) == (sorted(names), sorted(names))
     assert said(run) == "scenes that the student learned from"
     assert _not_measured(run).endswith("what is shown are scenes that the student learned from")
-    assert REMEMBERS in _notes(run)
 
 
 def test_of_scans_with_and_without_labels_some_with_labels_are_held_out(tmp_path):
