@@ -36,7 +36,7 @@ _MEAN_OVER = {
 }
 _RUNS = {
     "shifted": "scores of {} runs added, each moved on the grid",
-    "turned": "scores of {} runs added, each turned and scaled at random",
+    "turned": "scores of {} runs added, each turned and scaled at random{}",
 }
 
 
@@ -60,6 +60,8 @@ class Protocol:
     runs: Literal["shifted", "turned"] = "shifted"
     """How runs differ: the cloud is moved on the grid, the first time not at all; or it is turned
     and scaled at random before it is cut into voxels, as OpenScene's loaders do."""
+    voxel_size: float | None = None
+    """Metres, of the voxels that a turned cloud is cut into; None where it was not said."""
     prompt_template: str = "a {} in a scene"
     """What the text encoder reads for each class."""
     average: Literal["global", "per scene"] = "global"
@@ -73,6 +75,7 @@ class Protocol:
         if not self.published:
             return ()
         own = PROTOCOLS[self.published]
+        published_voxels = OPENSCENE_LABEL_SETS.get(self.label_set, self.voxel_size)
         found = [
             f"{_SCORED[self.points]} instead of {_SCORED[own.points]}"
             if self.points != own.points
@@ -80,6 +83,9 @@ class Protocol:
             f"{_count(self.votes)} instead of {own.votes}" if self.votes != own.votes else "",
             f"the prompt '{self.prompt_template}' instead of '{own.prompt_template}'"
             if self.prompt_template != own.prompt_template
+            else "",
+            f"voxels of {self.voxel_size:g} m instead of {published_voxels:g} m"
+            if self.voxel_size not in (None, published_voxels)
             else "",
             f"the label set {self.label_set}, which it does not know"
             if self.label_set not in OPENSCENE_LABEL_SETS
@@ -122,20 +128,23 @@ class Protocol:
         )
 
     def _said_of_runs(self) -> str:
+        size = "" if self.voxel_size is None else f", in voxels of {self.voxel_size:g} m"
         if self.votes > 1:
-            return _RUNS[self.runs].format(self.votes)
-        return "one run, turned and scaled at random" if self.runs == "turned" else "one run"
+            return _RUNS[self.runs].format(self.votes, size)
+        turned = f"one run, turned and scaled at random{size}"
+        return turned if self.runs == "turned" else "one run"
 
 
 def _count(runs: int) -> str:
     return "one run" if runs == 1 else f"{runs} runs"
 
 
-OPENSCENE_LABEL_SETS = (
-    *("scannet20", "matterport21", "matterport40", "matterport80", "matterport160"),
-    "nuscenes16",
-)
-"""What OpenScene's evaluation knows."""
+OPENSCENE_LABEL_SETS = {
+    **dict.fromkeys(("scannet20", "matterport21", "matterport40"), 0.02),
+    **dict.fromkeys(("matterport80", "matterport160"), 0.02),
+    "nuscenes16": 0.05,
+}
+"""What OpenScene's evaluation knows, with the edge of its voxels there, in metres."""
 OPENSCENE = Protocol(
     label_set="scannet20",
     mean_over="all",
@@ -175,6 +184,7 @@ def named_protocol(
     votes: int | None = None,
     prompt_template: str | None = None,
     points: Literal["seen", "all"] | None = None,
+    voxel_size: float | None = None,
 ) -> Protocol:
     """Give the protocol of a name for one label set.
 
@@ -184,6 +194,7 @@ def named_protocol(
         votes: runs whose scores are added; the protocol's own number by default.
         prompt_template: what the text encoder reads; the protocol's own by default.
         points: which points are scored; the protocol's own by default.
+        voxel_size: metres, of the voxels that turned clouds are cut into, where it is known.
 
     Raises:
         ConfigError: no protocol has that name.
@@ -197,6 +208,7 @@ def named_protocol(
         votes=known.votes if votes is None else votes,
         prompt_template=known.prompt_template if prompt_template is None else prompt_template,
         points=known.points if points is None else points,
+        voxel_size=voxel_size if known.runs == "turned" else None,
     )
 
 

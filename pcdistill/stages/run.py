@@ -106,6 +106,7 @@ class Run:
             votes=config.votes,
             prompt_template=told,
             points=config.points if self.config.run.teachers else "all",
+            voxel_size=self.voxel_size,
         )
 
     @property

@@ -149,6 +149,7 @@ def test_the_line_says_what_happens_to_points_without_an_answer_and_contradicts_
         ({"votes": 3}, "3 runs instead of 5"),
         ({"points": "seen"}, "points that some frame sees instead of all points"),
         ({"prompt_template": "a {}"}, "the prompt 'a {}' instead of 'a {} in a scene'"),
+        ({"voxel_size": 0.1}, "voxels of 0.1 m instead of {voxels}"),
     ],
 )
 @pytest.mark.parametrize("label_set", ["scannet20", "matterport160", "nuscenes16"])
@@ -160,6 +161,8 @@ def test_only_what_is_openscene_s_in_everything_says_so_without_a_but(
     if departure is None:
         assert claim == "OpenScene's protocol"
     else:
+        voxels = "0.05 m" if label_set == "nuscenes16" else "0.02 m"
+        departure = departure.replace("{voxels}", voxels)
         assert claim == f"OpenScene's protocol but for {departure}"
     for other in ("seen", "every point"):
         assert "OpenScene" not in named_protocol(other, label_set, **settings).describe(20)
@@ -172,6 +175,16 @@ def test_all_departures_are_named_together():
         "the label set own, which it does not know",
         "without wall",
     )
+
+
+@pytest.mark.parametrize(("label_set", "voxels"), [("matterport40", 0.02), ("nuscenes16", 0.05)])
+def test_voxels_are_named_where_the_points_go_through_them(label_set, voxels):
+    protocol = named_protocol("openscene", label_set, voxel_size=voxels)
+    assert protocol.departures == ()
+    assert f"at random, in voxels of {voxels} m; " in protocol.describe(16)
+    one = named_protocol("openscene", label_set, voxel_size=0.3, votes=1)
+    assert "one run, turned and scaled at random, in voxels of 0.3 m; " in one.describe(16)
+    assert "voxels" not in named_protocol("seen", label_set, voxel_size=0.3).describe(16)
 
 
 def test_protocols_have_names():

@@ -19,6 +19,7 @@ from pcdistill.stages.config import (
     SynthesizeConfig,
 )
 from pcdistill.stages.run import Run
+from pcdistill.stages.trained import StudentNeeds
 
 
 class ForeignTeacher:
@@ -124,7 +125,7 @@ def test_openscene_s_protocol_asks_as_openscene_does_unless_told_otherwise(proto
         run=RunSettings(label_set="scannet20", prompt=told), evaluate=EvaluateConfig(protocol)
     )
     run = Run(config)
-    run.trained = trained and SimpleNamespace(prompt=trained)
+    run.trained = trained and SimpleNamespace(prompt=trained, needs=StudentNeeds(0.02, ""))
     asked = told or trained or "a {} in a scene"
     own = [asked.replace("{}", name) for name in run.label_set.names]
     assert run.training_prompts == own
@@ -162,3 +163,14 @@ def test_without_teachers_a_protocol_scores_all_points():
         run = Run(config)
         run.trained = None
         assert run.protocol.points == "all"
+
+
+@pytest.mark.parametrize("given", [None, 0.3])
+def test_the_voxels_of_the_protocol_are_those_of_the_student(given):
+    """As its file says, where it was given; else as the run trains it."""
+    run = Run(
+        RunConfig(evaluate=EvaluateConfig("openscene"), distill=DistillConfig(voxel_size=0.07))
+    )
+    run.trained = given and SimpleNamespace(prompt=None, needs=StudentNeeds(given, "constant"))
+    assert run.protocol.voxel_size == (given or 0.07)
+    assert run.protocol.departures == (f"voxels of {given or 0.07} m instead of 0.02 m",)

@@ -25,6 +25,7 @@ from pcdistill.stages.run import Run
 from pcdistill.stages.runner import Summary
 from pcdistill.stages.scans import remember_scans, scans_of
 from pcdistill.stages.splits import HELD_OUT, default_split, place_of
+from pcdistill.stages.trained import StudentNeeds
 
 
 def write_stored(folder: Path, names, labelled=True) -> Path:
@@ -308,7 +309,8 @@ def test_a_given_student_is_measured_on_all_and_its_own_scenes_are_told(
         "distill": {"trained": "given"},
     }
     run = Run(config_from_mapping(sections, "test"))
-    run.trained = SimpleNamespace(prompt=None, provenance={"scenes": learned})
+    needs = StudentNeeds(0.02, "constant")
+    run.trained = SimpleNamespace(prompt=None, provenance={"scenes": learned}, needs=needs)
     assert sides(run) == ([], ["a", "b", "c"])
     assert said(run).startswith(expected)
     assert bool(said(run)) == bool(expected)
