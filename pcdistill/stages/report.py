@@ -52,6 +52,18 @@ NO_CLAIM_OF_STUDENT = (
     "The student learned from teachers that were trained on rendered homes; on this real scan no "
     "accuracy is claimed."
 )
+OF_HOMES = (
+    "The homes are rendered, with less clutter than real ones, walls along the axes and few kinds of "
+    "each thing. Their scans are like those of a hand-held depth camera, but coarser, and fewer "
+    "frames see each point.",
+    "The teachers are small networks that were trained on rendered homes too, though with other "
+    "furniture, finishes and lights. The numbers compare methods with each other; they are no "
+    "accuracy on real scans.",
+)
+OF_DEVELOPMENT = (
+    "These are development homes: settings were chosen by looking at such homes. What is reported of "
+    "test homes stands in docs/results.md."
+)
 NOT_MEASURED = "nothing was measured: the scenes have no true labels"
 _BYTES_PER_PICTURE = 100_000
 """Orientation for the disk estimate."""
@@ -117,8 +129,9 @@ def _not_measured(run: Run) -> str:
 
 
 def _notes(run: Run) -> tuple[str, ...]:
-    if run.config.ingest.source != "scan":
-        return ()
+    if run.config.ingest.source == "homes":
+        chosen = run.config.ingest.homes == "development"
+        return (*OF_HOMES, OF_DEVELOPMENT) if chosen else OF_HOMES
     if EMBEDDED_TEACHERS & set(run.config.run.teachers):
         return (NO_CLAIM,)
     learned = run.trained is not None and run.trained.provenance.get("teachers")

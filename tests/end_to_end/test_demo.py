@@ -19,6 +19,7 @@ from PIL import Image
 from pcdistill.scenes import load_label_set, read_ply
 from pcdistill.stages.config import load_config
 from pcdistill.stages.query import query
+from pcdistill.stages.report import OF_DEVELOPMENT, OF_HOMES
 from pcdistill.stages.run import Run
 from tests.end_to_end.conftest import TINY, pcdistill
 
@@ -82,6 +83,14 @@ def test_the_page_needs_nothing_from_elsewhere(tiny_run):
     assert page.count("data:image/png;base64,") >= 8
     for words in ("couch", "fridge", "a place to sleep"):
         assert words in page
+
+
+def test_the_page_says_what_homes_do_not_show(tiny_run):
+    stored = json.loads((tiny_run / "report" / "report.json").read_text())
+    assert stored["notes"] == [*OF_HOMES, OF_DEVELOPMENT]
+    page = (tiny_run / "report" / "index.html").read_text()
+    assert "no accuracy on real scans" in " ".join(page.split())
+    assert "These are development homes" in page
 
 
 def test_a_second_call_does_nothing_and_says_so(tiny_run):

@@ -23,7 +23,7 @@ def results_page(numbers: Numbers, about: Sequence[str], changes: Sequence[str])
     Args:
         numbers: what came out.
         about: paragraphs on what was run, and on which homes what was chosen.
-        changes: settings in which the runs depart from the demo's.
+        changes: settings in which the runs depart from the frozen ones.
     """
     first = numbers.single[0].rows[numbers.names[0]]
     lines = [
@@ -37,7 +37,7 @@ def results_page(numbers: Numbers, about: Sequence[str], changes: Sequence[str])
         "measured; they are not comparable with numbers on ScanNet.",
         "",
         f"- protocol: {first['protocol']}",
-        f"- training: `{' '.join(changes)}`, otherwise as in `pcdistill/configs/demo.yaml`",
+        *([f"- departing from these settings: `{' '.join(changes)}`"] if changes else []),
         f"- machine: {os.cpu_count()} cores, {platform.machine()}, "
         f"Python {platform.python_version()}",
         f"- mean and standard deviation over {len(numbers.single)} seeds; homes are the same on "
