@@ -53,16 +53,16 @@ NO_CLAIM_OF_STUDENT = (
     "accuracy is claimed."
 )
 OF_HOMES = (
-    "The homes are rendered, with less clutter than real ones, walls along the axes and few kinds of "
-    "each thing. Their scans are like those of a hand-held depth camera, but coarser, and fewer "
+    "The homes are rendered, with less clutter than real ones, walls along the axes and few kinds "
+    "of each thing. Their scans are like those of a hand-held depth camera, but coarser, and fewer "
     "frames see each point.",
     "The teachers are small networks that were trained on rendered homes too, though with other "
     "furniture, finishes and lights. The numbers compare methods with each other; they are no "
     "accuracy on real scans.",
 )
 OF_DEVELOPMENT = (
-    "These are development homes: settings were chosen by looking at such homes. What is reported of "
-    "test homes stands in docs/results.md."
+    "These are development homes: settings were chosen by looking at such homes. What is reported "
+    "of test homes stands in docs/results.md."
 )
 NOT_MEASURED = "nothing was measured: the scenes have no true labels"
 _BYTES_PER_PICTURE = 100_000
