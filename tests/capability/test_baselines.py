@@ -45,7 +45,7 @@ def test_draws_and_seeds_differ_and_are_numpys_own():
     table = random_table(4)
     tables = [shuffled_capability(table, seed, draw) for seed in (0, 1) for draw in (0, 1)]
     assert len({tuple(one.flatten().tolist()) for one in tables}) == 4
-    one = torch.tensor([[0.1, 0.2, 0.3, 0.4, 0.5]])
+    one = torch.tensor([[0.4, 0.1, 0.3, 0.2, 0.5]])
     # numpy.random.default_rng((7, 2)).permutation(5)
     assert torch.equal(shuffled_capability(one, 7, 2), one[:, [0, 2, 1, 3, 4]])
 

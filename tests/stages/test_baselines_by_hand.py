@@ -27,6 +27,7 @@ from pcdistill.stages.rows import (
     default_row,
     row_capabilities,
     row_features,
+    row_inputs,
     row_names,
 )
 from pcdistill.stages.run import Run
@@ -50,12 +51,16 @@ SKILL = {
     "dense": {"bed": 0.0, "door": 0.35, "lamp": 0.1},
 }
 """Some of it zero."""
+SEED = 4
+"""Of the runs; its first and last permutation give other labels."""
 LABELLED = tuple(CLUSTERS)
 
 
 @pytest.fixture
 def run(tmp_path) -> Run:
-    made = homes_run(tmp_path, run={"seed": 3}, distill={"students": ["point"], "voxel_size": 0.25})
+    made = homes_run(
+        tmp_path, run={"seed": SEED}, distill={"students": ["point"], "voxel_size": 0.25}
+    )
     write_capability(made, SKILL)
     return made
 
@@ -67,7 +72,7 @@ def binary() -> dict:
 def shuffled(draw: int) -> dict:
     """The nonzero values, teacher by teacher in the order of the vocabulary, in numpy's order."""
     places = [(t, word) for t in TEACHERS for word in VOCABULARY if SKILL[t][word] > 0]
-    order = np.random.default_rng((3, draw)).permutation(len(places))
+    order = np.random.default_rng((SEED, draw)).permutation(len(places))
     table = {t: dict.fromkeys(VOCABULARY, 0.0) for t in TEACHERS}
     for (teacher, word), other in zip(places, order, strict=True):
         source, its = places[other]
@@ -140,7 +145,7 @@ def test_a_row_fuses_by_the_table_of_its_name(run, monkeypatch, row, skill):
 
 def test_the_tables_give_different_features():
     """Otherwise the tests above could not tell one row from another."""
-    tables = [SKILL, binary(), known_by_the_oracle(), shuffled(0), shuffled(2)]
+    tables = [SKILL, binary(), known_by_the_oracle(), shuffled(1), shuffled(4)]
     fused = [
         [by_hand(said(name), skill=table, points=2 * EACH) for name in LABELLED] for table in tables
     ]
@@ -156,14 +161,18 @@ def test_shuffled_strengths_have_the_mean_of_their_draws(run, monkeypatch):
     assert found["miou"] == pytest.approx(fmean(found["per_class"].values()))
     assert len({round(miou, 6) for miou, _ in each}) > 1
     for name in LABELLED:
-        first = by_hand(said(name), skill=shuffled(0), points=2 * EACH)
+        first, last = (
+            by_hand(said(name), skill=shuffled(draw), points=2 * EACH) for draw in (0, DRAWS - 1)
+        )
+        if name == LABELLED[0]:
+            assert labels_of(first, 2 * EACH) != labels_of(last, 2 * EACH)
         assert predictions(run, SHUFFLED, name).tolist() == labels_of(first, 2 * EACH)
         features, seen = row_features(run, SHUFFLED, name)
         assert alike(features[seen].tolist(), [first[point] for point in sorted(first)])
 
 
 def test_another_seed_shuffles_otherwise(run, tmp_path):
-    other = homes_run(tmp_path / "other", run={"seed": 4})
+    other = homes_run(tmp_path / "other", run={"seed": SEED + 1})
     write_capability(other, SKILL)
     one, two = (row_capabilities(made, SHUFFLED, ()) for made in (run, other))
     assert len(one) == len(two) == DRAWS
@@ -294,6 +303,25 @@ def test_a_word_may_be_that_of_a_prompt(run):
     assert door == pytest.approx(0.0)
 
 
+def test_a_word_that_stands_for_no_class_is_a_wrong_guess(run):
+    """Points of beds that are called beds are no doors, although nobody labels beds by name."""
+    run.label_set = toy_labels(names=("bunk", "door", "light"), prompt_names=("bunk", "door", "x"))
+    (table,) = row_capabilities(run, ORACLE, LABELLED)
+    for number, teacher in enumerate(TEACHERS):
+        lamp, bed, door = table[number].tolist()
+        assert (lamp, bed) == pytest.approx((SKILL[teacher]["lamp"], SKILL[teacher]["bed"]))
+        assert door == pytest.approx(true_iou(teacher, "door"))
+
+
+def test_what_the_oracle_knows_depends_on_every_measured_scene(run):
+    """Questions to one scene are not answered by what was stored before another was lifted anew."""
+    one = {(i.stage, i.unit) for i in row_inputs(run, ORACLE, LABELLED[:1])}
+    every = {(i.stage, i.unit) for i in row_inputs(run, ORACLE, LABELLED)}
+    assert one == every
+    assert {("lift", f"masks/{LABELLED[1]}"), ("score", "dense")} < one
+    assert not {i.unit for i in row_inputs(run, "fused", LABELLED[:1])} & {LABELLED[1]}
+
+
 def test_words_without_a_true_point_keep_what_was_measured(tmp_path):
     """The first scan has no lamp."""
     run = homes_run(tmp_path, ingest={"validation": 1})
@@ -328,7 +356,7 @@ def test_the_oracle_can_be_asked_and_exported_by_its_name(run, tmp_path):
     work(EVALUATE, run, ORACLE)
     (tmp_path / "to").mkdir()
     assert query(run, "bed", row=ORACLE, draw="none").row == ORACLE
-    fresh = homes_run(tmp_path, run={"seed": 3})
+    fresh = homes_run(tmp_path, run={"seed": SEED})
     write_capability(fresh, SKILL)
     features, _ = row_features(fresh, ORACLE, LABELLED[0])
     (table,) = row_capabilities(run, ORACLE, LABELLED)

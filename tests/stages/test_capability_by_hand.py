@@ -12,7 +12,7 @@ from pcdistill.capability.build import GENERATORS, SEGMENTERS
 from pcdistill.errors import ArtifactError
 from pcdistill.stages.files import read_json, read_provenance, write_tensors
 from pcdistill.stages.run import Run
-from pcdistill.stages.score import SCORE, capability_table
+from pcdistill.stages.score import SCORE, capability_table, taught_to
 from pcdistill.stages.synthesize import SYNTHESIZE, reference_images
 from tests.stages.followed import Outcomes, follows
 from tests.stages.toy import AXES, CLASSES, TEACHERS, VOCABULARY, ToyTeacher, toy_run, work
@@ -271,3 +271,17 @@ def test_vocabulary(tmp_path) -> Outcomes:
         scored = sorted(read_json(run.workspace.capability("masks"))["capability"])
         axes = torch.eye(4)[[AXES[word] for word in value]]
         yield (made, scored, run.vocabulary_embeddings), (sorted(value), sorted(value), axes)
+
+
+def test_what_a_teacher_was_taught_is_noted_where_it_says_so(tmp_path):
+    """In the order of the vocabulary, and only its words."""
+
+    class Taught(ToyTeacher):
+        taught = ("sofa", "door", "Lamp")
+
+    run = score(tmp_path)
+    assert [taught_to(run, teacher) for teacher in TEACHERS] == [None, None]
+    run.teacher = {"masks": Taught("masks"), "dense": ToyTeacher("dense")}.__getitem__
+    for teacher in TEACHERS:
+        work(SCORE, run, teacher)
+    assert [taught_to(run, teacher) for teacher in TEACHERS] == [("lamp", "door"), None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 
 from pcdistill.scenes import Scene
 from pcdistill.stages import rows as rows_module
@@ -15,7 +16,7 @@ from pcdistill.stages.run import Run
 from pcdistill.stages.students import Student
 from pcdistill.stages.trained import StudentNeeds
 from tests.stages.test_evaluate_by_hand import VOXEL, Mirror
-from tests.stages.toy import store, work
+from tests.stages.toy import CLASSES, store, toy_labels, work
 from tests.stages.toy_homes import CLUSTERS, homes_run, scan
 
 
@@ -25,8 +26,9 @@ def student(monkeypatch):
     monkeypatch.setattr(rows_module, "load_student", lambda run, name: Student(Mirror(), needs))
 
 
-def finished(folder, students=("superpoint",), **sections) -> Run:
+def finished(folder, students=("superpoint",), labels=None, **sections) -> Run:
     run = homes_run(folder, distill={"students": list(students), "voxel_size": VOXEL}, **sections)
+    run.label_set = labels or run.label_set
     for unit in EVALUATE.units(run):
         work(EVALUATE, run, unit)
     return run
@@ -34,7 +36,10 @@ def finished(folder, students=("superpoint",), **sections) -> Run:
 
 @pytest.mark.parametrize("protocol", ["every point", "seen", "openscene"])
 def test_every_difference_is_that_of_the_table(tmp_path, protocol):
-    run = finished(tmp_path, evaluate={"protocol": protocol})
+    names = (*CLASSES, "giraffe")  # which no scan has; protocols differ in what that counts
+    palette = torch.zeros(4, 3, dtype=torch.uint8)
+    labels = toy_labels(names=names, prompt_names=names, palette=palette)
+    run = finished(tmp_path, labels=labels, evaluate={"protocol": protocol})
     found = [one for compared in comparisons(run) for one in compared]
     assert [(one.first, one.second) for one in found] == [
         *(("fused", other) for other in (best_teacher(run), "average", "binary")),
