@@ -18,8 +18,8 @@ from pcdistill.capability.protocols import GeneratedImage
 from pcdistill.choices import suggest
 from pcdistill.errors import ConfigError
 
-_FIRST_SEED = 10_000_000
-"""Added to every seed: no picture is one that a teacher was trained on."""
+_IN_A_ROOM = re.compile(r"\bin (a|the|its) room\b")
+"""Of a prompt that wants the thing where it stands."""
 _GRIDS = ((16, 0.9), (32, 1.4))
 """Side of each coarse map in cells, with its blur (standard deviation, cells)."""
 _DISPLACEMENT = 0.025
@@ -41,9 +41,10 @@ class EmbeddedGenerator:
     objects that touch the wanted one and with spots in the background.
 
     Of a prompt it understands the names of the things of the embedded homes, as whole words and
-    the longest first: "shower curtain" names no curtain. It draws one of them, in a room; walls,
-    floor and ceiling may be named besides, since they are in every picture. The other words change
-    nothing. The same thing and seed give the same image and map.
+    the longest first: "shower curtain" names no curtain. It draws one of them in a corner made for
+    the picture, or, where the prompt says "in a room", where it stands in a furnished home, smaller
+    and partly hidden; walls, floor and ceiling may be named besides, since they are in every
+    picture. The other words change nothing. The same thing and seed give the same image and map.
     """
 
     name = "embedded"
@@ -78,7 +79,7 @@ class EmbeddedGenerator:
                 than the words; or it does not have the words. The text says which.
             ValueError: a negative seed.
         """
-        from pcdistill.homes import CLASSES, object_picture
+        from pcdistill.homes import CLASSES, object_in_room, object_picture
 
         trouble = _trouble(prompt, words)
         if trouble is not None:
@@ -86,7 +87,8 @@ class EmbeddedGenerator:
         if seed < 0:
             raise ValueError(f"seed is {seed}, expected 0 or more")
         name = _thing(_named(prompt))
-        picture = object_picture(name, _FIRST_SEED + seed, image_size=self.image_size)
+        draw = object_in_room if _IN_A_ROOM.search(prompt.lower()) else object_picture
+        picture = draw(name, seed, image_size=self.image_size)
         image = picture.rendering.image.permute(2, 0, 1).contiguous()
         chance = np.random.default_rng([CLASSES.index(name), seed])
         attention = coarse_map(picture.mask, picture.rendering.instances, chance)

@@ -6,6 +6,7 @@ from pcdistill.homes.home import SPLITS, Home, Instance, Split, build_home
 from pcdistill.homes.mesh import ScanMesh, Surface, scan_mesh
 from pcdistill.homes.pictures import ObjectPicture, object_picture
 from pcdistill.homes.render import Rendering, render
+from pcdistill.homes.room_pictures import object_in_room
 from pcdistill.homes.scanner import ScannerSettings
 from pcdistill.homes.scene import LABEL_SET, home_scene
 from pcdistill.homes.sensor import add_sensor_noise
@@ -32,6 +33,7 @@ __all__ = [
     "build_home",
     "camera_walk",
     "home_scene",
+    "object_in_room",
     "object_picture",
     "pinhole",
     "render",

@@ -33,13 +33,15 @@ SPLITS: dict[str, Split] = {
     "validation": Split(2, "homes"),
     "test-train": Split(4, "homes"),
     "test-validation": Split(5, "homes"),
+    "pictures": Split(7, "homes"),
     "teacher": Split(6, "teacher"),
 }
 """Every split draws from its own stream of random numbers; no home is in two of them.
 
 The first two are development homes, on which settings are chosen and the demo runs. The next two
-are test homes: only the benchmark whose numbers are reported scans them. The embedded teachers
-learned from the last, with furniture, finishes and lights of other makers. Streams 1 and 2 were
+are test homes: only the benchmark whose numbers are reported scans them. In `pictures` the image
+generator draws. The embedded teachers learned from the last, with furniture, finishes and lights
+of other makers. Streams 1 and 2 were
 reported on before there were test homes; stream 3 taught earlier teachers and is not used again.
 """
 

@@ -113,10 +113,10 @@ def _shoot(category: str, rng: np.random.Generator, image_size: tuple[int, int])
         surface, torch.from_numpy(pose), intrinsics, image_size, seed=int(rng.integers(2**31))
     )
     mask = view.classes == CLASS_INDEX[category]
-    return ObjectPicture(view, mask, _shown(category, assembly.instances, view))
+    return ObjectPicture(view, mask, shown_instance(category, assembly.instances, view))
 
 
-def _shown(category: str, instances: list[Instance], view: Rendering) -> Instance:
+def shown_instance(category: str, instances: list[Instance], view: Rendering) -> Instance:
     """The instance of the category that fills most of the picture."""
     sizes = torch.bincount(view.instances[view.instances >= 0].long(), minlength=len(instances))
     fitting = [number for number, one in enumerate(instances) if one.category == category]

@@ -82,13 +82,17 @@ def prepare_images(images: Tensor, input_size: tuple[int, int]) -> Tensor:
 
 
 def save_network(path: Path, network: EmbeddedNetwork, details: Mapping[str, Any]) -> None:
-    """Write weights in half precision together with their shape and `details` (JSON values)."""
+    """Write weights in half precision together with their shape and `details` (JSON values).
+
+    The same values give the same file, byte by byte: there is one entry of metadata, because the
+    order of several is left to chance.
+    """
     weights = {}
     for key, value in network.state_dict().items():
         keep = value.half() if value.is_floating_point() else value
         weights[key] = keep.contiguous()
-    header = {"shape": json.dumps(asdict(network.shape)), "details": json.dumps(dict(details))}
-    save_file(weights, path, metadata=header)
+    header = {"shape": asdict(network.shape), "details": dict(details)}
+    save_file(weights, path, metadata={"network": json.dumps(header)})
 
 
 def load_network(path: Path) -> tuple[EmbeddedNetwork, dict[str, Any]]:
@@ -108,8 +112,8 @@ def load_network(path: Path) -> tuple[EmbeddedNetwork, dict[str, Any]]:
         with safe_open(path, framework="pt") as archive:
             header = archive.metadata() or {}
             weights = {key: archive.get_tensor(key) for key in archive.keys()}  # noqa: SIM118
-        values = json.loads(header["shape"])
-        details = json.loads(header["details"])
+        known = json.loads(header["network"])
+        values, details = known["shape"], known["details"]
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise ArtifactError(
             f"{path}: not the weights of an embedded teacher ({error}); install pcdistill again"

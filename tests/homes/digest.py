@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 
-from pcdistill.homes import build_home, home_scene, object_picture
+from pcdistill.homes import build_home, home_scene, object_in_room, object_picture
 
 HOMES = (("train", 0), ("validation", 1))
 PICTURES = (("chair", 0), ("refrigerator", 3), ("curtain", 1))
@@ -47,6 +47,8 @@ def digests() -> dict[str, str]:
     for category, seed in PICTURES:
         shot = object_picture(category, seed)
         found[f"{category} picture"] = digest(shot.rendering.image, shot.mask)
+        stands = object_in_room(category, seed)
+        found[f"{category} in a room"] = digest(stands.rendering.image, stands.mask)
     return found
 
 
