@@ -6,7 +6,7 @@
 # make test-hidden  part of the tests, with features of the processor hidden
 # make test-margins the assertions that came closest to failing, of the tests in T=tests/...
 # make lint         ruff and mypy only
-# make bench        measure: three seeds of the homes, students trained for 200 epochs (40 minutes)
+# make bench        measure: five seeds of test homes with frozen settings (40 minutes)
 # make minkowski    build MinkowskiEngine once for the tests that compare with it (about 4 minutes;
 #                   they skip, and say so, without it)
 # make help         print this list
@@ -57,7 +57,7 @@ lint: $(VENV)/.installed-test
 	$(BIN)/mypy
 
 bench: $(VENV)/.installed
-	$(BIN)/python tools/benchmark.py homes --seeds 3
+	$(BIN)/python tools/benchmark.py homes --seeds 5
 
 minkowski: $(VENV)/.installed-test
 	$(BIN)/python tools/build_minkowski.py

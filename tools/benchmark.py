@@ -1,6 +1,6 @@
 """Measure what the documentation claims; every benchmark ends with one JSON object on a line.
 
-    python tools/benchmark.py homes --seeds 3     # accuracy on embedded homes -> docs/results.md
+    python tools/benchmark.py homes --seeds 5     # accuracy on test homes -> docs/results.md
     python tools/benchmark.py learning            # what a student lacks -> docs/learning_curves.md
     python tools/benchmark.py sparse --write      # the network's engines -> docs/performance.md
     python tools/benchmark.py lift                # features onto points: time, memory, disk

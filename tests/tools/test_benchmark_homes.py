@@ -17,6 +17,8 @@ from scipy import stats
 
 from pcdistill.errors import ConfigError
 from pcdistill.evaluation import ConfusionMatrix, confusion_cells, named_protocol
+from pcdistill.stages.config import load_config
+from tests.conftest import REPOSITORY
 from tools.benchmarks import homes
 from tools.benchmarks.homes_numbers import Numbers, Seed
 from tools.benchmarks.homes_page import EARLIER, earlier_numbers, results_page
@@ -268,3 +270,15 @@ def test_every_seed_is_measured_with_several_cuts_and_with_one(tmp_path, monkeyp
     page = write.read_text()
     assert "| fused+voxels |" in page
     assert hashlib.sha256(b"run: {}\n").hexdigest()[:16] in page
+
+
+def test_the_frozen_settings_are_a_run_on_test_homes():
+    config = load_config(homes.SETTINGS)
+    assert config.ingest.source == "homes"
+    assert config.ingest.homes == "test"
+    assert config.ingest.validation >= 4
+    assert config.evaluate.votes == 1
+
+
+def test_the_demo_never_looks_at_a_test_home():
+    assert load_config(REPOSITORY / "configs" / "demo.yaml").ingest.homes == "development"
