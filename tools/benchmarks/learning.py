@@ -22,6 +22,8 @@ SEED = 7
 """Of the development homes on which settings are chosen."""
 BEFORE = ("ingest", "partition", "lift", "synthesize", "score", "fuse")
 STUDENT = "student:superpoint"
+ALWAYS = ("distill.students=[superpoint]", "distill.voxel_size=0.1")
+"""Settings of every training, as those of the test homes."""
 VOTES = 5
 REFERENCES = ("fused", "fused+voxels", "fused+superpoints")
 
@@ -44,22 +46,17 @@ class Training(NamedTuple):
         ]
 
 
-def trainings(steps: int, width: float) -> list[Training]:
-    """The curves: one thing is changed at a time, from the middle of what is tried."""
-    middle = Training(48, steps, width, "color")
-    changed = [
-        *(middle._replace(homes=homes) for homes in (3, 12)),
-        *(middle._replace(steps=round(steps * share)) for share in (0.25, 0.5, 2)),
-        *(middle._replace(width=width * share) for share in (0.75, 1.5)),
-        *(middle._replace(input=kind) for kind in ("constant", "geometry")),
-    ]
-    return [middle, *changed]
+CURVES: dict[str, tuple[Training, ...]] = {
+    "homes": tuple(Training(homes, 2400, 0.5, "color") for homes in (3, 12, 48)),
+    "steps": tuple(Training(48, steps, 0.5, "color") for steps in (600, 1200, 2400)),
+    "width": tuple(Training(48, 1200, width, "color") for width in (0.5, 0.75)),
+    "input": tuple(Training(48, 1200, 0.5, kind) for kind in ("constant", "color")),
+}
+"""What is changed along each curve; nothing else differs between its trainings."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of this benchmark."""
-    parser.add_argument("--steps", type=int, default=2400)
-    parser.add_argument("--width", type=float, default=0.5)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--workspace", type=Path, default=Path("runs/learning"))
     parser.add_argument("--write", type=Path, default=DOCS / "learning_curves.md")
@@ -67,8 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> dict:
     """Train one student after the other; one that was measured before is not trained again."""
-    workspace, always = arguments.workspace, ["distill.students=[superpoint]", *arguments.set]
-    wanted = trainings(arguments.steps, arguments.width)
+    workspace, always = arguments.workspace, [*ALWAYS, *arguments.set]
+    wanted = sorted({one for curve in CURVES.values() for one in curve})
     most = f"ingest.train={max(one.homes for one in wanted)}"
     _pcdistill(workspace, BEFORE, [most, *always])
     kept = workspace / "learning.json"
@@ -86,9 +83,9 @@ def run(arguments: argparse.Namespace) -> dict:
         found["seconds"] = round(time.perf_counter() - begin)
         known[key] = found
         kept.write_text(json.dumps(known, indent=1))
-    measured = [(one, known[" ".join([*one.settings(), *always])]) for one in wanted]
-    arguments.write.write_text(page(measured, arguments.set))
-    return {" ".join(one.settings()): found for one, found in measured}
+    measured = {one: known[" ".join([*one.settings(), *always])] for one in wanted}
+    arguments.write.write_text(page(measured, always))
+    return {" ".join(one.settings()): found for one, found in measured.items()}
 
 
 def _pcdistill(workspace: Path, stages: tuple[str, ...], changes: list[str]) -> None:
@@ -103,9 +100,9 @@ def _miou(workspace: Path, row: str) -> float:
     return value
 
 
-def page(measured: list[tuple[Training, dict]], changes: list[str]) -> str:
+def page(measured: dict[Training, dict], changes: list[str]) -> str:
     """The documentation page."""
-    base = measured[0][1]
+    base = next(iter(measured.values()))
     many = f"{VOTES} cuts"
     lines = [
         "# Learning curves",
@@ -115,8 +112,7 @@ def page(measured: list[tuple[Training, dict]], changes: list[str]) -> str:
         "training each, so that differences of a point mean nothing. mIoU in %. "
         "No test home was looked at.",
         "",
-        f"- otherwise as in `configs/demo.yaml`{' with ' if changes else ''}"
-        + ", ".join(f"`{change}`" for change in changes),
+        f"- otherwise as in `configs/demo.yaml` with {', '.join(f'`{one}`' for one in changes)}",
         f"- {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
         "",
         "To compare with, on the same homes: "
@@ -127,34 +123,30 @@ def page(measured: list[tuple[Training, dict]], changes: list[str]) -> str:
         )
         + ".",
         "",
-        f"| homes | steps | width | input | one cut | {many} | minutes |",
-        "|---:|---:|---:|---|---:|---:|---:|",
+        f"| homes | steps | width | input | one cut | {many} |",
+        "|---:|---:|---:|---|---:|---:|",
     ]
-    order = sorted(measured, key=lambda pair: pair[0])
-    for one, found in order:
+    for one, found in measured.items():
         lines.append(
             f"| {one.homes} | {one.steps} | {one.width:g} | {one.input} "
-            f"| {found['1'][STUDENT]:.1f} | {found[str(VOTES)][STUDENT]:.1f} "
-            f"| {found['seconds'] / 60:.1f} |"
+            f"| {found['1'][STUDENT]:.1f} | {found[str(VOTES)][STUDENT]:.1f} |"
         )
     return "\n".join([*lines, "", *reading(measured)]) + "\n"
 
 
-def reading(measured: list[tuple[Training, dict]]) -> list[str]:
+def reading(measured: dict[Training, dict]) -> list[str]:
     """What the curves say, in sentences that follow from the numbers."""
-    middle, base = measured[0]
-    start = base["1"][STUDENT]
-    effects = {"homes": [], "steps": [], "width": [], "input": []}
-    for one, found in measured[1:]:
-        name = next(field for field in effects if getattr(one, field) != getattr(middle, field))
-        effects[name].append((getattr(one, name), found["1"][STUDENT] - start))
-    lines = [
-        f"From {middle.homes} homes, {middle.steps} steps, width {middle.width:g} and input "
-        f"{middle.input} (one cut):",
-        "",
-    ]
-    for name, changes in effects.items():
-        said = ", ".join(f"{value:g}" if name != "input" else value for value, _ in changes)
-        moved = ", ".join(f"{change:+.1f}" for _, change in changes)
-        lines.append(f"- {name} {said}: {moved} points.")
+    lines = []
+    for name, curve in CURVES.items():
+        values = [getattr(one, name) for one in curve]
+        steps = [f"{value:g}" if isinstance(value, int | float) else str(value) for value in values]
+        found = [measured[one]["1"][STUDENT] for one in curve]
+        rest = ", ".join(
+            f"{field} {getattr(curve[0], field)}" for field in Training._fields if field != name
+        )
+        said = ", ".join(f"{step}: {miou:.1f}" for step, miou in zip(steps, found, strict=True))
+        lines.append(
+            f"- {name} ({rest}; one cut): {said}; {found[-1] - found[0]:+.1f} points from the "
+            "first to the last."
+        )
     return lines
