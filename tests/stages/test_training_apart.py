@@ -20,6 +20,7 @@ from pcdistill.stages.evaluate import EVALUATE
 from pcdistill.stages.ingest import INGEST, scene_names, training_scenes, validation_scenes
 from pcdistill.stages.rows import row_names
 from pcdistill.stages.run import Run
+from tests.conftest import REPOSITORY
 from tests.stages.toy import work
 
 TRAIN, VALIDATION = 3, 2
@@ -42,7 +43,7 @@ def made(monkeypatch) -> list[tuple[int, str]]:
         homes.append((seed, split))
         matrix, pose = torch.eye(3, dtype=torch.float64), torch.eye(4, dtype=torch.float64)
         frame = MemoryFrame("f", matrix, pose, torch.zeros(4, 4, 3, dtype=torch.uint8))
-        points = torch.tensor([[float(seed), float(SPLITS[split]), 0.0]] * 3)
+        points = torch.tensor([[float(seed), float(SPLITS[split].stream), 0.0]] * 3)
         return Scene("home", points, colors=torch.zeros(3, 3).byte(), frames=(frame,))
 
     monkeypatch.setattr("pcdistill.homes.home_scene", home_scene)
@@ -60,7 +61,7 @@ def test_homes_are_furnished_for_training_or_for_measuring(tmp_path, made, seed)
     assert made == training + validation
     for name, (number, split) in zip(scene_names(run), made, strict=True):
         stored = open_scene(run.workspace.scene(name)).points[0]
-        assert stored.tolist() == [number, SPLITS[split], 0]
+        assert stored.tolist() == [number, SPLITS[split].stream, 0]
         settings = INGEST.settings(run, name)
         assert (settings["home"], settings["split"]) == (number, split)
 
@@ -81,9 +82,9 @@ def plan(split: str, seed: int) -> list[tuple[float, ...]]:
 @pytest.mark.parametrize("seed", [0, 1, 4])
 def test_splits_draw_from_streams_of_their_own(seed):
     """The same seed gives another floor plan in each split, the same one twice."""
-    assert len(set(SPLITS.values())) == len(SPLITS) == 3
+    assert len({split.stream for split in SPLITS.values()}) == len(SPLITS) == 6
     states = [tuple(seed_stream(split, seed).generate_state(4)) for split in sorted(SPLITS)]
-    assert len(set(states)) == 3
+    assert len(set(states)) == 6
     for one, other in pairwise([*sorted(SPLITS), sorted(SPLITS)[0]]):
         assert plan(one, seed) != plan(other, seed)
         assert plan(one, seed) == plan(one, seed)
@@ -127,19 +128,27 @@ def test_scans_are_learned_from_or_measured_as_the_lists_say(tmp_path, lists, tr
         assert lifted == set(validation)
 
 
-def test_the_pictures_of_a_class_are_none_that_a_teacher_learned_from(monkeypatch):
-    """Theirs have seeds from half a million on (tools/train_teachers.py)."""
-    asked: list[int] = []
+@pytest.mark.parametrize(
+    ("prompt", "maker"),
+    [("a good photo of a bed", "object_picture"), ("a bed in a room", "object_in_room")],
+)
+def test_the_pictures_of_a_class_are_none_that_a_teacher_learned_from(monkeypatch, prompt, maker):
+    """Theirs are of the collection `teacher` (tools/train_teachers.py)."""
+    asked: list[tuple] = []
 
     class Made(Exception):
         """Ends the drawing."""
 
-    def object_picture(name, seed, *, image_size):
-        asked.append(seed)
+    def draw(name, seed, **options):
+        asked.append((name, seed, options.get("collection", "homes")))
         raise Made
 
-    monkeypatch.setattr("pcdistill.homes.object_picture", object_picture)
-    for seed in (0, 5, 123_456):
+    monkeypatch.setattr(f"pcdistill.homes.{maker}", draw)
+    for seed in (0, 123_456):
         with pytest.raises(Made):
-            EmbeddedGenerator()("a good photo of a bed", "bed", seed)
-    assert asked == [10_000_000 + seed for seed in (0, 5, 123_456)]
+            EmbeddedGenerator()(prompt, "bed", seed)
+    assert asked == [("bed", 0, "homes"), ("bed", 123_456, "homes")]
+    assert SPLITS["pictures"].collection == "homes"
+    tool = (REPOSITORY / "tools" / "train_teachers.py").read_text()
+    assert 'build_home(seed, "teacher")' in tool
+    assert 'collection="teacher"' in tool
