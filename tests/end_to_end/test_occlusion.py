@@ -17,7 +17,15 @@ from torch import Tensor
 
 from pcdistill.cli import run_command
 from pcdistill.geometry import project_points
-from pcdistill.homes import ScannerSettings, build_home, home_scene, render, scan_mesh
+from pcdistill.homes import (
+    ScannerSettings,
+    build_home,
+    camera_walk,
+    home_scene,
+    pinhole,
+    render,
+    scan_mesh,
+)
 from pcdistill.scenes import Scene, write_ply
 from pcdistill.stages.files import read_tensors
 from tests.end_to_end.test_datasets import TINY
@@ -34,15 +42,15 @@ SPARSE = 4  # every fourth vertex is a sparse point
 
 @pytest.fixture(scope="module")
 def home() -> Scene:
-    """The frames of a home whose points are those of its exact mesh that a frame sees."""
+    """The frames of a home, with so much of its exact mesh as is in sight from somewhere."""
     steady = ScannerSettings(drift=0.0, turn=0.0)
     scan = home_scene(SEED, "validation", frames=6, image_size=SIZE, scanner=steady)
-    surface = build_home(SEED, "validation").surface
-    mesh = scan_mesh(surface)
+    furnished = build_home(SEED, "validation")
+    mesh, matrix = scan_mesh(furnished.surface), pinhole(SIZE, 70.0)
     seen = torch.zeros(len(mesh.points), dtype=torch.bool)
-    for frame in scan.frames:
-        view = render(surface, frame.camera_to_world, frame.intrinsics, SIZE, shadows=False)
-        seen |= visible_vertices(mesh.points, frame.camera_to_world, frame.intrinsics, view)
+    for pose in [*camera_walk(furnished, 40, 0), *(f.camera_to_world for f in scan.frames)]:
+        view = render(furnished.surface, pose, matrix, SIZE, shadows=False)
+        seen |= visible_vertices(mesh.points, pose, matrix, view)
     faces = mesh.faces[seen[mesh.faces].all(dim=1)]
     used, numbers = faces.unique(return_inverse=True)
     return replace(
@@ -135,7 +143,7 @@ class Capture(NamedTuple):
 
 CAPTURES = {
     "mesh": Capture(lambda home, folder: write_nerfstudio(home, folder, mesh=True), 1, 0.96),
-    "points": Capture(lambda home, folder: write_nerfstudio(home, folder, mesh=False), 1, 0.92),
+    "points": Capture(lambda home, folder: write_nerfstudio(home, folder, mesh=False), 1, 0.88),
     "sparse": Capture(write_colmap, SPARSE, 0.85),
 }
 
@@ -162,6 +170,17 @@ def run(workspace, capsys):
     return command
 
 
+def cloud_of(scene: Scene, kept: Tensor) -> Scene:
+    """Some points (N,) bool of a scene, without faces."""
+    return replace(
+        scene,
+        points=scene.points[kept],
+        colors=scene.colors[kept],
+        normals=scene.normals[kept],
+        faces=None,
+    )
+
+
 def agreement(views: Tensor, expected: Tensor) -> float:
     """Intersection over union of counted views, 1 if every point is seen as often as expected."""
     return float(torch.minimum(views, expected).sum() / torch.maximum(views, expected).sum())
@@ -170,6 +189,9 @@ def agreement(views: Tensor, expected: Tensor) -> float:
 @pytest.mark.parametrize("name", CAPTURES)
 def test_points_are_hidden_as_by_real_depth(name, home, truth, tmp_path, run):
     case = CAPTURES[name]
+    if name != "mesh":  # a cloud is what its own frames saw
+        kept = truth.any(dim=0)
+        home, truth = cloud_of(home, kept), truth[:, kept]
     capture = case.write(home, tmp_path / name)
     expected = truth[:, :: case.step].sum(dim=0)
 
