@@ -8,7 +8,6 @@ import os
 import platform
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,7 +62,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> dict:
-    """Train one student after the other; one that was measured before is not trained again."""
+    """Train one student after the other; one that was measured before is not trained again.
+
+    The page is written after each, so that whoever interrupts has what was measured until then.
+    """
     workspace, always = arguments.workspace, [*ALWAYS, *arguments.set]
     wanted = sorted({one for curve in CURVES.values() for one in curve})
     most = f"ingest.train={max(one.homes for one in wanted)}"
@@ -72,20 +74,26 @@ def run(arguments: argparse.Namespace) -> dict:
     known = json.loads(kept.read_text()) if kept.exists() else {}
     for one in wanted:
         key = " ".join([*one.settings(), *always])
-        if key in known:
-            continue
-        begin = time.perf_counter()
-        found = {}
-        for votes in (VOTES, 1):
-            changes = [*one.settings(), *always, f"evaluate.votes={votes}"]
-            _pcdistill(workspace, ("distill", "evaluate"), changes)
-            found[str(votes)] = {row: _miou(workspace, row) for row in (*REFERENCES, STUDENT)}
-        found["seconds"] = round(time.perf_counter() - begin)
-        known[key] = found
-        kept.write_text(json.dumps(known, indent=1))
-    measured = {one: known[" ".join([*one.settings(), *always])] for one in wanted}
-    arguments.write.write_text(page(measured, always))
-    return {" ".join(one.settings()): found for one, found in measured.items()}
+        if key not in known:
+            known[key] = _measured(workspace, [*one.settings(), *always])
+            kept.write_text(json.dumps(known, indent=1))
+        arguments.write.write_text(page(those_of(known, wanted, always), always))
+    return {" ".join(one.settings()): m for one, m in those_of(known, wanted, always).items()}
+
+
+def those_of(known: dict, wanted: list[Training], always: list[str]) -> dict[Training, dict]:
+    """What is known of the wanted trainings, in their order."""
+    keys = {one: " ".join([*one.settings(), *always]) for one in wanted}
+    return {one: known[key] for one, key in keys.items() if key in known}
+
+
+def _measured(workspace: Path, changes: list[str]) -> dict:
+    """Number of cuts -> row -> mIoU in %, after training a student."""
+    found = {}
+    for votes in (VOTES, 1):
+        _pcdistill(workspace, ("distill", "evaluate"), [*changes, f"evaluate.votes={votes}"])
+        found[str(votes)] = {row: _miou(workspace, row) for row in (*REFERENCES, STUDENT)}
+    return found
 
 
 def _pcdistill(workspace: Path, stages: tuple[str, ...], changes: list[str]) -> None:
@@ -137,9 +145,12 @@ def page(measured: dict[Training, dict], changes: list[str]) -> str:
 def reading(measured: dict[Training, dict]) -> list[str]:
     """What the curves say, in sentences that follow from the numbers."""
     lines = []
-    for name, curve in CURVES.items():
+    for name, whole in CURVES.items():
+        curve = [one for one in whole if one in measured]
+        if len(curve) < 2:
+            continue
         values = [getattr(one, name) for one in curve]
-        steps = [f"{value:g}" if isinstance(value, int | float) else str(value) for value in values]
+        steps = [f"{value:g}" if name != "input" else str(value) for value in values]
         found = [measured[one]["1"][STUDENT] for one in curve]
         rest = ", ".join(
             f"{field} {getattr(curve[0], field)}" for field in Training._fields if field != name
@@ -149,4 +160,7 @@ def reading(measured: dict[Training, dict]) -> list[str]:
             f"- {name} ({rest}; one cut): {said}; {found[-1] - found[0]:+.1f} points from the "
             "first to the last."
         )
+    missing = sum(one not in measured for curve in CURVES.values() for one in curve)
+    if missing:
+        lines.append(f"- Of the curves {missing} trainings are not measured yet.")
     return lines
