@@ -17,7 +17,7 @@ from scipy import stats
 
 from pcdistill.errors import ConfigError
 from pcdistill.evaluation import ConfusionMatrix, confusion_cells, named_protocol
-from pcdistill.stages.config import load_config
+from pcdistill.stages.config import RunConfig, load_config
 from tests.conftest import REPOSITORY
 from tools.benchmarks import homes
 from tools.benchmarks.homes_numbers import Numbers, Seed
@@ -246,7 +246,7 @@ def test_every_seed_is_measured_with_several_cuts_and_with_one(tmp_path, monkeyp
         return (known.voted if "evaluate.votes=5" in changes else known.single)[seed]
 
     class Opened:
-        protocol, vocabulary = PROTOCOL, VOCABULARY
+        protocol, vocabulary, config = PROTOCOL, VOCABULARY, RunConfig()
 
         class label_set:
             names = CLASSES

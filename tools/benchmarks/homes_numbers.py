@@ -150,7 +150,11 @@ class Numbers:
             self.compare("fused", "average"),
             self.compare("fused", SHUFFLED),
         ]
-        missed = [_missed(one, "is not ahead of") for one in wanted if one.apart.verdict != "ahead"]
+        missed = [
+            _missed(one, "is not ahead of") + self._why(one)
+            for one in wanted
+            if one.apart.verdict != "ahead"
+        ]
         for voted in (False, True):
             one = self.compare(self.best_student, VOXELS, voted=voted)
             if one.apart.difference < 0:
@@ -164,6 +168,16 @@ class Numbers:
                 f"{found} (n = {rank.classes}), less than {RANK_GOAL}"
             )
         return missed
+
+    def _why(self, missed: Comparison) -> str:
+        """What holds back the plain average, if it is that: teachers that do not know a class."""
+        if missed.first != "average":
+            return ""
+        apart = self.compare(BINARY, "average").apart
+        return (
+            f"; {BINARY}, which averages but leaves a teacher out where no capability was "
+            f"measured, is {apart} from it"
+        )
 
     def summary(self) -> dict[str, Any]:
         """The numbers as JSON values."""
