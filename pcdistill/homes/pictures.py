@@ -77,16 +77,25 @@ def object_picture(
     Raises:
         ConfigError: there is no such category, or the seed is negative.
     """
-    if category not in CLASSES:
-        raise ConfigError(f"homes: there is no category '{category}'; {suggest(category, CLASSES)}")
-    if seed < 0:
-        raise ConfigError(f"homes: seed is {seed}, expected 0 or more; choose another seed")
+    require_picture(category, seed)
     key = (_STREAMS[collection], CLASS_INDEX[category])
     for stream in np.random.SeedSequence(seed, spawn_key=key).spawn(8):
         shot = _shoot(category, Draws(stream, collection), image_size)
         if shot.mask.float().mean() > 0.055 and _dominates(category, shot.rendering.classes):
             break
     return shot
+
+
+def require_picture(category: str, seed: int) -> None:
+    """Check that there can be a picture of a category with a seed.
+
+    Raises:
+        ConfigError: there is no such category, or the seed is negative.
+    """
+    if category not in CLASSES:
+        raise ConfigError(f"homes: there is no category '{category}'; {suggest(category, CLASSES)}")
+    if seed < 0:
+        raise ConfigError(f"homes: seed is {seed}, expected 0 or more; choose another seed")
 
 
 def _dominates(category: str, classes: Tensor) -> bool:

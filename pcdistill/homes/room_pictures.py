@@ -9,11 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pcdistill.choices import suggest
-from pcdistill.errors import ConfigError
-from pcdistill.homes.classes import CLASS_INDEX, CLASSES
+from pcdistill.homes.classes import CLASS_INDEX
 from pcdistill.homes.home import Home, build_home
-from pcdistill.homes.pictures import ObjectPicture, object_picture, shown_instance
+from pcdistill.homes.pictures import ObjectPicture, object_picture, require_picture, shown_instance
 from pcdistill.homes.portable_math import snap
 from pcdistill.homes.render import cast, render
 from pcdistill.homes.walk import look_at, pinhole
@@ -51,10 +49,7 @@ def object_in_room(
     Raises:
         ConfigError: there is no such category, or the seed is negative.
     """
-    if category not in CLASSES:
-        raise ConfigError(f"homes: there is no category '{category}'; {suggest(category, CLASSES)}")
-    if seed < 0:
-        raise ConfigError(f"homes: seed is {seed}, expected 0 or more; choose another seed")
+    require_picture(category, seed)
     for attempt in range(_HOMES):
         number = seed + _ANOTHER * attempt
         rng = np.random.default_rng([_STREAM, CLASS_INDEX[category], number])
