@@ -57,7 +57,7 @@ lint: $(VENV)/.installed-test
 	$(BIN)/mypy
 
 bench: $(VENV)/.installed
-	$(BIN)/python tools/benchmark.py homes --seeds 5
+	$(BIN)/python tools/benchmark.py homes
 
 minkowski: $(VENV)/.installed-test
 	$(BIN)/python tools/build_minkowski.py

@@ -15,7 +15,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pcdistill.geometry import drop_small_pieces, fuse_surface, merge_close_vertices
+from pcdistill.geometry import (
+    ThinnedTree,
+    drop_small_pieces,
+    fuse_surface,
+    merge_close_vertices,
+)
 from pcdistill.homes.home import Home
 from pcdistill.homes.mesh import vertex_normals
 from pcdistill.homes.portable_math import transform
@@ -65,7 +70,8 @@ class ScannedSurface(NamedTuple):
     normals: Tensor
     """(N, 3) float32, from the faces."""
     colors: Tensor
-    """(N, 3) uint8, mean over the views that see the vertex."""
+    """(N, 3) uint8, mean over the views that see the vertex; where none does, the colour of the
+    nearest one that is seen."""
     instances: Tensor
     """(N,) int32, the object that most of them show there; -1 where none sees it."""
 
@@ -171,9 +177,14 @@ def _seen_on(points: Array, views: Sequence[View], matrix: Array) -> tuple[Array
             objects,
             times,
         )
-    colors = (sums[:, :3] + sums[:, 3:] // 2) // np.maximum(sums[:, 3:], 1)
+    seen = sums[:, 3] > 0
+    colors = np.zeros((count, 3), np.uint8)
+    colors[seen] = (sums[seen, :3] + sums[seen, 3:] // 2) // sums[seen, 3:]
+    if seen.any():  # depth of a drifted pose may have drawn what no view then agrees with
+        _, nearest = ThinnedTree(points[seen], 1).nearest(points[~seen], 1)
+        colors[~seen] = colors[seen][nearest[:, 0]]
     best = times.argmax(axis=1)
-    return colors.astype(np.uint8), objects[np.arange(count), best]
+    return colors, objects[np.arange(count), best]
 
 
 @njit(error_model="numpy")

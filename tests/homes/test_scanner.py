@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 
 from pcdistill.geometry import mesh_superpoints
 from pcdistill.homes import CLASS_INDEX, ScannerSettings, build_home, home_scene, pinhole, scan_mesh
+from pcdistill.homes.scanner import _seen_on as seen_on
 from pcdistill.homes.scanner import drifted, film, scan_surface
 from pcdistill.homes.walk import camera_walk
 
@@ -115,6 +116,27 @@ def test_colours_are_those_of_the_pictures():
     assert float(same.float().mean()) > 0.99  # but where float32 rounds to the next pixel
     assert (scan.instances[seen] == shown.instances[row, column]).float().mean() > 0.99
     assert len(scan.points) > 500
+
+
+def test_vertices_that_no_view_sees_have_the_colour_of_their_nearest_that_one_does(scene):
+    unseen = scene.instances < 0
+    assert 0.001 < float(unseen.float().mean()) < 0.1
+    points, seen = scene.points.double(), ~unseen
+    nearest = torch.cdist(points[unseen], points[seen]).argmin(dim=1)
+    same = (scene.colors[unseen] == scene.colors[seen][nearest]).all(dim=1)
+    assert float(same.float().mean()) > 0.99  # but where two are as near
+    assert not (scene.colors == 0).all(dim=1).any()
+
+
+def test_a_scan_that_no_view_agrees_with_is_black_and_unknown():
+    points = np.array([[0.0, 0.0, -1.0], [0.5, 0.0, -1.0]])  # behind the camera
+    home, size = build_home(0, "train"), (12, 16)
+    matrix = pinhole(size, 70.0)
+    views = film(home, camera_walk(home, 1, 0), matrix, size, 0, STEADY)
+    behind = [view._replace(camera_to_world=torch.eye(4, dtype=torch.float64)) for view in views]
+    colors, instances = seen_on(points, behind, matrix.numpy())
+    assert not colors.any()
+    assert (instances == -1).all()
 
 
 def test_a_scan_says_how_it_was_made(scene):
