@@ -8,13 +8,14 @@ from pcdistill.homes.pictures import ObjectPicture, object_picture
 from pcdistill.homes.render import Rendering, render
 from pcdistill.homes.room_pictures import object_in_room
 from pcdistill.homes.scanner import ScannerSettings
-from pcdistill.homes.scene import LABEL_SET, home_scene
+from pcdistill.homes.scene import GENERATION, LABEL_SET, home_scene
 from pcdistill.homes.sensor import add_sensor_noise
 from pcdistill.homes.walk import camera_walk, pinhole
 
 __all__ = [
     "CLASSES",
     "CLASS_INDEX",
+    "GENERATION",
     "LABEL_SET",
     "MATERIALS",
     "NAMED_COLORS",

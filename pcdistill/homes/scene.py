@@ -14,6 +14,9 @@ from pcdistill.scenes import MemoryFrame, Scene
 LABEL_SET = "scannet20"
 """Label set that the labels of a home index."""
 
+GENERATION = 7
+"""Raised whenever a seed gives another scan, so that runs make the homes they stored anew."""
+
 _SECOND_PASS = 500_000
 """Added to the seed of the walk for the pass whose depth is fused, but whose images are not kept:
 scanners film much more than is used later."""

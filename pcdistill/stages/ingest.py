@@ -128,8 +128,11 @@ def _home_seed(run: Run, scene: str) -> tuple[int, str]:
 def _settings(run: Run, scene: str) -> Mapping[str, Any]:
     config = run.config.ingest
     if config.source == "homes":
+        from pcdistill.homes import GENERATION
+
         seed, split = _home_seed(run, scene)
         return {
+            "generation": GENERATION,
             "home": seed,
             "split": split,
             "frames": config.frames,

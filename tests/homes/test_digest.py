@@ -33,8 +33,9 @@ DIGESTS = {
     "curtain picture": "6dee90d2feca8c90",
     "curtain in a room": "a9f5bb632c66db29",
 }
-"""Of `python -m tests.homes.digest`. They change when homes are generated otherwise, and then the
-shipped numbers (README, docs/results.md) and the weights of the teachers are to be looked at."""
+"""Of `python -m tests.homes.digest`. They change when homes are generated otherwise, and then
+`homes.GENERATION` is to be raised, and the shipped numbers (README, docs/results.md) and the
+weights of the teachers are to be looked at."""
 
 PACKAGE = Path(pcdistill.homes.__file__).parents[1]
 GENERATION = [

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+import pcdistill.homes
 from pcdistill.errors import SceneError
 from pcdistill.scenes import MemoryFrame, Scene, open_scene, read_ply, write_ply, write_scene
 from pcdistill.scenes.consistency import POSE_CONVENTIONS
@@ -102,6 +103,13 @@ def test_homes(tmp_path, quick_homes) -> Outcomes:
         run = run_of(folder, {**TINY, "homes": value})
         split = INGEST.settings(run, "home-train-0")["split"]
         yield [scene.points[0].tolist(), split], right
+
+
+def test_homes_that_come_out_differently_are_made_anew(tmp_path, monkeypatch):
+    run = run_of(tmp_path, TINY)
+    before = INGEST.settings(run, "home-train-0")
+    monkeypatch.setattr(pcdistill.homes, "GENERATION", pcdistill.homes.GENERATION + 1)
+    assert INGEST.settings(run, "home-train-0") != before
 
 
 @follows("ingest.frames")
