@@ -54,7 +54,7 @@ LONGEST = (
     "stages/test_disk.py",
     "stages/test_lock.py",
     "sparse/test_engine_minkowski.py",
-    "test_storage.py",
+    "test_atomic_io.py",
     "scenes/test_nuscenes.py",
     "scenes/test_rgbd.py",
     "tools/test_convert_checkpoint.py",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pcdistill.capability.protocols import ImageGenerator, Segmenter
-from pcdistill.choices import suggest
 from pcdistill.errors import ConfigError
+from pcdistill.suggest import suggest
 
 
 def _embedded_generator() -> ImageGenerator:

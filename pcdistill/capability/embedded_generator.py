@@ -15,8 +15,8 @@ from torch.nn import functional
 
 from pcdistill.capability.attention import divided_by_maximum, enlarge, min_max
 from pcdistill.capability.protocols import GeneratedImage
-from pcdistill.choices import suggest
 from pcdistill.errors import ConfigError
+from pcdistill.suggest import suggest
 
 _IN_A_ROOM = re.compile(r"\bin (a|the|its) room\b")
 """Of a prompt that wants the thing where it stands."""

@@ -10,7 +10,6 @@ from io import TextIOWrapper
 import tyro
 
 from pcdistill import __version__
-from pcdistill.choices import suggest
 from pcdistill.cli.doctor import doctor
 from pcdistill.cli.query import evaluate, export, query
 from pcdistill.cli.run import demo, run, status
@@ -18,6 +17,7 @@ from pcdistill.cli.settings import settings
 from pcdistill.cli.words import gathered, in_sentences, values_of
 from pcdistill.errors import ConfigError
 from pcdistill.stages.names import require_stage_names
+from pcdistill.suggest import suggest
 
 COMMANDS: dict[str, Callable[..., int]] = {
     command.__name__: command

@@ -12,11 +12,11 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from pcdistill.atomic_io import whole_file
 from pcdistill.evaluation.colors import heat_table
 from pcdistill.evaluation.splatting import edge_shading, fill_pinholes, nearest_surface
 from pcdistill.evaluation.views import View, below_ceiling, birds_view, faces_camera, project
 from pcdistill.geometry import ThinnedTree, require_shape
-from pcdistill.storage import whole_file
 
 BACKGROUND = (248, 249, 251)
 """Nearly white, so that white walls can be told from nothing."""

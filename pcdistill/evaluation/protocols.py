@@ -10,7 +10,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pcdistill.choices import suggest
 from pcdistill.errors import ConfigError
 from pcdistill.evaluation.metrics import (
     ConfusionMatrix,
@@ -19,6 +18,7 @@ from pcdistill.evaluation.metrics import (
     mean_over_classes,
 )
 from pcdistill.labels import IGNORE_LABEL, NO_FEATURE_LABEL
+from pcdistill.suggest import suggest
 
 _SCORED = {"seen": "points that some frame sees", "all": "all points"}
 _NO_ANSWER = {

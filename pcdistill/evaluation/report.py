@@ -7,9 +7,9 @@ import math
 from pathlib import Path
 from typing import Any
 
+from pcdistill.atomic_io import whole_file
 from pcdistill.evaluation.page import report_page
 from pcdistill.evaluation.report_data import ReportData
-from pcdistill.storage import whole_file
 
 FORMAT = 1
 """Version of `report.json`."""

@@ -1,9 +1,9 @@
 """From what single views and single teachers say to one feature per point."""
 
 from pcdistill.fusion.accumulator import MultiViewAccumulator, PointFeatures
+from pcdistill.fusion.baselines import average_features, linear_features
+from pcdistill.fusion.classify import predict_labels
 from pcdistill.fusion.fuse import fuse_features
-from pcdistill.fusion.plain import average_features, linear_features
-from pcdistill.fusion.prediction import predict_labels
 from pcdistill.fusion.weights import fusion_weights
 
 __all__ = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from pcdistill.fusion.teacher_axis import TeacherFeatures, check_features, weighted_sum
+from pcdistill.fusion.weighted_sum import TeacherFeatures, check_features, weighted_sum
 from pcdistill.fusion.weights import FusionMode, fusion_weights
 from pcdistill.geometry import require_shape
 

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pcdistill.fusion.teacher_axis import check_seen
+from pcdistill.fusion.weighted_sum import check_seen
 from pcdistill.geometry import require_finite, require_shape
 
 FusionMode = Literal["paper", "release"]

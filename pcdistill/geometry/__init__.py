@@ -22,7 +22,7 @@ from pcdistill.geometry.occlusion import MeshDepth, nearest_points, point_spacin
 from pcdistill.geometry.point_grid import PointGrid, SeenPoints
 from pcdistill.geometry.pooling import superpoint_mean
 from pcdistill.geometry.sampling import sample_feature_map, sample_strips
-from pcdistill.geometry.superpoint_report import SuperpointReport, describe_superpoints
+from pcdistill.geometry.superpoint_statistics import SuperpointReport, describe_superpoints
 from pcdistill.geometry.superpoints import (
     mesh_edges,
     mesh_superpoints,

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pcdistill.choices import suggest
 from pcdistill.errors import ConfigError
 from pcdistill.homes.collection import Collection, Draws
 from pcdistill.homes.floorplan import Room, floor_plan
@@ -17,6 +16,7 @@ from pcdistill.homes.mesh import Surface, TaggedPart, build_surface
 from pcdistill.homes.model import Model
 from pcdistill.homes.shell import lamp_of, opening_models, room_look, room_surfaces
 from pcdistill.homes.space import Space
+from pcdistill.suggest import suggest
 
 
 class Split(NamedTuple):

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pcdistill.choices import suggest
 from pcdistill.errors import ConfigError
 from pcdistill.homes import furniture_bath as bath
 from pcdistill.homes import furniture_kitchen as kitchen
@@ -30,6 +29,7 @@ from pcdistill.homes.portable_math import cosine, sine
 from pcdistill.homes.render import Rendering, render
 from pcdistill.homes.shell import lamp_of, opening_models, room_look, room_surfaces
 from pcdistill.homes.walk import look_at, pinhole
+from pcdistill.suggest import suggest
 
 _STREAMS: dict[Collection, int] = {"homes": 9, "teacher": 10}  # splits of homes use others
 _MakeModel = Callable[[np.random.Generator], Model]

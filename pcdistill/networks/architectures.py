@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pcdistill.choices import suggest
 from pcdistill.errors import ConfigError
+from pcdistill.suggest import suggest
 
 STAGES = 8
 """Four stages down, four up."""

@@ -23,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from pcdistill.atomic_io import require_readable, whole_file
 from pcdistill.errors import ArtifactError, ConfigError, UnreadableError, file_trouble
 from pcdistill.networks.architectures import (
     PLANES,
@@ -38,7 +39,6 @@ from pcdistill.networks.weight_sets import (
     find_weight_sets,
     named_weight_set,
 )
-from pcdistill.storage import require_readable, whole_file
 
 FORMAT = "pcdistill.student/1"
 """What the header of our files says they are."""

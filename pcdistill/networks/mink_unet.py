@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pcdistill.choices import suggest
 from pcdistill.errors import ConfigError
 from pcdistill.networks.architectures import Architecture, describe_architecture
 from pcdistill.sparse import (
@@ -21,6 +20,7 @@ from pcdistill.sparse import (
     on_triton,
     triton_kernels,
 )
+from pcdistill.suggest import suggest
 
 STEM_KERNEL = 5
 ENGINES = ("torch", "minkowski", "triton")

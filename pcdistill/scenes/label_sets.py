@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pcdistill.choices import suggest
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.labels import IGNORE_LABEL, IGNORE_LABEL_OF_FILES
 from pcdistill.scenes.paths import is_there
+from pcdistill.suggest import suggest
 
 LABEL_SETS = Path(__file__).with_name("label_sets")
 VOCABULARIES = Path(__file__).with_name("vocabularies")

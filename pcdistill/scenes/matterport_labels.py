@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pcdistill.choices import suggest
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.labels import IGNORE_LABEL
 from pcdistill.scenes.label_sets import load_label_set
 from pcdistill.scenes.text_files import read_text
+from pcdistill.suggest import suggest
 
 _MOST_CATEGORIES = 100_000
 

@@ -30,7 +30,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pcdistill.choices import suggest
 from pcdistill.errors import SceneError
 from pcdistill.geometry import invert_pose
 from pcdistill.labels import IGNORE_LABEL
@@ -57,6 +56,7 @@ from pcdistill.scenes.nuscenes_tables import (
 from pcdistill.scenes.paths import entries_of, is_folder, is_there
 from pcdistill.scenes.reading import Division, Reader, ReadSettings, Scan
 from pcdistill.scenes.scene import Scene
+from pcdistill.suggest import suggest
 
 _LOG = logging.getLogger(__name__)
 

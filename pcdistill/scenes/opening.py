@@ -9,7 +9,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pcdistill.choices import suggest
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.scenes.arkitscenes import ARKITSCENES
 from pcdistill.scenes.bare import BARE
@@ -37,6 +36,7 @@ from pcdistill.scenes.scannetpp import SCANNETPP
 from pcdistill.scenes.scene import Scene
 from pcdistill.scenes.store import has_labels, is_stored_scene, open_stored_scene
 from pcdistill.scenes.tum import TUM
+from pcdistill.suggest import suggest
 
 _LOG = logging.getLogger(__name__)
 

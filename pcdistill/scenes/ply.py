@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pcdistill.atomic_io import whole_file
 from pcdistill.errors import SceneError
 from pcdistill.scenes.color_depth import color_bytes
 from pcdistill.scenes.coordinate_systems import METRE, unit_of_comments
 from pcdistill.scenes.origin import near_origin, no_offset
 from pcdistill.scenes.ply_tables import Column, Lists, PlyContent, Table, read_tables
-from pcdistill.storage import whole_file
 
 _LOG = logging.getLogger(__name__)
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, NamedTuple, get_args
 
-from pcdistill.choices import suggest
 from pcdistill.errors import ConfigError
 from pcdistill.scenes.consistency import POSE_CONVENTIONS
 from pcdistill.scenes.scene import Scene
+from pcdistill.suggest import suggest
 
 UpAxis = Literal["z", "y", "-y"]
 Intrinsics = Literal["own", "openscene"]

@@ -19,13 +19,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from pcdistill.atomic_io import whole_folder
 from pcdistill.errors import SceneError
 from pcdistill.scenes.frames import Frame, StoredFrame
 from pcdistill.scenes.images import encode_color, encode_depth
 from pcdistill.scenes.paths import is_there, unreadable
 from pcdistill.scenes.scene import Scene
 from pcdistill.scenes.text_files import LARGEST_TEXT
-from pcdistill.storage import whole_folder
 
 FORMAT = "pcdistill scene"
 VERSION = 2

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from pcdistill.choices import suggest
 from pcdistill.errors import ConfigError
 from pcdistill.inference import GENERAL_PHRASES
 from pcdistill.stages.ingest import HOME_IMAGE_SIZE, validation_scenes
@@ -13,6 +12,7 @@ from pcdistill.stages.names import STAGE_NAMES
 from pcdistill.stages.questions import ignored_words, known_words
 from pcdistill.stages.run import Run
 from pcdistill.stages.scans import scans_of
+from pcdistill.suggest import suggest
 
 _LOG = logging.getLogger(__name__)
 

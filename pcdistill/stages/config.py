@@ -12,8 +12,8 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 import yaml
 
-from pcdistill.choices import suggest
 from pcdistill.errors import ConfigError
+from pcdistill.suggest import suggest
 
 Section = TypeVar("Section", "RunSettings", "IngestConfig", "DistillConfig")
 

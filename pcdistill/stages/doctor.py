@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
+from pcdistill.atomic_io import make_folder
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.evaluation import heat_colors, save_png
 from pcdistill.evaluation.overlay import overlay_points
@@ -22,7 +23,6 @@ from pcdistill.geometry import invert_pose, project_to_pixels
 from pcdistill.scenes.doctor import Capture, Diagnosis, Sight, examine
 from pcdistill.stages.files import write_json
 from pcdistill.stages.workspace import slug
-from pcdistill.storage import make_folder
 
 _PICTURES = 4
 _MOST_POINTS = 150_000

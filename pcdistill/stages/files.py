@@ -12,8 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from pcdistill.atomic_io import require_readable, whole_file
 from pcdistill.errors import ArtifactError, UnreadableError, file_trouble
-from pcdistill.storage import require_readable, whole_file
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -14,9 +14,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pcdistill.atomic_io import is_running
 from pcdistill.errors import ConfigError
 from pcdistill.stages.config import RunConfig, config_as_mapping
-from pcdistill.storage import is_running
 
 FOLDER = "running"
 """Below the workspace: one file for each run that works there, held by flock while it does."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal, get_args
 
-from pcdistill.choices import suggest
 from pcdistill.errors import ConfigError
+from pcdistill.suggest import suggest
 
 StageName = Literal[
     "ingest",

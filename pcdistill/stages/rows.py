@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from pcdistill.capability import binary_capability, shuffled_capability
-from pcdistill.choices import suggest
 from pcdistill.distillation.trainer import student_features
 from pcdistill.distillation.views import mixed_seed
 from pcdistill.distillation.voting import Looks, voxel_features
@@ -29,6 +28,7 @@ from pcdistill.stages.score import capability_table
 from pcdistill.stages.stage import Input, Task
 from pcdistill.stages.students import Student, load_student, student_input
 from pcdistill.stages.true_capability import true_capability
+from pcdistill.suggest import suggest
 
 POOLED = "fused+superpoints"
 """The fused features averaged over each superpoint: what the students learn from."""

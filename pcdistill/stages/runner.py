@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 
 import yaml
 
+from pcdistill.atomic_io import make_folder, remove_leftovers, whole_file
 from pcdistill.errors import ConfigError
 from pcdistill.stages.config import RunConfig, config_as_mapping
 from pcdistill.stages.disk import bytes_to_write, require_disk
@@ -23,7 +24,6 @@ from pcdistill.stages.stage import Input, Stage, Task, fingerprint
 from pcdistill.stages.work import work_on
 from pcdistill.stages.workers import WorkerPool
 from pcdistill.stages.workspace import Record
-from pcdistill.storage import make_folder, remove_leftovers, whole_file
 
 _NOT_TRIED = "not tried, because"
 State = Literal["done", "failed", "stale", "missing", "blocked"]

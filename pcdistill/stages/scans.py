@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from pcdistill.choices import suggest
 from pcdistill.errors import ArtifactError, ConfigError, SceneError
 from pcdistill.scenes import READERS, ReadSettings, Recognised, require_scans
 from pcdistill.stages.files import read_json, write_json
 from pcdistill.stages.run import Run
 from pcdistill.stages.splits import default_split
+from pcdistill.suggest import suggest
 
 _HEADER_BYTES = 4096
 _VERTICES = re.compile(rb"\nelement +vertex +(\d+)")

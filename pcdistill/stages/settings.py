@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
-from pcdistill.choices import suggest
 from pcdistill.errors import ConfigError
 from pcdistill.stages import config
 from pcdistill.stages.config import RunConfig
+from pcdistill.suggest import suggest
 
 
 class Setting(NamedTuple):

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pcdistill.choices import suggest
 from pcdistill.distillation.data import INPUT_CHANNELS
 from pcdistill.errors import ArtifactError, ConfigError
 from pcdistill.networks import Checkpoint, MinkUNet, load_checkpoint, save_checkpoint
@@ -16,6 +15,7 @@ from pcdistill.stages.config import TRAINED, DistillConfig, load_config
 from pcdistill.stages.files import read_provenance
 from pcdistill.stages.results import best_measured
 from pcdistill.stages.workspace import Workspace
+from pcdistill.suggest import suggest
 from pcdistill.teachers import TextEncoder
 
 _EXPECTED = (

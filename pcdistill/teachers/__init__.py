@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pcdistill.choices import suggest
 from pcdistill.errors import ConfigError
+from pcdistill.suggest import suggest
 from pcdistill.teachers.embedded import EmbeddedDenseTeacher, EmbeddedMaskTeacher
 from pcdistill.teachers.known_words import Words
 from pcdistill.teachers.protocols import (

@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pcdistill.atomic_io import require_readable
 from pcdistill.errors import ArtifactError, UnreadableError, file_trouble
-from pcdistill.storage import require_readable
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pcdistill.choices import suggest
+from pcdistill.atomic_io import require_readable
 from pcdistill.errors import ConfigError, UnreadableError, file_trouble
 from pcdistill.scenes import (
     label_set_names,
@@ -19,7 +19,7 @@ from pcdistill.scenes import (
     load_vocabulary,
     vocabulary_names,
 )
-from pcdistill.storage import require_readable
+from pcdistill.suggest import suggest
 from pcdistill.teachers.known_words import Words, sort_words
 from pcdistill.teachers.protocols import TextEncoder
 

@@ -194,7 +194,7 @@ def test_a_point_nobody_saw_is_zero_and_nan_there_does_not_leak():
 def test_a_list_of_tensors_and_many_chunks_are_the_same(monkeypatch):
     features, labels, capability, seen = random_case(3, 3, 50)
     whole = fuse_features(features, labels, capability, seen=seen)
-    monkeypatch.setattr("pcdistill.fusion.prediction._CHUNK_ELEMENTS", 20)
+    monkeypatch.setattr("pcdistill.fusion.classify._CHUNK_ELEMENTS", 20)
     parts = fuse_features(list(features), labels, capability, seen=seen)
     assert torch.equal(whole, parts)
 

@@ -224,7 +224,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     def fail(*_args, **_kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pcdistill.storage.os.fsync", fail)
+    monkeypatch.setattr("pcdistill.atomic_io.os.fsync", fail)
     with pytest.raises(ArtifactError, match=r"could not be written .*No space left"):
         save_checkpoint(path, small_student(seed=2), {"run": 2})
     assert path.read_bytes() == before

@@ -90,7 +90,7 @@ def test_half_similarity_turns_near_ties_into_ties():
 def test_scoring_in_chunks_changes_nothing(monkeypatch):
     features, words, _ = random_features(1, points=97)
     whole = predict_labels(features, words), linear_features(features, words)
-    monkeypatch.setattr("pcdistill.fusion.prediction._CHUNK_ELEMENTS", 30)
+    monkeypatch.setattr("pcdistill.fusion.classify._CHUNK_ELEMENTS", 30)
     parts = predict_labels(features, words), linear_features(features, words)
     assert torch.equal(whole[0], parts[0])
     torch.testing.assert_close(whole[1], parts[1])

@@ -5,13 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pcdistill.fusion.prediction import check_text, rows_per_chunk
-from pcdistill.fusion.teacher_axis import (
-    TeacherFeatures,
-    check_features,
-    check_seen,
-    weighted_sum,
-)
+from pcdistill.fusion.classify import check_text, rows_per_chunk
+from pcdistill.fusion.weighted_sum import TeacherFeatures, check_features, check_seen, weighted_sum
 
 
 def average_features(features: TeacherFeatures, seen: Tensor | None = None) -> Tensor:

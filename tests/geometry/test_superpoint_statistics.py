@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pcdistill.geometry import describe_superpoints, mesh_edges, neighbour_edges
-from pcdistill.geometry.superpoint_report import Fidelity
+from pcdistill.geometry.superpoint_statistics import Fidelity
 from tests.geometry.scenes import bumpy_sheet
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pcdistill.fusion.prediction import rows_per_chunk
+from pcdistill.fusion.classify import rows_per_chunk
 from pcdistill.geometry import require_shape
 
 TeacherFeatures = Tensor | Sequence[Tensor]

@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
+from pcdistill.atomic_io import remove_leftovers, whole_file
 from pcdistill.stages.files import read_json, write_json
-from pcdistill.storage import remove_leftovers, whole_file
 
 
 def test_an_exception_leaves_the_old_file_and_no_other(tmp_path):
@@ -43,7 +43,7 @@ def test_files_have_the_mode_that_the_user_gives_new_ones(tmp_path, umask, mode)
     script = (
         f"import os, pathlib, torch; os.umask(0o{umask})\n"
         "from safetensors.torch import save_file\n"
-        "from pcdistill.storage import whole_file, whole_folder\n"
+        "from pcdistill.atomic_io import whole_file, whole_folder\n"
         "with whole_file(pathlib.Path('one.safetensors')) as temporary:\n"
         "    save_file({'a': torch.zeros(3)}, temporary)\n"
         "with whole_folder(pathlib.Path('folder')) as temporary:\n"
