@@ -20,7 +20,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder
 HIDDEN_TESTS := tests/sparse/test_convolution.py tests/sparse/test_convolution_golden.py \
-	tests/sparse/test_normalization.py tests/sparse/test_tensor.py tests/sparse/test_turned_maps.py \
+	tests/sparse/test_normalization.py tests/sparse/test_tensor.py tests/sparse/test_grid_symmetry.py \
 	tests/geometry tests/fusion tests/capability tests/distillation tests/evaluation \
 	tests/networks tests/stages/test_fuse.py tests/stages/test_lift.py
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from pcdistill.sparse.coordinates import RowOrder
-from pcdistill.sparse.engine_minkowski import MinkowskiPairs, minkowski_convolution
-from pcdistill.sparse.engine_torch import pointwise_product, sparse_convolution
-from pcdistill.sparse.engine_triton import TritonPairs, triton_convolution
+from pcdistill.sparse.engines.minkowski_engine import MinkowskiPairs, minkowski_convolution
+from pcdistill.sparse.engines.torch_engine import pointwise_product, sparse_convolution
+from pcdistill.sparse.engines.triton_engine import TritonPairs, triton_convolution
 from pcdistill.sparse.kernel_map import KernelMap
 from pcdistill.sparse.tensor import SparseTensor
 

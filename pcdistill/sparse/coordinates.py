@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pcdistill.geometry import require_shape
-from pcdistill.sparse.grid_turn import GridTurn, turned_slices
+from pcdistill.sparse.grid_symmetry import GridTurn, turned_slices
 from pcdistill.sparse.kernel_map import KernelMap, find_neighbours
 from pcdistill.sparse.voxel_keys import Bounds, KeySpace, bounds_of
 

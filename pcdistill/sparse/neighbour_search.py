@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pcdistill.jit import njit
-from pcdistill.sparse.core_threads import run_loop, worker_count
-from pcdistill.sparse.fresh_memory import fresh_rows
+from pcdistill.sparse.memory_pool import fresh_rows
+from pcdistill.sparse.parallel import run_loop, worker_count
 
 Integers = NDArray[np.integer]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pcdistill.sparse.norm_cpu import KINDS, normalise_by_batch, normalise_by_running
+from pcdistill.sparse.engines.cpu_norm import KINDS, normalise_by_batch, normalise_by_running
 from pcdistill.sparse.tensor import SparseTensor
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pcdistill.sparse.engine_minkowski import MinkowskiMaps
+from pcdistill.sparse.engines.minkowski_engine import MinkowskiMaps
 from pcdistill.sparse.kernel_map import KernelMap
 from pcdistill.sparse.tensor import SparseTensor
 

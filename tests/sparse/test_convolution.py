@@ -22,12 +22,10 @@ from pcdistill.sparse import (
     SparseConvTranspose3d,
     SparseMaxPool3d,
     SparseTensor,
-    cpu_loops,
-    engine_cpu,
-    engine_dense,
 )
-from pcdistill.sparse.engine_cpu import cpu_convolution, cpu_kernel_gradient
-from pcdistill.sparse.engine_dense import dense_convolution, dense_kernel_gradient
+from pcdistill.sparse.engines import cpu_engine, cpu_kernels, dense_engine
+from pcdistill.sparse.engines.cpu_engine import cpu_convolution, cpu_kernel_gradient
+from pcdistill.sparse.engines.dense_engine import dense_convolution, dense_kernel_gradient
 from pcdistill.sparse.kernel_map import KernelMap
 from tests.conftest import REPOSITORY
 from tests.hidden_features import HIDDEN
@@ -294,11 +292,11 @@ def test_blocks_and_threads_do_not_matter(size, stride, swapped, turn, monkeypat
     results = []
     for rows, count, space in ((16, 1, 1 << 20), (1 << 15, 1, 1), (64, 3, 1 << 30), (256, 2, 1)):
         torch.set_num_threads(count)
-        monkeypatch.setattr(engine_cpu, "LARGEST_BLOCK", rows)
-        monkeypatch.setattr(engine_cpu, "SMALLEST_SHARE", rows)
-        monkeypatch.setattr(engine_cpu, "PACKED_SHARE", rows)
-        monkeypatch.setattr(engine_cpu, "TOTALS_BYTES", space)
-        monkeypatch.setattr(engine_dense, "GATHERED_BYTES", 1000 * rows)
+        monkeypatch.setattr(cpu_engine, "LARGEST_BLOCK", rows)
+        monkeypatch.setattr(cpu_engine, "SMALLEST_SHARE", rows)
+        monkeypatch.setattr(cpu_engine, "PACKED_SHARE", rows)
+        monkeypatch.setattr(cpu_engine, "TOTALS_BYTES", space)
+        monkeypatch.setattr(dense_engine, "GATHERED_BYTES", 1000 * rows)
         results.append(
             (
                 cpu_convolution(features, kernel, pairs),
@@ -337,9 +335,9 @@ def test_what_is_not_there_is_not_multiplied():
 
 def test_tiles_fill_whole_registers():
     """Whatever the processor, wide and narrow tiles are whole vectors of either precision."""
-    assert cpu_loops.VECTOR_BYTES in (16, 32, 64)
-    assert cpu_loops.HEIGHTS[-1] == 1
-    assert list(cpu_loops.HEIGHTS) == sorted(cpu_loops.HEIGHTS, reverse=True)
+    assert cpu_kernels.VECTOR_BYTES in (16, 32, 64)
+    assert cpu_kernels.HEIGHTS[-1] == 1
+    assert list(cpu_kernels.HEIGHTS) == sorted(cpu_kernels.HEIGHTS, reverse=True)
 
 
 def test_inference_and_learning_give_the_same(threads):
@@ -493,10 +491,10 @@ def test_cuda_equals_cpu(size, stride):
 
 NARROWER = """
 import torch
-from pcdistill.sparse import cpu_loops
+from pcdistill.sparse.engines import cpu_kernels
 from tests.sparse.test_convolution import FLOAT32_NORM, kernel_map_with_values
-from pcdistill.sparse.engine_cpu import cpu_convolution, cpu_kernel_gradient
-from pcdistill.sparse.engine_dense import dense_convolution, dense_kernel_gradient
+from pcdistill.sparse.engines.cpu_engine import cpu_convolution, cpu_kernel_gradient
+from pcdistill.sparse.engines.dense_engine import dense_convolution, dense_kernel_gradient
 
 pairs, *values = kernel_map_with_values(3, 1, swapped=False, channels=(9, 33), turn=None)
 features, kernel, upstream = (part.float() for part in values)
@@ -509,7 +507,7 @@ both = (
 )
 errors = [float((one - other).norm() / other.norm()) for one, other in both]
 close = max(errors) < FLOAT32_NORM
-print(cpu_loops.VECTOR_BYTES, cpu_loops.HEIGHTS[0], cpu_loops.HAS_BFLOAT16, close)
+print(cpu_kernels.VECTOR_BYTES, cpu_kernels.HEIGHTS[0], cpu_kernels.HAS_BFLOAT16, close)
 """
 
 

@@ -25,10 +25,9 @@ from pcdistill.sparse import (
     SparseConv3d,
     SparseConvTranspose3d,
     SparseTensor,
-    engine_torch,
-    norm_cpu,
     normalization,
 )
+from pcdistill.sparse.engines import cpu_norm, torch_engine
 from pcdistill.sparse.kernel_map import KernelMap
 
 ARCHITECTURE, IN_CHANNELS = "MinkUNet18A", 3
@@ -39,11 +38,11 @@ ENGINES = ("torch", LOW_PRECISION, "minkowski", "triton", TRITON_LOW_PRECISION, 
 SAMPLED_ROWS = 512
 """Rows of the output that are compared between the engines."""
 PARTS = {
-    (engine_torch, "cpu_convolution"): "convolutions",
-    (engine_torch, "cpu_kernel_gradient"): "convolutions",
+    (torch_engine, "cpu_convolution"): "convolutions",
+    (torch_engine, "cpu_kernel_gradient"): "convolutions",
     (normalization, "normalise_by_batch"): "norm and ReLU",
     (normalization, "normalise_by_running"): "norm and ReLU",
-    (norm_cpu, "differentiate_norm"): "norm and ReLU",
+    (cpu_norm, "differentiate_norm"): "norm and ReLU",
 }
 """What does the arithmetic on the CPU, forward and backward, and what the profile calls it."""
 MATRIX, RATE_SECONDS = 2048, 0.4

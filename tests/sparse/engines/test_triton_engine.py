@@ -23,12 +23,12 @@ from pcdistill.sparse import (
     CoordinateMaps,
     SparseMaxPool3d,
     SparseTensor,
-    engine_triton,
     on_triton,
     triton_kernels,
 )
-from pcdistill.sparse.engine_minkowski import MinkowskiMaps
-from pcdistill.sparse.engine_triton import TritonMaps, triton_convolution
+from pcdistill.sparse.engines import triton_engine
+from pcdistill.sparse.engines.minkowski_engine import MinkowskiMaps
+from pcdistill.sparse.engines.triton_engine import TritonMaps, triton_convolution
 from tests.conftest import REPOSITORY
 from tests.sparse.test_convolution import random_voxels
 
@@ -69,7 +69,7 @@ def found(request) -> dict:
     if request.param == "cuda" and not torch.cuda.is_available():
         pytest.skip("no CUDA device, so the Triton kernels were compared in its interpreter only")
     interpreted = str(int(request.param == "cpu"))
-    return run("compare_triton.py", request.param, TRITON_INTERPRET=interpreted)
+    return run("subprocess_compare_triton.py", request.param, TRITON_INTERPRET=interpreted)
 
 
 def dtype_of(name: str) -> str:
@@ -122,7 +122,7 @@ def test_nothing_waits_and_nothing_gathered_is_kept(found):
 @pytest.mark.thorough
 @pytest.mark.parametrize("capability", ["90", pytest.param("80", marks=pytest.mark.slow)])
 def test_kernels_compile_for_gpus_and_use_their_tensor_cores(capability, tmp_path):
-    compiled = run("compile_triton.py", capability, TRITON_CACHE_DIR=str(tmp_path))
+    compiled = run("subprocess_compile_triton.py", capability, TRITON_CACHE_DIR=str(tmp_path))
     assert {(entry["kernel"], entry["features"]) for entry in compiled} == {
         (f"{kernel}_kernel", f"*{dtype}")
         for kernel in (
@@ -185,7 +185,7 @@ def test_absence_is_one_sentence_that_says_what_to_do(monkeypatch):
     ],
 )
 def test_what_does_not_fit_is_refused(changes, message, monkeypatch):
-    monkeypatch.setattr(engine_triton, "_require_gpu", lambda device: None)
+    monkeypatch.setattr(triton_engine, "_require_gpu", lambda device: None)
     pairs = CoordinateMaps(random_voxels(30, seed=1)).kernel_map(1, 1, 3)
     arguments = {"features": torch.ones(30, 3), "kernel": torch.ones(27, 3, 4), **changes}
     with pytest.raises(ValueError, match=message):
@@ -200,7 +200,7 @@ def test_pooling_takes_the_same_kernel_maps():
 
 
 def test_a_tensor_of_minkowski_engine_is_refused(monkeypatch):
-    monkeypatch.setattr(engine_triton, "_require_gpu", lambda device: None)
+    monkeypatch.setattr(triton_engine, "_require_gpu", lambda device: None)
     x = SparseTensor(torch.ones(30, 3), random_voxels(30, seed=1))
     x.maps = MinkowskiMaps.__new__(MinkowskiMaps)
     with pytest.raises(ValueError, match="is on the engine 'minkowski'"):

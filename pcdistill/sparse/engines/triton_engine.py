@@ -1,6 +1,6 @@
 """The arithmetic of a sparse convolution, done by our Triton kernels on an NVIDIA GPU.
 
-The same layers, weights and kernel maps as with the engine 'torch'; what `engine_dense` does with a
+The same layers, weights and kernel maps as with the engine 'torch'; what `dense_engine` does with a
 gathered matrix and one product is done here without writing what is gathered. A tensor that went
 through `on_triton` has its convolutions computed so. All else is torch in both.
 """
@@ -17,8 +17,8 @@ from torch.autograd.function import once_differentiable
 
 from pcdistill.errors import MissingExtraError
 from pcdistill.sparse.coordinates import CoordinateMaps, Level
-from pcdistill.sparse.engine_minkowski import MinkowskiMaps
-from pcdistill.sparse.grid_turn import GridTurn
+from pcdistill.sparse.engines.minkowski_engine import MinkowskiMaps
+from pcdistill.sparse.grid_symmetry import GridTurn
 from pcdistill.sparse.kernel_map import KernelMap
 from pcdistill.sparse.tensor import SparseTensor
 
@@ -89,7 +89,7 @@ def triton_kernels() -> Any:
             f"({str(error).splitlines()[0]}); install it with `pip install 'pcdistill[gpu]'` "
             "(Linux), or use the engine 'torch', which needs nothing"
         ) from error
-    return importlib.import_module("pcdistill.sparse.triton_kernels")
+    return importlib.import_module("pcdistill.sparse.engines.triton_kernels")
 
 
 class TritonPairs(KernelMap):

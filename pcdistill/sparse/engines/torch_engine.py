@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from pcdistill.sparse.coordinates import RowOrder
-from pcdistill.sparse.engine_cpu import cpu_convolution, cpu_kernel_gradient
-from pcdistill.sparse.engine_dense import dense_convolution, dense_kernel_gradient
+from pcdistill.sparse.engines.cpu_engine import cpu_convolution, cpu_kernel_gradient
+from pcdistill.sparse.engines.dense_engine import dense_convolution, dense_kernel_gradient
 from pcdistill.sparse.kernel_map import KernelMap, NeighbourTable
 
 

@@ -20,8 +20,9 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from pcdistill.sparse import CoordinateMaps, engine_triton
-from pcdistill.sparse.engine_triton import STAGES, Tile, triton_convolution
+from pcdistill.sparse import CoordinateMaps
+from pcdistill.sparse.engines import triton_engine
+from pcdistill.sparse.engines.triton_engine import STAGES, Tile, triton_convolution
 from tests.sparse.test_convolution import random_voxels
 
 FULL, HALF, BRAIN = torch.float32, torch.float16, torch.bfloat16
@@ -62,7 +63,7 @@ class Launches:
             ROWS=tile.rows,
             INNER=tile.inner,
             OUTER=tile.outer,
-            PRECISION=engine_triton._float32_products(),
+            PRECISION=triton_engine._float32_products(),
             **options,
         )
         values = iter((*tensors, *sizes))
@@ -93,8 +94,8 @@ class Launches:
 def noted() -> Launches:
     """The launches of all layers in all precisions."""
     launches = Launches()
-    engine_triton._launch = launches
-    engine_triton._require_gpu = lambda device: None
+    triton_engine._launch = launches
+    triton_engine._require_gpu = lambda device: None
     maps = CoordinateMaps(random_voxels(64, seed=3))
     for size, stride, n_in, n_out, dtypes in LAYERS:
         pairs = maps.kernel_map(1, stride, size)

@@ -1,4 +1,4 @@
-"""A sparse convolution on the CPU: what the compiled loops of `cpu_loops` are given to do.
+"""A sparse convolution on the CPU: what the compiled loops of `cpu_kernels` are given to do.
 
 Sums are float32 or better. Numbers of 16 bits are multiplied as they are where the processor can
 do that for bfloat16, and as float32 elsewhere.
@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pcdistill.sparse import cpu_loops
-from pcdistill.sparse.core_threads import run_loop, worker_count
-from pcdistill.sparse.fresh_memory import fresh_rows
+from pcdistill.sparse.engines import cpu_kernels
 from pcdistill.sparse.kernel_map import KernelMap
+from pcdistill.sparse.memory_pool import fresh_rows
+from pcdistill.sparse.parallel import run_loop, worker_count
 
 LARGEST_BLOCK = 512
 """Most target rows of a block: what they and their neighbours hold stays in a core's own cache."""
@@ -47,13 +47,13 @@ def cpu_convolution(
     packed = fresh_rows(len(order), n_in * columns, kind)
     out = fresh_rows(pairs.n_target, columns, kind)
     run_loop(
-        cpu_loops.pack,
+        cpu_kernels.pack,
         *(weights, order, turned, packed, n_out, width, 2 if short else 1),
         workers=worker_count(kernel.numel() // PACKED_SHARE),
     )
     rows, workers = pairs.table.rows, _workers(pairs)
     height = _block_rows(pairs, workers)
-    loop = cpu_loops.convolve_bfloat16 if short else cpu_loops.convolve
+    loop = cpu_kernels.convolve_bfloat16 if short else cpu_kernels.convolve
     run_loop(loop, rows, pairs.n_source, packed, features, out, width, height, workers=workers)
     if columns > n_out:
         out = out[:, :n_out].clone(memory_format=torch.contiguous_format)  # never a view
@@ -75,7 +75,7 @@ def cpu_kernel_gradient(
     totals = totals.view(workers, n_offsets, n_in, upstream.shape[1])
     height = _block_rows(pairs, workers)
     run_loop(
-        cpu_loops.add_kernel_gradient,
+        cpu_kernels.add_kernel_gradient,
         *(pairs.table.rows, pairs.n_source, features, upstream, totals, width, height),
         workers=workers,
     )
@@ -90,14 +90,14 @@ def cpu_kernel_gradient(
 
 def _kind(dtype: torch.dtype) -> torch.dtype:
     """What numbers of a type are multiplied as."""
-    if dtype == torch.bfloat16 and cpu_loops.HAS_BFLOAT16:
+    if dtype == torch.bfloat16 and cpu_kernels.HAS_BFLOAT16:
         return dtype
     return torch.promote_types(dtype, torch.float32)
 
 
 def _width(dtype: torch.dtype) -> int:
     """Columns of a narrow tile: the sums that a register holds."""
-    return cpu_loops.VECTOR_BYTES // max(4, dtype.itemsize)
+    return cpu_kernels.VECTOR_BYTES // max(4, dtype.itemsize)
 
 
 def _order(pairs: KernelMap) -> np.ndarray:

@@ -65,7 +65,7 @@ def home_voxels(count: int) -> np.ndarray:
 def compare(site: Path, folder: Path, coords: np.ndarray, what: str) -> dict:
     """Both engines in a process of their own: its thread pools and import paths stay there."""
     np.save(folder / "voxels.npy", coords)
-    command = [sys.executable, Path(__file__).with_name("compare_engines.py")]
+    command = [sys.executable, Path(__file__).with_name("subprocess_compare_engines.py")]
     paths = [str(site), str(REPOSITORY)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     environment.setdefault("OPENBLAS_NUM_THREADS", str(torch.get_num_threads()))

@@ -16,7 +16,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pcdistill.sparse.fresh_memory import (
+from pcdistill.sparse.memory_pool import (
     LARGEST_WASTE,
     PAGE,
     SMALLEST,
@@ -157,7 +157,7 @@ def test_where_address_space_is_short_only_what_is_needed_is_asked_for(monkeypat
             raise OSError(12, "Cannot allocate memory")
         return mmap.mmap(-1, size)
 
-    monkeypatch.setattr("pcdistill.sparse.fresh_memory._map", stingy)
+    monkeypatch.setattr("pcdistill.sparse.memory_pool._map", stingy)
     pool = MemoryPool()
     held = [pool.take(SMALLEST) for _ in range(3)]
     assert len({part.ctypes.data for part in held}) == 3
@@ -183,7 +183,7 @@ def test_threads_get_memory_of_their_own():
 def test_a_forked_process_does_not_write_into_its_parent():
     program = """
 import os, torch
-from pcdistill.sparse.fresh_memory import fresh_rows
+from pcdistill.sparse.memory_pool import fresh_rows
 rows = fresh_rows(1000, 1000, torch.float32).fill_(1)
 child = os.fork()
 if not child:
@@ -199,7 +199,7 @@ print(float(rows.numpy().max()))
 def test_nothing_is_said_when_the_program_ends():
     program = """
 import torch
-from pcdistill.sparse.fresh_memory import fresh_rows
+from pcdistill.sparse.memory_pool import fresh_rows
 kept = [fresh_rows(1000, 1000, torch.float32) for _ in range(4)]
 del kept[1]
 """

@@ -1,4 +1,4 @@
-"""Batch norm, addition, ReLU and joining in one, on the CPU: what `norm_loops` are given to do.
+"""Batch norm, addition, ReLU and joining in one, on the CPU: what `cpu_norm_kernels` do.
 
 Training saves what torch's own operations save; it takes fewer passes over memory, and less memory
 that is new. Sums over voxels are float64.
@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from pcdistill.sparse import norm_loops
-from pcdistill.sparse.core_threads import run_loop, worker_count
-from pcdistill.sparse.fresh_memory import fresh_rows
+from pcdistill.sparse.engines import cpu_norm_kernels
+from pcdistill.sparse.memory_pool import fresh_rows
+from pcdistill.sparse.parallel import run_loop, worker_count
 
 KINDS = (torch.float32, torch.float64, torch.bfloat16)
 """Types of features that there are loops for."""
@@ -44,7 +44,7 @@ def normalise_by_batch(
         (V, C + B) of the same type.
     """
     x, count = x.contiguous(), len(x)
-    sums = _sums_of(x, norm_loops.add_moments, x)
+    sums = _sums_of(x, cpu_norm_kernels.add_moments, x)
     offset, spread = sums / count
     mean = x[0].detach().double() + offset
     variance = (spread - offset.square()).clamp_(min=0)
@@ -128,11 +128,13 @@ def differentiate_norm(
     rest = fresh_rows(len(x), more, x.dtype) if more else None
     in_place = consume and not more
     kept = upstream if in_place else fresh_rows(len(x), x.shape[1], x.dtype)
-    total, along = _sums_of(x, norm_loops.begin_gradient, x, middle, out, upstream, kept, rest)
+    total, along = _sums_of(
+        x, cpu_norm_kernels.begin_gradient, x, middle, out, upstream, kept, rest
+    )
     gradient = fresh_rows(len(x), x.shape[1], x.dtype) if wants_added else kept
     parts = (weight.double() * scale, total / len(x), along * scale.square() / len(x))
     run_loop(
-        norm_loops.finish_gradient,
+        cpu_norm_kernels.finish_gradient,
         *(x, middle, kept, *(part.to(kind) for part in parts), gradient),
         workers=_workers(x),
     )
@@ -152,7 +154,7 @@ def _normalise(
 ) -> None:
     more, rest = (None if part is None else part.contiguous() for part in (added, beside))
     columns = (part.to(_exact(x.dtype)) for part in (mean, scale, shift))
-    run_loop(norm_loops.normalise, x, *columns, more, relu, rest, out, workers=_workers(x))
+    run_loop(cpu_norm_kernels.normalise, x, *columns, more, relu, rest, out, workers=_workers(x))
 
 
 def _wide(x: Tensor, beside: Tensor | None) -> Tensor:

@@ -26,7 +26,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from pcdistill.jit import njit
-from pcdistill.sparse.bfloat16_bits import nearest_bfloat16
+from pcdistill.sparse.bfloat16 import nearest_bfloat16
 
 Array = NDArray[Any]
 

@@ -11,7 +11,7 @@ from threading import Barrier, get_ident
 import pytest
 import torch
 
-from pcdistill.sparse.core_threads import on_every_core, run_loop, worker_count
+from pcdistill.sparse.parallel import on_every_core, run_loop, worker_count
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +77,7 @@ def test_a_forked_process_gets_threads_of_its_own():
     """The threads do not come along into a fork; waiting for them would never end."""
     program = """
 import os
-from pcdistill.sparse.core_threads import on_every_core
+from pcdistill.sparse.parallel import on_every_core
 on_every_core(lambda *_: None, 2)
 child = os.fork()
 if child == 0:

@@ -20,16 +20,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from triton.runtime.interpreter import InterpreterBuilder
 
 from pcdistill.networks import build_student
-from pcdistill.sparse import (
-    CoordinateMaps,
-    GridTurn,
-    SparseConv3d,
-    SparseTensor,
-    engine_triton,
-    triton_kernels,
-)
-from pcdistill.sparse.engine_dense import dense_convolution, dense_kernel_gradient
-from pcdistill.sparse.engine_triton import TritonMaps, on_triton, triton_convolution
+from pcdistill.sparse import CoordinateMaps, GridTurn, SparseConv3d, SparseTensor, triton_kernels
+from pcdistill.sparse.engines import triton_engine
+from pcdistill.sparse.engines.dense_engine import dense_convolution, dense_kernel_gradient
+from pcdistill.sparse.engines.triton_engine import TritonMaps, on_triton, triton_convolution
 from pcdistill.sparse.kernel_map import KernelMap, NeighbourTable
 from tests.sparse.test_convolution import random_voxels
 
@@ -139,20 +133,20 @@ def shapes() -> Iterator[tuple[str, list[float]]]:
 def splits() -> Iterator[tuple[str, list[float] | list[int] | bool]]:
     """Gradients of a kernel as sums of several parts, or of one for lack of room; their bits."""
     pairs = CoordinateMaps(voxels(200, seed=2)).kernel_map(1, 1, 3)
-    engine_triton.SMALLEST_SPLIT = 60
+    triton_engine.SMALLEST_SPLIT = 60
     parts: list[int] = []
-    plain = engine_triton._launch
+    plain = triton_engine._launch
 
     def launch(function, programs, tensors, *rest):
         parts.extend(len(tensor) for tensor in tensors if tensor.dim() == 4)
         plain(function, programs, tensors, *rest)
 
-    engine_triton._launch = launch
+    triton_engine._launch = launch
     given = drawn(pairs, (9, 5), FULL)
     runs = [by_triton(pairs, *given) for _ in range(2)]
     yield "same bits", all(torch.equal(one, two) for one, two in zip(*runs, strict=True))
-    for room in (engine_triton.PARTIAL_BYTES, 1):
-        engine_triton.PARTIAL_BYTES = room
+    for room in (triton_engine.PARTIAL_BYTES, 1):
+        triton_engine.PARTIAL_BYTES = room
         for channels in ((3, 5), (9, 5)):
             yield f"{channels} in {room} bytes", differences(pairs, channels, FULL)
     yield "parts", parts

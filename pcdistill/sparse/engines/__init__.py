@@ -1,0 +1,1 @@
+"""Engines of sparse convolution: one file each, and the compiled kernels they call."""
