@@ -28,7 +28,7 @@ def train_student() -> None:
     import torch
 
     from pcdistill.capability import prompt_points
-    from pcdistill.distillation.data import TrainingScene
+    from pcdistill.distillation.batches import TrainingScene
     from pcdistill.distillation.trainer import Trainer, TrainerSettings
     from pcdistill.evaluation import draw_points
     from pcdistill.geometry import mesh_superpoints

@@ -37,13 +37,13 @@ from pcdistill.homes import (
     render,
 )
 from pcdistill.teachers import StaticTextEncoder
-from pcdistill.teachers.embedded import TEMPERATURE
-from pcdistill.teachers.embedded_network import (
+from pcdistill.teachers.demo.network import (
     EmbeddedNetwork,
     NetworkShape,
     prepare_images,
     save_network,
 )
+from pcdistill.teachers.demo.teachers import TEMPERATURE
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "pcdistill" / "teachers" / "weights"
 PICTURE_SIZE = (240, 320)

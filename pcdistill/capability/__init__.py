@@ -2,9 +2,9 @@
 
 from pcdistill.capability.attention import AttentionAccumulator, aggregate_attention
 from pcdistill.capability.baselines import binary_capability, shuffled_capability
+from pcdistill.capability.interfaces import GeneratedImage, ImageGenerator, Segmenter
 from pcdistill.capability.masks import binarize_attention, clean_mask, mask_iou
 from pcdistill.capability.prompt_points import prompt_points
-from pcdistill.capability.protocols import GeneratedImage, ImageGenerator, Segmenter
 from pcdistill.capability.score import CapabilityMeter, score_teacher
 
 __all__ = [

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from pcdistill.capability.distance import chamfer_distance
+from pcdistill.capability.distance_transform import chamfer_distance
 from pcdistill.capability.masks import check_mask
 
 PromptMode = Literal["release", "inside"]

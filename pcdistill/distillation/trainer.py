@@ -9,24 +9,17 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pcdistill.distillation.data import (
-    Batch,
-    Cloud,
-    TrainingScene,
-    turn_and_scale,
-    turn_on_grid,
-    voxel_batch,
-)
+from pcdistill.distillation.augmentation import turn_and_scale, turn_on_grid
+from pcdistill.distillation.batch_cache import GridViews, mixed_seed
+from pcdistill.distillation.batches import Batch, Cloud, TrainingScene, voxel_batch
 from pcdistill.distillation.losses import (
     point_distillation_loss,
     self_distillation_loss,
     superpoint_distillation_loss,
 )
 from pcdistill.distillation.schedule import Schedule, scheduled_learning_rate
+from pcdistill.distillation.student_features import has_fast_bfloat16, run_student, student_features
 from pcdistill.distillation.temporal_ensemble import TemporalEnsemble
-from pcdistill.distillation.views import GridViews, mixed_seed
-from pcdistill.distillation.voting import ONE_LOOK, Looks
-from pcdistill.sparse import SparseTensor
 
 _MODEL, _FIRST, _SECOND, _PAST = "model/", "exp_avg/", "exp_avg_sq/", "ensemble/"
 
@@ -327,45 +320,6 @@ class Trainer:
         if past and self._settings.ensemble is not None:
             self._ensemble = self._empty_ensemble(self._settings.ensemble)
             self._ensemble.load_state_dict(past)
-
-
-def run_student(network: nn.Module, batch: Batch) -> Tensor:
-    """Output (V, D) of the student for a batch (Eq. 9)."""
-    output: Tensor = network(SparseTensor(batch.features, batch.coords, maps=batch.maps))
-    return output
-
-
-def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 faster than float32."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    # not in every version of torch
-    known: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-    return device.type == "cpu" and bool(known.get("avx512_bf16") or known.get("amx_bf16"))
-
-
-def student_features(
-    network: nn.Module,
-    cloud: Cloud,
-    voxel_size: float,
-    device: torch.device,
-    *,
-    looks: Looks = ONE_LOOK,
-) -> Tensor:
-    """Feature of every point as the trained student gives it: (N, D) float32 on the CPU.
-
-    With several looks the cloud is cut into other voxels each time, and the outputs are averaged.
-    """
-    network.to(device).eval()
-    total: Tensor | None = None
-    with torch.inference_mode():
-        for look in looks.at(cloud):
-            batch = voxel_batch([look.to(device)], voxel_size)
-            output = run_student(network, batch)[batch.point_to_voxel[0]].cpu()
-            total = output if total is None else total + output
-    if total is None:
-        raise ValueError("there is no look")
-    return total / looks.count
 
 
 def _under(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

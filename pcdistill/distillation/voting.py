@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pcdistill.distillation.data import Cloud, even_shifts, turn_and_scale, voxel_batch
+from pcdistill.distillation.augmentation import turn_and_scale
+from pcdistill.distillation.batches import Cloud, even_shifts, voxel_batch
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pcdistill.distillation.data import Cloud, voxel_batch
+from pcdistill.distillation.batches import Cloud, voxel_batch
 from pcdistill.distillation.voting import ONE_LOOK, Looks
 from pcdistill.geometry import require_shape
 

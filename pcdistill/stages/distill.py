@@ -14,18 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pcdistill.distillation.data import (
-    INPUT_CHANNELS,
-    TrainingScene,
-)
-from pcdistill.distillation.trainer import (
-    EnsembleSettings,
-    EpochResult,
-    Trainer,
-    TrainerSettings,
-    student_features,
-)
-from pcdistill.distillation.views import mixed_seed
+from pcdistill.distillation.batch_cache import mixed_seed
+from pcdistill.distillation.batches import INPUT_CHANNELS, TrainingScene
+from pcdistill.distillation.student_features import student_features
+from pcdistill.distillation.trainer import EnsembleSettings, EpochResult, Trainer, TrainerSettings
 from pcdistill.errors import ArtifactError, TrainingError
 from pcdistill.networks import MinkUNet, build_student, save_checkpoint
 from pcdistill.stages.config import TRAINED

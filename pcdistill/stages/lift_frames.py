@@ -14,7 +14,7 @@ from pcdistill.fusion import MultiViewAccumulator
 from pcdistill.scenes import Frame
 from pcdistill.stages.stage import Report
 from pcdistill.teachers import LabelledMasks, Teacher, see_batch
-from pcdistill.teachers.protocols import FeatureMap
+from pcdistill.teachers.base import FeatureMap
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from pcdistill.capability import binary_capability, shuffled_capability
-from pcdistill.distillation.trainer import student_features
-from pcdistill.distillation.views import mixed_seed
+from pcdistill.distillation.batch_cache import mixed_seed
+from pcdistill.distillation.student_features import student_features
 from pcdistill.distillation.voting import Looks, voxel_features
 from pcdistill.distillation.voxel_means import voxel_means
 from pcdistill.errors import ConfigError

@@ -6,9 +6,7 @@ from collections.abc import Callable
 
 from pcdistill.errors import ConfigError
 from pcdistill.suggest import suggest
-from pcdistill.teachers.embedded import EmbeddedDenseTeacher, EmbeddedMaskTeacher
-from pcdistill.teachers.known_words import Words
-from pcdistill.teachers.protocols import (
+from pcdistill.teachers.base import (
     BatchTeacher,
     FeatureMap,
     LabelledMasks,
@@ -20,7 +18,9 @@ from pcdistill.teachers.protocols import (
     see_batch,
     taught_words,
 )
-from pcdistill.teachers.text import (
+from pcdistill.teachers.demo.teachers import EmbeddedDenseTeacher, EmbeddedMaskTeacher
+from pcdistill.teachers.known_words import Words
+from pcdistill.teachers.text_encoders import (
     TEXT_ENCODERS,
     StaticTextEncoder,
     build_text_encoder,

@@ -7,16 +7,16 @@ import pytest
 import torch
 from torch import nn
 
-from pcdistill.distillation.data import (
+from pcdistill.distillation.augmentation import turn_on_grid
+from pcdistill.distillation.batch_cache import GridViews
+from pcdistill.distillation.batches import (
     LARGEST_STRIDE,
     Cloud,
     TrainingScene,
     even_shifts,
-    turn_on_grid,
     voxel_batch,
 )
-from pcdistill.distillation.trainer import student_features
-from pcdistill.distillation.views import GridViews
+from pcdistill.distillation.student_features import student_features
 from pcdistill.distillation.voting import Looks
 from pcdistill.networks import build_student
 from pcdistill.sparse import SparseTensor

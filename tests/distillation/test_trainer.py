@@ -9,21 +9,10 @@ import torch
 from torch.nn import functional
 
 from pcdistill.distillation import one_cycle_learning_rate
-from pcdistill.distillation.data import (
-    Cloud,
-    TrainingScene,
-    input_features,
-    turn_and_scale,
-    turn_on_grid,
-    voxel_batch,
-)
-from pcdistill.distillation.trainer import (
-    EnsembleSettings,
-    Trainer,
-    TrainerSettings,
-    run_student,
-    student_features,
-)
+from pcdistill.distillation.augmentation import turn_and_scale, turn_on_grid
+from pcdistill.distillation.batches import Cloud, TrainingScene, input_features, voxel_batch
+from pcdistill.distillation.student_features import run_student, student_features
+from pcdistill.distillation.trainer import EnsembleSettings, Trainer, TrainerSettings
 from pcdistill.distillation.voting import Looks
 from pcdistill.networks import build_student
 

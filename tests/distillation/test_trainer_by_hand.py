@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from pcdistill.distillation.data import TrainingScene
+from pcdistill.distillation.batches import TrainingScene
 from pcdistill.distillation.trainer import EnsembleSettings, Trainer, TrainerSettings
 from tests.tolerances import FLOAT32_SUMS
 

@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from pcdistill.distillation.data import Cloud, turn_and_scale, turned_by, voxel_batch
+from pcdistill.distillation.augmentation import turn_and_scale, turned_by
+from pcdistill.distillation.batches import Cloud, voxel_batch
 from pcdistill.distillation.voting import Looks, voxel_features
 from pcdistill.fusion import predict_labels
 from pcdistill.geometry import voxelize

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pcdistill.distillation.data import Cloud
+from pcdistill.distillation.batches import Cloud
 from pcdistill.distillation.voting import Looks
 from pcdistill.distillation.voxel_means import voxel_means
 from tests.tolerances import FLOAT32_SUMS

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pcdistill.capability import GeneratedImage
-from pcdistill.capability.build import GENERATORS, SEGMENTERS
+from pcdistill.capability.registry import GENERATORS, SEGMENTERS
 from pcdistill.errors import ArtifactError
 from pcdistill.stages.files import read_json, read_provenance, write_tensors
 from pcdistill.stages.run import Run

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from pcdistill.capability.embedded_generator import EmbeddedGenerator
+from pcdistill.capability.generators.rendered import EmbeddedGenerator
 from pcdistill.errors import ConfigError
 from pcdistill.homes.floorplan import floor_plan
 from pcdistill.homes.home import SPLITS, build_home, seed_stream

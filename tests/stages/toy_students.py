@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pcdistill.distillation.data import TrainingScene
+from pcdistill.distillation.batch_cache import mixed_seed
+from pcdistill.distillation.batches import TrainingScene
 from pcdistill.distillation.trainer import EnsembleSettings, Trainer, TrainerSettings
-from pcdistill.distillation.views import mixed_seed
 from pcdistill.networks import build_student, load_checkpoint
 from pcdistill.scenes import Scene
 from pcdistill.stages.distill import DISTILL

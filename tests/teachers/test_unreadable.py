@@ -10,8 +10,8 @@ import pytest
 
 from pcdistill.errors import UnreadableError
 from pcdistill.networks import build_student, load_checkpoint, save_checkpoint
-from pcdistill.teachers import build_text_encoder, text
-from pcdistill.teachers.embedded_network import load_network
+from pcdistill.teachers import build_text_encoder, text_encoders
+from pcdistill.teachers.demo.network import load_network
 from tests.file_modes import modes_that_hold
 
 REFUSED = r"cannot be read or written \(Permission denied\)"
@@ -20,9 +20,11 @@ REFUSED = r"cannot be read or written \(Permission denied\)"
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json", "."])
 def test_a_text_encoder_that_cannot_be_read(tmp_path, monkeypatch, name):
     folder = tmp_path / "encoder"
-    shutil.copytree(str(files("pcdistill.teachers") / text.ENCODER_FOLDER), folder)
-    monkeypatch.setattr(text, "ENCODER_FOLDER", str(folder))  # absolute: joined, it stands alone
-    text._static_model.cache_clear()
+    shutil.copytree(str(files("pcdistill.teachers.demo") / text_encoders.ENCODER_FOLDER), folder)
+    monkeypatch.setattr(
+        text_encoders, "ENCODER_FOLDER", str(folder)
+    )  # absolute: joined, it stands alone
+    text_encoders._static_model.cache_clear()
     mode = (folder / name).stat().st_mode
     (folder / name).chmod(0)
     try:
@@ -30,7 +32,7 @@ def test_a_text_encoder_that_cannot_be_read(tmp_path, monkeypatch, name):
             build_text_encoder().encode(["bed"])
     finally:
         (folder / name).chmod(mode)
-        text._static_model.cache_clear()
+        text_encoders._static_model.cache_clear()
 
 
 @pytest.mark.parametrize("layout", ["pcdistill", "minkowski"])
@@ -46,7 +48,7 @@ def test_a_student_that_cannot_be_read(tmp_path, layout):
 
 def test_weights_of_a_teacher_that_cannot_be_read(tmp_path):
     file = tmp_path / "dense.safetensors"
-    shutil.copy(Path(str(files("pcdistill.teachers") / "weights" / "dense.safetensors")), file)
+    shutil.copy(Path(str(files("pcdistill.teachers.demo") / "weights" / "dense.safetensors")), file)
     file.chmod(0)
     with modes_that_hold(), pytest.raises(UnreadableError, match=REFUSED):
         load_network(file)

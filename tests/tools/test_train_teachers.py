@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pcdistill.homes import CLASSES
-from pcdistill.teachers.embedded_network import load_network
+from pcdistill.teachers.demo.network import load_network
 from tests.conftest import REPOSITORY
 from tools import train_teachers
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pcdistill.distillation.trainer import has_fast_bfloat16
+from pcdistill.distillation.student_features import has_fast_bfloat16
 
 from . import DOCS
 from .sparse_worker import LOW_PRECISION, TRITON_LOW_PRECISION

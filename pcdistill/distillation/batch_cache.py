@@ -7,13 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pcdistill.distillation.data import (
+from pcdistill.distillation.augmentation import draw_tint
+from pcdistill.distillation.batches import (
     INPUT_CHANNELS,
     Batch,
     Cloud,
     TrainingScene,
     draw_shift,
-    draw_tint,
     voxel_batch,
 )
 from pcdistill.sparse import CoordinateMaps, GridTurn

@@ -20,8 +20,8 @@ from pcdistill.scenes import (
     vocabulary_names,
 )
 from pcdistill.suggest import suggest
+from pcdistill.teachers.base import TextEncoder
 from pcdistill.teachers.known_words import Words, sort_words
-from pcdistill.teachers.protocols import TextEncoder
 
 ENCODER_FOLDER = "text_encoder"
 _ENCODER_FILES = ("config.json", "model.safetensors", "tokenizer.json")
@@ -33,7 +33,7 @@ _NAMED = 5
 def _static_model() -> Any:
     from model2vec import StaticModel
 
-    with as_file(files("pcdistill.teachers") / ENCODER_FOLDER) as folder:
+    with as_file(files("pcdistill.teachers.demo") / ENCODER_FOLDER) as folder:
         for name in _ENCODER_FILES:
             try:
                 require_readable(folder / name)

@@ -10,8 +10,8 @@ import torch
 
 import pcdistill.homes
 from pcdistill.capability import GeneratedImage, binarize_attention, mask_iou, prompt_points
-from pcdistill.capability.embedded_generator import EmbeddedGenerator, coarse_map
-from pcdistill.capability.superpixel_segmenter import SuperpixelSegmenter
+from pcdistill.capability.generators.rendered import EmbeddedGenerator, coarse_map
+from pcdistill.capability.segmenters.superpixel import SuperpixelSegmenter
 from pcdistill.errors import ConfigError
 from pcdistill.homes import CLASSES, SPLITS, object_in_room, object_picture
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pcdistill.capability.attention import divided_by_maximum, enlarge, min_max
-from pcdistill.capability.protocols import GeneratedImage
+from pcdistill.capability.interfaces import GeneratedImage
 from pcdistill.errors import ConfigError
 from pcdistill.suggest import suggest
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pcdistill.capability.protocols import ImageGenerator, Segmenter
+from pcdistill.capability.interfaces import ImageGenerator, Segmenter
 from pcdistill.errors import ConfigError
 from pcdistill.suggest import suggest
 
 
 def _embedded_generator() -> ImageGenerator:
-    from pcdistill.capability.embedded_generator import EmbeddedGenerator
+    from pcdistill.capability.generators.rendered import EmbeddedGenerator
 
     return EmbeddedGenerator()
 
 
 def _superpixel_segmenter() -> Segmenter:
-    from pcdistill.capability.superpixel_segmenter import SuperpixelSegmenter
+    from pcdistill.capability.segmenters.superpixel import SuperpixelSegmenter
 
     return SuperpixelSegmenter()
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from pcdistill.scenes import load_vocabulary
 from pcdistill.teachers import FeatureMap, LabelledMasks, build_teacher, taught_words
-from pcdistill.teachers.embedded_network import load_network
+from pcdistill.teachers.demo.network import load_network
 
 
 @given(
@@ -91,7 +91,7 @@ def test_what_a_teacher_was_taught_are_words_of_the_vocabulary():
 @pytest.mark.parametrize("name", ["dense", "masks"])
 def test_the_embedded_teachers_say_the_labels_of_their_training(name):
     """Of the file of their weights; not every word of the vocabulary."""
-    file = files("pcdistill.teachers") / "weights" / f"{name}.safetensors"
+    file = files("pcdistill.teachers.demo") / "weights" / f"{name}.safetensors"
     with as_file(file) as path:
         _, details = load_network(path)
     teacher = build_teacher(name)

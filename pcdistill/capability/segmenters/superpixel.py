@@ -14,7 +14,7 @@ from scipy.spatial.distance import cdist, pdist
 from skimage.draw import polygon
 from torch import Tensor
 
-from pcdistill.capability.superpixels import RegionGraph, region_graph
+from pcdistill.capability.segmenters.region_graph import RegionGraph, region_graph
 from pcdistill.geometry import require_shape
 
 Array = NDArray[Any]

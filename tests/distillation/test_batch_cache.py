@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from pcdistill.distillation.data import Cloud, TrainingScene, input_features, voxel_batch
-from pcdistill.distillation.views import KEPT_BYTES, GridViews
+from pcdistill.distillation.batch_cache import KEPT_BYTES, GridViews
+from pcdistill.distillation.batches import Cloud, TrainingScene, input_features, voxel_batch
 from pcdistill.networks import build_student
 from pcdistill.sparse import SparseTensor
 from tests.tolerances import FLOAT32_SUMS

@@ -17,10 +17,10 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
-from pcdistill.teachers.colors import color_name
-from pcdistill.teachers.embedded_network import EmbeddedNetwork, load_network, prepare_images
-from pcdistill.teachers.protocols import FeatureMap, LabelledMasks
-from pcdistill.teachers.text import StaticTextEncoder
+from pcdistill.teachers.base import FeatureMap, LabelledMasks
+from pcdistill.teachers.demo.color_names import color_name
+from pcdistill.teachers.demo.network import EmbeddedNetwork, load_network, prepare_images
+from pcdistill.teachers.text_encoders import StaticTextEncoder
 
 TEMPERATURE = 0.05
 """Divides the dense teacher's cosines before the softmax, unitless."""
@@ -42,7 +42,7 @@ _ADJECTIVES = {
 
 
 def _weights(name: str) -> tuple[EmbeddedNetwork, dict[str, Any]]:
-    with as_file(files("pcdistill.teachers") / "weights" / f"{name}.safetensors") as path:
+    with as_file(files("pcdistill.teachers.demo") / "weights" / f"{name}.safetensors") as path:
         return load_network(path)
 
 

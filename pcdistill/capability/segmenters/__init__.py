@@ -1,0 +1,1 @@
+"""Segmenters: from an image and prompt points to a mask."""

@@ -1,0 +1,1 @@
+"""The demo's teachers: two small image networks with their weights."""
