@@ -45,7 +45,7 @@ from pcdistill.teachers.demo.network import (
 )
 from pcdistill.teachers.demo.teachers import TEMPERATURE
 
-WEIGHTS = Path(__file__).resolve().parents[1] / "pcdistill" / "teachers" / "weights"
+WEIGHTS = Path(__file__).resolve().parents[1] / "pcdistill" / "teachers" / "demo" / "weights"
 PICTURE_SIZE = (240, 320)
 STORED_SIZE = (120, 160)
 UNLABELLED = 255

@@ -1,16 +1,17 @@
 """Furnished homes made by chance: geometry with labels, rendered walks, pictures of objects."""
 
+from pcdistill.homes.camera_path import camera_walk, pinhole
 from pcdistill.homes.classes import CLASS_INDEX, CLASSES, MATERIALS, NAMED_COLORS, NO_CLASS
 from pcdistill.homes.collection import Collection
 from pcdistill.homes.home import SPLITS, Home, Instance, Split, build_home
-from pcdistill.homes.mesh import ScanMesh, Surface, scan_mesh
-from pcdistill.homes.pictures import ObjectPicture, object_picture
+from pcdistill.homes.mesh import ScanMesh, scan_mesh
+from pcdistill.homes.object_images import ObjectPicture, object_picture
+from pcdistill.homes.object_in_room import object_in_room
 from pcdistill.homes.render import Rendering, render
-from pcdistill.homes.room_pictures import object_in_room
 from pcdistill.homes.scanner import ScannerSettings
 from pcdistill.homes.scene import GENERATION, LABEL_SET, home_scene
 from pcdistill.homes.sensor import add_sensor_noise
-from pcdistill.homes.walk import camera_walk, pinhole
+from pcdistill.homes.surface import Surface
 
 __all__ = [
     "CLASSES",

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pcdistill.homes.finishes import chance
+from pcdistill.homes.materials import chance
 from pcdistill.homes.portable_math import cosine, sine, snap
 
 WALL = 0.1

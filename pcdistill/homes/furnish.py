@@ -7,18 +7,15 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pcdistill.homes import furniture_bath as bath
-from pcdistill.homes import furniture_kitchen as kitchen
-from pcdistill.homes import furniture_rest as rest
-from pcdistill.homes import furniture_small as small
-from pcdistill.homes import furniture_storage as storage
-from pcdistill.homes import furniture_tables as tables
 from pcdistill.homes.collection import draws_like
-from pcdistill.homes.finishes import chance
-from pcdistill.homes.furniture_openings import picture
+from pcdistill.homes.furniture import bath, kitchen, storage, tables
+from pcdistill.homes.furniture import beds_and_seats as rest
+from pcdistill.homes.furniture import lamps_plants_and_bins as small
+from pcdistill.homes.furniture.doors_and_windows import picture
+from pcdistill.homes.materials import chance
 from pcdistill.homes.model import Model
+from pcdistill.homes.placement import Block, Space, block_of
 from pcdistill.homes.portable_math import cosine, sine
-from pcdistill.homes.space import Block, Space, block_of
 
 _WALKABLE = 12  # cells of 10 cm that must stay free for a camera
 

@@ -11,11 +11,12 @@ from pcdistill.errors import ConfigError
 from pcdistill.homes.collection import Collection, Draws
 from pcdistill.homes.floorplan import Room, floor_plan
 from pcdistill.homes.furnish import furnish
-from pcdistill.homes.furniture_small import pendant
-from pcdistill.homes.mesh import Surface, TaggedPart, build_surface
+from pcdistill.homes.furniture.lamps_plants_and_bins import pendant
+from pcdistill.homes.mesh import build_surface
 from pcdistill.homes.model import Model
-from pcdistill.homes.shell import lamp_of, opening_models, room_look, room_surfaces
-from pcdistill.homes.space import Space
+from pcdistill.homes.placement import Space
+from pcdistill.homes.room_shell import lamp_of, opening_models, room_look, room_surfaces
+from pcdistill.homes.surface import Surface, TaggedPart
 from pcdistill.suggest import suggest
 
 

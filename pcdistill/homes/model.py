@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pcdistill.homes.classes import CLASS_INDEX, MATERIALS
-from pcdistill.homes.finishes import Finish
-from pcdistill.homes.parts import Array, turned
+from pcdistill.homes.materials import Finish
 from pcdistill.homes.portable_math import snap
+from pcdistill.homes.primitives import Array, turned
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from pcdistill.geometry.checks import require_shape
 from pcdistill.homes.classes import NO_CLASS
-from pcdistill.homes.mesh import Surface
 from pcdistill.homes.portable_math import unit
 from pcdistill.homes.rasterize import rasterize
 from pcdistill.homes.shading import shade_surface, to_srgb
 from pcdistill.homes.shadow_rays import blocked
+from pcdistill.homes.surface import Surface
 from pcdistill.jit import njit
 
 Array = npt.NDArray[Any]

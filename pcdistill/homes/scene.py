@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from pcdistill.homes.camera_path import camera_walk, pinhole
 from pcdistill.homes.classes import CLASS_INDEX
 from pcdistill.homes.home import build_home
 from pcdistill.homes.scanner import ScannerSettings, film, scan_surface
-from pcdistill.homes.walk import camera_walk, pinhole
 from pcdistill.labels import IGNORE_LABEL
 from pcdistill.scenes import MemoryFrame, Scene
 

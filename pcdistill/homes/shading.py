@@ -14,7 +14,7 @@ from pcdistill.homes.textures import EMISSIVE, paint
 from pcdistill.jit import njit
 
 if TYPE_CHECKING:
-    from pcdistill.homes.mesh import Surface
+    from pcdistill.homes.surface import Surface
 
 Array = npt.NDArray[Any]
 

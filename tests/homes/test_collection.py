@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from pcdistill.homes import SPLITS, build_home, object_picture
 from pcdistill.homes.classes import CLASSES
 from pcdistill.homes.collection import Draws, any_kind, draws_like, measure, pick
-from pcdistill.homes.finishes import FABRIC_COLORS, PAINT_COLORS, WOOD_COLORS
 from pcdistill.homes.home import seed_stream
-from pcdistill.homes.pictures import _STREAMS
+from pcdistill.homes.materials import FABRIC_COLORS, PAINT_COLORS, WOOD_COLORS
+from pcdistill.homes.object_images import _STREAMS
 
 ROOT = Path(__file__).resolve().parents[2]
 

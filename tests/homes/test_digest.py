@@ -39,7 +39,7 @@ weights of the teachers are to be looked at."""
 
 PACKAGE = Path(pcdistill.homes.__file__).parents[1]
 GENERATION = [
-    *sorted((PACKAGE / "homes").glob("*.py")),
+    *sorted((PACKAGE / "homes").rglob("*.py")),
     PACKAGE / "geometry" / "surface_fusion.py",
     PACKAGE / "geometry" / "mesh_cleaning.py",
 ]

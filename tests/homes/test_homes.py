@@ -15,7 +15,7 @@ from pcdistill.errors import ConfigError
 from pcdistill.homes import CLASSES, MATERIALS, Home, build_home, camera_walk, pinhole, render
 from pcdistill.homes.home import SPLITS, seed_stream
 from pcdistill.homes.mesh import scan_mesh
-from pcdistill.homes.space import block_of
+from pcdistill.homes.placement import block_of
 from tests.homes.visible import visible_vertices
 
 SEEDS = (0, 1, 2, 3)

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from pcdistill.homes import CLASSES, MATERIALS, NO_CLASS, add_sensor_noise, pinhole, render
-from pcdistill.homes.finishes import finish
-from pcdistill.homes.mesh import Surface, TaggedPart, build_surface
+from pcdistill.homes.camera_path import look_at
+from pcdistill.homes.materials import finish
+from pcdistill.homes.mesh import build_surface
 from pcdistill.homes.model import Part
-from pcdistill.homes.parts import (
+from pcdistill.homes.primitives import (
     ball,
     box,
     cylinder,
@@ -23,7 +24,7 @@ from pcdistill.homes.parts import (
     rounded_box,
     sheet,
 )
-from pcdistill.homes.walk import look_at
+from pcdistill.homes.surface import Surface, TaggedPart
 
 SIZE = (48, 64)
 MATRIX = pinhole(SIZE, 70.0)

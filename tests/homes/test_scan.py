@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import connected_components
 from pcdistill.errors import ConfigError
 from pcdistill.homes import CLASSES, build_home, camera_walk, home_scene, pinhole, render
 from pcdistill.homes.mesh import scan_mesh
-from pcdistill.homes.parts import box
+from pcdistill.homes.primitives import box
 from pcdistill.scenes import IGNORE_LABEL, load_label_set
 from tests.homes.test_render import surface_of
 from tests.homes.visible import visible_vertices

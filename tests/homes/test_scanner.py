@@ -11,9 +11,9 @@ from scipy.spatial import cKDTree
 
 from pcdistill.geometry import mesh_superpoints
 from pcdistill.homes import CLASS_INDEX, ScannerSettings, build_home, home_scene, pinhole, scan_mesh
+from pcdistill.homes.camera_path import camera_walk
 from pcdistill.homes.scanner import _seen_on as seen_on
 from pcdistill.homes.scanner import drifted, film, scan_surface
-from pcdistill.homes.walk import camera_walk
 
 STEADY = ScannerSettings(drift=0.0, turn=0.0)
 

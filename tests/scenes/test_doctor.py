@@ -16,7 +16,7 @@ from PIL import Image, ImageFilter
 
 from pcdistill.cli import run_command
 from pcdistill.errors import ConfigError, SceneError
-from pcdistill.homes import ScannerSettings, home_scene, walk
+from pcdistill.homes import ScannerSettings, camera_path, home_scene
 from pcdistill.scenes import MemoryFrame, Scene, open_scene, read_ply, write_ply
 from pcdistill.scenes.consistency import POSE_CONVENTIONS
 from pcdistill.scenes.doctor import examine
@@ -32,7 +32,7 @@ IMAGE_SIZE = (120, 160)
 def write_home(folder: Path, seed: int) -> Path:
     """A rendered home as a folder of posed RGB-D frames."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(walk, "_PER_ROOM", 24)  # a walk that is planned quickly
+        patch.setattr(camera_path, "_PER_ROOM", 24)  # a camera_path that is planned quickly
         steady = ScannerSettings(drift=0.0, turn=0.0)  # drift is a fault that is planted
         scene = home_scene(seed, "validation", frames=FRAMES, image_size=IMAGE_SIZE, scanner=steady)
     for kind in ("color", "depth", "pose"):

@@ -15,7 +15,7 @@ from pcdistill.teachers.demo.network import load_network
 from tests.conftest import REPOSITORY
 from tools import train_teachers
 
-WEIGHTS = REPOSITORY / "pcdistill" / "teachers" / "weights"
+WEIGHTS = REPOSITORY / "pcdistill" / "teachers" / "demo" / "weights"
 
 
 def train(cache: Path, out: Path, step: str) -> None:

@@ -6,7 +6,9 @@ import numpy as np
 
 from pcdistill.homes.classes import MATERIAL_INDEX
 from pcdistill.homes.collection import any_kind, measure, pick
-from pcdistill.homes.finishes import (
+from pcdistill.homes.furniture.beds_and_seats import legs
+from pcdistill.homes.furniture.storage import fronts
+from pcdistill.homes.materials import (
     PATTERN_INDEX,
     Finish,
     chance,
@@ -16,11 +18,9 @@ from pcdistill.homes.finishes import (
     plastic,
     wood_or_paint,
 )
-from pcdistill.homes.furniture_rest import legs
-from pcdistill.homes.furniture_storage import fronts
 from pcdistill.homes.model import Model
-from pcdistill.homes.parts import Array, box, cylinder, lathe, rounded_box, sheet, tube
 from pcdistill.homes.portable_math import cosine, power, sine
+from pcdistill.homes.primitives import Array, box, cylinder, lathe, rounded_box, sheet, tube
 
 
 def shade_look(rng: np.random.Generator) -> Finish:

@@ -11,24 +11,21 @@ import torch
 from torch import Tensor
 
 from pcdistill.errors import ConfigError
-from pcdistill.homes import furniture_bath as bath
-from pcdistill.homes import furniture_kitchen as kitchen
-from pcdistill.homes import furniture_rest as rest
-from pcdistill.homes import furniture_small as small
-from pcdistill.homes import furniture_storage as storage
-from pcdistill.homes import furniture_tables as tables
+from pcdistill.homes.camera_path import look_at, pinhole
 from pcdistill.homes.classes import CLASS_INDEX, CLASSES
 from pcdistill.homes.collection import Collection, Draws
-from pcdistill.homes.finishes import chance
 from pcdistill.homes.floorplan import Opening, Rect, Room
-from pcdistill.homes.furniture_openings import curtain, picture
+from pcdistill.homes.furniture import bath, kitchen, storage, tables
+from pcdistill.homes.furniture import beds_and_seats as rest
+from pcdistill.homes.furniture import lamps_plants_and_bins as small
+from pcdistill.homes.furniture.doors_and_windows import curtain, picture
 from pcdistill.homes.home import Assembly, Instance
+from pcdistill.homes.materials import chance
 from pcdistill.homes.mesh import build_surface
 from pcdistill.homes.model import Model
 from pcdistill.homes.portable_math import cosine, sine
 from pcdistill.homes.render import Rendering, render
-from pcdistill.homes.shell import lamp_of, opening_models, room_look, room_surfaces
-from pcdistill.homes.walk import look_at, pinhole
+from pcdistill.homes.room_shell import lamp_of, opening_models, room_look, room_surfaces
 from pcdistill.suggest import suggest
 
 _STREAMS: dict[Collection, int] = {"homes": 9, "teacher": 10}  # splits of homes use others

@@ -7,9 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from pcdistill.homes.collection import any_kind, measure, pick
-from pcdistill.homes.finishes import Finish, chance, finish
 from pcdistill.homes.floorplan import WALL, Room
-from pcdistill.homes.furniture_openings import (
+from pcdistill.homes.furniture.doors_and_windows import (
     closed_door,
     curtain,
     door_frame,
@@ -17,9 +16,10 @@ from pcdistill.homes.furniture_openings import (
     open_door,
     window,
 )
+from pcdistill.homes.materials import Finish, chance, finish
 from pcdistill.homes.model import Model
-from pcdistill.homes.parts import panel, turned
 from pcdistill.homes.portable_math import cosine, sine
+from pcdistill.homes.primitives import panel, turned
 
 
 class RoomLook(NamedTuple):

@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from pcdistill.homes.collection import any_kind, measure, pick
-from pcdistill.homes.finishes import (
+from pcdistill.homes.furniture.bath import hanging_cloth
+from pcdistill.homes.materials import (
     Finish,
     chance,
     fabric,
@@ -19,9 +20,8 @@ from pcdistill.homes.finishes import (
     wood,
     wood_or_paint,
 )
-from pcdistill.homes.furniture_bath import hanging_cloth
 from pcdistill.homes.model import Model
-from pcdistill.homes.parts import Array, ball, box, cylinder, moved, turned
+from pcdistill.homes.primitives import Array, ball, box, cylinder, moved, turned
 
 _ALL_BUT_FRONT = ("back", "top", "bottom", "left", "right")
 _ALL_BUT_BACK = ("front", "top", "bottom", "left", "right")

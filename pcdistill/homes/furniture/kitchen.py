@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from pcdistill.homes.collection import any_kind, measure, pick
-from pcdistill.homes.finishes import (
+from pcdistill.homes.furniture.storage import fronts, wall_cabinet
+from pcdistill.homes.materials import (
     Finish,
     ceramic,
     chance,
@@ -17,9 +18,17 @@ from pcdistill.homes.finishes import (
     wood,
     wood_or_paint,
 )
-from pcdistill.homes.furniture_storage import fronts, wall_cabinet
 from pcdistill.homes.model import Model
-from pcdistill.homes.parts import Array, box, cylinder, lathe, loft, rounded_box, rounded_ring, tube
+from pcdistill.homes.primitives import (
+    Array,
+    box,
+    cylinder,
+    lathe,
+    loft,
+    rounded_box,
+    rounded_ring,
+    tube,
+)
 
 _CABINET_DEPTH = 0.56
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from pcdistill.homes.collection import any_kind, measure, pick
-from pcdistill.homes.finishes import (
+from pcdistill.homes.materials import (
     Finish,
     chance,
     fabric,
@@ -20,7 +20,8 @@ from pcdistill.homes.finishes import (
     wood_or_paint,
 )
 from pcdistill.homes.model import Model
-from pcdistill.homes.parts import (
+from pcdistill.homes.portable_math import cosine, sine
+from pcdistill.homes.primitives import (
     Array,
     box,
     cylinder,
@@ -32,7 +33,6 @@ from pcdistill.homes.parts import (
     tube,
     turned,
 )
-from pcdistill.homes.portable_math import cosine, sine
 
 
 def legs(

@@ -7,16 +7,9 @@ import itertools
 import numpy as np
 
 from pcdistill.homes.collection import any_kind, measure, pick
-from pcdistill.homes.finishes import (
-    Finish,
-    chance,
-    finish,
-    metal,
-    painted,
-    wood_or_paint,
-)
+from pcdistill.homes.materials import Finish, chance, finish, metal, painted, wood_or_paint
 from pcdistill.homes.model import Model
-from pcdistill.homes.parts import Array, box, cylinder
+from pcdistill.homes.primitives import Array, box, cylinder
 
 _BOOK_COLORS = (
     "red",

@@ -5,18 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from pcdistill.homes.collection import any_kind, measure, pick
-from pcdistill.homes.finishes import (
-    ceramic,
-    chance,
-    finish,
-    metal,
-    stone,
-    wood_or_paint,
-)
-from pcdistill.homes.furniture_kitchen import tap
-from pcdistill.homes.furniture_storage import fronts
+from pcdistill.homes.furniture.kitchen import tap
+from pcdistill.homes.furniture.storage import fronts
+from pcdistill.homes.materials import ceramic, chance, finish, metal, stone, wood_or_paint
 from pcdistill.homes.model import Model
-from pcdistill.homes.parts import (
+from pcdistill.homes.portable_math import sine
+from pcdistill.homes.primitives import (
     Array,
     box,
     cylinder,
@@ -27,7 +21,6 @@ from pcdistill.homes.parts import (
     sheet,
     tilted,
 )
-from pcdistill.homes.portable_math import sine
 
 
 def toilet(rng: np.random.Generator) -> Model:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from pcdistill.homes.collection import any_kind, measure
-from pcdistill.homes.finishes import (
+from pcdistill.homes.furniture.beds_and_seats import legs
+from pcdistill.homes.materials import (
     Finish,
     chance,
     finish,
@@ -15,10 +16,19 @@ from pcdistill.homes.finishes import (
     wood,
     wood_or_paint,
 )
-from pcdistill.homes.furniture_rest import legs
 from pcdistill.homes.model import Model
-from pcdistill.homes.parts import Array, box, cylinder, lathe, loft, ring, rounded_box, tilted, tube
 from pcdistill.homes.portable_math import cosine, sine
+from pcdistill.homes.primitives import (
+    Array,
+    box,
+    cylinder,
+    lathe,
+    loft,
+    ring,
+    rounded_box,
+    tilted,
+    tube,
+)
 
 
 def table(rng: np.random.Generator) -> Model:

@@ -9,12 +9,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from pcdistill.homes.camera_path import look_at, pinhole
 from pcdistill.homes.classes import CLASS_INDEX
 from pcdistill.homes.home import Home, build_home
-from pcdistill.homes.pictures import ObjectPicture, object_picture, require_picture, shown_instance
+from pcdistill.homes.object_images import (
+    ObjectPicture,
+    object_picture,
+    require_picture,
+    shown_instance,
+)
 from pcdistill.homes.portable_math import snap
 from pcdistill.homes.render import cast, render
-from pcdistill.homes.walk import look_at, pinhole
 
 Array = npt.NDArray[Any]
 

@@ -1,0 +1,1 @@
+"""Furniture: a model builder for each kind of object."""
