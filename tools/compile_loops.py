@@ -30,9 +30,9 @@ def train_student() -> None:
     from pcdistill.capability import prompt_points
     from pcdistill.distillation.batches import TrainingScene
     from pcdistill.distillation.trainer import Trainer, TrainerSettings
-    from pcdistill.evaluation import draw_points
     from pcdistill.geometry import mesh_superpoints
     from pcdistill.networks import build_student
+    from pcdistill.visualization import draw_points
 
     steps = torch.arange(12) * 0.1
     points = torch.cartesian_prod(steps, steps, torch.tensor([0.0, 1.0]))

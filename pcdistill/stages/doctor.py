@@ -17,12 +17,12 @@ from torch import Tensor
 
 from pcdistill.atomic_io import make_folder
 from pcdistill.errors import ConfigError, SceneError
-from pcdistill.evaluation import heat_colors, save_png
-from pcdistill.evaluation.overlay import overlay_points
 from pcdistill.geometry import invert_pose, project_to_pixels
 from pcdistill.scenes.doctor import Capture, Diagnosis, Sight, examine
 from pcdistill.stages.files import write_json
 from pcdistill.stages.workspace import slug
+from pcdistill.visualization import heat_colors, save_png
+from pcdistill.visualization.overlay import overlay_points
 
 _PICTURES = 4
 _MOST_POINTS = 150_000

@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from pcdistill.errors import ConfigError, file_trouble
-from pcdistill.evaluation import draw_points, heat_colors, save_png
 from pcdistill.inference import (
     GENERAL_PHRASES,
     Place,
@@ -29,6 +28,7 @@ from pcdistill.stages.questions import ignored_words, known_words
 from pcdistill.stages.rows import require_row
 from pcdistill.stages.run import Run
 from pcdistill.stages.workspace import question_slug, slug
+from pcdistill.visualization import draw_points, heat_colors, save_png
 
 _LOG = logging.getLogger(__name__)
 

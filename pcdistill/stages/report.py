@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pcdistill import __version__
-from pcdistill.evaluation import (
+from pcdistill.reporting import (
     CapabilityTable,
     HeatScale,
     LabelColor,
@@ -21,12 +21,6 @@ from pcdistill.evaluation import (
     QueryRow,
     ReportData,
     StageCost,
-    View,
-    birds_view,
-    draw_points,
-    heat_colors,
-    heat_range,
-    label_colors,
     write_report,
 )
 from pcdistill.scenes import Scene, open_scene
@@ -42,6 +36,14 @@ from pcdistill.stages.score import capability_table
 from pcdistill.stages.sight import sight_settings
 from pcdistill.stages.stage import Input, Report, Stage, Task
 from pcdistill.stages.true_capability import read_true_capability
+from pcdistill.visualization import (
+    View,
+    birds_view,
+    draw_points,
+    heat_colors,
+    heat_range,
+    label_colors,
+)
 
 EMBEDDED_TEACHERS = {"dense", "masks"}
 NO_CLAIM = (

@@ -7,7 +7,6 @@ import pytest
 import torch
 from scipy.spatial import cKDTree
 
-from pcdistill.evaluation import pictures
 from pcdistill.geometry import (
     estimate_normals,
     neighbour_edges,
@@ -20,6 +19,7 @@ from pcdistill.geometry import (
 from pcdistill.geometry.neighbours import MOST_ALIKE, ThinnedTree, nearest_neighbours, place_keys
 from pcdistill.inference import connected_places
 from pcdistill.stages import unit_doubt as unit_doubt_module
+from pcdistill.visualization import draw_points
 
 
 def cloud(count=400, seed=0):
@@ -92,10 +92,10 @@ def test_missing_neighbours_are_beyond_all_points():
         lambda points: connected_places(
             points, torch.arange(len(points)) % 7, torch.full((7,), 0.5)
         ),
-        lambda points: pictures._spacing(points.double().numpy()),
+        lambda points: draw_points._spacing(points.double().numpy()),
         lambda points: unit_doubt_module.unit_doubt(points, 0.05),
     ],
-    ids=["normals", "edges", "superpoints", "spacing", "places", "pictures", "unit"],
+    ids=["normals", "edges", "superpoints", "spacing", "places", "draw_points", "unit"],
 )
 def test_no_search_meets_a_mass_of_equal_points(searched, search):
     search(torch.from_numpy(with_masses()).float())

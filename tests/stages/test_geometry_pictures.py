@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from pcdistill.evaluation import UNSEEN, superpoint_colors
 from pcdistill.homes import home_scene
 from pcdistill.stages import geometry_pictures as pictures
 from pcdistill.stages.config import LiftConfig
+from pcdistill.visualization import UNSEEN, superpoint_colors
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from pcdistill.errors import ConfigError, SceneError
-from pcdistill.evaluation import label_colors
 from pcdistill.labels import IGNORE_LABEL, NO_FEATURE_LABEL
 from pcdistill.scenes import Scene, load_label_set, open_scene, read_ply, write_scene
 from pcdistill.stages import evaluate, export
@@ -17,6 +16,7 @@ from pcdistill.stages.evaluate import EVALUATE, predictions, result
 from pcdistill.stages.ingest import INGEST
 from pcdistill.stages.partition import PARTITION
 from pcdistill.stages.run import Run
+from pcdistill.visualization import label_colors
 from tests.stages.test_fuse import work
 
 ROW = "teacher:dense"

@@ -8,10 +8,8 @@ from html import escape
 from itertools import groupby
 from pathlib import Path
 
-from pcdistill.evaluation.capability_section import capability_section
-from pcdistill.evaluation.colors import heat_table
-from pcdistill.evaluation.pictures import png_bytes
-from pcdistill.evaluation.report_data import (
+from pcdistill.reporting.capability_section import capability_section
+from pcdistill.reporting.report_data import (
     HeatScale,
     LabelColor,
     MethodRow,
@@ -20,6 +18,8 @@ from pcdistill.evaluation.report_data import (
     ReportData,
     StageCost,
 )
+from pcdistill.visualization.colormaps import heat_table
+from pcdistill.visualization.draw_points import png_bytes
 
 STYLE = Path(__file__).with_name("report.css")
 

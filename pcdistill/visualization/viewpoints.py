@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pcdistill.evaluation.splatting import nearest_surface
 from pcdistill.geometry import require_shape
+from pcdistill.visualization.rasterize import nearest_surface
 
 CANDIDATES = 8
 """Directions tried around a scene; two for each side of its bounding rectangle."""

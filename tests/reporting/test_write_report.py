@@ -13,13 +13,12 @@ import pytest
 import torch
 from PIL import Image
 
-from pcdistill.evaluation import (
+from pcdistill.evaluation import Comparison, PairedDifference
+from pcdistill.reporting import (
     CapabilityTable,
-    Comparison,
     HeatScale,
     LabelColor,
     MethodRow,
-    PairedDifference,
     Picture,
     QueryRow,
     ReportData,

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pcdistill.evaluation.overlay import DIMMED, overlay_points
+from pcdistill.visualization.overlay import DIMMED, overlay_points
 
 
 def test_points_are_squares_and_the_later_is_seen():

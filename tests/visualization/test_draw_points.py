@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pcdistill.evaluation import (
+from pcdistill.visualization import (
     View,
     below_ceiling,
     birds_view,
@@ -26,10 +26,10 @@ from pcdistill.evaluation import (
     stack_pictures,
     superpoint_colors,
 )
-from pcdistill.evaluation.colors import UNLABELLED, heat_table
-from pcdistill.evaluation.pictures import BACKGROUND
-from pcdistill.evaluation.splatting import edge_shading, fill_pinholes, nearest_surface
-from pcdistill.evaluation.views import project
+from pcdistill.visualization.colormaps import UNLABELLED, heat_table
+from pcdistill.visualization.draw_points import BACKGROUND
+from pcdistill.visualization.rasterize import edge_shading, fill_pinholes, nearest_surface
+from pcdistill.visualization.viewpoints import project
 
 FRONT = View(
     camera_to_world=torch.eye(4, dtype=torch.float64),

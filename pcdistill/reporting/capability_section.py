@@ -7,7 +7,7 @@ from html import escape
 
 from torch import Tensor
 
-from pcdistill.evaluation.report_data import CapabilityTable
+from pcdistill.reporting.report_data import CapabilityTable
 
 
 def capability_section(table: CapabilityTable | None) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pcdistill.atomic_io import whole_file
-from pcdistill.evaluation.page import report_page
-from pcdistill.evaluation.report_data import ReportData
+from pcdistill.reporting.html_page import report_page
+from pcdistill.reporting.report_data import ReportData
 
 FORMAT = 1
 """Version of `report.json`."""

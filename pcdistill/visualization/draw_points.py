@@ -13,10 +13,16 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from pcdistill.atomic_io import whole_file
-from pcdistill.evaluation.colors import heat_table
-from pcdistill.evaluation.splatting import edge_shading, fill_pinholes, nearest_surface
-from pcdistill.evaluation.views import View, below_ceiling, birds_view, faces_camera, project
 from pcdistill.geometry import ThinnedTree, require_shape
+from pcdistill.visualization.colormaps import heat_table
+from pcdistill.visualization.rasterize import edge_shading, fill_pinholes, nearest_surface
+from pcdistill.visualization.viewpoints import (
+    View,
+    below_ceiling,
+    birds_view,
+    faces_camera,
+    project,
+)
 
 BACKGROUND = (248, 249, 251)
 """Nearly white, so that white walls can be told from nothing."""
