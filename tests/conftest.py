@@ -22,7 +22,7 @@ hypothesis.settings.load_profile("pcdistill")  # --hypothesis-profile explore lo
 LONGEST = (
     "end_to_end/test_demo.py",
     "homes/test_digest.py",
-    "scenes/test_doctor.py",
+    "doctor/test_examine.py",
     "end_to_end/test_datasets.py",
     "stages/test_runner.py",
     "sparse/engines/test_triton_engine.py",
@@ -45,8 +45,8 @@ LONGEST = (
     "test_house_rules.py",
     "scenes/test_threads.py",
     "stages/test_fuse.py",
-    "scenes/test_nuscenes_clips.py",
-    "scenes/test_matterport.py",
+    "scenes/readers/nuscenes/test_openscene.py",
+    "scenes/readers/matterport/test_region.py",
     "scenes/test_scannet_fuzz.py",
     "scenes/test_own_scans_fuzz.py",
     "geometry/test_real_capture.py",
@@ -55,8 +55,8 @@ LONGEST = (
     "stages/test_lock.py",
     "sparse/engines/test_minkowski_engine.py",
     "test_atomic_io.py",
-    "scenes/test_nuscenes.py",
-    "scenes/test_rgbd.py",
+    "scenes/readers/nuscenes/test_keyframe.py",
+    "scenes/readers/test_rgbd.py",
     "tools/test_convert_checkpoint.py",
     "stages/test_pieces.py",
     "stages/test_distill.py",
@@ -66,7 +66,7 @@ LONGEST = (
     "stages/test_lift_by_hand.py",
     "stages/test_evaluate_by_hand.py",
     "stages/test_partition_by_hand.py",
-    "scenes/test_scannet_extracted.py",
+    "scenes/readers/scannet/test_openscene.py",
 )
 """Files of tests that take some seconds, the longest first; all of them are thorough."""
 

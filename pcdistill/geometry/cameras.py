@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -182,3 +184,37 @@ def camera_rays(pixel_index: Tensor, width: int, intrinsics: Tensor) -> Tensor:
     y = ((pixel_index // width) - matrix[1, 2]) / matrix[1, 1]
     x = ((pixel_index % width) - matrix[0, 2] - matrix[0, 1] * y) / matrix[0, 0]
     return torch.stack([x, y, torch.ones_like(x)], dim=1)
+
+
+def pinhole(fx: float, fy: float, cx: float, cy: float) -> Tensor:
+    """Camera matrix, (3, 3) float64."""
+    return torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=torch.float64)
+
+
+def pose_of(quaternion: Sequence[float], translation: Sequence[float]) -> Tensor:
+    """A rigid motion from a quaternion and a translation.
+
+    Args:
+        quaternion: x, y, z, w; of any length but zero.
+        translation: three metres.
+
+    Returns:
+        (4, 4) float64; NaN where the numbers give none.
+    """
+    values = torch.tensor([*quaternion, *translation], dtype=torch.float64)
+    norm = values[:4].norm()
+    pose = torch.full((4, 4), torch.nan, dtype=torch.float64)
+    if not torch.isfinite(values).all() or not 1e-6 < float(norm) < 1e6:
+        return pose
+    x, y, z, w = (values[:4] / norm).tolist()
+    pose[:3, :3] = torch.tensor(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ],
+        dtype=torch.float64,
+    )
+    pose[:3, 3] = values[4:]
+    pose[3] = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=torch.float64)
+    return pose

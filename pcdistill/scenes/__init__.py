@@ -1,6 +1,7 @@
 """Scans on disk as scenes in memory: the only room that knows raw formats."""
 
 from pcdistill.labels import IGNORE_LABEL
+from pcdistill.scenes.formats.ply import Ply, read_ply, write_ply
 from pcdistill.scenes.frames import Frame, MemoryFrame, StoredFrame
 from pcdistill.scenes.label_sets import (
     LabelSet,
@@ -9,7 +10,8 @@ from pcdistill.scenes.label_sets import (
     load_vocabulary,
     vocabulary_names,
 )
-from pcdistill.scenes.opening import (
+from pcdistill.scenes.readers.base import Division, Reader, ReadSettings, Scan
+from pcdistill.scenes.readers.detection import (
     READERS,
     Recognised,
     find_scans,
@@ -19,8 +21,6 @@ from pcdistill.scenes.opening import (
     recognise_scans,
     require_scans,
 )
-from pcdistill.scenes.ply import Ply, read_ply, write_ply
-from pcdistill.scenes.reading import Division, Reader, ReadSettings, Scan
 from pcdistill.scenes.scene import Scene
 from pcdistill.scenes.source_frame import source_points, write_source_ply
 from pcdistill.scenes.store import write_scene

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from pcdistill.errors import SceneError
-from pcdistill.scenes.images import read_color, read_depth
-from pcdistill.scenes.refusals import refuse
+from pcdistill.scenes.formats.images import read_color, read_depth
+from pcdistill.scenes.issues import refuse
 
 RIGID_TOLERANCE = 1e-2
 """Largest entry of |R R^T - 1| that still counts as a rotation: text files are rounded."""

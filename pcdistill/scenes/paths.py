@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
 from pcdistill.errors import SceneError
-from pcdistill.scenes.reading import Scan
 
 _LEFT_OUT: ContextVar[list[SceneError] | None] = ContextVar("unreadable places", default=None)
 
@@ -85,21 +83,6 @@ def unreadable(path: Path, error: OSError) -> SceneError:
         f"{path}: cannot be read ({error.strerror or error}), expected a scan of yours; "
         "give yourself the right to read it"
     )
-
-
-def scans_below(folder: Path, is_scan: Callable[[Path], bool]) -> tuple[Scan, ...]:
-    """`folder` as the one scan, or the scans among its folders, in the order of their numbers."""
-    if is_scan(folder):
-        return (Scan(folder.resolve().name or "scan", folder),)
-    below = [entry for entry in entries_of(folder) if not entry.name.startswith(".")]
-    names = sorted((entry.name for entry in below if is_scan(entry)), key=by_number)
-    return tuple(Scan(name, folder / name) for name in names)
-
-
-def by_number(name: str) -> tuple[list[tuple[int, str]], str]:
-    """Key that sorts names by the numbers in them, 9 before 10."""
-    parts = re.split(r"(\d{1,18})", name)
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts if part], name
 
 
 def _mode(path: Path) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor
 from pcdistill.errors import SceneError
 from pcdistill.labels import IGNORE_LABEL
 from pcdistill.scenes.frames import Frame
-from pcdistill.scenes.refusals import refuse
+from pcdistill.scenes.issues import refuse
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from pcdistill.scenes.formats.ply import write_ply
 from pcdistill.scenes.origin import scene_to_source
-from pcdistill.scenes.ply import write_ply
 from pcdistill.scenes.scene import Scene
 
 

@@ -21,11 +21,11 @@ from torch import Tensor
 
 from pcdistill.atomic_io import whole_folder
 from pcdistill.errors import SceneError
+from pcdistill.scenes.formats.images import encode_color, encode_depth
+from pcdistill.scenes.formats.text import LARGEST_TEXT
 from pcdistill.scenes.frames import Frame, StoredFrame
-from pcdistill.scenes.images import encode_color, encode_depth
 from pcdistill.scenes.paths import is_there, unreadable
 from pcdistill.scenes.scene import Scene
-from pcdistill.scenes.text_files import LARGEST_TEXT
 
 FORMAT = "pcdistill scene"
 VERSION = 2

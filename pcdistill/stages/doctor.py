@@ -16,9 +16,9 @@ from rich.text import Text
 from torch import Tensor
 
 from pcdistill.atomic_io import make_folder
+from pcdistill.doctor import Capture, Diagnosis, Sight, examine
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.geometry import invert_pose, project_to_pixels
-from pcdistill.scenes.doctor import Capture, Diagnosis, Sight, examine
 from pcdistill.stages.files import write_json
 from pcdistill.stages.workspace import slug
 from pcdistill.visualization import heat_colors, save_png

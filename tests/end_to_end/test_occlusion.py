@@ -29,8 +29,8 @@ from pcdistill.homes import (
 from pcdistill.scenes import Scene, write_ply
 from pcdistill.stages.files import read_tensors
 from tests.end_to_end.test_datasets import TINY
+from tests.fixtures.user_captures import OPENGL, quaternion
 from tests.homes.visible import visible_vertices
-from tests.scenes.captures import OPENGL, quaternion
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "own_scan.yaml"
 SEED = 2

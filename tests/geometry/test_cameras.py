@@ -14,7 +14,7 @@ from pcdistill.geometry import (
     project_to_pixels,
 )
 from tests.conftest import golden_cases, load_npz
-from tests.geometry.scenes import pinhole, random_pose
+from tests.fixtures.surfaces import pinhole, random_pose
 from tests.tolerances import FLOAT32, FLOAT32_SUMS, FLOAT64, FLOAT64_EXACT
 
 

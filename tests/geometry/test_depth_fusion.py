@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pcdistill.geometry import back_project, fuse_depth, surface_normals
-from tests.geometry.scenes import pinhole
+from tests.fixtures.surfaces import pinhole
 
 SIZE = (60, 80)
 INTRINSICS = pinhole(60.0, SIZE)

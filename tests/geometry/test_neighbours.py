@@ -19,7 +19,7 @@ from pcdistill.geometry import (
 from pcdistill.geometry.neighbours import MOST_ALIKE, ThinnedTree, nearest_neighbours, place_keys
 from pcdistill.inference import connected_places
 from pcdistill.stages import unit_doubt as unit_doubt_module
-from pcdistill.visualization import draw_points
+from pcdistill.visualization.draw_points import _spacing
 
 
 def cloud(count=400, seed=0):
@@ -92,10 +92,10 @@ def test_missing_neighbours_are_beyond_all_points():
         lambda points: connected_places(
             points, torch.arange(len(points)) % 7, torch.full((7,), 0.5)
         ),
-        lambda points: draw_points._spacing(points.double().numpy()),
+        lambda points: _spacing(points.double().numpy()),
         lambda points: unit_doubt_module.unit_doubt(points, 0.05),
     ],
-    ids=["normals", "edges", "superpoints", "spacing", "places", "draw_points", "unit"],
+    ids=["normals", "edges", "superpoints", "spacing", "places", "pictures", "unit"],
 )
 def test_no_search_meets_a_mass_of_equal_points(searched, search):
     search(torch.from_numpy(with_masses()).float())

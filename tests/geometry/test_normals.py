@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pcdistill.geometry import estimate_normals, vertex_normals
-from tests.geometry.scenes import bumpy_sheet, random_rotation
+from tests.fixtures.surfaces import bumpy_sheet, random_rotation
 from tests.tolerances import FLOAT64
 
 

@@ -14,7 +14,7 @@ from pcdistill.geometry import (
     project_points,
     splat_depth,
 )
-from tests.geometry.scenes import pinhole, random_pose
+from tests.fixtures.surfaces import pinhole, random_pose
 from tests.tolerances import FLOAT32_SUMS
 
 SIZE = (18, 25)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pcdistill.geometry import describe_superpoints, mesh_edges, neighbour_edges
 from pcdistill.geometry.superpoint_statistics import Fidelity
-from tests.geometry.scenes import bumpy_sheet
+from tests.fixtures.surfaces import bumpy_sheet
 
 
 def test_a_row_of_points():

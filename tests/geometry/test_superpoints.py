@@ -18,7 +18,7 @@ from pcdistill.geometry import (
     weld_faces,
 )
 from tests.conftest import golden_cases, load_npz
-from tests.geometry.scenes import (
+from tests.fixtures.surfaces import (
     adjusted_rand_index,
     bumpy_sheet,
     random_rotation,

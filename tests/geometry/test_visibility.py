@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pcdistill.geometry import project_points
 from tests.conftest import golden_cases, load_npz
-from tests.geometry.scenes import pinhole, random_pose
+from tests.fixtures.surfaces import pinhole, random_pose
 
 
 def reference_rows(projection):

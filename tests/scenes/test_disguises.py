@@ -10,9 +10,11 @@ import pytest
 
 from pcdistill.errors import SceneError
 from pcdistill.scenes import open_scene
-from pcdistill.scenes.text_files import numbers_of, read_rows, read_text, split_fields
-from tests.scenes import captures, drives, houses, published, rooms, scannet_scans
-from tests.scenes.test_scannet_extracted import NAME, write_extracted
+from pcdistill.scenes.formats.text import numbers_of, read_rows, read_text, split_fields
+from tests.fixtures import box_room, matterport_replica, scannetpp_arkitscenes, user_captures
+from tests.fixtures import nuscenes as drives
+from tests.fixtures import scannet as scannet_scans
+from tests.scenes.readers.scannet.test_openscene import NAME, write_extracted
 from tests.tolerances import FLOAT32_SUMS
 
 
@@ -25,39 +27,41 @@ def write_scannet(folder):
 
 
 CAPTURES = {
-    "rgbd": (rooms.write_scan, ["intrinsics.txt", "pose/*.txt"], {}),
-    "tum": (captures.write_tum, ["*.txt"], {}),
+    "rgbd": (box_room.write_scan, ["intrinsics.txt", "pose/*.txt"], {}),
+    "tum": (user_captures.write_tum, ["*.txt"], {}),
     "tum camera": (
-        lambda folder: captures.write_tum(folder, camera="60.0 60.0 39.5 29.5 0 0 0 0 0"),
+        lambda folder: user_captures.write_tum(folder, camera="60.0 60.0 39.5 29.5 0 0 0 0 0"),
         ["camera.txt", "groundtruth.txt"],
         {},
     ),
-    "nerfstudio": (captures.write_nerfstudio, ["transforms.json"], {}),
-    "record3d": (captures.write_record3d, ["metadata.json"], {}),
+    "nerfstudio": (user_captures.write_nerfstudio, ["transforms.json"], {}),
+    "record3d": (user_captures.write_record3d, ["metadata.json"], {}),
     "colmap": (
-        lambda folder: captures.write_colmap(folder, binary=False),
+        lambda folder: user_captures.write_colmap(folder, binary=False),
         ["sparse/0/*.txt"],
         {},
     ),
     "scannetpp": (
-        lambda folder: published.write_scannetpp(folder, iphone=False),
+        lambda folder: scannetpp_arkitscenes.write_scannetpp(folder, iphone=False),
         ["scans/*.json", "dslr/nerfstudio/*.json", "dslr/colmap/images.txt"],
         {},
     ),
     "scannetpp iphone": (
-        lambda folder: published.write_scannetpp(folder, dslr=False),
+        lambda folder: scannetpp_arkitscenes.write_scannetpp(folder, dslr=False),
         ["iphone/*.json"],
         {},
     ),
     "arkitscenes": (
-        lambda folder: published.write_arkitscenes(folder / published.VIDEO),
+        lambda folder: scannetpp_arkitscenes.write_arkitscenes(
+            folder / scannetpp_arkitscenes.VIDEO
+        ),
         ["*/*.traj", "*/*_intrinsics/*.pincam"],
         {},
     ),
-    "replica": (houses.write_replica, ["*/traj.txt"], {"frame_step": 1}),
-    "replica camera": (houses.write_replica, ["cam_params.json"], {"frame_step": 1}),
+    "replica": (matterport_replica.write_replica, ["*/traj.txt"], {"frame_step": 1}),
+    "replica camera": (matterport_replica.write_replica, ["cam_params.json"], {"frame_step": 1}),
     "matterport": (
-        houses.write_house,
+        matterport_replica.write_house,
         ["scans/*/undistorted_camera_parameters/*.conf", "*.tsv"],
         {},
     ),

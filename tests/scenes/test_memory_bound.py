@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.scenes import lies
+from tests.fixtures import corrupt_files
 
 BOUND = 1 << 30  # bytes
 ROOM = 8 << 30  # bytes of addresses beyond which a process may not go, to spare the machine
@@ -60,8 +60,8 @@ def measure() -> None:
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
     """What came of each lie, from one process."""
-    folder = tmp_path_factory.mktemp("lies")
-    cases = lies.CASES | lies.ACCEPTED
+    folder = tmp_path_factory.mktemp("corrupt_files")
+    cases = corrupt_files.CASES | corrupt_files.ACCEPTED
     paths = []
     for name, write in cases.items():
         place = folder / name
@@ -82,7 +82,7 @@ def measured(tmp_path_factory):
     return dict(zip(cases, found, strict=True))
 
 
-@pytest.mark.parametrize("name", lies.CASES)
+@pytest.mark.parametrize("name", corrupt_files.CASES)
 def test_a_lie_costs_one_sentence_and_little_memory(measured, name):
     if name.startswith("las") and importlib.util.find_spec("laspy") is None:
         pytest.skip("laspy is not installed")
@@ -93,7 +93,7 @@ def test_a_lie_costs_one_sentence_and_little_memory(measured, name):
     assert found["bytes"] < BOUND
 
 
-@pytest.mark.parametrize("name", lies.ACCEPTED)
+@pytest.mark.parametrize("name", corrupt_files.ACCEPTED)
 def test_a_lie_that_a_file_could_hold_costs_little_memory(measured, name):
     """A JPEG decoder fills missing pixels: nothing tells the image from a grey one."""
     assert measured[name]["kind"] == "scene"

@@ -11,8 +11,8 @@ import torch
 from pcdistill.errors import SceneError
 from pcdistill.scenes import open_scene, write_ply
 from pcdistill.scenes.origin import find_offset, move_frames, near_origin, scene_to_source
-from tests.scenes import captures, houses, rooms
-from tests.scenes.far_rooms import FUSED, SURFACES, move_rooms, opened, record3d_with_mesh
+from tests.fixtures import box_room, matterport_replica, user_captures
+from tests.fixtures.far_rooms import FUSED, SURFACES, move_rooms, opened, record3d_with_mesh
 
 UTM = torch.tensor([451234.0, 5411876.0, 118.0], dtype=torch.float64)
 
@@ -97,7 +97,7 @@ def test_a_capture_far_out_is_the_one_near_by(tmp_path, monkeypatch, write, far)
     assert not any(near.provenance["offset"])
     shift = torch.tensor(far, dtype=torch.float64)
     if write is record3d_with_mesh:
-        shift = shift @ torch.from_numpy(captures.Y_UP[:3, :3].T)
+        shift = shift @ torch.from_numpy(user_captures.Y_UP[:3, :3].T)
     for there, here in zip(in_source(found), in_source(near), strict=True):
         torch.testing.assert_close(there - shift, here, rtol=0, atol=1e-3)
     assert float(found.points.abs().max()) < 20
@@ -121,7 +121,7 @@ def test_depth_far_out_is_fused_like_depth_near_by(tmp_path, monkeypatch, write)
 
 def test_poses_of_another_convention_are_recognised_far_out_too(tmp_path, monkeypatch):
     move_rooms(monkeypatch, np.array((451234.0, 5411876.0, 118.0)))
-    folder = rooms.write_scan(tmp_path / "scan")
+    folder = box_room.write_scan(tmp_path / "scan")
     for file in (folder / "pose").iterdir():
         np.savetxt(file, np.linalg.inv(np.loadtxt(file)))
     with pytest.raises(SceneError, match="world_to_camera"):
@@ -131,7 +131,7 @@ def test_poses_of_another_convention_are_recognised_far_out_too(tmp_path, monkey
 
 @pytest.mark.parametrize("up", ["y", "-y"])
 def test_the_way_back_undoes_the_turn_as_well(tmp_path, up):
-    far = torch.from_numpy(rooms.wall_points()) + UTM
+    far = torch.from_numpy(box_room.wall_points()) + UTM
     write_ply(tmp_path / "a.ply", far, doubles=True)
     scene = open_scene(tmp_path / "a.ply", up=up)
     back = scene_to_source(scene.provenance)
@@ -140,10 +140,10 @@ def test_the_way_back_undoes_the_turn_as_well(tmp_path, up):
 
 
 def test_a_replica_scene_far_out_is_the_one_near_by(tmp_path, monkeypatch):
-    near = open_scene(houses.write_replica(tmp_path / "near"), frame_step=1)
+    near = open_scene(matterport_replica.write_replica(tmp_path / "near"), frame_step=1)
     far = np.array((451234.0, 5411876.0, 118.0))
     move_rooms(monkeypatch, far)
-    folder = houses.write_replica(tmp_path / "far")
+    folder = matterport_replica.write_replica(tmp_path / "far")
     mesh = folder.parent / f"{folder.name}_mesh.ply"
     write_ply(mesh, near.points.double() + torch.from_numpy(far), faces=near.faces, doubles=True)
     found = open_scene(folder, frame_step=1)
@@ -159,7 +159,7 @@ def test_sparse_points_far_out_follow_the_transform_of_the_poses(tmp_path, monke
     for name in ("near", "far"):
         if name == "far":
             move_rooms(monkeypatch, np.array((451234.0, 5411876.0, 118.0)))
-        folder = captures.write_nerfstudio(
+        folder = user_captures.write_nerfstudio(
             tmp_path / name, depth=False, cloud=False, applied_transform=turn
         )
         content = json.loads((folder / "transforms.json").read_text())
@@ -167,7 +167,7 @@ def test_sparse_points_far_out_follow_the_transform_of_the_poses(tmp_path, monke
             moved = np.vstack([turn, [0, 0, 0, 1]]) @ entry["transform_matrix"]
             entry["transform_matrix"] = moved.tolist()
         (folder / "transforms.json").write_text(json.dumps(content))
-        captures.write_colmap(tmp_path / f"{name} model").joinpath("sparse").rename(
+        user_captures.write_colmap(tmp_path / f"{name} model").joinpath("sparse").rename(
             folder / "sparse"
         )
         (folder / "colmap").mkdir()

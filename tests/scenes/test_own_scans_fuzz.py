@@ -11,15 +11,15 @@ import torch
 
 from pcdistill.errors import SceneError
 from pcdistill.scenes import Scene, write_ply
-from pcdistill.scenes.arkitscenes import ARKITSCENES
-from pcdistill.scenes.bare import BARE
-from pcdistill.scenes.colmap import COLMAP
-from pcdistill.scenes.nerfstudio import NERFSTUDIO
-from pcdistill.scenes.reading import Reader, ReadSettings, Scan
-from pcdistill.scenes.record3d import RECORD3D
-from pcdistill.scenes.scannetpp import SCANNETPP
-from pcdistill.scenes.tum import TUM
-from tests.scenes import captures, published, rooms
+from pcdistill.scenes.readers.arkitscenes import ARKITSCENES
+from pcdistill.scenes.readers.base import Reader, ReadSettings, Scan
+from pcdistill.scenes.readers.cloud_file import BARE
+from pcdistill.scenes.readers.colmap.reader import COLMAP
+from pcdistill.scenes.readers.nerfstudio.reader import NERFSTUDIO
+from pcdistill.scenes.readers.record3d import RECORD3D
+from pcdistill.scenes.readers.scannetpp import SCANNETPP
+from pcdistill.scenes.readers.tum import TUM
+from tests.fixtures import box_room, scannetpp_arkitscenes, user_captures
 
 CASES = 64  # of each capture
 
@@ -27,39 +27,47 @@ CASES = 64  # of each capture
 def write_bare(folder):
     folder.mkdir()
     for encoding in ("ascii", "binary", "binary_compressed"):
-        content = captures.pcd(rooms.wall_points(0.5), encoding)
+        content = user_captures.pcd(box_room.wall_points(0.5), encoding)
         (folder / f"{encoding}.pcd").write_bytes(content)
-    write_ply(folder / "cloud.ply", torch.from_numpy(rooms.wall_points(0.5)))
+    write_ply(folder / "cloud.ply", torch.from_numpy(box_room.wall_points(0.5)))
 
 
 CAPTURES = {
-    "tum": (TUM, lambda folder: captures.write_tum(folder, 2), "walls.ply"),
-    "record3d exr": (RECORD3D, lambda folder: captures.write_record3d(folder, 2), "walls.ply"),
+    "tum": (TUM, lambda folder: user_captures.write_tum(folder, 2), "walls.ply"),
+    "record3d exr": (RECORD3D, lambda folder: user_captures.write_record3d(folder, 2), "walls.ply"),
     "record3d blob": (
         RECORD3D,
-        lambda folder: captures.write_record3d(folder, 2, depth="blob"),
+        lambda folder: user_captures.write_record3d(folder, 2, depth="blob"),
         "walls.ply",
     ),
-    "nerfstudio": (NERFSTUDIO, lambda folder: captures.write_nerfstudio(folder, 2), None),
-    "colmap binary": (COLMAP, lambda folder: captures.write_colmap(folder, 2), None),
+    "nerfstudio": (NERFSTUDIO, lambda folder: user_captures.write_nerfstudio(folder, 2), None),
+    "colmap binary": (COLMAP, lambda folder: user_captures.write_colmap(folder, 2), None),
     "colmap depth": (
         COLMAP,
-        lambda folder: captures.write_colmap(folder, 2, depth=True),
+        lambda folder: user_captures.write_colmap(folder, 2, depth=True),
         "walls.ply",
     ),
-    "colmap text": (COLMAP, lambda folder: captures.write_colmap(folder, 2, binary=False), None),
+    "colmap text": (
+        COLMAP,
+        lambda folder: user_captures.write_colmap(folder, 2, binary=False),
+        None,
+    ),
     "bare": (BARE, write_bare, None),
     "scannetpp dslr": (
         SCANNETPP,
-        lambda folder: published.write_scannetpp(folder, 3, iphone=False),
+        lambda folder: scannetpp_arkitscenes.write_scannetpp(folder, 3, iphone=False),
         None,
     ),
     "scannetpp iphone": (
         SCANNETPP,
-        lambda folder: published.write_scannetpp(folder, 3, dslr=False),
+        lambda folder: scannetpp_arkitscenes.write_scannetpp(folder, 3, dslr=False),
         None,
     ),
-    "arkitscenes": (ARKITSCENES, lambda folder: published.write_arkitscenes(folder, 2), None),
+    "arkitscenes": (
+        ARKITSCENES,
+        lambda folder: scannetpp_arkitscenes.write_arkitscenes(folder, 2),
+        None,
+    ),
 }
 
 
@@ -114,8 +122,8 @@ def test_every_damage_gives_a_scene_or_one_sentence(name, tmp_path):
     settings = ReadSettings(geometry=geometry)
     if geometry is not None:
         turned = "record3d" in name
-        turn = captures.Y_UP[:3, :3].T if turned else torch.eye(3).numpy()
-        walls = rooms.wall_points(0.2) @ turn
+        turn = user_captures.Y_UP[:3, :3].T if turned else torch.eye(3).numpy()
+        walls = box_room.wall_points(0.2) @ turn
         write_ply(folder / geometry, torch.from_numpy(walls))
     for scan in reader.find(folder):
         examine(reader.open(scan, settings))  # whole, it opens

@@ -14,13 +14,16 @@ import torch
 from pcdistill.errors import SceneError
 from pcdistill.labels import IGNORE_LABEL
 from pcdistill.scenes import write_ply
-from pcdistill.scenes.reading import ReadSettings, Scan
-from pcdistill.scenes.scannet import open_scannet
-from pcdistill.scenes.scannet_extracted import find_scannet_extracted, open_scannet_extracted
-from tests.scenes import rooms, scannet_scans
-from tests.scenes.test_scannet_extracted import write_extracted
+from pcdistill.scenes.readers.base import ReadSettings, Scan
+from pcdistill.scenes.readers.scannet.openscene import (
+    find_scannet_extracted,
+    open_scannet_extracted,
+)
+from pcdistill.scenes.readers.scannet.scan import open_scannet
+from tests.fixtures import box_room, scannet
+from tests.scenes.readers.scannet.test_openscene import write_extracted
 
-NAME = scannet_scans.NAME
+NAME = scannet.NAME
 SIZE = (30, 40)
 MOST_MEMORY = 512 << 20  # bytes that a damaged file may make the process grow by
 ABSURD = [0, 1, 255, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63 - 1, 2**63, 2**64 - 1]
@@ -113,11 +116,11 @@ def peak() -> int:
 
 @pytest.fixture(scope="module")
 def scan(tmp_path_factory):
-    folder = scannet_scans.write_scannet(tmp_path_factory.mktemp("fuzz"))
-    points = torch.from_numpy(rooms.wall_points(0.25))
+    folder = scannet.write_scannet(tmp_path_factory.mktemp("fuzz"))
+    points = torch.from_numpy(box_room.wall_points(0.25))
     write_ply(folder / f"{NAME}_vh_clean_2.ply", points)
-    scannet_scans.write_labels(folder, NAME, points)
-    sens = scannet_scans.sens_bytes(scannet_scans.room_frames(4, lost=(2,)))
+    scannet.write_labels(folder, NAME, points)
+    sens = scannet.sens_bytes(scannet.room_frames(4, lost=(2,)))
     (folder / f"{NAME}.sens").write_bytes(sens)
     return folder
 

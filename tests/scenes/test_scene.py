@@ -10,7 +10,7 @@ from PIL import Image
 from pcdistill.errors import SceneError
 from pcdistill.scenes import Frame, MemoryFrame, Scene, StoredFrame
 from pcdistill.scenes.frames import register_depth
-from tests.scenes import rooms
+from tests.fixtures import box_room
 
 EYE3 = torch.eye(3, dtype=torch.float64)
 EYE4 = torch.eye(4, dtype=torch.float64)
@@ -90,7 +90,7 @@ def test_poses_must_be_rigid(pose, message):
 
 
 def test_rounded_poses_are_rigid_enough():
-    pose = torch.from_numpy(rooms.poses(5)[1]).round(decimals=3)
+    pose = torch.from_numpy(box_room.poses(5)[1]).round(decimals=3)
     assert frame(camera_to_world=pose).camera_to_world is pose
 
 
@@ -147,13 +147,13 @@ def test_depth_arrays_are_metres_and_unknown_is_zero(tmp_path):
 
 def test_depth_of_another_camera_is_looked_up_along_the_rays():
     """The same wall seen by a depth camera of other size and focal length."""
-    pose = rooms.poses(7)[3]
+    pose = box_room.poses(7)[3]
     own = np.array([[45.0, 0, 30.0], [0, 47.0, 20.0], [0, 0, 1]])
-    seen = torch.from_numpy(rooms.depth_of(pose, own, (41, 61))).float()
+    seen = torch.from_numpy(box_room.depth_of(pose, own, (41, 61))).float()
     registered = register_depth(
-        seen, torch.from_numpy(own), torch.from_numpy(rooms.INTRINSICS), rooms.IMAGE_SIZE
+        seen, torch.from_numpy(own), torch.from_numpy(box_room.INTRINSICS), box_room.IMAGE_SIZE
     )
-    expected = torch.from_numpy(rooms.depth_of(pose)).float()
+    expected = torch.from_numpy(box_room.depth_of(pose)).float()
     known = registered > 0
     assert 0.7 < float(known.float().mean()) < 1  # the depth camera sees less to the sides
     # half a depth pixel, 1/90 of the depth, on walls seen at up to 70 degrees

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from pcdistill.scenes import open_scene, read_ply, write_ply, write_scene, write_source_ply
-from tests.scenes import captures, rooms, scannet_scans
-from tests.scenes.far_rooms import SURFACES, move_rooms, opened, record3d_with_mesh
+from tests.fixtures import box_room, scannet, user_captures
+from tests.fixtures.far_rooms import SURFACES, move_rooms, opened, record3d_with_mesh
 
 FAR = np.array([451234.5, 5411876.25, 118.0])
 
@@ -37,11 +37,13 @@ def test_a_capture_far_out_is_exported_where_its_surface_lies(tmp_path, monkeypa
     move_rooms(monkeypatch, FAR)
     scene = opened(write(tmp_path / write.__name__ / "scan"))
     header, found = exported(scene, tmp_path)
-    truth = torch.from_numpy(rooms.wall_points(0.5 if write is captures.write_colmap else 0.1))
-    if write is captures.write_colmap:
+    truth = torch.from_numpy(
+        box_room.wall_points(0.5 if write is user_captures.write_colmap else 0.1)
+    )
+    if write is user_captures.write_colmap:
         truth = truth[1:]  # seen by two images only
     if write is record3d_with_mesh:
-        truth = truth @ torch.from_numpy(captures.Y_UP[:3, :3].T)
+        truth = truth @ torch.from_numpy(user_captures.Y_UP[:3, :3].T)
     torch.testing.assert_close(places(found), truth, rtol=0, atol=1e-3)
     assert "property double x" in header
 
@@ -49,8 +51,8 @@ def test_a_capture_far_out_is_exported_where_its_surface_lies(tmp_path, monkeypa
 @pytest.mark.parametrize("up", ["z", "y", "-y"])
 @pytest.mark.parametrize("far", [0.0, 1.0])
 def test_a_mesh_comes_back_with_its_faces_and_normals(tmp_path, up, far):
-    points = torch.from_numpy(rooms.wall_points() + far * FAR)
-    normals = torch.nn.functional.normalize(torch.from_numpy(rooms.wall_points() - 1.2), dim=1)
+    points = torch.from_numpy(box_room.wall_points() + far * FAR)
+    normals = torch.nn.functional.normalize(torch.from_numpy(box_room.wall_points() - 1.2), dim=1)
     faces = torch.tensor([[0, 1, 2], [5, 4, 3]])
     write_ply(tmp_path / "a.ply", points, normals=normals, faces=faces, doubles=True)
     header, found = exported(open_scene(tmp_path / "a.ply", up=up), tmp_path)
@@ -62,7 +64,7 @@ def test_a_mesh_comes_back_with_its_faces_and_normals(tmp_path, up, far):
 
 
 def test_points_that_were_left_out_are_missing_and_the_others_in_order(tmp_path):
-    points = rooms.wall_points() + FAR
+    points = box_room.wall_points() + FAR
     points[[3, 70]] = np.nan
     (tmp_path / "a.pcd").write_bytes(pcd_of_doubles(points))
     scene = open_scene(tmp_path / "a.pcd", up="y")
@@ -73,7 +75,7 @@ def test_points_that_were_left_out_are_missing_and_the_others_in_order(tmp_path)
 
 
 def test_scannet_with_aligned_axes_is_exported_unaligned(tmp_path):
-    folder = scannet_scans.write_scannet(tmp_path)
+    folder = scannet.write_scannet(tmp_path)
     scene = open_scene(folder, align_axes=True)
     plain = open_scene(folder)
     assert not torch.allclose(scene.points, plain.points, atol=0.1)

@@ -17,14 +17,14 @@ from PIL import Image
 from pcdistill.errors import ConfigError, PcdistillError, SceneError
 from pcdistill.labels import IGNORE_LABEL
 from pcdistill.scenes import MemoryFrame, Scene, StoredFrame, open_scene, write_scene
-from pcdistill.scenes.images import encode_depth
-from tests.scenes import rooms
+from pcdistill.scenes.formats.images import encode_depth
+from tests.fixtures import box_room
 from tests.tolerances import FLOAT32
 
 
 def random_scene(seed: int, points: int, faces: int, frames: int, full: bool) -> Scene:
     rng = np.random.default_rng(seed)
-    poses = rooms.poses(max(frames, 1))
+    poses = box_room.poses(max(frames, 1))
     shots = []
     for i in range(frames):
         smooth = np.linspace(0, 200, 24 * 32 * 3).reshape(24, 32, 3) + rng.integers(0, 50)

@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from pcdistill.scenes import find_scans, open_scene, write_scene
-from tests.scenes import captures, drives, houses, published, rooms, scannet_scans
+from tests.fixtures import box_room, matterport_replica, scannetpp_arkitscenes, user_captures
+from tests.fixtures import nuscenes as drives
+from tests.fixtures import scannet as scannet_scans
 
 THREADS = 8
 ROUNDS = 6
@@ -17,7 +19,7 @@ SENS_ROUNDS = 60  # all frames lie in one file; were its handle shared, this wou
 
 
 def write_stored(folder):
-    write_scene(open_scene(rooms.write_scan(folder / "raw", 6)), folder / "stored")
+    write_scene(open_scene(box_room.write_scan(folder / "raw", 6)), folder / "stored")
     return folder / "stored"
 
 
@@ -28,17 +30,17 @@ def write_drive(folder):
 
 LAYOUTS = {
     "scannet": (lambda f: scannet_scans.write_scannet(f), {"frame_step": 1}),
-    "scannetpp iphone": (lambda f: published.write_scannetpp(f / "0a") / "iphone", {}),
-    "arkitscenes": (lambda f: published.write_arkitscenes(f / "410"), {}),
+    "scannetpp iphone": (lambda f: scannetpp_arkitscenes.write_scannetpp(f / "0a") / "iphone", {}),
+    "arkitscenes": (lambda f: scannetpp_arkitscenes.write_arkitscenes(f / "410"), {}),
     "nuscenes": (write_drive, {}),
-    "matterport": (lambda f: houses.write_house(f) and f, {}),
-    "replica": (lambda f: houses.write_replica(f), {"frame_step": 1}),
-    "tum": (lambda f: captures.write_tum(f / "scan", 6), {}),
-    "record3d exr": (lambda f: captures.write_record3d(f / "scan", 6), {}),
-    "record3d blob": (lambda f: captures.write_record3d(f / "scan", 6, depth="blob"), {}),
-    "nerfstudio": (lambda f: captures.write_nerfstudio(f / "scan", 6), {}),
-    "colmap": (lambda f: captures.write_colmap(f / "scan", 6, depth=True), {}),
-    "rgbd": (lambda f: rooms.write_scan(f / "scan", 6), {}),
+    "matterport": (lambda f: matterport_replica.write_house(f) and f, {}),
+    "replica": (lambda f: matterport_replica.write_replica(f), {"frame_step": 1}),
+    "tum": (lambda f: user_captures.write_tum(f / "scan", 6), {}),
+    "record3d exr": (lambda f: user_captures.write_record3d(f / "scan", 6), {}),
+    "record3d blob": (lambda f: user_captures.write_record3d(f / "scan", 6, depth="blob"), {}),
+    "nerfstudio": (lambda f: user_captures.write_nerfstudio(f / "scan", 6), {}),
+    "colmap": (lambda f: user_captures.write_colmap(f / "scan", 6, depth=True), {}),
+    "rgbd": (lambda f: box_room.write_scan(f / "scan", 6), {}),
     "stored": (write_stored, {}),
 }
 

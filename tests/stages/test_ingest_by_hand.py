@@ -12,13 +12,14 @@ import torch
 import pcdistill.homes
 from pcdistill.errors import SceneError
 from pcdistill.scenes import MemoryFrame, Scene, open_scene, read_ply, write_ply, write_scene
-from pcdistill.scenes.consistency import POSE_CONVENTIONS
+from pcdistill.scenes.checks.pose_conventions import POSE_CONVENTIONS
 from pcdistill.stages.config import config_from_mapping
 from pcdistill.stages.frame_colors import colors_from_frames
 from pcdistill.stages.ingest import INGEST, scene_names, training_scenes, validation_scenes
 from pcdistill.stages.run import Run
-from tests.scenes import drives, rooms, scannet_scans
-from tests.scenes.test_rgbd import FROM_Z_UP
+from tests.fixtures import box_room, nuscenes
+from tests.fixtures import scannet as scannet_scans
+from tests.scenes.readers.test_rgbd import FROM_Z_UP
 from tests.stages.followed import Outcomes, alike, follows
 from tests.stages.toy import work
 from tests.tolerances import MILLIMETRE
@@ -45,7 +46,7 @@ def of_scan(path: Path, **settings) -> dict:
 
 @pytest.fixture(scope="module")
 def room(tmp_path_factory) -> Path:
-    return rooms.write_scan(tmp_path_factory.mktemp("scan") / "room", 6)
+    return box_room.write_scan(tmp_path_factory.mktemp("scan") / "room", 6)
 
 
 def names(scene: Scene) -> list[str]:
@@ -64,7 +65,7 @@ def test_source(tmp_path, room) -> Outcomes:
 
 @follows("ingest.path")
 def test_path(tmp_path, room) -> Outcomes:
-    other = rooms.write_scan(tmp_path / "attic", 3)
+    other = box_room.write_scan(tmp_path / "attic", 3)
     for value, right in ((room, ("room", 6)), (other, ("attic", 3))):
         scene = ingest(tmp_path / "run", of_scan(value))
         yield (scene.name, len(scene.frames)), right
@@ -125,7 +126,7 @@ def test_image_size(tmp_path, room, quick_homes) -> Outcomes:
     for value in ([24, 32], [30, 40]):
         home = ingest(tmp_path / str(value), {**TINY, "image_size": value}).frames[0]
         scan = ingest(tmp_path / str(value), of_scan(room, image_size=value)).frames[0]
-        focal = rooms.INTRINSICS[0, 0] * value[1] / rooms.IMAGE_SIZE[1]
+        focal = box_room.INTRINSICS[0, 0] * value[1] / box_room.IMAGE_SIZE[1]
         yield (
             (tuple(home.image().shape), tuple(scan.image().shape), float(scan.intrinsics[0, 0])),
             ((*value, 3), (*value, 3), focal),
@@ -144,10 +145,10 @@ def test_depth_scale(tmp_path) -> Outcomes:
     """The room is itself in the scale that it was written in, and refused in another."""
     scales = (1000.0, 5000.0)
     folders = {
-        scale: rooms.write_scan(tmp_path / str(scale) / "room", 3, depth_scale=scale)
+        scale: box_room.write_scan(tmp_path / str(scale) / "room", 3, depth_scale=scale)
         for scale in scales
     }
-    truth = torch.from_numpy(rooms.depth_of(rooms.poses(3)[0]))
+    truth = torch.from_numpy(box_room.depth_of(box_room.poses(3)[0]))
     for value in scales:
         found = {}
         for written, folder in folders.items():
@@ -165,7 +166,7 @@ def test_up(tmp_path, room) -> Outcomes:
     """Whichever axis pointed up, the room that is stored stands on its floor."""
     straight = ingest(tmp_path / "z", of_scan(room))
     for value, world in FROM_Z_UP.items():
-        folder = rooms.write_scan(tmp_path / value / "room", 6, world=world)
+        folder = box_room.write_scan(tmp_path / value / "room", 6, world=world)
         scene = ingest(tmp_path / value / "run", of_scan(folder, up=value))
         torch.testing.assert_close(scene.points, straight.points)
         raw = ingest(tmp_path / value / "raw", of_scan(folder))
@@ -182,7 +183,7 @@ def test_poses(tmp_path, room) -> Outcomes:
             ours = torch.from_numpy(np.loadtxt(file))
             np.savetxt(file, convention.write(ours).numpy())
         scene = ingest(tmp_path / value / "run", of_scan(folder, poses=value))
-        for frame, pose in zip(scene.frames, rooms.poses(6), strict=True):
+        for frame, pose in zip(scene.frames, box_room.poses(6), strict=True):
             assert alike(frame.camera_to_world, torch.from_numpy(pose))
         written = torch.from_numpy(np.loadtxt(folder / "pose" / "7.txt"))
         yield convention.write(scene.frames[1].camera_to_world), written
@@ -200,16 +201,16 @@ def test_a_surface_without_colours_has_those_of_its_frames(tmp_path, room):
 def test_geometry(tmp_path, room) -> Outcomes:
     folder = tmp_path / "room"
     shutil.copytree(room, folder)
-    half = torch.from_numpy(rooms.wall_points(0.2)).float()
+    half = torch.from_numpy(box_room.wall_points(0.2)).float()
     write_ply(folder / "half.ply", half)
-    for value, right in ((None, len(rooms.wall_points())), ("half.ply", len(half))):
+    for value, right in ((None, len(box_room.wall_points())), ("half.ply", len(half))):
         yield len(ingest(tmp_path / "run", of_scan(folder, geometry=value)).points), right
 
 
 @follows("ingest.fuse_voxel_size")
 def test_fuse_voxel_size(tmp_path) -> Outcomes:
     """Larger voxels make fewer points of the same walls."""
-    folder = rooms.write_scan(tmp_path / "room", 6, surface=False)
+    folder = box_room.write_scan(tmp_path / "room", 6, surface=False)
     counts = []
     for value in (0.1, 0.2):
         scene = ingest(tmp_path / str(value), of_scan(folder, fuse_voxel_size=value))
@@ -243,9 +244,9 @@ def test_intrinsics(tmp_path) -> Outcomes:
 @follows("ingest.sweeps")
 def test_sweeps(tmp_path) -> Outcomes:
     """Three turns of the LiDAR come before a second keyframe."""
-    root = drives.write_drive(tmp_path / "drive")
-    for value, right in ((False, drives.POINTS), (True, 4 * drives.POINTS)):
-        settings = of_scan(root, sweeps=value, image_size=list(drives.FILE_SIZE))
+    root = nuscenes.write_drive(tmp_path / "drive")
+    for value, right in ((False, nuscenes.POINTS), (True, 4 * nuscenes.POINTS)):
+        settings = of_scan(root, sweeps=value, image_size=list(nuscenes.FILE_SIZE))
         unit = "scene-0000_01"
         scene = ingest(tmp_path / str(value), settings, unit, label_set="nuscenes16")
         yield len(scene.points), right

@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 from pcdistill.scenes import Scene, write_scene
-from pcdistill.scenes.nuscenes_split import official_side
+from pcdistill.scenes.readers.nuscenes.split import official_side
 from pcdistill.stages import splits as splits_module
 from pcdistill.stages.command import print_summary, scans_header
 from pcdistill.stages.conclusions import REMEMBERS, conclusions
@@ -234,7 +234,9 @@ def nuscenes(monkeypatch, folder: Path, version: str, drives) -> Run:
     keyframes = {
         f"{drive}_{n:02d}": SimpleNamespace(token=f"{drive}{n}") for drive in drives for n in (0, 1)
     }
-    monkeypatch.setattr("pcdistill.scenes.nuscenes.read_keyframes", lambda tables: keyframes)
+    monkeypatch.setattr(
+        "pcdistill.scenes.readers.nuscenes.keyframe.read_keyframes", lambda tables: keyframes
+    )
     return run_on(folder)
 
 

@@ -29,7 +29,7 @@ from pcdistill.scenes.label_sets import (
     label_set_names,
     vocabulary_names,
 )
-from pcdistill.scenes.reading import Scan
+from pcdistill.scenes.readers.base import Scan
 from pcdistill.stages import ingest
 from pcdistill.stages import run as run_module
 from pcdistill.stages.config import RunConfig, config_from_mapping

@@ -21,7 +21,7 @@ from pcdistill.errors import ConfigError, MissingExtraError
 from pcdistill.geometry import voxelize
 from pcdistill.homes import build_home, scan_mesh
 from pcdistill.networks import build_student
-from pcdistill.scenes.ply import read_ply
+from pcdistill.scenes.formats.ply import read_ply
 from tests.conftest import REPOSITORY
 
 CLOSE = 1e-4

@@ -1,0 +1,268 @@
+"""Whether the poses of a scan can be those of one camera that was carried around."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pcdistill.doctor.image_checks import FLAT
+from pcdistill.errors import SceneError
+from pcdistill.scenes.checks.depth_agreement import measure_agreement
+from pcdistill.scenes.checks.findings import Finding, named
+from pcdistill.scenes.checks.geometry_check import TOLERANCE
+from pcdistill.scenes.checks.samples import Capture, gray_of, look_at_frame, spread
+
+SAME_PICTURE = 0.75
+"""Mean difference of brightness, of 255; two exposures of one view differ by more."""
+_OTHER_PICTURE = 4.0
+_STILL = 1e-4  # metres and radians; hands are not that steady
+_MOVED = 0.05  # metres or radians
+_MOST_PAIRS = 48
+_MOST_SUSPECTS = 12
+_LOST_SHARE = 0.3  # of a misplaced frame's tiles that agree by chance, at most
+
+
+def check_poses(capture: Capture, lost: list[str]) -> list[Finding]:
+    """Poses that are not finite, not rigid, or mirror the scene.
+
+    Args:
+        capture: as opened.
+        lost: names of the frames that were left out, for their pose is not finite.
+    """
+    findings = []
+    frames = capture.frames
+    if lost:
+        share = len(lost) / (len(lost) + len(frames))
+        many = share > 0.1 and len(lost) > 2
+        findings.append(
+            Finding(
+                "poses_not_finite",
+                f"{len(lost)} frames have no pose: tracking was lost, their matrices are not "
+                "finite.",
+                "sure" if share > 0.5 else "likely" if many else "possible",
+                f"{share:.0%} of the frames are left out",
+                "nothing, they are skipped; run the tracking again if much of the scan is unseen",
+                lifting_works=True,
+                frames=tuple(lost),
+            )
+        )
+    if not frames:
+        return findings
+    rotations = capture.poses[:, :3, :3]
+    bent = (rotations @ rotations.mT - torch.eye(3, dtype=torch.float64)).abs().amax(dim=(1, 2))
+    broken = [frame.name for frame, error in zip(frames, bent, strict=True) if error > 1e-2]
+    if broken:
+        sizes = torch.linalg.svdvals(rotations)
+        even = float((sizes.amax(dim=1) / sizes.amin(dim=1).clamp(min=1e-9)).max()) < 1.02
+        scale = float(sizes.mean())
+        findings.append(
+            Finding(
+                "poses_not_rigid",
+                f"{len(broken)} of {len(frames)} poses are not rigid: "
+                + (f"they carry a scale of {scale:.4g}." if even else "they are sheared."),
+                "sure",
+                f"R times its transpose is off the identity by up to {float(bent.max()):.2g}",
+                "divide each rotation by its scale, so that its columns have length 1",
+                lifting_works=False,
+                frames=() if len(broken) == len(frames) else tuple(broken),
+            )
+        )
+    turned = torch.linalg.det(rotations) < 0
+    if turned.any():
+        mirrored = [frame.name for frame, bad in zip(frames, turned, strict=True) if bad]
+        findings.append(
+            Finding(
+                "poses_mirrored",
+                f"{len(mirrored)} of {len(frames)} poses mirror the scene: their axes are "
+                "left-handed.",
+                "sure",
+                "the determinant of their rotation is -1",
+                "negate one camera axis (a column of the rotation)",
+                lifting_works=False,
+                frames=() if len(mirrored) == len(frames) else tuple(mirrored),
+            )
+        )
+    return findings
+
+
+def check_motion(capture: Capture, mended: Capture) -> list[Finding]:
+    """Frozen or jumping trajectories, and pictures that repeat.
+
+    Args:
+        capture: as opened.
+        mended: with what was found so far put right, to judge single frames by.
+    """
+    still = _frozen(capture)
+    named_already = {name for finding in still for name in finding.frames}
+    return [*still, *_misplaced(capture, mended, named_already)]
+
+
+def _frozen(capture: Capture) -> list[Finding]:
+    frames = capture.frames
+    if len(frames) < 3:
+        return []
+    poses = capture.poses
+    moved = _motion(poses)
+    still = torch.nonzero(moved < _STILL)[:, 0].tolist()
+    pairs = sorted(
+        {still[i] for i in spread(len(still), _MOST_PAIRS // 2)}
+        | set(spread(len(frames) - 1, _MOST_PAIRS))
+    )
+    stuck: list[str] = []
+    frozen: list[str] = []
+    repeated: list[str] = []
+    looked = 0
+    for first in pairs:
+        difference = _difference(capture, first, first + 1)
+        if difference is None:
+            continue
+        looked += 1
+        name = frames[first + 1].name
+        if difference < SAME_PICTURE:
+            (stuck if moved[first] > _MOVED else repeated).append(name)
+        elif moved[first] < _STILL and difference > _OTHER_PICTURE:
+            frozen.append(name)
+    findings = []
+    if frozen:
+        findings.append(
+            Finding(
+                "trajectory_frozen",
+                f"The pose stands still while the pictures change, in {len(still)} of "
+                f"{len(frames) - 1} steps: tracking stopped, or poses were repeated.",
+                "sure" if len(frozen) >= 2 else "likely",
+                f"{len(frozen)} of {looked} neighbouring frames looked at have the same pose and "
+                "other pictures",
+                "run the tracking again, or remove these frames",
+                lifting_works=len(still) < len(frames) / 4,
+                frames=tuple(frozen),
+            )
+        )
+    if stuck:
+        findings.append(
+            Finding(
+                "pictures_stuck",
+                f"The camera moves but its picture does not change ({named(stuck)}): pictures "
+                "were repeated or wrongly paired with poses.",
+                "sure",
+                f"{len(stuck)} of {looked} neighbouring frames looked at show the same picture",
+                "pair every pose with its own picture, or remove these frames",
+                lifting_works=len(stuck) < looked / 4,
+                frames=tuple(stuck),
+            )
+        )
+    if repeated:
+        share = len(repeated) / looked
+        findings.append(
+            Finding(
+                "duplicate_frames",
+                f"Frames repeat the one before them ({named(repeated)}), they cost time and add "
+                "nothing.",
+                "likely" if share > 0.2 else "possible",
+                f"{share:.0%} of the neighbouring frames looked at show the same picture",
+                "remove them, or set `frame_step`",
+                lifting_works=True,
+                frames=tuple(repeated),
+            )
+        )
+    return findings
+
+
+def _misplaced(capture: Capture, mended: Capture, explained: set[str]) -> list[Finding]:
+    """Single frames that contradict what the rest agrees on."""
+    if mended.surface is None:
+        return []
+    steps = _steps(capture.poses)
+    looked = list(mended.sights)
+    if mended is capture:
+        known = {sight.index for sight in looked}
+        for index in _suspects(steps):
+            if index not in known:
+                try:
+                    looked.append(look_at_frame(capture.frames, index))
+                except SceneError:
+                    continue
+    shares = {}
+    for sight in looked:
+        view = sight.view()
+        if view is None or sight.facts is None or sight.facts.known < 0.05:
+            continue
+        if sight.name in explained:
+            continue
+        found = measure_agreement([view], mended.surface, tolerance=TOLERANCE)
+        # a frame out of the surface's view agrees with nothing
+        shares[sight.index] = found.share * (found.coverage if found.coverage < 0.3 else 1.0)
+    if len(shares) < 4:
+        return []
+    lost = sorted(index for index, share in shares.items() if share < _LOST_SHARE)
+    middle = float(torch.tensor(list(shares.values())).median())
+    if not lost or middle < 0.6 or len(lost) > len(shares) / 2:
+        return []
+    frames = capture.frames
+    usual = float(steps.median())
+    far = [i for i in lost if _leap(steps, i) > max(1.0, 4 * usual)]
+    names = [frames[i].name for i in lost]
+    jumps = len(far) * 2 >= len(lost)
+    sentence = (
+        f"The trajectory jumps: {len(lost)} frames ({named(names)}) are up to "
+        f"{max(_leap(steps, i) for i in lost):.1f} m from their neighbours and do not see what "
+        "is there."
+        if jumps
+        else f"{len(lost)} frames ({named(names)}) do not see what is at their pose, the others do."
+    )
+    return [
+        Finding(
+            "trajectory_jumps" if jumps else "frames_misplaced",
+            sentence,
+            "sure" if all(shares[i] < _LOST_SHARE / 2 for i in lost) else "likely",
+            f"{max(shares[i] for i in lost):.0%} of their depth agrees with the surface at most, "
+            f"{middle:.0%} of the middle frame's",
+            "remove these frames, or run the tracking again",
+            lifting_works=len(lost) <= len(shares) / 4,
+            frames=tuple(names),
+        )
+    ]
+
+
+def _suspects(steps: Tensor) -> list[int]:
+    """Frames on both sides of the longest steps."""
+    if len(steps) == 0:
+        return []
+    longest = torch.topk(steps, min(_MOST_SUSPECTS // 2, len(steps)))
+    far = longest.indices[longest.values > max(1.0, 4 * float(steps.median()))].tolist()
+    return sorted({index for step in far for index in (step, step + 1)})
+
+
+def _leap(steps: Tensor, index: int) -> float:
+    around = [float(steps[i]) for i in (index - 1, index) if 0 <= i < len(steps)]
+    return max(around, default=0.0)
+
+
+def _steps(poses: Tensor) -> Tensor:
+    """(F - 1,) metres between neighbouring cameras."""
+    steps: Tensor = (poses[1:, :3, 3] - poses[:-1, :3, 3]).norm(dim=1)
+    return steps
+
+
+def _motion(poses: Tensor) -> Tensor:
+    """(F - 1,) metres or radians between neighbouring cameras, whichever is more."""
+    turn = (poses[1:, :3, :3] - poses[:-1, :3, :3]).flatten(1).norm(dim=1) / 2**0.5
+    moved: Tensor = torch.maximum(_steps(poses), turn)
+    return moved
+
+
+def _difference(capture: Capture, first: int, second: int) -> float | None:
+    """Mean difference of two pictures' brightness, of 255; None where one shows nothing."""
+    known = {sight.index: sight.gray for sight in capture.sights}
+    grays = []
+    for index in (first, second):
+        if index not in known:
+            try:
+                known[index] = gray_of(capture.frames[index])[0]
+            except SceneError:
+                return None
+        grays.append(known[index])
+        if float(known[index].std()) < FLAT:
+            return None  # shows nothing
+    if grays[0].shape != grays[1].shape:
+        return None
+    return float((grays[0] - grays[1]).abs().mean())

@@ -1,0 +1,154 @@
+"""Whether the poses, the depth images and the surface of a scan describe one and the same place."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pcdistill.geometry import back_project, invert_pose, project_to_pixels
+
+TOLERANCE = 0.25
+"""Relative to the measured depth, as in the occlusion test of the paper's code."""
+_TILES = 28  # along the geometric mean of an image's sides, where the surface is dense enough
+_LARGEST_TILE = 1 / 6  # of the shorter side
+_POINTS_PER_TILE = 8  # on average; with fewer, tiles look between them at what lies behind
+_LEAST_VALID = 0.5  # share of a tile's pixels that must have a reading
+_MOST_POINTS = 200_000
+_PIXEL_STEP = 4
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """What one frame says about the surface."""
+
+    depth: Tensor
+    """(H, W) float32, metres, 0 = unknown."""
+    intrinsics: Tensor
+    """(3, 3) float64, pixels."""
+    camera_to_world: Tensor
+    """(4, 4) float64, metres."""
+
+
+class Agreement(NamedTuple):
+    """How well surface and depth fit, over tiles of the images that have both."""
+
+    compared: int
+    """Tiles with depth readings and with points of the surface."""
+    share: float
+    """Part of them in which the nearest point is at the measured depth, 0 to 1."""
+    ratio: float
+    """Median of distance to the nearest point over measured depth; 1 where all is right."""
+    coverage: float
+    """Part of the tiles with depth readings that have points of the surface, 0 to 1."""
+    before: float
+    """Part of the compared ones in which the surface lies before the measured depth, 0 to 1: the
+    camera would look through it. Where it lies behind, it may also have a hole."""
+
+    @property
+    def explained(self) -> float:
+        """Part of the tiles with depth readings in which the surface is where they say, 0 to 1."""
+        return self.share * self.coverage
+
+    @property
+    def not_contradicted(self) -> float:
+        """Part that agrees of those that agree or have the surface before the depth, 0 to 1."""
+        agreeing = self.share * self.compared
+        return agreeing / max(agreeing + self.before * self.compared, 1.0)
+
+
+def measure_agreement(
+    views: Sequence[View], points: Tensor | None, *, tolerance: float = TOLERANCE
+) -> Agreement:
+    """Compare what is seen first along the rays of some frames with their depth.
+
+    Points behind the first surface do not count, so that other rooms do not matter.
+
+    Args:
+        views: frames of one scan.
+        points: (N, 3) float, metres: the surface; without it the depth images are compared with
+            each other, each with what all others see.
+        tolerance: relative to the measured depth, within which the two agree.
+    """
+    compared = agreeing = before = measured = 0
+    ratios = []
+    for view, surface in zip(views, _surfaces(views, points), strict=True):
+        nearest, low, high = tiles(view, surface)
+        known = low.isfinite()
+        both = known & nearest.isfinite()
+        too_near = both & (nearest < (1 - tolerance) * low)
+        agree = both & ~too_near & (nearest <= (1 + tolerance) * high)
+        compared += int(both.sum())
+        agreeing += int(agree.sum())
+        before += int(too_near.sum())
+        measured += int(known.sum())
+        ratios.append((2 * nearest / (low + high))[both])
+    together = torch.cat(ratios) if ratios else torch.empty(0)
+    return Agreement(
+        compared,
+        agreeing / max(compared, 1),
+        float(together.median()) if len(together) else 0.0,
+        compared / max(measured, 1),
+        before / max(compared, 1),
+    )
+
+
+def _surfaces(views: Sequence[View], points: Tensor | None) -> Iterator[Tensor]:
+    """What each view is compared with, (N, 3) float64."""
+    if points is not None:
+        thinned = points[:: max(1, len(points) // _MOST_POINTS)].double()
+        yield from itertools.repeat(thinned, len(views))
+        return
+    clouds = [_cloud(view) for view in views]
+    for i in range(len(views)):
+        others = clouds[:i] + clouds[i + 1 :]
+        yield torch.cat(others) if others else torch.empty((0, 3), dtype=torch.float64)
+
+
+def _cloud(view: View) -> Tensor:
+    points, _ = back_project(view.depth, view.intrinsics, view.camera_to_world)
+    return points[:: _PIXEL_STEP * _PIXEL_STEP].double()
+
+
+def tiles(view: View, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What is seen first and what was measured, in each tile of an image.
+
+    Args:
+        view: the frame.
+        points: (N, 3) float64, metres.
+
+    Returns:
+        nearest: (T,) float64, metres: distance of the nearest point; infinite without.
+        low: (T,) float64, metres: smallest depth; infinite where half of it is unknown.
+        high: (T,) float64, metres: largest depth.
+    """
+    height, width = view.depth.shape
+    pixels, z = project_to_pixels(points, invert_pose(view.camera_to_world), view.intrinsics)
+    inside = (z > 0) & (pixels >= -0.5).all(dim=1)
+    inside &= (pixels[:, 0] < width - 0.5) & (pixels[:, 1] < height - 0.5)
+    side = _tile_side(height, width, int(inside.sum()))
+    columns, rows = -(-width // side), -(-height // side)
+    padded = F.pad(view.depth.double(), (0, columns * side - width, 0, rows * side - height))
+    tiled = padded.view(rows, side, columns, side).permute(0, 2, 1, 3).reshape(rows * columns, -1)
+    valid = tiled > 0
+    low = torch.where(valid, tiled, torch.inf).amin(dim=1)
+    high = tiled.amax(dim=1)
+    low[valid.double().mean(dim=1) < _LEAST_VALID] = torch.inf
+
+    tile = torch.round(pixels[inside]).long() // side
+    nearest = torch.full((rows * columns,), torch.inf, dtype=torch.float64)
+    nearest.scatter_reduce_(0, tile[:, 1] * columns + tile[:, 0], z[inside], "amin")
+    return nearest, low, high
+
+
+def _tile_side(height: int, width: int, points: int) -> int:
+    """Pixels along a tile: small, but wide enough for some points in each."""
+    area = height * width
+    wanted = max(math.sqrt(area) / _TILES, math.sqrt(_POINTS_PER_TILE * area / max(points, 1)))
+    return max(1, round(min(wanted, min(height, width) * _LARGEST_TILE)))

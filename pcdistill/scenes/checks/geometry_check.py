@@ -1,0 +1,302 @@
+"""Whether depth, poses, cameras and surface fit together; if not, under which reading they do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import NamedTuple
+
+from pcdistill.scenes.checks.depth_agreement import Agreement, measure_agreement
+from pcdistill.scenes.checks.depth_factor import depth_factor
+from pcdistill.scenes.checks.depth_hypotheses import depth_reading, scaled_depth
+from pcdistill.scenes.checks.findings import Certainty, Finding
+from pcdistill.scenes.checks.hypotheses import double_readings, other_readings
+from pcdistill.scenes.checks.hypothesis import Assumptions, Reading
+from pcdistill.scenes.checks.per_frame_agreement import stretched_frames
+from pcdistill.scenes.checks.samples import Capture, halved, spread, with_depth_as_points
+
+TOLERANCE = 0.05
+"""Of the measured depth; tight enough to notice a focal length that is 15 % off."""
+LOOSE = 0.25
+"""Of the measured depth: what lifting's occlusion test still takes for the same surface."""
+WELL = 0.9
+"""Share of the covered tiles that agree in a capture that is right; real ones have 0.96 to 1."""
+_MENDED = 0.85  # share under a reading that is given as advice
+_ROUGHLY = 0.8  # share within LOOSE, of captures that can be lifted although they are inaccurate
+_LEAST_TILES = 50
+_LEAST_COVERAGE = 0.8  # of the tiles with depth, in which there must be surface
+_LEAST_OVERLAP = 0.1  # of the tiles with depth, that frames must share to judge each other
+_HALF = 0.5  # of the tiles with depth; less surface is hardly meant
+_FACTOR_NOTICED, _LARGEST_FACTOR = 0.06, 0.25  # off 1, of the depth
+_DENSE = 5000  # points; with fewer one looks through walls
+_ROUGH_VIEWS, _VIEWS = 5, 12
+_ROUGH_POINTS = 15_000
+
+
+class Fit(NamedTuple):
+    """What came out, and the capture as it would be if mended."""
+
+    findings: list[Finding]
+    capture: Capture
+    agreement: Agreement | None
+    """Of the mended capture; None where nothing can be compared."""
+
+
+def check_geometry(capture: Capture, read: Assumptions) -> Fit:
+    """Compare depth images with the surface, or with each other where there is no other surface.
+
+    A finding that is sure breaks lifting; `Finding.lifting_works` says so for each.
+
+    Args:
+        capture: as opened.
+        read: how.
+    """
+    if not any(facts.known for facts in (s.facts for s in capture.sights) if facts):
+        return Fit([], capture, None)
+    found = agreement(capture)
+    if capture.surface is None and (len(capture.views()) < 3 or found.compared < _LEAST_TILES):
+        return Fit([], capture, found)
+    factor = _factor(capture, found)
+    if factor is not None:
+        mended = with_depth_as_points(scaled_depth(capture, factor))
+        return Fit([_wrong_factor(factor, capture)], mended, found)
+    fits = _fits(found, capture)
+    if fits and (capture.surface is None or _covers(found, capture)):
+        return Fit([], capture, found)
+    best = _best_reading(capture, found, other_readings(capture, read))
+    if best is None and capture.surface is not None:
+        best = _best_reading(capture, found, double_readings(capture, read))
+    if found.ratio > 0:  # a unit nobody thought of
+        free = depth_reading(capture, read, found.ratio)
+        candidates = [free] if best is None else [best[0], free]
+        best = _best_reading(capture, found, candidates) or best
+    if best is None:
+        findings = _uncovered(found) if fits else _unexplained(capture, found)
+        return Fit(findings, capture, found)
+    reading, other = best
+    certainty = _certainty(found, other)
+    finding = Finding(
+        reading.code,
+        reading.sentence,
+        certainty,
+        _as_it_is(found, other),
+        reading.mend,
+        lifting_works=certainty != "sure",
+    )
+    return Fit([finding], with_depth_as_points(reading.apply(capture)), other)
+
+
+def agreement(capture: Capture, tolerance: float = TOLERANCE) -> Agreement:
+    """How well depth and surface of a capture agree, over up to 12 of its frames."""
+    return measure_agreement(capture.views(_VIEWS), capture.surface, tolerance=tolerance)
+
+
+def _share(found: Agreement, capture: Capture) -> float:
+    """What agrees, of what should; a part of the surface may be hidden by the rest."""
+    return found.not_contradicted if capture.surface_is_part else found.share
+
+
+def _fits(found: Agreement, capture: Capture) -> bool:
+    return _share(found, capture) >= WELL and found.compared >= _LEAST_TILES
+
+
+def _covers(found: Agreement, capture: Capture) -> bool:
+    """Whether the surface is all over what the frames see: one that is elsewhere is not."""
+    if capture.surface is None or capture.surface_is_part:
+        return found.coverage >= _LEAST_OVERLAP
+    return found.coverage >= _LEAST_COVERAGE
+
+
+def _best_reading(
+    capture: Capture, found: Agreement, readings: Iterable[Reading]
+) -> tuple[Reading, Agreement] | None:
+    """The reading that explains most, judged on few frames first; None where none is far better."""
+    few = _few(capture)
+    rough = sorted(
+        (
+            (agreement(reading.apply(few)).explained, -i, reading)
+            for i, reading in enumerate(readings)
+        ),
+        reverse=True,
+    )
+    best: tuple[Reading, Agreement] | None = None
+    for _, _, reading in rough[:4]:
+        other = agreement(reading.apply(capture))
+        if _mends(other, found, capture) and (
+            best is None or other.explained > best[1].explained + 0.005
+        ):
+            best = reading, other
+    return best
+
+
+def _few(capture: Capture) -> Capture:
+    """A few frames decide which readings deserve a closer look; frames alone need neighbours."""
+    with_depth = [s for s in capture.sights if s.facts is not None and s.facts.known > 0]
+    most = _VIEWS if capture.surface is None else _ROUGH_VIEWS
+    few = replace(capture, sights=tuple(with_depth[i] for i in spread(len(with_depth), most)))
+    surface = few.surface
+    if surface is not None:
+        surface = surface[:: max(1, len(surface) // _ROUGH_POINTS)]
+    return replace(few, points=few.points[:0], surface=surface).with_sights(halved)
+
+
+def _mends(other: Agreement, found: Agreement, capture: Capture) -> bool:
+    """Whether following the advice ends in a capture that fits: it is not given otherwise.
+
+    Half of what is unexplained, or less; and not by looking away.
+    """
+    seen = max(other.coverage, found.coverage)
+    return (
+        other.compared >= _LEAST_TILES
+        and _share(other, capture) >= _MENDED
+        and _covers(other, capture)
+        and seen - other.explained <= 0.5 * (seen - found.explained)
+    )
+
+
+def _certainty(found: Agreement, other: Agreement) -> Certainty:
+    gain = other.explained - found.explained
+    return "sure" if gain >= 0.2 else "likely" if gain >= 0.1 else "possible"
+
+
+def _as_it_is(found: Agreement, other: Agreement) -> str:
+    if other.coverage - found.coverage > other.share - found.share:
+        return (
+            f"there is surface in {found.coverage:.0%} of the parts of the images that have depth "
+            f"as it is, in {other.coverage:.0%} if it were not so"
+        )
+    return (
+        f"{found.share:.0%} of the compared depth agrees within {TOLERANCE:.0%} as it is, "
+        f"{other.share:.0%} would"
+    )
+
+
+def _factor(capture: Capture, found: Agreement) -> float | None:
+    """By how much the depth should be longer, where that is some per cent and nothing else."""
+    if capture.surface is not None:
+        factor = found.ratio if found.compared >= _LEAST_TILES else 1.0
+    else:
+        factor = (depth_factor(capture.views(_VIEWS)) or 1.0) if found.share > _HALF else 1.0
+    if not _FACTOR_NOTICED <= abs(factor - 1) <= _LARGEST_FACTOR:
+        return None
+    scaled = agreement(scaled_depth(capture, factor))
+    return factor if _fits(scaled, capture) and scaled.share >= found.share else None
+
+
+def _wrong_factor(factor: float, capture: Capture) -> Finding:
+    others = "the poses say" if capture.surface is None else "the poses and the surface say"
+    return Finding(
+        "depth_factor",
+        f"The depth is about {1 / factor:.2f} times what {others}.",
+        "likely",
+        f"it fits best if it is multiplied by {factor:.2f}",
+        "check the depth camera's scale at a known distance, and the scale of the poses",
+        lifting_works=True,
+    )
+
+
+def _uncovered(found: Agreement) -> list[Finding]:
+    """Frames that see much where the surface is not."""
+    return [
+        Finding(
+            "surface_small",
+            f"{1 - found.coverage:.0%} of what the frames see is not in the surface.",
+            "likely" if found.coverage < _HALF else "possible",
+            f"there is surface in {found.coverage:.0%} of the parts of the images that have depth",
+            "look at the overlays: the surface was cut to a part of what was filmed, or is of "
+            "another place; leave it out (move it away) to fuse the depth instead",
+            lifting_works=True,
+        )
+    ]
+
+
+def _unexplained(capture: Capture, found: Agreement) -> list[Finding]:
+    numbers = _numbers(capture, found)
+    stretched = stretched_frames(capture, TOLERANCE)
+    if stretched is not None:
+        return [
+            Finding(
+                "depth_stretched",
+                "The depth images are stretched, each in its own way, as pictures for looking at "
+                "are: no one scale fits them.",
+                "sure",
+                f"{numbers}; it fits {stretched.before:.0%} with one scale for all, "
+                f"{stretched.after:.0%} with one for each image",
+                "export the depth as 16-bit counts of one unit, not normalised",
+                lifting_works=False,
+            )
+        ]
+    loose = agreement(capture, LOOSE)
+    roughly = _share(loose, capture) >= _ROUGHLY and loose.compared >= _LEAST_TILES
+    if capture.surface is not None:
+        elsewhere = _elsewhere(capture, found, numbers)
+        if elsewhere is not None:
+            return [elsewhere]
+        whole = found._replace(share=found.not_contradicted)
+        if _fits(whole, capture) and loose.share >= _HALF:
+            if len(capture.points) < _DENSE:
+                return []
+            return [
+                Finding(
+                    "surface_incomplete",
+                    "The surface has holes: through them the frames see less than it shows behind.",
+                    "possible",
+                    numbers,
+                    "look at the overlays; points that are hidden in truth take features from what "
+                    "hides them",
+                    lifting_works=True,
+                )
+            ]
+    elif found.coverage < _LEAST_OVERLAP:
+        return []  # frames that hardly overlap cannot judge each other
+    if roughly:
+        if capture.surface is not None and len(capture.points) < _DENSE:
+            return []
+        return [
+            Finding(
+                "poses_inaccurate",
+                "Depth and surface agree only roughly: poses drift, or the surface is coarse.",
+                "likely",
+                numbers,
+                "look at the overlays; run the tracking again if the colours are displaced",
+                lifting_works=True,
+            )
+        ]
+    return [
+        Finding(
+            "geometry_disagrees",
+            "Poses, depth and surface contradict each other, and no other reading of one of them "
+            "mends it.",
+            "sure",
+            numbers,
+            "check that poses, depth and surface are of the same scan, and the order of the frames",
+            lifting_works=False,
+        )
+    ]
+
+
+def _numbers(capture: Capture, found: Agreement) -> str:
+    other = "what other frames see" if capture.surface is None else "the surface"
+    if not found.compared:
+        return "the surface is in no frame's view"
+    return f"{found.share:.0%} of the compared depth agrees with {other} within {TOLERANCE:.0%}"
+
+
+def _elsewhere(capture: Capture, found: Agreement, numbers: str) -> Finding | None:
+    """Frames that fit each other but not the surface."""
+    alone = measure_agreement(capture.views(_VIEWS), None, tolerance=TOLERANCE)
+    gap = alone.share - _share(found, capture)
+    if alone.compared < _LEAST_TILES or alone.share < _MENDED or gap < 0.15:
+        return None
+    if found.compared >= _LEAST_TILES and found.not_contradicted >= WELL:
+        return None  # holes, through which one looks at what is behind
+    return Finding(
+        "surface_elsewhere",
+        "The frames agree with each other but not with the surface, which is in another "
+        "frame of reference or of another scan.",
+        "sure" if gap >= 0.25 else "likely",
+        f"{numbers}; {alone.share:.0%} agrees among the frames",
+        "export poses and surface from one program, or leave the surface out (move it "
+        "away) to fuse the depth instead",
+        lifting_works=gap < 0.25,
+    )

@@ -1,0 +1,70 @@
+"""One assumption about a scan changed, and how the scan was read."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pcdistill.scenes.checks.samples import Capture
+
+SAME_AXES = torch.eye(3, dtype=torch.float64)
+UNITS: Mapping[str, float] = {
+    "millimetres": 0.001,
+    "centimetres": 0.01,
+    "feet": 0.3048,
+    "inches": 0.0254,
+}
+"""Metres of what files are written in by mistake."""
+
+OTHER_WAYS_ROUND: Mapping[tuple[int, ...], tuple[str, str]] = {
+    (0,): ("upside down: their rows run from bottom to top", "write the bottom row last"),
+    (1,): ("mirrored: their columns run from right to left", "write the left column first"),
+    (0, 1): ("turned by 180 degrees", "turn them back"),
+}
+"""How images may lie by mistake: the sides along which they run the other way (0 rows, 1 columns),
+what is said of them, and what mends it."""
+
+
+class Reading(NamedTuple):
+    """One assumption changed."""
+
+    code: str
+    sentence: str
+    """What is wrong if this is the right reading."""
+    mend: str
+    apply: Callable[[Capture], Capture]
+
+
+class Assumptions(NamedTuple):
+    """How a scan was read."""
+
+    poses: str = "camera_to_world"
+    """The convention of its poses, one of `POSE_CONVENTIONS`."""
+    depth_scale: float = 1000.0
+    """Counts per metre of its depth."""
+    settable: frozenset[str] = frozenset()
+    """Which of the two are settings of its layout."""
+
+
+def assumptions_of(provenance: Mapping[str, Any]) -> Assumptions:
+    """How a scene was read, by what its reader noted."""
+    return Assumptions(
+        str(provenance.get("poses") or "camera_to_world"),
+        float(provenance.get("depth_scale") or 1000.0),
+        frozenset({"poses", "depth_scale"} & provenance.keys()),
+    )
+
+
+def rotations() -> Iterator[Tensor]:
+    """The 23 ways to exchange and negate axes that are rotations, (3, 3) float64."""
+    for order in itertools.permutations(range(3)):
+        for signs in itertools.product((1.0, -1.0), repeat=3):
+            turn = torch.zeros(3, 3, dtype=torch.float64)
+            for row, (column, sign) in enumerate(zip(order, signs, strict=True)):
+                turn[row, column] = sign
+            if float(torch.linalg.det(turn)) > 0 and not torch.equal(turn, SAME_AXES):
+                yield turn

@@ -1,0 +1,67 @@
+"""Whether each depth image would fit with a scale of its own where no common one does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pcdistill.scenes.checks.depth_agreement import View, measure_agreement, tiles
+from pcdistill.scenes.checks.samples import Capture
+
+_LEAST_FRAMES = 3
+_LEAST_TILES = 30
+_ROUNDS = 8
+_FITS = 0.8  # share of the compared depth, with a line of its own for every frame
+_BETTER = 0.3  # more of it than with one scale for all
+
+
+class Stretched(NamedTuple):
+    """What lines of their own explain, as shares of the compared depth."""
+
+    before: float
+    after: float
+
+
+def stretched_frames(capture: Capture, tolerance: float) -> Stretched | None:
+    """Find depth that was stretched image by image, between its nearest and its farthest.
+
+    Args:
+        capture: with a surface to compare with, which its poses fit.
+        tolerance: relative to the measured depth.
+
+    Returns:
+        None where that is not what is wrong.
+    """
+    if capture.surface is None:
+        return None
+    views = [view for view in capture.views() if (view.depth > 0).any()]
+    surface = capture.surface.double()
+    straightened = [line for line in (_straightened(v, surface) for v in views) if line is not None]
+    if len(straightened) < max(_LEAST_FRAMES, len(views) / 2):
+        return None
+    ratio = measure_agreement(views, surface).ratio
+    scaled = [replace(view, depth=view.depth * ratio) for view in views]
+    before = measure_agreement(scaled, surface, tolerance=tolerance).share
+    after = measure_agreement(straightened, surface, tolerance=tolerance).share
+    return Stretched(before, after) if after >= max(_FITS, before + _BETTER) else None
+
+
+def _straightened(view: View, surface: Tensor) -> View | None:
+    """The frame with its depth replaced by the straight line of it that fits the surface best."""
+    nearest, low, high = tiles(view, surface)
+    both = nearest.isfinite() & low.isfinite()
+    if int(both.sum()) < _LEAST_TILES:
+        return None
+    distance, counts = nearest[both], (low + high)[both] / 2
+    weight = 1 / distance
+    terms = torch.stack([counts, torch.ones_like(counts)], dim=1)
+    for _ in range(_ROUNDS):  # tiles at edges and behind holes count ever less
+        line = torch.linalg.lstsq(terms * weight[:, None], distance * weight).solution
+        gap = (terms @ line - distance).abs() / distance
+        weight = 1 / (distance * (0.02 + gap))
+    depth = (view.depth.double() * line[0] + line[1]).float()
+    known = (view.depth > 0) & (depth > 0)
+    return replace(view, depth=torch.where(known, depth, 0.0)) if float(line[0]) > 0 else None

@@ -1,0 +1,1 @@
+"""File formats: bytes to arrays and back; no module here knows a data set."""

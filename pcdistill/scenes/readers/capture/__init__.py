@@ -1,0 +1,1 @@
+"""Parts that the readers of people's own captures share."""

@@ -1,0 +1,146 @@
+"""What readers of people's own captures share: from frames and a surface to a scene with z up."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pcdistill.errors import ConfigError, SceneError
+from pcdistill.geometry import invert_pose, project_to_pixels
+from pcdistill.scenes.checks.depth_agreement import View
+from pcdistill.scenes.formats.ply import Ply
+from pcdistill.scenes.frames import Frame, StoredFrame
+from pcdistill.scenes.issues import refuse
+from pcdistill.scenes.origin import moved_pose
+from pcdistill.scenes.readers.base import ReadSettings, Scan
+from pcdistill.scenes.resampled_frames import ScaledFrame
+
+_LOG = logging.getLogger(__name__)
+
+MOST_VIDEO_FRAMES = 300
+"""Frames of a video that are used where `frame_step` is left open; neighbours show the same."""
+
+_CHECKED_FRAMES = 12
+_MOST_PROJECTED = 200_000
+
+
+@dataclass(frozen=True, eq=False)
+class CaptureFrame(StoredFrame):
+    """A frame that knows the size of its depth file, which often has fewer pixels."""
+
+    depth_size: tuple[int, int] | None = None
+    """(h, w), pixels, of `depth_path`; of the image's shape."""
+
+
+def video_step(scan: Scan, settings: ReadSettings, frames: int) -> int:
+    """`frame_step`, or the smallest that leaves at most `MOST_VIDEO_FRAMES` frames."""
+    if settings.frame_step is not None:
+        return settings.frame_step
+    step = max(-(-frames // MOST_VIDEO_FRAMES), 1)
+    if step > 1:
+        _LOG.info("%s: taking every %d-th of %d frames (`frame_step`)", scan.name, step, frames)
+    return step
+
+
+def require_unset(scan: Scan, settings: ReadSettings, *taken: str) -> None:
+    """Refuse settings that the layout does not know, rather than ignore them.
+
+    Args:
+        scan: for the message.
+        settings: as given.
+        taken: names of those the layout knows; `label_set` comes with every run and may be set.
+
+    Raises:
+        ConfigError: another setting differs from its default.
+    """
+    for field in fields(settings):
+        if field.name in (*taken, "label_set"):
+            continue
+        if getattr(settings, field.name) != field.default:
+            raise ConfigError(
+                f"{scan.folder}: `{field.name}` has no meaning for a scan of this layout, expected "
+                f"only {', '.join(taken)}; leave it out"
+            )
+
+
+def require_frames(
+    where: Path, frames: Sequence[Frame], lost: int, incomplete: int
+) -> dict[str, Any]:
+    """Refuse a capture without a frame; log those that were left out.
+
+    Returns:
+        Their numbers, for the scene's provenance.
+
+    Raises:
+        SceneError: no frame is left.
+    """
+    total = len(frames) + lost + incomplete
+    if not frames:
+        raise SceneError(
+            f"{where}: none of the {total} frames has both its image and a pose of finite numbers "
+            f"({incomplete} lack a file or partner, {lost} a pose), expected at least one; "
+            "export the capture again"
+        )
+    if lost:
+        _LOG.warning("%s: %d of %d frames left out, they have no finite pose", where, lost, total)
+    if incomplete:
+        _LOG.warning("%s: %d of %d frames left out, they lack a file", where, incomplete, total)
+    return {
+        "skipped_frames": lost + incomplete,
+        "frames_without_pose": lost,
+        "frames_without_file": incomplete,
+    }
+
+
+def spread_views(frames: Sequence[Frame]) -> list[View]:
+    """Some frames, spread over the scan, with their depth at its own size."""
+    count = min(len(frames), _CHECKED_FRAMES)
+    spread = [round(i * (len(frames) - 1) / max(count - 1, 1)) for i in range(count)]
+    chosen = [_at_depth_size(frames[place]) for place in spread]
+    return [
+        View(depth, frame.intrinsics, frame.camera_to_world)
+        for frame in chosen
+        if (depth := frame.depth()) is not None
+    ]
+
+
+def _at_depth_size(frame: Frame) -> Frame:
+    """The frame with as many pixels as its depth file has, where they are known."""
+    size = frame.depth_size if isinstance(frame, CaptureFrame) else None
+    return frame if size is None or size == frame.image_size else ScaledFrame(frame, size)
+
+
+def require_points_in_view(where: Path, frames: Sequence[Frame], surface: Ply) -> None:
+    """Refuse poses under which no frame has a point of the surface before it.
+
+    Args:
+        where: the scan, for the message.
+        frames: as the files have them.
+        surface: of the same coordinate frame; its offset is taken off the cameras here.
+
+    Raises:
+        SceneError: none of the frames looked at sees a point.
+    """
+    points = surface.points
+    if not frames or not torch.isfinite(points).all():
+        return
+    thinned = points[:: max(1, len(points) // _MOST_PROJECTED)].double()
+    for frame in frames[:: max(1, len(frames) // _CHECKED_FRAMES)]:
+        pixels, depth = project_to_pixels(
+            *(thinned, invert_pose(moved_pose(frame.camera_to_world, surface.offset))),
+            frame.intrinsics,
+        )
+        height, width = frame.image_size
+        limits = torch.tensor([width, height], dtype=torch.float64) - 0.5
+        if bool(((depth > 0) & ((pixels > -0.5) & (pixels < limits)).all(dim=1)).any()):
+            return
+    refuse(
+        "geometry_disagrees",
+        f"{where}: no frame looked at has a single point of the cloud in view, expected the frames "
+        "to look at it; check that cameras and cloud are in one coordinate frame",
+    )

@@ -1,0 +1,1 @@
+"""Reader of Matterport3D regions."""

@@ -1,0 +1,1 @@
+"""Readers of nuScenes: its own tables, and the layout of OpenScene's scripts."""

@@ -1,0 +1,104 @@
+"""A moment of a nuScenes drive as a scene, whichever layout its files are in."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from pcdistill.errors import ConfigError
+from pcdistill.scenes.readers.base import ReadSettings, Scan
+from pcdistill.scenes.readers.nuscenes.frames import CarFrame
+from pcdistill.scenes.readers.nuscenes.tables import LABEL_SET
+from pcdistill.scenes.scene import Scene
+
+_LOG = logging.getLogger(__name__)
+
+FARTHEST_RETURN = 500.0
+"""Metres; the LiDAR sees about 100."""
+
+
+class CarCloud(NamedTuple):
+    """The LiDAR points of a moment."""
+
+    points: Tensor
+    """(N, 3) float32, metres."""
+    labels: Tensor | None
+    """(N,) int64, categories of the label set."""
+    sweep_points: int
+    """How many of them were measured before the moment."""
+
+
+class CarCameras(NamedTuple):
+    """The images of a moment, and the cameras that were left out."""
+
+    frames: list[CarFrame]
+    without_file: list[str]
+    without_pose: list[str]
+
+
+def car_scene(
+    scan: Scan,
+    settings: ReadSettings,
+    moment: str | Path,
+    cloud: CarCloud,
+    cameras: CarCameras,
+    provenance: dict[str, Any],
+) -> Scene:
+    """The scene of a moment; cameras that were left out are counted and logged.
+
+    Args:
+        scan: its name.
+        settings: as given.
+        moment: what the log calls it.
+        cloud: its points, in the car's frame.
+        cameras: its images.
+        provenance: added to what every moment's provenance has.
+    """
+    if cameras.without_file:
+        _LOG.warning("%s: files are missing of %s", moment, ", ".join(cameras.without_file))
+    if cameras.without_pose:
+        _LOG.warning("%s: the pose of %s is not finite", moment, ", ".join(cameras.without_pose))
+    return Scene(
+        name=scan.name,
+        points=cloud.points,
+        labels=cloud.labels,
+        frames=tuple(cameras.frames),
+        label_set=None if cloud.labels is None else LABEL_SET,
+        provenance={
+            **provenance,
+            "sweep_points": cloud.sweep_points,
+            "intrinsics": settings.intrinsics,
+            "skipped_frames": len(cameras.without_file) + len(cameras.without_pose),
+            "frames_without_file": cameras.without_file,
+            "frames_without_pose": cameras.without_pose,
+        },
+    )
+
+
+def refuse_settings(folder: Path, settings: ReadSettings) -> None:
+    """Refuse settings that would be without effect on LiDAR scans from a car.
+
+    Raises:
+        ConfigError: one of them is set.
+    """
+    plain = ReadSettings()
+    for key, why in {
+        "depth_scale": "there are no depth images",
+        "up": "z points up",
+        "poses": "the layout says what its poses are",
+        "geometry": "the points are those of the LiDAR",
+        "align_axes": "x points forward already",
+    }.items():
+        if getattr(settings, key) != getattr(plain, key):
+            raise ConfigError(
+                f"{folder}: `{key}` is {getattr(settings, key)}, but in nuScenes {why}; leave the "
+                "setting out"
+            )
+    if settings.frame_step not in (None, 1):
+        raise ConfigError(
+            f"{folder}: `frame_step` is {settings.frame_step}, but in nuScenes the frames of a "
+            "scan are cameras of one moment; leave the setting out, or list fewer scans"
+        )

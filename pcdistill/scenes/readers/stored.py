@@ -1,0 +1,38 @@
+"""Scenes as this package stores them, opened as scans."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+from pcdistill.errors import ConfigError, SceneError
+from pcdistill.scenes.label_sets import load_label_set
+from pcdistill.scenes.readers.base import Division, ReadSettings, Scan
+from pcdistill.scenes.scene import Scene
+from pcdistill.scenes.store import has_labels, is_stored_scene, open_stored_scene
+
+
+def _find_stored(folder: Path) -> tuple[Scan, ...]:
+    return (Scan(folder.resolve().name, folder),) if is_stored_scene(folder) else ()
+
+
+def _open_stored(scan: Scan, settings: ReadSettings) -> Scene:
+    for field in fields(settings):
+        if field.name != "label_set" and getattr(settings, field.name) != field.default:
+            raise ConfigError(
+                f"{scan.folder}: is a stored scene, `{field.name}` was decided when it was "
+                "written; leave the setting out, or give the raw scan"
+            )
+    scene = open_stored_scene(scan.folder)
+    if settings.label_set is not None and scene.label_set is not None:
+        wanted = load_label_set(settings.label_set).name
+        if scene.label_set != wanted:
+            raise SceneError(
+                f"{scan.folder}: is a stored scene labelled with '{scene.label_set}', expected "
+                f"'{wanted}'; name its label set, or give the raw scan"
+            )
+    return scene
+
+
+def _stored_division(scan: Scan) -> Division:
+    return Division(has_labels(scan.folder))

@@ -1,0 +1,203 @@
+"""Frames whose image files are larger than wanted, resized when they are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pcdistill.errors import SceneError
+from pcdistill.geometry import adjust_intrinsics, scale_intrinsics
+from pcdistill.scenes.checks.camera_checks import require_upright
+from pcdistill.scenes.formats.images import image_size_of, read_color, read_depth
+from pcdistill.scenes.frames import Frame, check_camera, register_depth
+
+Resampling = Literal["nearest", "linear"]
+
+_FARTHEST_CENTER = 0.2  # of the image's side, from its middle
+
+
+@dataclass(frozen=True, eq=False)
+class ResizedFrame:
+    """A frame whose pixels stay in larger (or smaller) files until they are asked for."""
+
+    name: str
+    image_size: tuple[int, int]
+    """(H, W), pixels, after resizing."""
+    intrinsics: Tensor
+    """(3, 3) float64, pixels, for `image_size`."""
+    camera_to_world: Tensor
+    """(4, 4) float64, metres, rigid."""
+    image_path: Path
+    depth_path: Path
+    """16-bit PNG of the same pixels."""
+    file_size: tuple[int, int]
+    """(H, W), pixels, of both files."""
+    depth_scale: float
+    """Counts per metre."""
+    resampling: Resampling
+
+    def __post_init__(self) -> None:
+        check_camera(f"frame {self.name}", self.intrinsics, self.camera_to_world)
+
+    def image(self) -> Tensor:
+        """(H, W, 3) uint8, red green blue.
+
+        Raises:
+            SceneError: the file is missing, damaged, or of another size.
+        """
+        pixels = read_color(self.image_path)
+        self._require_size(self.image_path, pixels)
+        return resize(pixels, self.image_size, self.resampling)
+
+    def depth(self) -> Tensor:
+        """(H, W) float32, metres, 0 = unknown.
+
+        Raises:
+            SceneError: the file is missing, damaged, or of another size.
+        """
+        counts = read_depth(self.depth_path, depth_scale=1.0)
+        self._require_size(self.depth_path, counts)
+        return resize(counts, self.image_size, self.resampling).round() / self.depth_scale
+
+    def _require_size(self, path: Path, pixels: Tensor) -> None:
+        require_size(path, (pixels.shape[0], pixels.shape[1]), self.file_size)
+
+
+def resize(pixels: Tensor, image_size: tuple[int, int], resampling: Resampling) -> Tensor:
+    """An image at another size, sampled as OpenCV's resize does.
+
+    Args:
+        pixels: (h, w) or (h, w, channels), uint8 or float32.
+        image_size: (H, W) wanted.
+        resampling: `nearest` takes the pixel at floor(index * h / H); `linear` weighs the four
+            pixels around the place that keeps the image's borders on its borders.
+
+    Returns:
+        (H, W) or (H, W, channels), dtype as given; integers are rounded.
+    """
+    height, width = pixels.shape[:2]
+    if (height, width) == image_size:
+        return pixels
+    if resampling == "nearest":
+        rows = torch.arange(image_size[0]) * height // image_size[0]
+        columns = torch.arange(image_size[1]) * width // image_size[1]
+        return pixels[rows][:, columns]
+    planes = pixels if pixels.ndim == 3 else pixels[..., None]
+    resized = F.interpolate(  # in double: halves stay halves, and are rounded like OpenCV's
+        planes.permute(2, 0, 1)[None].double(),
+        size=image_size,
+        mode="bilinear",
+        align_corners=False,
+    )[0].permute(1, 2, 0)
+    if not pixels.dtype.is_floating_point:
+        resized = resized.round()
+    resized = resized.to(pixels.dtype).contiguous()
+    return resized if pixels.ndim == 3 else resized[..., 0]
+
+
+def resize_camera(
+    intrinsics: Tensor, from_size: tuple[int, int], to_size: tuple[int, int], rule: Intrinsics
+) -> Tensor:
+    """Camera matrix after an image was stretched to another size.
+
+    Args:
+        intrinsics: (3, 3) float64, pixels, for images of `from_size`.
+        from_size: (H, W) before.
+        to_size: (H, W) after.
+        rule: `own` scales focal lengths with width and height and keeps the image's borders on its
+            borders, so that an integer coordinate stays the centre of a pixel; `openscene` is the
+            rule of `adjust_intrinsics`.
+
+    Returns:
+        (3, 3) float64; a copy.
+    """
+    if rule == "openscene":
+        return adjust_intrinsics(intrinsics, from_size, to_size)
+    return scale_intrinsics(intrinsics, from_size, to_size)
+
+
+def require_size(path: Path, found: tuple[int, int], expected: tuple[int, int]) -> None:
+    """Refuse an image file that is not of the size the camera is for.
+
+    Raises:
+        SceneError: the sizes differ.
+    """
+    if found != expected:
+        raise SceneError(
+            f"{path}: is {found[1]} x {found[0]} pixels, expected {expected[1]} x {expected[0]} "
+            "like the colour images the camera is for; restore the original file"
+        )
+
+
+def common_file_size(where: Path, intrinsics: Tensor, color: Path, depth: Path) -> tuple[int, int]:
+    """(H, W) of a frame's two files, read from their headers.
+
+    Args:
+        where: the file that holds the camera, for the message.
+        intrinsics: (3, 3) float64, pixels, of the files.
+        color: colour image.
+        depth: depth image.
+
+    Raises:
+        SceneError: a header is damaged, the sizes differ, or the camera is one of other images.
+    """
+    size = image_size_of(color)
+    require_size(depth, image_size_of(depth), size)
+    center = float(intrinsics[0, 2]) / size[1], float(intrinsics[1, 2]) / size[0]
+    if max(abs(place - 0.5) for place in center) > _FARTHEST_CENTER:
+        guess = f"{2 * float(intrinsics[0, 2]):.0f} x {2 * float(intrinsics[1, 2]):.0f}"
+        raise SceneError(
+            f"{where}: its principal point is that of images of about {guess} pixels, "
+            f"{color.name} is {size[1]} x {size[0]}; restore the original images or the camera file"
+        )
+    require_upright(where, intrinsics, size, color)
+    return size
+
+
+@dataclass(frozen=True, eq=False)
+class ScaledFrame:
+    """A frame shown at another size; its pixels are resized when they are asked for."""
+
+    frame: Frame
+    image_size: tuple[int, int]
+    """(H, W), pixels, wanted."""
+
+    @property
+    def name(self) -> str:
+        """That of the frame."""
+        return self.frame.name
+
+    @property
+    def intrinsics(self) -> Tensor:
+        """(3, 3) float64, pixels of the wanted size."""
+        return scale_intrinsics(self.frame.intrinsics, self.frame.image_size, self.image_size)
+
+    @property
+    def camera_to_world(self) -> Tensor:
+        """(4, 4) float64, metres, rigid."""
+        return self.frame.camera_to_world
+
+    def image(self) -> Tensor:
+        """(H, W, 3) uint8; each pixel the mean of those it covers."""
+        pixels = self.frame.image()
+        resized = torch.empty((*self.image_size, 3), dtype=torch.uint8)
+        for channel in range(3):  # one at a time: as floats they take four times the memory
+            plane = pixels[None, None, :, :, channel].float()
+            plane = F.interpolate(plane, size=self.image_size, mode="bilinear", antialias=True)
+            resized[..., channel] = plane[0, 0].round().clamp(0, 255).to(torch.uint8)
+        return resized
+
+    def depth(self) -> Tensor | None:
+        """(H, W) float32, metres; the nearest reading on each pixel's ray."""
+        depth = self.frame.depth()
+        if depth is None:
+            return None
+        return register_depth(depth, self.frame.intrinsics, self.intrinsics, self.image_size)
+
+
+Intrinsics = Literal["own", "openscene"]
