@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from pcdistill.atomic_io import remove_leftovers, whole_file
-from pcdistill.stages.files import read_json, write_json
+from pcdistill.pipeline.artifact_files import read_json, write_json
 
 
 def test_an_exception_leaves_the_old_file_and_no_other(tmp_path):

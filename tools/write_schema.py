@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pcdistill.stages.schema import schema_text
+from pcdistill.pipeline.config_schema import schema_text
 
 SCHEMA = Path(__file__).resolve().parents[1] / "pcdistill" / "configs" / "schema.json"
 

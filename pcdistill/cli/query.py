@@ -13,7 +13,7 @@ from pcdistill.cli.words import OptionalPath, OptionalText, plain_console, uncol
 from pcdistill.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pcdistill.stages.run import Run
+    from pcdistill.pipeline.context import Run
 
 
 def query(
@@ -106,7 +106,7 @@ def export(run: Positional[Path], to: OptionalPath = None, row: OptionalText = N
 
 
 def _opened(workspace: Path) -> Run:
-    from pcdistill.stages.config import load_config
+    from pcdistill.pipeline.config_loading import load_config
 
     path = workspace / "config.yaml" if workspace.is_dir() else workspace
     if not path.exists():
@@ -117,6 +117,6 @@ def _opened(workspace: Path) -> Run:
     config = load_config(path)
     if workspace.is_dir():  # it may have been moved since
         config = replace(config, run=replace(config.run, workspace=str(workspace)))
-    from pcdistill.stages.run import Run
+    from pcdistill.pipeline.context import Run
 
     return Run(config)

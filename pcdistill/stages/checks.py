@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from pcdistill.errors import ConfigError
 from pcdistill.inference import GENERAL_PHRASES
-from pcdistill.stages.ingest import HOME_IMAGE_SIZE, validation_scenes
-from pcdistill.stages.names import STAGE_NAMES
+from pcdistill.pipeline.config import HOME_IMAGE_SIZE
+from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.stage_names import STAGE_NAMES
+from pcdistill.stages.ingest import validation_scenes
 from pcdistill.stages.questions import ignored_words, known_words
-from pcdistill.stages.run import Run
 from pcdistill.stages.scans import scans_of
 from pcdistill.suggest import suggest
 

@@ -16,17 +16,17 @@ from rich.text import Text
 
 from pcdistill import __version__
 from pcdistill.errors import ArtifactError, ConfigError
+from pcdistill.pipeline.artifact_files import read_json
+from pcdistill.pipeline.config import RunConfig
+from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.progress import Progress
+from pcdistill.pipeline.runner import Summary, choose_stages, run_stages
+from pcdistill.pipeline.worker_pool import usable_cores
 from pcdistill.stages.checks import check_run
 from pcdistill.stages.conclusions import best_of, conclusions, measured_rows
-from pcdistill.stages.config import RunConfig
-from pcdistill.stages.files import read_json
 from pcdistill.stages.ingest import measured_on, training_scenes, validation_scenes
 from pcdistill.stages.pipeline import STAGES
-from pcdistill.stages.progress import Progress
-from pcdistill.stages.run import Run
-from pcdistill.stages.runner import Summary, choose_stages, run_stages
 from pcdistill.stages.splits import counted
-from pcdistill.stages.workers import usable_cores
 
 _LOG = logging.getLogger(__name__)
 

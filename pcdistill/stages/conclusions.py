@@ -14,11 +14,11 @@ from pcdistill.evaluation import (
     paired_difference,
     reach_sentence,
 )
-from pcdistill.stages.files import read_json
+from pcdistill.pipeline.artifact_files import read_json
+from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.result_files import row_confusion
 from pcdistill.stages.ingest import remembered_scenes
-from pcdistill.stages.results import row_confusion
 from pcdistill.stages.rows import BINARY, ORACLE, POOLED, SHUFFLED, VOXELS, row_names
-from pcdistill.stages.run import Run
 
 _LOG = logging.getLogger(__name__)
 

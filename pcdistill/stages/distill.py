@@ -20,16 +20,16 @@ from pcdistill.distillation.student_features import student_features
 from pcdistill.distillation.trainer import EnsembleSettings, EpochResult, Trainer, TrainerSettings
 from pcdistill.errors import ArtifactError, TrainingError
 from pcdistill.networks import MinkUNet, build_student, save_checkpoint
-from pcdistill.stages.config import TRAINED
-from pcdistill.stages.files import read_provenance, read_tensors, write_tensors
+from pcdistill.pipeline.artifact_files import read_provenance, read_tensors, write_tensors
+from pcdistill.pipeline.config import TRAINED
+from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.pretrained import StudentNeeds, find_trained, keep_copy
+from pcdistill.pipeline.stage import Input, Report, Stage, Task
 from pcdistill.stages.fuse import fused_targets
 from pcdistill.stages.ingest import training_scenes
 from pcdistill.stages.partition import superpoint_ids
-from pcdistill.stages.run import Run
 from pcdistill.stages.sizes import expected_points
-from pcdistill.stages.stage import Input, Report, Stage, Task
 from pcdistill.stages.students import student_input
-from pcdistill.stages.trained import StudentNeeds, find_trained, keep_copy
 
 _LOG = logging.getLogger(__name__)
 

@@ -19,8 +19,8 @@ from pcdistill.atomic_io import make_folder
 from pcdistill.doctor import Capture, Diagnosis, Sight, examine
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.geometry import invert_pose, project_to_pixels
-from pcdistill.stages.files import write_json
-from pcdistill.stages.workspace import slug
+from pcdistill.pipeline.artifact_files import write_json
+from pcdistill.pipeline.workspace import slug
 from pcdistill.visualization import heat_colors, save_png
 from pcdistill.visualization.overlay import overlay_points
 

@@ -18,8 +18,11 @@ from pcdistill.evaluation import (
     evaluate_semantic,
 )
 from pcdistill.labels import IGNORE_LABEL
+from pcdistill.pipeline.artifact_files import read_json, read_tensors, write_json, write_tensors
+from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.stage import Input, Report, Stage, Task
+from pcdistill.pipeline.workspace import slug
 from pcdistill.scenes import Scene, open_scene
-from pcdistill.stages.files import read_json, read_tensors, write_json, write_tensors
 from pcdistill.stages.ingest import labels_in_memory, measured_on, validation_scenes
 from pcdistill.stages.pieces import average_pieces, made_from, scene_pieces
 from pcdistill.stages.rows import (
@@ -37,11 +40,8 @@ from pcdistill.stages.rows import (
     seen_by_frames,
     usable_scenes,
 )
-from pcdistill.stages.run import Run
 from pcdistill.stages.sizes import expected_points, expected_superpoints
-from pcdistill.stages.stage import Input, Report, Stage, Task
 from pcdistill.stages.true_capability import measure_capability
-from pcdistill.stages.workspace import slug
 
 
 def run_protocol(run: Run) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from pcdistill.atomic_io import make_folder
+from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.workspace import slug
 from pcdistill.scenes import open_scene, write_source_ply
 from pcdistill.stages.ingest import scene_names, stored_scenes
 from pcdistill.stages.rows import require_row, row_predictions
-from pcdistill.stages.run import Run
-from pcdistill.stages.workspace import slug
 
 
 def export(run: Run, folder: Path | None = None, row: str | None = None) -> list[Path]:

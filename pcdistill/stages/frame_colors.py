@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pcdistill.pipeline.config import LiftConfig
 from pcdistill.scenes import Scene
-from pcdistill.stages.config import LiftConfig
 from pcdistill.stages.sight import Sight
 
 MOST_FRAMES = 200

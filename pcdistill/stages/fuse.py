@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from pcdistill.fusion import average_features, fuse_features, linear_features, predict_labels
-from pcdistill.stages.files import read_tensors, write_tensors
+from pcdistill.pipeline.artifact_files import read_tensors, write_tensors
+from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.stage import Input, Report, Stage, Task
 from pcdistill.stages.ingest import scene_names
 from pcdistill.stages.lift import lifted_features
 from pcdistill.stages.partition import superpoint_ids
-from pcdistill.stages.run import Run
 from pcdistill.stages.score import capability_table
 from pcdistill.stages.sizes import expected_points, expected_superpoints
-from pcdistill.stages.stage import Input, Report, Stage, Task
 
 Method = Literal["average", "linear", "fused"]
 _POINTS_AT_A_TIME = 16384

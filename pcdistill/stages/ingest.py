@@ -11,9 +11,11 @@ from typing import Any
 from torch import Tensor
 
 from pcdistill.errors import ArtifactError, SceneError
+from pcdistill.pipeline.config import HOME_IMAGE_SIZE
+from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.stage import Report, Stage, Task, no_inputs
 from pcdistill.scenes import Recognised, Scene, open_scan, write_scene
 from pcdistill.stages.frame_colors import colors_from_frames
-from pcdistill.stages.run import Run
 from pcdistill.stages.scans import (
     read_settings,
     require_scan,
@@ -22,7 +24,6 @@ from pcdistill.stages.scans import (
     size_share,
 )
 from pcdistill.stages.sizes import expected_points
-from pcdistill.stages.stage import Report, Stage, Task, no_inputs
 from pcdistill.stages.students import require_colors
 from pcdistill.stages.unit_doubt import unit_doubt
 
@@ -30,8 +31,6 @@ _LOG = logging.getLogger(__name__)
 
 _HOMES_PER_SEED = 1000
 """Runs of different seeds furnish different homes."""
-HOME_IMAGE_SIZE = (240, 320)
-"""(H, W) pixels of generated frames where the config names no other."""
 _BYTES_PER_PIXEL = 1.1
 """Orientation for the disk estimate: a JPEG and a depth PNG of a generated frame."""
 _BYTES_PER_POINT = 56

@@ -13,15 +13,15 @@ from torch import Tensor
 from pcdistill.errors import SceneError
 from pcdistill.fusion import MultiViewAccumulator
 from pcdistill.geometry import PointGrid, SeenPoints
+from pcdistill.pipeline.artifact_files import read_tensors, write_tensors
+from pcdistill.pipeline.config import LiftConfig
+from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.stage import Input, Report, Stage, Task
 from pcdistill.scenes import Frame, Scene, open_scene
-from pcdistill.stages.config import LiftConfig
-from pcdistill.stages.files import read_tensors, write_tensors
 from pcdistill.stages.ingest import scene_names, validation_scenes
 from pcdistill.stages.lift_frames import View, in_order, lift_frames
-from pcdistill.stages.run import Run
 from pcdistill.stages.sight import Sight, sight_settings
 from pcdistill.stages.sizes import expected_points
-from pcdistill.stages.stage import Input, Report, Stage, Task
 from pcdistill.teachers import Teacher
 
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from pcdistill.fusion import MultiViewAccumulator
+from pcdistill.pipeline.stage import Report
 from pcdistill.scenes import Frame
-from pcdistill.stages.stage import Report
 from pcdistill.teachers import LabelledMasks, Teacher, see_batch
 from pcdistill.teachers.base import FeatureMap
 

@@ -20,13 +20,13 @@ from pcdistill.geometry import (
     weld_faces,
 )
 from pcdistill.labels import IGNORE_LABEL
+from pcdistill.pipeline.artifact_files import read_tensors, write_tensors
+from pcdistill.pipeline.config import PartitionConfig
+from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.stage import Input, Report, Stage, Task
 from pcdistill.scenes import Scene, open_scene
-from pcdistill.stages.config import PartitionConfig
-from pcdistill.stages.files import read_tensors, write_tensors
 from pcdistill.stages.ingest import scene_names
-from pcdistill.stages.run import Run
 from pcdistill.stages.sizes import expected_points, expected_superpoints
-from pcdistill.stages.stage import Input, Report, Stage, Task
 
 _LARGEST_SHORT = torch.iinfo(torch.int16).max
 

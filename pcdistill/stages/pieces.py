@@ -11,12 +11,12 @@ from torch.nn import functional
 
 from pcdistill.geometry import point_superpoints, superpoint_mean
 from pcdistill.inference import MIN_POINTS
+from pcdistill.pipeline.artifact_files import read_provenance, read_tensors
+from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.workspace import slug
 from pcdistill.scenes import Scene, open_scene
-from pcdistill.stages.files import read_provenance, read_tensors
 from pcdistill.stages.partition import superpoint_ids
 from pcdistill.stages.rows import looks, row_features, row_inputs
-from pcdistill.stages.run import Run
-from pcdistill.stages.workspace import slug
 
 
 class Pieces(NamedTuple):

@@ -21,13 +21,13 @@ from pcdistill.inference import (
     relevancy,
     similarity_floor,
 )
+from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.workspace import question_slug, slug
 from pcdistill.scenes import Scene, source_points, write_source_ply
 from pcdistill.stages.ingest import scene_names, stored_scenes, validation_scenes
 from pcdistill.stages.pieces import load_scene, piece_features
 from pcdistill.stages.questions import ignored_words, known_words
 from pcdistill.stages.rows import require_row
-from pcdistill.stages.run import Run
-from pcdistill.stages.workspace import question_slug, slug
 from pcdistill.visualization import draw_points, heat_colors, save_png
 
 _LOG = logging.getLogger(__name__)

@@ -16,16 +16,16 @@ from pcdistill.distillation.voxel_means import voxel_means
 from pcdistill.errors import ConfigError
 from pcdistill.fusion import predict_labels
 from pcdistill.labels import NO_FEATURE_LABEL
+from pcdistill.pipeline.artifact_files import read_json
+from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.result_files import best_measured
+from pcdistill.pipeline.stage import Input, Task
 from pcdistill.scenes import open_scene
-from pcdistill.stages.files import read_json
 from pcdistill.stages.fuse import fuse_views, teacher_views
 from pcdistill.stages.ingest import validation_scenes
 from pcdistill.stages.lift import points_with_features
 from pcdistill.stages.partition import superpoint_ids
-from pcdistill.stages.results import best_measured
-from pcdistill.stages.run import Run
 from pcdistill.stages.score import capability_table
-from pcdistill.stages.stage import Input, Task
 from pcdistill.stages.students import Student, load_student, student_input
 from pcdistill.stages.true_capability import true_capability
 from pcdistill.suggest import suggest

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pcdistill.errors import ArtifactError, ConfigError, SceneError
+from pcdistill.pipeline.artifact_files import read_json, write_json
+from pcdistill.pipeline.context import Run
 from pcdistill.scenes import READERS, ReadSettings, Recognised, require_scans
-from pcdistill.stages.files import read_json, write_json
-from pcdistill.stages.run import Run
 from pcdistill.stages.splits import default_split
 from pcdistill.suggest import suggest
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from pcdistill.capability import CapabilityMeter
-from pcdistill.stages.files import read_json, write_json
-from pcdistill.stages.run import Run
-from pcdistill.stages.stage import Input, Report, Stage, Task
+from pcdistill.pipeline.artifact_files import read_json, write_json
+from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.stage import Input, Report, Stage, Task
 from pcdistill.stages.synthesize import reference_images
 from pcdistill.teachers import taught_words
 

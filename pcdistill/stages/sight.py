@@ -19,8 +19,8 @@ from pcdistill.geometry import (
     project_points,
     splat_depth,
 )
+from pcdistill.pipeline.config import LiftConfig
 from pcdistill.scenes import Frame, Scene
-from pcdistill.stages.config import LiftConfig
 
 
 def sight_settings(config: LiftConfig) -> dict[str, Any]:

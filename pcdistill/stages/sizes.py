@@ -8,8 +8,8 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from pcdistill.errors import ArtifactError
-from pcdistill.stages.files import read_provenance
-from pcdistill.stages.run import Run
+from pcdistill.pipeline.artifact_files import read_provenance
+from pcdistill.pipeline.context import Run
 from pcdistill.stages.scans import scan_files, scans_of
 
 _POINTS_OF_A_HOME = 70_000

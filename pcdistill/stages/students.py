@@ -10,9 +10,9 @@ from pcdistill.distillation.batches import Cloud
 from pcdistill.errors import SceneError
 from pcdistill.geometry import estimate_normals
 from pcdistill.networks import MinkUNet, load_checkpoint
+from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.pretrained import StudentNeeds, needs_of
 from pcdistill.scenes import open_scene
-from pcdistill.stages.run import Run
-from pcdistill.stages.trained import StudentNeeds, needs_of
 
 
 class Student(NamedTuple):

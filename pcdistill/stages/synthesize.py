@@ -16,9 +16,9 @@ from pcdistill.capability import (
     prompt_points,
 )
 from pcdistill.errors import ArtifactError
-from pcdistill.stages.files import read_tensors, write_tensors
-from pcdistill.stages.run import Run
-from pcdistill.stages.stage import Report, Stage, Task, no_inputs
+from pcdistill.pipeline.artifact_files import read_tensors, write_tensors
+from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.stage import Report, Stage, Task, no_inputs
 
 _BYTES_PER_IMAGE = 240 * 320 * 6
 """Colours, mask and half-precision attention of one picture of the embedded generator."""

@@ -11,11 +11,11 @@ from torch import Tensor
 from pcdistill.evaluation import ConfusionMatrix, rank_agreement
 from pcdistill.fusion import predict_labels
 from pcdistill.labels import IGNORE_LABEL
+from pcdistill.pipeline.artifact_files import read_json, write_json
+from pcdistill.pipeline.context import Run
 from pcdistill.scenes import LabelSet, open_scene
-from pcdistill.stages.files import read_json, write_json
 from pcdistill.stages.fuse import teacher_views
 from pcdistill.stages.ingest import labels_in_memory
-from pcdistill.stages.run import Run
 from pcdistill.stages.score import capability_table, taught_to
 
 

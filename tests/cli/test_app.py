@@ -11,7 +11,7 @@ import pytest
 from pcdistill import __version__
 from pcdistill.cli import run_command
 from pcdistill.cli.app import COMMANDS
-from pcdistill.stages.names import STAGE_NAMES
+from pcdistill.pipeline.stage_names import STAGE_NAMES
 
 
 def test_version(capsys):

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from pcdistill.cli.run import configured
+from pcdistill.pipeline.config import RunConfig
 from pcdistill.stages import command
-from pcdistill.stages.config import RunConfig
 from tests.end_to_end.conftest import pcdistill
 
 

@@ -9,9 +9,10 @@ import yaml
 
 from pcdistill.cli import run_command
 from pcdistill.cli.settings import section_text
-from pcdistill.stages.config import RunConfig, config_as_mapping
-from pcdistill.stages.schema import config_schema
-from pcdistill.stages.settings import describe_sections, find_settings
+from pcdistill.pipeline.config import RunConfig
+from pcdistill.pipeline.config_docs import describe_sections, find_settings
+from pcdistill.pipeline.config_loading import config_as_mapping
+from pcdistill.pipeline.config_schema import config_schema
 from tests.cli.test_lazy import probe
 
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
+from pcdistill.pipeline.artifact_files import read_tensors
 from pcdistill.scenes import read_ply
-from pcdistill.stages.files import read_tensors
 from tests.end_to_end.conftest import pcdistill
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "rgbd.yaml"

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import pytest
 import torch
 
+from pcdistill.pipeline.artifact_files import read_tensors
 from pcdistill.scenes import find_scans, open_scene, read_ply
-from pcdistill.stages.files import read_tensors
 from tests.conftest import DATA
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"

@@ -16,11 +16,11 @@ import pytest
 import torch
 from PIL import Image
 
+from pcdistill.pipeline.config_loading import load_config
+from pcdistill.pipeline.context import Run
 from pcdistill.scenes import load_label_set, read_ply
-from pcdistill.stages.config import load_config
 from pcdistill.stages.query import query
 from pcdistill.stages.report import OF_DEVELOPMENT, OF_HOMES
-from pcdistill.stages.run import Run
 from tests.end_to_end.conftest import TINY, pcdistill
 
 DEMO = Path(__file__).resolve().parents[2] / "configs" / "demo.yaml"

@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from pcdistill.stages.config import load_config
+from pcdistill.pipeline.config_loading import load_config
+from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.workspace import Workspace
 from pcdistill.stages.pipeline import STAGES
-from pcdistill.stages.run import Run
-from pcdistill.stages.workspace import Workspace
 
 
 @pytest.mark.parametrize("known", [False, True])

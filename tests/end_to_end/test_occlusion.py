@@ -26,8 +26,8 @@ from pcdistill.homes import (
     render,
     scan_mesh,
 )
+from pcdistill.pipeline.artifact_files import read_tensors
 from pcdistill.scenes import Scene, write_ply
-from pcdistill.stages.files import read_tensors
 from tests.end_to_end.test_datasets import TINY
 from tests.fixtures.user_captures import OPENGL, quaternion
 from tests.homes.visible import visible_vertices

@@ -10,8 +10,8 @@ import torch
 import yaml
 
 from pcdistill.networks import build_student, load_checkpoint, save_checkpoint
+from pcdistill.pipeline.workspace import Record, Workspace
 from pcdistill.scenes import Scene, open_scene, read_ply, write_ply, write_scene
-from pcdistill.stages.workspace import Record, Workspace
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "bare_cloud.yaml"
 QUESTIONS = ("report.queries=[chair]", "report.heat_maps=[table]")

@@ -35,8 +35,8 @@ for module in pkgutil.walk_packages(pcdistill.__path__, "pcdistill."):
         except ModuleNotFoundError as error:  # of an extra
             assert not error.name.startswith("pcdistill"), error
 from importlib.resources import files
-from pcdistill.stages.config import load_config
-from pcdistill.stages.run import Run
+from pcdistill.pipeline.config import load_config
+from pcdistill.pipeline.context import Run
 run = Run(load_config(files("pcdistill") / "configs" / "demo.yaml"))
 run.check()
 print(len(run.vocabulary_embeddings), len(run.label_embeddings))

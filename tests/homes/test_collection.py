@@ -106,7 +106,7 @@ def test_nothing_but_the_benchmark_scans_test_homes():
     asks = re.compile(r"test-train|test-validation|homes[=:]\s*['\"]?test\b")
     allowed = {
         "pcdistill/homes/home.py",
-        "pcdistill/stages/config.py",
+        "pcdistill/pipeline/config.py",
         "pcdistill/stages/ingest.py",
         "tools/benchmarks/homes.py",
         "tools/benchmarks/homes.yaml",

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from pcdistill.pipeline.config import PartitionConfig
 from pcdistill.scenes import open_scene
-from pcdistill.stages.config import PartitionConfig
 from pcdistill.stages.partition import cut_scene
 
 REPORTS = Path(__file__).parents[3] / "shared" / "data" / "reports"

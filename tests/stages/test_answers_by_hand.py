@@ -9,26 +9,26 @@ from html import escape
 import pytest
 import torch
 
-from pcdistill.scenes import read_ply
-from pcdistill.stages import report as report_module
-from pcdistill.stages import rows as rows_module
-from pcdistill.stages.conclusions import conclusions
-from pcdistill.stages.evaluate import EVALUATE
-from pcdistill.stages.export import export
-from pcdistill.stages.files import (
+from pcdistill.pipeline.artifact_files import (
     read_json,
     read_provenance,
     read_tensors,
     write_json,
     write_tensors,
 )
+from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.pretrained import StudentNeeds
+from pcdistill.pipeline.result_files import best_measured
+from pcdistill.scenes import read_ply
+from pcdistill.stages import report as report_module
+from pcdistill.stages import rows as rows_module
+from pcdistill.stages.conclusions import conclusions
+from pcdistill.stages.evaluate import EVALUATE
+from pcdistill.stages.export import export
 from pcdistill.stages.query import query
 from pcdistill.stages.report import NOTHING, REPORT
-from pcdistill.stages.results import best_measured
 from pcdistill.stages.rows import COMBINED, default_row, require_row, row_names
-from pcdistill.stages.run import Run
 from pcdistill.stages.students import Student
-from pcdistill.stages.trained import StudentNeeds
 from tests.stages.followed import Outcomes, follows
 from tests.stages.test_evaluate_by_hand import VOXEL, Mirror, labels_of
 from tests.stages.test_evaluate_by_hand import features_of as right_features

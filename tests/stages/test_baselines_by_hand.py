@@ -13,11 +13,13 @@ import torch
 
 from pcdistill.errors import ConfigError
 from pcdistill.labels import IGNORE_LABEL
+from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.pretrained import Source, StudentNeeds, TrainedStudent
+from pcdistill.pipeline.result_files import row_confusion
 from pcdistill.scenes import Scene
 from pcdistill.stages.evaluate import EVALUATE, predictions, result
 from pcdistill.stages.export import export
 from pcdistill.stages.query import query
-from pcdistill.stages.results import row_confusion
 from pcdistill.stages.rows import (
     CAPABILITY,
     DRAWS,
@@ -30,8 +32,6 @@ from pcdistill.stages.rows import (
     row_inputs,
     row_names,
 )
-from pcdistill.stages.run import Run
-from pcdistill.stages.trained import Source, StudentNeeds, TrainedStudent
 from tests.stages.followed import alike
 from tests.stages.test_evaluate_by_hand import labels_of, measured, seen_by_any
 from tests.stages.test_fuse_by_hand import by_hand

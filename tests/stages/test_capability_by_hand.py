@@ -10,8 +10,8 @@ import torch
 from pcdistill.capability import GeneratedImage
 from pcdistill.capability.registry import GENERATORS, SEGMENTERS
 from pcdistill.errors import ArtifactError
-from pcdistill.stages.files import read_json, read_provenance, write_tensors
-from pcdistill.stages.run import Run
+from pcdistill.pipeline.artifact_files import read_json, read_provenance, write_tensors
+from pcdistill.pipeline.context import Run
 from pcdistill.stages.score import SCORE, capability_table, taught_to
 from pcdistill.stages.synthesize import SYNTHESIZE, reference_images
 from tests.stages.followed import Outcomes, follows

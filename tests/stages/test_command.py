@@ -8,12 +8,12 @@ import pytest
 from rich.console import Console
 
 from pcdistill.errors import ConfigError
+from pcdistill.pipeline.artifact_files import write_json
+from pcdistill.pipeline.config_loading import config_from_mapping
+from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.runner import Summary
 from pcdistill.stages import command as command_module
 from pcdistill.stages.command import parse_shard, print_summary
-from pcdistill.stages.config import config_from_mapping
-from pcdistill.stages.files import write_json
-from pcdistill.stages.run import Run
-from pcdistill.stages.runner import Summary
 
 
 def test_a_shard_is_number_and_count():

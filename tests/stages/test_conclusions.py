@@ -7,14 +7,14 @@ import json
 import pytest
 import torch
 
+from pcdistill.pipeline.artifact_files import read_json, write_json
+from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.pretrained import StudentNeeds
 from pcdistill.scenes import Scene
 from pcdistill.stages import rows as rows_module
 from pcdistill.stages.conclusions import comparisons, conclusions, measured_rows
 from pcdistill.stages.evaluate import EVALUATE, result
-from pcdistill.stages.files import read_json, write_json
-from pcdistill.stages.run import Run
 from pcdistill.stages.students import Student
-from pcdistill.stages.trained import StudentNeeds
 from tests.stages.test_evaluate_by_hand import VOXEL, Mirror
 from tests.stages.toy import CLASSES, store, toy_labels, work
 from tests.stages.toy_homes import CLUSTERS, homes_run, scan

@@ -10,13 +10,13 @@ from safetensors.torch import load_file
 
 from pcdistill.errors import TrainingError
 from pcdistill.homes import home_scene
+from pcdistill.pipeline.artifact_files import read_tensors, write_tensors
+from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.stage import Task
 from pcdistill.stages import distill as distill_module
 from pcdistill.stages.distill import DISTILL
-from pcdistill.stages.files import read_tensors, write_tensors
 from pcdistill.stages.fuse import FUSE
 from pcdistill.stages.partition import PARTITION
-from pcdistill.stages.run import Run
-from pcdistill.stages.stage import Task
 from tests.stages.test_fuse import make_run, nothing, work, write_lifted
 
 SCENE = "home-train-0"

@@ -10,11 +10,11 @@ import torch
 from pcdistill.distillation import trainer as trainer_module
 from pcdistill.errors import ConfigError
 from pcdistill.networks import MinkUNet
+from pcdistill.pipeline.artifact_files import read_tensors, write_tensors
+from pcdistill.pipeline.workspace import Record
 from pcdistill.stages import distill as distill_module
 from pcdistill.stages.distill import DISTILL, training_scene
-from pcdistill.stages.files import read_tensors, write_tensors
 from pcdistill.stages.students import load_student
-from pcdistill.stages.workspace import Record
 from tests.stages.followed import Outcomes, follows
 from tests.stages.toy import SCENE, toy_labels, toy_run
 from tests.stages.toy_students import (

@@ -9,7 +9,7 @@ from typing import get_type_hints
 
 import pytest
 
-from pcdistill.stages.config import RunConfig
+from pcdistill.pipeline.config import RunConfig
 from tests.stages.followed import FOLLOWED, alike, follows
 
 FILES = sorted(Path(__file__).parent.glob("test_*_by_hand.py"))

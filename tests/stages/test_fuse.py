@@ -13,16 +13,16 @@ from pcdistill.distillation import superpoint_distillation_loss
 from pcdistill.errors import SceneError
 from pcdistill.fusion import fuse_features, predict_labels
 from pcdistill.homes import home_scene
+from pcdistill.pipeline.artifact_files import read_provenance, write_json, write_tensors
+from pcdistill.pipeline.config_loading import config_from_mapping
+from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.stage import Task
 from pcdistill.scenes import Scene, open_scene, write_scene
 from pcdistill.stages import fuse as fuse_module
-from pcdistill.stages.config import config_from_mapping
-from pcdistill.stages.files import read_provenance, write_json, write_tensors
 from pcdistill.stages.fuse import FUSE, fused_targets
 from pcdistill.stages.lift import LIFT, count_views, lifted_features
 from pcdistill.stages.partition import PARTITION, cut_scene, stored_ids, superpoint_ids
-from pcdistill.stages.run import Run
 from pcdistill.stages.score import capability_table
-from pcdistill.stages.stage import Task
 from tests.tolerances import FLOAT32_SUMS, FLOAT64_EXACT
 
 HALF_STEP = 2.0**-11  # relative rounding of half precision

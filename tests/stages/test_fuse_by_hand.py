@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
+from pcdistill.pipeline.context import Run
 from pcdistill.stages.fuse import FUSE, fused_targets
 from pcdistill.stages.rows import row_features
-from pcdistill.stages.run import Run
 from pcdistill.stages.score import capability_table
 from tests.stages.followed import Outcomes, alike, follows
 from tests.stages.toy import (

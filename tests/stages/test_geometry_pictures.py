@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from pcdistill.homes import home_scene
+from pcdistill.pipeline.config import LiftConfig
 from pcdistill.stages import geometry_pictures as pictures
-from pcdistill.stages.config import LiftConfig
 from pcdistill.visualization import UNSEEN, superpoint_colors
 
 

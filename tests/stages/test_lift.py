@@ -14,8 +14,8 @@ from pcdistill.errors import SceneError
 from pcdistill.fusion import MultiViewAccumulator
 from pcdistill.geometry import project_points
 from pcdistill.homes import home_scene
+from pcdistill.pipeline.config import LiftConfig
 from pcdistill.scenes import MemoryFrame
-from pcdistill.stages.config import LiftConfig
 from pcdistill.stages.lift import count_views, lift_scene
 from pcdistill.stages.lift_frames import View, lift_frames
 from pcdistill.teachers import FeatureMap, LabelledMasks, build_teacher, see_batch

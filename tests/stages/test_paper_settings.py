@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from pcdistill.pipeline.config import RunConfig
+from pcdistill.pipeline.config_loading import load_config
 from pcdistill.scenes import load_label_set, load_vocabulary
 from pcdistill.scenes.readers.matterport.region import open_matterport
 from pcdistill.scenes.readers.scannet.scan import FRAME_STEP
-from pcdistill.stages.config import RunConfig, load_config
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 

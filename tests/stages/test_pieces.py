@@ -10,15 +10,15 @@ from torch.nn import functional
 
 from pcdistill.errors import SceneError
 from pcdistill.homes import home_scene
+from pcdistill.pipeline.artifact_files import read_provenance, write_json, write_tensors
+from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.stage import Input, Task
+from pcdistill.pipeline.workspace import Record
 from pcdistill.stages import pieces as pieces_module
 from pcdistill.stages.evaluate import EVALUATE
-from pcdistill.stages.files import read_provenance, write_json, write_tensors
 from pcdistill.stages.partition import PARTITION
 from pcdistill.stages.pieces import average_pieces, load_scene, piece_features
 from pcdistill.stages.rows import POOLED, default_row, row_features
-from pcdistill.stages.run import Run
-from pcdistill.stages.stage import Input, Task
-from pcdistill.stages.workspace import Record
 from tests.stages.test_fuse import make_run, nothing, work, write_lifted
 from tests.stages.test_partition_by_hand import parts, sheet, tilted
 from tests.stages.toy import store, toy_run

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from pcdistill.errors import ConfigError
+from pcdistill.pipeline.config_loading import config_from_mapping
+from pcdistill.pipeline.context import Run
 from pcdistill.scenes import Scene
 from pcdistill.stages import query as query_module
-from pcdistill.stages.config import config_from_mapping
 from pcdistill.stages.pieces import Pieces
 from pcdistill.stages.query import ask, query
 from pcdistill.stages.questions import known_words
-from pcdistill.stages.run import Run
 from tests.teachers.test_known_words import UNKNOWN
 
 

@@ -8,11 +8,13 @@ import pytest
 import torch
 
 from pcdistill.errors import ConfigError, SceneError
+from pcdistill.pipeline.config import IngestConfig, RunConfig, RunSettings
+from pcdistill.pipeline.config_loading import load_config
+from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.runner import run_stages
+from pcdistill.pipeline.status import stage_states
 from pcdistill.scenes import READERS, Scene, write_scene
-from pcdistill.stages.config import IngestConfig, RunConfig, RunSettings, load_config
 from pcdistill.stages.ingest import INGEST, scene_names, training_scenes, validation_scenes
-from pcdistill.stages.run import Run
-from pcdistill.stages.runner import run_stages, stage_states
 from pcdistill.stages.scans import remember_scans, require_scan, scan_files, scans_of
 from tests.end_to_end.conftest import pcdistill
 

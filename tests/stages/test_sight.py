@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from pcdistill.errors import SceneError
+from pcdistill.pipeline.config import LiftConfig
 from pcdistill.scenes import MemoryFrame, Scene
-from pcdistill.stages.config import LiftConfig
 from pcdistill.stages.sight import Sight
 
 SIZE = (24, 32)

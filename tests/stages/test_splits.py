@@ -11,21 +11,21 @@ import pytest
 import torch
 from rich.console import Console
 
+from pcdistill.pipeline.artifact_files import write_json
+from pcdistill.pipeline.config_loading import config_from_mapping
+from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.pretrained import StudentNeeds
+from pcdistill.pipeline.runner import Summary
 from pcdistill.scenes import Scene, write_scene
 from pcdistill.scenes.readers.nuscenes.split import official_side
 from pcdistill.stages import splits as splits_module
 from pcdistill.stages.command import print_summary, scans_header
 from pcdistill.stages.conclusions import REMEMBERS, conclusions
-from pcdistill.stages.config import config_from_mapping
 from pcdistill.stages.evaluate import EVALUATE, run_protocol
-from pcdistill.stages.files import write_json
 from pcdistill.stages.ingest import measured_on, training_scenes, validation_scenes
 from pcdistill.stages.report import _not_measured
-from pcdistill.stages.run import Run
-from pcdistill.stages.runner import Summary
 from pcdistill.stages.scans import remember_scans, scans_of
 from pcdistill.stages.splits import HELD_OUT, default_split, place_of
-from pcdistill.stages.trained import StudentNeeds
 
 
 def write_stored(folder: Path, names, labelled=True) -> Path:

@@ -21,6 +21,11 @@ import torch
 
 from pcdistill import teachers
 from pcdistill.networks import build_student, save_checkpoint
+from pcdistill.pipeline import context as run_module
+from pcdistill.pipeline.config import RunConfig
+from pcdistill.pipeline.config_loading import config_from_mapping
+from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.stage import fingerprint
 from pcdistill.scenes import READERS, Recognised, Scene, write_scene
 from pcdistill.scenes.label_sets import (
     CATEGORY_KEYS,
@@ -31,12 +36,8 @@ from pcdistill.scenes.label_sets import (
 )
 from pcdistill.scenes.readers.base import Scan
 from pcdistill.stages import ingest
-from pcdistill.stages import run as run_module
-from pcdistill.stages.config import RunConfig, config_from_mapping
 from pcdistill.stages.pipeline import STAGES
-from pcdistill.stages.run import Run
 from pcdistill.stages.scans import Files, Scans
-from pcdistill.stages.stage import fingerprint
 
 Marks = dict[str, dict[str, str]]
 """Stage -> unit -> fingerprint."""

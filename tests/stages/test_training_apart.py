@@ -13,13 +13,13 @@ from pcdistill.capability.generators.rendered import EmbeddedGenerator
 from pcdistill.errors import ConfigError
 from pcdistill.homes.floorplan import floor_plan
 from pcdistill.homes.home import SPLITS, build_home, seed_stream
+from pcdistill.pipeline.config_loading import config_from_mapping
+from pcdistill.pipeline.context import Run
 from pcdistill.scenes import MemoryFrame, Scene, open_scene, write_scene
-from pcdistill.stages.config import config_from_mapping
 from pcdistill.stages.distill import DISTILL
 from pcdistill.stages.evaluate import EVALUATE
 from pcdistill.stages.ingest import INGEST, scene_names, training_scenes, validation_scenes
 from pcdistill.stages.rows import row_names
-from pcdistill.stages.run import Run
 from tests.conftest import REPOSITORY
 from tests.stages.toy import work
 

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pcdistill.pipeline.artifact_files import write_json, write_tensors
+from pcdistill.pipeline.config_loading import config_from_mapping
+from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.stage import Input, Stage, Task
 from pcdistill.scenes import LabelSet, Scene, write_scene
-from pcdistill.stages.config import config_from_mapping
-from pcdistill.stages.files import write_json, write_tensors
-from pcdistill.stages.run import Run
-from pcdistill.stages.stage import Input, Stage, Task
 from pcdistill.teachers import FeatureMap, LabelledMasks
 
 VOCABULARY = ("lamp", "bed", "door")

@@ -9,8 +9,8 @@ import torch
 from torch.nn import functional
 
 from pcdistill.labels import IGNORE_LABEL
+from pcdistill.pipeline.context import Run
 from pcdistill.scenes import Scene
-from pcdistill.stages.run import Run
 from tests.stages.toy import (
     AXES,
     CLASSES,

@@ -13,11 +13,11 @@ from pcdistill.distillation.batch_cache import mixed_seed
 from pcdistill.distillation.batches import TrainingScene
 from pcdistill.distillation.trainer import EnsembleSettings, Trainer, TrainerSettings
 from pcdistill.networks import build_student, load_checkpoint
+from pcdistill.pipeline.artifact_files import write_tensors
+from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.stage import Input, Task
 from pcdistill.scenes import Scene
 from pcdistill.stages.distill import DISTILL
-from pcdistill.stages.files import write_tensors
-from pcdistill.stages.run import Run
-from pcdistill.stages.stage import Input, Task
 from tests.stages.toy import CLASSES, OTHER, SCENE, ToyText, store, toy_run, write_superpoints
 
 CPU = torch.device("cpu")

@@ -17,7 +17,8 @@ from scipy import stats
 
 from pcdistill.errors import ConfigError
 from pcdistill.evaluation import ConfusionMatrix, confusion_cells, named_protocol
-from pcdistill.stages.config import RunConfig, load_config
+from pcdistill.pipeline.config import RunConfig
+from pcdistill.pipeline.config_loading import load_config
 from tests.conftest import REPOSITORY
 from tools.benchmarks import homes
 from tools.benchmarks.homes_numbers import Numbers, Seed

@@ -6,7 +6,7 @@ import re
 
 import yaml
 
-from pcdistill.stages.config import ReportConfig
+from pcdistill.pipeline.config import ReportConfig
 from pcdistill.teachers import build_text_encoder
 from tests.conftest import REPOSITORY
 from tools import train_teachers

@@ -12,10 +12,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from pcdistill.pipeline.artifact_files import read_json
+from pcdistill.pipeline.config_loading import load_config
+from pcdistill.pipeline.context import Run
 from pcdistill.stages.conclusions import measured_rows
-from pcdistill.stages.config import load_config
-from pcdistill.stages.files import read_json
-from pcdistill.stages.run import Run
 
 from . import DOCS
 from .homes_numbers import Numbers, Seed

@@ -19,7 +19,7 @@ from pcdistill.evaluation import (
     paired_difference,
     rank_agreement,
 )
-from pcdistill.stages.results import row_confusion
+from pcdistill.pipeline.result_files import row_confusion
 from pcdistill.stages.rows import BINARY, ORACLE, POOLED, SHUFFLED, VOXELS
 from pcdistill.stages.true_capability import words_to_compare
 

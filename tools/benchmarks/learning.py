@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from pcdistill.stages.files import read_json
-from pcdistill.stages.workspace import Workspace
+from pcdistill.pipeline.artifact_files import read_json
+from pcdistill.pipeline.workspace import Workspace
 
 from . import DOCS
 

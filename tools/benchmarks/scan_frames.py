@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pcdistill.geometry import MeshDepth, camera_rays, project_points
+from pcdistill.pipeline.config import LiftConfig
 from pcdistill.scenes import Frame, Scene
-from pcdistill.stages.config import LiftConfig
 
 AGREES = 0.05
 """Relative to the measured depth: a frame sees a point that lies no farther from its reading."""

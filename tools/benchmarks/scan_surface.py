@@ -17,8 +17,8 @@ from pcdistill.geometry import (
     weld_faces,
 )
 from pcdistill.labels import IGNORE_LABEL
+from pcdistill.pipeline.config import PartitionConfig
 from pcdistill.scenes import Scene
-from pcdistill.stages.config import PartitionConfig
 from pcdistill.stages.partition import cut_scene
 
 RADIUS = 0.10

@@ -6,7 +6,7 @@ import json
 import types
 from typing import Any, Literal, Union, get_args, get_origin
 
-from pcdistill.stages.settings import Section, Setting, describe_sections
+from pcdistill.pipeline.config_docs import Section, Setting, describe_sections
 
 
 def config_schema() -> dict[str, Any]:

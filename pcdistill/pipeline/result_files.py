@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from pcdistill.evaluation import confusion_counts
-from pcdistill.stages.files import read_json
-from pcdistill.stages.workspace import Workspace
+from pcdistill.pipeline.artifact_files import read_json
+from pcdistill.pipeline.workspace import Workspace
 
 
 def best_measured(workspace: Workspace, rows: Sequence[str]) -> str | None:

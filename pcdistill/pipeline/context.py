@@ -17,10 +17,10 @@ from pcdistill.distillation.batches import INPUT_CHANNELS
 from pcdistill.errors import ConfigError
 from pcdistill.evaluation import Protocol, named_protocol
 from pcdistill.networks import build_student
+from pcdistill.pipeline.config import RunConfig
+from pcdistill.pipeline.pretrained import TrainedStudent, find_trained, open_trained
+from pcdistill.pipeline.workspace import Workspace
 from pcdistill.scenes import LabelSet, load_label_set, load_vocabulary
-from pcdistill.stages.config import RunConfig
-from pcdistill.stages.trained import TrainedStudent, find_trained, open_trained
-from pcdistill.stages.workspace import Workspace
 from pcdistill.teachers import (
     Teacher,
     TextEncoder,

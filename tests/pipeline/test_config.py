@@ -8,14 +8,10 @@ import pytest
 import yaml
 
 from pcdistill.errors import ConfigError
-from pcdistill.stages.config import (
-    RunConfig,
-    config_as_mapping,
-    config_from_mapping,
-    load_config,
-)
+from pcdistill.pipeline.config import RunConfig
+from pcdistill.pipeline.config_loading import config_as_mapping, config_from_mapping, load_config
+from pcdistill.pipeline.context import Run
 from pcdistill.stages.distill import ensemble_epoch
-from pcdistill.stages.run import Run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -7,8 +7,9 @@ from typing import Literal
 import pytest
 
 from pcdistill.errors import ConfigError
-from pcdistill.stages.config import RunConfig, config_as_mapping
-from pcdistill.stages.settings import describe_sections, find_settings, kind_in_words
+from pcdistill.pipeline.config import RunConfig
+from pcdistill.pipeline.config_docs import describe_sections, find_settings, kind_in_words
+from pcdistill.pipeline.config_loading import config_as_mapping
 
 
 def test_every_setting_has_a_text():

@@ -11,15 +11,15 @@ import pytest
 
 from pcdistill import teachers
 from pcdistill.errors import ConfigError
-from pcdistill.stages.config import (
+from pcdistill.pipeline.config import (
     DistillConfig,
     EvaluateConfig,
     RunConfig,
     RunSettings,
     SynthesizeConfig,
 )
-from pcdistill.stages.run import Run
-from pcdistill.stages.trained import StudentNeeds
+from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.pretrained import StudentNeeds
 
 
 class ForeignTeacher:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pcdistill.errors import ArtifactError
-from pcdistill.stages.files import (
+from pcdistill.pipeline.artifact_files import (
     read_json,
     read_provenance,
     read_tensors,

@@ -16,12 +16,13 @@ import pytest
 import torch
 
 from pcdistill.errors import ConfigError, SceneError
-from pcdistill.stages.config import RunConfig, RunSettings
-from pcdistill.stages.files import whole_file
-from pcdistill.stages.progress import Progress
-from pcdistill.stages.run import Run
-from pcdistill.stages.runner import failures, run_stages, stage_states
-from pcdistill.stages.stage import Input, Stage, no_inputs
+from pcdistill.pipeline.artifact_files import whole_file
+from pcdistill.pipeline.config import RunConfig, RunSettings
+from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.progress import Progress
+from pcdistill.pipeline.runner import run_stages
+from pcdistill.pipeline.stage import Input, Stage, no_inputs
+from pcdistill.pipeline.status import failures, stage_states
 
 LETTERS = ("a", "b", "c", "d")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pcdistill.errors import ArtifactError, UnreadableError
-from pcdistill.stages.files import read_json, write_json
+from pcdistill.pipeline.artifact_files import read_json, write_json
 
 LONGEST_NAME = 100
 """Characters of a file name without its ending; file systems take 255 bytes with everything."""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pcdistill.stages.workspace import LONGEST_NAME, question_slug, slug
+from pcdistill.pipeline.workspace import LONGEST_NAME, question_slug, slug
 
 TRICKY = [
     *("客厅", "卧室", "room 1", "room-1", "room_1", "room/1", "room:1", "room~1", "room=1"),

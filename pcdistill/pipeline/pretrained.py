@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 from pcdistill.distillation.batches import INPUT_CHANNELS
 from pcdistill.errors import ArtifactError, ConfigError
 from pcdistill.networks import Checkpoint, MinkUNet, load_checkpoint, save_checkpoint
-from pcdistill.stages.config import TRAINED, DistillConfig, load_config
-from pcdistill.stages.files import read_provenance
-from pcdistill.stages.results import best_measured
-from pcdistill.stages.workspace import Workspace
+from pcdistill.pipeline.artifact_files import read_provenance
+from pcdistill.pipeline.config import TRAINED, DistillConfig
+from pcdistill.pipeline.config_loading import load_config
+from pcdistill.pipeline.result_files import best_measured
+from pcdistill.pipeline.workspace import Workspace
 from pcdistill.suggest import suggest
 from pcdistill.teachers import TextEncoder
 

@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from pcdistill.errors import ConfigError
-from pcdistill.stages.config import RunConfig, config_as_mapping, config_from_mapping
-from pcdistill.stages.schema import config_schema, schema_text
+from pcdistill.pipeline.config import RunConfig
+from pcdistill.pipeline.config_loading import config_as_mapping, config_from_mapping
+from pcdistill.pipeline.config_schema import config_schema, schema_text
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCHEMA = REPOSITORY / "pcdistill" / "configs" / "schema.json"

@@ -10,21 +10,22 @@ import torch
 
 from pcdistill.errors import ConfigError
 from pcdistill.homes import home_scene
+from pcdistill.pipeline.config import RunConfig, RunSettings
+from pcdistill.pipeline.config_loading import config_from_mapping
+from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.disk_space import SPARE_BYTES, bytes_to_write, require_disk
+from pcdistill.pipeline.progress import Progress
+from pcdistill.pipeline.runner import run_stages
+from pcdistill.pipeline.stage import Task
 from pcdistill.scenes import Scene, write_ply, write_scene
 from pcdistill.stages import distill as distill_module
-from pcdistill.stages.config import RunConfig, RunSettings, config_from_mapping
-from pcdistill.stages.disk import SPARE_BYTES, bytes_to_write, require_disk
 from pcdistill.stages.distill import DISTILL
 from pcdistill.stages.fuse import FUSE
 from pcdistill.stages.partition import PARTITION
 from pcdistill.stages.pipeline import STAGES
-from pcdistill.stages.progress import Progress
-from pcdistill.stages.run import Run
-from pcdistill.stages.runner import run_stages
 from pcdistill.stages.sizes import expected_points, expected_superpoints
-from pcdistill.stages.stage import Task
+from tests.pipeline.test_runner import STAGES as LETTERS
 from tests.stages.test_fuse import make_run, work, write_lifted
-from tests.stages.test_runner import STAGES as LETTERS
 
 MIB = 2**20
 Usage = namedtuple("Usage", "total used free")
@@ -47,7 +48,7 @@ def free(monkeypatch):
 
     def leave(size):
         usage = Usage(2**60, 0, size)
-        monkeypatch.setattr("pcdistill.stages.disk.shutil.disk_usage", lambda path: usage)
+        monkeypatch.setattr("pcdistill.pipeline.disk_space.shutil.disk_usage", lambda path: usage)
 
     return leave
 

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from pcdistill.stages.progress import Progress, text_console
+from pcdistill.pipeline.progress import Progress, text_console
 
 NAMES = [
     *("[old] flat", "[/red]", "[bold]room", "[/]", "a {} in a {room}", "{0.__class__}", ":bed:"),

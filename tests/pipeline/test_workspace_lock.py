@@ -17,19 +17,20 @@ from pathlib import Path
 import pytest
 
 from pcdistill.errors import ConfigError
-from pcdistill.stages import lock
-from pcdistill.stages.config import RunConfig
-from pcdistill.stages.lock import FOLDER, Claim, claimed_workspace
-from pcdistill.stages.run import Run
-from pcdistill.stages.runner import run_stages, stage_states
-from tests.stages.test_runner import STAGES
+from pcdistill.pipeline import workspace_lock as lock
+from pcdistill.pipeline.config import RunConfig
+from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.runner import run_stages
+from pcdistill.pipeline.status import stage_states
+from pcdistill.pipeline.workspace_lock import FOLDER, Claim, claimed_workspace
+from tests.pipeline.test_runner import STAGES
 
 CONFIG = RunConfig()
 WHOLE = (0, 1)
 HOLD = (
     "import pathlib, sys, time\n"
-    "from pcdistill.stages.config import RunConfig\n"
-    "from pcdistill.stages.lock import claimed_workspace\n"
+    "from pcdistill.pipeline.config import RunConfig\n"
+    "from pcdistill.pipeline.workspace_lock import claimed_workspace\n"
     "with claimed_workspace(pathlib.Path(sys.argv[1]), RunConfig(), (0, 1)):\n"
     "    print('begun', flush=True)\n"
     "    time.sleep(600)\n"

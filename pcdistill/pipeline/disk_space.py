@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Iterable, Mapping
 
 from pcdistill.errors import ConfigError
-from pcdistill.stages.run import Run
-from pcdistill.stages.stage import Stage
+from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.stage import Stage
 
 SPARE_BYTES = 200 * 2**20
 """Disk that a run leaves free for logs and small files."""

@@ -11,8 +11,8 @@ from itertools import pairwise
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from pcdistill.errors import ConfigError
-from pcdistill.stages import config
-from pcdistill.stages.config import RunConfig
+from pcdistill.pipeline import config
+from pcdistill.pipeline.config import RunConfig
 from pcdistill.suggest import suggest
 
 

@@ -15,12 +15,12 @@ from multiprocessing.connection import Connection
 
 import torch
 
-from pcdistill.stages.config import RunConfig
-from pcdistill.stages.progress import Progress
-from pcdistill.stages.run import Run
-from pcdistill.stages.stage import Report, Stage, Task
-from pcdistill.stages.work import work_on
-from pcdistill.stages.workspace import Record
+from pcdistill.pipeline.config import RunConfig
+from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.progress import Progress
+from pcdistill.pipeline.stage import Report, Stage, Task
+from pcdistill.pipeline.unit_work import work_on
+from pcdistill.pipeline.workspace import Record
 
 _LOG = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pcdistill.stages.run import Run
+from pcdistill.pipeline.context import Run
 
 Report = Callable[[int, int, str], None]
 """Called inside long units with (steps done, steps in all, a few words)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pcdistill.errors import ConfigError
-from pcdistill.stages.names import STAGE_NAMES, require_stage_names
+from pcdistill.pipeline.stage_names import STAGE_NAMES, require_stage_names
 from pcdistill.stages.pipeline import STAGES
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from pcdistill.atomic_io import is_running
 from pcdistill.errors import ConfigError
-from pcdistill.stages.config import RunConfig, config_as_mapping
+from pcdistill.pipeline.config import RunConfig
+from pcdistill.pipeline.config_loading import config_as_mapping
 
 FOLDER = "running"
 """Below the workspace: one file for each run that works there, held by flock while it does."""

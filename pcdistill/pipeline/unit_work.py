@@ -10,9 +10,9 @@ import torch
 
 from pcdistill import __version__
 from pcdistill.errors import ConfigError, PcdistillError, file_trouble
-from pcdistill.stages.run import Run
-from pcdistill.stages.stage import Report, Stage, Task, files_of
-from pcdistill.stages.workspace import Record
+from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.stage import Report, Stage, Task, files_of
+from pcdistill.pipeline.workspace import Record
 
 log = logging.getLogger(__name__)
 

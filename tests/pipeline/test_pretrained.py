@@ -11,11 +11,12 @@ import yaml
 
 from pcdistill.errors import ArtifactError, ConfigError
 from pcdistill.networks import build_student, save_checkpoint
-from pcdistill.stages.config import DistillConfig, RunConfig, RunSettings, load_config
-from pcdistill.stages.files import write_json
-from pcdistill.stages.run import Run
-from pcdistill.stages.trained import find_trained, keep_copy, kept_copy, open_trained
-from pcdistill.stages.workspace import Record, Workspace
+from pcdistill.pipeline.artifact_files import write_json
+from pcdistill.pipeline.config import DistillConfig, RunConfig, RunSettings
+from pcdistill.pipeline.config_loading import load_config
+from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.pretrained import find_trained, keep_copy, kept_copy, open_trained
+from pcdistill.pipeline.workspace import Record, Workspace
 
 PROVENANCE = {
     "text_space": "static-minilm-64",

@@ -1,0 +1,1 @@
+"""Framework that runs units of work: configuration, workspace, worker processes, progress."""

@@ -1,0 +1,210 @@
+"""Loader of a run's YAML file: unknown keys and wrong types are errors with a suggestion."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from pcdistill.errors import ConfigError
+from pcdistill.pipeline.config import DistillConfig, IngestConfig, RunConfig, RunSettings
+from pcdistill.suggest import suggest
+
+Section = TypeVar("Section", "RunSettings", "IngestConfig", "DistillConfig")
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads YAML as usual, but refuses a key that is given twice, of which the last would count."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        first: dict[str, int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if key.value in first:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"'{key.value}' is given twice, first in line {first[key.value]}",
+                    problem_mark=key.start_mark,
+                )
+            first[str(key.value)] = line
+        found: dict[Any, Any] = super().construct_mapping(node, deep)
+        return found
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a run's YAML file, then apply `section.key=value` overrides.
+
+    Raises:
+        ConfigError: the file is missing or not YAML, a section or key is unknown, or a value is
+            of the wrong kind or out of range.
+    """
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist; give the YAML file of a run") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read ({error}); give the YAML file of a run") from None
+    try:
+        sections = yaml.load(text, _Loader) or {}
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}" if mark is not None else "somewhere"
+        problem = getattr(error, "problem", None) or "a syntax error"
+        raise ConfigError(f"{path}: not valid YAML at {where}: {problem}; correct it") from None
+    if not isinstance(sections, dict):
+        raise ConfigError(
+            f"{path}: found {type(sections).__name__}, expected sections as a mapping"
+        )
+    for override in overrides:
+        _apply_override(sections, override)
+    config = config_from_mapping(sections, str(path))
+    return dataclasses.replace(
+        config,
+        ingest=_located(config.ingest, ("path", "train_list", "validation_list"), path.parent),
+        distill=_located(config.distill, ("trained",), path.parent),
+        run=_located(
+            config.run,
+            [key for key in ("label_set", "vocabulary") if _is_file_name(getattr(config.run, key))],
+            path.parent,
+        ),
+    )
+
+
+def _is_file_name(value: str) -> bool:
+    """Whether a label set or vocabulary is that of a file, not one that comes with the package."""
+    return value.endswith(".json") or Path(value).name != value
+
+
+def _located(section: Section, keys: Sequence[str], folder: Path) -> Section:
+    """The same with whole paths: seen from the current folder, else from that of the config."""
+    whole: dict[str, Any] = {}
+    for key in keys:
+        value = getattr(section, key)
+        if value is not None:
+            here = Path(value).absolute()
+            beside = (folder / value).absolute()
+            whole[key] = str(beside if _is_there(beside) and not _is_there(here) else here)
+    return dataclasses.replace(section, **whole)
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is something, or what stands before a colon is there (`WORKSPACE:STUDENT`)."""
+    folder, colon, _ = str(path).rpartition(":")
+    return path.exists() or (bool(colon) and Path(folder).is_dir())
+
+
+def config_from_mapping(sections: Mapping[str, Any], source: str) -> RunConfig:
+    """Check a mapping of sections and make the run's configuration of it.
+
+    Raises:
+        ConfigError: see `load_config`; messages begin with `source`.
+    """
+    kinds = get_type_hints(RunConfig)
+    made = {}
+    for name, values in sections.items():
+        if name not in kinds:
+            raise ConfigError(f"{source}: unknown section '{name}'; {suggest(str(name), kinds)}")
+        made[name] = _section(kinds[name], name, {} if values is None else values, source)
+    try:
+        return RunConfig(**made)
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from None
+
+
+def config_as_mapping(config: RunConfig) -> dict[str, Any]:
+    """The configuration as plain JSON values; `config_from_mapping` reads it back."""
+    plain: dict[str, Any] = yaml.safe_load(yaml.safe_dump(_plain(dataclasses.asdict(config))))
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _apply_override(sections: dict[str, Any], override: str) -> None:
+    setting, equals, value = override.partition("=")
+    section, dot, key = setting.partition(".")
+    if not (equals and dot and section and key):
+        raise ConfigError(
+            f"--set {override}: expected section.key=value, such as distill.epochs=50"
+        )
+    values = sections.get(section)
+    if values is None:
+        values = sections[section] = {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"--set {override}: section '{section}' is not a mapping")
+    try:
+        values[key] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {override}: '{value}' is not a YAML value") from None
+
+
+def _section(kind: Any, name: str, values: Any, source: str) -> Any:
+    if not isinstance(values, dict):
+        raise ConfigError(
+            f"{source}: section '{name}' is {type(values).__name__}, expected key: value pairs"
+        )
+    wanted = get_type_hints(kind)
+    made = {}
+    for key, value in values.items():
+        if key not in wanted:
+            hint = suggest(str(key), wanted)
+            raise ConfigError(f"{source}: unknown key '{name}.{key}'; {hint}")
+        made[key] = _value(wanted[key], f"{name}.{key}", value, source)
+    try:
+        return kind(**made)
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from None
+
+
+def _value(kind: Any, setting: str, value: Any, source: str) -> Any:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        if value in arguments:
+            return value
+        hint = suggest(str(value), map(str, arguments))
+        raise ConfigError(f"{source}: {setting} is '{value}'; {hint}")
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        (inner,) = (a for a in arguments if a is not type(None))
+        return _value(inner, setting, value, source)
+    if origin is tuple:
+        return _tuple(arguments, setting, value, source)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind is float and isinstance(value, str):  # YAML reads 1e-3 as text
+        raise ConfigError(
+            f"{source}: {setting} is the text '{value}', expected a number; "
+            "write it with a point, such as 1.0e-3"
+        )
+    if kind is float and isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{source}: {setting} is {value}, expected a number that is finite")
+    if (isinstance(value, bool) and kind is not bool) or not isinstance(value, kind):
+        raise ConfigError(
+            f"{source}: {setting} is {value!r}, expected {_KIND_NAMES.get(kind, kind.__name__)}"
+        )
+    return value
+
+
+def _tuple(arguments: tuple[Any, ...], setting: str, value: Any, source: str) -> tuple[Any, ...]:
+    repeated = len(arguments) == 2 and arguments[1] is Ellipsis
+    expected = "a list" if repeated else f"a list of {len(arguments)} values"
+    if not isinstance(value, list | tuple) or not (repeated or len(value) == len(arguments)):
+        raise ConfigError(f"{source}: {setting} is {value!r}, expected {expected}")
+    kinds = [arguments[0]] * len(value) if repeated else arguments
+    return tuple(
+        _value(kind, f"{setting}[{index}]", item, source)
+        for index, (kind, item) in enumerate(zip(kinds, value, strict=True))
+    )
+
+
+_KIND_NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
