@@ -11,11 +11,12 @@ from typing import Any
 from torch import Tensor
 
 from pcdistill.errors import ArtifactError, SceneError
+from pcdistill.lifting.frame_colors import colors_from_frames
 from pcdistill.pipeline.config import HOME_IMAGE_SIZE
 from pcdistill.pipeline.context import Run
 from pcdistill.pipeline.stage import Report, Stage, Task, no_inputs
 from pcdistill.scenes import Recognised, Scene, open_scan, write_scene
-from pcdistill.stages.frame_colors import colors_from_frames
+from pcdistill.scenes.checks.unit_check import unit_doubt
 from pcdistill.stages.scans import (
     read_settings,
     require_scan,
@@ -25,7 +26,6 @@ from pcdistill.stages.scans import (
 )
 from pcdistill.stages.sizes import expected_points
 from pcdistill.stages.students import require_colors
-from pcdistill.stages.unit_doubt import unit_doubt
 
 _LOG = logging.getLogger(__name__)
 

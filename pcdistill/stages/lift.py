@@ -2,81 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from pcdistill.errors import SceneError
-from pcdistill.fusion import MultiViewAccumulator
-from pcdistill.geometry import PointGrid, SeenPoints
+from pcdistill.lifting.lift_scene import count_views, lift_scene
+from pcdistill.lifting.projector import sight_settings
 from pcdistill.pipeline.artifact_files import read_tensors, write_tensors
-from pcdistill.pipeline.config import LiftConfig
 from pcdistill.pipeline.context import Run
 from pcdistill.pipeline.stage import Input, Report, Stage, Task
-from pcdistill.scenes import Frame, Scene, open_scene
+from pcdistill.scenes import open_scene
 from pcdistill.stages.ingest import scene_names, validation_scenes
-from pcdistill.stages.lift_frames import View, in_order, lift_frames
-from pcdistill.stages.sight import Sight, sight_settings
 from pcdistill.stages.sizes import expected_points
-from pcdistill.teachers import Teacher
-
-
-def lift_scene(
-    scene: Scene, teacher: Teacher, config: LiftConfig, report: Report
-) -> MultiViewAccumulator:
-    """Let `teacher` look at every frame of `scene` and collect what it says of each point."""
-    accumulator = MultiViewAccumulator(len(scene.points), teacher.dimensions)
-    see_points = point_finder(scene, config)
-
-    def look(frame: Frame) -> View | None:
-        found = see_points(frame)
-        if len(found.seen) == 0:
-            return None
-        return View(*found, frame.image().permute(2, 0, 1).contiguous())
-
-    lift_frames(
-        scene.frames,
-        look,
-        teacher,
-        accumulator,
-        report,
-        batch=config.batch,
-        workers=config.workers,
-    )
-    return accumulator
-
-
-def point_finder(scene: Scene, config: LiftConfig) -> Callable[[Frame], SeenPoints]:
-    """A function that says which points a frame of `scene` sees; several threads may call it."""
-    grid, sight = PointGrid(scene.points), Sight(scene, config)
-
-    def see_points(frame: Frame) -> SeenPoints:
-        return grid.seen_from(
-            frame.camera_to_world,
-            frame.intrinsics,
-            frame.image_size,
-            sight.depth(frame),
-            depth_tolerance=config.depth_tolerance,
-            border=config.border,
-        )
-
-    return see_points
-
-
-def count_views(scene: Scene, config: LiftConfig, report: Report) -> Tensor:
-    """(N,) int32: how many frames see each point, without looking at their images."""
-    views = torch.zeros(len(scene.points), dtype=torch.int32)
-    see_points = point_finder(scene, config)
-    with ThreadPoolExecutor(config.workers) as readers:
-        found = in_order(readers, see_points, scene.frames, ahead=2 * config.workers)
-        for number, (seen, _) in enumerate(found):
-            views[seen] += 1
-            report(number + 1, len(scene.frames), "frames")
-    return views
 
 
 def keeps_points(run: Run, scene: str) -> bool:

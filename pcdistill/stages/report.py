@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pcdistill import __version__
+from pcdistill.lifting.projector import sight_settings
 from pcdistill.pipeline.context import Run
 from pcdistill.pipeline.result_files import best_measured
 from pcdistill.pipeline.stage import Input, Report, Stage, Task
@@ -34,7 +35,6 @@ from pcdistill.stages.ingest import measured_on, validation_scenes
 from pcdistill.stages.query import ask
 from pcdistill.stages.rows import CAPABILITY, POOLED, default_row, row_names
 from pcdistill.stages.score import capability_table
-from pcdistill.stages.sight import sight_settings
 from pcdistill.stages.true_capability import read_true_capability
 from pcdistill.visualization import (
     View,

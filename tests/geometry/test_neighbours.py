@@ -18,7 +18,7 @@ from pcdistill.geometry import (
 )
 from pcdistill.geometry.neighbours import MOST_ALIKE, ThinnedTree, nearest_neighbours, place_keys
 from pcdistill.inference import connected_places
-from pcdistill.stages import unit_doubt as unit_doubt_module
+from pcdistill.scenes.checks import unit_check as unit_doubt_module
 from pcdistill.visualization.draw_points import _spacing
 
 

@@ -13,6 +13,7 @@ from pcdistill.distillation import superpoint_distillation_loss
 from pcdistill.errors import SceneError
 from pcdistill.fusion import fuse_features, predict_labels
 from pcdistill.homes import home_scene
+from pcdistill.lifting.lift_scene import count_views
 from pcdistill.pipeline.artifact_files import read_provenance, write_json, write_tensors
 from pcdistill.pipeline.config_loading import config_from_mapping
 from pcdistill.pipeline.context import Run
@@ -20,7 +21,7 @@ from pcdistill.pipeline.stage import Task
 from pcdistill.scenes import Scene, open_scene, write_scene
 from pcdistill.stages import fuse as fuse_module
 from pcdistill.stages.fuse import FUSE, fused_targets
-from pcdistill.stages.lift import LIFT, count_views, lifted_features
+from pcdistill.stages.lift import LIFT, lifted_features
 from pcdistill.stages.partition import PARTITION, cut_scene, stored_ids, superpoint_ids
 from pcdistill.stages.score import capability_table
 from tests.tolerances import FLOAT32_SUMS, FLOAT64_EXACT

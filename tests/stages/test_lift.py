@@ -14,10 +14,10 @@ from pcdistill.errors import SceneError
 from pcdistill.fusion import MultiViewAccumulator
 from pcdistill.geometry import project_points
 from pcdistill.homes import home_scene
+from pcdistill.lifting.lift_frames import View, lift_frames
+from pcdistill.lifting.lift_scene import count_views, lift_scene
 from pcdistill.pipeline.config import LiftConfig
 from pcdistill.scenes import MemoryFrame
-from pcdistill.stages.lift import count_views, lift_scene
-from pcdistill.stages.lift_frames import View, lift_frames
 from pcdistill.teachers import FeatureMap, LabelledMasks, build_teacher, see_batch
 from tests.tolerances import FLOAT32_SUMS
 

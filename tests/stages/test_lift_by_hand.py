@@ -7,16 +7,17 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
+from pcdistill.lifting import lift_frames as lift_frames_module
+from pcdistill.lifting.lift_scene import lift_scene
+from pcdistill.lifting.projector import Sight
 from pcdistill.pipeline.config import LiftConfig
 from pcdistill.pipeline.context import Run
 from pcdistill.pipeline.stage import fingerprint
 from pcdistill.scenes import MemoryFrame, Scene, open_scene
 from pcdistill.stages import lift as lift_module
-from pcdistill.stages import lift_frames as lift_frames_module
 from pcdistill.stages.fuse import teacher_views
-from pcdistill.stages.lift import LIFT, frame_counts, lift_scene, points_with_features
+from pcdistill.stages.lift import LIFT, frame_counts, points_with_features
 from pcdistill.stages.score import SCORE
-from pcdistill.stages.sight import Sight
 from pcdistill.teachers import FeatureMap, LabelledMasks
 from tests.stages.followed import Outcomes, alike, follows
 from tests.stages.toy import MEASURED, SCENE, nothing, store, toy_run, work, write_superpoints

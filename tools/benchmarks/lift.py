@@ -160,9 +160,9 @@ def disk_use(folder: Path, scene: Scene, arguments: argparse.Namespace) -> dict[
     some frame sees, in half precision, and their mask.
     """
     from pcdistill.geometry import mesh_superpoints
+    from pcdistill.lifting.lift_scene import count_views
     from pcdistill.pipeline.artifact_files import write_tensors
     from pcdistill.pipeline.config import LiftConfig
-    from pcdistill.stages.lift import count_views
     from pcdistill.stages.partition import stored_ids
 
     from .partition import timed

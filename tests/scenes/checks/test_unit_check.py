@@ -7,7 +7,7 @@ import re
 import pytest
 import torch
 
-from pcdistill.stages.unit_doubt import unit_doubt
+from pcdistill.scenes.checks.unit_check import unit_doubt
 
 
 def room() -> torch.Tensor:

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from pcdistill.errors import SceneError
+from pcdistill.lifting.projector import Sight
 from pcdistill.pipeline.config import LiftConfig
 from pcdistill.scenes import MemoryFrame, Scene
-from pcdistill.stages.sight import Sight
 
 SIZE = (24, 32)
 INTRINSICS = torch.tensor([[30.0, 0, 15.5], [0, 30.0, 11.5], [0, 0, 1]], dtype=torch.float64)

@@ -7,8 +7,8 @@ from dataclasses import replace
 import torch
 
 from pcdistill.homes import ScannerSettings, home_scene
+from pcdistill.lifting.frame_colors import MOST_FRAMES, colors_from_frames
 from pcdistill.scenes import MemoryFrame, Scene
-from pcdistill.stages.frame_colors import MOST_FRAMES, colors_from_frames
 
 INTRINSICS = torch.tensor([[20.0, 0, 15.5], [0, 20.0, 15.5], [0, 0, 1]], dtype=torch.float64)
 

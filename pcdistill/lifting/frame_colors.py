@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pcdistill.lifting.projector import Sight
 from pcdistill.pipeline.config import LiftConfig
 from pcdistill.scenes import Scene
-from pcdistill.stages.sight import Sight
 
 MOST_FRAMES = 200
 """Of a longer capture as many are taken, evenly spaced: a mean does not need them all."""

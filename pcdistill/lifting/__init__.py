@@ -1,0 +1,1 @@
+"""Lifting: what images say, carried onto the points of a scene."""
