@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import yaml
 
+from pcdistill.artifacts.scan_sources import remember_scans
 from pcdistill.atomic_io import make_folder, remove_leftovers, whole_file
 from pcdistill.errors import ConfigError
 from pcdistill.pipeline.config import RunConfig
@@ -23,7 +24,6 @@ from pcdistill.pipeline.unit_work import work_on
 from pcdistill.pipeline.worker_pool import WorkerPool
 from pcdistill.pipeline.workspace import Record
 from pcdistill.pipeline.workspace_lock import claimed_workspace
-from pcdistill.stages.scans import remember_scans
 
 
 @dataclass

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from pcdistill.artifacts.scan_sources import scans_of
+from pcdistill.artifacts.scene_splits import validation_scenes
 from pcdistill.errors import ConfigError
 from pcdistill.inference import GENERAL_PHRASES
 from pcdistill.pipeline.config import HOME_IMAGE_SIZE
 from pcdistill.pipeline.context import Run
 from pcdistill.pipeline.stage_names import STAGE_NAMES
-from pcdistill.stages.ingest import validation_scenes
 from pcdistill.stages.questions import ignored_words, known_words
-from pcdistill.stages.scans import scans_of
 from pcdistill.suggest import suggest
 
 _LOG = logging.getLogger(__name__)

@@ -15,6 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from pcdistill import __version__
+from pcdistill.artifacts.default_split import counted
+from pcdistill.artifacts.scene_splits import measured_on, training_scenes, validation_scenes
 from pcdistill.errors import ArtifactError, ConfigError
 from pcdistill.pipeline.artifact_files import read_json
 from pcdistill.pipeline.config import RunConfig
@@ -24,9 +26,7 @@ from pcdistill.pipeline.runner import Summary, choose_stages, run_stages
 from pcdistill.pipeline.worker_pool import usable_cores
 from pcdistill.stages.checks import check_run
 from pcdistill.stages.conclusions import best_of, conclusions, measured_rows
-from pcdistill.stages.ingest import measured_on, training_scenes, validation_scenes
 from pcdistill.stages.pipeline import STAGES
-from pcdistill.stages.splits import counted
 
 _LOG = logging.getLogger(__name__)
 

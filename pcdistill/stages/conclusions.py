@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pcdistill.artifacts.scene_splits import remembered_scenes
 from pcdistill.errors import ArtifactError
 from pcdistill.evaluation import (
     Comparison,
@@ -17,7 +18,6 @@ from pcdistill.evaluation import (
 from pcdistill.pipeline.artifact_files import read_json
 from pcdistill.pipeline.context import Run
 from pcdistill.pipeline.result_files import row_confusion
-from pcdistill.stages.ingest import remembered_scenes
 from pcdistill.stages.rows import BINARY, ORACLE, POOLED, SHUFFLED, VOXELS, row_names
 
 _LOG = logging.getLogger(__name__)

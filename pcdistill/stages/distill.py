@@ -14,6 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pcdistill.artifacts.fused_targets import fused_targets
+from pcdistill.artifacts.scene_splits import training_scenes
+from pcdistill.artifacts.size_estimates import expected_points
+from pcdistill.artifacts.students import student_input
+from pcdistill.artifacts.superpoints import superpoint_ids
 from pcdistill.distillation.batch_cache import mixed_seed
 from pcdistill.distillation.batches import INPUT_CHANNELS, TrainingScene
 from pcdistill.distillation.student_features import student_features
@@ -25,11 +30,6 @@ from pcdistill.pipeline.config import TRAINED
 from pcdistill.pipeline.context import Run
 from pcdistill.pipeline.pretrained import StudentNeeds, find_trained, keep_copy
 from pcdistill.pipeline.stage import Input, Report, Stage, Task
-from pcdistill.stages.fuse import fused_targets
-from pcdistill.stages.ingest import training_scenes
-from pcdistill.stages.partition import superpoint_ids
-from pcdistill.stages.sizes import expected_points
-from pcdistill.stages.students import student_input
 
 _LOG = logging.getLogger(__name__)
 

@@ -11,6 +11,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from pcdistill.artifacts.predictions import _prediction_path, run_protocol
+from pcdistill.artifacts.scene_splits import validation_scenes
+from pcdistill.artifacts.size_estimates import expected_points, expected_superpoints
+from pcdistill.artifacts.stored_scenes import labels_in_memory
 from pcdistill.errors import SceneError
 from pcdistill.evaluation import (
     ConfusionMatrix,
@@ -18,12 +22,10 @@ from pcdistill.evaluation import (
     evaluate_semantic,
 )
 from pcdistill.labels import IGNORE_LABEL
-from pcdistill.pipeline.artifact_files import read_json, read_tensors, write_json, write_tensors
+from pcdistill.pipeline.artifact_files import write_json, write_tensors
 from pcdistill.pipeline.context import Run
 from pcdistill.pipeline.stage import Input, Report, Stage, Task
-from pcdistill.pipeline.workspace import slug
 from pcdistill.scenes import Scene, open_scene
-from pcdistill.stages.ingest import labels_in_memory, measured_on, validation_scenes
 from pcdistill.stages.pieces import average_pieces, made_from, scene_pieces
 from pcdistill.stages.rows import (
     CAPABILITY,
@@ -40,31 +42,7 @@ from pcdistill.stages.rows import (
     seen_by_frames,
     usable_scenes,
 )
-from pcdistill.stages.sizes import expected_points, expected_superpoints
 from pcdistill.stages.true_capability import measure_capability
-
-
-def run_protocol(run: Run) -> str:
-    """The protocol of the run in one line, with what the student knows of the scenes."""
-    classes, silent = len(run.label_set.names), len(run.config.run.teachers) > 0
-    said = run.protocol.describe(classes, silent=silent)
-    scenes = measured_on(run)
-    return f"{said}; measured on {scenes}" if scenes else said
-
-
-def predictions(run: Run, row: str, scene: str) -> Tensor:
-    """Read the labels (N,) int64 that a row gave to a scene, or `NO_FEATURE_LABEL`."""
-    return read_tensors(_prediction_path(run, row, scene), ("labels",))["labels"].long()
-
-
-def result(run: Run, row: str) -> dict[str, Any]:
-    """Read the numbers of a row; `miou` is None where no scene has labels."""
-    found: dict[str, Any] = read_json(run.workspace.evaluation(row) / "result.json")
-    return found
-
-
-def _prediction_path(run: Run, row: str, scene: str) -> Path:
-    return run.workspace.evaluation(row) / f"{slug(scene)}.safetensors"
 
 
 def _settings(run: Run, row: str) -> Mapping[str, Any]:

@@ -2,82 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from pcdistill.artifacts.capability import capability_table
+from pcdistill.artifacts.fused_targets import _packed
+from pcdistill.artifacts.point_features import TeacherViews, teacher_views
+from pcdistill.artifacts.scene_splits import scene_names
+from pcdistill.artifacts.size_estimates import expected_points, expected_superpoints
+from pcdistill.artifacts.superpoints import superpoint_ids
 from pcdistill.fusion import average_features, fuse_features, linear_features, predict_labels
-from pcdistill.pipeline.artifact_files import read_tensors, write_tensors
+from pcdistill.pipeline.artifact_files import write_tensors
 from pcdistill.pipeline.context import Run
 from pcdistill.pipeline.stage import Input, Report, Stage, Task
-from pcdistill.stages.ingest import scene_names
-from pcdistill.stages.lift import lifted_features
-from pcdistill.stages.partition import superpoint_ids
-from pcdistill.stages.score import capability_table
-from pcdistill.stages.sizes import expected_points, expected_superpoints
 
 Method = Literal["average", "linear", "fused"]
 _POINTS_AT_A_TIME = 16384
-
-
-class TeacherViews:
-    """What all teachers say of one scene, as it is stored: seen points only, half precision.
-
-    Args:
-        lifted: per teacher its features (M, D) and the points (M,) int64 that they belong to.
-        points: N.
-    """
-
-    def __init__(self, lifted: Sequence[tuple[Tensor, Tensor]], points: int) -> None:
-        self._features = [features for features, _ in lifted]
-        self._row = torch.full((len(lifted), points), -1, dtype=torch.int32)
-        for number, (_, index) in enumerate(lifted):
-            self._row[number, index] = torch.arange(len(index), dtype=torch.int32)
-        self.seen = self._row >= 0
-        """(T, N) bool."""
-
-    def of_points(self, points: Tensor) -> Tensor:
-        """(T, n, D) float32 of points (n,) int64; zero where a teacher saw nothing."""
-        return torch.stack([self._of(number, points) for number in range(len(self._features))])
-
-    def of_teacher(self, number: int) -> Tensor:
-        """(N, D) float32 of one teacher; zero where it saw nothing."""
-        return self._of(number, torch.arange(self.seen.shape[1]))
-
-    def _of(self, number: int, points: Tensor) -> Tensor:
-        rows = self._row[number, points].long()
-        if len(self._features[number]) == 0:
-            return torch.zeros(len(points), self._features[number].shape[1])
-        values = self._features[number][rows.clamp(min=0)].float()
-        return values.masked_fill_((rows < 0)[:, None], 0)
-
-
-class FusedTargets(NamedTuple):
-    """What the student of one scene learns from."""
-
-    superpoint_means: Tensor
-    """(S, D) float16, mean fused feature over the seen points of each superpoint."""
-    superpoint_seen: Tensor
-    """(S,) bool, superpoints with a seen point."""
-    seen: Tensor
-    """(M,) int64, seen points, ascending."""
-    features: Tensor | None
-    """(M, D) float16, where they were kept."""
-
-
-def teacher_views(run: Run, scene: str, teachers: Sequence[str] | None = None) -> TeacherViews:
-    """Read the point features of one scene, or lift them where they are not kept.
-
-    Args:
-        teachers: their names, which are the teacher axis; None takes all of the run.
-    """
-    names = run.config.run.teachers if teachers is None else teachers
-    lifted = [lifted_features(run, teacher, scene) for teacher in names]
-    return TeacherViews(lifted, len(superpoint_ids(run, scene)))
 
 
 def fuse_views(
@@ -138,17 +82,6 @@ def _fuse(
     )
 
 
-def fused_targets(run: Run, scene: str) -> FusedTargets:
-    """Read the targets of one scene."""
-    tensors = read_tensors(run.workspace.fused(scene))
-    return FusedTargets(
-        tensors["superpoint_means"],
-        tensors["superpoint_seen"].bool(),
-        _unpacked(tensors["seen_bits"]),
-        tensors.get("features"),
-    )
-
-
 def _settings(run: Run, scene: str) -> Mapping[str, Any]:
     return {
         **vars(run.config.fuse),
@@ -199,18 +132,6 @@ def _work(run: Run, task: Task, report: Report) -> str:
     }
     write_tensors(run.workspace.fused(scene), tensors, provenance)
     return f"{len(seen)} seen points in {int(tensors['superpoint_seen'].sum())} superpoints"
-
-
-def _packed(seen: Tensor, points: int) -> Tensor:
-    """(ceil(N / 8),) uint8: one bit for each of N points, set for the seen ones (M,) int64."""
-    flags = np.zeros(points, np.uint8)
-    flags[seen.numpy()] = 1
-    return torch.from_numpy(np.packbits(flags))
-
-
-def _unpacked(bits: Tensor) -> Tensor:
-    """(M,) int64, ascending: the points whose bit is set."""
-    return torch.from_numpy(np.unpackbits(bits.numpy())).nonzero()[:, 0]
 
 
 def _estimate(run: Run, scene: str) -> int:

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from pcdistill.artifacts.point_features import frame_counts
+from pcdistill.artifacts.superpoints import superpoint_ids
 from pcdistill.lifting.projector import Sight
 from pcdistill.pipeline.context import Run
 from pcdistill.reporting import HeatScale, LabelColor, Picture
 from pcdistill.scenes import Frame, Scene
-from pcdistill.stages.lift import frame_counts
-from pcdistill.stages.partition import superpoint_ids
 from pcdistill.visualization import UNSEEN, heat_colors, heat_range, superpoint_colors
 from pcdistill.visualization.overlay import overlay_points
 

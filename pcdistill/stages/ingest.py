@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from pcdistill.errors import ArtifactError, SceneError
-from pcdistill.lifting.frame_colors import colors_from_frames
-from pcdistill.pipeline.config import HOME_IMAGE_SIZE
-from pcdistill.pipeline.context import Run
-from pcdistill.pipeline.stage import Report, Stage, Task, no_inputs
-from pcdistill.scenes import Recognised, Scene, open_scan, write_scene
-from pcdistill.scenes.checks.unit_check import unit_doubt
-from pcdistill.stages.scans import (
+from pcdistill.artifacts.scan_sources import (
     read_settings,
     require_scan,
     scan_files,
     scans_of,
     size_share,
 )
-from pcdistill.stages.sizes import expected_points
-from pcdistill.stages.students import require_colors
-
-_LOG = logging.getLogger(__name__)
+from pcdistill.artifacts.scene_splits import scene_names
+from pcdistill.artifacts.size_estimates import expected_points
+from pcdistill.artifacts.stored_scenes import labels_in_memory
+from pcdistill.artifacts.students import require_colors
+from pcdistill.lifting.frame_colors import colors_from_frames
+from pcdistill.pipeline.config import HOME_IMAGE_SIZE
+from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.stage import Report, Stage, Task, no_inputs
+from pcdistill.scenes import Recognised, Scene, open_scan, write_scene
+from pcdistill.scenes.checks.unit_check import unit_doubt
 
 _HOMES_PER_SEED = 1000
 """Runs of different seeds furnish different homes."""
@@ -45,77 +41,6 @@ _LABELS_AS_THEY_ARE = {
 }
 """Layouts without labels, or whose labels are those of one label set: with another `run.label_set`
 the same is read from them, and stage evaluate refuses what does not fit."""
-
-
-def scene_names(run: Run) -> tuple[str, ...]:
-    """Names of all scenes, training scenes first.
-
-    Raises:
-        ConfigError: the folder of scans is missing or has no scan in it.
-    """
-    return tuple(dict.fromkeys(training_scenes(run) + validation_scenes(run)))
-
-
-def training_scenes(run: Run) -> tuple[str, ...]:
-    """Scenes that the student learns from; where no list says which, see `default_split`.
-
-    There are none where the student is trained already.
-    """
-    if run.config.distill.trained is not None:
-        return ()
-    if run.config.ingest.source == "homes":
-        return tuple(f"home-train-{i}" for i in range(run.config.ingest.train))
-    return scans_of(run).training
-
-
-def validation_scenes(run: Run) -> tuple[str, ...]:
-    """Scenes that are measured and drawn; where no list says which, see `default_split`."""
-    if run.config.ingest.source == "homes":
-        return tuple(f"home-validation-{i}" for i in range(run.config.ingest.validation))
-    return scans_of(run).validation
-
-
-def remembered_scenes(run: Run) -> tuple[str, ...]:
-    """Scenes that are measured although the student has learned from them, as far as it is known.
-
-    Of a student that is trained already its file tells the names of the scenes.
-    """
-    given = run.trained
-    learned = training_scenes(run) if given is None else given.provenance.get("scenes", ())
-    known = set(map(str, learned))
-    return tuple(name for name in validation_scenes(run) if name in known)
-
-
-def measured_on(run: Run) -> str:
-    """What the scenes that are measured are to the student, in words; empty for generated homes.
-
-    Those that a student has learned from are told, whatever made it so: it remembers them.
-    """
-    both, measured = len(remembered_scenes(run)), len(validation_scenes(run))
-    same = "scenes that the student learned from"
-    if run.trained is not None:
-        same = "scenes of the names of those that the student learned from"
-    if both:
-        return same if both == measured else f"{measured} scenes, {both} of them {same}"
-    return scans_of(run).why if run.config.ingest.source == "scan" else ""
-
-
-def stored_scenes(run: Run, names: Sequence[str]) -> tuple[str, ...]:
-    """Those of `names` that are in the workspace; the others are named in the log.
-
-    Raises:
-        ArtifactError: there is none.
-    """
-    stored = tuple(name for name in names if run.workspace.scene(name).is_dir())
-    if not stored:
-        raise ArtifactError(
-            f"{run.workspace.root}: none of the {len(names)} scenes is there yet; finish the run "
-            "with pcdistill run"
-        )
-    if len(stored) < len(names):
-        lost = [name for name in names if name not in stored]
-        _LOG.warning("left out, because they could not be read: %s", ", ".join(lost))
-    return stored
 
 
 def _home_seed(run: Run, scene: str) -> tuple[int, str]:
@@ -199,20 +124,6 @@ def _work(run: Run, task: Task, report: Report) -> str:
         doubt = unit_doubt(scene.points, run.trained.needs.voxel_size)
         return f"{known}; {doubt}" if doubt else known
     return known
-
-
-def labels_in_memory(run: Run, scene: Scene, labels: Tensor) -> Tensor:
-    """Labels (N,) int64 of a scene with `IGNORE_LABEL` where it has the label set's own for none.
-
-    Raises:
-        SceneError: they are not those of the run's label set.
-    """
-    if scene.label_set not in (None, run.label_set.name):
-        raise SceneError(
-            f"scene {scene.name}: labelled with '{scene.label_set}' but run.label_set is "
-            f"'{run.label_set.name}'; set run.label_set to the scene's"
-        )
-    return run.label_set.labels_from_files(f"scene {scene.name}", labels)
 
 
 def _open(run: Run, scene: str) -> Scene:

@@ -8,48 +8,16 @@ from typing import Any
 
 from torch import Tensor
 
+from pcdistill.artifacts.point_features import keeps_points
+from pcdistill.artifacts.scene_splits import scene_names
+from pcdistill.artifacts.size_estimates import expected_points
 from pcdistill.errors import SceneError
 from pcdistill.lifting.lift_scene import count_views, lift_scene
 from pcdistill.lifting.projector import sight_settings
-from pcdistill.pipeline.artifact_files import read_tensors, write_tensors
+from pcdistill.pipeline.artifact_files import write_tensors
 from pcdistill.pipeline.context import Run
 from pcdistill.pipeline.stage import Input, Report, Stage, Task
 from pcdistill.scenes import open_scene
-from pcdistill.stages.ingest import scene_names, validation_scenes
-from pcdistill.stages.sizes import expected_points
-
-
-def keeps_points(run: Run, scene: str) -> bool:
-    """Whether the features of a scene's points stay on the disk."""
-    return run.config.lift.keep == "all" or scene in validation_scenes(run)
-
-
-def lifted_features(run: Run, teacher: str, scene: str) -> tuple[Tensor, Tensor]:
-    """One teacher's point features, read, or lifted now where they are not kept.
-
-    Returns:
-        features: (M, D) float16.
-        seen: (M,) int64, the points they belong to, ascending.
-    """
-    if not keeps_points(run, scene):
-        stored = open_scene(run.workspace.scene(scene))
-        return lift_scene(
-            stored, run.teacher(teacher), run.config.lift, lambda done, total, words: None
-        ).finish()
-    tensors = read_tensors(run.workspace.lifted(teacher, scene), ("features", "seen"))
-    return tensors["features"], tensors["seen"]
-
-
-def points_with_features(run: Run, teacher: str, scene: str) -> Tensor:
-    """(M,) int64, ascending: the points that a teacher has a feature for; no feature is read."""
-    if not keeps_points(run, scene):
-        return lifted_features(run, teacher, scene)[1]
-    return read_tensors(run.workspace.lifted(teacher, scene), ("seen",))["seen"]
-
-
-def frame_counts(run: Run, teacher: str, scene: str) -> Tensor:
-    """(N,) int32: how many frames see each point."""
-    return read_tensors(run.workspace.lifted(teacher, scene), ("views",))["views"]
 
 
 def _units(run: Run) -> tuple[str, ...]:

@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from pcdistill.artifacts.scene_splits import scene_names
+from pcdistill.artifacts.size_estimates import expected_points, expected_superpoints
+from pcdistill.artifacts.superpoints import _LARGEST_SHORT, stored_ids
 from pcdistill.errors import SceneError
 from pcdistill.geometry import (
     SuperpointReport,
@@ -20,15 +23,11 @@ from pcdistill.geometry import (
     weld_faces,
 )
 from pcdistill.labels import IGNORE_LABEL
-from pcdistill.pipeline.artifact_files import read_tensors, write_tensors
+from pcdistill.pipeline.artifact_files import write_tensors
 from pcdistill.pipeline.config import PartitionConfig
 from pcdistill.pipeline.context import Run
 from pcdistill.pipeline.stage import Input, Report, Stage, Task
 from pcdistill.scenes import Scene, open_scene
-from pcdistill.stages.ingest import scene_names
-from pcdistill.stages.sizes import expected_points, expected_superpoints
-
-_LARGEST_SHORT = torch.iinfo(torch.int16).max
 
 
 class Partition(NamedTuple):
@@ -109,19 +108,6 @@ def stored_facts(found: SuperpointReport) -> dict[str, Any]:
         fidelity = facts[kind]
         facts[kind] = None if fidelity is None else fidelity._asdict()
     return facts
-
-
-def stored_ids(superpoint_ids: Tensor) -> Tensor:
-    """Superpoint ids (N,) int32 as they are stored: int16 wherever all of them fit."""
-    largest = int(superpoint_ids.max()) if len(superpoint_ids) else 0
-    return superpoint_ids.short() if largest <= _LARGEST_SHORT else superpoint_ids
-
-
-def superpoint_ids(run: Run, scene: str) -> Tensor:
-    """Read the superpoint of each point: (N,) int64 from 0."""
-    return read_tensors(run.workspace.superpoints(scene), ("superpoint_ids",))[
-        "superpoint_ids"
-    ].long()
 
 
 def _settings(run: Run, scene: str) -> Mapping[str, Any]:

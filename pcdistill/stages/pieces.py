@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pcdistill.artifacts.superpoints import superpoint_ids
 from pcdistill.geometry import point_superpoints, superpoint_mean
 from pcdistill.inference import MIN_POINTS
 from pcdistill.pipeline.artifact_files import read_provenance, read_tensors
 from pcdistill.pipeline.context import Run
 from pcdistill.pipeline.workspace import slug
-from pcdistill.scenes import Scene, open_scene
-from pcdistill.stages.partition import superpoint_ids
+from pcdistill.scenes import Scene
 from pcdistill.stages.rows import looks, row_features, row_inputs
 
 
@@ -92,12 +92,3 @@ def made_from(run: Run, row: str, scene: str) -> str:
         mark = record.fingerprint if record is not None else "missing"
         digest.update(f"{needed.stage} {needed.unit} {mark}".encode())
     return digest.hexdigest()[:32]
-
-
-def load_scene(run: Run, name: str) -> Scene:
-    """Open a stored scene of the run once."""
-    key = f"scene/{name}"
-    if key not in run.memory:
-        run.memory[key] = open_scene(run.workspace.scene(name))
-    found: Scene = run.memory[key]
-    return found

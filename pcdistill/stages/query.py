@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pcdistill.artifacts.scene_splits import scene_names, validation_scenes
+from pcdistill.artifacts.stored_scenes import load_scene, stored_scenes
 from pcdistill.errors import ConfigError, file_trouble
 from pcdistill.inference import (
     GENERAL_PHRASES,
@@ -24,8 +26,7 @@ from pcdistill.inference import (
 from pcdistill.pipeline.context import Run
 from pcdistill.pipeline.workspace import question_slug, slug
 from pcdistill.scenes import Scene, source_points, write_source_ply
-from pcdistill.stages.ingest import scene_names, stored_scenes, validation_scenes
-from pcdistill.stages.pieces import load_scene, piece_features
+from pcdistill.stages.pieces import piece_features
 from pcdistill.stages.questions import ignored_words, known_words
 from pcdistill.stages.rows import require_row
 from pcdistill.visualization import draw_points, heat_colors, save_png

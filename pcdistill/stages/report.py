@@ -12,6 +12,9 @@ import torch
 from torch import Tensor
 
 from pcdistill import __version__
+from pcdistill.artifacts.capability import capability_table
+from pcdistill.artifacts.predictions import predictions, result, run_protocol
+from pcdistill.artifacts.scene_splits import measured_on, validation_scenes
 from pcdistill.lifting.projector import sight_settings
 from pcdistill.pipeline.context import Run
 from pcdistill.pipeline.result_files import best_measured
@@ -29,12 +32,9 @@ from pcdistill.reporting import (
 )
 from pcdistill.scenes import Scene, open_scene
 from pcdistill.stages.conclusions import comparisons, conclusions
-from pcdistill.stages.evaluate import predictions, result, run_protocol
 from pcdistill.stages.geometry_pictures import geometry_pictures
-from pcdistill.stages.ingest import measured_on, validation_scenes
 from pcdistill.stages.query import ask
 from pcdistill.stages.rows import CAPABILITY, POOLED, default_row, row_names
-from pcdistill.stages.score import capability_table
 from pcdistill.stages.true_capability import read_true_capability
 from pcdistill.visualization import (
     View,

@@ -8,6 +8,11 @@ from typing import Literal, cast
 import torch
 from torch import Tensor
 
+from pcdistill.artifacts.capability import capability_table
+from pcdistill.artifacts.point_features import points_with_features, teacher_views
+from pcdistill.artifacts.scene_splits import validation_scenes
+from pcdistill.artifacts.students import Student, load_student, student_input
+from pcdistill.artifacts.superpoints import superpoint_ids
 from pcdistill.capability import binary_capability, shuffled_capability
 from pcdistill.distillation.batch_cache import mixed_seed
 from pcdistill.distillation.student_features import student_features
@@ -21,12 +26,7 @@ from pcdistill.pipeline.context import Run
 from pcdistill.pipeline.result_files import best_measured
 from pcdistill.pipeline.stage import Input, Task
 from pcdistill.scenes import open_scene
-from pcdistill.stages.fuse import fuse_views, teacher_views
-from pcdistill.stages.ingest import validation_scenes
-from pcdistill.stages.lift import points_with_features
-from pcdistill.stages.partition import superpoint_ids
-from pcdistill.stages.score import capability_table
-from pcdistill.stages.students import Student, load_student, student_input
+from pcdistill.stages.fuse import fuse_views
 from pcdistill.stages.true_capability import true_capability
 from pcdistill.suggest import suggest
 

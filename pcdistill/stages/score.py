@@ -6,30 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
+from pcdistill.artifacts.capability import reference_images
 from pcdistill.capability import CapabilityMeter
-from pcdistill.pipeline.artifact_files import read_json, write_json
+from pcdistill.pipeline.artifact_files import write_json
 from pcdistill.pipeline.context import Run
 from pcdistill.pipeline.stage import Input, Report, Stage, Task
-from pcdistill.stages.synthesize import reference_images
 from pcdistill.teachers import taught_words
-
-
-def capability_table(run: Run) -> Tensor:
-    """Read every teacher's capability: (T, K) float32 in [0, 1], S_L and S_S of Eq. 5."""
-    rows = []
-    for teacher in run.config.run.teachers:
-        scores = read_json(run.workspace.capability(teacher))["capability"]
-        rows.append([scores[word] for word in run.vocabulary])
-    return torch.tensor(rows, dtype=torch.float32)
-
-
-def taught_to(run: Run, teacher: str) -> tuple[str, ...] | None:
-    """Read which words of the vocabulary a teacher was taught; None where it could not tell."""
-    found = read_json(run.workspace.capability(teacher)).get("taught")
-    return None if found is None else tuple(found)
 
 
 def _settings(run: Run, teacher: str) -> Mapping[str, Any]:

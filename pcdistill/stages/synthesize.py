@@ -16,7 +16,7 @@ from pcdistill.capability import (
     prompt_points,
 )
 from pcdistill.errors import ArtifactError
-from pcdistill.pipeline.artifact_files import read_tensors, write_tensors
+from pcdistill.pipeline.artifact_files import write_tensors
 from pcdistill.pipeline.context import Run
 from pcdistill.pipeline.stage import Report, Stage, Task, no_inputs
 
@@ -39,12 +39,6 @@ def pseudo_mask(
         return None
     mask = segmenter(generated.image, prompt_points(coarse, prompts, mode="inside"))
     return mask if bool(mask.any()) else None
-
-
-def reference_images(run: Run, category: str) -> tuple[Tensor, Tensor]:
-    """Read the synthesised images (m, 3, H, W) uint8 and pseudo masks (m, H, W) bool of a class."""
-    tensors = read_tensors(run.workspace.synthesized(category), ("images", "masks"))
-    return tensors["images"], tensors["masks"].bool()
 
 
 def _settings(run: Run, category: str) -> Mapping[str, Any]:

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from pcdistill.artifacts.capability import capability_table, taught_to
+from pcdistill.artifacts.point_features import teacher_views
+from pcdistill.artifacts.stored_scenes import labels_in_memory
 from pcdistill.evaluation import ConfusionMatrix, rank_agreement
 from pcdistill.fusion import predict_labels
 from pcdistill.labels import IGNORE_LABEL
 from pcdistill.pipeline.artifact_files import read_json, write_json
 from pcdistill.pipeline.context import Run
 from pcdistill.scenes import LabelSet, open_scene
-from pcdistill.stages.fuse import teacher_views
-from pcdistill.stages.ingest import labels_in_memory
-from pcdistill.stages.score import capability_table, taught_to
 
 
 def true_capability(run: Run, scenes: tuple[str, ...]) -> Tensor:

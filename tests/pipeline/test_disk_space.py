@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from pcdistill.artifacts.size_estimates import expected_points, expected_superpoints
 from pcdistill.errors import ConfigError
 from pcdistill.homes import home_scene
 from pcdistill.pipeline.config import RunConfig, RunSettings
@@ -23,7 +24,6 @@ from pcdistill.stages.distill import DISTILL
 from pcdistill.stages.fuse import FUSE
 from pcdistill.stages.partition import PARTITION
 from pcdistill.stages.pipeline import STAGES
-from pcdistill.stages.sizes import expected_points, expected_superpoints
 from tests.pipeline.test_runner import STAGES as LETTERS
 from tests.stages.test_fuse import make_run, work, write_lifted
 

@@ -9,6 +9,7 @@ from html import escape
 import pytest
 import torch
 
+from pcdistill.artifacts.students import Student
 from pcdistill.pipeline.artifact_files import (
     read_json,
     read_provenance,
@@ -28,7 +29,6 @@ from pcdistill.stages.export import export
 from pcdistill.stages.query import query
 from pcdistill.stages.report import NOTHING, REPORT
 from pcdistill.stages.rows import COMBINED, default_row, require_row, row_names
-from pcdistill.stages.students import Student
 from tests.stages.followed import Outcomes, follows
 from tests.stages.test_evaluate_by_hand import VOXEL, Mirror, labels_of
 from tests.stages.test_evaluate_by_hand import features_of as right_features

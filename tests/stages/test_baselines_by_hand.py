@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import torch
 
+from pcdistill.artifacts.predictions import predictions, result
 from pcdistill.errors import ConfigError
 from pcdistill.labels import IGNORE_LABEL
 from pcdistill.pipeline.context import Run
 from pcdistill.pipeline.pretrained import Source, StudentNeeds, TrainedStudent
 from pcdistill.pipeline.result_files import row_confusion
 from pcdistill.scenes import Scene
-from pcdistill.stages.evaluate import EVALUATE, predictions, result
+from pcdistill.stages.evaluate import EVALUATE
 from pcdistill.stages.export import export
 from pcdistill.stages.query import query
 from pcdistill.stages.rows import (

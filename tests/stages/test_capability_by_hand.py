@@ -7,13 +7,14 @@ import json
 import pytest
 import torch
 
+from pcdistill.artifacts.capability import capability_table, reference_images, taught_to
 from pcdistill.capability import GeneratedImage
 from pcdistill.capability.registry import GENERATORS, SEGMENTERS
 from pcdistill.errors import ArtifactError
 from pcdistill.pipeline.artifact_files import read_json, read_provenance, write_tensors
 from pcdistill.pipeline.context import Run
-from pcdistill.stages.score import SCORE, capability_table, taught_to
-from pcdistill.stages.synthesize import SYNTHESIZE, reference_images
+from pcdistill.stages.score import SCORE
+from pcdistill.stages.synthesize import SYNTHESIZE
 from tests.stages.followed import Outcomes, follows
 from tests.stages.toy import AXES, CLASSES, TEACHERS, VOCABULARY, ToyTeacher, toy_run, work
 

@@ -7,6 +7,7 @@ from unittest import mock
 import pytest
 import torch
 
+from pcdistill.artifacts.students import load_student
 from pcdistill.distillation import trainer as trainer_module
 from pcdistill.errors import ConfigError
 from pcdistill.networks import MinkUNet
@@ -14,7 +15,6 @@ from pcdistill.pipeline.artifact_files import read_tensors, write_tensors
 from pcdistill.pipeline.workspace import Record
 from pcdistill.stages import distill as distill_module
 from pcdistill.stages.distill import DISTILL, training_scene
-from pcdistill.stages.students import load_student
 from tests.stages.followed import Outcomes, follows
 from tests.stages.toy import SCENE, toy_labels, toy_run
 from tests.stages.toy_students import (

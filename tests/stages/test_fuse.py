@@ -9,6 +9,10 @@ import pytest
 import torch
 from torch.nn import functional
 
+from pcdistill.artifacts.capability import capability_table
+from pcdistill.artifacts.fused_targets import fused_targets
+from pcdistill.artifacts.point_features import lifted_features
+from pcdistill.artifacts.superpoints import stored_ids, superpoint_ids
 from pcdistill.distillation import superpoint_distillation_loss
 from pcdistill.errors import SceneError
 from pcdistill.fusion import fuse_features, predict_labels
@@ -20,10 +24,9 @@ from pcdistill.pipeline.context import Run
 from pcdistill.pipeline.stage import Task
 from pcdistill.scenes import Scene, open_scene, write_scene
 from pcdistill.stages import fuse as fuse_module
-from pcdistill.stages.fuse import FUSE, fused_targets
-from pcdistill.stages.lift import LIFT, lifted_features
-from pcdistill.stages.partition import PARTITION, cut_scene, stored_ids, superpoint_ids
-from pcdistill.stages.score import capability_table
+from pcdistill.stages.fuse import FUSE
+from pcdistill.stages.lift import LIFT
+from pcdistill.stages.partition import PARTITION, cut_scene
 from tests.tolerances import FLOAT32_SUMS, FLOAT64_EXACT
 
 HALF_STEP = 2.0**-11  # relative rounding of half precision

@@ -7,10 +7,11 @@ import math
 import pytest
 import torch
 
+from pcdistill.artifacts.capability import capability_table
+from pcdistill.artifacts.fused_targets import fused_targets
 from pcdistill.pipeline.context import Run
-from pcdistill.stages.fuse import FUSE, fused_targets
+from pcdistill.stages.fuse import FUSE
 from pcdistill.stages.rows import row_features
-from pcdistill.stages.score import capability_table
 from tests.stages.followed import Outcomes, alike, follows
 from tests.stages.toy import (
     AXES,

@@ -10,13 +10,14 @@ import pytest
 import torch
 
 import pcdistill.homes
+from pcdistill.artifacts.scene_splits import scene_names, training_scenes, validation_scenes
 from pcdistill.errors import SceneError
 from pcdistill.lifting.frame_colors import colors_from_frames
 from pcdistill.pipeline.config_loading import config_from_mapping
 from pcdistill.pipeline.context import Run
 from pcdistill.scenes import MemoryFrame, Scene, open_scene, read_ply, write_ply, write_scene
 from pcdistill.scenes.checks.pose_conventions import POSE_CONVENTIONS
-from pcdistill.stages.ingest import INGEST, scene_names, training_scenes, validation_scenes
+from pcdistill.stages.ingest import INGEST
 from tests.fixtures import box_room, nuscenes
 from tests.fixtures import scannet as scannet_scans
 from tests.scenes.readers.test_rgbd import FROM_Z_UP

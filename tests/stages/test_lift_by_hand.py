@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
+from pcdistill.artifacts.point_features import frame_counts, points_with_features, teacher_views
 from pcdistill.lifting import lift_frames as lift_frames_module
 from pcdistill.lifting.lift_scene import lift_scene
 from pcdistill.lifting.projector import Sight
@@ -15,8 +16,7 @@ from pcdistill.pipeline.context import Run
 from pcdistill.pipeline.stage import fingerprint
 from pcdistill.scenes import MemoryFrame, Scene, open_scene
 from pcdistill.stages import lift as lift_module
-from pcdistill.stages.fuse import teacher_views
-from pcdistill.stages.lift import LIFT, frame_counts, points_with_features
+from pcdistill.stages.lift import LIFT
 from pcdistill.stages.score import SCORE
 from pcdistill.teachers import FeatureMap, LabelledMasks
 from tests.stages.followed import Outcomes, alike, follows

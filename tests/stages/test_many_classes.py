@@ -7,13 +7,14 @@ import json
 import pytest
 import torch
 
+from pcdistill.artifacts.predictions import predictions, result
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.labels import IGNORE_LABEL, NO_FEATURE_LABEL
 from pcdistill.pipeline.config_loading import config_from_mapping
 from pcdistill.pipeline.context import Run
 from pcdistill.scenes import Scene, load_label_set, open_scene, read_ply, write_scene
 from pcdistill.stages import evaluate, export
-from pcdistill.stages.evaluate import EVALUATE, predictions, result
+from pcdistill.stages.evaluate import EVALUATE
 from pcdistill.stages.ingest import INGEST
 from pcdistill.stages.partition import PARTITION
 from pcdistill.visualization import label_colors

@@ -8,9 +8,10 @@ from itertools import pairwise
 import pytest
 import torch
 
+from pcdistill.artifacts.superpoints import superpoint_ids
 from pcdistill.errors import SceneError
 from pcdistill.scenes import Scene
-from pcdistill.stages.partition import PARTITION, superpoint_ids
+from pcdistill.stages.partition import PARTITION
 from tests.stages.followed import Outcomes, follows
 from tests.stages.toy import SCENE, store, toy_run, work
 

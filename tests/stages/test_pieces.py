@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from pcdistill.artifacts.stored_scenes import load_scene
 from pcdistill.errors import SceneError
 from pcdistill.homes import home_scene
 from pcdistill.pipeline.artifact_files import read_provenance, write_json, write_tensors
@@ -17,7 +18,7 @@ from pcdistill.pipeline.workspace import Record
 from pcdistill.stages import pieces as pieces_module
 from pcdistill.stages.evaluate import EVALUATE
 from pcdistill.stages.partition import PARTITION
-from pcdistill.stages.pieces import average_pieces, load_scene, piece_features
+from pcdistill.stages.pieces import average_pieces, piece_features
 from pcdistill.stages.rows import POOLED, default_row, row_features
 from tests.stages.test_fuse import make_run, nothing, work, write_lifted
 from tests.stages.test_partition_by_hand import parts, sheet, tilted

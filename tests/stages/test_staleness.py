@@ -20,6 +20,7 @@ import pytest
 import torch
 
 from pcdistill import teachers
+from pcdistill.artifacts.scan_sources import Files, Scans
 from pcdistill.networks import build_student, save_checkpoint
 from pcdistill.pipeline import context as run_module
 from pcdistill.pipeline.config import RunConfig
@@ -37,7 +38,6 @@ from pcdistill.scenes.label_sets import (
 from pcdistill.scenes.readers.base import Scan
 from pcdistill.stages import ingest
 from pcdistill.stages.pipeline import STAGES
-from pcdistill.stages.scans import Files, Scans
 
 Marks = dict[str, dict[str, str]]
 """Stage -> unit -> fingerprint."""

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from pcdistill.artifacts.scene_splits import scene_names, training_scenes, validation_scenes
 from pcdistill.capability.generators.rendered import EmbeddedGenerator
 from pcdistill.errors import ConfigError
 from pcdistill.homes.floorplan import floor_plan
@@ -18,7 +19,7 @@ from pcdistill.pipeline.context import Run
 from pcdistill.scenes import MemoryFrame, Scene, open_scene, write_scene
 from pcdistill.stages.distill import DISTILL
 from pcdistill.stages.evaluate import EVALUATE
-from pcdistill.stages.ingest import INGEST, scene_names, training_scenes, validation_scenes
+from pcdistill.stages.ingest import INGEST
 from pcdistill.stages.rows import row_names
 from tests.conftest import REPOSITORY
 from tests.stages.toy import work

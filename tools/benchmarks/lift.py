@@ -159,11 +159,11 @@ def disk_use(folder: Path, scene: Scene, arguments: argparse.Namespace) -> dict[
     The small form counts the superpoint ids too; the large one is the features of the points that
     some frame sees, in half precision, and their mask.
     """
+    from pcdistill.artifacts.superpoints import stored_ids
     from pcdistill.geometry import mesh_superpoints
     from pcdistill.lifting.lift_scene import count_views
     from pcdistill.pipeline.artifact_files import write_tensors
     from pcdistill.pipeline.config import LiftConfig
-    from pcdistill.stages.partition import stored_ids
 
     from .partition import timed
 

@@ -11,6 +11,11 @@ import pytest
 import torch
 from rich.console import Console
 
+from pcdistill.artifacts import default_split as splits_module
+from pcdistill.artifacts.default_split import HELD_OUT, default_split, place_of
+from pcdistill.artifacts.predictions import run_protocol
+from pcdistill.artifacts.scan_sources import remember_scans, scans_of
+from pcdistill.artifacts.scene_splits import measured_on, training_scenes, validation_scenes
 from pcdistill.pipeline.artifact_files import write_json
 from pcdistill.pipeline.config_loading import config_from_mapping
 from pcdistill.pipeline.context import Run
@@ -18,14 +23,10 @@ from pcdistill.pipeline.pretrained import StudentNeeds
 from pcdistill.pipeline.runner import Summary
 from pcdistill.scenes import Scene, write_scene
 from pcdistill.scenes.readers.nuscenes.split import official_side
-from pcdistill.stages import splits as splits_module
 from pcdistill.stages.command import print_summary, scans_header
 from pcdistill.stages.conclusions import REMEMBERS, conclusions
-from pcdistill.stages.evaluate import EVALUATE, run_protocol
-from pcdistill.stages.ingest import measured_on, training_scenes, validation_scenes
+from pcdistill.stages.evaluate import EVALUATE
 from pcdistill.stages.report import _not_measured
-from pcdistill.stages.scans import remember_scans, scans_of
-from pcdistill.stages.splits import HELD_OUT, default_split, place_of
 
 
 def write_stored(folder: Path, names, labelled=True) -> Path:

@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from pcdistill.artifacts.scan_sources import remember_scans, require_scan, scan_files, scans_of
+from pcdistill.artifacts.scene_splits import scene_names, training_scenes, validation_scenes
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.pipeline.config import IngestConfig, RunConfig, RunSettings
 from pcdistill.pipeline.config_loading import load_config
@@ -14,8 +16,7 @@ from pcdistill.pipeline.context import Run
 from pcdistill.pipeline.runner import run_stages
 from pcdistill.pipeline.status import stage_states
 from pcdistill.scenes import READERS, Scene, write_scene
-from pcdistill.stages.ingest import INGEST, scene_names, training_scenes, validation_scenes
-from pcdistill.stages.scans import remember_scans, require_scan, scan_files, scans_of
+from pcdistill.stages.ingest import INGEST
 from tests.end_to_end.conftest import pcdistill
 
 NAMES = ("house_room0", "house_room1", "tower_room0")
@@ -127,7 +128,7 @@ def test_places_that_scans_share_are_looked_at_once(scans, monkeypatch):
     recognised = require_scan(run, NAMES[0])
     first = scan_files(run, recognised)
     assert first.size == sum(p.stat().st_size for p in (scans / NAMES[0]).rglob("*.*"))
-    monkeypatch.setattr("pcdistill.stages.scans._look_at", None)
+    monkeypatch.setattr("pcdistill.artifacts.scan_sources._look_at", None)
     assert scan_files(run, recognised) == first
 
 
@@ -143,7 +144,7 @@ def test_what_scans_share_is_estimated_once(scans, monkeypatch):
 
     layout = require_scan(run, NAMES[0]).layout
     monkeypatch.setattr(
-        "pcdistill.stages.scans.READERS", {layout: READERS[layout]._replace(files=files)}
+        "pcdistill.artifacts.scan_sources.READERS", {layout: READERS[layout]._replace(files=files)}
     )
     run = run_on(scans)
     assert sum(INGEST.estimate(run, name) for name in NAMES) == 3 * (whole // 3) < together

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from pcdistill.artifacts.scan_sources import scan_files, scans_of
 from pcdistill.errors import ArtifactError
 from pcdistill.pipeline.artifact_files import read_provenance
 from pcdistill.pipeline.context import Run
-from pcdistill.stages.scans import scan_files, scans_of
 
 _POINTS_OF_A_HOME = 70_000
 _POINTS_OF_A_SCAN = 100_000

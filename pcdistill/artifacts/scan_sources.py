@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from pcdistill.artifacts.default_split import default_split
 from pcdistill.errors import ArtifactError, ConfigError, SceneError
 from pcdistill.pipeline.artifact_files import read_json, write_json
 from pcdistill.pipeline.context import Run
 from pcdistill.scenes import READERS, ReadSettings, Recognised, require_scans
-from pcdistill.stages.splits import default_split
 from pcdistill.suggest import suggest
 
 _HEADER_BYTES = 4096

@@ -1,0 +1,1 @@
+"""Artefacts: loading and writing what stages hand to each other."""

@@ -1,0 +1,91 @@
+"""Point features of the teachers, as stage lift stores them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pcdistill.artifacts.scene_splits import validation_scenes
+from pcdistill.artifacts.superpoints import superpoint_ids
+from pcdistill.lifting.lift_scene import lift_scene
+from pcdistill.pipeline.artifact_files import read_tensors
+from pcdistill.pipeline.context import Run
+from pcdistill.scenes import open_scene
+
+
+def keeps_points(run: Run, scene: str) -> bool:
+    """Whether the features of a scene's points stay on the disk."""
+    return run.config.lift.keep == "all" or scene in validation_scenes(run)
+
+
+def lifted_features(run: Run, teacher: str, scene: str) -> tuple[Tensor, Tensor]:
+    """One teacher's point features, read, or lifted now where they are not kept.
+
+    Returns:
+        features: (M, D) float16.
+        seen: (M,) int64, the points they belong to, ascending.
+    """
+    if not keeps_points(run, scene):
+        stored = open_scene(run.workspace.scene(scene))
+        return lift_scene(
+            stored, run.teacher(teacher), run.config.lift, lambda done, total, words: None
+        ).finish()
+    tensors = read_tensors(run.workspace.lifted(teacher, scene), ("features", "seen"))
+    return tensors["features"], tensors["seen"]
+
+
+def points_with_features(run: Run, teacher: str, scene: str) -> Tensor:
+    """(M,) int64, ascending: the points that a teacher has a feature for; no feature is read."""
+    if not keeps_points(run, scene):
+        return lifted_features(run, teacher, scene)[1]
+    return read_tensors(run.workspace.lifted(teacher, scene), ("seen",))["seen"]
+
+
+def frame_counts(run: Run, teacher: str, scene: str) -> Tensor:
+    """(N,) int32: how many frames see each point."""
+    return read_tensors(run.workspace.lifted(teacher, scene), ("views",))["views"]
+
+
+class TeacherViews:
+    """What all teachers say of one scene, as it is stored: seen points only, half precision.
+
+    Args:
+        lifted: per teacher its features (M, D) and the points (M,) int64 that they belong to.
+        points: N.
+    """
+
+    def __init__(self, lifted: Sequence[tuple[Tensor, Tensor]], points: int) -> None:
+        self._features = [features for features, _ in lifted]
+        self._row = torch.full((len(lifted), points), -1, dtype=torch.int32)
+        for number, (_, index) in enumerate(lifted):
+            self._row[number, index] = torch.arange(len(index), dtype=torch.int32)
+        self.seen = self._row >= 0
+        """(T, N) bool."""
+
+    def of_points(self, points: Tensor) -> Tensor:
+        """(T, n, D) float32 of points (n,) int64; zero where a teacher saw nothing."""
+        return torch.stack([self._of(number, points) for number in range(len(self._features))])
+
+    def of_teacher(self, number: int) -> Tensor:
+        """(N, D) float32 of one teacher; zero where it saw nothing."""
+        return self._of(number, torch.arange(self.seen.shape[1]))
+
+    def _of(self, number: int, points: Tensor) -> Tensor:
+        rows = self._row[number, points].long()
+        if len(self._features[number]) == 0:
+            return torch.zeros(len(points), self._features[number].shape[1])
+        values = self._features[number][rows.clamp(min=0)].float()
+        return values.masked_fill_((rows < 0)[:, None], 0)
+
+
+def teacher_views(run: Run, scene: str, teachers: Sequence[str] | None = None) -> TeacherViews:
+    """Read the point features of one scene, or lift them where they are not kept.
+
+    Args:
+        teachers: their names, which are the teacher axis; None takes all of the run.
+    """
+    names = run.config.run.teachers if teachers is None else teachers
+    lifted = [lifted_features(run, teacher, scene) for teacher in names]
+    return TeacherViews(lifted, len(superpoint_ids(run, scene)))

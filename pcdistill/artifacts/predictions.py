@@ -1,0 +1,36 @@
+"""Predicted labels and results of each method, as stage evaluate stores them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from pcdistill.artifacts.scene_splits import measured_on
+from pcdistill.pipeline.artifact_files import read_json, read_tensors
+from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.workspace import slug
+
+
+def run_protocol(run: Run) -> str:
+    """The protocol of the run in one line, with what the student knows of the scenes."""
+    classes, silent = len(run.label_set.names), len(run.config.run.teachers) > 0
+    said = run.protocol.describe(classes, silent=silent)
+    scenes = measured_on(run)
+    return f"{said}; measured on {scenes}" if scenes else said
+
+
+def predictions(run: Run, row: str, scene: str) -> Tensor:
+    """Read the labels (N,) int64 that a row gave to a scene, or `NO_FEATURE_LABEL`."""
+    return read_tensors(_prediction_path(run, row, scene), ("labels",))["labels"].long()
+
+
+def result(run: Run, row: str) -> dict[str, Any]:
+    """Read the numbers of a row; `miou` is None where no scene has labels."""
+    found: dict[str, Any] = read_json(run.workspace.evaluation(row) / "result.json")
+    return found
+
+
+def _prediction_path(run: Run, row: str, scene: str) -> Path:
+    return run.workspace.evaluation(row) / f"{slug(scene)}.safetensors"
