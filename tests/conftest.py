@@ -58,7 +58,7 @@ LONGEST = (
     "scenes/readers/nuscenes/test_keyframe.py",
     "scenes/readers/test_rgbd.py",
     "tools/test_convert_checkpoint.py",
-    "stages/test_pieces.py",
+    "inference/test_pieces.py",
     "stages/test_distill.py",
     "stages/test_distill_by_hand.py",
     "stages/test_answers_by_hand.py",

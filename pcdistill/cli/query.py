@@ -42,7 +42,7 @@ def query(
         from rich import box
         from rich.table import Table
 
-        from pcdistill.stages.query import query as query_run
+        from pcdistill.inference.text_query import query as query_run
 
         response = query_run(_opened(run), text, scene, best, row, draw)
     console = plain_console()
@@ -97,7 +97,7 @@ def export(run: Positional[Path], to: OptionalPath = None, row: OptionalText = N
         to: Folder to write to; by default export/ of the workspace.
         row: Whose labels, such as fused or student:superpoint; by default the best measured.
     """
-    from pcdistill.stages.export import export as export_run
+    from pcdistill.inference.labelled_clouds import export as export_run
 
     console = plain_console()
     for path in export_run(_opened(run), to, row):

@@ -9,10 +9,10 @@ from pcdistill.artifacts.scan_sources import scans_of
 from pcdistill.artifacts.scene_splits import validation_scenes
 from pcdistill.errors import ConfigError
 from pcdistill.inference import GENERAL_PHRASES
+from pcdistill.inference.questions import ignored_words, known_words
 from pcdistill.pipeline.config import HOME_IMAGE_SIZE
 from pcdistill.pipeline.context import Run
 from pcdistill.pipeline.stage_names import STAGE_NAMES
-from pcdistill.stages.questions import ignored_words, known_words
 from pcdistill.suggest import suggest
 
 _LOG = logging.getLogger(__name__)

@@ -15,10 +15,10 @@ from pcdistill.evaluation import (
     paired_difference,
     reach_sentence,
 )
+from pcdistill.inference.methods import BINARY, ORACLE, POOLED, SHUFFLED, VOXELS, row_names
 from pcdistill.pipeline.artifact_files import read_json
 from pcdistill.pipeline.context import Run
 from pcdistill.pipeline.result_files import row_confusion
-from pcdistill.stages.rows import BINARY, ORACLE, POOLED, SHUFFLED, VOXELS, row_names
 
 _LOG = logging.getLogger(__name__)
 

@@ -21,13 +21,7 @@ from pcdistill.evaluation import (
     confusion_cells,
     evaluate_semantic,
 )
-from pcdistill.labels import IGNORE_LABEL
-from pcdistill.pipeline.artifact_files import write_json, write_tensors
-from pcdistill.pipeline.context import Run
-from pcdistill.pipeline.stage import Input, Report, Stage, Task
-from pcdistill.scenes import Scene, open_scene
-from pcdistill.stages.pieces import average_pieces, made_from, scene_pieces
-from pcdistill.stages.rows import (
+from pcdistill.inference.methods import (
     CAPABILITY,
     COMBINED,
     FUSED,
@@ -42,7 +36,13 @@ from pcdistill.stages.rows import (
     seen_by_frames,
     usable_scenes,
 )
-from pcdistill.stages.true_capability import measure_capability
+from pcdistill.inference.pieces import average_pieces, made_from, scene_pieces
+from pcdistill.inference.true_capability import measure_capability
+from pcdistill.labels import IGNORE_LABEL
+from pcdistill.pipeline.artifact_files import write_json, write_tensors
+from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.stage import Input, Report, Stage, Task
+from pcdistill.scenes import Scene, open_scene
 
 
 def _settings(run: Run, row: str) -> Mapping[str, Any]:

@@ -2,84 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from torch import Tensor
 
-from pcdistill.artifacts.capability import capability_table
 from pcdistill.artifacts.fused_targets import _packed
-from pcdistill.artifacts.point_features import TeacherViews, teacher_views
+from pcdistill.artifacts.point_features import teacher_views
 from pcdistill.artifacts.scene_splits import scene_names
 from pcdistill.artifacts.size_estimates import expected_points, expected_superpoints
 from pcdistill.artifacts.superpoints import superpoint_ids
-from pcdistill.fusion import average_features, fuse_features, linear_features, predict_labels
+from pcdistill.inference.methods import fuse_in_chunks
 from pcdistill.pipeline.artifact_files import write_tensors
 from pcdistill.pipeline.context import Run
 from pcdistill.pipeline.stage import Input, Report, Stage, Task
-
-Method = Literal["average", "linear", "fused"]
-_POINTS_AT_A_TIME = 16384
-
-
-def fuse_views(
-    run: Run, views: TeacherViews, method: Method, capability: Tensor | None = None
-) -> Tensor:
-    """One feature per point, (N, D) float32; zero where no teacher saw it.
-
-    Args:
-        views: of one scene.
-        method: `fused` takes the teachers' capability into account.
-        capability: (T, K) float in [0, 1]; by default what stage score measured.
-    """
-    every = torch.arange(views.seen.shape[1])
-    chunks = fuse_in_chunks(run, views, method, every, capability)
-    return torch.cat([fused for _, fused in chunks])
-
-
-def fuse_in_chunks(
-    run: Run,
-    views: TeacherViews,
-    method: Method,
-    points: Tensor,
-    capability: Tensor | None = None,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Fuse some points at a time, so that no table of all of them is needed.
-
-    Args:
-        views, method, capability: as in `fuse_views`.
-        points: (M,) int64.
-
-    Yields:
-        the next points, (n,) int64, and their features, (n, D) float32.
-    """
-    if method == "fused" and capability is None:
-        capability = capability_table(run)
-    for chunk in torch.split(points, _POINTS_AT_A_TIME):
-        seen = views.seen[:, chunk]
-        yield chunk, _fuse(run, views.of_points(chunk), seen, method, capability)
-
-
-def _fuse(
-    run: Run, features: Tensor, seen: Tensor, method: Method, capability: Tensor | None
-) -> Tensor:
-    """(n, D) of the teachers' features (T, n, D); every point is fused by itself."""
-    if method == "average":
-        return average_features(features, seen)
-    if method == "linear":
-        return linear_features(features, run.vocabulary_embeddings, seen)
-    if capability is None:
-        raise ValueError(f"method is '{method}', which needs a capability table")
-    return fuse_features(
-        features,
-        predict_labels(features, run.vocabulary_embeddings),
-        capability,
-        run.config.fuse.temperature,
-        seen=seen,
-        mode=run.config.fuse.mode,
-    )
 
 
 def _settings(run: Run, scene: str) -> Mapping[str, Any]:

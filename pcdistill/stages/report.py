@@ -15,6 +15,9 @@ from pcdistill import __version__
 from pcdistill.artifacts.capability import capability_table
 from pcdistill.artifacts.predictions import predictions, result, run_protocol
 from pcdistill.artifacts.scene_splits import measured_on, validation_scenes
+from pcdistill.inference.methods import CAPABILITY, POOLED, default_row, row_names
+from pcdistill.inference.text_query import ask
+from pcdistill.inference.true_capability import read_true_capability
 from pcdistill.lifting.projector import sight_settings
 from pcdistill.pipeline.context import Run
 from pcdistill.pipeline.result_files import best_measured
@@ -33,9 +36,6 @@ from pcdistill.reporting import (
 from pcdistill.scenes import Scene, open_scene
 from pcdistill.stages.conclusions import comparisons, conclusions
 from pcdistill.stages.geometry_pictures import geometry_pictures
-from pcdistill.stages.query import ask
-from pcdistill.stages.rows import CAPABILITY, POOLED, default_row, row_names
-from pcdistill.stages.true_capability import read_true_capability
 from pcdistill.visualization import (
     View,
     birds_view,

@@ -16,10 +16,10 @@ import pytest
 import torch
 from PIL import Image
 
+from pcdistill.inference.text_query import query
 from pcdistill.pipeline.config_loading import load_config
 from pcdistill.pipeline.context import Run
 from pcdistill.scenes import load_label_set, read_ply
-from pcdistill.stages.query import query
 from pcdistill.stages.report import OF_DEVELOPMENT, OF_HOMES
 from tests.end_to_end.conftest import TINY, pcdistill
 

@@ -10,6 +10,10 @@ import pytest
 import torch
 
 from pcdistill.artifacts.students import Student
+from pcdistill.inference import methods as rows_module
+from pcdistill.inference.labelled_clouds import export
+from pcdistill.inference.methods import COMBINED, default_row, require_row, row_names
+from pcdistill.inference.text_query import query
 from pcdistill.pipeline.artifact_files import (
     read_json,
     read_provenance,
@@ -22,13 +26,9 @@ from pcdistill.pipeline.pretrained import StudentNeeds
 from pcdistill.pipeline.result_files import best_measured
 from pcdistill.scenes import read_ply
 from pcdistill.stages import report as report_module
-from pcdistill.stages import rows as rows_module
 from pcdistill.stages.conclusions import conclusions
 from pcdistill.stages.evaluate import EVALUATE
-from pcdistill.stages.export import export
-from pcdistill.stages.query import query
 from pcdistill.stages.report import NOTHING, REPORT
-from pcdistill.stages.rows import COMBINED, default_row, require_row, row_names
 from tests.stages.followed import Outcomes, follows
 from tests.stages.test_evaluate_by_hand import VOXEL, Mirror, labels_of
 from tests.stages.test_evaluate_by_hand import features_of as right_features

@@ -13,15 +13,8 @@ import torch
 
 from pcdistill.artifacts.predictions import predictions, result
 from pcdistill.errors import ConfigError
-from pcdistill.labels import IGNORE_LABEL
-from pcdistill.pipeline.context import Run
-from pcdistill.pipeline.pretrained import Source, StudentNeeds, TrainedStudent
-from pcdistill.pipeline.result_files import row_confusion
-from pcdistill.scenes import Scene
-from pcdistill.stages.evaluate import EVALUATE
-from pcdistill.stages.export import export
-from pcdistill.stages.query import query
-from pcdistill.stages.rows import (
+from pcdistill.inference.labelled_clouds import export
+from pcdistill.inference.methods import (
     CAPABILITY,
     DRAWS,
     ORACLE,
@@ -33,6 +26,13 @@ from pcdistill.stages.rows import (
     row_inputs,
     row_names,
 )
+from pcdistill.inference.text_query import query
+from pcdistill.labels import IGNORE_LABEL
+from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.pretrained import Source, StudentNeeds, TrainedStudent
+from pcdistill.pipeline.result_files import row_confusion
+from pcdistill.scenes import Scene
+from pcdistill.stages.evaluate import EVALUATE
 from tests.stages.followed import alike
 from tests.stages.test_evaluate_by_hand import labels_of, measured, seen_by_any
 from tests.stages.test_fuse_by_hand import by_hand

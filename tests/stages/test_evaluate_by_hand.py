@@ -13,13 +13,13 @@ from torch import nn
 
 from pcdistill.artifacts.predictions import predictions, result
 from pcdistill.artifacts.students import Student
+from pcdistill.inference import methods as rows_module
+from pcdistill.inference.methods import row_features, row_names
 from pcdistill.labels import IGNORE_LABEL, NO_FEATURE_LABEL
 from pcdistill.pipeline.context import Run
 from pcdistill.pipeline.pretrained import StudentNeeds
 from pcdistill.pipeline.stage import Task
-from pcdistill.stages import rows as rows_module
 from pcdistill.stages.evaluate import EVALUATE
-from pcdistill.stages.rows import row_features, row_names
 from pcdistill.teachers import TEXT_ENCODERS
 from tests.stages.followed import Outcomes, alike, follows
 from tests.stages.test_fuse_by_hand import by_hand

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from pcdistill.inference.methods import row_names
 from pcdistill.pipeline.config_loading import config_from_mapping
 from pcdistill.pipeline.context import Run
 from pcdistill.stages.pipeline import STAGES
-from pcdistill.stages.rows import row_names
 
 LABELS = json.loads((files("pcdistill.scenes") / "label_sets" / "nuscenes16.json").read_text())
 WORDS = json.loads((files("pcdistill.scenes") / "vocabularies" / "indoor.json").read_text())

@@ -9,9 +9,9 @@ import torch
 
 from pcdistill.artifacts.capability import capability_table
 from pcdistill.artifacts.fused_targets import fused_targets
+from pcdistill.inference.methods import row_features
 from pcdistill.pipeline.context import Run
 from pcdistill.stages.fuse import FUSE
-from pcdistill.stages.rows import row_features
 from tests.stages.followed import Outcomes, alike, follows
 from tests.stages.toy import (
     AXES,

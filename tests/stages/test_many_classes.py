@@ -9,11 +9,12 @@ import torch
 
 from pcdistill.artifacts.predictions import predictions, result
 from pcdistill.errors import ConfigError, SceneError
+from pcdistill.inference import labelled_clouds
 from pcdistill.labels import IGNORE_LABEL, NO_FEATURE_LABEL
 from pcdistill.pipeline.config_loading import config_from_mapping
 from pcdistill.pipeline.context import Run
 from pcdistill.scenes import Scene, load_label_set, open_scene, read_ply, write_scene
-from pcdistill.stages import evaluate, export
+from pcdistill.stages import evaluate
 from pcdistill.stages.evaluate import EVALUATE
 from pcdistill.stages.ingest import INGEST
 from pcdistill.stages.partition import PARTITION
@@ -83,8 +84,8 @@ def test_a_perfect_answer_is_right_everywhere(tmp_path, monkeypatch, classes, ig
     expected = torch.where(seen, truth.clamp(min=0), NO_FEATURE_LABEL)
     assert torch.equal(stored, expected)
 
-    monkeypatch.setattr(export, "row_predictions", lambda *_: expected)
-    cloud, names = export.export(run, tmp_path / "out", ROW)
+    monkeypatch.setattr(labelled_clouds, "row_predictions", lambda *_: expected)
+    cloud, names = labelled_clouds.export(run, tmp_path / "out", ROW)
     written = read_ply(cloud)
     assert torch.equal(written.scalars["label"], torch.where(seen, expected, none))
     assert names.read_text().splitlines()[classes] == f"{none} no answer"

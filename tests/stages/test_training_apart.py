@@ -14,13 +14,13 @@ from pcdistill.capability.generators.rendered import EmbeddedGenerator
 from pcdistill.errors import ConfigError
 from pcdistill.homes.floorplan import floor_plan
 from pcdistill.homes.home import SPLITS, build_home, seed_stream
+from pcdistill.inference.methods import row_names
 from pcdistill.pipeline.config_loading import config_from_mapping
 from pcdistill.pipeline.context import Run
 from pcdistill.scenes import MemoryFrame, Scene, open_scene, write_scene
 from pcdistill.stages.distill import DISTILL
 from pcdistill.stages.evaluate import EVALUATE
 from pcdistill.stages.ingest import INGEST
-from pcdistill.stages.rows import row_names
 from tests.conftest import REPOSITORY
 from tests.stages.toy import work
 

@@ -19,9 +19,9 @@ from pcdistill.evaluation import (
     paired_difference,
     rank_agreement,
 )
+from pcdistill.inference.methods import BINARY, ORACLE, POOLED, SHUFFLED, VOXELS
+from pcdistill.inference.true_capability import words_to_compare
 from pcdistill.pipeline.result_files import row_confusion
-from pcdistill.stages.rows import BINARY, ORACLE, POOLED, SHUFFLED, VOXELS
-from pcdistill.stages.true_capability import words_to_compare
 
 RANK_GOAL = 0.7
 """Spearman's correlation of measured with true capability that fusion by it is built on."""

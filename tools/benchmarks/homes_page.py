@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pcdistill.errors import ConfigError
 from pcdistill.evaluation import Comparison, comparison_sentence, interval_note
-from pcdistill.stages.rows import VOXELS
+from pcdistill.inference.methods import VOXELS
 
 from .homes_numbers import Numbers, Row
 

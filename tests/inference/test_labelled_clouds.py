@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from pcdistill.inference import Place
+from pcdistill.inference import labelled_clouds as export_module
+from pcdistill.inference import text_query as query_module
 from pcdistill.pipeline.workspace import Workspace
 from pcdistill.scenes import Scene, load_label_set, read_ply
-from pcdistill.stages import export as export_module
-from pcdistill.stages import query as query_module
 
 OFFSET = [451234.0, 5411876.0, 118.0]
 

@@ -23,12 +23,12 @@ from pcdistill.inference import (
     relevancy,
     similarity_floor,
 )
+from pcdistill.inference.methods import require_row
+from pcdistill.inference.pieces import piece_features
+from pcdistill.inference.questions import ignored_words, known_words
 from pcdistill.pipeline.context import Run
 from pcdistill.pipeline.workspace import question_slug, slug
 from pcdistill.scenes import Scene, source_points, write_source_ply
-from pcdistill.stages.pieces import piece_features
-from pcdistill.stages.questions import ignored_words, known_words
-from pcdistill.stages.rows import require_row
 from pcdistill.visualization import draw_points, heat_colors, save_png
 
 _LOG = logging.getLogger(__name__)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 from typing import Literal, cast
 
 import torch
 from torch import Tensor
 
 from pcdistill.artifacts.capability import capability_table
-from pcdistill.artifacts.point_features import points_with_features, teacher_views
+from pcdistill.artifacts.point_features import TeacherViews, points_with_features, teacher_views
 from pcdistill.artifacts.scene_splits import validation_scenes
 from pcdistill.artifacts.students import Student, load_student, student_input
 from pcdistill.artifacts.superpoints import superpoint_ids
@@ -19,15 +20,14 @@ from pcdistill.distillation.student_features import student_features
 from pcdistill.distillation.voting import Looks, voxel_features
 from pcdistill.distillation.voxel_means import voxel_means
 from pcdistill.errors import ConfigError
-from pcdistill.fusion import predict_labels
+from pcdistill.fusion import average_features, fuse_features, linear_features, predict_labels
+from pcdistill.inference.true_capability import true_capability
 from pcdistill.labels import NO_FEATURE_LABEL
 from pcdistill.pipeline.artifact_files import read_json
 from pcdistill.pipeline.context import Run
 from pcdistill.pipeline.result_files import best_measured
 from pcdistill.pipeline.stage import Input, Task
 from pcdistill.scenes import open_scene
-from pcdistill.stages.fuse import fuse_views
-from pcdistill.stages.true_capability import true_capability
 from pcdistill.suggest import suggest
 
 POOLED = "fused+superpoints"
@@ -246,3 +246,65 @@ def require_row(run: Run, row: str | None) -> str:
     if row is not None and row not in row_names(run):
         raise ConfigError(f"unknown row '{row}'; {suggest(row, row_names(run))}")
     return row or default_row(run)
+
+
+Method = Literal["average", "linear", "fused"]
+_POINTS_AT_A_TIME = 16384
+
+
+def fuse_views(
+    run: Run, views: TeacherViews, method: Method, capability: Tensor | None = None
+) -> Tensor:
+    """One feature per point, (N, D) float32; zero where no teacher saw it.
+
+    Args:
+        views: of one scene.
+        method: `fused` takes the teachers' capability into account.
+        capability: (T, K) float in [0, 1]; by default what stage score measured.
+    """
+    every = torch.arange(views.seen.shape[1])
+    chunks = fuse_in_chunks(run, views, method, every, capability)
+    return torch.cat([fused for _, fused in chunks])
+
+
+def fuse_in_chunks(
+    run: Run,
+    views: TeacherViews,
+    method: Method,
+    points: Tensor,
+    capability: Tensor | None = None,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Fuse some points at a time, so that no table of all of them is needed.
+
+    Args:
+        views, method, capability: as in `fuse_views`.
+        points: (M,) int64.
+
+    Yields:
+        the next points, (n,) int64, and their features, (n, D) float32.
+    """
+    if method == "fused" and capability is None:
+        capability = capability_table(run)
+    for chunk in torch.split(points, _POINTS_AT_A_TIME):
+        seen = views.seen[:, chunk]
+        yield chunk, _fuse(run, views.of_points(chunk), seen, method, capability)
+
+
+def _fuse(
+    run: Run, features: Tensor, seen: Tensor, method: Method, capability: Tensor | None
+) -> Tensor:
+    """(n, D) of the teachers' features (T, n, D); every point is fused by itself."""
+    if method == "average":
+        return average_features(features, seen)
+    if method == "linear":
+        return linear_features(features, run.vocabulary_embeddings, seen)
+    if capability is None:
+        raise ValueError(f"method is '{method}', which needs a capability table")
+    return fuse_features(
+        features,
+        predict_labels(features, run.vocabulary_embeddings),
+        capability,
+        run.config.fuse.temperature,
+        seen=seen,
+        mode=run.config.fuse.mode,
+    )

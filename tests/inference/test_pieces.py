@@ -11,15 +11,15 @@ from torch.nn import functional
 from pcdistill.artifacts.stored_scenes import load_scene
 from pcdistill.errors import SceneError
 from pcdistill.homes import home_scene
+from pcdistill.inference import pieces as pieces_module
+from pcdistill.inference.methods import POOLED, default_row, row_features
+from pcdistill.inference.pieces import average_pieces, piece_features
 from pcdistill.pipeline.artifact_files import read_provenance, write_json, write_tensors
 from pcdistill.pipeline.context import Run
 from pcdistill.pipeline.stage import Input, Task
 from pcdistill.pipeline.workspace import Record
-from pcdistill.stages import pieces as pieces_module
 from pcdistill.stages.evaluate import EVALUATE
 from pcdistill.stages.partition import PARTITION
-from pcdistill.stages.pieces import average_pieces, piece_features
-from pcdistill.stages.rows import POOLED, default_row, row_features
 from tests.stages.test_fuse import make_run, nothing, work, write_lifted
 from tests.stages.test_partition_by_hand import parts, sheet, tilted
 from tests.stages.toy import store, toy_run

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from pcdistill.errors import ConfigError
+from pcdistill.inference import text_query as query_module
+from pcdistill.inference.pieces import Pieces
+from pcdistill.inference.questions import known_words
+from pcdistill.inference.text_query import ask, query
 from pcdistill.pipeline.config_loading import config_from_mapping
 from pcdistill.pipeline.context import Run
 from pcdistill.scenes import Scene
-from pcdistill.stages import query as query_module
-from pcdistill.stages.pieces import Pieces
-from pcdistill.stages.query import ask, query
-from pcdistill.stages.questions import known_words
 from tests.teachers.test_known_words import UNKNOWN
 
 
