@@ -24,8 +24,8 @@ from pcdistill.pipeline.context import Run
 from pcdistill.pipeline.progress import Progress
 from pcdistill.pipeline.runner import Summary, choose_stages, run_stages
 from pcdistill.pipeline.worker_pool import usable_cores
+from pcdistill.reporting.conclusions import best_of, conclusions, measured_rows
 from pcdistill.stages.checks import check_run
-from pcdistill.stages.conclusions import best_of, conclusions, measured_rows
 from pcdistill.stages.pipeline import STAGES
 
 _LOG = logging.getLogger(__name__)

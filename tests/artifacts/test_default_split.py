@@ -21,12 +21,12 @@ from pcdistill.pipeline.config_loading import config_from_mapping
 from pcdistill.pipeline.context import Run
 from pcdistill.pipeline.pretrained import StudentNeeds
 from pcdistill.pipeline.runner import Summary
+from pcdistill.reporting.collect import _not_measured
+from pcdistill.reporting.conclusions import REMEMBERS, conclusions
 from pcdistill.scenes import Scene, write_scene
 from pcdistill.scenes.readers.nuscenes.split import official_side
 from pcdistill.stages.command import print_summary, scans_header
-from pcdistill.stages.conclusions import REMEMBERS, conclusions
 from pcdistill.stages.evaluate import EVALUATE
-from pcdistill.stages.report import _not_measured
 
 
 def write_stored(folder: Path, names, labelled=True) -> Path:

@@ -19,8 +19,8 @@ from PIL import Image
 from pcdistill.inference.text_query import query
 from pcdistill.pipeline.config_loading import load_config
 from pcdistill.pipeline.context import Run
+from pcdistill.reporting.collect import OF_DEVELOPMENT, OF_HOMES
 from pcdistill.scenes import load_label_set, read_ply
-from pcdistill.stages.report import OF_DEVELOPMENT, OF_HOMES
 from tests.end_to_end.conftest import TINY, pcdistill
 
 DEMO = Path(__file__).resolve().parents[2] / "configs" / "demo.yaml"

@@ -15,7 +15,7 @@ from pathlib import Path
 from pcdistill.pipeline.artifact_files import read_json
 from pcdistill.pipeline.config_loading import load_config
 from pcdistill.pipeline.context import Run
-from pcdistill.stages.conclusions import measured_rows
+from pcdistill.reporting.conclusions import measured_rows
 
 from . import DOCS
 from .homes_numbers import Numbers, Seed

@@ -10,7 +10,7 @@ import torch
 
 from pcdistill.homes import home_scene
 from pcdistill.pipeline.config import LiftConfig
-from pcdistill.stages import geometry_pictures as pictures
+from pcdistill.reporting import geometry_images as pictures
 from pcdistill.visualization import UNSEEN, superpoint_colors
 
 

@@ -13,8 +13,8 @@ from pcdistill.inference import methods as rows_module
 from pcdistill.pipeline.artifact_files import read_json, write_json
 from pcdistill.pipeline.context import Run
 from pcdistill.pipeline.pretrained import StudentNeeds
+from pcdistill.reporting.conclusions import comparisons, conclusions, measured_rows
 from pcdistill.scenes import Scene
-from pcdistill.stages.conclusions import comparisons, conclusions, measured_rows
 from pcdistill.stages.evaluate import EVALUATE
 from tests.stages.test_evaluate_by_hand import VOXEL, Mirror
 from tests.stages.toy import CLASSES, store, toy_labels, work
