@@ -23,7 +23,7 @@ def doctor(
         part: Which of several scans.
         set_: How to read it, such as depth_scale=5000 or up=y.
     """
-    from pcdistill.stages.doctor import examine_scan, print_report
+    from pcdistill.cli.doctor_output import examine_scan, print_report
 
     report = examine_scan(scan, out, part, set_)
     print_report(plain_console(), report)

@@ -83,7 +83,7 @@ def evaluate(run: Positional[Path], redo: bool = False) -> int:
         run: Workspace of the run.
         redo: Measure anew.
     """
-    from pcdistill.stages.command import carry_out
+    from pcdistill.cli.execute import carry_out
 
     opened = _opened(run)
     return carry_out(opened.config, plain_console(), only=("evaluate", "report"), jobs=1, redo=redo)

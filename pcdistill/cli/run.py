@@ -57,7 +57,7 @@ def demo(
         config = configured(path, None, workspace, set_)
     if seed is not None:
         config = replace(config, run=replace(config.run, seed=seed))
-    from pcdistill.stages.command import carry_out
+    from pcdistill.cli.execute import carry_out
 
     return carry_out(config, plain_console(), jobs=jobs, questions=True)
 
@@ -87,7 +87,7 @@ def run(
         set_: Settings to change, such as distill.epochs=5.
     """
     loaded = configured(config, scan, workspace, set_)
-    from pcdistill.stages.command import carry_out
+    from pcdistill.cli.execute import carry_out
 
     return carry_out(
         loaded,

@@ -16,6 +16,7 @@ from pcdistill.artifacts.default_split import HELD_OUT, default_split, place_of
 from pcdistill.artifacts.predictions import run_protocol
 from pcdistill.artifacts.scan_sources import remember_scans, scans_of
 from pcdistill.artifacts.scene_splits import measured_on, training_scenes, validation_scenes
+from pcdistill.cli.execute import print_summary, scans_header
 from pcdistill.pipeline.artifact_files import write_json
 from pcdistill.pipeline.config_loading import config_from_mapping
 from pcdistill.pipeline.context import Run
@@ -25,7 +26,6 @@ from pcdistill.reporting.collect import _not_measured
 from pcdistill.reporting.conclusions import REMEMBERS, conclusions
 from pcdistill.scenes import Scene, write_scene
 from pcdistill.scenes.readers.nuscenes.split import official_side
-from pcdistill.stages.command import print_summary, scans_header
 from pcdistill.stages.evaluate import EVALUATE
 
 

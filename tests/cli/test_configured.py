@@ -1,4 +1,4 @@
-"""What the command line names is taken as it is: folders, paths and seeds."""
+"""What the execute line names is taken as it is: folders, paths and seeds."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pcdistill.cli import execute
 from pcdistill.cli.run import configured
 from pcdistill.pipeline.config import RunConfig
-from pcdistill.stages import command
 from tests.end_to_end.conftest import pcdistill
 
 
@@ -71,7 +71,7 @@ def test_the_demo_heeds_its_seed_wherever_it_is_said(tmp_path, monkeypatch, word
         asked.append(config)
         return 0
 
-    monkeypatch.setattr(command, "carry_out", listening)
+    monkeypatch.setattr(execute, "carry_out", listening)
     assert pcdistill("demo", "--workspace", tmp_path / "w", *words).returncode == 0
     assert asked[0].run.seed == seed
     assert asked[0].run.workspace == str(tmp_path / "w")

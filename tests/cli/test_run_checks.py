@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 
+from pcdistill.cli.run_checks import check_run
 from pcdistill.errors import ConfigError, MissingExtraError, PcdistillError
 from pcdistill.networks import build_student, mink_unet, save_checkpoint
 from pcdistill.pipeline.config_loading import config_from_mapping
 from pcdistill.pipeline.context import Run
 from pcdistill.scenes import Scene, write_ply, write_scene
-from pcdistill.stages.checks import check_run
 from tests.end_to_end.conftest import pcdistill
 
 

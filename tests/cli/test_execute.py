@@ -7,13 +7,13 @@ import io
 import pytest
 from rich.console import Console
 
+from pcdistill.cli import execute as command_module
+from pcdistill.cli.execute import parse_shard, print_summary
 from pcdistill.errors import ConfigError
 from pcdistill.pipeline.artifact_files import write_json
 from pcdistill.pipeline.config_loading import config_from_mapping
 from pcdistill.pipeline.context import Run
 from pcdistill.pipeline.runner import Summary
-from pcdistill.stages import command as command_module
-from pcdistill.stages.command import parse_shard, print_summary
 
 
 def test_a_shard_is_number_and_count():

@@ -17,6 +17,7 @@ from rich.text import Text
 from pcdistill import __version__
 from pcdistill.artifacts.default_split import counted
 from pcdistill.artifacts.scene_splits import measured_on, training_scenes, validation_scenes
+from pcdistill.cli.run_checks import check_run
 from pcdistill.errors import ArtifactError, ConfigError
 from pcdistill.pipeline.artifact_files import read_json
 from pcdistill.pipeline.config import RunConfig
@@ -25,7 +26,6 @@ from pcdistill.pipeline.progress import Progress
 from pcdistill.pipeline.runner import Summary, choose_stages, run_stages
 from pcdistill.pipeline.worker_pool import usable_cores
 from pcdistill.reporting.conclusions import best_of, conclusions, measured_rows
-from pcdistill.stages.checks import check_run
 from pcdistill.stages.pipeline import STAGES
 
 _LOG = logging.getLogger(__name__)
