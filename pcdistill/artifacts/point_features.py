@@ -9,10 +9,32 @@ from torch import Tensor
 
 from pcdistill.artifacts.scene_splits import validation_scenes
 from pcdistill.artifacts.superpoints import superpoint_ids
+from pcdistill.callbacks import Report
+from pcdistill.fusion import MultiViewAccumulator
 from pcdistill.lifting.lift_scene import lift_scene
+from pcdistill.lifting.projector import ProjectionRules
 from pcdistill.pipeline.artifact_files import read_tensors
+from pcdistill.pipeline.config import LiftConfig
 from pcdistill.pipeline.context import Run
-from pcdistill.scenes import open_scene
+from pcdistill.scenes import Scene, open_scene
+
+
+def projection_rules(config: LiftConfig) -> ProjectionRules:
+    """Which points a frame sees by the settings of a run."""
+    return ProjectionRules(config.depth_tolerance, config.border, config.occlusion)
+
+
+def lift_stored_scene(run: Run, scene: Scene, teacher: str, report: Report) -> MultiViewAccumulator:
+    """Lift one teacher's features of a scene by the settings of the run; see `lift_scene`."""
+    config = run.config.lift
+    return lift_scene(
+        scene,
+        run.teacher(teacher),
+        projection_rules(config),
+        report,
+        batch=config.batch,
+        workers=config.workers,
+    )
 
 
 def keeps_points(run: Run, scene: str) -> bool:
@@ -29,9 +51,7 @@ def lifted_features(run: Run, teacher: str, scene: str) -> tuple[Tensor, Tensor]
     """
     if not keeps_points(run, scene):
         stored = open_scene(run.workspace.scene(scene))
-        return lift_scene(
-            stored, run.teacher(teacher), run.config.lift, lambda done, total, words: None
-        ).finish()
+        return lift_stored_scene(run, stored, teacher, lambda done, total, words: None).finish()
     tensors = read_tensors(run.workspace.lifted(teacher, scene), ("features", "seen"))
     return tensors["features"], tensors["seen"]
 

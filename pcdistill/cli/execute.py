@@ -16,6 +16,7 @@ from rich.text import Text
 
 from pcdistill import __version__
 from pcdistill.artifacts.default_split import counted
+from pcdistill.artifacts.scan_sources import remember_scans
 from pcdistill.artifacts.scene_splits import measured_on, training_scenes, validation_scenes
 from pcdistill.cli.run_checks import check_run
 from pcdistill.errors import ArtifactError, ConfigError
@@ -26,7 +27,7 @@ from pcdistill.pipeline.progress import Progress
 from pcdistill.pipeline.runner import Summary, choose_stages, run_stages
 from pcdistill.pipeline.worker_pool import usable_cores
 from pcdistill.reporting.conclusions import best_of, conclusions, measured_rows
-from pcdistill.stages.pipeline import STAGES
+from pcdistill.stages import STAGES
 
 _LOG = logging.getLogger(__name__)
 
@@ -76,6 +77,7 @@ def carry_out(
         shard=parse_shard(shard),
         redo=redo,
         progress=progress,
+        prepare=remember_scans,
     )
     print_summary(console, Run(config), summary, questions=questions)
     return summary.exit_status

@@ -119,7 +119,7 @@ def status(
 
     from pcdistill.pipeline.context import Run
     from pcdistill.pipeline.status import State, failures, stage_states
-    from pcdistill.stages.pipeline import STAGES
+    from pcdistill.stages import STAGES
 
     opened = Run(loaded)
     states = get_args(State)

@@ -6,19 +6,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pcdistill.lifting.projector import Sight
-from pcdistill.pipeline.config import LiftConfig
+from pcdistill.lifting.projector import ProjectionRules, Sight
 from pcdistill.scenes import Scene
 
 MOST_FRAMES = 200
 """Of a longer capture as many are taken, evenly spaced: a mean does not need them all."""
 
 
-def colors_from_frames(scene: Scene) -> Tensor | None:
+def colors_from_frames(scene: Scene, rules: ProjectionRules) -> Tensor | None:
     """Mean colour of every point over the frames that see it.
 
     Args:
         scene: with frames; its own colours are not looked at.
+        rules: which points a frame sees.
 
     Returns:
         (N, 3) uint8, the mean of all seen points where no frame sees a point; None where no frame
@@ -27,7 +27,7 @@ def colors_from_frames(scene: Scene) -> Tensor | None:
     Raises:
         SceneError: an image is damaged.
     """
-    sight = Sight(scene, LiftConfig())
+    sight = Sight(scene, rules)
     total = torch.zeros(len(scene.points), 3, dtype=torch.float64)
     count = torch.zeros(len(scene.points), dtype=torch.int64)
     steps = np.linspace(0, len(scene.frames) - 1, min(MOST_FRAMES, len(scene.frames)))

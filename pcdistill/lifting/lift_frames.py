@@ -10,8 +10,8 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from pcdistill.callbacks import Report
 from pcdistill.fusion import MultiViewAccumulator
-from pcdistill.pipeline.stage import Report
 from pcdistill.scenes import Frame
 from pcdistill.teachers import LabelledMasks, Teacher, see_batch
 from pcdistill.teachers.base import FeatureMap

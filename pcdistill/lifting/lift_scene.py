@@ -8,22 +8,39 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
+from pcdistill.callbacks import Report
 from pcdistill.fusion import MultiViewAccumulator
 from pcdistill.geometry import PointGrid, SeenPoints
 from pcdistill.lifting.lift_frames import View, in_order, lift_frames
-from pcdistill.lifting.projector import Sight
-from pcdistill.pipeline.config import LiftConfig
-from pcdistill.pipeline.stage import Report
+from pcdistill.lifting.projector import ProjectionRules, Sight
 from pcdistill.scenes import Frame, Scene
 from pcdistill.teachers import Teacher
 
 
 def lift_scene(
-    scene: Scene, teacher: Teacher, config: LiftConfig, report: Report
+    scene: Scene,
+    teacher: Teacher,
+    rules: ProjectionRules,
+    report: Report,
+    *,
+    batch: int = 1,
+    workers: int = 2,
 ) -> MultiViewAccumulator:
-    """Let `teacher` look at every frame of `scene` and collect what it says of each point."""
+    """Lift a teacher's features of every frame of a scene onto its points.
+
+    Args:
+        scene: with frames.
+        teacher: gives a feature map or labelled masks for each image.
+        rules: which points a frame sees.
+        report: called after every frame.
+        batch: images that the teacher is given at once.
+        workers: threads that read frames.
+
+    Raises:
+        SceneError: a frame cannot be read, or has no depth where the rules ask for it.
+    """
     accumulator = MultiViewAccumulator(len(scene.points), teacher.dimensions)
-    see_points = point_finder(scene, config)
+    see_points = point_finder(scene, rules)
 
     def look(frame: Frame) -> View | None:
         found = see_points(frame)
@@ -37,15 +54,15 @@ def lift_scene(
         teacher,
         accumulator,
         report,
-        batch=config.batch,
-        workers=config.workers,
+        batch=batch,
+        workers=workers,
     )
     return accumulator
 
 
-def point_finder(scene: Scene, config: LiftConfig) -> Callable[[Frame], SeenPoints]:
+def point_finder(scene: Scene, rules: ProjectionRules) -> Callable[[Frame], SeenPoints]:
     """A function that says which points a frame of `scene` sees; several threads may call it."""
-    grid, sight = PointGrid(scene.points), Sight(scene, config)
+    grid, sight = PointGrid(scene.points), Sight(scene, rules)
 
     def see_points(frame: Frame) -> SeenPoints:
         return grid.seen_from(
@@ -53,19 +70,21 @@ def point_finder(scene: Scene, config: LiftConfig) -> Callable[[Frame], SeenPoin
             frame.intrinsics,
             frame.image_size,
             sight.depth(frame),
-            depth_tolerance=config.depth_tolerance,
-            border=config.border,
+            depth_tolerance=rules.depth_tolerance,
+            border=rules.border,
         )
 
     return see_points
 
 
-def count_views(scene: Scene, config: LiftConfig, report: Report) -> Tensor:
+def count_views(
+    scene: Scene, rules: ProjectionRules, report: Report, *, workers: int = 2
+) -> Tensor:
     """(N,) int32: how many frames see each point, without looking at their images."""
     views = torch.zeros(len(scene.points), dtype=torch.int32)
-    see_points = point_finder(scene, config)
-    with ThreadPoolExecutor(config.workers) as readers:
-        found = in_order(readers, see_points, scene.frames, ahead=2 * config.workers)
+    see_points = point_finder(scene, rules)
+    with ThreadPoolExecutor(workers) as readers:
+        found = in_order(readers, see_points, scene.frames, ahead=2 * workers)
         for number, (seen, _) in enumerate(found):
             views[seen] += 1
             report(number + 1, len(scene.frames), "frames")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from threading import Lock
-from typing import Any
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,13 +19,18 @@ from pcdistill.geometry import (
     project_points,
     splat_depth,
 )
-from pcdistill.pipeline.config import LiftConfig
 from pcdistill.scenes import Frame, Scene
 
 
-def sight_settings(config: LiftConfig) -> dict[str, Any]:
+class ProjectionRules(NamedTuple):
     """What decides which points a frame sees."""
-    return {key: getattr(config, key) for key in ("depth_tolerance", "border", "occlusion")}
+
+    depth_tolerance: float
+    """Relative: a point is seen where its distance is that of the surface in front, or less off."""
+    border: int
+    """Pixels at the edges of an image in which nothing counts as seen."""
+    occlusion: Literal["auto", "depth", "mesh", "splat", "none"] = "auto"
+    """What tells what stands before a point; auto takes the first of depth, mesh and splat."""
 
 
 class Sight:
@@ -37,11 +42,11 @@ class Sight:
         SceneError: the mesh is asked for where there is none.
     """
 
-    def __init__(self, scene: Scene, config: LiftConfig) -> None:
+    def __init__(self, scene: Scene, rules: ProjectionRules) -> None:
         self.scene = scene
-        self.config = config
+        self.rules = rules
         self._has_faces = scene.faces is not None and len(scene.faces) > 0
-        if config.occlusion == "mesh" and not self._has_faces:
+        if rules.occlusion == "mesh" and not self._has_faces:
             raise SceneError(
                 f"scene {scene.name}: lift.occlusion is mesh but the scene has no faces; "
                 "use auto or splat"
@@ -65,8 +70,8 @@ class Sight:
             frame.intrinsics,
             frame.image_size,
             depth,
-            depth_tolerance=self.config.depth_tolerance,
-            border=self.config.border,
+            depth_tolerance=self.rules.depth_tolerance,
+            border=self.rules.border,
         )
 
     def depth(self, frame: Frame) -> Tensor | None:
@@ -78,7 +83,7 @@ class Sight:
         Raises:
             SceneError: an image is damaged, or depth is asked for where there is none.
         """
-        method = self.config.occlusion
+        method = self.rules.occlusion
         if method in ("auto", "depth"):
             measured = frame.depth()
             if measured is not None:

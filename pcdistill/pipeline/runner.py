@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 
 import yaml
 
-from pcdistill.artifacts.scan_sources import remember_scans
 from pcdistill.atomic_io import make_folder, remove_leftovers, whole_file
 from pcdistill.errors import ConfigError
 from pcdistill.pipeline.config import RunConfig
@@ -51,6 +50,7 @@ def run_stages(
     shard: tuple[int, int] = (0, 1),
     redo: bool = False,
     progress: Progress | None = None,
+    prepare: Callable[[Run], None] = lambda run: None,
 ) -> Summary:
     """Bring the run up to date.
 
@@ -61,6 +61,8 @@ def run_stages(
         jobs: local worker processes.
         shard: (i, n): of every stage's units, work on those whose number modulo n is i.
         redo: make everything chosen anew.
+        progress: where it is told how the run goes.
+        prepare: called once nobody else can write to the workspace.
 
     Raises:
         ConfigError: a stage name is unknown, a setting is impossible, the workspace cannot be
@@ -71,7 +73,7 @@ def run_stages(
     show = progress or Progress(quiet=True)
     summary = Summary()
     begin = time.perf_counter()
-    with _opened_workspace(run, shard):
+    with _opened_workspace(run, shard, prepare):
         ledger = Ledger(run, stages)
         needs = {
             stage.name: bytes_to_write(run, stage, _units_to_do(run, stage, ledger, shard, redo)[1])
@@ -88,7 +90,9 @@ def run_stages(
 
 
 @contextmanager
-def _opened_workspace(run: Run, shard: tuple[int, int]) -> Iterator[None]:
+def _opened_workspace(
+    run: Run, shard: tuple[int, int], prepare: Callable[[Run], None]
+) -> Iterator[None]:
     """Make the workspace of a run, keep others out of it, and note what the run is about.
 
     Raises:
@@ -100,7 +104,7 @@ def _opened_workspace(run: Run, shard: tuple[int, int]) -> Iterator[None]:
             make_folder(root, "--workspace")
             held.enter_context(claimed_workspace(root, run.config, shard))
             remove_leftovers(root)
-            remember_scans(run)
+            prepare(run)
             with whole_file(run.workspace.config) as temporary:
                 text = yaml.safe_dump(config_as_mapping(run.config), sort_keys=False)
                 temporary.write_text(text)

@@ -9,10 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pcdistill.callbacks import Report
 from pcdistill.pipeline.context import Run
-
-Report = Callable[[int, int, str], None]
-"""Called inside long units with (steps done, steps in all, a few words)."""
 
 
 @dataclass(frozen=True)

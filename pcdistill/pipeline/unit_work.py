@@ -9,9 +9,10 @@ from typing import Any, Literal
 import torch
 
 from pcdistill import __version__
+from pcdistill.callbacks import Report
 from pcdistill.errors import ConfigError, PcdistillError, file_trouble
 from pcdistill.pipeline.context import Run
-from pcdistill.pipeline.stage import Report, Stage, Task, files_of
+from pcdistill.pipeline.stage import Stage, Task, files_of
 from pcdistill.pipeline.workspace import Record
 
 log = logging.getLogger(__name__)

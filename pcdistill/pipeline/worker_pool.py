@@ -15,10 +15,11 @@ from multiprocessing.connection import Connection
 
 import torch
 
+from pcdistill.callbacks import Report
 from pcdistill.pipeline.config import RunConfig
 from pcdistill.pipeline.context import Run
 from pcdistill.pipeline.progress import Progress
-from pcdistill.pipeline.stage import Report, Stage, Task
+from pcdistill.pipeline.stage import Stage, Task
 from pcdistill.pipeline.unit_work import work_on
 from pcdistill.pipeline.workspace import Record
 

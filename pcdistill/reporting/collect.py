@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -13,12 +13,13 @@ from pcdistill import __version__
 from pcdistill.artifacts.capability import capability_table
 from pcdistill.artifacts.predictions import predictions, result, run_protocol
 from pcdistill.artifacts.scene_splits import measured_on
+from pcdistill.callbacks import Report
 from pcdistill.inference.methods import POOLED, default_row, row_names
 from pcdistill.inference.text_query import ask
 from pcdistill.inference.true_capability import read_true_capability
 from pcdistill.pipeline.context import Run
 from pcdistill.pipeline.result_files import best_measured
-from pcdistill.pipeline.stage import Report
+from pcdistill.pipeline.stage import Stage
 from pcdistill.reporting import (
     CapabilityTable,
     HeatScale,
@@ -77,8 +78,14 @@ _NAMES = {
 }
 
 
-def collect(run: Run, report: Report) -> ReportData:
-    """Gather everything that the report shows."""
+def collect(run: Run, report: Report, stages: Sequence[Stage]) -> ReportData:
+    """Gather everything that the report shows.
+
+    Args:
+        run: whose stages before the report are done.
+        report: called after every scene.
+        stages: those whose time and disk are shown.
+    """
     protocol = run_protocol(run)
     rows = [result(run, name) for name in row_names(run)]
     measured = [row for row in rows if row["miou"] is not None]
@@ -105,7 +112,7 @@ def collect(run: Run, report: Report) -> ReportData:
         ),
         pictures=tuple(pictures),
         queries=tuple(_query_rows(run, scenes)),
-        costs=tuple(_costs(run)),
+        costs=tuple(_costs(run, stages)),
         provenance=_provenance(run),
         notes=_notes(run),
     )
@@ -261,12 +268,8 @@ def _has_class(scene: Scene, label: int) -> bool | None:
     return None if scene.labels is None else bool((scene.labels == label).any())
 
 
-def _costs(run: Run) -> Iterator[StageCost]:
-    from pcdistill.stages.pipeline import STAGES
-
-    for stage in STAGES:
-        if stage.name == "report":
-            continue
+def _costs(run: Run, stages: Sequence[Stage]) -> Iterator[StageCost]:
+    for stage in stages:
         records = [run.workspace.record(stage.name, unit) for unit in stage.units(run)]
         done = [record for record in records if record is not None and record.state == "done"]
         seconds = sum(record.seconds for record in done)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from pcdistill.artifacts.point_features import frame_counts
+from pcdistill.artifacts.point_features import frame_counts, projection_rules
 from pcdistill.artifacts.superpoints import superpoint_ids
 from pcdistill.lifting.projector import Sight
 from pcdistill.pipeline.context import Run
@@ -39,7 +39,7 @@ def geometry_pictures(
         views = frame_counts(run, run.config.run.teachers[0], scene.name)
         yield _coverage(views, draw)
     if scene.frames:
-        sight = Sight(scene, run.config.lift)
+        sight = Sight(scene, projection_rules(run.config.lift))
         last = len(scene.frames)
         for number in sorted({last // 4, 3 * last // 4}):
             yield _overlay(sight, scene.frames[number], ids if has_pieces else None)

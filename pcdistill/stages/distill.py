@@ -19,6 +19,7 @@ from pcdistill.artifacts.scene_splits import training_scenes
 from pcdistill.artifacts.size_estimates import expected_points
 from pcdistill.artifacts.students import student_input
 from pcdistill.artifacts.superpoints import superpoint_ids
+from pcdistill.callbacks import Report
 from pcdistill.distillation.batch_cache import mixed_seed
 from pcdistill.distillation.batches import INPUT_CHANNELS, TrainingScene
 from pcdistill.distillation.student_features import student_features
@@ -29,7 +30,7 @@ from pcdistill.pipeline.artifact_files import read_provenance, read_tensors, wri
 from pcdistill.pipeline.config import TRAINED
 from pcdistill.pipeline.context import Run
 from pcdistill.pipeline.pretrained import StudentNeeds, find_trained, keep_copy
-from pcdistill.pipeline.stage import Input, Report, Stage, Task
+from pcdistill.pipeline.stage import Input, Stage, Task
 
 _LOG = logging.getLogger(__name__)
 

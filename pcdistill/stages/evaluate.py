@@ -15,6 +15,7 @@ from pcdistill.artifacts.predictions import _prediction_path, run_protocol
 from pcdistill.artifacts.scene_splits import validation_scenes
 from pcdistill.artifacts.size_estimates import expected_points, expected_superpoints
 from pcdistill.artifacts.stored_scenes import labels_in_memory
+from pcdistill.callbacks import Report
 from pcdistill.errors import SceneError
 from pcdistill.evaluation import (
     ConfusionMatrix,
@@ -41,7 +42,7 @@ from pcdistill.inference.true_capability import measure_capability
 from pcdistill.labels import IGNORE_LABEL
 from pcdistill.pipeline.artifact_files import write_json, write_tensors
 from pcdistill.pipeline.context import Run
-from pcdistill.pipeline.stage import Input, Report, Stage, Task
+from pcdistill.pipeline.stage import Input, Stage, Task
 from pcdistill.scenes import Scene, open_scene
 
 

@@ -13,10 +13,11 @@ from pcdistill.artifacts.point_features import teacher_views
 from pcdistill.artifacts.scene_splits import scene_names
 from pcdistill.artifacts.size_estimates import expected_points, expected_superpoints
 from pcdistill.artifacts.superpoints import superpoint_ids
+from pcdistill.callbacks import Report
 from pcdistill.inference.methods import fuse_in_chunks
 from pcdistill.pipeline.artifact_files import write_tensors
 from pcdistill.pipeline.context import Run
-from pcdistill.pipeline.stage import Input, Report, Stage, Task
+from pcdistill.pipeline.stage import Input, Stage, Task
 
 
 def _settings(run: Run, scene: str) -> Mapping[str, Any]:

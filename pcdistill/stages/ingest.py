@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pcdistill.artifacts.point_features import projection_rules
 from pcdistill.artifacts.scan_sources import (
     read_settings,
     require_scan,
@@ -18,10 +19,11 @@ from pcdistill.artifacts.scene_splits import scene_names
 from pcdistill.artifacts.size_estimates import expected_points
 from pcdistill.artifacts.stored_scenes import labels_in_memory
 from pcdistill.artifacts.students import require_colors
+from pcdistill.callbacks import Report
 from pcdistill.lifting.frame_colors import colors_from_frames
-from pcdistill.pipeline.config import HOME_IMAGE_SIZE
+from pcdistill.pipeline.config import HOME_IMAGE_SIZE, LiftConfig
 from pcdistill.pipeline.context import Run
-from pcdistill.pipeline.stage import Report, Stage, Task, no_inputs
+from pcdistill.pipeline.stage import Stage, Task, no_inputs
 from pcdistill.scenes import Recognised, Scene, open_scan, write_scene
 from pcdistill.scenes.checks.unit_check import unit_doubt
 
@@ -111,7 +113,7 @@ def _work(run: Run, task: Task, report: Report) -> str:
         scene = replace(scene, labels=labels_in_memory(run, scene, scene.labels))
     source = ""
     if scene.colors is None and scene.frames:
-        scene = replace(scene, colors=colors_from_frames(scene))
+        scene = replace(scene, colors=colors_from_frames(scene, projection_rules(LiftConfig())))
         source = ", coloured from its frames"
     sees = run.config.distill.input if run.trained is None else run.trained.needs.input
     require_colors(scene.name, scene.colors, sees)

@@ -8,15 +8,19 @@ from typing import Any
 
 from torch import Tensor
 
-from pcdistill.artifacts.point_features import keeps_points
+from pcdistill.artifacts.point_features import (
+    keeps_points,
+    lift_stored_scene,
+    projection_rules,
+)
 from pcdistill.artifacts.scene_splits import scene_names
 from pcdistill.artifacts.size_estimates import expected_points
+from pcdistill.callbacks import Report
 from pcdistill.errors import SceneError
-from pcdistill.lifting.lift_scene import count_views, lift_scene
-from pcdistill.lifting.projector import sight_settings
+from pcdistill.lifting.lift_scene import count_views
 from pcdistill.pipeline.artifact_files import write_tensors
 from pcdistill.pipeline.context import Run
-from pcdistill.pipeline.stage import Input, Report, Stage, Task
+from pcdistill.pipeline.stage import Input, Stage, Task
 from pcdistill.scenes import open_scene
 
 
@@ -34,7 +38,7 @@ def _settings(run: Run, unit: str) -> Mapping[str, Any]:
     return {
         "teacher": teacher,
         "revision": run.teacher_revision(teacher),
-        **sight_settings(run.config.lift),
+        **projection_rules(run.config.lift)._asdict(),
         "features": keeps_points(run, scene),
     }
 
@@ -47,12 +51,13 @@ def _work(run: Run, task: Task, report: Report) -> str:
     teacher = run.teacher(name)
     tensors: dict[str, Tensor] = {}
     if keeps_points(run, scene_name):
-        accumulator = lift_scene(scene, teacher, run.config.lift, report)
+        accumulator = lift_stored_scene(run, scene, name, report)
         tensors["views"] = accumulator.views
         tensors["features"], tensors["seen"] = accumulator.finish()
         points_with_features, left_out = len(tensors["seen"]), ""
     else:
-        tensors["views"] = count_views(scene, run.config.lift, report)
+        rules, workers = projection_rules(run.config.lift), run.config.lift.workers
+        tensors["views"] = count_views(scene, rules, report, workers=workers)
         points_with_features = int((tensors["views"] > 0).sum())
         left_out = ", features are lifted again when they are fused"
     if points_with_features == 0:

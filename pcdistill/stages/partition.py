@@ -12,6 +12,7 @@ from torch import Tensor
 from pcdistill.artifacts.scene_splits import scene_names
 from pcdistill.artifacts.size_estimates import expected_points, expected_superpoints
 from pcdistill.artifacts.superpoints import _LARGEST_SHORT, stored_ids
+from pcdistill.callbacks import Report
 from pcdistill.errors import SceneError
 from pcdistill.geometry import (
     SuperpointReport,
@@ -26,7 +27,7 @@ from pcdistill.labels import IGNORE_LABEL
 from pcdistill.pipeline.artifact_files import write_tensors
 from pcdistill.pipeline.config import PartitionConfig
 from pcdistill.pipeline.context import Run
-from pcdistill.pipeline.stage import Input, Report, Stage, Task
+from pcdistill.pipeline.stage import Input, Stage, Task
 from pcdistill.scenes import Scene, open_scene
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pcdistill.artifacts.point_features import projection_rules
 from pcdistill.artifacts.scene_splits import validation_scenes
+from pcdistill.callbacks import Report
 from pcdistill.inference.methods import CAPABILITY, row_names
-from pcdistill.lifting.projector import sight_settings
 from pcdistill.pipeline.context import Run
-from pcdistill.pipeline.stage import Input, Report, Stage, Task
+from pcdistill.pipeline.stage import Input, Stage, Task
 from pcdistill.reporting import (
     write_report,
 )
@@ -25,7 +27,8 @@ def _settings(run: Run, unit: str) -> Mapping[str, Any]:
         **vars(run.config.report),
         "title": run.config.run.title,
         "seed": run.config.run.seed,  # shown; the results have their own
-        "sight": sight_settings(run.config.lift),  # frames are drawn with the points they see
+        # frames are drawn with the points they see
+        "sight": projection_rules(run.config.lift)._asdict(),
         "vocabulary": run.prompts(run.vocabulary),  # what questions are compared with
         "text_encoder": run.config.run.text_encoder,
     }
@@ -55,21 +58,23 @@ def _outputs(run: Run, unit: str) -> tuple[Path, ...]:
     return (run.workspace.report / "index.html", run.workspace.report / "report.json")
 
 
-def _work(run: Run, task: Task, report: Report) -> str:
-    data = collect(run, report)
+def _work(before: Sequence[Stage], run: Run, task: Task, report: Report) -> str:
+    data = collect(run, report, before)
     page = write_report(run.workspace.report, data)
     held = [row.holds for row in data.queries if row.holds is not None]
     answers = f", {sum(held)} of {len(held)} answers hold" if held else ""
     return f"{page.stat().st_size / 2**20:.1f} MiB, {len(data.pictures)} pictures{answers}"
 
 
-REPORT = Stage(
-    name="report",
-    version=3,
-    units=_units,
-    settings=_settings,
-    inputs=_inputs,
-    outputs=_outputs,
-    work=_work,
-    estimate=_estimate,
-)
+def make_report_stage(before: Sequence[Stage]) -> Stage:
+    """Stage report; it tells the time and the disk of the stages before it."""
+    return Stage(
+        name="report",
+        version=3,
+        units=_units,
+        settings=_settings,
+        inputs=_inputs,
+        outputs=_outputs,
+        work=partial(_work, tuple(before)),
+        estimate=_estimate,
+    )

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pcdistill.callbacks import Report
 from pcdistill.capability import (
     GeneratedImage,
     Segmenter,
@@ -18,7 +19,7 @@ from pcdistill.capability import (
 from pcdistill.errors import ArtifactError
 from pcdistill.pipeline.artifact_files import write_tensors
 from pcdistill.pipeline.context import Run
-from pcdistill.pipeline.stage import Report, Stage, Task, no_inputs
+from pcdistill.pipeline.stage import Stage, Task, no_inputs
 
 _BYTES_PER_IMAGE = 240 * 320 * 6
 """Colours, mask and half-precision attention of one picture of the embedded generator."""

@@ -9,7 +9,7 @@ import pytest
 from pcdistill.pipeline.config_loading import load_config
 from pcdistill.pipeline.context import Run
 from pcdistill.pipeline.workspace import Workspace
-from pcdistill.stages.pipeline import STAGES
+from pcdistill.stages import STAGES
 
 
 @pytest.mark.parametrize("known", [False, True])

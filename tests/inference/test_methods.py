@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from pcdistill.artifacts import point_features as lift_module
 from pcdistill.artifacts.point_features import teacher_views
 from pcdistill.artifacts.students import Student
 from pcdistill.homes import home_scene
@@ -12,7 +13,6 @@ from pcdistill.inference import methods as rows_module
 from pcdistill.inference.methods import row_features, seen_by_frames
 from pcdistill.pipeline.artifact_files import read_tensors
 from pcdistill.pipeline.pretrained import StudentNeeds
-from pcdistill.stages import lift as lift_module
 from pcdistill.stages.lift import LIFT
 from pcdistill.stages.partition import PARTITION
 from tests.stages.test_fuse import make_run, work, write_lifted

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from pcdistill.errors import SceneError
-from pcdistill.lifting.projector import Sight
-from pcdistill.pipeline.config import LiftConfig
+from pcdistill.lifting.projector import ProjectionRules, Sight
 from pcdistill.scenes import MemoryFrame, Scene
 
 SIZE = (24, 32)
@@ -50,7 +49,7 @@ def scene(*, depth: bool, faces: bool) -> Scene:
 
 
 def seen(place: Scene, occlusion: str) -> tuple[torch.Tensor, set[str]]:
-    sight = Sight(place, LiftConfig(occlusion=occlusion, depth_tolerance=0.2, border=0))
+    sight = Sight(place, ProjectionRules(0.2, 0, occlusion))
     return sight.of(place.frames[0]).visible, sight.used
 
 

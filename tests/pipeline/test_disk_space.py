@@ -19,11 +19,11 @@ from pcdistill.pipeline.progress import Progress
 from pcdistill.pipeline.runner import run_stages
 from pcdistill.pipeline.stage import Task
 from pcdistill.scenes import Scene, write_ply, write_scene
+from pcdistill.stages import STAGES
 from pcdistill.stages import distill as distill_module
 from pcdistill.stages.distill import DISTILL
 from pcdistill.stages.fuse import FUSE
 from pcdistill.stages.partition import PARTITION
-from pcdistill.stages.pipeline import STAGES
 from tests.pipeline.test_runner import STAGES as LETTERS
 from tests.stages.test_fuse import make_run, work, write_lifted
 

@@ -6,7 +6,7 @@ import pytest
 
 from pcdistill.errors import ConfigError
 from pcdistill.pipeline.stage_names import STAGE_NAMES, require_stage_names
-from pcdistill.stages.pipeline import STAGES
+from pcdistill.stages import STAGES
 
 
 def test_the_list_is_that_of_the_stages():

@@ -24,12 +24,12 @@ from pcdistill.pipeline.artifact_files import (
 from pcdistill.pipeline.context import Run
 from pcdistill.pipeline.pretrained import StudentNeeds
 from pcdistill.pipeline.result_files import best_measured
+from pcdistill.reporting import collect as report_module
 from pcdistill.reporting.collect import NOTHING
 from pcdistill.reporting.conclusions import conclusions
 from pcdistill.scenes import read_ply
-from pcdistill.stages import report as report_module
+from pcdistill.stages import REPORT
 from pcdistill.stages.evaluate import EVALUATE
-from pcdistill.stages.report import REPORT
 from tests.stages.followed import Outcomes, follows
 from tests.stages.test_evaluate_by_hand import VOXEL, Mirror, labels_of
 from tests.stages.test_evaluate_by_hand import features_of as right_features

@@ -12,7 +12,7 @@ import pytest
 from pcdistill.inference.methods import row_names
 from pcdistill.pipeline.config_loading import config_from_mapping
 from pcdistill.pipeline.context import Run
-from pcdistill.stages.pipeline import STAGES
+from pcdistill.stages import STAGES
 
 LABELS = json.loads((files("pcdistill.scenes") / "label_sets" / "nuscenes16.json").read_text())
 WORDS = json.loads((files("pcdistill.scenes") / "vocabularies" / "indoor.json").read_text())

@@ -11,19 +11,19 @@ from torch.nn import functional
 
 from pcdistill.artifacts.capability import capability_table
 from pcdistill.artifacts.fused_targets import fused_targets
-from pcdistill.artifacts.point_features import lifted_features
+from pcdistill.artifacts.point_features import lifted_features, projection_rules
 from pcdistill.artifacts.superpoints import stored_ids, superpoint_ids
 from pcdistill.distillation import superpoint_distillation_loss
 from pcdistill.errors import SceneError
 from pcdistill.fusion import fuse_features, predict_labels
 from pcdistill.homes import home_scene
+from pcdistill.inference import methods as fuse_module
 from pcdistill.lifting.lift_scene import count_views
 from pcdistill.pipeline.artifact_files import read_provenance, write_json, write_tensors
 from pcdistill.pipeline.config_loading import config_from_mapping
 from pcdistill.pipeline.context import Run
 from pcdistill.pipeline.stage import Task
 from pcdistill.scenes import Scene, open_scene, write_scene
-from pcdistill.stages import fuse as fuse_module
 from pcdistill.stages.fuse import FUSE
 from pcdistill.stages.lift import LIFT
 from pcdistill.stages.partition import PARTITION, cut_scene
@@ -233,7 +233,7 @@ def test_fused_features_of_a_scan_take_a_fiftieth_of_the_disk(data_root, tmp_pat
         pytest.skip(f"no ScanNet mesh below {data_root}/scannet_raw")
     scene = open_scene(meshes[0].parent)
     run = make_run(tmp_path, scene, "home-train-0")
-    views = count_views(scene, run.config.lift, nothing)
+    views = count_views(scene, projection_rules(run.config.lift), nothing)
 
     class Wide:  # any text space of 512 channels
         text_space, dimensions = "wide", 512

@@ -13,6 +13,7 @@ import pcdistill.homes
 from pcdistill.artifacts.scene_splits import scene_names, training_scenes, validation_scenes
 from pcdistill.errors import SceneError
 from pcdistill.lifting.frame_colors import colors_from_frames
+from pcdistill.lifting.projector import ProjectionRules
 from pcdistill.pipeline.config_loading import config_from_mapping
 from pcdistill.pipeline.context import Run
 from pcdistill.scenes import MemoryFrame, Scene, open_scene, read_ply, write_ply, write_scene
@@ -26,6 +27,8 @@ from tests.stages.toy import work
 from tests.tolerances import MILLIMETRE
 
 TINY = {"train": 1, "validation": 1, "frames": 2, "image_size": [24, 32]}
+
+RULES = ProjectionRules(0.25, 10)
 
 
 def ingest(folder: Path, settings: dict, unit: str | None = None, **run_settings) -> Scene:
@@ -194,7 +197,7 @@ def test_a_surface_without_colours_has_those_of_its_frames(tmp_path, room):
     """The frames are the greyer the farther a wall is."""
     assert read_ply(room / "cloud.ply").colors is None
     stored = ingest(tmp_path, of_scan(room))
-    assert torch.equal(stored.colors, colors_from_frames(open_scene(room)))
+    assert torch.equal(stored.colors, colors_from_frames(open_scene(room), RULES))
     assert len(stored.colors.unique()) > 10
 
 

@@ -10,15 +10,17 @@ from dataclasses import replace
 import pytest
 import torch
 
+from pcdistill.artifacts.point_features import projection_rules
 from pcdistill.errors import SceneError
 from pcdistill.fusion import MultiViewAccumulator
 from pcdistill.geometry import project_points
 from pcdistill.homes import home_scene
 from pcdistill.lifting.lift_frames import View, lift_frames
-from pcdistill.lifting.lift_scene import count_views, lift_scene
+from pcdistill.lifting.lift_scene import count_views
 from pcdistill.pipeline.config import LiftConfig
 from pcdistill.scenes import MemoryFrame
 from pcdistill.teachers import FeatureMap, LabelledMasks, build_teacher, see_batch
+from tests.fixtures.lifted import lift_by
 from tests.tolerances import FLOAT32_SUMS
 
 
@@ -90,9 +92,9 @@ def plain_loop(scene, teacher, config):
 def test_neither_batch_nor_threads_change_the_result(home, teacher, batch, workers):
     config = LiftConfig(depth_tolerance=0.05, border=2, batch=batch, workers=workers)
     expected = plain_loop(home, teacher(), config)
-    found = lift_scene(home, teacher(), config, nothing)
+    found = lift_by(config, home, teacher())
     assert torch.equal(found.views, expected.views)
-    assert torch.equal(count_views(home, config, nothing), expected.views)
+    assert torch.equal(count_views(home, projection_rules(config), nothing), expected.views)
     there, here = expected.result(dtype=torch.float32), found.result(dtype=torch.float32)
     assert len(there.seen) > 100
     assert torch.equal(here.seen, there.seen)
@@ -155,7 +157,7 @@ def test_a_failing_teacher_ends_everything(home):
             raise RuntimeError("out of memory")
 
     with pytest.raises(RuntimeError, match="out of memory"):
-        lift_scene(home, Failing(), LiftConfig(depth_tolerance=0.05), nothing)
+        lift_by(LiftConfig(depth_tolerance=0.05), home, Failing())
     assert not threads()
 
 
@@ -164,7 +166,7 @@ def test_an_answer_that_cannot_be_added_ends_everything(home):
         dimensions = 4
 
     with pytest.raises(ValueError, match="feature_map has shape"):
-        lift_scene(home, TooWide(), LiftConfig(depth_tolerance=0.05), nothing)
+        lift_by(LiftConfig(depth_tolerance=0.05), home, TooWide())
     assert not threads()
 
 
@@ -175,7 +177,7 @@ def test_a_teacher_that_answers_for_too_few_images_is_named(home):
 
     config = LiftConfig(depth_tolerance=0.05, border=2, batch=3)
     with pytest.raises(ValueError, match="the teacher gave 2 answers for 3 images"):
-        lift_scene(home, Short(), config, nothing)
+        lift_by(config, home, Short())
     assert not threads()
 
 
@@ -195,7 +197,7 @@ def test_maps_are_gone_once_they_are_added(home):
             return own
 
     config = LiftConfig(depth_tolerance=0.05, border=2, batch=3)
-    lift_scene(home, Watching(), config, nothing)
+    lift_by(config, home, Watching())
     assert held == [0, 0, 0]
     assert len(given) == 9
 
@@ -203,10 +205,10 @@ def test_maps_are_gone_once_they_are_added(home):
 @pytest.mark.parametrize("teacher", [PaintTeacher, MaskTeacher])
 def test_the_order_of_the_frames_changes_nothing_but_rounding(home, teacher):
     config = LiftConfig(depth_tolerance=0.05, border=2, batch=2)
-    expected = lift_scene(home, teacher(), config, nothing)
+    expected = lift_by(config, home, teacher())
     there = expected.result(dtype=torch.float32)
     for order in (home.frames[::-1], home.frames[4:] + home.frames[:4]):
-        found = lift_scene(replace(home, frames=order), teacher(), config, nothing)
+        found = lift_by(config, replace(home, frames=order), teacher())
         assert torch.equal(found.views, expected.views)
         here = found.result(dtype=torch.float32)
         assert torch.equal(here.seen, there.seen)

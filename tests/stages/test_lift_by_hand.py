@@ -7,18 +7,23 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from pcdistill.artifacts.point_features import frame_counts, points_with_features, teacher_views
+from pcdistill.artifacts.point_features import (
+    frame_counts,
+    points_with_features,
+    projection_rules,
+    teacher_views,
+)
 from pcdistill.lifting import lift_frames as lift_frames_module
-from pcdistill.lifting.lift_scene import lift_scene
+from pcdistill.lifting import lift_scene as lift_module
 from pcdistill.lifting.projector import Sight
 from pcdistill.pipeline.config import LiftConfig
 from pcdistill.pipeline.context import Run
 from pcdistill.pipeline.stage import fingerprint
 from pcdistill.scenes import MemoryFrame, Scene, open_scene
-from pcdistill.stages import lift as lift_module
 from pcdistill.stages.lift import LIFT
 from pcdistill.stages.score import SCORE
 from pcdistill.teachers import FeatureMap, LabelledMasks
+from tests.fixtures.lifted import lift_by
 from tests.stages.followed import Outcomes, alike, follows
 from tests.stages.toy import MEASURED, SCENE, nothing, store, toy_run, work, write_superpoints
 
@@ -163,7 +168,7 @@ def test_a_map_is_read_by_the_convention_of_its_teacher(corners):
             return FeatureMap(ramp, (HEIGHT, WIDTH), align_corners=corners)
 
     config = LiftConfig(border=0, occlusion="none")
-    found = lift_scene(scene(), Ramp(), config, nothing).result(dtype=torch.float32)
+    found = lift_by(config, scene(), Ramp()).result(dtype=torch.float32)
     for point, feature in zip(found.seen.tolist(), found.features[:, 0].tolist(), strict=True):
         columns = [p[0] for n in range(3) if (p := sees(n, point, 0, hides=False)) is not None]
         if corners:
@@ -183,7 +188,7 @@ def test_two_masks_of_one_noun_have_the_vectors_of_their_own_captions():
             return LabelledMasks(ids, torch.eye(4)[:2], ("bed", "bed"), ("a red bed", "a low bed"))
 
     config = LiftConfig(border=BORDER, occlusion="none")
-    found = lift_scene(scene(), Beds(), config, nothing).result(dtype=torch.float32)
+    found = lift_by(config, scene(), Beds()).result(dtype=torch.float32)
     for point, feature in zip(found.seen.tolist(), found.features.tolist(), strict=True):
         at = [p for n in range(3) if (p := sees(n, point, hides=False)) is not None]
         right = sum(column >= WIDTH // 2 for column, _ in at) / len(at)
@@ -205,7 +210,7 @@ def test_border(tmp_path) -> Outcomes:
     for value in (0, 4):
         run = lift(tmp_path / str(value), border=value)
         stored = stored_scene(run)
-        shown = Sight(stored, run.config.lift).of(stored.frames[1]).visible
+        shown = Sight(stored, projection_rules(run.config.lift)).of(stored.frames[1]).visible
         seen = [sees(1, point, value) is not None for point in range(len(PIXELS))]
         yield (
             (features(run, "dense"), shown.tolist()),
@@ -274,7 +279,7 @@ def test_occlusion(tmp_path) -> Outcomes:
     ):
         place = walls(measured=measured, faces=faces)
         config = LiftConfig(occlusion=value)
-        sight = Sight(place, config)
+        sight = Sight(place, projection_rules(config))
         sight.of(place.frames[0])
         assert sight.used == {used}
 
@@ -293,7 +298,7 @@ def test_batch() -> Outcomes:
                 return [FeatureMap(torch.zeros(4, 2, 2), (HEIGHT, WIDTH)) for _ in images]
 
         config = LiftConfig(batch=value, border=0)
-        lift_scene(scene(), Several(), config, nothing)
+        lift_by(config, scene(), Several())
         yield given, {1: [1, 1, 1], 2: [2, 1], 3: [3]}[value]
 
 
@@ -311,7 +316,12 @@ def test_workers(tmp_path, monkeypatch) -> Outcomes:
         monkeypatch.setattr(lift_frames_module, "ThreadPoolExecutor", Listening)
         monkeypatch.setattr(lift_module, "ThreadPoolExecutor", Listening)
         run = lift(tmp_path / str(value), workers=value)
-        lift_module.count_views(stored_scene(run), run.config.lift, nothing)
+        lift_module.count_views(
+            stored_scene(run),
+            projection_rules(run.config.lift),
+            nothing,
+            workers=run.config.lift.workers,
+        )
         yield made, [("read-frame", value), ("add-frame", 1), ("", value)]
 
 

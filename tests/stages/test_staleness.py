@@ -36,8 +36,7 @@ from pcdistill.scenes.label_sets import (
     vocabulary_names,
 )
 from pcdistill.scenes.readers.base import Scan
-from pcdistill.stages import ingest
-from pcdistill.stages.pipeline import STAGES
+from pcdistill.stages import STAGES, ingest
 
 Marks = dict[str, dict[str, str]]
 """Stage -> unit -> fingerprint."""

@@ -52,7 +52,7 @@ def test_the_page_lists_every_training_phrase_and_no_other():
 def test_no_question_of_the_readme_or_the_demo_is_a_training_phrase():
     trained = {phrase.lower() for phrase in training_phrases()}
     demo = yaml.safe_load((REPOSITORY / "pcdistill" / "configs" / "demo.yaml").read_text())
-    closing = (REPOSITORY / "pcdistill" / "stages" / "command.py").read_text()
+    closing = (REPOSITORY / "pcdistill" / "cli" / "execute.py").read_text()
     places = {
         "README": asked((REPOSITORY / "README.md").read_text(encoding="utf-8")),
         "docs/questions.md": asked((REPOSITORY / "docs" / "questions.md").read_text("utf-8")),

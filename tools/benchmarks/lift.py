@@ -162,16 +162,16 @@ def disk_use(folder: Path, scene: Scene, arguments: argparse.Namespace) -> dict[
     from pcdistill.artifacts.superpoints import stored_ids
     from pcdistill.geometry import mesh_superpoints
     from pcdistill.lifting.lift_scene import count_views
+    from pcdistill.lifting.projector import ProjectionRules
     from pcdistill.pipeline.artifact_files import write_tensors
-    from pcdistill.pipeline.config import LiftConfig
 
     from .partition import timed
 
     points, faces = scene.points, scene.faces
     mesh_superpoints(points[:100], faces[:0])  # compiled at first use
     seconds, ids = timed(arguments.rounds, lambda: mesh_superpoints(points, faces))
-    config = LiftConfig(depth_tolerance=DEPTH_TOLERANCE, border=BORDER)
-    seen = count_views(scene, config, lambda done, total, words: None) > 0
+    rules = ProjectionRules(DEPTH_TOLERANCE, BORDER)
+    seen = count_views(scene, rules, lambda done, total, words: None) > 0
     large = folder / "large.pt"
     feature = torch.zeros(int(seen.sum()), arguments.dimensions, dtype=torch.float16)
     torch.save({"feat": feature, "mask_full": seen}, large)

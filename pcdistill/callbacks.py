@@ -1,0 +1,8 @@
+"""Types of the functions that long work calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+Report = Callable[[int, int, str], None]
+"""Called with the number of steps done, of all steps, and what a step is ("frames")."""
