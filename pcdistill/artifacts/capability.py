@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pcdistill.pipeline.artifact_files import read_json, read_tensors
-from pcdistill.pipeline.context import Run
+from pcdistill.pipeline import Run, read_json, read_tensors
 
 
 def capability_table(run: Run) -> Tensor:

@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pcdistill.pipeline.artifact_files import read_tensors
-from pcdistill.pipeline.context import Run
+from pcdistill.pipeline import Run, read_tensors
 
 
 class FusedTargets(NamedTuple):
@@ -31,18 +30,18 @@ def fused_targets(run: Run, scene: str) -> FusedTargets:
     return FusedTargets(
         tensors["superpoint_means"],
         tensors["superpoint_seen"].bool(),
-        _unpacked(tensors["seen_bits"]),
+        unpack_mask(tensors["seen_bits"]),
         tensors.get("features"),
     )
 
 
-def _packed(seen: Tensor, points: int) -> Tensor:
+def pack_mask(seen: Tensor, points: int) -> Tensor:
     """(ceil(N / 8),) uint8: one bit for each of N points, set for the seen ones (M,) int64."""
     flags = np.zeros(points, np.uint8)
     flags[seen.numpy()] = 1
     return torch.from_numpy(np.packbits(flags))
 
 
-def _unpacked(bits: Tensor) -> Tensor:
+def unpack_mask(bits: Tensor) -> Tensor:
     """(M,) int64, ascending: the points whose bit is set."""
     return torch.from_numpy(np.unpackbits(bits.numpy())).nonzero()[:, 0]

@@ -11,11 +11,8 @@ from pcdistill.artifacts.scene_splits import validation_scenes
 from pcdistill.artifacts.superpoints import superpoint_ids
 from pcdistill.callbacks import Report
 from pcdistill.fusion import MultiViewAccumulator
-from pcdistill.lifting.lift_scene import lift_scene
-from pcdistill.lifting.projector import ProjectionRules
-from pcdistill.pipeline.artifact_files import read_tensors
-from pcdistill.pipeline.config import LiftConfig
-from pcdistill.pipeline.context import Run
+from pcdistill.lifting import ProjectionRules, lift_scene
+from pcdistill.pipeline import LiftConfig, Run, read_tensors
 from pcdistill.scenes import Scene, open_scene
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from pcdistill.artifacts.scene_splits import measured_on
-from pcdistill.pipeline.artifact_files import read_json, read_tensors
-from pcdistill.pipeline.context import Run
-from pcdistill.pipeline.workspace import slug
+from pcdistill.pipeline import Run, read_json, read_tensors
 
 
 def run_protocol(run: Run) -> str:
@@ -23,14 +20,10 @@ def run_protocol(run: Run) -> str:
 
 def predictions(run: Run, row: str, scene: str) -> Tensor:
     """Read the labels (N,) int64 that a row gave to a scene, or `NO_FEATURE_LABEL`."""
-    return read_tensors(_prediction_path(run, row, scene), ("labels",))["labels"].long()
+    return read_tensors(run.workspace.prediction(row, scene), ("labels",))["labels"].long()
 
 
 def result(run: Run, row: str) -> dict[str, Any]:
     """Read the numbers of a row; `miou` is None where no scene has labels."""
-    found: dict[str, Any] = read_json(run.workspace.evaluation(row) / "result.json")
+    found: dict[str, Any] = read_json(run.workspace.result(row))
     return found
-
-
-def _prediction_path(run: Run, row: str, scene: str) -> Path:
-    return run.workspace.evaluation(row) / f"{slug(scene)}.safetensors"

@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 from pcdistill.artifacts.default_split import default_split
 from pcdistill.errors import ArtifactError, ConfigError, SceneError
-from pcdistill.pipeline.artifact_files import read_json, write_json
-from pcdistill.pipeline.context import Run
+from pcdistill.pipeline import Run, read_json, write_json
 from pcdistill.scenes import READERS, ReadSettings, Recognised, require_scans
 from pcdistill.suggest import suggest
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pcdistill.artifacts.scan_sources import scans_of
-from pcdistill.pipeline.context import Run
+from pcdistill.pipeline import Run
 
 
 def scene_names(run: Run) -> tuple[str, ...]:

@@ -9,8 +9,7 @@ from safetensors import SafetensorError, safe_open
 
 from pcdistill.artifacts.scan_sources import scan_files, scans_of
 from pcdistill.errors import ArtifactError
-from pcdistill.pipeline.artifact_files import read_provenance
-from pcdistill.pipeline.context import Run
+from pcdistill.pipeline import Run, read_provenance
 
 _POINTS_OF_A_HOME = 70_000
 _POINTS_OF_A_SCAN = 100_000

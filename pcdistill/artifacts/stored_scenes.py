@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from pcdistill.errors import ArtifactError, SceneError
-from pcdistill.pipeline.context import Run
+from pcdistill.pipeline import Run
 from pcdistill.scenes import Scene, open_scene
 
 _LOG = logging.getLogger(__name__)

@@ -6,12 +6,11 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from pcdistill.distillation.batches import Cloud
+from pcdistill.distillation import Cloud
 from pcdistill.errors import SceneError
 from pcdistill.geometry import estimate_normals
 from pcdistill.networks import MinkUNet, load_checkpoint
-from pcdistill.pipeline.context import Run
-from pcdistill.pipeline.pretrained import StudentNeeds, needs_of
+from pcdistill.pipeline import Run, StudentNeeds, needs_of
 from pcdistill.scenes import open_scene
 
 

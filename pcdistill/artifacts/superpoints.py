@@ -5,16 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pcdistill.pipeline.artifact_files import read_tensors
-from pcdistill.pipeline.context import Run
+from pcdistill.pipeline import Run, read_tensors
 
-_LARGEST_SHORT = torch.iinfo(torch.int16).max
+MAX_SHORT_ID = torch.iinfo(torch.int16).max
 
 
 def stored_ids(superpoint_ids: Tensor) -> Tensor:
     """Superpoint ids (N,) int32 as they are stored: int16 wherever all of them fit."""
     largest = int(superpoint_ids.max()) if len(superpoint_ids) else 0
-    return superpoint_ids.short() if largest <= _LARGEST_SHORT else superpoint_ids
+    return superpoint_ids.short() if largest <= MAX_SHORT_ID else superpoint_ids
 
 
 def superpoint_ids(run: Run, scene: str) -> Tensor:

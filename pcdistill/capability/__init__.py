@@ -5,6 +5,7 @@ from pcdistill.capability.baselines import binary_capability, shuffled_capabilit
 from pcdistill.capability.interfaces import GeneratedImage, ImageGenerator, Segmenter
 from pcdistill.capability.masks import binarize_attention, clean_mask, mask_iou
 from pcdistill.capability.prompt_points import prompt_points
+from pcdistill.capability.registry import build_generator, build_segmenter
 from pcdistill.capability.score import CapabilityMeter, score_teacher
 
 __all__ = [
@@ -16,6 +17,8 @@ __all__ = [
     "aggregate_attention",
     "binarize_attention",
     "binary_capability",
+    "build_generator",
+    "build_segmenter",
     "clean_mask",
     "mask_iou",
     "prompt_points",

@@ -16,7 +16,7 @@ from pcdistill.cli.run import demo, run, status
 from pcdistill.cli.settings import settings
 from pcdistill.cli.words import gathered, in_sentences, values_of
 from pcdistill.errors import ConfigError
-from pcdistill.pipeline.stage_names import require_stage_names
+from pcdistill.pipeline import require_stage_names
 from pcdistill.suggest import suggest
 
 COMMANDS: dict[str, Callable[..., int]] = {

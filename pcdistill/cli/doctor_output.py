@@ -19,10 +19,8 @@ from pcdistill.atomic_io import make_folder
 from pcdistill.doctor import Capture, Diagnosis, Sight, examine
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.geometry import invert_pose, project_to_pixels
-from pcdistill.pipeline.artifact_files import write_json
-from pcdistill.pipeline.workspace import slug
-from pcdistill.visualization import heat_colors, save_png
-from pcdistill.visualization.overlay import overlay_points
+from pcdistill.pipeline import slug, write_json
+from pcdistill.visualization import heat_colors, overlay_points, save_png
 
 _PICTURES = 4
 _MOST_POINTS = 150_000

@@ -15,18 +15,26 @@ from rich.table import Table
 from rich.text import Text
 
 from pcdistill import __version__
-from pcdistill.artifacts.default_split import counted
-from pcdistill.artifacts.scan_sources import remember_scans
-from pcdistill.artifacts.scene_splits import measured_on, training_scenes, validation_scenes
+from pcdistill.artifacts import (
+    counted,
+    measured_on,
+    remember_scans,
+    training_scenes,
+    validation_scenes,
+)
 from pcdistill.cli.run_checks import check_run
 from pcdistill.errors import ArtifactError, ConfigError
-from pcdistill.pipeline.artifact_files import read_json
-from pcdistill.pipeline.config import RunConfig
-from pcdistill.pipeline.context import Run
-from pcdistill.pipeline.progress import Progress
-from pcdistill.pipeline.runner import Summary, choose_stages, run_stages
-from pcdistill.pipeline.worker_pool import usable_cores
-from pcdistill.reporting.conclusions import best_of, conclusions, measured_rows
+from pcdistill.pipeline import (
+    Progress,
+    Run,
+    RunConfig,
+    Summary,
+    choose_stages,
+    read_json,
+    run_stages,
+    usable_cores,
+)
+from pcdistill.reporting import best_of, conclusions, measured_rows
 from pcdistill.stages import STAGES
 
 _LOG = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from pcdistill.cli.words import OptionalPath, OptionalText, plain_console, uncol
 from pcdistill.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pcdistill.pipeline.context import Run
+    from pcdistill.pipeline import Run
 
 
 def query(
@@ -42,7 +42,7 @@ def query(
         from rich import box
         from rich.table import Table
 
-        from pcdistill.inference.text_query import query as query_run
+        from pcdistill.inference import query as query_run
 
         response = query_run(_opened(run), text, scene, best, row, draw)
     console = plain_console()
@@ -97,7 +97,7 @@ def export(run: Positional[Path], to: OptionalPath = None, row: OptionalText = N
         to: Folder to write to; by default export/ of the workspace.
         row: Whose labels, such as fused or student:superpoint; by default the best measured.
     """
-    from pcdistill.inference.labelled_clouds import export as export_run
+    from pcdistill.inference import export as export_run
 
     console = plain_console()
     for path in export_run(_opened(run), to, row):
@@ -106,7 +106,7 @@ def export(run: Positional[Path], to: OptionalPath = None, row: OptionalText = N
 
 
 def _opened(workspace: Path) -> Run:
-    from pcdistill.pipeline.config_loading import load_config
+    from pcdistill.pipeline import load_config
 
     path = workspace / "config.yaml" if workspace.is_dir() else workspace
     if not path.exists():
@@ -117,6 +117,6 @@ def _opened(workspace: Path) -> Run:
     config = load_config(path)
     if workspace.is_dir():  # it may have been moved since
         config = replace(config, run=replace(config.run, workspace=str(workspace)))
-    from pcdistill.pipeline.context import Run
+    from pcdistill.pipeline import Run
 
     return Run(config)

@@ -21,10 +21,10 @@ from pcdistill.cli.words import (
     plain_console,
 )
 from pcdistill.errors import ConfigError, file_trouble
-from pcdistill.pipeline.stage_names import STAGE_NAMES, StageName
+from pcdistill.pipeline import STAGE_NAMES, StageName
 
 if TYPE_CHECKING:
-    from pcdistill.pipeline.config import RunConfig
+    from pcdistill.pipeline import RunConfig
 
 _ONLY = tyro.conf.arg(
     metavar="STAGE ...",
@@ -117,8 +117,7 @@ def status(
     loaded = configured(config, scan, workspace, set_)
     from rich.table import Table
 
-    from pcdistill.pipeline.context import Run
-    from pcdistill.pipeline.status import State, failures, stage_states
+    from pcdistill.pipeline import Run, State, failures, stage_states
     from pcdistill.stages import STAGES
 
     opened = Run(loaded)
@@ -179,7 +178,7 @@ def configured(
     Raises:
         ConfigError: see `load_config`; or the workspace is a file.
     """
-    from pcdistill.pipeline.config_loading import load_config
+    from pcdistill.pipeline import load_config
 
     folder = path if path.is_dir() else None
     config = load_config(path / "config.yaml" if folder else path, overrides)

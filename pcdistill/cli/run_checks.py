@@ -5,14 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from pcdistill.artifacts.scan_sources import scans_of
-from pcdistill.artifacts.scene_splits import validation_scenes
+from pcdistill.artifacts import scans_of, validation_scenes
 from pcdistill.errors import ConfigError
-from pcdistill.inference import GENERAL_PHRASES
-from pcdistill.inference.questions import ignored_words, known_words
-from pcdistill.pipeline.config import HOME_IMAGE_SIZE
-from pcdistill.pipeline.context import Run
-from pcdistill.pipeline.stage_names import STAGE_NAMES
+from pcdistill.inference import GENERAL_PHRASES, ignored_words, known_words
+from pcdistill.pipeline import HOME_IMAGE_SIZE, STAGE_NAMES, Run
 from pcdistill.suggest import suggest
 
 _LOG = logging.getLogger(__name__)

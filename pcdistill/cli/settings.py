@@ -14,7 +14,7 @@ from pcdistill.cli.words import plain_console
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from pcdistill.pipeline.config_docs import Section, Setting
+    from pcdistill.pipeline import Section, Setting
 
 _WIDEST = 100
 """Columns of text that are still read with ease."""
@@ -32,10 +32,10 @@ def settings(
         section: Section such as distill, or one setting such as distill.epochs; by default all.
         schema: Print the JSON schema instead, for editors.
     """
-    from pcdistill.pipeline.config_docs import find_settings
+    from pcdistill.pipeline import find_settings
 
     if schema:
-        from pcdistill.pipeline.config_schema import schema_text
+        from pcdistill.pipeline import schema_text
 
         sys.stdout.write(schema_text())
         return 0
@@ -64,7 +64,7 @@ def section_text(section: Section, width: int) -> Text:
 def _setting_text(setting: Setting, width: int) -> Text:
     from rich.text import Text
 
-    from pcdistill.pipeline.config_docs import kind_in_words
+    from pcdistill.pipeline import kind_in_words
 
     line = f"  {setting.name}: {_as_yaml(setting.default)}"
     kind = f"# {kind_in_words(setting.kind)}"

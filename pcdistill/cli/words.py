@@ -83,7 +83,7 @@ def _parted(arguments: Sequence[str], option: str) -> tuple[list[str], list[str]
 
 def plain_console() -> Console:
     """Where commands write: no colours of numbers, no wrapped paths, names as they are."""
-    from pcdistill.pipeline.progress import text_console
+    from pcdistill.pipeline import text_console
 
     return text_console()
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from pcdistill.scenes.checks.findings import Certainty, Finding
-from pcdistill.scenes.checks.samples import Capture
-from pcdistill.scenes.scene import Scene
+from pcdistill.scenes import Scene
+from pcdistill.scenes.checks import Capture, Certainty, Finding
 
 _FEW = 2000
 _DUPLICATED = 0.1  # share of points that lie exactly on another one

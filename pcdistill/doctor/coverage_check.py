@@ -7,8 +7,7 @@ from typing import Any
 import torch
 
 from pcdistill.geometry import project_points
-from pcdistill.scenes.checks.findings import Certainty, Finding, named
-from pcdistill.scenes.checks.samples import Capture
+from pcdistill.scenes.checks import Capture, Certainty, Finding, named
 
 _MOST_POINTS = 60_000
 _BORDER = 0.015  # of the image's width

@@ -13,17 +13,20 @@ from pcdistill.doctor.coverage_check import check_coverage
 from pcdistill.doctor.image_checks import check_depth_images, check_pictures
 from pcdistill.doctor.trajectory_checks import check_motion, check_poses
 from pcdistill.errors import SceneError
-from pcdistill.scenes.checks.axis_check import check_axis
-from pcdistill.scenes.checks.color_check import check_colours
-from pcdistill.scenes.checks.findings import Diagnosis, Finding
-from pcdistill.scenes.checks.fit_requirement import is_refused, refusal_of
-from pcdistill.scenes.checks.geometry_check import check_geometry
-from pcdistill.scenes.checks.hypothesis import assumptions_of
-from pcdistill.scenes.checks.registration_check import check_registration
-from pcdistill.scenes.checks.samples import Capture, look_at
-from pcdistill.scenes.issues import Refusal, collected_refusals
-from pcdistill.scenes.readers.detection import find_scans, open_scene
-from pcdistill.scenes.scene import Scene
+from pcdistill.scenes import Refusal, Scene, collected_refusals, find_scans, open_scene
+from pcdistill.scenes.checks import (
+    Capture,
+    Diagnosis,
+    Finding,
+    assumptions_of,
+    check_axis,
+    check_colours,
+    check_geometry,
+    check_registration,
+    is_refused,
+    look_at,
+    refusal_of,
+)
 
 _ORDER = ("sure", "likely", "possible")
 _EXPLAIN_COLOURS = {

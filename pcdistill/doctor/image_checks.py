@@ -9,8 +9,7 @@ from typing import cast
 import torch
 from skimage.measure import blur_effect
 
-from pcdistill.scenes.checks.findings import Certainty, Finding, named
-from pcdistill.scenes.checks.samples import Capture, Sight
+from pcdistill.scenes.checks import Capture, Certainty, Finding, Sight, named
 
 _blur = cast(Callable[..., float], blur_effect)
 

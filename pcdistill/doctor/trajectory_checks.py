@@ -7,10 +7,16 @@ from torch import Tensor
 
 from pcdistill.doctor.image_checks import FLAT
 from pcdistill.errors import SceneError
-from pcdistill.scenes.checks.depth_agreement import measure_agreement
-from pcdistill.scenes.checks.findings import Finding, named
-from pcdistill.scenes.checks.geometry_check import TOLERANCE
-from pcdistill.scenes.checks.samples import Capture, gray_of, look_at_frame, spread
+from pcdistill.scenes.checks import (
+    TOLERANCE,
+    Capture,
+    Finding,
+    gray_of,
+    look_at_frame,
+    measure_agreement,
+    named,
+    spread,
+)
 
 SAME_PICTURE = 0.75
 """Mean difference of brightness, of 255; two exposures of one view differ by more."""

@@ -8,12 +8,7 @@ from pcdistill.evaluation.comparisons import (
     reach_sentence,
 )
 from pcdistill.evaluation.confusion_cells import confusion_cells, confusion_counts
-from pcdistill.evaluation.metrics import (
-    ConfusionMatrix,
-    map_predictions,
-    mean_over_classes,
-    vote,
-)
+from pcdistill.evaluation.metrics import ConfusionMatrix, map_predictions, mean_over_classes, vote
 from pcdistill.evaluation.paired import PairedDifference, paired_difference
 from pcdistill.evaluation.protocols import (
     OPENSCENE,

@@ -10,7 +10,7 @@ import torch
 from scipy.ndimage import uniform_filter
 from torch import Tensor
 
-from pcdistill.geometry.checks import require_shape
+from pcdistill.geometry import require_shape
 from pcdistill.homes.classes import NO_CLASS
 from pcdistill.homes.portable_math import unit
 from pcdistill.homes.rasterize import rasterize

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pcdistill.artifacts.scene_splits import scene_names
-from pcdistill.artifacts.stored_scenes import stored_scenes
+from pcdistill.artifacts import scene_names, stored_scenes
 from pcdistill.atomic_io import make_folder
 from pcdistill.inference.methods import require_row, row_predictions
-from pcdistill.pipeline.context import Run
-from pcdistill.pipeline.workspace import slug
+from pcdistill.pipeline import Run, slug
 from pcdistill.scenes import open_scene, write_source_ply
 
 

@@ -9,24 +9,24 @@ from typing import Literal, cast
 import torch
 from torch import Tensor
 
-from pcdistill.artifacts.capability import capability_table
-from pcdistill.artifacts.point_features import TeacherViews, points_with_features, teacher_views
-from pcdistill.artifacts.scene_splits import validation_scenes
-from pcdistill.artifacts.students import Student, load_student, student_input
-from pcdistill.artifacts.superpoints import superpoint_ids
+from pcdistill.artifacts import (
+    Student,
+    TeacherViews,
+    capability_table,
+    load_student,
+    points_with_features,
+    student_input,
+    superpoint_ids,
+    teacher_views,
+    validation_scenes,
+)
 from pcdistill.capability import binary_capability, shuffled_capability
-from pcdistill.distillation.batch_cache import mixed_seed
-from pcdistill.distillation.student_features import student_features
-from pcdistill.distillation.voting import Looks, voxel_features
-from pcdistill.distillation.voxel_means import voxel_means
+from pcdistill.distillation import Looks, mixed_seed, student_features, voxel_features, voxel_means
 from pcdistill.errors import ConfigError
 from pcdistill.fusion import average_features, fuse_features, linear_features, predict_labels
 from pcdistill.inference.true_capability import true_capability
 from pcdistill.labels import NO_FEATURE_LABEL
-from pcdistill.pipeline.artifact_files import read_json
-from pcdistill.pipeline.context import Run
-from pcdistill.pipeline.result_files import best_measured
-from pcdistill.pipeline.stage import Input, Task
+from pcdistill.pipeline import Input, Run, Task, best_measured, read_json
 from pcdistill.scenes import open_scene
 from pcdistill.suggest import suggest
 

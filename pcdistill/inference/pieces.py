@@ -9,13 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pcdistill.artifacts.superpoints import superpoint_ids
+from pcdistill.artifacts import superpoint_ids
 from pcdistill.geometry import point_superpoints, superpoint_mean
-from pcdistill.inference import MIN_POINTS
 from pcdistill.inference.methods import looks, row_features, row_inputs
-from pcdistill.pipeline.artifact_files import read_provenance, read_tensors
-from pcdistill.pipeline.context import Run
-from pcdistill.pipeline.workspace import slug
+from pcdistill.inference.places import MIN_POINTS
+from pcdistill.pipeline import Run, read_provenance, read_tensors, slug
 from pcdistill.scenes import Scene
 
 

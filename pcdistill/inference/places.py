@@ -12,8 +12,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from pcdistill.geometry import ThinnedTree, place_keys
-from pcdistill.geometry.checks import require_shape
+from pcdistill.geometry import ThinnedTree, place_keys, require_shape
 
 LIKE = 0.5
 """Share of the best relevancy that a superpoint needs to belong to a place."""

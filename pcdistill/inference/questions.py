@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pcdistill.errors import ConfigError
-from pcdistill.pipeline.context import Run
+from pcdistill.pipeline import Run
 from pcdistill.teachers import WordReader, Words, no_known_word, read_words
 
 

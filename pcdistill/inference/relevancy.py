@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pcdistill.geometry.checks import require_shape
+from pcdistill.geometry import require_shape
 
 GENERAL_PHRASES = ("object", "things", "stuff", "texture")
 """Alternatives beside the vocabulary; the phrases of LERF."""

@@ -11,23 +11,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pcdistill.artifacts.scene_splits import scene_names, validation_scenes
-from pcdistill.artifacts.stored_scenes import load_scene, stored_scenes
+from pcdistill.artifacts import load_scene, scene_names, stored_scenes, validation_scenes
 from pcdistill.errors import ConfigError, file_trouble
-from pcdistill.inference import (
+from pcdistill.inference.methods import require_row
+from pcdistill.inference.pieces import piece_features
+from pcdistill.inference.places import Place, connected_places
+from pcdistill.inference.questions import ignored_words, known_words
+from pcdistill.inference.relevancy import (
     GENERAL_PHRASES,
-    Place,
-    connected_places,
     meant_word,
     query_alternatives,
     relevancy,
     similarity_floor,
 )
-from pcdistill.inference.methods import require_row
-from pcdistill.inference.pieces import piece_features
-from pcdistill.inference.questions import ignored_words, known_words
-from pcdistill.pipeline.context import Run
-from pcdistill.pipeline.workspace import question_slug, slug
+from pcdistill.pipeline import Run, question_slug, slug
 from pcdistill.scenes import Scene, source_points, write_source_ply
 from pcdistill.visualization import draw_points, heat_colors, save_png
 

@@ -8,14 +8,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pcdistill.artifacts.capability import capability_table, taught_to
-from pcdistill.artifacts.point_features import teacher_views
-from pcdistill.artifacts.stored_scenes import labels_in_memory
+from pcdistill.artifacts import capability_table, labels_in_memory, taught_to, teacher_views
 from pcdistill.evaluation import ConfusionMatrix, rank_agreement
 from pcdistill.fusion import predict_labels
 from pcdistill.labels import IGNORE_LABEL
-from pcdistill.pipeline.artifact_files import read_json, write_json
-from pcdistill.pipeline.context import Run
+from pcdistill.pipeline import Run, read_json, write_json
 from pcdistill.scenes import LabelSet, open_scene
 
 

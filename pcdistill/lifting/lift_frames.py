@@ -13,8 +13,7 @@ from torch import Tensor
 from pcdistill.callbacks import Report
 from pcdistill.fusion import MultiViewAccumulator
 from pcdistill.scenes import Frame
-from pcdistill.teachers import LabelledMasks, Teacher, see_batch
-from pcdistill.teachers.base import FeatureMap
+from pcdistill.teachers import FeatureMap, LabelledMasks, Teacher, see_batch
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -1,1 +1,79 @@
 """Framework that runs units of work: configuration, workspace, worker processes, progress."""
+
+from typing import TYPE_CHECKING
+
+from pcdistill.lazy_face import lazy_face
+
+if TYPE_CHECKING:
+    from pcdistill.pipeline.artifact_files import (
+        read_json,
+        read_provenance,
+        read_tensors,
+        write_json,
+        write_tensors,
+    )
+    from pcdistill.pipeline.config import (
+        HOME_IMAGE_SIZE,
+        TRAINED,
+        LiftConfig,
+        PartitionConfig,
+        RunConfig,
+    )
+    from pcdistill.pipeline.config_docs import Section, Setting, find_settings, kind_in_words
+    from pcdistill.pipeline.config_loading import load_config
+    from pcdistill.pipeline.config_schema import schema_text
+    from pcdistill.pipeline.context import Run
+    from pcdistill.pipeline.pretrained import StudentNeeds, find_trained, keep_copy, needs_of
+    from pcdistill.pipeline.progress import Progress, text_console
+    from pcdistill.pipeline.result_files import best_measured, row_confusion
+    from pcdistill.pipeline.runner import Summary, choose_stages, run_stages
+    from pcdistill.pipeline.stage import Input, Stage, Task, no_inputs
+    from pcdistill.pipeline.stage_names import STAGE_NAMES, StageName, require_stage_names
+    from pcdistill.pipeline.status import State, failures, stage_states
+    from pcdistill.pipeline.worker_pool import usable_cores
+    from pcdistill.pipeline.workspace import question_slug, slug
+
+__all__ = [
+    "HOME_IMAGE_SIZE",
+    "STAGE_NAMES",
+    "TRAINED",
+    "Input",
+    "LiftConfig",
+    "PartitionConfig",
+    "Progress",
+    "Run",
+    "RunConfig",
+    "Section",
+    "Setting",
+    "Stage",
+    "StageName",
+    "State",
+    "StudentNeeds",
+    "Summary",
+    "Task",
+    "best_measured",
+    "choose_stages",
+    "failures",
+    "find_settings",
+    "find_trained",
+    "keep_copy",
+    "kind_in_words",
+    "load_config",
+    "needs_of",
+    "no_inputs",
+    "question_slug",
+    "read_json",
+    "read_provenance",
+    "read_tensors",
+    "require_stage_names",
+    "row_confusion",
+    "run_stages",
+    "schema_text",
+    "slug",
+    "stage_states",
+    "text_console",
+    "usable_cores",
+    "write_json",
+    "write_tensors",
+]
+__getattr__ = lazy_face(__name__, __file__)

@@ -11,9 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pcdistill.capability import ImageGenerator, Segmenter
-from pcdistill.capability.registry import build_generator, build_segmenter
-from pcdistill.distillation.batches import INPUT_CHANNELS
+from pcdistill.capability import ImageGenerator, Segmenter, build_generator, build_segmenter
+from pcdistill.distillation import INPUT_CHANNELS
 from pcdistill.errors import ConfigError
 from pcdistill.evaluation import Protocol, named_protocol
 from pcdistill.networks import build_student

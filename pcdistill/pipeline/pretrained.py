@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pcdistill.distillation.batches import INPUT_CHANNELS
+from pcdistill.distillation import INPUT_CHANNELS
 from pcdistill.errors import ArtifactError, ConfigError
 from pcdistill.networks import Checkpoint, MinkUNet, load_checkpoint, save_checkpoint
 from pcdistill.pipeline.artifact_files import read_provenance

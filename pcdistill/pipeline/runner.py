@@ -18,7 +18,7 @@ from pcdistill.pipeline.disk_space import bytes_to_write, require_disk
 from pcdistill.pipeline.progress import Progress
 from pcdistill.pipeline.stage import Stage
 from pcdistill.pipeline.stage_names import require_stage_names
-from pcdistill.pipeline.status import _NOT_TRIED, Failure, Ledger, Outlook
+from pcdistill.pipeline.status import NOT_TRIED, Failure, Ledger, Outlook
 from pcdistill.pipeline.unit_work import work_on
 from pcdistill.pipeline.worker_pool import WorkerPool
 from pcdistill.pipeline.workspace import Record
@@ -195,5 +195,5 @@ def _waves(run: Run, stage: Stage, todo: Sequence[str]) -> Iterator[list[str]]:
 
 
 def _not_tried(outlook: Outlook) -> Record:
-    reason = f"{_NOT_TRIED} {outlook.obstacle}"
+    reason = f"{NOT_TRIED} {outlook.obstacle}"
     return Record(outlook.task.fingerprint, "failed", reason, 0.0, {}, {})

@@ -11,7 +11,7 @@ from pcdistill.pipeline.context import Run
 from pcdistill.pipeline.stage import Input, Stage, Task, fingerprint
 from pcdistill.pipeline.workspace import Record
 
-_NOT_TRIED = "not tried, because"
+NOT_TRIED = "not tried, because"
 State = Literal["done", "failed", "stale", "missing", "blocked"]
 
 
@@ -26,7 +26,7 @@ class Failure:
     @property
     def is_consequence(self) -> bool:
         """Whether it was not tried, because a unit that it needs failed."""
-        return self.reason.startswith(_NOT_TRIED) and self.reason.endswith("failed")
+        return self.reason.startswith(NOT_TRIED) and self.reason.endswith("failed")
 
 
 class Outlook(NamedTuple):

@@ -103,6 +103,14 @@ class Workspace:
         """Folder of one row of the results."""
         return self.root / "evaluation" / slug(row)
 
+    def result(self, row: str) -> Path:
+        """How right a row is, JSON."""
+        return self.evaluation(row) / "result.json"
+
+    def prediction(self, row: str, scene: str) -> Path:
+        """The labels that a row gives to a scene."""
+        return self.evaluation(row) / f"{slug(scene)}.safetensors"
+
     @property
     def true_capability(self) -> Path:
         """Every teacher's measured and true skill per vocabulary class."""

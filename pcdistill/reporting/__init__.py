@@ -1,5 +1,7 @@
 """The report of a run: what was measured, as a page with pictures and as data."""
 
+from pcdistill.reporting.collect import collect, drawn_rows
+from pcdistill.reporting.conclusions import best_of, conclusions, measured_rows
 from pcdistill.reporting.report_data import (
     CapabilityTable,
     HeatScale,
@@ -21,6 +23,11 @@ __all__ = [
     "QueryRow",
     "ReportData",
     "StageCost",
+    "best_of",
+    "collect",
+    "conclusions",
+    "drawn_rows",
+    "measured_rows",
     "report_json",
     "write_report",
 ]

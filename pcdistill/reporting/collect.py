@@ -10,17 +10,13 @@ import torch
 from torch import Tensor
 
 from pcdistill import __version__
-from pcdistill.artifacts.capability import capability_table
-from pcdistill.artifacts.predictions import predictions, result, run_protocol
-from pcdistill.artifacts.scene_splits import measured_on
+from pcdistill.artifacts import capability_table, measured_on, predictions, result, run_protocol
 from pcdistill.callbacks import Report
-from pcdistill.inference.methods import POOLED, default_row, row_names
-from pcdistill.inference.text_query import ask
-from pcdistill.inference.true_capability import read_true_capability
-from pcdistill.pipeline.context import Run
-from pcdistill.pipeline.result_files import best_measured
-from pcdistill.pipeline.stage import Stage
-from pcdistill.reporting import (
+from pcdistill.inference import POOLED, ask, default_row, read_true_capability, row_names
+from pcdistill.pipeline import Run, Stage, best_measured
+from pcdistill.reporting.conclusions import comparisons, conclusions
+from pcdistill.reporting.geometry_images import geometry_pictures
+from pcdistill.reporting.report_data import (
     CapabilityTable,
     HeatScale,
     LabelColor,
@@ -30,8 +26,6 @@ from pcdistill.reporting import (
     ReportData,
     StageCost,
 )
-from pcdistill.reporting.conclusions import comparisons, conclusions
-from pcdistill.reporting.geometry_images import geometry_pictures
 from pcdistill.scenes import Scene, open_scene
 from pcdistill.visualization import (
     View,
@@ -175,7 +169,7 @@ def _pictures(run: Run, name: str) -> Iterator[Picture]:
     scene = open_scene(run.workspace.scene(name))
     view = _view(scene)
     yield from _scan_pictures(run, scene, view)
-    for row in _drawn_rows(run):
+    for row in drawn_rows(run):
         labels = predictions(run, row, name)
         colors = label_colors(labels, run.label_set.palette)
         yield Picture("Labels", _NAMES.get(row, row), _draw(scene, view, colors))
@@ -223,7 +217,7 @@ def _draw(scene: Scene, view: View, colors: Tensor) -> Tensor:
     return draw_points(scene.points, colors, normals=scene.normals, view=view)
 
 
-def _drawn_rows(run: Run) -> tuple[str, ...]:
+def drawn_rows(run: Run) -> tuple[str, ...]:
     teachers = tuple(f"teacher:{name}" for name in run.config.run.teachers)
     fused = ("fused",) if teachers else ()
     drawn = (*teachers, *fused, _best_student(run), default_row(run))

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pcdistill.artifacts.scene_splits import remembered_scenes
+from pcdistill.artifacts import remembered_scenes
 from pcdistill.errors import ArtifactError
 from pcdistill.evaluation import (
     Comparison,
@@ -15,10 +15,8 @@ from pcdistill.evaluation import (
     paired_difference,
     reach_sentence,
 )
-from pcdistill.inference.methods import BINARY, ORACLE, POOLED, SHUFFLED, VOXELS, row_names
-from pcdistill.pipeline.artifact_files import read_json
-from pcdistill.pipeline.context import Run
-from pcdistill.pipeline.result_files import row_confusion
+from pcdistill.inference import BINARY, ORACLE, POOLED, SHUFFLED, VOXELS, row_names
+from pcdistill.pipeline import Run, read_json, row_confusion
 
 _LOG = logging.getLogger(__name__)
 

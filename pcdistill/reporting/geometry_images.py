@@ -8,14 +8,18 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from pcdistill.artifacts.point_features import frame_counts, projection_rules
-from pcdistill.artifacts.superpoints import superpoint_ids
-from pcdistill.lifting.projector import Sight
-from pcdistill.pipeline.context import Run
-from pcdistill.reporting import HeatScale, LabelColor, Picture
+from pcdistill.artifacts import frame_counts, projection_rules, superpoint_ids
+from pcdistill.lifting import Sight
+from pcdistill.pipeline import Run
+from pcdistill.reporting.report_data import HeatScale, LabelColor, Picture
 from pcdistill.scenes import Frame, Scene
-from pcdistill.visualization import UNSEEN, heat_colors, heat_range, superpoint_colors
-from pcdistill.visualization.overlay import overlay_points
+from pcdistill.visualization import (
+    UNSEEN,
+    heat_colors,
+    heat_range,
+    overlay_points,
+    superpoint_colors,
+)
 
 SECTION = "Geometry"
 

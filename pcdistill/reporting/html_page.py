@@ -18,8 +18,7 @@ from pcdistill.reporting.report_data import (
     ReportData,
     StageCost,
 )
-from pcdistill.visualization.colormaps import heat_table
-from pcdistill.visualization.draw_points import png_bytes
+from pcdistill.visualization import heat_table, png_bytes
 
 STYLE = Path(__file__).with_name("report.css")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from pcdistill.evaluation.comparisons import Comparison
+from pcdistill.evaluation import Comparison
 from pcdistill.geometry import require_shape
 
 

@@ -3,6 +3,7 @@
 from pcdistill.labels import IGNORE_LABEL
 from pcdistill.scenes.formats.ply import Ply, read_ply, write_ply
 from pcdistill.scenes.frames import Frame, MemoryFrame, StoredFrame
+from pcdistill.scenes.issues import Refusal, collected_refusals
 from pcdistill.scenes.label_sets import (
     LabelSet,
     label_set_names,
@@ -36,9 +37,11 @@ __all__ = [
     "ReadSettings",
     "Reader",
     "Recognised",
+    "Refusal",
     "Scan",
     "Scene",
     "StoredFrame",
+    "collected_refusals",
     "find_scans",
     "is_scene_folder",
     "label_set_names",

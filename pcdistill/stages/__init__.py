@@ -1,6 +1,6 @@
 """Stages: one module each, in the order in which data flows through them."""
 
-from pcdistill.pipeline.stage import Stage
+from pcdistill.pipeline import Stage
 from pcdistill.stages.distill import DISTILL
 from pcdistill.stages.evaluate import EVALUATE
 from pcdistill.stages.fuse import FUSE

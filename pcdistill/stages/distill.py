@@ -14,23 +14,39 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pcdistill.artifacts.fused_targets import fused_targets
-from pcdistill.artifacts.scene_splits import training_scenes
-from pcdistill.artifacts.size_estimates import expected_points
-from pcdistill.artifacts.students import student_input
-from pcdistill.artifacts.superpoints import superpoint_ids
+from pcdistill.artifacts import (
+    expected_points,
+    fused_targets,
+    student_input,
+    superpoint_ids,
+    training_scenes,
+)
 from pcdistill.callbacks import Report
-from pcdistill.distillation.batch_cache import mixed_seed
-from pcdistill.distillation.batches import INPUT_CHANNELS, TrainingScene
-from pcdistill.distillation.student_features import student_features
-from pcdistill.distillation.trainer import EnsembleSettings, EpochResult, Trainer, TrainerSettings
+from pcdistill.distillation import (
+    INPUT_CHANNELS,
+    EnsembleSettings,
+    EpochResult,
+    Trainer,
+    TrainerSettings,
+    TrainingScene,
+    mixed_seed,
+    student_features,
+)
 from pcdistill.errors import ArtifactError, TrainingError
 from pcdistill.networks import MinkUNet, build_student, save_checkpoint
-from pcdistill.pipeline.artifact_files import read_provenance, read_tensors, write_tensors
-from pcdistill.pipeline.config import TRAINED
-from pcdistill.pipeline.context import Run
-from pcdistill.pipeline.pretrained import StudentNeeds, find_trained, keep_copy
-from pcdistill.pipeline.stage import Input, Stage, Task
+from pcdistill.pipeline import (
+    TRAINED,
+    Input,
+    Run,
+    Stage,
+    StudentNeeds,
+    Task,
+    find_trained,
+    keep_copy,
+    read_provenance,
+    read_tensors,
+    write_tensors,
+)
 
 _LOG = logging.getLogger(__name__)
 

@@ -11,10 +11,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pcdistill.artifacts.predictions import _prediction_path, run_protocol
-from pcdistill.artifacts.scene_splits import validation_scenes
-from pcdistill.artifacts.size_estimates import expected_points, expected_superpoints
-from pcdistill.artifacts.stored_scenes import labels_in_memory
+from pcdistill.artifacts import (
+    expected_points,
+    expected_superpoints,
+    labels_in_memory,
+    run_protocol,
+    validation_scenes,
+)
 from pcdistill.callbacks import Report
 from pcdistill.errors import SceneError
 from pcdistill.evaluation import (
@@ -22,27 +25,27 @@ from pcdistill.evaluation import (
     confusion_cells,
     evaluate_semantic,
 )
-from pcdistill.inference.methods import (
+from pcdistill.inference import (
     CAPABILITY,
     COMBINED,
     FUSED,
     ORACLE,
     SHUFFLED,
     VOXELS,
+    average_pieces,
+    made_from,
+    measure_capability,
     predicted_labels,
     row_capabilities,
     row_features,
     row_inputs,
     row_names,
+    scene_pieces,
     seen_by_frames,
     usable_scenes,
 )
-from pcdistill.inference.pieces import average_pieces, made_from, scene_pieces
-from pcdistill.inference.true_capability import measure_capability
 from pcdistill.labels import IGNORE_LABEL
-from pcdistill.pipeline.artifact_files import write_json, write_tensors
-from pcdistill.pipeline.context import Run
-from pcdistill.pipeline.stage import Input, Stage, Task
+from pcdistill.pipeline import Input, Run, Stage, Task, write_json, write_tensors
 from pcdistill.scenes import Scene, open_scene
 
 
@@ -133,7 +136,7 @@ def _write_prediction(
 ) -> None:
     pieces = average_pieces(features, seen, scene_pieces(run, scene))
     write_tensors(
-        _prediction_path(run, row, scene.name),
+        run.workspace.prediction(row, scene.name),
         {
             "labels": predicted.int(),
             "pieces": pieces.ids.int(),

@@ -8,16 +8,17 @@ from typing import Any
 
 import torch
 
-from pcdistill.artifacts.fused_targets import _packed
-from pcdistill.artifacts.point_features import teacher_views
-from pcdistill.artifacts.scene_splits import scene_names
-from pcdistill.artifacts.size_estimates import expected_points, expected_superpoints
-from pcdistill.artifacts.superpoints import superpoint_ids
+from pcdistill.artifacts import (
+    expected_points,
+    expected_superpoints,
+    pack_mask,
+    scene_names,
+    superpoint_ids,
+    teacher_views,
+)
 from pcdistill.callbacks import Report
-from pcdistill.inference.methods import fuse_in_chunks
-from pcdistill.pipeline.artifact_files import write_tensors
-from pcdistill.pipeline.context import Run
-from pcdistill.pipeline.stage import Input, Stage, Task
+from pcdistill.inference import fuse_in_chunks
+from pcdistill.pipeline import Input, Run, Stage, Task, write_tensors
 
 
 def _settings(run: Run, scene: str) -> Mapping[str, Any]:
@@ -58,7 +59,7 @@ def _work(run: Run, task: Task, report: Report) -> str:
     tensors = {
         "superpoint_means": (sums / members.clamp(min=1)[:, None]).half(),
         "superpoint_seen": (members > 0).to(torch.uint8),
-        "seen_bits": _packed(seen, len(ids)),
+        "seen_bits": pack_mask(seen, len(ids)),
     }
     if keep_points:
         tensors["features"] = kept

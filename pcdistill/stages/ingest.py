@@ -7,25 +7,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pcdistill.artifacts.point_features import projection_rules
-from pcdistill.artifacts.scan_sources import (
+from pcdistill.artifacts import (
+    expected_points,
+    labels_in_memory,
+    projection_rules,
     read_settings,
+    require_colors,
     require_scan,
     scan_files,
     scans_of,
+    scene_names,
     size_share,
 )
-from pcdistill.artifacts.scene_splits import scene_names
-from pcdistill.artifacts.size_estimates import expected_points
-from pcdistill.artifacts.stored_scenes import labels_in_memory
-from pcdistill.artifacts.students import require_colors
 from pcdistill.callbacks import Report
-from pcdistill.lifting.frame_colors import colors_from_frames
-from pcdistill.pipeline.config import HOME_IMAGE_SIZE, LiftConfig
-from pcdistill.pipeline.context import Run
-from pcdistill.pipeline.stage import Stage, Task, no_inputs
+from pcdistill.lifting import colors_from_frames
+from pcdistill.pipeline import HOME_IMAGE_SIZE, LiftConfig, Run, Stage, Task, no_inputs
 from pcdistill.scenes import Recognised, Scene, open_scan, write_scene
-from pcdistill.scenes.checks.unit_check import unit_doubt
+from pcdistill.scenes.checks import unit_doubt
 
 _HOMES_PER_SEED = 1000
 """Runs of different seeds furnish different homes."""

@@ -8,19 +8,17 @@ from typing import Any
 
 from torch import Tensor
 
-from pcdistill.artifacts.point_features import (
+from pcdistill.artifacts import (
+    expected_points,
     keeps_points,
     lift_stored_scene,
     projection_rules,
+    scene_names,
 )
-from pcdistill.artifacts.scene_splits import scene_names
-from pcdistill.artifacts.size_estimates import expected_points
 from pcdistill.callbacks import Report
 from pcdistill.errors import SceneError
-from pcdistill.lifting.lift_scene import count_views
-from pcdistill.pipeline.artifact_files import write_tensors
-from pcdistill.pipeline.context import Run
-from pcdistill.pipeline.stage import Input, Stage, Task
+from pcdistill.lifting import count_views
+from pcdistill.pipeline import Input, Run, Stage, Task, write_tensors
 from pcdistill.scenes import open_scene
 
 

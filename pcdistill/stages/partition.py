@@ -9,9 +9,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pcdistill.artifacts.scene_splits import scene_names
-from pcdistill.artifacts.size_estimates import expected_points, expected_superpoints
-from pcdistill.artifacts.superpoints import _LARGEST_SHORT, stored_ids
+from pcdistill.artifacts import (
+    MAX_SHORT_ID,
+    expected_points,
+    expected_superpoints,
+    scene_names,
+    stored_ids,
+)
 from pcdistill.callbacks import Report
 from pcdistill.errors import SceneError
 from pcdistill.geometry import (
@@ -24,10 +28,7 @@ from pcdistill.geometry import (
     weld_faces,
 )
 from pcdistill.labels import IGNORE_LABEL
-from pcdistill.pipeline.artifact_files import write_tensors
-from pcdistill.pipeline.config import PartitionConfig
-from pcdistill.pipeline.context import Run
-from pcdistill.pipeline.stage import Input, Stage, Task
+from pcdistill.pipeline import Input, PartitionConfig, Run, Stage, Task, write_tensors
 from pcdistill.scenes import Scene, open_scene
 
 
@@ -137,7 +138,7 @@ def _work(run: Run, task: Task, report: Report) -> str:
 
 def _estimate(run: Run, scene: str) -> int:
     """Bytes: an id per point."""
-    short = expected_superpoints(run, scene) - 1 <= _LARGEST_SHORT
+    short = expected_superpoints(run, scene) - 1 <= MAX_SHORT_ID
     return (2 if short else 4) * expected_points(run, scene)
 
 

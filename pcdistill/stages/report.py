@@ -7,16 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pcdistill.artifacts.point_features import projection_rules
-from pcdistill.artifacts.scene_splits import validation_scenes
+from pcdistill.artifacts import projection_rules, validation_scenes
 from pcdistill.callbacks import Report
-from pcdistill.inference.methods import CAPABILITY, row_names
-from pcdistill.pipeline.context import Run
-from pcdistill.pipeline.stage import Input, Stage, Task
+from pcdistill.inference import CAPABILITY, row_names
+from pcdistill.pipeline import Input, Run, Stage, Task
 from pcdistill.reporting import (
+    collect,
+    drawn_rows,
     write_report,
 )
-from pcdistill.reporting.collect import _drawn_rows, collect
 
 _BYTES_PER_PICTURE = 100_000
 """Orientation for the disk estimate."""
@@ -50,7 +49,7 @@ def _units(run: Run) -> tuple[str, ...]:
 def _estimate(run: Run, unit: str) -> int:
     """Bytes of the pictures: of each scene four of the scan, rows, questions, and four more."""
     config = run.config.report
-    each = 8 + len(_drawn_rows(run)) + len(config.heat_maps)
+    each = 8 + len(drawn_rows(run)) + len(config.heat_maps)
     return _BYTES_PER_PICTURE * each * max(1, len(config.scenes))
 
 

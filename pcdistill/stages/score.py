@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pcdistill.artifacts.capability import reference_images
+from pcdistill.artifacts import reference_images
 from pcdistill.callbacks import Report
 from pcdistill.capability import CapabilityMeter
-from pcdistill.pipeline.artifact_files import write_json
-from pcdistill.pipeline.context import Run
-from pcdistill.pipeline.stage import Input, Stage, Task
+from pcdistill.pipeline import Input, Run, Stage, Task, write_json
 from pcdistill.teachers import taught_words
 
 

@@ -17,9 +17,7 @@ from pcdistill.capability import (
     prompt_points,
 )
 from pcdistill.errors import ArtifactError
-from pcdistill.pipeline.artifact_files import write_tensors
-from pcdistill.pipeline.context import Run
-from pcdistill.pipeline.stage import Stage, Task, no_inputs
+from pcdistill.pipeline import Run, Stage, Task, no_inputs, write_tensors
 
 _BYTES_PER_IMAGE = 240 * 320 * 6
 """Colours, mask and half-precision attention of one picture of the embedded generator."""

@@ -4,6 +4,7 @@ from pcdistill.visualization.colormaps import (
     UNSEEN,
     heat_colors,
     heat_range,
+    heat_table,
     label_colors,
     superpoint_colors,
 )
@@ -15,6 +16,7 @@ from pcdistill.visualization.draw_points import (
     save_png,
     stack_pictures,
 )
+from pcdistill.visualization.overlay import overlay_points
 from pcdistill.visualization.viewpoints import View, below_ceiling, birds_view, faces_camera
 
 __all__ = [
@@ -27,8 +29,10 @@ __all__ = [
     "heat_colors",
     "heat_legend",
     "heat_range",
+    "heat_table",
     "label_colors",
     "label_legend",
+    "overlay_points",
     "png_bytes",
     "save_png",
     "stack_pictures",

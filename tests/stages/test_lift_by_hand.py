@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -14,7 +15,7 @@ from pcdistill.artifacts.point_features import (
     teacher_views,
 )
 from pcdistill.lifting import lift_frames as lift_frames_module
-from pcdistill.lifting import lift_scene as lift_module
+from pcdistill.lifting.lift_scene import count_views
 from pcdistill.lifting.projector import Sight
 from pcdistill.pipeline.config import LiftConfig
 from pcdistill.pipeline.context import Run
@@ -314,9 +315,10 @@ def test_workers(tmp_path, monkeypatch) -> Outcomes:
                 super().__init__(workers, thread_name_prefix)
 
         monkeypatch.setattr(lift_frames_module, "ThreadPoolExecutor", Listening)
-        monkeypatch.setattr(lift_module, "ThreadPoolExecutor", Listening)
+        module = sys.modules["pcdistill.lifting.lift_scene"]
+        monkeypatch.setattr(module, "ThreadPoolExecutor", Listening)
         run = lift(tmp_path / str(value), workers=value)
-        lift_module.count_views(
+        count_views(
             stored_scene(run),
             projection_rules(run.config.lift),
             nothing,

@@ -27,12 +27,12 @@ from pcdistill.scenes.readers.nerfstudio.reader import NERFSTUDIO
 from pcdistill.scenes.readers.nuscenes.keyframe import NUSCENES
 from pcdistill.scenes.readers.nuscenes.openscene import NUSCENES_CLIPS
 from pcdistill.scenes.readers.record3d import RECORD3D
-from pcdistill.scenes.readers.replica import REPLICA, _replica_files
+from pcdistill.scenes.readers.replica import REPLICA, replica_files
 from pcdistill.scenes.readers.rgbd import RGBD
 from pcdistill.scenes.readers.scannet.openscene import SCANNET_EXTRACTED
 from pcdistill.scenes.readers.scannet.scan import SCANNET
 from pcdistill.scenes.readers.scannetpp import SCANNETPP
-from pcdistill.scenes.readers.stored import _find_stored, _open_stored, _stored_division
+from pcdistill.scenes.readers.stored import find_stored, open_stored, stored_division
 from pcdistill.scenes.readers.tum import TUM
 from pcdistill.scenes.scene import Scene
 from pcdistill.suggest import suggest
@@ -45,14 +45,14 @@ _MOST_LISTED = 8
 READERS: Mapping[str, Reader] = {
     "nuscenes": NUSCENES,  # its tables have a scene.json too
     "stored": Reader(
-        "scene.json (a stored scene)", _find_stored, _open_stored, division=_stored_division
+        "scene.json (a stored scene)", find_stored, open_stored, division=stored_division
     ),
     "scannet": SCANNET,
     "scannet_extracted": SCANNET_EXTRACTED,
     "scannetpp": SCANNETPP,  # its folders hold nerfstudio and COLMAP captures
     "arkitscenes": ARKITSCENES,
     "matterport": MATTERPORT,
-    "replica": REPLICA._replace(files=_replica_files),
+    "replica": REPLICA._replace(files=replica_files),
     "nuscenes_clips": NUSCENES_CLIPS,
     "tum": TUM,
     "record3d": RECORD3D,

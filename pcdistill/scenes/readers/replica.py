@@ -291,7 +291,7 @@ def _images(folder: Path, poses: int) -> list[tuple[int, Path]]:
     return found
 
 
-def _replica_files(scan: Scan) -> list[Path]:
+def replica_files(scan: Scan) -> list[Path]:
     """The mesh and the camera lie beside or above the folder."""
     folder = scan.folder.resolve()
     above = [

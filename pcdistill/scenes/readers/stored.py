@@ -12,11 +12,11 @@ from pcdistill.scenes.scene import Scene
 from pcdistill.scenes.store import has_labels, is_stored_scene, open_stored_scene
 
 
-def _find_stored(folder: Path) -> tuple[Scan, ...]:
+def find_stored(folder: Path) -> tuple[Scan, ...]:
     return (Scan(folder.resolve().name, folder),) if is_stored_scene(folder) else ()
 
 
-def _open_stored(scan: Scan, settings: ReadSettings) -> Scene:
+def open_stored(scan: Scan, settings: ReadSettings) -> Scene:
     for field in fields(settings):
         if field.name != "label_set" and getattr(settings, field.name) != field.default:
             raise ConfigError(
@@ -34,5 +34,5 @@ def _open_stored(scan: Scan, settings: ReadSettings) -> Scene:
     return scene
 
 
-def _stored_division(scan: Scan) -> Division:
+def stored_division(scan: Scan) -> Division:
     return Division(has_labels(scan.folder))

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, TypeVar
 from torch import Tensor, isfinite
 
 from pcdistill.errors import SceneError
-from pcdistill.geometry.cameras import pinhole, pose_of
+from pcdistill.geometry import pinhole, pose_of
 from pcdistill.scenes.checks.camera_checks import require_center, require_size
 from pcdistill.scenes.checks.depth_limits import within_limit
 from pcdistill.scenes.checks.pose_conventions import POSE_CONVENTIONS

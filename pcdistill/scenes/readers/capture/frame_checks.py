@@ -101,7 +101,7 @@ def spread_views(frames: Sequence[Frame]) -> list[View]:
     """Some frames, spread over the scan, with their depth at its own size."""
     count = min(len(frames), _CHECKED_FRAMES)
     spread = [round(i * (len(frames) - 1) / max(count - 1, 1)) for i in range(count)]
-    chosen = [_at_depth_size(frames[place]) for place in spread]
+    chosen = [at_depth_size(frames[place]) for place in spread]
     return [
         View(depth, frame.intrinsics, frame.camera_to_world)
         for frame in chosen
@@ -109,7 +109,7 @@ def spread_views(frames: Sequence[Frame]) -> list[View]:
     ]
 
 
-def _at_depth_size(frame: Frame) -> Frame:
+def at_depth_size(frame: Frame) -> Frame:
     """The frame with as many pixels as its depth file has, where they are known."""
     size = frame.depth_size if isinstance(frame, CaptureFrame) else None
     return frame if size is None or size == frame.image_size else ScaledFrame(frame, size)

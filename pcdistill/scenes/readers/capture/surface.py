@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -20,7 +21,9 @@ from pcdistill.scenes.issues import refuse
 from pcdistill.scenes.origin import find_camera_offset, move_frames
 from pcdistill.scenes.paths import is_there
 from pcdistill.scenes.readers.base import ReadSettings, Scan
-from pcdistill.scenes.readers.capture.frame_checks import _LOG, _at_depth_size, spread_views
+from pcdistill.scenes.readers.capture.frame_checks import at_depth_size, spread_views
+
+_LOG = logging.getLogger(__name__)
 
 
 def read_or_fuse(
@@ -141,7 +144,7 @@ def fuse_frames(
 
     def observations() -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
         for frame in move_frames(frames, offset):
-            seen = _at_depth_size(frame)
+            seen = at_depth_size(frame)
             depth = seen.depth()
             if depth is not None:
                 yield depth, seen.image(), seen.intrinsics, seen.camera_to_world

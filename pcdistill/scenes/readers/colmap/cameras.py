@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pcdistill.errors import SceneError
-from pcdistill.geometry.cameras import pinhole
+from pcdistill.geometry import pinhole
 from pcdistill.scenes.formats.images import LARGEST_IMAGE
 from pcdistill.scenes.frames import check_camera
 

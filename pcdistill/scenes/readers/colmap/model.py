@@ -16,8 +16,7 @@ import torch
 from torch import Tensor
 
 from pcdistill.errors import SceneError
-from pcdistill.geometry import invert_pose
-from pcdistill.geometry.cameras import pose_of
+from pcdistill.geometry import invert_pose, pose_of
 from pcdistill.scenes.formats.images import LARGEST_IMAGE, drop_sentinels
 from pcdistill.scenes.formats.text import number_of, split_fields, stream_lines
 from pcdistill.scenes.paths import is_there

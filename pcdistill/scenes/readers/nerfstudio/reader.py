@@ -25,8 +25,7 @@ import torch
 from torch import Tensor
 
 from pcdistill.errors import SceneError
-from pcdistill.geometry import scale_intrinsics
-from pcdistill.geometry.cameras import pinhole
+from pcdistill.geometry import pinhole, scale_intrinsics
 from pcdistill.scenes.checks.camera_checks import require_center, require_one_shape, require_size
 from pcdistill.scenes.checks.depth_checks import require_metres
 from pcdistill.scenes.checks.depth_limits import within_limit
