@@ -46,7 +46,7 @@ def make_folder(path: Path, setting: str) -> None:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path) -> Iterator[Path]:
     """Give a temporary name beside `path`; when the block ends well it becomes `path`.
 
     The content is on the disk before the name changes; after an exception nothing is left.
@@ -64,7 +64,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
+def atomic_folder(folder: Path) -> Iterator[Path]:
     """Give an empty folder beside `folder`; when the block ends well it takes its place.
 
     An older folder of that name is there until everything new is on the disk, and is restored if
@@ -116,7 +116,7 @@ def _give_usual_mode(files: Sequence[Path]) -> None:
         file.chmod(usual)
 
 
-def remove_leftovers(folder: Path) -> int:
+def remove_stale_temporaries(folder: Path) -> int:
     """Delete what killed writers of this machine left half-written below `folder`.
 
     Returns:

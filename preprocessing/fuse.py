@@ -2,7 +2,7 @@
 
 import sys
 
-from pcdistill.cli.run import run_stage
+from pcdistill.cli.run import run_stage_command
 
 if __name__ == "__main__":
-    sys.exit(run_stage("fuse", sys.argv[1:]))
+    sys.exit(run_stage_command("fuse", sys.argv[1:]))

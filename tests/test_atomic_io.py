@@ -9,14 +9,14 @@ import sys
 
 import pytest
 
-from pcdistill.atomic_io import remove_leftovers, whole_file
+from pcdistill.atomic_io import atomic_file, remove_stale_temporaries
 from pcdistill.pipeline.artifact_files import read_json, write_json
 
 
 def test_an_exception_leaves_the_old_file_and_no_other(tmp_path):
     path = tmp_path / "table.json"
     write_json(path, {"kept": 1})
-    with pytest.raises(RuntimeError), whole_file(path) as temporary:
+    with pytest.raises(RuntimeError), atomic_file(path) as temporary:
         temporary.write_text("half of")
         raise RuntimeError
     assert read_json(path) == {"kept": 1}
@@ -31,7 +31,7 @@ def test_leftovers_of_dead_processes_go_and_those_of_living_ones_stay(tmp_path):
     dead.parent.mkdir()
     for path in (dead, living, elsewhere):
         path.write_text("half")
-    assert remove_leftovers(tmp_path) == 1
+    assert remove_stale_temporaries(tmp_path) == 1
     assert not dead.exists()
     assert living.exists()
     assert elsewhere.exists()
@@ -43,10 +43,10 @@ def test_files_have_the_mode_that_the_user_gives_new_ones(tmp_path, umask, mode)
     script = (
         f"import os, pathlib, torch; os.umask(0o{umask})\n"
         "from safetensors.torch import save_file\n"
-        "from pcdistill.atomic_io import whole_file, whole_folder\n"
-        "with whole_file(pathlib.Path('one.safetensors')) as temporary:\n"
+        "from pcdistill.atomic_io import atomic_file, atomic_folder\n"
+        "with atomic_file(pathlib.Path('one.safetensors')) as temporary:\n"
         "    save_file({'a': torch.zeros(3)}, temporary)\n"
-        "with whole_folder(pathlib.Path('folder')) as temporary:\n"
+        "with atomic_folder(pathlib.Path('folder')) as temporary:\n"
         "    save_file({'a': torch.zeros(3)}, temporary / 'two.safetensors')\n"
         "    (temporary / 'three.txt').write_text('3')\n"
     )

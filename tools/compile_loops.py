@@ -17,10 +17,10 @@ from collections.abc import Callable
 
 def render_home() -> None:
     """Whatever generates homes and pictures of objects."""
-    from pcdistill.homes import home_scene, object_picture
+    from pcdistill.homes import home_scene, render_object_image
 
     home_scene(0, "train", frames=1, image_size=(24, 32))
-    object_picture("chair", 0, image_size=(24, 32))
+    render_object_image("chair", 0, image_size=(24, 32))
 
 
 def train_student() -> None:
@@ -55,7 +55,7 @@ def train_student() -> None:
             batch_size=1,
             learning_rate=1e-3,
             final_learning_rate=1e-3,
-            rows_per_step=0,
+            max_voxels_per_step=0,
             augment="grid",
             target="superpoint",
             precision=precision,

@@ -31,14 +31,14 @@ from pcdistill.homes import (
     CLASSES,
     MATERIALS,
     build_home,
-    camera_walk,
-    object_picture,
-    pinhole,
+    intrinsics_from_fov,
+    plan_camera_path,
     render,
+    render_object_image,
 )
 from pcdistill.teachers import StaticTextEncoder
 from pcdistill.teachers.demo.network import (
-    EmbeddedNetwork,
+    DemoNetwork,
     NetworkShape,
     prepare_images,
     save_network,
@@ -100,8 +100,8 @@ def _home_pictures(task: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.nd
     seed, views = task
     home = build_home(seed, "teacher")
     found = []
-    for number, pose in enumerate(camera_walk(home, views, seed)):
-        camera = pinhole(PICTURE_SIZE, 70.0)
+    for number, pose in enumerate(plan_camera_path(home, views, seed)):
+        camera = intrinsics_from_fov(PICTURE_SIZE, 70.0)
         view = render(home.surface, pose, camera, PICTURE_SIZE, seed=seed * 1000 + number)
         found.append((view.image.numpy(), view.classes.numpy(), view.materials.numpy()))
     return _stored(found)
@@ -112,7 +112,7 @@ def _object_pictures(task: tuple[str, int]) -> tuple[np.ndarray, np.ndarray, np.
     category, count = task
     found = []
     for seed in range(count):
-        picture = object_picture(category, seed, image_size=PICTURE_SIZE, collection="teacher")
+        picture = render_object_image(category, seed, image_size=PICTURE_SIZE, collection="teacher")
         view = picture.rendering
         found.append((view.image.numpy(), view.classes.numpy(), view.materials.numpy()))
     return _stored(found)
@@ -153,8 +153,8 @@ def told(labels: Tensor, shares: Mapping[str, float], seed: int) -> Tensor:
     """Labels (n, H, W) uint8 as positions in `shares`; what a picture does not tell, unlabelled."""
     draws = np.random.default_rng(seed).random((len(labels), len(shares)))
     result = torch.full_like(labels, UNLABELLED)
-    for position, (name, share) in enumerate(shares.items()):
-        tells = torch.from_numpy(draws[:, position] < share)[:, None, None]
+    for position, (name, fraction) in enumerate(shares.items()):
+        tells = torch.from_numpy(draws[:, position] < fraction)[:, None, None]
         result[(labels == CLASSES.index(name)) & tells] = position
     return result
 
@@ -210,7 +210,7 @@ def text_table(
     )
 
 
-def fit(network: EmbeddedNetwork, sets: list, loss_of, steps: int, batch: int) -> None:
+def fit(network: DemoNetwork, sets: list, loss_of, steps: int, batch: int) -> None:
     """Train for a number of steps; `sets` are (images, maps..., share of each batch)."""
     generator = torch.Generator().manual_seed(0)
     optimizer = torch.optim.AdamW(network.parameters(), 3e-3, weight_decay=1e-2)
@@ -221,8 +221,8 @@ def fit(network: EmbeddedNetwork, sets: list, loss_of, steps: int, batch: int) -
         for group in optimizer.param_groups:
             group["lr"] = rate
         parts = []
-        for *tensors, share in sets:
-            count = max(1, round(batch * share))
+        for *tensors, fraction in sets:
+            count = max(1, round(batch * fraction))
             chosen = torch.randint(len(tensors[0]), (count,), generator=generator)
             images = prepare_images(tensors[0][chosen], tuple(tensors[0].shape[2:]))
             parts.append(augment(images, *(t[chosen] for t in tensors[1:]), generator=generator))
@@ -246,7 +246,7 @@ def shrink(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return functional.interpolate(maps[:, None].float(), size, mode="nearest-exact")[:, 0].long()
 
 
-def finish(network: EmbeddedNetwork, path: Path, details: dict) -> None:
+def finish(network: DemoNetwork, path: Path, details: dict) -> None:
     """Write the weights, stamped with a hash of themselves."""
     network.eval().to(memory_format=torch.contiguous_format)
     digest = hashlib.sha256()
@@ -262,7 +262,7 @@ def train_dense(cache: Path, out: Path, steps: int) -> None:
     torch.manual_seed(1)
     encoder = StaticTextEncoder()
     known = list(DENSE_SHARES)
-    network = EmbeddedNetwork(NetworkShape((24, 48, 96, 144), encoder.dimensions, (120, 160)))
+    network = DemoNetwork(NetworkShape((24, 48, 96, 144), encoder.dimensions, (120, 160)))
     images, labels, _ = load(cache, "rooms")
     labels = told(labels, DENSE_SHARES, 1)
     weights = class_weights(labels, len(known))
@@ -290,7 +290,7 @@ def train_masks(cache: Path, out: Path, steps: int) -> None:
     torch.manual_seed(2)
     names = list(MASK_SHARES)
     known = len(names)
-    network = EmbeddedNetwork(NetworkShape((24, 48, 96, 128), known + len(MATERIALS), (72, 96)))
+    network = DemoNetwork(NetworkShape((24, 48, 96, 128), known + len(MATERIALS), (72, 96)))
     sets = []
     for number, name in enumerate(("objects", "rooms")):
         images, labels, materials = load(cache, name)

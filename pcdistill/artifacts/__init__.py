@@ -1,25 +1,25 @@
 """Artefacts: loading and writing what stages hand to each other."""
 
-from pcdistill.artifacts.capability import capability_table, reference_images, taught_to
+from pcdistill.artifacts.capability import load_capability, load_reference_images, taught_to
 from pcdistill.artifacts.default_split import counted
-from pcdistill.artifacts.fused_targets import fused_targets, pack_mask
+from pcdistill.artifacts.fused_targets import load_fused_targets, pack_mask
 from pcdistill.artifacts.point_features import (
-    TeacherViews,
-    frame_counts,
-    keeps_points,
+    TeacherFeatureStack,
     lift_stored_scene,
-    points_with_features,
+    load_seen_points,
+    load_teacher_features,
+    load_view_counts,
     projection_rules,
-    teacher_views,
+    stores_features,
 )
-from pcdistill.artifacts.predictions import predictions, result, run_protocol
+from pcdistill.artifacts.predictions import evaluation_protocol, load_predictions, load_result
 from pcdistill.artifacts.scan_sources import (
-    read_settings,
-    remember_scans,
-    require_scan,
-    scan_files,
-    scans_of,
-    size_share,
+    attributed_bytes,
+    get_scan,
+    get_scan_index,
+    reader_settings,
+    save_scan_index,
+    summarize_scan_files,
 )
 from pcdistill.artifacts.scene_splits import (
     measured_on,
@@ -28,49 +28,54 @@ from pcdistill.artifacts.scene_splits import (
     training_scenes,
     validation_scenes,
 )
-from pcdistill.artifacts.size_estimates import expected_points, expected_superpoints
+from pcdistill.artifacts.size_estimates import estimate_points, estimate_superpoints
 from pcdistill.artifacts.stored_scenes import labels_in_memory, load_scene, stored_scenes
-from pcdistill.artifacts.students import Student, load_student, require_colors, student_input
-from pcdistill.artifacts.superpoints import MAX_SHORT_ID, stored_ids, superpoint_ids
+from pcdistill.artifacts.students import (
+    LoadedStudent,
+    check_colors,
+    load_student,
+    load_student_input,
+)
+from pcdistill.artifacts.superpoints import MAX_SHORT_ID, compact_ids, load_superpoint_ids
 
 __all__ = [
     "MAX_SHORT_ID",
-    "Student",
-    "TeacherViews",
-    "capability_table",
+    "LoadedStudent",
+    "TeacherFeatureStack",
+    "attributed_bytes",
+    "check_colors",
+    "compact_ids",
     "counted",
-    "expected_points",
-    "expected_superpoints",
-    "frame_counts",
-    "fused_targets",
-    "keeps_points",
+    "estimate_points",
+    "estimate_superpoints",
+    "evaluation_protocol",
+    "get_scan",
+    "get_scan_index",
     "labels_in_memory",
     "lift_stored_scene",
+    "load_capability",
+    "load_fused_targets",
+    "load_predictions",
+    "load_reference_images",
+    "load_result",
     "load_scene",
+    "load_seen_points",
     "load_student",
+    "load_student_input",
+    "load_superpoint_ids",
+    "load_teacher_features",
+    "load_view_counts",
     "measured_on",
     "pack_mask",
-    "points_with_features",
-    "predictions",
     "projection_rules",
-    "read_settings",
-    "reference_images",
-    "remember_scans",
+    "reader_settings",
     "remembered_scenes",
-    "require_colors",
-    "require_scan",
-    "result",
-    "run_protocol",
-    "scan_files",
-    "scans_of",
+    "save_scan_index",
     "scene_names",
-    "size_share",
-    "stored_ids",
     "stored_scenes",
-    "student_input",
-    "superpoint_ids",
+    "stores_features",
+    "summarize_scan_files",
     "taught_to",
-    "teacher_views",
     "training_scenes",
     "validation_scenes",
 ]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from pcdistill.scenes import READERS, Division, Recognised
+from pcdistill.scenes import READERS, DetectedScan, Division
 
 _PART = re.compile(r"(.*scene\d{4})_\d{2}|(.*scene-\d{4})_\d+|(.+)_region\d+")
 """A scan of a room of ScanNet, a keyframe of a drive of nuScenes, a region of a house of
@@ -24,7 +24,7 @@ class Split(NamedTuple):
     why: str = ""
 
 
-def default_split(path: Path, found: Mapping[str, Recognised], *, trains: bool) -> Split:
+def default_split(path: Path, found: Mapping[str, DetectedScan], *, trains: bool) -> Split:
     """Part scans as their data set does, else hold some out; where neither can be, all do both.
 
     Only scans with true labels are measured, so only of them some are kept apart. Published lists
@@ -67,13 +67,13 @@ def counted(scans: int) -> str:
     return f"{scans} scan" if scans == 1 else f"{scans} scans"
 
 
-def _division(recognised: Recognised) -> Division:
+def _division(recognised: DetectedScan) -> Division:
     division = READERS[recognised.layout].division
     return Division(labelled=False) if division is None else division(recognised.scan)
 
 
 def _published(
-    path: Path, found: Mapping[str, Recognised], divisions: Mapping[str, Division]
+    path: Path, found: Mapping[str, DetectedScan], divisions: Mapping[str, Division]
 ) -> Split | None:
     """The data set's own division, where both sides have a scan with labels."""
     labelled = {name for name, division in divisions.items() if division.labelled}
@@ -103,7 +103,7 @@ def _published(
     return None
 
 
-def _in_order(found: Mapping[str, Recognised], names: set[str]) -> tuple[str, ...]:
+def _in_order(found: Mapping[str, DetectedScan], names: set[str]) -> tuple[str, ...]:
     return tuple(name for name in found if name in names)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pcdistill.pipeline import Run, read_tensors
+from pcdistill.pipeline import RunContext, read_tensors
 
 
 class FusedTargets(NamedTuple):
@@ -24,7 +24,7 @@ class FusedTargets(NamedTuple):
     """(M, D) float16, where they were kept."""
 
 
-def fused_targets(run: Run, scene: str) -> FusedTargets:
+def load_fused_targets(run: RunContext, scene: str) -> FusedTargets:
     """Read the targets of one scene."""
     tensors = read_tensors(run.workspace.fused(scene))
     return FusedTargets(

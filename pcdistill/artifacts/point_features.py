@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from pcdistill.artifacts.scene_splits import validation_scenes
-from pcdistill.artifacts.superpoints import superpoint_ids
-from pcdistill.callbacks import Report
+from pcdistill.artifacts.superpoints import load_superpoint_ids
+from pcdistill.callbacks import ProgressCallback
 from pcdistill.fusion import MultiViewAccumulator
 from pcdistill.lifting import ProjectionRules, lift_scene
-from pcdistill.pipeline import LiftConfig, Run, read_tensors
+from pcdistill.pipeline import LiftConfig, RunContext, read_tensors
 from pcdistill.scenes import Scene, open_scene
 
 
@@ -21,7 +21,9 @@ def projection_rules(config: LiftConfig) -> ProjectionRules:
     return ProjectionRules(config.depth_tolerance, config.border, config.occlusion)
 
 
-def lift_stored_scene(run: Run, scene: Scene, teacher: str, report: Report) -> MultiViewAccumulator:
+def lift_stored_scene(
+    run: RunContext, scene: Scene, teacher: str, report: ProgressCallback
+) -> MultiViewAccumulator:
     """Lift one teacher's features of a scene by the settings of the run; see `lift_scene`."""
     config = run.config.lift
     return lift_scene(
@@ -34,38 +36,38 @@ def lift_stored_scene(run: Run, scene: Scene, teacher: str, report: Report) -> M
     )
 
 
-def keeps_points(run: Run, scene: str) -> bool:
+def stores_features(run: RunContext, scene: str) -> bool:
     """Whether the features of a scene's points stay on the disk."""
-    return run.config.lift.keep == "all" or scene in validation_scenes(run)
+    return run.config.lift.store_features == "all" or scene in validation_scenes(run)
 
 
-def lifted_features(run: Run, teacher: str, scene: str) -> tuple[Tensor, Tensor]:
+def load_point_features(run: RunContext, teacher: str, scene: str) -> tuple[Tensor, Tensor]:
     """One teacher's point features, read, or lifted now where they are not kept.
 
     Returns:
         features: (M, D) float16.
         seen: (M,) int64, the points they belong to, ascending.
     """
-    if not keeps_points(run, scene):
+    if not stores_features(run, scene):
         stored = open_scene(run.workspace.scene(scene))
         return lift_stored_scene(run, stored, teacher, lambda done, total, words: None).finish()
-    tensors = read_tensors(run.workspace.lifted(teacher, scene), ("features", "seen"))
+    tensors = read_tensors(run.workspace.point_features(teacher, scene), ("features", "seen"))
     return tensors["features"], tensors["seen"]
 
 
-def points_with_features(run: Run, teacher: str, scene: str) -> Tensor:
+def load_seen_points(run: RunContext, teacher: str, scene: str) -> Tensor:
     """(M,) int64, ascending: the points that a teacher has a feature for; no feature is read."""
-    if not keeps_points(run, scene):
-        return lifted_features(run, teacher, scene)[1]
-    return read_tensors(run.workspace.lifted(teacher, scene), ("seen",))["seen"]
+    if not stores_features(run, scene):
+        return load_point_features(run, teacher, scene)[1]
+    return read_tensors(run.workspace.point_features(teacher, scene), ("seen",))["seen"]
 
 
-def frame_counts(run: Run, teacher: str, scene: str) -> Tensor:
+def load_view_counts(run: RunContext, teacher: str, scene: str) -> Tensor:
     """(N,) int32: how many frames see each point."""
-    return read_tensors(run.workspace.lifted(teacher, scene), ("views",))["views"]
+    return read_tensors(run.workspace.point_features(teacher, scene), ("views",))["views"]
 
 
-class TeacherViews:
+class TeacherFeatureStack:
     """What all teachers say of one scene, as it is stored: seen points only, half precision.
 
     Args:
@@ -97,12 +99,14 @@ class TeacherViews:
         return values.masked_fill_((rows < 0)[:, None], 0)
 
 
-def teacher_views(run: Run, scene: str, teachers: Sequence[str] | None = None) -> TeacherViews:
+def load_teacher_features(
+    run: RunContext, scene: str, teachers: Sequence[str] | None = None
+) -> TeacherFeatureStack:
     """Read the point features of one scene, or lift them where they are not kept.
 
     Args:
         teachers: their names, which are the teacher axis; None takes all of the run.
     """
     names = run.config.run.teachers if teachers is None else teachers
-    lifted = [lifted_features(run, teacher, scene) for teacher in names]
-    return TeacherViews(lifted, len(superpoint_ids(run, scene)))
+    lifted = [load_point_features(run, teacher, scene) for teacher in names]
+    return TeacherFeatureStack(lifted, len(load_superpoint_ids(run, scene)))

@@ -7,10 +7,10 @@ from typing import Any
 from torch import Tensor
 
 from pcdistill.artifacts.scene_splits import measured_on
-from pcdistill.pipeline import Run, read_json, read_tensors
+from pcdistill.pipeline import RunContext, read_json, read_tensors
 
 
-def run_protocol(run: Run) -> str:
+def evaluation_protocol(run: RunContext) -> str:
     """The protocol of the run in one line, with what the student knows of the scenes."""
     classes, silent = len(run.label_set.names), len(run.config.run.teachers) > 0
     said = run.protocol.describe(classes, silent=silent)
@@ -18,12 +18,12 @@ def run_protocol(run: Run) -> str:
     return f"{said}; measured on {scenes}" if scenes else said
 
 
-def predictions(run: Run, row: str, scene: str) -> Tensor:
+def load_predictions(run: RunContext, row: str, scene: str) -> Tensor:
     """Read the labels (N,) int64 that a row gave to a scene, or `NO_FEATURE_LABEL`."""
     return read_tensors(run.workspace.prediction(row, scene), ("labels",))["labels"].long()
 
 
-def result(run: Run, row: str) -> dict[str, Any]:
+def load_result(run: RunContext, row: str) -> dict[str, Any]:
     """Read the numbers of a row; `miou` is None where no scene has labels."""
     found: dict[str, Any] = read_json(run.workspace.result(row))
     return found

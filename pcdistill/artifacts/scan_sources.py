@@ -12,18 +12,18 @@ from typing import NamedTuple
 
 from pcdistill.artifacts.default_split import default_split
 from pcdistill.errors import ArtifactError, ConfigError, SceneError
-from pcdistill.pipeline import Run, read_json, write_json
-from pcdistill.scenes import READERS, ReadSettings, Recognised, require_scans
+from pcdistill.pipeline import RunContext, read_json, write_json
+from pcdistill.scenes import READERS, DetectedScan, ReaderSettings, require_scans
 from pcdistill.suggest import suggest
 
 _HEADER_BYTES = 4096
 _VERTICES = re.compile(rb"\nelement +vertex +(\d+)")
 
 
-class Scans(NamedTuple):
+class ScanIndex(NamedTuple):
     """The scans of a run."""
 
-    found: dict[str, Recognised]
+    found: dict[str, DetectedScan]
     """Scene name -> scan, of all that are there."""
     training: tuple[str, ...]
     """Names of scenes; one that a list names may be missing among those found."""
@@ -35,7 +35,7 @@ class Scans(NamedTuple):
     """What decided which scenes are measured, where no list of the run did; see `Split`."""
 
 
-def scans_of(run: Run) -> Scans:
+def get_scan_index(run: RunContext) -> ScanIndex:
     """The scans of a run, looked up once.
 
     Raises:
@@ -43,18 +43,18 @@ def scans_of(run: Run) -> Scans:
     """
     if "scans" not in run.memory:
         run.memory["scans"] = _look_up(run)
-    scans: Scans = run.memory["scans"]
+    scans: ScanIndex = run.memory["scans"]
     return scans
 
 
-def require_scan(run: Run, scene: str) -> Recognised:
+def get_scan(run: RunContext, scene: str) -> DetectedScan:
     """The scan of a scene.
 
     Raises:
         SceneError: a list names it but it is not there, or the raw data has moved away.
         ConfigError: the raw data has moved away, and the scene that was made of it would be lost.
     """
-    scans, is_there = scans_of(run).found, scans_of(run).is_there
+    scans, is_there = get_scan_index(run).found, get_scan_index(run).is_there
     if not is_there:
         record = run.workspace.record("ingest", scene)
         gone = f"from {run.config.ingest.path}, which is gone; bring it back, or give its new place"
@@ -72,20 +72,20 @@ def require_scan(run: Run, scene: str) -> Recognised:
     return scans[scene]
 
 
-def read_settings(run: Run) -> ReadSettings:
+def reader_settings(run: RunContext) -> ReaderSettings:
     """How the scans of a run are read.
 
     Raises:
         ConfigError: a value that cannot be.
     """
     config = run.config.ingest
-    return ReadSettings(
+    return ReaderSettings(
         depth_scale=config.depth_scale,
-        up=config.up,
+        up_axis=config.up_axis,
         frame_step=config.frame_step,
         image_size=config.image_size,
-        poses=config.poses,
-        geometry=config.geometry,
+        pose_convention=config.pose_convention,
+        surface_file=config.surface_file,
         fuse_voxel_size=config.fuse_voxel_size,
         label_set=run.config.run.label_set,
         align_axes=config.align_axes,
@@ -94,7 +94,7 @@ def read_settings(run: Run) -> ReadSettings:
     )
 
 
-class Files(NamedTuple):
+class FileSummary(NamedTuple):
     """What is known of the files below a place without reading them."""
 
     mark: str
@@ -105,7 +105,7 @@ class Files(NamedTuple):
     """Of the PLY file that has most of them, as its header says; 0 where there is none."""
 
 
-def scan_files(run: Run, recognised: Recognised) -> Files:
+def summarize_scan_files(run: RunContext, recognised: DetectedScan) -> FileSummary:
     """The files that a scan is read from; places that scans share are looked at once."""
     digest, size, points = hashlib.sha256(), 0, 0
     for place in _places(recognised):
@@ -113,32 +113,32 @@ def scan_files(run: Run, recognised: Recognised) -> Files:
         digest.update(known.mark.encode())
         size += known.size
         points = max(points, known.points)
-    return Files(digest.hexdigest()[:16], size, points)
+    return FileSummary(digest.hexdigest()[:16], size, points)
 
 
-def size_share(run: Run, recognised: Recognised) -> int:
+def attributed_bytes(run: RunContext, recognised: DetectedScan) -> int:
     """Bytes of the files of a scan, of those it shares with other scans its part."""
     if "scans of a place" not in run.memory:
         run.memory["scans of a place"] = Counter(
-            place for other in scans_of(run).found.values() for place in _places(other)
+            place for other in get_scan_index(run).found.values() for place in _places(other)
         )
     users: Counter[Path] = run.memory["scans of a place"]
     return sum(_known(run, place).size // max(1, users[place]) for place in _places(recognised))
 
 
-def _places(recognised: Recognised) -> Sequence[Path]:
+def _places(recognised: DetectedScan) -> Sequence[Path]:
     files = READERS[recognised.layout].files
     return [recognised.scan.folder] if files is None else files(recognised.scan)
 
 
-def _known(run: Run, place: Path) -> Files:
-    known: dict[Path, Files] = run.memory.setdefault("scan files", {})
+def _known(run: RunContext, place: Path) -> FileSummary:
+    known: dict[Path, FileSummary] = run.memory.setdefault("scan files", {})
     if place not in known:
         known[place] = _look_at(place, run.workspace.root)
     return known[place]
 
 
-def _look_at(place: Path, workspace: Path) -> Files:
+def _look_at(place: Path, workspace: Path) -> FileSummary:
     digest, size, points = hashlib.sha256(), 0, 0
     for path, status in _below(place, workspace):
         relative = path.relative_to(place) if path != place else path.name
@@ -146,7 +146,7 @@ def _look_at(place: Path, workspace: Path) -> Files:
         size += status.st_size
         if path.suffix.lower() == ".ply":
             points = max(points, _vertices(path))
-    return Files(digest.hexdigest()[:16], size, points)
+    return FileSummary(digest.hexdigest()[:16], size, points)
 
 
 def _vertices(path: Path) -> int:
@@ -173,7 +173,7 @@ def _below(place: Path, workspace: Path) -> Iterator[tuple[Path, os.stat_result]
                 yield path, path.stat()
 
 
-def _look_up(run: Run) -> Scans:
+def _look_up(run: RunContext) -> ScanIndex:
     if run.config.ingest.path is None:
         raise ConfigError("ingest.path is not set; give the folder of a scan with --scan")
     path = Path(run.config.ingest.path)
@@ -193,23 +193,23 @@ def _look_up(run: Run) -> Scans:
         for given, key in zip(lists, ("train_list", "validation_list"), strict=True)
     )
     if training is None and validation is None:
-        split = default_split(path, found, trains=run.config.distill.trained is None)
-        return Scans(found, split.training, split.validation, why=split.why)
+        split = default_split(path, found, trains=run.config.distill.pretrained is None)
+        return ScanIndex(found, split.training, split.validation, why=split.why)
     if training is None:
         training = tuple(name for name in everything if name not in set(validation or ()))
     if validation is None:
         validation = tuple(name for name in everything if name not in set(training))
-    return Scans(found, training or everything, validation or everything)
+    return ScanIndex(found, training or everything, validation or everything)
 
 
-def remember_scans(run: Run) -> None:
+def save_scan_index(run: RunContext) -> None:
     """Note in the workspace which scans the run is about, for when the raw data has moved away.
 
     Raises:
-        ConfigError: see `scans_of`.
+        ConfigError: see `get_scan_index`.
     """
     if run.config.ingest.source == "scan" and run.config.ingest.path is not None:
-        scans = scans_of(run)
+        scans = get_scan_index(run)
         if scans.is_there:
             names = {
                 "training": scans.training,
@@ -219,19 +219,19 @@ def remember_scans(run: Run) -> None:
             write_json(run.workspace.scans, {**_places_of(run), **names})
 
 
-def _remembered(run: Run) -> Scans | None:
-    """What `remember_scans` noted of the same places; None where it did not."""
+def _remembered(run: RunContext) -> ScanIndex | None:
+    """What `save_scan_index` noted of the same places; None where it did not."""
     try:
         noted = read_json(run.workspace.scans)
         if {key: noted[key] for key in _places_of(run)} != _places_of(run):
             return None
         training, validation = tuple(noted["training"]), tuple(noted["validation"])
-        return Scans({}, training, validation, is_there=False, why=noted.get("why", ""))
+        return ScanIndex({}, training, validation, is_there=False, why=noted.get("why", ""))
     except (ArtifactError, KeyError, TypeError):
         return None
 
 
-def _places_of(run: Run) -> dict[str, str | None]:
+def _places_of(run: RunContext) -> dict[str, str | None]:
     config = run.config.ingest
     given = {"path": config.path, "train": config.train_list, "validate": config.validation_list}
     return {
@@ -244,7 +244,7 @@ def _is_gone(path: Path) -> bool:
     return not path.exists() or (path.is_dir() and not any(path.iterdir()))
 
 
-def _named(file: Path, found: dict[str, Recognised], key: str) -> tuple[str, ...]:
+def _named(file: Path, found: dict[str, DetectedScan], key: str) -> tuple[str, ...]:
     """Scenes that a list names: by their own name, or several by what their names begin with.
 
     Data sets list houses and drives, whose parts are our scenes: `HOUSE` stands for all of
@@ -280,7 +280,7 @@ def _named(file: Path, found: dict[str, Recognised], key: str) -> tuple[str, ...
     return tuple(names)
 
 
-def _lists_with(run: Run, scene: str) -> str:
-    scans, config = scans_of(run), run.config.ingest
+def _lists_with(run: RunContext, scene: str) -> str:
+    scans, config = get_scan_index(run), run.config.ingest
     named = {"train_list": scans.training, "validation_list": scans.validation}
     return " and ".join(f"{getattr(config, key)}" for key, names in named.items() if scene in names)

@@ -7,46 +7,46 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from pcdistill.artifacts.scan_sources import scan_files, scans_of
+from pcdistill.artifacts.scan_sources import get_scan_index, summarize_scan_files
 from pcdistill.errors import ArtifactError
-from pcdistill.pipeline import Run, read_provenance
+from pcdistill.pipeline import RunContext, read_provenance
 
 _POINTS_OF_A_HOME = 70_000
 _POINTS_OF_A_SCAN = 100_000
 """Where nothing tells before the scan is read: a room whose depth images are fused."""
 _POINTS_OF_A_SWEEP = {"nuscenes": 35_000, "nuscenes_clips": 35_000}
 """Layout -> points of one turn of its LiDAR."""
-_SMALLEST_SUPERPOINTS = 4
+_MIN_SUPERPOINTS = 4
 """A superpoint has this many times the fewest points that it may have, about, in any scan."""
 
 
-def expected_points(run: Run, scene: str) -> int:
+def estimate_points(run: RunContext, scene: str) -> int:
     """N of a scene: as it is stored, else as its scan's PLY says, else as is usual."""
-    known = rows_of(run.workspace.scene(scene) / "points.safetensors", "points")
+    known = count_tensor_rows(run.workspace.scene(scene) / "points.safetensors", "points")
     if known:
         return known
     if run.config.ingest.source == "homes":
         return _POINTS_OF_A_HOME
-    recognised = scans_of(run).found.get(scene)
+    recognised = get_scan_index(run).found.get(scene)
     if recognised is None:
         return 0
     usual = _POINTS_OF_A_SWEEP.get(recognised.layout, _POINTS_OF_A_SCAN)
-    return scan_files(run, recognised).points or usual
+    return summarize_scan_files(run, recognised).points or usual
 
 
-def expected_superpoints(run: Run, scene: str) -> int:
+def estimate_superpoints(run: RunContext, scene: str) -> int:
     """S of a scene: as it was cut, else as is usual for its points and the smallest size."""
     path = run.workspace.superpoints(scene)
     if path.exists():
         with suppress(ArtifactError):  # what is damaged will be made anew
             return int(read_provenance(path).get("superpoints", 0))
-    points, config = expected_points(run, scene), run.config.partition
+    points, config = estimate_points(run, scene), run.config.partition
     if config.method == "none":
         return points
-    return points // (_SMALLEST_SUPERPOINTS * config.min_size) + 1
+    return points // (_MIN_SUPERPOINTS * config.min_size) + 1
 
 
-def rows_of(path: Path, name: str) -> int:
+def count_tensor_rows(path: Path, name: str) -> int:
     """Rows of one tensor of a safetensors file; 0 where file or tensor is not there."""
     try:
         with safe_open(path, framework="pt") as archive:

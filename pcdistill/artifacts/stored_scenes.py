@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from pcdistill.errors import ArtifactError, SceneError
-from pcdistill.pipeline import Run
+from pcdistill.pipeline import RunContext
 from pcdistill.scenes import Scene, open_scene
 
 _LOG = logging.getLogger(__name__)
 
 
-def stored_scenes(run: Run, names: Sequence[str]) -> tuple[str, ...]:
+def stored_scenes(run: RunContext, names: Sequence[str]) -> tuple[str, ...]:
     """Those of `names` that are in the workspace; the others are named in the log.
 
     Raises:
@@ -27,12 +27,12 @@ def stored_scenes(run: Run, names: Sequence[str]) -> tuple[str, ...]:
             "with pcdistill run"
         )
     if len(stored) < len(names):
-        lost = [name for name in names if name not in stored]
-        _LOG.warning("left out, because they could not be read: %s", ", ".join(lost))
+        missing = [name for name in names if name not in stored]
+        _LOG.warning("left out, because they could not be read: %s", ", ".join(missing))
     return stored
 
 
-def labels_in_memory(run: Run, scene: Scene, labels: Tensor) -> Tensor:
+def labels_in_memory(run: RunContext, scene: Scene, labels: Tensor) -> Tensor:
     """Labels (N,) int64 of a scene with `IGNORE_LABEL` where it has the label set's own for none.
 
     Raises:
@@ -46,7 +46,7 @@ def labels_in_memory(run: Run, scene: Scene, labels: Tensor) -> Tensor:
     return run.label_set.labels_from_files(f"scene {scene.name}", labels)
 
 
-def load_scene(run: Run, name: str) -> Scene:
+def load_scene(run: RunContext, name: str) -> Scene:
     """Open a stored scene of the run once."""
     key = f"scene/{name}"
     if key not in run.memory:

@@ -6,22 +6,22 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from pcdistill.distillation import Cloud
+from pcdistill.distillation import StudentInput
 from pcdistill.errors import SceneError
 from pcdistill.geometry import estimate_normals
 from pcdistill.networks import MinkUNet, load_checkpoint
-from pcdistill.pipeline import Run, StudentNeeds, needs_of
+from pcdistill.pipeline import RunContext, StudentInputSpec, read_input_spec
 from pcdistill.scenes import open_scene
 
 
-class Student(NamedTuple):
+class LoadedStudent(NamedTuple):
     """A student, ready to look at scenes."""
 
     network: MinkUNet
-    needs: StudentNeeds
+    needs: StudentInputSpec
 
 
-def load_student(run: Run, student: str) -> Student:
+def load_student(run: RunContext, student: str) -> LoadedStudent:
     """Load a finished student of the run.
 
     Raises:
@@ -29,11 +29,11 @@ def load_student(run: Run, student: str) -> Student:
     """
     path = run.workspace.checkpoint(student)
     checkpoint = load_checkpoint(path)
-    checkpoint.network.use_engine(run.config.distill.engine)
-    return Student(checkpoint.network, needs_of(path, checkpoint, run.config.distill))
+    checkpoint.network.set_engine(run.config.distill.engine)
+    return LoadedStudent(checkpoint.network, read_input_spec(path, checkpoint, run.config.distill))
 
 
-def student_input(run: Run, name: str, kind: str) -> Cloud:
+def load_student_input(run: RunContext, name: str, kind: str) -> StudentInput:
     """What a student is given of a scene; normals are estimated where the scene has none.
 
     Args:
@@ -44,13 +44,13 @@ def student_input(run: Run, name: str, kind: str) -> Cloud:
     """
     scene = open_scene(run.workspace.scene(name))
     if kind == "constant":
-        return Cloud(scene.points)
-    require_colors(name, scene.colors, kind)
+        return StudentInput(scene.points)
+    check_colors(name, scene.colors, kind)
     normals = scene.normals if scene.normals is not None else estimate_normals(scene.points)
-    return Cloud(scene.points, normals, scene.colors if kind == "color" else None)
+    return StudentInput(scene.points, normals, scene.colors if kind == "color" else None)
 
 
-def require_colors(scene: str, colors: Tensor | None, kind: str) -> None:
+def check_colors(scene: str, colors: Tensor | None, kind: str) -> None:
     """Refuse a scene that lacks what a student of this input sees.
 
     Raises:

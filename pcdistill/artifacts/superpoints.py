@@ -5,18 +5,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pcdistill.pipeline import Run, read_tensors
+from pcdistill.pipeline import RunContext, read_tensors
 
 MAX_SHORT_ID = torch.iinfo(torch.int16).max
 
 
-def stored_ids(superpoint_ids: Tensor) -> Tensor:
+def compact_ids(superpoint_ids: Tensor) -> Tensor:
     """Superpoint ids (N,) int32 as they are stored: int16 wherever all of them fit."""
     largest = int(superpoint_ids.max()) if len(superpoint_ids) else 0
     return superpoint_ids.short() if largest <= MAX_SHORT_ID else superpoint_ids
 
 
-def superpoint_ids(run: Run, scene: str) -> Tensor:
+def load_superpoint_ids(run: RunContext, scene: str) -> Tensor:
     """Read the superpoint of each point: (N,) int64 from 0."""
     return read_tensors(run.workspace.superpoints(scene), ("superpoint_ids",))[
         "superpoint_ids"

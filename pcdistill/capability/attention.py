@@ -106,7 +106,7 @@ class AttentionAccumulator:
             raise ValueError("attention has negative values, expected a softmax")
         words = chosen.mean(dim=0).T  # (words, P)
         if self.mode == "paper":
-            words = divided_by_maximum(words)
+            words = normalize_by_max(words)
         words = words.reshape(-1, height, width)
         size = (height, width)
         if size in self._sums:
@@ -119,7 +119,7 @@ class AttentionAccumulator:
         """Mean map (words, h, w) per resolution, over layers and steps, not enlarged."""
         return {size: self._sums[size] / self._maps[size] for size in self._sums}
 
-    def combined(self, image_size: tuple[int, int]) -> Tensor:
+    def merged_map(self, image_size: tuple[int, int]) -> Tensor:
         """Mean over resolutions and words at the size of the image, before the min-max.
 
         Returns:
@@ -143,11 +143,11 @@ class AttentionAccumulator:
         total = torch.zeros((), dtype=torch.float32)
         if self.mode == "paper":
             for words in self._sums.values():
-                total = total.to(words.device) + enlarge(words, image_size)
+                total = total.to(words.device) + upsample_bicubic(words, image_size)
             return (total / sum(self._maps.values())).mean(dim=0)
         for size, words in self._sums.items():
-            enlarged = enlarge(words / self._maps[size], image_size)
-            flat = divided_by_maximum(enlarged.flatten(1))
+            enlarged = upsample_bicubic(words / self._maps[size], image_size)
+            flat = normalize_by_max(enlarged.flatten(1))
             total = total.to(words.device) + flat.reshape(enlarged.shape)
         return (total / len(self._sums)).mean(dim=0)
 
@@ -156,7 +156,7 @@ class AttentionAccumulator:
 
         A map without any contrast says nothing about where the class is, and becomes all zeros.
         """
-        return min_max(self.combined(image_size))
+        return min_max(self.merged_map(image_size))
 
 
 def aggregate_attention(
@@ -227,14 +227,14 @@ def _is_alike(map_size: tuple[int, int], image_size: tuple[int, int]) -> bool:
     return _difference(map_size, image_size) <= 1 / min(map_size)
 
 
-def enlarge(words: Tensor, image_size: tuple[int, int]) -> Tensor:
+def upsample_bicubic(words: Tensor, image_size: tuple[int, int]) -> Tensor:
     """Bicubic interpolation (a = -0.75, half-pixel centres) of (words, h, w) to (words, H, W)."""
     return functional.interpolate(
         words[None], size=image_size, mode="bicubic", align_corners=False
     )[0]
 
 
-def divided_by_maximum(rows: Tensor) -> Tensor:
+def normalize_by_max(rows: Tensor) -> Tensor:
     """Each row of (words, P) divided by its maximum; an all-zero row stays as it is."""
     maximum = rows.amax(dim=1, keepdim=True)
     return rows / torch.where(maximum > 0, maximum, 1.0)

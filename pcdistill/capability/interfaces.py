@@ -22,7 +22,7 @@ class ImageGenerator(Protocol):
 
     name: str
 
-    def cannot_draw(self, prompt: str, categories: Sequence[str]) -> tuple[str, ...]:
+    def unsupported_categories(self, prompt: str, categories: Sequence[str]) -> tuple[str, ...]:
         """Those of `categories` that it cannot draw; none for a model that takes any words.
 
         Args:

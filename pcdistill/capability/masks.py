@@ -82,11 +82,11 @@ def mask_iou(predicted: Tensor, reference: Tensor) -> Tensor:
 
     Source: SAS, Eq. 3-4 (one image).
     """
-    intersection, union = overlap(predicted, reference)
+    intersection, union = intersection_and_union(predicted, reference)
     return intersection.double() / union.clamp(min=1).double()
 
 
-def overlap(predicted: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
+def intersection_and_union(predicted: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
     """Pixels (...,) int64 in both and in either of two stacks of masks (..., H, W) bool.
 
     Raises:

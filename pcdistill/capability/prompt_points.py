@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from pcdistill.capability.distance_transform import chamfer_distance
+from pcdistill.capability.distance_transform import chamfer_distance_transform
 from pcdistill.capability.masks import check_mask
 
 PromptMode = Literal["release", "inside"]
@@ -61,8 +61,8 @@ def prompt_points(mask: Tensor, count: int = 3, *, mode: PromptMode = "release")
     ranked = _ranked_as_released(areas) if mode == "release" else _ranked(areas)
     points: list[tuple[int, int]] = []
     for rank, label in enumerate(ranked[:count]):
-        share = count // len(ranked) + (rank < count % len(ranked))
-        points += _farthest_points(labels == label, share, repeat=mode == "inside")
+        fraction = count // len(ranked) + (rank < count % len(ranked))
+        points += _farthest_points(labels == label, fraction, repeat=mode == "inside")
     return torch.tensor(points, dtype=torch.int64, device=mask.device)
 
 
@@ -89,7 +89,7 @@ def _farthest_points(
         if repeat and points and not left.any():
             points.append(points[0])
             continue
-        row, column = divmod(int(chamfer_distance(left).argmax()), left.shape[1])
+        row, column = divmod(int(chamfer_distance_transform(left).argmax()), left.shape[1])
         left[row, column] = False
         points.append((column, row))
     return points

@@ -10,9 +10,9 @@ from pcdistill.suggest import suggest
 
 
 def _embedded_generator() -> ImageGenerator:
-    from pcdistill.capability.generators.rendered import EmbeddedGenerator
+    from pcdistill.capability.generators.rendered import RenderedImageGenerator
 
-    return EmbeddedGenerator()
+    return RenderedImageGenerator()
 
 
 def _superpixel_segmenter() -> Segmenter:

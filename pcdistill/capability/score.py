@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pcdistill.capability.masks import overlap
+from pcdistill.capability.masks import intersection_and_union
 
 Masks = Tensor | Sequence[Tensor] | Sequence[Sequence[Tensor]]
 """(K, m, H, W) bool, or for each class a stack (m, H, W) or a sequence of masks (H, W)."""
@@ -53,7 +53,7 @@ class CapabilityMeter:
         """
         if not 0 <= category < self.classes:
             raise ValueError(f"category is {category}, expected 0 to {self.classes - 1}")
-        intersection, union = (part.cpu() for part in overlap(predicted, pseudo))
+        intersection, union = (part.cpu() for part in intersection_and_union(predicted, pseudo))
         self._images[category] += union.numel()
         self._iou[category] += (intersection.double() / union.clamp(min=1).double()).sum()
         self._intersection[category] += intersection.sum()

@@ -14,7 +14,7 @@ from pcdistill.cli.doctor import doctor
 from pcdistill.cli.query import evaluate, export, query
 from pcdistill.cli.run import demo, run, status
 from pcdistill.cli.settings import settings
-from pcdistill.cli.words import gathered, in_sentences, values_of
+from pcdistill.cli.words import merge_repeated_option, run_with_error_reporting, values_of
 from pcdistill.errors import ConfigError
 from pcdistill.pipeline import require_stage_names
 from pcdistill.suggest import suggest
@@ -50,7 +50,7 @@ def run_command(arguments: list[str]) -> int:
     Raises:
         SystemExit: help or completion was asked for, or an option is not as its help says.
     """
-    return in_sentences(lambda: _carry_out(arguments))
+    return run_with_error_reporting(lambda: _carry_out(arguments))
 
 
 def _carry_out(arguments: list[str]) -> int:
@@ -67,6 +67,6 @@ def _carry_out(arguments: list[str]) -> int:
         app.command(command)
     words = arguments or [first]
     for option in ONCE:
-        words = gathered(words, option)
+        words = merge_repeated_option(words, option)
     status: int = app.cli(args=words, prog="pcdistill", description=_DESCRIPTION)
     return status

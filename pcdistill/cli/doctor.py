@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from pcdistill.cli.words import OptionalPath, Overrides, plain_console
+from pcdistill.cli.words import OptionalPath, Overrides, make_console
 
 
 def doctor(
@@ -21,10 +21,10 @@ def doctor(
         scan: Folder or file of a scan.
         out: Folder for doctor.json and pictures; by default doctor-SCAN here.
         part: Which of several scans.
-        set_: How to read it, such as depth_scale=5000 or up=y.
+        set_: How to read it, such as depth_scale=5000 or up_axis=y.
     """
     from pcdistill.cli.doctor_output import examine_scan, print_report
 
     report = examine_scan(scan, out, part, set_)
-    print_report(plain_console(), report)
+    print_report(make_console(), report)
     return 0 if report.diagnosis.healthy else 1

@@ -16,21 +16,21 @@ from rich.text import Text
 from torch import Tensor
 
 from pcdistill.atomic_io import make_folder
-from pcdistill.doctor import Capture, Diagnosis, Sight, examine
+from pcdistill.doctor import Diagnosis, FrameSample, SceneSample, examine
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.geometry import invert_pose, project_to_pixels
 from pcdistill.pipeline import slug, write_json
-from pcdistill.visualization import heat_colors, overlay_points, save_png
+from pcdistill.visualization import colorize_scores, overlay_points, save_png
 
 _PICTURES = 4
-_MOST_POINTS = 150_000
+_MAX_POINTS = 150_000
 _CLOSE = 0.05  # of the measured depth; the doctor's tolerance
 _FITS, _BEFORE, _BEHIND = (60, 190, 90), (225, 60, 50), (70, 110, 230)
 _EDGE = (255, 40, 160)
 _STRIP = 22  # pixels above each picture, for its title
 
 
-class Report(NamedTuple):
+class DoctorOutput(NamedTuple):
     """What came out, and where it lies."""
 
     diagnosis: Diagnosis
@@ -39,7 +39,7 @@ class Report(NamedTuple):
 
 def examine_scan(
     scan: Path, out: Path | None = None, part: str = "", settings: tuple[str, ...] = ()
-) -> Report:
+) -> DoctorOutput:
     """Examine a scan; write doctor.json and overlays.
 
     Args:
@@ -57,15 +57,15 @@ def examine_scan(
     folder = out if out is not None else Path(f"doctor-{slug(diagnosis.scan)}")
     make_folder(folder, "--out")
     files = []
-    if examination.capture is not None and examination.mended is not None:
-        files = _draw(examination.capture, examination.mended, folder)
+    if examination.capture is not None and examination.corrected is not None:
+        files = _draw(examination.capture, examination.corrected, folder)
     path = folder / "doctor.json"
     pictures = {"pictures": [file.name for file in files]}
     write_json(path, diagnosis.to_json() | pictures)
-    return Report(diagnosis, (*files, path))
+    return DoctorOutput(diagnosis, (*files, path))
 
 
-def print_report(console: Console, report: Report) -> None:
+def print_report(console: Console, report: DoctorOutput) -> None:
     """What was found as a table, and whether lifting will work."""
     diagnosis = report.diagnosis
     looked = diagnosis.looked_at
@@ -79,9 +79,9 @@ def print_report(console: Console, report: Report) -> None:
         table.add_column("finding", overflow="fold")
         table.add_column("what mends it", overflow="fold")
         for finding in diagnosis.findings:
-            about = f"{finding.code}: {finding.sentence} [{finding.evidence}]"
-            mend = finding.mend + ("" if finding.lifting_works else " (lifting fails until then)")
-            table.add_row(Text(finding.certainty), Text(about), Text(mend))
+            about = f"{finding.code}: {finding.message} [{finding.evidence}]"
+            fix = finding.fix + ("" if finding.lifting_works else " (lifting fails until then)")
+            table.add_row(Text(finding.certainty), Text(about), Text(fix))
         console.print(table)
     else:
         console.print("nothing is wrong with it as far as can be seen")
@@ -97,7 +97,7 @@ def _parsed(settings: tuple[str, ...]) -> dict[str, Any]:
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals:
-            raise ConfigError(f"'{setting}' is no setting, expected KEY=VALUE such as up=y")
+            raise ConfigError(f"'{setting}' is no setting, expected KEY=VALUE such as up_axis=y")
         key = key.removeprefix("ingest.")
         try:
             value = yaml.safe_load(text)
@@ -109,7 +109,7 @@ def _parsed(settings: tuple[str, ...]) -> dict[str, Any]:
     return parsed
 
 
-def _draw(capture: Capture, mended: Capture, folder: Path) -> list[Path]:
+def _draw(capture: SceneSample, corrected: SceneSample, folder: Path) -> list[Path]:
     """One picture for some of the frames; a second row shows the scan as it is probably meant."""
     count = len(capture.sights)
     chosen = sorted({round((i + 0.5) * count / _PICTURES - 0.5) for i in range(_PICTURES)})
@@ -118,8 +118,8 @@ def _draw(capture: Capture, mended: Capture, folder: Path) -> list[Path]:
         sight = capture.sights[place]
         try:
             rows = [_row(sight, capture.points, sight, "as it is")]
-            if mended is not capture:
-                rows.append(_row(sight, mended.points, mended.sights[place], "if mended"))
+            if corrected is not capture:
+                rows.append(_row(sight, corrected.points, corrected.sights[place], "if mended"))
         except SceneError:
             continue
         files.append(folder / f"frame-{slug(sight.name)}.png")
@@ -127,7 +127,7 @@ def _draw(capture: Capture, mended: Capture, folder: Path) -> list[Path]:
     return files
 
 
-def _row(original: Sight, points: Tensor, sight: Sight, title: str) -> Tensor:
+def _row(original: FrameSample, points: Tensor, sight: FrameSample, title: str) -> Tensor:
     image = _reduced(original).flip(sight.flipped)
     pixels, z, measured = _projected(points, sight)
     order = z.argsort(descending=True)  # the nearest is drawn last
@@ -136,7 +136,7 @@ def _row(original: Sight, points: Tensor, sight: Sight, title: str) -> Tensor:
     shown = [_titled(_with_depth_edges(image, sight.depth), f"{name}: edges of depth")]
     radius = 1 if image.shape[1] > 200 else 0
     first = z <= 1.05 * _nearest_around(pixels, z, image.shape[0], image.shape[1])
-    drawn = overlay_points(image, pixels[first], heat_colors(-z[first]), radius=radius)
+    drawn = overlay_points(image, pixels[first], colorize_scores(-z[first]), radius=radius)
     shown.append(_titled(drawn, "points by distance, near is red"))
     if sight.depth is not None:
         known = first & (measured > 0)
@@ -148,17 +148,17 @@ def _row(original: Sight, points: Tensor, sight: Sight, title: str) -> Tensor:
     return torch.cat(shown, dim=1)
 
 
-def _reduced(sight: Sight) -> Tensor:
+def _reduced(sight: FrameSample) -> Tensor:
     """The photograph at the size of the sight."""
     height, width = sight.gray.shape
     image = Image.fromarray(sight.frame.image().numpy())
     return torch.from_numpy(np.array(image.resize((width, height), Image.Resampling.BOX)))
 
 
-def _projected(points: Tensor, sight: Sight) -> tuple[Tensor, Tensor, Tensor]:
+def _projected(points: Tensor, sight: FrameSample) -> tuple[Tensor, Tensor, Tensor]:
     """Pixels (M, 2) int64, distance and measured depth (M,) of the points inside the picture."""
     height, width = sight.gray.shape
-    thinned = points[:: max(1, len(points) // _MOST_POINTS)].double()
+    thinned = points[:: max(1, len(points) // _MAX_POINTS)].double()
     found, z = project_to_pixels(thinned, invert_pose(sight.camera_to_world), sight.intrinsics)
     inside = (z > 0.05) & (found > -0.5).all(dim=1)
     inside &= (found[:, 0] < width - 0.5) & (found[:, 1] < height - 0.5)

@@ -18,7 +18,7 @@ from pcdistill import __version__
 from pcdistill.artifacts import (
     counted,
     measured_on,
-    remember_scans,
+    save_scan_index,
     training_scenes,
     validation_scenes,
 )
@@ -26,12 +26,12 @@ from pcdistill.cli.run_checks import check_run
 from pcdistill.errors import ArtifactError, ConfigError
 from pcdistill.pipeline import (
     Progress,
-    Run,
     RunConfig,
-    Summary,
-    choose_stages,
+    RunContext,
+    RunSummary,
     read_json,
     run_stages,
+    select_stages,
     usable_cores,
 )
 from pcdistill.reporting import best_of, conclusions, measured_rows
@@ -42,11 +42,11 @@ _LOG = logging.getLogger(__name__)
 LONGER_TRAINING = "distill.epochs=200 distill.voxel_size=0.1 distill.width=0.5"
 """Settings with which the demo's students learn for longer than a demo may take: some ten minutes
 instead of two. The benchmark of the homes uses them too."""
-MOST_JOBS = 4
+MAX_DEFAULT_JOBS = 4
 """Worker processes by default: more of them rarely pay on one machine's disk and memory."""
 
 
-def carry_out(
+def execute_run(
     config: RunConfig,
     console: Console,
     *,
@@ -61,33 +61,33 @@ def carry_out(
 
     Args:
         only, start, redo: as in `run_stages`.
-        jobs: worker processes; 0 takes one per core, at most `MOST_JOBS`.
+        jobs: worker processes; 0 takes one per core, at most `MAX_DEFAULT_JOBS`.
         shard: "i/n".
         questions: end with what to try next.
 
     Raises:
         ConfigError: see `check_run` and `run_stages`.
     """
-    run = Run(config)
+    run = RunContext(config)
     if jobs < 0:
         raise ConfigError(f"--jobs is {jobs}, expected 1 or more, or 0 for one per core")
-    check_run(run, [stage.name for stage in choose_stages(STAGES, only, start)])
+    check_run(run, [stage.name for stage in select_stages(STAGES, only, start)])
     progress = Progress(console=console)
-    progress.note(run_header(config))
+    progress.print_line(run_header(config))
     if config.ingest.source == "scan":
-        progress.note(scans_header(run))
+        progress.print_line(scans_header(run))
     summary = run_stages(
         config,
         STAGES,
         only=only,
         start=start,
-        jobs=jobs or min(usable_cores(), MOST_JOBS),
+        jobs=jobs or min(usable_cores(), MAX_DEFAULT_JOBS),
         shard=parse_shard(shard),
         redo=redo,
         progress=progress,
-        prepare=remember_scans,
+        prepare=save_scan_index,
     )
-    print_summary(console, Run(config), summary, questions=questions)
+    print_summary(console, RunContext(config), summary, questions=questions)
     return summary.exit_status
 
 
@@ -114,7 +114,7 @@ def run_header(config: RunConfig) -> str:
     )
 
 
-def scans_header(run: Run) -> str:
+def scans_header(run: RunContext) -> str:
     """How many scans are learned from and measured, and why these, in one line."""
     learned, scenes = counted(len(training_scenes(run))), measured_on(run)
     why = f": {scenes}" if scenes else ""
@@ -134,12 +134,14 @@ def _commit() -> str:
     return f" ({found.stdout.strip()})"
 
 
-def print_summary(console: Console, run: Run, summary: Summary, *, questions: bool) -> None:
+def print_summary(
+    console: Console, run: RunContext, summary: RunSummary, *, questions: bool
+) -> None:
     """Results table, failures, counts, what the numbers say, and where to look next."""
     _print_results(console, run)
-    consequences = [f for f in summary.failures if f.is_consequence]
+    consequences = [f for f in summary.failures if f.blocked_by_dependency]
     for failure in summary.failures:
-        if not failure.is_consequence or len(consequences) == len(summary.failures):
+        if not failure.blocked_by_dependency or len(consequences) == len(summary.failures):
             text = f"FAILED {failure.stage} {failure.unit}: {failure.reason}"
             console.print(text, markup=False, style="red")
     if consequences and len(consequences) < len(summary.failures):
@@ -165,7 +167,7 @@ def print_summary(console: Console, run: Run, summary: Summary, *, questions: bo
         console.print(f"take the labels: pcdistill export {workspace}", markup=False)
 
 
-def _print_longer_training(console: Console, run: Run, workspace: Path) -> None:
+def _print_longer_training(console: Console, run: RunContext, workspace: Path) -> None:
     """Say how to train longer where the demo's best student is behind the fused features."""
     rows = measured_rows(run)
     known = {row["name"]: row["miou"] for row in rows}
@@ -186,7 +188,7 @@ def _short(path: Path) -> Path:
         return path
 
 
-def _print_results(console: Console, run: Run) -> None:
+def _print_results(console: Console, run: RunContext) -> None:
     """The rows as they were measured last; a table for each protocol, where there are several."""
     rows = measured_rows(run)
     for protocol in dict.fromkeys(row["protocol"] for row in rows):

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from tyro.conf import Positional
 
-from pcdistill.cli.words import OptionalPath, OptionalText, plain_console, uncollected
+from pcdistill.cli.words import OptionalPath, OptionalText, make_console, uncollected
 from pcdistill.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pcdistill.pipeline import Run
+    from pcdistill.pipeline import RunContext
 
 
 def query(
@@ -22,8 +22,8 @@ def query(
     scene: Annotated[
         tuple[str, ...], tyro.conf.arg(metavar="SCENE ...", help_behavior_hint="")
     ] = (),
-    best: int = 5,
-    row: OptionalText = None,
+    top_k: int = 5,
+    method: OptionalText = None,
     draw: Literal["best", "all", "none"] = "best",
 ) -> int:
     """Ask a finished run where something is.
@@ -32,27 +32,27 @@ def query(
         run: Workspace of the run.
         text: What to look for, in plain words.
         scene: Scenes to look in; by default all that are measured.
-        best: How many places to list.
-        row: Whose features answer, such as fused or student:point; by default the best measured.
+        top_k: How many places to list.
+        method: Whose features answer, such as fused or student:point; by default the best measured.
         draw: Scenes of which a coloured cloud and a picture are written.
     """
-    if best < 1:
-        raise ConfigError(f"--best is {best}, expected at least 1")
+    if top_k < 1:
+        raise ConfigError(f"--top-k is {top_k}, expected at least 1")
     with uncollected():
         from rich import box
         from rich.table import Table
 
         from pcdistill.inference import query as query_run
 
-        response = query_run(_opened(run), text, scene, best, row, draw)
-    console = plain_console()
+        response = query_run(_opened(run), text, scene, top_k, method, draw)
+    console = make_console()
     if not console.is_terminal:
         console.width = max(console.width, 200)  # a pipe has no edge to wrap at
     if not response.answers:
         console.print(
             f"nothing here looks like that: the nearest place has similarity "
             f"{response.best_similarity:.2f} with '{text}', more than {response.floor:.2f} is "
-            f"asked for ({response.row}, {len(response.scenes)} scenes)",
+            f"asked for ({response.method}, {len(response.scenes)} scenes)",
             markup=False,
         )
     else:
@@ -67,10 +67,10 @@ def query(
                 " ".join(f"{value:.1f}" for value in answer.position),
                 " x ".join(f"{value:.1f}" for value in answer.size),
                 str(answer.points),
-                f"{100 * answer.share:.1f} %",
+                f"{100 * answer.fraction:.1f} %",
             )
         console.print(table)
-        console.print(f"answered by {response.row}", markup=False)
+        console.print(f"answered by {response.method}", markup=False)
     for path in response.files:
         console.print(str(path), markup=False)
     return 0
@@ -83,29 +83,31 @@ def evaluate(run: Positional[Path], redo: bool = False) -> int:
         run: Workspace of the run.
         redo: Measure anew.
     """
-    from pcdistill.cli.execute import carry_out
+    from pcdistill.cli.execute import execute_run
 
     opened = _opened(run)
-    return carry_out(opened.config, plain_console(), only=("evaluate", "report"), jobs=1, redo=redo)
+    return execute_run(
+        opened.config, make_console(), only=("evaluate", "report"), jobs=1, redo=redo
+    )
 
 
-def export(run: Positional[Path], to: OptionalPath = None, row: OptionalText = None) -> int:
+def export(run: Positional[Path], to: OptionalPath = None, method: OptionalText = None) -> int:
     """Write a labelled PLY for every scene.
 
     Args:
         run: Workspace of the run.
         to: Folder to write to; by default export/ of the workspace.
-        row: Whose labels, such as fused or student:superpoint; by default the best measured.
+        method: Whose labels, such as fused or student:superpoint; by default the best measured.
     """
-    from pcdistill.inference import export as export_run
+    from pcdistill.inference import export_labelled_clouds as export_run
 
-    console = plain_console()
-    for path in export_run(_opened(run), to, row):
+    console = make_console()
+    for path in export_run(_opened(run), to, method):
         console.print(str(path), markup=False)
     return 0
 
 
-def _opened(workspace: Path) -> Run:
+def _opened(workspace: Path) -> RunContext:
     from pcdistill.pipeline import load_config
 
     path = workspace / "config.yaml" if workspace.is_dir() else workspace
@@ -117,6 +119,6 @@ def _opened(workspace: Path) -> Run:
     config = load_config(path)
     if workspace.is_dir():  # it may have been moved since
         config = replace(config, run=replace(config.run, workspace=str(workspace)))
-    from pcdistill.pipeline import Run
+    from pcdistill.pipeline import RunContext
 
-    return Run(config)
+    return RunContext(config)

@@ -12,13 +12,13 @@ import tyro
 from tyro.conf import Positional
 
 from pcdistill.cli.words import (
-    SET,
+    SET_OPTION,
     OptionalNumber,
     OptionalPath,
     Overrides,
-    gathered,
-    in_sentences,
-    plain_console,
+    make_console,
+    merge_repeated_option,
+    run_with_error_reporting,
 )
 from pcdistill.errors import ConfigError, file_trouble
 from pcdistill.pipeline import STAGE_NAMES, StageName
@@ -54,12 +54,12 @@ def demo(
         set_: Settings to change, such as distill.epochs=5.
     """
     with as_file(files("pcdistill") / "configs" / "demo.yaml") as path:
-        config = configured(path, None, workspace, set_)
+        config = load_run_config(path, None, workspace, set_)
     if seed is not None:
         config = replace(config, run=replace(config.run, seed=seed))
-    from pcdistill.cli.execute import carry_out
+    from pcdistill.cli.execute import execute_run
 
-    return carry_out(config, plain_console(), jobs=jobs, questions=True)
+    return execute_run(config, make_console(), jobs=jobs, questions=True)
 
 
 def run(
@@ -86,12 +86,12 @@ def run(
         redo: Make the chosen stages anew.
         set_: Settings to change, such as distill.epochs=5.
     """
-    loaded = configured(config, scan, workspace, set_)
-    from pcdistill.cli.execute import carry_out
+    loaded = load_run_config(config, scan, workspace, set_)
+    from pcdistill.cli.execute import execute_run
 
-    return carry_out(
+    return execute_run(
         loaded,
-        plain_console(),
+        make_console(),
         only=only,
         start=from_,
         jobs=jobs,
@@ -114,25 +114,25 @@ def status(
         workspace: As given to run.
         set_: As given to run.
     """
-    loaded = configured(config, scan, workspace, set_)
+    loaded = load_run_config(config, scan, workspace, set_)
     from rich.table import Table
 
-    from pcdistill.pipeline import Run, State, failures, stage_states
+    from pcdistill.pipeline import RunContext, UnitState, failed_units, stage_states
     from pcdistill.stages import STAGES
 
-    opened = Run(loaded)
-    states = get_args(State)
+    opened = RunContext(loaded)
+    states = get_args(UnitState)
     table = Table("stage", *states, title=str(opened.workspace.root))
     for name, counts in stage_states(opened, STAGES).items():
         table.add_row(name, *(str(counts[state]) if counts[state] else "-" for state in states))
-    console = plain_console()
+    console = make_console()
     console.print(table)
-    for failure in failures(opened, STAGES):
+    for failure in failed_units(opened, STAGES):
         console.print(f"{failure.stage} {failure.unit}: {failure.reason}", markup=False)
     return 0
 
 
-def run_stage(name: StageName, arguments: Sequence[str]) -> int:
+def run_stage_command(name: StageName, arguments: Sequence[str]) -> int:
     """The command of one stage's script: the same options for every stage."""
 
     def stage(
@@ -157,11 +157,11 @@ def run_stage(name: StageName, arguments: Sequence[str]) -> int:
         """
         return run(config, scan, workspace, (name,), None, jobs, shard, redo, set_)
 
-    words = gathered(arguments, SET)
-    return in_sentences(lambda: tyro.cli(stage, args=words, prog=name))
+    words = merge_repeated_option(arguments, SET_OPTION)
+    return run_with_error_reporting(lambda: tyro.cli(stage, args=words, prog=name))
 
 
-def configured(
+def load_run_config(
     path: Path, scan: Path | None, workspace: Path | None, overrides: Sequence[str]
 ) -> RunConfig:
     """Load a run's configuration with what the command line changes.

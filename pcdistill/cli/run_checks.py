@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from pcdistill.artifacts import scans_of, validation_scenes
+from pcdistill.artifacts import get_scan_index, validation_scenes
 from pcdistill.errors import ConfigError
 from pcdistill.inference import GENERAL_PHRASES, ignored_words, known_words
-from pcdistill.pipeline import HOME_IMAGE_SIZE, STAGE_NAMES, Run
+from pcdistill.pipeline import HOME_IMAGE_SIZE, STAGE_NAMES, RunContext
 from pcdistill.suggest import suggest
 
 _LOG = logging.getLogger(__name__)
@@ -17,7 +17,7 @@ _NO_FRAMES = "bare"
 """The layout of clouds and meshes alone."""
 
 
-def check_run(run: Run, stages: Sequence[str] = STAGE_NAMES) -> None:
+def check_run(run: RunContext, stages: Sequence[str] = STAGE_NAMES) -> None:
     """Refuse a run whose later stages, or questions to it, are bound to fail; nothing is written.
 
     Args:
@@ -29,7 +29,7 @@ def check_run(run: Run, stages: Sequence[str] = STAGE_NAMES) -> None:
         ArtifactError: the trained student's file is damaged.
         MissingExtraError: a package is not installed.
     """
-    run.check()
+    run.validate()
     if run.config.ingest.source == "homes":
         _check_homes(run)
     elif "lift" in stages:
@@ -38,7 +38,7 @@ def check_run(run: Run, stages: Sequence[str] = STAGE_NAMES) -> None:
     _check_report(run)
 
 
-def _check_homes(run: Run) -> None:
+def _check_homes(run: RunContext) -> None:
     from pcdistill.homes import LABEL_SET
 
     if run.label_set.name != LABEL_SET:
@@ -59,38 +59,39 @@ def _check_homes(run: Run) -> None:
         )
 
 
-def _check_scans(run: Run) -> None:
-    layouts = {scan.layout for scan in scans_of(run).found.values()}
+def _check_scans(run: RunContext) -> None:
+    layouts = {scan.layout for scan in get_scan_index(run).found.values()}
     if run.config.run.teachers and layouts == {_NO_FRAMES}:
         raise ConfigError(
             f"{run.config.ingest.path}: found clouds without frames, at which no teacher can look; "
-            "set run.teachers: [] with distill.trained (configs/bare_cloud.yaml), or give scans "
+            "set run.teachers: [] with distill.pretrained (configs/bare_cloud.yaml), or give scans "
             "with frames"
         )
 
 
-def _check_students(run: Run) -> None:
-    if "point" in run.config.distill.student_names and not run.config.fuse.keep_points:
+def _check_students(run: RunContext) -> None:
+    if "point" in run.config.distill.student_names and not run.config.fuse.store_point_features:
         raise ConfigError(
             "distill.students has 'point', which learns from features per point, but "
-            "fuse.keep_points is false; set it to true, or leave the student out"
+            "fuse.store_point_features is false; set it to true, or leave the student out"
         )
 
 
-def _check_report(run: Run) -> None:
+def _check_report(run: RunContext) -> None:
     config = run.config.report
     for key in ("queries", "heat_maps"):
         _require_words(run, f"report.{key}", getattr(config, key))
     run.text_encoder.encode(GENERAL_PHRASES)
-    if len(config.answers) > len(config.queries):
+    if len(config.expected_classes) > len(config.queries):
         raise ConfigError(
-            f"report.answers has {len(config.answers)} classes for the {len(config.queries)} "
+            f"report.expected_classes has {len(config.expected_classes)} classes for the "
+            f"{len(config.queries)} "
             "questions of report.queries, expected at most one for each"
         )
-    for number, answer in enumerate(config.answers):
+    for number, answer in enumerate(config.expected_classes):
         if answer and answer not in run.label_set.names:
             raise ConfigError(
-                f"report.answers[{number}] is '{answer}', which is no class of label set "
+                f"report.expected_classes[{number}] is '{answer}', which is no class of label set "
                 f"'{run.label_set.name}'; {suggest(answer, run.label_set.names)}, or '' for none"
             )
     measured = validation_scenes(run)
@@ -102,7 +103,7 @@ def _check_report(run: Run) -> None:
             )
 
 
-def _require_words(run: Run, setting: str, texts: Sequence[str]) -> None:
+def _require_words(run: RunContext, setting: str, texts: Sequence[str]) -> None:
     for text in texts:
         try:
             unknown = known_words(run, text).unknown

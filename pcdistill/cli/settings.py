@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 from tyro.conf import Positional
 
-from pcdistill.cli.words import plain_console
+from pcdistill.cli.words import make_console
 
 if TYPE_CHECKING:
     from rich.text import Text
 
     from pcdistill.pipeline import Section, Setting
 
-_WIDEST = 100
+_MAX_WIDTH = 100
 """Columns of text that are still read with ease."""
 _INDENT = "      "
 
@@ -39,8 +39,8 @@ def settings(
 
         sys.stdout.write(schema_text())
         return 0
-    console = plain_console()
-    width = min(console.width, _WIDEST)
+    console = make_console()
+    width = min(console.width, _MAX_WIDTH)
     for place, found in enumerate(find_settings(section)):
         if place:
             console.print()

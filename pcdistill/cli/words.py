@@ -18,7 +18,7 @@ from pcdistill.errors import PcdistillError, file_trouble
 if TYPE_CHECKING:
     from rich.console import Console
 
-SET = "--set"
+SET_OPTION = "--set"
 """The option that changes settings; it may be given several times."""
 
 Overrides = Annotated[
@@ -48,7 +48,7 @@ def uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def gathered(arguments: Sequence[str], option: str) -> list[str]:
+def merge_repeated_option(arguments: Sequence[str], option: str) -> list[str]:
     """The command line with all values of a repeated option behind its first mention.
 
     Left as they are, the last mention would silently replace the earlier ones.
@@ -81,14 +81,14 @@ def _parted(arguments: Sequence[str], option: str) -> tuple[list[str], list[str]
     return words, values, place
 
 
-def plain_console() -> Console:
+def make_console() -> Console:
     """Where commands write: no colours of numbers, no wrapped paths, names as they are."""
     from pcdistill.pipeline import text_console
 
     return text_console()
 
 
-def in_sentences(command: Callable[[], int | None]) -> int:
+def run_with_error_reporting(command: Callable[[], int | None]) -> int:
     """Run a command and return its exit status; a user's mistake is one sentence on stderr."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:

@@ -1,7 +1,7 @@
 """How a 3D student learns from fused 2D features: losses, memory of past outputs, schedule."""
 
 from pcdistill.distillation.batch_cache import mixed_seed
-from pcdistill.distillation.batches import INPUT_CHANNELS, Cloud, TrainingScene
+from pcdistill.distillation.batches import INPUT_CHANNELS, StudentInput, TrainingScene
 from pcdistill.distillation.losses import (
     DistillationLosses,
     point_distillation_loss,
@@ -11,10 +11,10 @@ from pcdistill.distillation.losses import (
 from pcdistill.distillation.schedule import (
     linear_learning_rate,
     one_cycle_learning_rate,
+    openscene_release_learning_rate,
     polynomial_learning_rate,
-    released_learning_rate,
 )
-from pcdistill.distillation.student_features import student_features
+from pcdistill.distillation.student_features import infer_point_features
 from pcdistill.distillation.temporal_ensemble import PseudoLabels, TemporalEnsemble
 from pcdistill.distillation.trainer import EnsembleSettings, EpochResult, Trainer, TrainerSettings
 from pcdistill.distillation.voting import Looks, voxel_features
@@ -22,24 +22,24 @@ from pcdistill.distillation.voxel_means import voxel_means
 
 __all__ = [
     "INPUT_CHANNELS",
-    "Cloud",
     "DistillationLosses",
     "EnsembleSettings",
     "EpochResult",
     "Looks",
     "PseudoLabels",
+    "StudentInput",
     "TemporalEnsemble",
     "Trainer",
     "TrainerSettings",
     "TrainingScene",
+    "infer_point_features",
     "linear_learning_rate",
     "mixed_seed",
     "one_cycle_learning_rate",
+    "openscene_release_learning_rate",
     "point_distillation_loss",
     "polynomial_learning_rate",
-    "released_learning_rate",
     "self_distillation_loss",
-    "student_features",
     "superpoint_distillation_loss",
     "voxel_features",
     "voxel_means",

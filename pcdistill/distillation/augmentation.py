@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from pcdistill.distillation.batches import Cloud, draw_shift
+from pcdistill.distillation.batches import StudentInput, draw_shift
 
-LARGEST_TILT = math.pi / 64
+MAX_TILT = math.pi / 64
 """Radians about x and y; the reference loaders turn as little about them."""
 TINTS = (0.75, 1.25)
 """Range of the random gain of each colour channel."""
@@ -17,7 +17,7 @@ SCALES = (0.9, 1.1)
 """Range of the random scale, as in the reference loaders."""
 
 
-def turn_on_grid(cloud: Cloud, generator: torch.Generator) -> Cloud:
+def augment_on_grid(cloud: StudentInput, generator: torch.Generator) -> StudentInput:
     """Turn a cloud by a multiple of 90 degrees, mirror it or not, shift it, and tint its colours.
 
     For scenes whose walls stand along the axes, and will at inference: what the student sees then
@@ -32,23 +32,23 @@ def turn_on_grid(cloud: Cloud, generator: torch.Generator) -> Cloud:
     normals = None if cloud.normals is None else cloud.normals @ turn.T
     colors = cloud.colors
     if colors is not None:
-        tinted = colors.float() * draw_tint(generator).to(colors.device)
+        tinted = colors.float() * sample_color_gain(generator).to(colors.device)
         colors = tinted.clamp(0, 255).to(torch.uint8)
-    return Cloud(cloud.points @ turn.T, normals, colors, shift)
+    return StudentInput(cloud.points @ turn.T, normals, colors, shift)
 
 
-def draw_tint(generator: torch.Generator) -> Tensor:
+def sample_color_gain(generator: torch.Generator) -> Tensor:
     """(3,) float32 gain of each colour channel."""
     return TINTS[0] + (TINTS[1] - TINTS[0]) * torch.rand(3, generator=generator)
 
 
-def turn_and_scale(cloud: Cloud, generator: torch.Generator) -> Cloud:
+def augment_rotate_scale(cloud: StudentInput, generator: torch.Generator) -> StudentInput:
     """Turn a cloud by any angle about z and a little about x and y, in any order, and scale it.
 
     Source: OpenScene's loaders (dataset/voxelizer.py), which do it in training and in evaluation.
     """
     draw = torch.rand(4, generator=generator, dtype=torch.float64)
-    angles = (2 * draw[:3] - 1) * torch.tensor([LARGEST_TILT, LARGEST_TILT, math.pi])
+    angles = (2 * draw[:3] - 1) * torch.tensor([MAX_TILT, MAX_TILT, math.pi])
     scale = SCALES[0] + (SCALES[1] - SCALES[0]) * draw[3]
     rotation = torch.eye(3, dtype=torch.float64)
     for axis in torch.randperm(3, generator=generator).tolist():
@@ -56,7 +56,7 @@ def turn_and_scale(cloud: Cloud, generator: torch.Generator) -> Cloud:
     return turned_by(cloud, rotation, float(scale))
 
 
-def turned_by(cloud: Cloud, rotation: Tensor, scale: float) -> Cloud:
+def turned_by(cloud: StudentInput, rotation: Tensor, scale: float) -> StudentInput:
     """Turn a cloud by a rotation (3, 3) float64 and scale it.
 
     The points become float64, so that they fall into the voxels they do in the reference, which
@@ -65,7 +65,7 @@ def turned_by(cloud: Cloud, rotation: Tensor, scale: float) -> Cloud:
     turn = rotation.to(cloud.points.device)
     points = (scale * cloud.points.double()) @ turn.T
     normals = None if cloud.normals is None else cloud.normals @ turn.to(cloud.normals.dtype).T
-    return Cloud(points, normals, cloud.colors)
+    return StudentInput(points, normals, cloud.colors)
 
 
 def _rotation(axis: int, angle: float) -> Tensor:

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pcdistill.distillation.augmentation import draw_tint
+from pcdistill.distillation.augmentation import sample_color_gain
 from pcdistill.distillation.batches import (
     INPUT_CHANNELS,
     Batch,
-    Cloud,
+    StudentInput,
     TrainingScene,
     draw_shift,
-    voxel_batch,
+    make_voxel_batch,
 )
-from pcdistill.sparse import CoordinateMaps, GridTurn
+from pcdistill.sparse import CoordinateManager, GridSymmetry
 
 KEPT_BYTES = 1 << 30
 """Of kernel maps that one training keeps; those of further scenes are made at every step."""
@@ -30,11 +30,11 @@ def mixed_seed(*parts: int) -> int:
     return seed % (1 << 63)
 
 
-class GridViews:
+class VoxelBatchCache:
     """One scene a step, seen from one of eight sides, on voxels that serve several epochs.
 
     Turned by multiples of 90 degrees or mirrored, a grid has the same neighbours under other
-    offsets (`CoordinateMaps.turned`), so they are found once for all sides. Up stays up: only x
+    offsets (`CoordinateManager.turned`), so they are found once for all sides. Up stays up: only x
     and y are exchanged or run backwards.
     """
 
@@ -46,7 +46,7 @@ class GridViews:
         turn: bool,
         seed: int,
         device: torch.device,
-        recut_every: int = 1,
+        revoxelize_every: int = 1,
         kept_bytes: int = KEPT_BYTES,
     ) -> None:
         """Take the scenes.
@@ -57,7 +57,7 @@ class GridViews:
             turn: turn, mirror, shift and tint; otherwise every step sees the scene as it is.
             seed: of the shifts.
             device: where the batches are wanted.
-            recut_every: epochs for which a scene keeps the voxels it was cut into. Never cut
+            revoxelize_every: epochs for which a scene keeps the voxels it was cut into. Never cut
                 anew, scenes are learned by heart.
             kept_bytes: bound on all kernel maps kept together.
         """
@@ -66,24 +66,24 @@ class GridViews:
         self._turn = turn
         self._seed = seed
         self._device = device
-        self._recut_every = recut_every
+        self._recut_every = revoxelize_every
         self._room = kept_bytes
         self._kept: dict[int, tuple[int, Batch]] = {}
         self._last: tuple[int, int, Batch] | None = None
 
-    def draw(self, scene: int, epoch: int, generator: torch.Generator) -> Batch:
+    def sample(self, scene: int, epoch: int, generator: torch.Generator) -> Batch:
         """One scene as voxels: cut as the epoch says, turned and tinted as the generator draws."""
         if not self._turn:
             return self._cut(scene, 0)
         draw = torch.rand(3, generator=generator).tolist()
         batch = self._cut(scene, epoch // self._recut_every)
-        turn = GridTurn(
+        turn = GridSymmetry(
             (1, 0, 2) if draw[0] < 0.5 else (0, 1, 2), (draw[1] < 0.5, draw[2] < 0.5, False)
         )
-        features = _turned_features(batch.features, turn, draw_tint(generator))
+        features = _turned_features(batch.features, turn, sample_color_gain(generator))
         if batch.maps is None:
             raise RuntimeError("a view of the grid has no kernel maps")
-        return batch._replace(features=features, maps=batch.maps.turned(turn))
+        return batch._replace(features=features, maps=batch.maps.transformed(turn))
 
     def _cut(self, scene: int, number: int) -> Batch:
         """The scene's cut of that number, which has its own shift."""
@@ -97,9 +97,9 @@ class GridViews:
         if self._turn:
             generator = torch.Generator().manual_seed(mixed_seed(self._seed, scene, number))
             shift = draw_shift(generator)
-        cloud = Cloud(one.points, one.normals, one.colors, shift).to(self._device)
-        batch = voxel_batch([cloud], self._voxel_size)
-        batch = batch._replace(maps=CoordinateMaps(batch.coords))
+        cloud = StudentInput(one.points, one.normals, one.colors, shift).to(self._device)
+        batch = make_voxel_batch([cloud], self._voxel_size)
+        batch = batch._replace(maps=CoordinateManager(batch.coords))
         self._last = (scene, number, batch)
         return batch
 
@@ -124,7 +124,7 @@ def _size(batch: Batch) -> int:
     return 0 if batch.maps is None else batch.maps.nbytes
 
 
-def _turned_features(features: Tensor, turn: GridTurn, tint: Tensor) -> Tensor:
+def _turned_features(features: Tensor, turn: GridSymmetry, tint: Tensor) -> Tensor:
     """What `input_features` would give of the turned and tinted scene.
 
     Args:

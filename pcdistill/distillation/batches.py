@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from pcdistill.geometry import Voxels, require_shape, voxelize
-from pcdistill.sparse import CoordinateMaps
+from pcdistill.sparse import CoordinateManager
 
-LARGEST_STRIDE = 16
+MAX_STRIDE = 16
 """Voxels along the edge of a coarsest one: how often the MinkUNet family halves the grid."""
 INPUT_CHANNELS = {"constant": 3, "geometry": 4, "color": 7}
 """Channels of each kind of input; the published checkpoints have the constant one."""
@@ -58,7 +58,7 @@ class TrainingScene:
             require_shape("colors", self.colors, len(self.points), 3)
 
 
-class Cloud(NamedTuple):
+class StudentInput(NamedTuple):
     """What the student is given of one scene."""
 
     points: Tensor
@@ -71,9 +71,9 @@ class Cloud(NamedTuple):
     """(3,) float, in voxels: how far the points are moved on the grid, whose origin stays that of
     the unmoved points, so that the borders of voxels move at every stride; None for not at all."""
 
-    def to(self, device: torch.device) -> Cloud:
+    def to(self, device: torch.device) -> StudentInput:
         """The same on another device."""
-        return Cloud(*(None if part is None else part.to(device) for part in self))  # type: ignore[arg-type]
+        return StudentInput(*(None if part is None else part.to(device) for part in self))  # type: ignore[arg-type]
 
 
 class Batch(NamedTuple):
@@ -87,11 +87,11 @@ class Batch(NamedTuple):
     """Per scene (N,) int64, row of `coords`."""
     representative: tuple[Tensor, ...]
     """Per scene (V of that scene,) int64, lowest point of each voxel."""
-    maps: CoordinateMaps | None = None
+    maps: CoordinateManager | None = None
     """Kernel maps of `coords` where they were made before; perhaps as of a turned grid."""
 
 
-def input_features(cloud: Cloud) -> Tensor:
+def input_features(cloud: StudentInput) -> Tensor:
     """What the student sees of each point: (N, 3) ones, (N, 4) normal and height, or (N, 7).
 
     Constant input is the paper's ("pure point cloud without color or other attributes"). Normals
@@ -109,7 +109,7 @@ def input_features(cloud: Cloud) -> Tensor:
     return torch.cat(parts, dim=1)
 
 
-def voxel_batch(clouds: Sequence[Cloud], voxel_size: float) -> Batch:
+def make_voxel_batch(clouds: Sequence[StudentInput], voxel_size: float) -> Batch:
     """Voxelise several clouds into one batch; the first point of a voxel speaks for it.
 
     The lowest coordinates of a cloud are 0, or its `grid_shift`. The reference takes the minimum
@@ -131,7 +131,7 @@ def voxel_batch(clouds: Sequence[Cloud], voxel_size: float) -> Batch:
     )
 
 
-def _shifted_voxels(cloud: Cloud, voxel_size: float) -> Voxels:
+def _shifted_voxels(cloud: StudentInput, voxel_size: float) -> Voxels:
     if cloud.grid_shift is None or len(cloud.points) == 0:
         return voxelize(cloud.points, voxel_size)
     move = torch.eye(4, dtype=torch.float64)
@@ -141,8 +141,8 @@ def _shifted_voxels(cloud: Cloud, voxel_size: float) -> Voxels:
 
 
 def draw_shift(generator: torch.Generator) -> Tensor:
-    """(3,) float32 shift on the grid, in voxels, from 0 to `LARGEST_STRIDE`."""
-    return LARGEST_STRIDE * torch.rand(3, generator=generator)
+    """(3,) float32 shift on the grid, in voxels, from 0 to `MAX_STRIDE`."""
+    return MAX_STRIDE * torch.rand(3, generator=generator)
 
 
 def even_shifts(count: int) -> list[Tensor]:
@@ -154,6 +154,6 @@ def even_shifts(count: int) -> list[Tensor]:
     """
     steps = count if count % 2 else count + 1
     return [
-        torch.full((3,), LARGEST_STRIDE * number / steps, dtype=torch.float64)
+        torch.full((3,), MAX_STRIDE * number / steps, dtype=torch.float64)
         for number in range(count)
     ]

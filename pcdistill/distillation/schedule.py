@@ -29,8 +29,8 @@ def linear_learning_rate(
 
     Source: SAS, Table 7 and section 6.1.
     """
-    share = _share_done(iteration, total)
-    return base + (final - base) * share
+    fraction = _share_done(iteration, total)
+    return base + (final - base) * fraction
 
 
 def one_cycle_learning_rate(
@@ -42,10 +42,10 @@ def one_cycle_learning_rate(
 
     Source: Smith & Topin, Super-convergence, 2018; for trainings of some hundred steps.
     """
-    share = _share_done(iteration, total)
-    if share < WARM_UP:
-        return base * (share + 1 / total) / (WARM_UP + 1 / total)
-    fallen = (share - WARM_UP) / (1 - WARM_UP)
+    fraction = _share_done(iteration, total)
+    if fraction < WARM_UP:
+        return base * (fraction + 1 / total) / (WARM_UP + 1 / total)
+    fallen = (fraction - WARM_UP) / (1 - WARM_UP)
     return final + (base - final) * 0.5 * (1 + math.cos(math.pi * fallen))
 
 
@@ -61,7 +61,7 @@ def polynomial_learning_rate(
     return float(base * (1 - _share_done(iteration, total)) ** power)
 
 
-def released_learning_rate(
+def openscene_release_learning_rate(
     iteration: int, total: int, *, base: float = BASE_RATE, power: float = 0.9
 ) -> float:
     """Give the rate with which the released code really trained iteration `iteration`.
@@ -98,7 +98,7 @@ def scheduled_learning_rate(
         return one_cycle_learning_rate(iteration, total, base=base, final=final)
     if schedule == "polynomial":
         return polynomial_learning_rate(iteration, total, base=base)
-    return released_learning_rate(iteration, total, base=base)
+    return openscene_release_learning_rate(iteration, total, base=base)
 
 
 def _share_done(iteration: int, total: int) -> float:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pcdistill.distillation.batches import Batch, Cloud, voxel_batch
+from pcdistill.distillation.batches import Batch, StudentInput, make_voxel_batch
 from pcdistill.distillation.voting import ONE_LOOK, Looks
 from pcdistill.sparse import SparseTensor
 
 
-def run_student(network: nn.Module, batch: Batch) -> Tensor:
+def forward_batch(network: nn.Module, batch: Batch) -> Tensor:
     """Output (V, D) of the student for a batch (Eq. 9)."""
     output: Tensor = network(SparseTensor(batch.features, batch.coords, maps=batch.maps))
     return output
@@ -25,9 +25,9 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     return device.type == "cpu" and bool(known.get("avx512_bf16") or known.get("amx_bf16"))
 
 
-def student_features(
+def infer_point_features(
     network: nn.Module,
-    cloud: Cloud,
+    cloud: StudentInput,
     voxel_size: float,
     device: torch.device,
     *,
@@ -41,8 +41,8 @@ def student_features(
     total: Tensor | None = None
     with torch.inference_mode():
         for look in looks.at(cloud):
-            batch = voxel_batch([look.to(device)], voxel_size)
-            output = run_student(network, batch)[batch.point_to_voxel[0]].cpu()
+            batch = make_voxel_batch([look.to(device)], voxel_size)
+            output = forward_batch(network, batch)[batch.point_to_voxel[0]].cpu()
             total = output if total is None else total + output
     if total is None:
         raise ValueError("there is no look")

@@ -9,16 +9,20 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pcdistill.distillation.augmentation import turn_and_scale, turn_on_grid
-from pcdistill.distillation.batch_cache import GridViews, mixed_seed
-from pcdistill.distillation.batches import Batch, Cloud, TrainingScene, voxel_batch
+from pcdistill.distillation.augmentation import augment_on_grid, augment_rotate_scale
+from pcdistill.distillation.batch_cache import VoxelBatchCache, mixed_seed
+from pcdistill.distillation.batches import Batch, StudentInput, TrainingScene, make_voxel_batch
 from pcdistill.distillation.losses import (
     point_distillation_loss,
     self_distillation_loss,
     superpoint_distillation_loss,
 )
 from pcdistill.distillation.schedule import Schedule, scheduled_learning_rate
-from pcdistill.distillation.student_features import has_fast_bfloat16, run_student, student_features
+from pcdistill.distillation.student_features import (
+    forward_batch,
+    has_fast_bfloat16,
+    infer_point_features,
+)
 from pcdistill.distillation.temporal_ensemble import TemporalEnsemble
 
 _MODEL, _FIRST, _SECOND, _PAST = "model/", "exp_avg/", "exp_avg_sq/", "ensemble/"
@@ -44,13 +48,13 @@ class TrainerSettings:
     batch_size: int
     learning_rate: float
     final_learning_rate: float
-    rows_per_step: int
+    max_voxels_per_step: int
     augment: Literal["none", "grid", "full"]
     target: Literal["point", "superpoint"]
     ensemble: EnsembleSettings | None = None
     seed: int = 0
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
-    recut_every: int = 1
+    revoxelize_every: int = 1
     adam_beta2: float = 0.999
     schedule: Schedule = "linear"
 
@@ -130,13 +134,13 @@ class Trainer:
         self._low_precision = settings.precision == "bfloat16" or (
             settings.precision == "auto" and has_fast_bfloat16(device)
         )
-        self._views = GridViews(
+        self._views = VoxelBatchCache(
             scenes,
             settings.voxel_size,
             turn=settings.augment == "grid",
             seed=settings.seed,
             device=device,
-            recut_every=settings.recut_every,
+            revoxelize_every=settings.revoxelize_every,
         )
 
     @property
@@ -180,20 +184,20 @@ class Trainer:
     def _batch(self, chosen: Sequence[int], generator: torch.Generator) -> Batch:
         settings = self._settings
         if len(chosen) == 1 and settings.augment != "full":
-            return self._views.draw(chosen[0], self.epoch, generator)
+            return self._views.sample(chosen[0], self.epoch, generator)
         scenes = [self._scenes[i] for i in chosen]
-        clouds = [Cloud(scene.points, scene.normals, scene.colors) for scene in scenes]
+        clouds = [StudentInput(scene.points, scene.normals, scene.colors) for scene in scenes]
         if settings.augment != "none":
-            change = turn_and_scale if settings.augment == "full" else turn_on_grid
+            change = augment_rotate_scale if settings.augment == "full" else augment_on_grid
             clouds = [change(cloud, generator) for cloud in clouds]
-        return voxel_batch([cloud.to(self._device) for cloud in clouds], settings.voxel_size)
+        return make_voxel_batch([cloud.to(self._device) for cloud in clouds], settings.voxel_size)
 
     def _step(self, chosen: Sequence[int], generator: torch.Generator) -> Tensor:
         settings = self._settings
         scenes = [self._scenes[i] for i in chosen]
         batch = self._batch(chosen, generator)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._low_precision):
-            output = run_student(self.network, batch)
+            output = forward_batch(self.network, batch)
         output = output.float()
         rows = self._rows(scenes, batch, generator)
         losses = torch.zeros(2)
@@ -218,7 +222,7 @@ class Trainer:
     def _rows(
         self, scenes: Sequence[TrainingScene], batch: Batch, generator: torch.Generator
     ) -> _Rows:
-        """Voxels whose representative point is seen; at most `rows_per_step` of them."""
+        """Voxels whose representative point is seen; at most `max_voxels_per_step` of them."""
         first_points = _running_starts([len(scene.points) for scene in scenes])
         seen = torch.cat(
             [s.seen.to(self._device)[r] for s, r in zip(scenes, batch.representative, strict=True)]
@@ -227,7 +231,7 @@ class Trainer:
             [r + first for r, first in zip(batch.representative, first_points, strict=True)]
         )
         voxels = seen.nonzero()[:, 0]
-        limit = self._settings.rows_per_step
+        limit = self._settings.max_voxels_per_step
         if limit and len(voxels) > limit:
             drawn = torch.randperm(len(voxels), generator=generator)[:limit]
             voxels = voxels[drawn.sort().values.to(self._device)]
@@ -281,8 +285,8 @@ class Trainer:
             return
         ensemble = self._empty_ensemble(settings)
         for scene in self._scenes:
-            cloud = Cloud(scene.points, scene.normals, scene.colors)
-            features = student_features(
+            cloud = StudentInput(scene.points, scene.normals, scene.colors)
+            features = infer_point_features(
                 self.network, cloud, self._settings.voxel_size, self._device
             )
             ensemble.initialize(scene.name, features, superpoint_ids=scene.superpoint_ids)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pcdistill.distillation.augmentation import turn_and_scale
-from pcdistill.distillation.batches import Cloud, even_shifts, voxel_batch
+from pcdistill.distillation.augmentation import augment_rotate_scale
+from pcdistill.distillation.batches import StudentInput, even_shifts, make_voxel_batch
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Looks:
     seed: int | None = None
     """Of the random turns and scales; None moves the cloud on the grid instead (`even_shifts`)."""
 
-    def at(self, cloud: Cloud) -> Iterator[Cloud]:
+    def at(self, cloud: StudentInput) -> Iterator[StudentInput]:
         """The cloud as each look sees it.
 
         Turned and scaled as OpenScene's loaders do, which augment in evaluation too; or moved on
@@ -38,7 +38,7 @@ class Looks:
             return
         generator = torch.Generator().manual_seed(self.seed)
         for _ in range(self.count):
-            yield turn_and_scale(cloud, generator)
+            yield augment_rotate_scale(cloud, generator)
 
 
 ONE_LOOK = Looks()
@@ -65,8 +65,8 @@ def voxel_features(
     """
     known = features.float() * seen[:, None]
     total, visible = torch.zeros_like(known), seen
-    for look in looks.at(Cloud(points)):
-        batch = voxel_batch([look], voxel_size)
+    for look in looks.at(StudentInput(points)):
+        batch = make_voxel_batch([look], voxel_size)
         first = batch.representative[0][batch.point_to_voxel[0]]  # (N,) the point that speaks
         total += known[first]
         visible = seen[first]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pcdistill.distillation.batches import Cloud, voxel_batch
+from pcdistill.distillation.batches import StudentInput, make_voxel_batch
 from pcdistill.distillation.voting import ONE_LOOK, Looks
 from pcdistill.geometry import require_shape
 
@@ -40,8 +40,8 @@ def voxel_means(
     known = features[seen].float()
     total = torch.zeros(len(points), features.shape[1])
     knowing = torch.zeros(len(points))
-    for look in looks.at(Cloud(points)):
-        batch = voxel_batch([look], voxel_size)
+    for look in looks.at(StudentInput(points)):
+        batch = make_voxel_batch([look], voxel_size)
         voxel = batch.point_to_voxel[0]  # (N,)
         sums = torch.zeros(len(batch.coords), features.shape[1])
         sums.index_add_(0, voxel[seen], known)

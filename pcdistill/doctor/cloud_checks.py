@@ -5,16 +5,16 @@ from __future__ import annotations
 import torch
 
 from pcdistill.scenes import Scene
-from pcdistill.scenes.checks import Capture, Certainty, Finding
+from pcdistill.scenes.checks import Certainty, Finding, SceneSample
 
 _FEW = 2000
 _DUPLICATED = 0.1  # share of points that lie exactly on another one
-_LARGEST_INDOORS, _SMALLEST = 150.0, 0.3  # metres
+_MAX_INDOORS, _SMALLEST = 150.0, 0.3  # metres
 _LARGEST = 3000.0  # metres
 _STRAY = 4.0  # times larger with the last thousandth of the points than without
 
 
-def check_cloud(scene: Scene, capture: Capture, *, scale_is_explained: bool) -> list[Finding]:
+def check_cloud(scene: Scene, capture: SceneSample, *, scale_is_explained: bool) -> list[Finding]:
     """Too few, broken or repeated points, missing colours, and sizes no room has.
 
     Args:
@@ -68,7 +68,7 @@ def check_cloud(scene: Scene, capture: Capture, *, scale_is_explained: bool) -> 
     return findings
 
 
-def _colors(scene: Scene, capture: Capture) -> list[Finding]:
+def _colors(scene: Scene, capture: SceneSample) -> list[Finding]:
     colors = scene.colors
     certainty: Certainty = "possible"
     if colors is None:
@@ -93,42 +93,42 @@ def _colors(scene: Scene, capture: Capture) -> list[Finding]:
     ]
 
 
-def _without_colors(capture: Capture) -> str:
+def _without_colors(capture: SceneSample) -> str:
     if capture.sights:
         return "only pictures suffer, features come from the images"
     return "a student that sees colour cannot label them"
 
 
-def _size(capture: Capture) -> list[Finding]:
+def _size(capture: SceneSample) -> list[Finding]:
     points = capture.points[:: max(1, len(capture.points) // 100_000)]
     ordered = points.sort(dim=0).values
     cut = len(points) // 1000 + 1
     whole = float((ordered[-1] - ordered[0]).max())
     inner = ordered[cut:-cut] if len(points) > 2 * cut else ordered
-    most = float((inner[-1] - inner[0]).max())
+    limit = float((inner[-1] - inner[0]).max())
     indoors = any(sight.depth is not None for sight in capture.sights)
-    largest = _LARGEST_INDOORS if indoors else _LARGEST
+    largest = _MAX_INDOORS if indoors else _LARGEST
     findings = []
-    if most > largest or most < _SMALLEST:
+    if limit > largest or limit < _SMALLEST:
         findings.append(
             Finding(
                 "scale",
-                f"The scan is {most:.3g} m long, its unit is hardly the metre.",
-                "sure" if most > 4 * largest or most < _SMALLEST / 4 else "likely",
-                f"all but a few of its points lie within {most:.3g} m",
+                f"The scan is {limit:.3g} m long, its unit is hardly the metre.",
+                "sure" if limit > 4 * largest or limit < _SMALLEST / 4 else "likely",
+                f"all but a few of its points lie within {limit:.3g} m",
                 f"multiply {'poses, depth and surface' if capture.sights else 'the points'} by "
-                f"{_factor(most):g}",
+                f"{_factor(limit):g}",
                 lifting_works=False,
             )
         )
-    elif most > 0 and whole > _STRAY * most:
+    elif limit > 0 and whole > _STRAY * limit:
         findings.append(
             Finding(
                 "points_stray",
                 f"A few points lie far away: the scan is {whole:.3g} m long with them, "
-                f"{most:.3g} m without.",
+                f"{limit:.3g} m without.",
                 "likely",
-                f"the last thousandth of the points makes it {whole / most:.1f} times as long",
+                f"the last thousandth of the points makes it {whole / limit:.1f} times as long",
                 "remove them; they make every grid over the scan larger",
                 lifting_works=True,
             )

@@ -7,14 +7,16 @@ from typing import Any
 import torch
 
 from pcdistill.geometry import project_points
-from pcdistill.scenes.checks import Capture, Certainty, Finding, named
+from pcdistill.scenes.checks import Certainty, Finding, SceneSample, join_names
 
-_MOST_POINTS = 60_000
+_MAX_POINTS = 60_000
 _BORDER = 0.015  # of the image's width
 _NOTHING = 1e-4  # of the points
 
 
-def check_coverage(capture: Capture, explained: set[str]) -> tuple[list[Finding], dict[str, Any]]:
+def check_coverage(
+    capture: SceneSample, explained: set[str]
+) -> tuple[list[Finding], dict[str, Any]]:
     """Points that no frame sees, and frames that see no point.
 
     Args:
@@ -39,7 +41,7 @@ def check_coverage(capture: Capture, explained: set[str]) -> tuple[list[Finding]
         ], {}
     if not sights or len(capture.points) == 0:
         return [], {}
-    points = capture.points[:: max(1, len(capture.points) // _MOST_POINTS)]
+    points = capture.points[:: max(1, len(capture.points) // _MAX_POINTS)]
     seen = torch.zeros(len(points), dtype=torch.bool)
     blind = []
     for sight in sights:
@@ -55,32 +57,33 @@ def check_coverage(capture: Capture, explained: set[str]) -> tuple[list[Finding]
         seen |= visible
         if float(visible.double().mean()) < _NOTHING and sight.name not in explained:
             blind.append(sight.name)
-    share = float(seen.double().mean())
+    fraction = float(seen.double().mean())
     every = len(sights) == len(capture.frames)
-    numbers = {"points_seen": round(share, 4), "by_frames": len(sights)}
+    numbers = {"points_seen": round(fraction, 4), "by_frames": len(sights)}
     findings = []
     possible, likely, sure = (0.4, 0.15, 0.02) if every else (0.15, 0.05, 0.005)
-    if share < possible:
+    if fraction < possible:
         certainty: Certainty = (
-            "sure" if share < sure else "likely" if share < likely else "possible"
+            "sure" if fraction < sure else "likely" if fraction < likely else "possible"
         )
         findings.append(
             Finding(
                 "coverage",
-                f"The frames see {share:.1%} of the points only; the rest gets no features of "
+                f"The frames see {fraction:.1%} of the points only; the rest gets no features of "
                 "teachers.",
                 certainty,
-                f"{share:.1%} of the points are seen by {len(sights)} frames"
+                f"{fraction:.1%} of the points are seen by {len(sights)} frames"
                 + ("" if every else f" of {len(capture.frames)}, spread over the scan"),
                 "use more frames (a smaller `frame_step`), or cut the surface to what was filmed",
-                lifting_works=share >= sure,
+                lifting_works=fraction >= sure,
             )
         )
     elif len(blind) > len(sights) / 10:
         findings.append(
             Finding(
                 "frames_blind",
-                f"{len(blind)} of {len(sights)} frames looked at see no point ({named(blind)}).",
+                f"{len(blind)} of {len(sights)} frames looked at see no point "
+                f"({join_names(blind)}).",
                 "likely" if len(blind) > len(sights) / 3 else "possible",
                 f"{len(blind) / len(sights):.0%} of the frames",
                 "remove them, or look at their poses and depth",

@@ -13,23 +13,23 @@ from pcdistill.doctor.coverage_check import check_coverage
 from pcdistill.doctor.image_checks import check_depth_images, check_pictures
 from pcdistill.doctor.trajectory_checks import check_motion, check_poses
 from pcdistill.errors import SceneError
-from pcdistill.scenes import Refusal, Scene, collected_refusals, find_scans, open_scene
+from pcdistill.scenes import Scene, SceneIssue, collect_issues, find_scans, open_scene
 from pcdistill.scenes.checks import (
-    Capture,
     Diagnosis,
     Finding,
+    SceneSample,
     assumptions_of,
     check_axis,
-    check_colours,
+    check_colors,
     check_geometry,
     check_registration,
     is_refused,
-    look_at,
     refusal_of,
+    sample_scene,
 )
 
 _ORDER = ("sure", "likely", "possible")
-_EXPLAIN_COLOURS = {
+_EXPLAIN_COLORS = {
     "colour_displaced",
     "pictures_flipped",
     "pictures_stuck",
@@ -47,9 +47,9 @@ class Examination:
     """A diagnosis, and what it was made from."""
 
     diagnosis: Diagnosis
-    capture: Capture | None
+    capture: SceneSample | None
     """As opened; None where it cannot be."""
-    mended: Capture | None
+    corrected: SceneSample | None
     """With the geometry as the diagnosis says that it is meant."""
 
 
@@ -72,21 +72,21 @@ def examine(path: str | Path, part: str = "", **settings: Any) -> Examination:
     scans = find_scans(path)
     if len(scans) != 1 and not part:
         open_scene(path, part, **settings)  # says why not
-    with collected_refusals() as refusals:
+    with collect_issues() as refusals:
         try:
             scene = open_scene(path, part, **settings)
         except SceneError as error:
             name = part or Path(path).resolve().name
             return Examination(_unopened(name, path, refusals, str(error)), None, None)
-        capture = look_at(scene)
-        found, refused, mended, numbers = _examined(scene, capture, tuple(refusals))
+        capture = sample_scene(scene)
+        found, refused, corrected, numbers = _examined(scene, capture, tuple(refusals))
     found += _unexplained(refusals, found)
     diagnosis = Diagnosis(
         scan=scene.name,
         path=str(path),
         findings=tuple(sorted(found, key=lambda finding: _ORDER.index(finding.certainty))),
         refusals=(
-            *(refusal.sentence for refusal in refusals),
+            *(refusal.message for refusal in refusals),
             *(refusal_of(str(path), finding) for finding in refused),
         ),
         looked_at={
@@ -96,16 +96,18 @@ def examine(path: str | Path, part: str = "", **settings: Any) -> Examination:
             **numbers,
         },
     )
-    return Examination(diagnosis, capture, mended)
+    return Examination(diagnosis, capture, corrected)
 
 
 def _examined(
-    scene: Scene, capture: Capture, refusals: tuple[Refusal, ...]
-) -> tuple[list[Finding], list[Finding], Capture, dict[str, Any]]:
+    scene: Scene, capture: SceneSample, refusals: tuple[SceneIssue, ...]
+) -> tuple[list[Finding], list[Finding], SceneSample, dict[str, Any]]:
     """What was found; what of it a run refuses; the mended capture; numbers for the record."""
     known = scene.provenance
-    lost = known.get("frames_without_pose")
-    found = check_poses(capture, [str(name) for name in lost] if isinstance(lost, list) else [])
+    missing = known.get("frames_without_pose")
+    found = check_poses(
+        capture, [str(name) for name in missing] if isinstance(missing, list) else []
+    )
     found += check_pictures(capture)
     depth = check_depth_images(capture)
     found += depth
@@ -113,7 +115,7 @@ def _examined(
     geometry = fit.findings
     if any(finding.code in ("depth_coarse", "depth_saturated") for finding in depth):
         geometry = []  # that is why
-    if {refusal.about for refusal in refusals} - {"geometry_disagrees"}:
+    if {refusal.code for refusal in refusals} - {"geometry_disagrees"}:
         geometry = [f for f in geometry if f.code != "geometry_disagrees"]  # reading knows better
     found = _merged(found, geometry)
     if fit.agreement is None:
@@ -124,8 +126,8 @@ def _examined(
         found = [finding for finding in found if finding.code not in _VAGUE]
     found += motion
     pictures = check_registration(capture)
-    if not geometry and not {f.code for f in found + pictures} & _EXPLAIN_COLOURS:
-        pictures += check_colours(capture, assumptions_of(known))
+    if not geometry and not {f.code for f in found + pictures} & _EXPLAIN_COLORS:
+        pictures += check_colors(capture, assumptions_of(known))
     found += pictures
     refused = [f for f in geometry + pictures if f in found and is_refused(f)]
     found += check_cloud(scene, capture, scale_is_explained=any(f.code in _UNITS for f in found))
@@ -133,11 +135,11 @@ def _examined(
     if fit.capture is not capture or not (refusals or geometry):
         found += check_axis(fit.capture, str(known.get("up", "z")))
         if not any(finding.code == "depth_empty" for finding in depth):
-            lost = {name for finding in found for name in finding.frames}
-            unseen, numbers = check_coverage(fit.capture, lost)
+            missing = {name for finding in found for name in finding.frames}
+            unseen, numbers = check_coverage(fit.capture, missing)
             found += unseen
     if fit.agreement is not None:
-        numbers["agreement"] = round(fit.agreement.share, 4)
+        numbers["agreement"] = round(fit.agreement.fraction, 4)
     return found, refused, fit.capture, numbers
 
 
@@ -150,7 +152,7 @@ def _merged(found: list[Finding], geometry: list[Finding]) -> list[Finding]:
     return [finding for finding in found if finding.code not in codes] + geometry
 
 
-def _camera(capture: Capture) -> list[Finding]:
+def _camera(capture: SceneSample) -> list[Finding]:
     """A principal point far from the middle, where depth cannot tell."""
     if not capture.sights:
         return []
@@ -172,38 +174,38 @@ def _camera(capture: Capture) -> list[Finding]:
     ]
 
 
-def _unexplained(refusals: list[Refusal], found: list[Finding]) -> list[Finding]:
+def _unexplained(refusals: list[SceneIssue], found: list[Finding]) -> list[Finding]:
     """What reading refuses and no check has found."""
     codes = {finding.code for finding in found}
     blocking = any(not f.lifting_works and f.certainty != "possible" for f in found)
     vague = {"geometry_disagrees", "intrinsics", "depth_unit"}
-    if len({refusal.about for refusal in refusals}) > 1:  # contradictions follow from the others
-        refusals = [refusal for refusal in refusals if refusal.about != "geometry_disagrees"]
+    if len({refusal.code for refusal in refusals}) > 1:  # contradictions follow from the others
+        refusals = [refusal for refusal in refusals if refusal.code != "geometry_disagrees"]
     return [
         _refused(refusal)
-        for refusal in {refusal.about: refusal for refusal in refusals}.values()
-        if refusal.about not in codes and not (blocking and refusal.about in vague)
+        for refusal in {refusal.code: refusal for refusal in refusals}.values()
+        if refusal.code not in codes and not (blocking and refusal.code in vague)
     ]
 
 
-def _refused(refusal: Refusal) -> Finding:
-    what, _, mend = refusal.sentence.rpartition("; ")
+def _refused(refusal: SceneIssue) -> Finding:
+    what, _, fix = refusal.message.rpartition("; ")
     return Finding(
-        refusal.about,
+        refusal.code,
         f"{what}.",
         "sure",
         "the scan is refused when it is read",
-        mend,
+        fix,
         lifting_works=False,
     )
 
 
-def _unopened(name: str, path: str | Path, refusals: list[Refusal], reason: str) -> Diagnosis:
-    last = _refused(Refusal("cannot_open", reason))
+def _unopened(name: str, path: str | Path, refusals: list[SceneIssue], reason: str) -> Diagnosis:
+    last = _refused(SceneIssue("cannot_open", reason))
     return Diagnosis(
         scan=name,
         path=str(path),
         findings=(*(_refused(refusal) for refusal in refusals), last),
-        refusals=(*(refusal.sentence for refusal in refusals), reason),
+        refusals=(*(refusal.message for refusal in refusals), reason),
         looked_at={},
     )

@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from skimage.measure import blur_effect
 
-from pcdistill.scenes.checks import Capture, Certainty, Finding, Sight, named
+from pcdistill.scenes.checks import Certainty, Finding, FrameSample, SceneSample, join_names
 
 _blur = cast(Callable[..., float], blur_effect)
 
@@ -22,7 +22,7 @@ _EIGHT_BITS = 256
 _NEAREST = 0.05  # metres; a smaller median is a wrong unit, and its steps mean nothing
 
 
-def check_pictures(capture: Capture) -> list[Finding]:
+def check_pictures(capture: SceneSample) -> list[Finding]:
     """Pictures that are damaged, show nothing, or are blurred."""
     findings = []
     if capture.damaged:
@@ -30,7 +30,7 @@ def check_pictures(capture: Capture) -> list[Finding]:
         findings.append(
             Finding(
                 "frames_damaged",
-                f"{len(names)} frames cannot be read ({named(names)}).",
+                f"{len(names)} frames cannot be read ({join_names(names)}).",
                 "sure",
                 capture.damaged[0][1],
                 "restore these files or remove the frames",
@@ -60,7 +60,7 @@ def check_pictures(capture: Capture) -> list[Finding]:
             Finding(
                 "pictures_blurred",
                 f"{len(blurred)} of {len(sights)} pictures looked at are blurred "
-                f"({named([s.name for s in blurred])}): teachers see little in them.",
+                f"({join_names([s.name for s in blurred])}): teachers see little in them.",
                 "likely" if len(blurred) > len(sights) / 4 else "possible",
                 f"their blur is {median(blur[s.index] for s in blurred):.2f}, sharp pictures have "
                 "0.2 to 0.6",
@@ -72,7 +72,7 @@ def check_pictures(capture: Capture) -> list[Finding]:
     return findings
 
 
-def check_depth_images(capture: Capture) -> list[Finding]:
+def check_depth_images(capture: SceneSample) -> list[Finding]:
     """Depth images without readings, cut off at a limit, or reduced to 8 bits."""
     sights = [s for s in capture.sights if s.facts is not None]
     if not sights:
@@ -125,22 +125,22 @@ def check_depth_images(capture: Capture) -> list[Finding]:
 
 def _some(
     code: str,
-    found: list[Sight],
-    sights: tuple[Sight, ...] | list[Sight],
+    found: list[FrameSample],
+    sights: tuple[FrameSample, ...] | list[FrameSample],
     what: str,
     evidence: str,
-    mend: str,
+    fix: str,
 ) -> Finding:
     """A finding about some frames, the surer the more of them there are."""
-    share = len(found) / len(sights)
-    certainty: Certainty = "sure" if share > 0.5 else "likely" if share > 0.1 else "possible"
+    fraction = len(found) / len(sights)
+    certainty: Certainty = "sure" if fraction > 0.5 else "likely" if fraction > 0.1 else "possible"
     names = [sight.name for sight in found]
     return Finding(
         code,
-        f"{len(found)} of {len(sights)} frames looked at {what} ({named(names)}).",
+        f"{len(found)} of {len(sights)} frames looked at {what} ({join_names(names)}).",
         certainty,
         evidence,
-        mend,
-        lifting_works=share <= 0.5,
+        fix,
+        lifting_works=fraction <= 0.5,
         frames=tuple(names),
     )

@@ -9,13 +9,13 @@ from pcdistill.doctor.image_checks import FLAT
 from pcdistill.errors import SceneError
 from pcdistill.scenes.checks import (
     TOLERANCE,
-    Capture,
     Finding,
-    gray_of,
-    look_at_frame,
+    SceneSample,
+    evenly_spaced,
+    join_names,
     measure_agreement,
-    named,
-    spread,
+    sample_frame,
+    to_grayscale,
 )
 
 SAME_PICTURE = 0.75
@@ -23,33 +23,33 @@ SAME_PICTURE = 0.75
 _OTHER_PICTURE = 4.0
 _STILL = 1e-4  # metres and radians; hands are not that steady
 _MOVED = 0.05  # metres or radians
-_MOST_PAIRS = 48
-_MOST_SUSPECTS = 12
+_MAX_PAIRS = 48
+_MAX_SUSPECTS = 12
 _LOST_SHARE = 0.3  # of a misplaced frame's tiles that agree by chance, at most
 
 
-def check_poses(capture: Capture, lost: list[str]) -> list[Finding]:
+def check_poses(capture: SceneSample, missing: list[str]) -> list[Finding]:
     """Poses that are not finite, not rigid, or mirror the scene.
 
     Args:
         capture: as opened.
-        lost: names of the frames that were left out, for their pose is not finite.
+        missing: names of the frames that were left out, for their pose is not finite.
     """
     findings = []
     frames = capture.frames
-    if lost:
-        share = len(lost) / (len(lost) + len(frames))
-        many = share > 0.1 and len(lost) > 2
+    if missing:
+        fraction = len(missing) / (len(missing) + len(frames))
+        many = fraction > 0.1 and len(missing) > 2
         findings.append(
             Finding(
                 "poses_not_finite",
-                f"{len(lost)} frames have no pose: tracking was lost, their matrices are not "
+                f"{len(missing)} frames have no pose: tracking was lost, their matrices are not "
                 "finite.",
-                "sure" if share > 0.5 else "likely" if many else "possible",
-                f"{share:.0%} of the frames are left out",
+                "sure" if fraction > 0.5 else "likely" if many else "possible",
+                f"{fraction:.0%} of the frames are left out",
                 "nothing, they are skipped; run the tracking again if much of the scan is unseen",
                 lifting_works=True,
-                frames=tuple(lost),
+                frames=tuple(missing),
             )
         )
     if not frames:
@@ -91,19 +91,19 @@ def check_poses(capture: Capture, lost: list[str]) -> list[Finding]:
     return findings
 
 
-def check_motion(capture: Capture, mended: Capture) -> list[Finding]:
+def check_motion(capture: SceneSample, corrected: SceneSample) -> list[Finding]:
     """Frozen or jumping trajectories, and pictures that repeat.
 
     Args:
         capture: as opened.
-        mended: with what was found so far put right, to judge single frames by.
+        corrected: with what was found so far put right, to judge single frames by.
     """
     still = _frozen(capture)
     named_already = {name for finding in still for name in finding.frames}
-    return [*still, *_misplaced(capture, mended, named_already)]
+    return [*still, *_misplaced(capture, corrected, named_already)]
 
 
-def _frozen(capture: Capture) -> list[Finding]:
+def _frozen(capture: SceneSample) -> list[Finding]:
     frames = capture.frames
     if len(frames) < 3:
         return []
@@ -111,8 +111,8 @@ def _frozen(capture: Capture) -> list[Finding]:
     moved = _motion(poses)
     still = torch.nonzero(moved < _STILL)[:, 0].tolist()
     pairs = sorted(
-        {still[i] for i in spread(len(still), _MOST_PAIRS // 2)}
-        | set(spread(len(frames) - 1, _MOST_PAIRS))
+        {still[i] for i in evenly_spaced(len(still), _MAX_PAIRS // 2)}
+        | set(evenly_spaced(len(frames) - 1, _MAX_PAIRS))
     )
     stuck: list[str] = []
     frozen: list[str] = []
@@ -147,7 +147,7 @@ def _frozen(capture: Capture) -> list[Finding]:
         findings.append(
             Finding(
                 "pictures_stuck",
-                f"The camera moves but its picture does not change ({named(stuck)}): pictures "
+                f"The camera moves but its picture does not change ({join_names(stuck)}): pictures "
                 "were repeated or wrongly paired with poses.",
                 "sure",
                 f"{len(stuck)} of {looked} neighbouring frames looked at show the same picture",
@@ -157,14 +157,15 @@ def _frozen(capture: Capture) -> list[Finding]:
             )
         )
     if repeated:
-        share = len(repeated) / looked
+        fraction = len(repeated) / looked
         findings.append(
             Finding(
                 "duplicate_frames",
-                f"Frames repeat the one before them ({named(repeated)}), they cost time and add "
+                f"Frames repeat the one before them ({join_names(repeated)}), they cost time "
+                "and add "
                 "nothing.",
-                "likely" if share > 0.2 else "possible",
-                f"{share:.0%} of the neighbouring frames looked at show the same picture",
+                "likely" if fraction > 0.2 else "possible",
+                f"{fraction:.0%} of the neighbouring frames looked at show the same picture",
                 "remove them, or set `frame_step`",
                 lifting_works=True,
                 frames=tuple(repeated),
@@ -173,18 +174,18 @@ def _frozen(capture: Capture) -> list[Finding]:
     return findings
 
 
-def _misplaced(capture: Capture, mended: Capture, explained: set[str]) -> list[Finding]:
+def _misplaced(capture: SceneSample, corrected: SceneSample, explained: set[str]) -> list[Finding]:
     """Single frames that contradict what the rest agrees on."""
-    if mended.surface is None:
+    if corrected.surface is None:
         return []
     steps = _steps(capture.poses)
-    looked = list(mended.sights)
-    if mended is capture:
+    looked = list(corrected.sights)
+    if corrected is capture:
         known = {sight.index for sight in looked}
         for index in _suspects(steps):
             if index not in known:
                 try:
-                    looked.append(look_at_frame(capture.frames, index))
+                    looked.append(sample_frame(capture.frames, index))
                 except SceneError:
                     continue
     shares = {}
@@ -194,36 +195,38 @@ def _misplaced(capture: Capture, mended: Capture, explained: set[str]) -> list[F
             continue
         if sight.name in explained:
             continue
-        found = measure_agreement([view], mended.surface, tolerance=TOLERANCE)
+        found = measure_agreement([view], corrected.surface, tolerance=TOLERANCE)
         # a frame out of the surface's view agrees with nothing
-        shares[sight.index] = found.share * (found.coverage if found.coverage < 0.3 else 1.0)
+        shares[sight.index] = found.fraction * (found.coverage if found.coverage < 0.3 else 1.0)
     if len(shares) < 4:
         return []
-    lost = sorted(index for index, share in shares.items() if share < _LOST_SHARE)
+    missing = sorted(index for index, fraction in shares.items() if fraction < _LOST_SHARE)
     middle = float(torch.tensor(list(shares.values())).median())
-    if not lost or middle < 0.6 or len(lost) > len(shares) / 2:
+    if not missing or middle < 0.6 or len(missing) > len(shares) / 2:
         return []
     frames = capture.frames
     usual = float(steps.median())
-    far = [i for i in lost if _leap(steps, i) > max(1.0, 4 * usual)]
-    names = [frames[i].name for i in lost]
-    jumps = len(far) * 2 >= len(lost)
+    far = [i for i in missing if _leap(steps, i) > max(1.0, 4 * usual)]
+    names = [frames[i].name for i in missing]
+    jumps = len(far) * 2 >= len(missing)
     sentence = (
-        f"The trajectory jumps: {len(lost)} frames ({named(names)}) are up to "
-        f"{max(_leap(steps, i) for i in lost):.1f} m from their neighbours and do not see what "
+        f"The trajectory jumps: {len(missing)} frames ({join_names(names)}) are up to "
+        f"{max(_leap(steps, i) for i in missing):.1f} m from their neighbours and do not see what "
         "is there."
         if jumps
-        else f"{len(lost)} frames ({named(names)}) do not see what is at their pose, the others do."
+        else f"{len(missing)} frames ({join_names(names)}) do not see what is at their pose, "
+        "the others do."
     )
     return [
         Finding(
             "trajectory_jumps" if jumps else "frames_misplaced",
             sentence,
-            "sure" if all(shares[i] < _LOST_SHARE / 2 for i in lost) else "likely",
-            f"{max(shares[i] for i in lost):.0%} of their depth agrees with the surface at most, "
+            "sure" if all(shares[i] < _LOST_SHARE / 2 for i in missing) else "likely",
+            f"{max(shares[i] for i in missing):.0%} of their depth agrees with the surface at "
+            "most, "
             f"{middle:.0%} of the middle frame's",
             "remove these frames, or run the tracking again",
-            lifting_works=len(lost) <= len(shares) / 4,
+            lifting_works=len(missing) <= len(shares) / 4,
             frames=tuple(names),
         )
     ]
@@ -233,7 +236,7 @@ def _suspects(steps: Tensor) -> list[int]:
     """Frames on both sides of the longest steps."""
     if len(steps) == 0:
         return []
-    longest = torch.topk(steps, min(_MOST_SUSPECTS // 2, len(steps)))
+    longest = torch.topk(steps, min(_MAX_SUSPECTS // 2, len(steps)))
     far = longest.indices[longest.values > max(1.0, 4 * float(steps.median()))].tolist()
     return sorted({index for step in far for index in (step, step + 1)})
 
@@ -256,14 +259,14 @@ def _motion(poses: Tensor) -> Tensor:
     return moved
 
 
-def _difference(capture: Capture, first: int, second: int) -> float | None:
+def _difference(capture: SceneSample, first: int, second: int) -> float | None:
     """Mean difference of two pictures' brightness, of 255; None where one shows nothing."""
     known = {sight.index: sight.gray for sight in capture.sights}
     grays = []
     for index in (first, second):
         if index not in known:
             try:
-                known[index] = gray_of(capture.frames[index])[0]
+                known[index] = to_grayscale(capture.frames[index])[0]
             except SceneError:
                 return None
         grays.append(known[index])

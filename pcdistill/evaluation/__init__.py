@@ -16,7 +16,7 @@ from pcdistill.evaluation.protocols import (
     Protocol,
     SemanticResult,
     evaluate_semantic,
-    named_protocol,
+    get_protocol,
 )
 from pcdistill.evaluation.rank_correlation import Agreement, rank_agreement, spearman
 from pcdistill.labels import NO_FEATURE_LABEL
@@ -36,10 +36,10 @@ __all__ = [
     "confusion_counts",
     "enumerated",
     "evaluate_semantic",
+    "get_protocol",
     "interval_note",
     "map_predictions",
     "mean_over_classes",
-    "named_protocol",
     "paired_difference",
     "rank_agreement",
     "reach_sentence",

@@ -78,7 +78,7 @@ def paired_difference(
         second: the same of the other method; M may differ.
         unseen: what points without a prediction count as.
         mean_over: whether classes absent from a sample count as 0 or not at all.
-        left_out: categories that take no part in the mean.
+        excluded_classes: categories that take no part in the mean.
 
     Returns:
         the difference in points of per cent; scenes without a true point are left out.
@@ -165,18 +165,18 @@ def _class_totals(counts: Counts, unseen: Unseen) -> Counts:
 def _samples(known: NDArray[np.int64], seeds: list[NDArray[np.int64]]) -> Chosen:
     """Draw seeds, and of each as many scenes as it has."""
     generator = np.random.default_rng(_SEED)
-    most = max(map(len, seeds))
-    table = np.full((len(seeds), most), -1)
+    limit = max(map(len, seeds))
+    table = np.full((len(seeds), limit), -1)
     for row, scenes in zip(table, seeds, strict=True):
         row[: len(scenes)] = scenes
     size = np.array([len(scenes) for scenes in seeds])
     places = []
     for _ in seeds:
         which = generator.integers(0, len(seeds), DRAWS)  # (B,)
-        uniform = generator.random((DRAWS, most))
+        uniform = generator.random((DRAWS, limit))
         picked = np.floor(uniform * size[which, None]).astype(np.int64)
         scenes = table[which[:, None], picked]
-        scenes[np.arange(most) >= size[which, None]] = -1
+        scenes[np.arange(limit) >= size[which, None]] = -1
         places.append((known[which], scenes))
     return places
 

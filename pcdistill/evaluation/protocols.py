@@ -53,7 +53,7 @@ class Protocol:
     points: Literal["seen", "all"] = "all"
     """Which points were scored: those that some frame sees, or all; up to who calls
     `evaluate_semantic`, where the others have the label to ignore."""
-    left_out: tuple[str, ...] = ()
+    excluded_classes: tuple[str, ...] = ()
     """Classes that the means leave out, for example wall and floor in a foreground mean."""
     votes: int = 1
     """Runs whose scores are added."""
@@ -90,7 +90,7 @@ class Protocol:
             f"the label set {self.label_set}, which it does not know"
             if self.label_set not in OPENSCENE_LABEL_SETS
             else "",
-            f"without {', '.join(self.left_out)}" if self.left_out else "",
+            f"without {', '.join(self.excluded_classes)}" if self.excluded_classes else "",
         ]
         return tuple(words for words in found if words)
 
@@ -109,8 +109,8 @@ class Protocol:
             *([self._claim()] if self.published else []),
             scored,
             f"label set {self.label_set}",
-            _MEAN_OVER[self.mean_over].format(classes - len(self.left_out)),
-            *([f"without {', '.join(self.left_out)}"] if self.left_out else []),
+            _MEAN_OVER[self.mean_over].format(classes - len(self.excluded_classes)),
+            *([f"without {', '.join(self.excluded_classes)}"] if self.excluded_classes else []),
             "all scenes in one confusion matrix"
             if self.average == "global"
             else "each scene scored by itself, then averaged",
@@ -153,7 +153,7 @@ OPENSCENE = Protocol(
     runs="turned",
     published="openscene",
 )
-"""OpenScene's protocol on ScanNet; `named_protocol("openscene", ...)` for other data sets.
+"""OpenScene's protocol on ScanNet; `get_protocol("openscene", ...)` for other data sets.
 
 Of every point of the cloud: five runs with added scores, each turned and scaled at random before it
 is cut into voxels (its loaders are built with augmentation in evaluation too), 2D features those of
@@ -177,7 +177,7 @@ methods on the same points, so that leaving points unanswered does not pay.
 """
 
 
-def named_protocol(
+def get_protocol(
     name: str,
     label_set: str,
     *,
@@ -263,10 +263,10 @@ def evaluate_semantic(
         ValueError: labels outside the label set, a class that has the number of none, lengths that
             differ, or a class in `protocol.left_out` that is not one of `names`.
     """
-    for name in protocol.left_out:
+    for name in protocol.excluded_classes:
         if name not in names:
             raise ValueError(f"protocol leaves out '{name}'; {suggest(name, names)}")
-    left_out = [names.index(name) for name in protocol.left_out]
+    left_out = [names.index(name) for name in protocol.excluded_classes]
 
     def empty() -> ConfusionMatrix:
         return ConfusionMatrix(

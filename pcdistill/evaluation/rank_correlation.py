@@ -73,14 +73,14 @@ def spearman(first: NDArray[np.float64], second: NDArray[np.float64]) -> float |
     """
     if len(first) != len(second):
         raise ValueError(f"second has {len(second)} numbers, expected {len(first)} as the first")
-    one, other = _centred_ranks(first), _centred_ranks(second)
+    one, other = _centered_ranks(first), _centered_ranks(second)
     spread = sum(a * a for a in one) * sum(b * b for b in other)
     if spread == 0:
         return None
     return sum(a * b for a, b in zip(one, other, strict=True)) / math.sqrt(spread)
 
 
-def _centred_ranks(values: NDArray[np.float64]) -> list[int]:
+def _centered_ranks(values: NDArray[np.float64]) -> list[int]:
     """Twice the rank of each value, from its middle."""
     _, place, members = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(members)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pcdistill.geometry import require_finite, require_shape, sample_strips
+from pcdistill.geometry import iter_feature_samples, require_finite, require_shape
 
 _CHUNK_ELEMENTS = 1 << 19
 """Float32 elements of the sums that are turned into means at a time: 2 MiB."""
@@ -135,7 +135,7 @@ class MultiViewAccumulator:
         require_shape("pixels", pixels, len(seen), 2)
         require_shape("feature_map", feature_map, self.dimensions, None, None)
         on_map = pixels.to(feature_map.device)
-        strips = sample_strips(feature_map, image_size, on_map, align_corners=align_corners)
+        strips = iter_feature_samples(feature_map, image_size, on_map, align_corners=align_corners)
         for index, samples in strips:
             if not torch.isfinite(samples.sum()):
                 require_finite("feature_map", feature_map)

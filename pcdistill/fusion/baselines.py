@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pcdistill.fusion.classify import check_text, rows_per_chunk
+from pcdistill.fusion.classify import check_text_embeddings, rows_per_chunk
 from pcdistill.fusion.weighted_sum import TeacherFeatures, check_features, check_seen, weighted_sum
 
 
@@ -62,7 +62,7 @@ def linear_features(
     Source: SAS, section 4.3 and Table 3, "2D Fusion Linear".
     """
     teachers, points, dimensions = check_features(features)
-    check_text(text_embeddings, dimensions)
+    check_text_embeddings(text_embeddings, dimensions)
     check_seen(seen, teachers, points)
     device = features[0].device
     seen = torch.ones((teachers, points), dtype=torch.bool) if seen is None else seen

@@ -16,7 +16,7 @@ def rows_per_chunk(*widths: int) -> int:
     return max(1, _CHUNK_ELEMENTS // max(1, *widths))
 
 
-def check_text(text_embeddings: Tensor, dimensions: int) -> None:
+def check_text_embeddings(text_embeddings: Tensor, dimensions: int) -> None:
     """Check that words and features can be compared.
 
     Raises:
@@ -54,7 +54,7 @@ def predict_labels(
     if features.ndim == 0:
         raise ValueError("features is a single number, expected (..., D)")
     dimensions = features.shape[-1]
-    check_text(text_embeddings, dimensions)
+    check_text_embeddings(text_embeddings, dimensions)
     wide = torch.float64 if features.dtype == torch.float64 else torch.float32
     rows = features.reshape(-1, dimensions)
     words = text_embeddings.to(rows.device, wide).T

@@ -78,7 +78,7 @@ def fusion_weights(
         )
     if seen is not None:
         labels = labels.masked_fill(~seen.to(labels.device), classes)  # stands for "not seen"
-    tuples, tuple_of_point = distinct_columns(labels, classes + 1)
+    tuples, tuple_of_point = unique_columns(labels, classes + 1)
     weights = _weights_of_tuples(
         tuples, capability.to(labels.device).double(), temperature, mode, ignored_class
     )
@@ -104,7 +104,7 @@ def check_capability(capability: Tensor, teachers: int) -> None:
         )
 
 
-def distinct_columns(labels: Tensor, base: int) -> tuple[Tensor, Tensor]:
+def unique_columns(labels: Tensor, base: int) -> tuple[Tensor, Tensor]:
     """Group the points whose teachers predict the same.
 
     Args:

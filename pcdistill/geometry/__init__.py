@@ -1,17 +1,17 @@
 """Cameras, occlusion, voxels and superpoints: positions in, positions and indices out."""
 
 from pcdistill.geometry.cameras import (
-    adjust_intrinsics,
     back_project,
     camera_rays,
     invert_pose,
-    pinhole,
-    pose_of,
+    pinhole_intrinsics,
+    pose_from_quaternion,
     project_to_pixels,
-    scale_intrinsics,
+    resize_intrinsics,
+    resize_intrinsics_openscene,
 )
 from pcdistill.geometry.checks import require_finite, require_shape
-from pcdistill.geometry.depth_fusion import FusedCloud, fuse_depth, surface_normals
+from pcdistill.geometry.depth_fusion import FusedCloud, depth_normals, fuse_depth
 from pcdistill.geometry.mesh_cleaning import (
     CleanMesh,
     drop_small_pieces,
@@ -20,15 +20,20 @@ from pcdistill.geometry.mesh_cleaning import (
 )
 from pcdistill.geometry.neighbours import ThinnedTree, place_keys
 from pcdistill.geometry.normals import estimate_normals, vertex_normals
-from pcdistill.geometry.occlusion import MeshDepth, nearest_points, point_spacing, splat_depth
-from pcdistill.geometry.point_grid import PointGrid, SeenPoints
+from pcdistill.geometry.occlusion import (
+    MeshDepthRenderer,
+    point_spacing,
+    splat_depth,
+    zbuffer_depth,
+)
+from pcdistill.geometry.point_grid import PointGrid, VisiblePoints
 from pcdistill.geometry.pooling import superpoint_mean
-from pcdistill.geometry.sampling import sample_feature_map, sample_strips
-from pcdistill.geometry.superpoint_statistics import SuperpointReport, describe_superpoints
+from pcdistill.geometry.sampling import iter_feature_samples, sample_feature_map
+from pcdistill.geometry.superpoint_statistics import SuperpointStatistics, superpoint_statistics
 from pcdistill.geometry.superpoints import (
     mesh_edges,
     mesh_superpoints,
-    neighbour_edges,
+    neighbor_edges,
     point_superpoints,
     weld_faces,
 )
@@ -41,45 +46,45 @@ __all__ = [
     "CleanMesh",
     "FusedCloud",
     "FusedSurface",
-    "MeshDepth",
+    "MeshDepthRenderer",
     "PointGrid",
     "Projection",
-    "SeenPoints",
-    "SuperpointReport",
+    "SuperpointStatistics",
     "ThinnedTree",
+    "VisiblePoints",
     "Voxels",
-    "adjust_intrinsics",
     "back_project",
     "camera_rays",
-    "describe_superpoints",
+    "depth_normals",
     "drop_small_pieces",
     "estimate_normals",
     "fuse_depth",
     "fuse_surface",
     "invert_pose",
+    "iter_feature_samples",
     "merge_close_vertices",
     "mesh_edges",
     "mesh_superpoints",
-    "nearest_points",
-    "neighbour_edges",
-    "pinhole",
+    "neighbor_edges",
+    "pinhole_intrinsics",
     "place_keys",
     "point_spacing",
     "point_superpoints",
-    "pose_of",
+    "pose_from_quaternion",
     "project_points",
     "project_to_pixels",
     "proper_faces",
     "require_finite",
     "require_shape",
+    "resize_intrinsics",
+    "resize_intrinsics_openscene",
     "sample_feature_map",
-    "sample_strips",
     "sample_surface",
-    "scale_intrinsics",
     "splat_depth",
     "superpoint_mean",
-    "surface_normals",
+    "superpoint_statistics",
     "vertex_normals",
     "voxelize",
     "weld_faces",
+    "zbuffer_depth",
 ]

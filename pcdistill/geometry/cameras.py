@@ -35,11 +35,11 @@ def project_to_pixels(
     require_shape("points", points, None, 3)
     require_shape("world_to_camera", world_to_camera, 4, 4)
     require_shape("intrinsics", intrinsics, 3, 3)
-    columns, rows, depth = project_rows(points.T, world_to_camera, intrinsics)
+    columns, rows, depth = project_transposed(points.T, world_to_camera, intrinsics)
     return torch.stack([columns, rows], dim=1), depth
 
 
-def project_rows(
+def project_transposed(
     positions: Tensor, world_to_camera: Tensor, intrinsics: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Columns, rows and depth, each (N,), of positions (3, N), in their dtype.
@@ -78,7 +78,7 @@ def invert_pose(camera_to_world: Tensor) -> Tensor:
     return world_to_camera
 
 
-def adjust_intrinsics(
+def resize_intrinsics_openscene(
     intrinsics: Tensor, from_size: tuple[int, int], to_size: tuple[int, int]
 ) -> Tensor:
     """Camera matrix after an image was resized, by the rule of the OpenScene preprocessing.
@@ -116,7 +116,7 @@ def adjust_intrinsics(
     return adjusted
 
 
-def scale_intrinsics(
+def resize_intrinsics(
     intrinsics: Tensor, from_size: tuple[int, int], to_size: tuple[int, int]
 ) -> Tensor:
     """Camera matrix after an image was stretched, its borders onto its borders.
@@ -186,12 +186,12 @@ def camera_rays(pixel_index: Tensor, width: int, intrinsics: Tensor) -> Tensor:
     return torch.stack([x, y, torch.ones_like(x)], dim=1)
 
 
-def pinhole(fx: float, fy: float, cx: float, cy: float) -> Tensor:
+def pinhole_intrinsics(fx: float, fy: float, cx: float, cy: float) -> Tensor:
     """Camera matrix, (3, 3) float64."""
     return torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=torch.float64)
 
 
-def pose_of(quaternion: Sequence[float], translation: Sequence[float]) -> Tensor:
+def pose_from_quaternion(quaternion: Sequence[float], translation: Sequence[float]) -> Tensor:
     """A rigid motion from a quaternion and a translation.
 
     Args:

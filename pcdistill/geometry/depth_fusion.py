@@ -81,7 +81,7 @@ def fuse_depth(
     for place, (depth, image, intrinsics, camera_to_world) in enumerate(frames):
         try:
             _require_frame(depth, image, intrinsics, camera_to_world)
-            reliable, normals = surface_normals(depth, intrinsics, max_depth, depth_jump, cosine)
+            reliable, normals = depth_normals(depth, intrinsics, max_depth, depth_jump, cosine)
             kept = torch.where(reliable, depth.float().cpu(), 0.0)
             points, pixels = back_project(kept.double(), intrinsics.cpu(), camera_to_world.cpu())
             rotation = camera_to_world[:3, :3].double().cpu()
@@ -110,7 +110,7 @@ def _require_frame(
     require_finite("camera_to_world", camera_to_world)
 
 
-def surface_normals(
+def depth_normals(
     depth: Tensor,
     intrinsics: Tensor,
     max_depth: float = math.inf,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-MOST_ALIKE = 64
+MAX_ALIKE = 64
 """Points at one place that a tree holds, or as many as are searched for if these are more."""
 
 _CHUNK = 65536  # points whose neighbours are searched for at a time
@@ -19,7 +19,7 @@ Positions = NDArray[np.float64]
 
 
 class ThinnedTree:
-    """A k-d tree over points of which no place has more than `MOST_ALIKE`.
+    """A k-d tree over points of which no place has more than `MAX_ALIKE`.
 
     Args:
         positions: (N, 3) float64, metres, finite.
@@ -28,16 +28,16 @@ class ThinnedTree:
     """
 
     def __init__(self, positions: Positions, count: int, *, quick: bool = False) -> None:
-        most = max(MOST_ALIKE, count)
+        limit = max(MAX_ALIKE, count)
         order, rank = _ranks(positions)
-        self.spare = np.flatnonzero(rank >= most)
+        self.spare = np.flatnonzero(rank >= limit)
         """(R,) int64: points that the tree lacks, since others lie at their place."""
         self._order, self._rank = order, rank
         if len(self.spare) == 0:
             self._kept = None
             held = positions
         else:
-            self._kept = np.flatnonzero(rank < most)
+            self._kept = np.flatnonzero(rank < limit)
             held = positions[self._kept]
         self._tree = cKDTree(held, balanced_tree=not quick, compact_nodes=not quick)
 
@@ -61,12 +61,12 @@ class ThinnedTree:
         return np.concatenate([points[:, None], others], axis=1)
 
 
-def nearest_neighbours(positions: Positions, count: int) -> NDArray[np.int64]:
+def nearest_neighbors(positions: Positions, count: int) -> NDArray[np.int64]:
     """(N, count) int64: the nearest points of each point, itself included, nearest first.
 
     Args:
         positions: (N, 3) float64, metres.
-        count: neighbours, at most N. Of more equal points than `MOST_ALIKE`, all are neighbours of
+        count: neighbours, at most N. Of more equal points than `MAX_ALIKE`, all are neighbours of
             the same first ones.
     """
     tree = ThinnedTree(positions, count)

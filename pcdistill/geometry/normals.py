@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pcdistill.geometry.checks import require_finite, require_shape
-from pcdistill.geometry.neighbours import nearest_neighbours
+from pcdistill.geometry.neighbours import nearest_neighbors
 from pcdistill.jit import njit
 
 _CHUNK = 65536  # points whose neighbourhoods are held at a time
@@ -92,7 +92,7 @@ def estimate_normals(
         upwards[:, 2] = 1
         return upwards
     positions = points.detach().cpu().numpy().astype(np.float64)
-    nearest = nearest_neighbours(positions, min(neighbours, count))
+    nearest = nearest_neighbors(positions, min(neighbours, count))
     normals = _directions_of_least_spread(positions, nearest)
     if viewpoint is not None:
         towards = viewpoint.detach().cpu().numpy().astype(np.float64) - positions

@@ -14,15 +14,15 @@ from pcdistill.geometry.checks import require_finite, require_shape
 from pcdistill.geometry.neighbours import ThinnedTree
 from pcdistill.jit import njit
 
-SPACING_NEIGHBOURS = 4
+SPACING_NEIGHBORS = 4
 """On a square grid the fourth neighbour is one cell away, as are the first three."""
-_WIDEST_SPACING = 4.0  # times the median; lone points do not hide what is far behind them
+_MAX_SPACING = 4.0  # times the median; lone points do not hide what is far behind them
 _DISC_RADIUS = 0.8  # of the spacing; discs on a square grid close all gaps from 0.71 on
-_WIDEST_DISC = 256  # pixels from the centre; what is nearer lies almost in the camera
+_MAX_DISC = 256  # pixels from the centre; what is nearer lies almost in the camera
 _NEAREST = 1e-3  # metres; what is nearer lies in the camera
 
 
-class MeshDepth:
+class MeshDepthRenderer:
     """Depth of any view of a triangle mesh, by casting a ray through pixel centres.
 
     Both sides of a triangle are seen, because scans hold surfaces and not bodies.
@@ -45,7 +45,7 @@ class MeshDepth:
         corners = points.detach().cpu().float()[faces.cpu()]
         TriangleMesh(self._scene, np.ascontiguousarray(corners.numpy()))
 
-    def view(
+    def render(
         self,
         camera_to_world: Tensor,
         intrinsics: Tensor,
@@ -94,7 +94,7 @@ class MeshDepth:
         return torch.from_numpy(distance.astype(np.float32))
 
 
-def point_spacing(points: Tensor, neighbours: int = SPACING_NEIGHBOURS) -> Tensor:
+def point_spacing(points: Tensor, neighbours: int = SPACING_NEIGHBORS) -> Tensor:
     """How far apart the points of a cloud are around each point.
 
     Args:
@@ -117,7 +117,7 @@ def point_spacing(points: Tensor, neighbours: int = SPACING_NEIGHBOURS) -> Tenso
     cloud = points.detach().cpu().double().numpy()
     distances, _ = ThinnedTree(cloud, count + 1).nearest(cloud, count + 1)
     spacing = torch.from_numpy(distances[:, -1]).float()
-    return spacing.clamp(max=_WIDEST_SPACING * float(spacing.median())).to(points.device)
+    return spacing.clamp(max=_MAX_SPACING * float(spacing.median())).to(points.device)
 
 
 def splat_depth(
@@ -160,7 +160,7 @@ def splat_depth(
     matrix = intrinsics.detach().cpu().double()
     pixels, z = project_to_pixels(points.detach().cpu().double(), world_to_camera, matrix)
     near = (z > _NEAREST) & z.isfinite() & pixels.isfinite().all(dim=1)
-    near &= (pixels.abs() < _WIDEST_DISC + max(image_size)).all(dim=1)
+    near &= (pixels.abs() < _MAX_DISC + max(image_size)).all(dim=1)
     rotation, translation = world_to_camera[:3, :3], world_to_camera[:3, 3]
     depth = np.full(image_size, np.inf, dtype=np.float32)
     _draw_discs(
@@ -176,7 +176,7 @@ def splat_depth(
     return torch.from_numpy(depth).to(points.device)
 
 
-def nearest_points(pixels: Tensor, depth: Tensor, image_size: tuple[int, int]) -> Tensor:
+def zbuffer_depth(pixels: Tensor, depth: Tensor, image_size: tuple[int, int]) -> Tensor:
     """Depth of the nearest point that lands in each pixel.
 
     Args:
@@ -228,11 +228,11 @@ def _draw_discs(depth, pixels, positions, normals, radii, matrix, inverse):  # t
 def _reach(matrix, x, y, z, radius):  # type: ignore[no-untyped-def]
     """Columns and rows from its centre within which a ball of `radius` is seen."""
     if z <= radius:
-        return _WIDEST_DISC, _WIDEST_DISC
+        return _MAX_DISC, _MAX_DISC
     widest = radius / (z - radius)
     rows = matrix[1, 1] * widest * (1 + abs(y) / z)
     columns = matrix[0, 0] * widest * (1 + abs(x) / z) + abs(matrix[0, 1]) * rows / matrix[1, 1]
     return (
-        min(math.ceil(columns) + 1, _WIDEST_DISC),
-        min(math.ceil(rows) + 1, _WIDEST_DISC),
+        min(math.ceil(columns) + 1, _MAX_DISC),
+        min(math.ceil(rows) + 1, _MAX_DISC),
     )

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pcdistill.geometry.cameras import invert_pose
 from pcdistill.geometry.checks import require_shape
-from pcdistill.geometry.visibility import require_view, see
+from pcdistill.geometry.visibility import check_view, project_visible
 
 _CELLS_ALONG = 48
 """Cells along the longest side of the points; for a room, a few tens of points a cell."""
@@ -17,7 +17,7 @@ _SLACK = 1e-9
 """Relative; cells that a view misses by less than rounding are kept."""
 
 
-class SeenPoints(NamedTuple):
+class VisiblePoints(NamedTuple):
     """The points that one frame sees."""
 
     seen: Tensor
@@ -60,7 +60,7 @@ class PointGrid:
         self._centres = (low + high) / 2
         self._halves = (high - low) / 2
 
-    def seen_from(
+    def visible_from(
         self,
         camera_to_world: Tensor,
         intrinsics: Tensor,
@@ -69,7 +69,7 @@ class PointGrid:
         *,
         depth_tolerance: float = 0.25,
         border: int = 10,
-    ) -> SeenPoints:
+    ) -> VisiblePoints:
         """Find the points that one frame sees; see `project_points` for arguments and rules.
 
         Returns:
@@ -78,7 +78,7 @@ class PointGrid:
         Raises:
             ValueError: as `project_points`.
         """
-        require_view(intrinsics, image_size, depth, depth_tolerance, border)
+        check_view(intrinsics, image_size, depth, depth_tolerance, border)
         device = self._index.device
         world_to_camera = invert_pose(camera_to_world).to(device)
         matrix = intrinsics.to(device, torch.float64)
@@ -92,7 +92,7 @@ class PointGrid:
                 far = (1 + depth_tolerance) * float(readings.max())
         kept = self._touched(world_to_camera, matrix, image_size, border, near, far)
         chosen = _ranges(self._first[kept], self._sizes[kept])
-        inside, pixels, _ = see(
+        inside, pixels, _ = project_visible(
             self._positions[:, chosen],
             world_to_camera,
             matrix,
@@ -102,7 +102,7 @@ class PointGrid:
             border,
         )
         seen, order = self._index[chosen[inside]].sort()
-        return SeenPoints(seen, pixels[order])
+        return VisiblePoints(seen, pixels[order])
 
     def _touched(
         self,

@@ -38,7 +38,7 @@ def sample_feature_map(
     Raises:
         ValueError: wrong shape, an empty map, pixels that are not integers or outside the image.
     """
-    parts = list(sample_strips(feature_map, image_size, pixels, align_corners=align_corners))
+    parts = list(iter_feature_samples(feature_map, image_size, pixels, align_corners=align_corners))
     if not parts:
         return feature_map.new_zeros((0, feature_map.shape[0]), dtype=torch.float32)
     if len(parts) == 1:
@@ -47,7 +47,7 @@ def sample_feature_map(
     return torch.cat([samples for _, samples in parts])[order]
 
 
-def sample_strips(
+def iter_feature_samples(
     feature_map: Tensor,
     image_size: tuple[int, int],
     pixels: Tensor,

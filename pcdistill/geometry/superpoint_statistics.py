@@ -42,7 +42,7 @@ class Fidelity(NamedTuple):
     """Share of the superpoints' border edges within reach of a true border."""
 
 
-class SuperpointReport(NamedTuple):
+class SuperpointStatistics(NamedTuple):
     """What there is to say of one partition."""
 
     superpoints: int
@@ -59,7 +59,7 @@ class SuperpointReport(NamedTuple):
     """Against the objects, where there are any."""
 
 
-def describe_superpoints(
+def superpoint_statistics(
     superpoint_ids: Tensor,
     edges: Tensor,
     labels: Tensor | None = None,
@@ -68,7 +68,7 @@ def describe_superpoints(
     min_size: int = 1,
     ignore_label: int = IGNORE_LABEL,
     tolerance: int = BOUNDARY_TOLERANCE,
-) -> SuperpointReport:
+) -> SuperpointStatistics:
     """Measure a partition of points.
 
     Args:
@@ -81,7 +81,7 @@ def describe_superpoints(
         tolerance: edges between two borders that count as one.
 
     Returns:
-        A `SuperpointReport`; shares are in [0, 1].
+        A `SuperpointStatistics`; shares are in [0, 1].
 
     Raises:
         ValueError: wrong shape, or a tolerance below 0.
@@ -92,9 +92,9 @@ def describe_superpoints(
     members = torch.bincount(ids)
     ranked = members.sort().values
     last = len(ranked) - 1
-    at = [int(ranked[round(share * last)]) if last >= 0 else 0 for share in _QUANTILES]
+    at = [int(ranked[round(fraction * last)]) if last >= 0 else 0 for fraction in _QUANTILES]
     largest = int(ranked[-1]) if last >= 0 else 0
-    report = SuperpointReport(
+    report = SuperpointStatistics(
         len(members),
         (at[0], at[1], at[2], largest),
         int((members < min_size).sum()),

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pcdistill.geometry.checks import require_finite, require_shape
-from pcdistill.geometry.neighbours import nearest_neighbours, place_keys
+from pcdistill.geometry.neighbours import nearest_neighbors, place_keys
 from pcdistill.geometry.normals import estimate_normals, require_faces
 from pcdistill.jit import njit
 
@@ -134,7 +134,7 @@ def point_superpoints(
     require_finite("normals", normals)
     positions = _as_array(points)
     if edges is None:
-        edges = neighbour_edges(points, neighbours)
+        edges = neighbor_edges(points, neighbours)
     else:
         _require_edges(edges, len(points))
     pairs = np.ascontiguousarray(edges.detach().cpu().numpy().astype(np.int32, copy=False))
@@ -144,7 +144,7 @@ def point_superpoints(
     return torch.from_numpy(labels).to(points.device)
 
 
-def neighbour_edges(points: Tensor, neighbours: int = 8) -> Tensor:
+def neighbor_edges(points: Tensor, neighbours: int = 8) -> Tensor:
     """Join each point to its nearest other points.
 
     Args:
@@ -162,7 +162,7 @@ def neighbour_edges(points: Tensor, neighbours: int = 8) -> Tensor:
     require_finite("points", points)
     if neighbours < 1:
         raise ValueError(f"neighbours must be at least 1, got {neighbours}")
-    return torch.from_numpy(_neighbour_edges(_as_array(points), neighbours))
+    return torch.from_numpy(_neighbor_edges(_as_array(points), neighbours))
 
 
 def mesh_edges(faces: Tensor) -> Tensor:
@@ -208,12 +208,12 @@ def _shades(colors: Tensor | None, color_weight: float, points: int) -> NDArray[
     return scaled
 
 
-def _neighbour_edges(positions: NDArray[np.floating], neighbours: int) -> NDArray[np.int32]:
+def _neighbor_edges(positions: NDArray[np.floating], neighbours: int) -> NDArray[np.int32]:
     """(E, 2) int32, from each point to its nearest other points."""
     count = len(positions)
     if count < 2:
         return np.empty((0, 2), np.int32)
-    nearest = nearest_neighbours(positions.astype(np.float64), min(neighbours + 1, count))
+    nearest = nearest_neighbors(positions.astype(np.float64), min(neighbours + 1, count))
     sources = np.broadcast_to(np.arange(count)[:, None], nearest.shape)
     other = nearest != sources
     # among coincident points the point itself may be missing: then the farthest goes instead

@@ -17,7 +17,7 @@ from pcdistill.jit import njit
 
 Array = npt.NDArray[Any]
 
-_MOST_VOXELS = 2**28  # a gibibyte of distances and one of weights
+_MAX_VOXELS = 2**28  # a gibibyte of distances and one of weights
 
 
 class FusedSurface(NamedTuple):
@@ -72,7 +72,7 @@ def fuse_surface(
     require_shape("high", high, 3)
     corner = low.double().numpy()
     size = np.ceil((high.double().numpy() - corner) / voxel_size).astype(np.int64) + 1
-    if (size < 2).any() or int(np.prod(size)) > _MOST_VOXELS:
+    if (size < 2).any() or int(np.prod(size)) > _MAX_VOXELS:
         raise ValueError(f"a volume of {size.tolist()} voxels, expected 2 a side to 2^28 in all")
     distance = np.zeros(tuple(size), np.float32)
     weight = np.zeros(tuple(size), np.float32)
@@ -134,16 +134,16 @@ def _integrate(  # type: ignore[no-untyped-def]
     first = np.empty(3, np.int64)
     last = np.empty(3, np.int64)
     for axis in range(3):
-        least = most = pose[axis, 3]
+        least = limit = pose[axis, 3]
         for row in (0, height - 1):
             for column in (0, width - 1):
                 x = (column - matrix[0, 2]) / matrix[0, 0] * far
                 y = (row - matrix[1, 2]) / matrix[1, 1] * far
                 place = pose[axis, 0] * x + pose[axis, 1] * y + pose[axis, 2] * far + pose[axis, 3]
                 least = min(least, place)
-                most = max(most, place)
+                limit = max(limit, place)
         first[axis] = max(0, math.floor((least - corner[axis]) / voxel_size))
-        last[axis] = min(distance.shape[axis], math.ceil((most - corner[axis]) / voxel_size) + 1)
+        last[axis] = min(distance.shape[axis], math.ceil((limit - corner[axis]) / voxel_size) + 1)
     for i in range(first[0], last[0]):
         dx = corner[0] + i * voxel_size - pose[0, 3]
         for j in range(first[1], last[1]):
@@ -165,8 +165,10 @@ def _integrate(  # type: ignore[no-untyped-def]
                 ahead = reading - z
                 if ahead < -truncation:
                     continue
-                share = np.float32(1.0) if ahead >= truncation else np.float32(ahead / truncation)
+                fraction = (
+                    np.float32(1.0) if ahead >= truncation else np.float32(ahead / truncation)
+                )
                 trust = np.float32(1.0 / (reading * reading))
                 total = weight[i, j, k] + trust
-                distance[i, j, k] += (share - distance[i, j, k]) * (trust / total)
+                distance[i, j, k] += (fraction - distance[i, j, k]) * (trust / total)
                 weight[i, j, k] = total

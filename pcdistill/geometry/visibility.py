@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pcdistill.geometry.cameras import invert_pose, project_rows
+from pcdistill.geometry.cameras import invert_pose, project_transposed
 from pcdistill.geometry.checks import require_finite, require_shape
 
 
@@ -61,9 +61,9 @@ def project_points(
     Source: OpenScene (Peng et al., CVPR 2023), section 3.1 and its released preprocessing.
     """
     require_shape("points", points, None, 3)
-    require_view(intrinsics, image_size, depth, depth_tolerance, border)
+    check_view(intrinsics, image_size, depth, depth_tolerance, border)
     world_to_camera = invert_pose(camera_to_world).to(points.device)
-    candidates, pixels_inside, z = see(
+    candidates, pixels_inside, z = project_visible(
         points.double().T,
         world_to_camera,
         intrinsics.double(),
@@ -79,7 +79,7 @@ def project_points(
     return Projection(pixels, z, visible)
 
 
-def require_view(
+def check_view(
     intrinsics: Tensor,
     image_size: tuple[int, int],
     depth: Tensor | None,
@@ -103,7 +103,7 @@ def require_view(
         )
 
 
-def see(
+def project_visible(
     positions: Tensor,
     world_to_camera: Tensor,
     intrinsics: Tensor,
@@ -132,7 +132,7 @@ def see(
         depth: (N,) float64, metres along the optical axis, of all points.
     """
     height, width = image_size
-    columns, rows, z = project_rows(positions, world_to_camera, intrinsics)
+    columns, rows, z = project_transposed(positions, world_to_camera, intrinsics)
     columns.round_()
     rows.round_()
     inside = (columns >= border) & (columns < width - border)

@@ -1,11 +1,11 @@
 """Furnished homes made by chance: geometry with labels, rendered walks, pictures of objects."""
 
-from pcdistill.homes.camera_path import camera_walk, pinhole
+from pcdistill.homes.camera_path import intrinsics_from_fov, plan_camera_path
 from pcdistill.homes.classes import CLASS_INDEX, CLASSES, MATERIALS, NAMED_COLORS, NO_CLASS
 from pcdistill.homes.collection import Collection
 from pcdistill.homes.home import SPLITS, Home, Instance, Split, build_home
 from pcdistill.homes.mesh import ScanMesh, scan_mesh
-from pcdistill.homes.object_images import ObjectPicture, object_picture
+from pcdistill.homes.object_images import ObjectImage, render_object_image
 from pcdistill.homes.object_in_room import object_in_room
 from pcdistill.homes.render import Rendering, render
 from pcdistill.homes.scanner import ScannerSettings
@@ -25,7 +25,7 @@ __all__ = [
     "Collection",
     "Home",
     "Instance",
-    "ObjectPicture",
+    "ObjectImage",
     "Rendering",
     "ScanMesh",
     "ScannerSettings",
@@ -33,11 +33,11 @@ __all__ = [
     "Surface",
     "add_sensor_noise",
     "build_home",
-    "camera_walk",
     "home_scene",
+    "intrinsics_from_fov",
     "object_in_room",
-    "object_picture",
-    "pinhole",
+    "plan_camera_path",
     "render",
+    "render_object_image",
     "scan_mesh",
 ]

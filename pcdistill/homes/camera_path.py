@@ -13,7 +13,7 @@ from torch import Tensor
 from pcdistill.homes.classes import CLASS_INDEX
 from pcdistill.homes.home import Home
 from pcdistill.homes.portable_math import cosine, sine, snap, unit
-from pcdistill.homes.render import cast
+from pcdistill.homes.render import cast_rays
 
 Array = npt.NDArray[Any]
 
@@ -31,7 +31,7 @@ class _Glance(NamedTuple):
     cells: Array
 
 
-def pinhole(image_size: tuple[int, int], horizontal_degrees: float) -> Tensor:
+def intrinsics_from_fov(image_size: tuple[int, int], horizontal_degrees: float) -> Tensor:
     """(3, 3) float64 intrinsics with square pixels and a centred principal point."""
     height, width = image_size
     half = math.radians(horizontal_degrees) / 2
@@ -51,7 +51,7 @@ def look_at(position: Array, target: Array) -> Array:
     return pose
 
 
-def camera_walk(home: Home, count: int, seed: int) -> list[Tensor]:
+def plan_camera_path(home: Home, count: int, seed: int) -> list[Tensor]:
     """Poses inside the free space of all rooms, room by room, chosen to see much of the home.
 
     Candidates stand 1.2 to 1.7 m above the floor and look slightly down; one after the other the
@@ -91,7 +91,7 @@ def _glances(home: Home, room: int, rng: np.random.Generator, count: int) -> lis
     cells = home.spaces[room].free_cells(_MARGIN)
     if len(cells) == 0:
         return []
-    intrinsics = pinhole(_LOOK, 70.0).numpy()
+    intrinsics = intrinsics_from_fov(_LOOK, 70.0).numpy()
     glances = []
     for _ in range(count):
         place = snap(np.array([*cells[int(rng.integers(len(cells)))], rng.uniform(1.25, 1.65)]))
@@ -104,7 +104,7 @@ def _glances(home: Home, room: int, rng: np.random.Generator, count: int) -> lis
 
 def _seen_cells(home: Home, pose: Array, intrinsics: Array) -> Array:
     """Sorted keys of the surface cells (place and instance) in view, without the ceiling."""
-    hits = cast(home.surface, pose, intrinsics, _LOOK)
+    hits = cast_rays(home.surface, pose, intrinsics, _LOOK)
     found = (hits.quads >= 0) & (hits.distances < 5.0)
     quads = hits.quads[found]
     found_points = pose[:3, 3] + hits.directions[found] * hits.distances[found, None]

@@ -41,7 +41,7 @@ def measure(rng: np.random.Generator, low: float, high: float) -> float:
     return float(rng.uniform(low, high))
 
 
-def pick(rng: np.random.Generator, options: Sequence[Option]) -> Option:
+def choose(rng: np.random.Generator, options: Sequence[Option]) -> Option:
     """A finish out of a list, in which the usual ones stand several times.
 
     Homes take the different ones in turn, the first, the third and so on; what teachers learn has

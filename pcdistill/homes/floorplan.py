@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pcdistill.homes.materials import chance
+from pcdistill.homes.materials import bernoulli
 from pcdistill.homes.portable_math import cosine, sine, snap
 
 WALL = 0.1
@@ -24,7 +24,7 @@ _AREAS = {
     "second bedroom": (6.8, 8.0),
     "study": (5.4, 6.4),
 }
-_SHORTEST = {
+_MIN_LENGTH = {
     "living room": 2.65,
     "living kitchen": 3.1,
     "kitchen": 2.0,
@@ -133,7 +133,7 @@ def floor_plan(rng: np.random.Generator) -> list[Room]:
 
 def _fits(name: str, rect: Rect) -> bool:
     sides = sorted((rect.width - WALL, rect.depth - WALL))
-    return sides[0] >= _SHORTEST[name] and sides[1] / sides[0] < 2.1
+    return sides[0] >= _MIN_LENGTH[name] and sides[1] / sides[0] < 2.1
 
 
 def _inset(rect: Rect) -> Rect:
@@ -151,12 +151,12 @@ def _split(
         return [(rooms[0][0], rect)]
     order = [rooms[i] for i in rng.permutation(len(rooms))]
     cut = int(rng.integers(1, len(order)))
-    share = sum(area for _, area in order[:cut]) / sum(area for _, area in order)
+    fraction = sum(area for _, area in order[:cut]) / sum(area for _, area in order)
     if rect.width > rect.depth:
-        middle = rect.x0 + share * rect.width
+        middle = rect.x0 + fraction * rect.width
         parts = rect._replace(x1=middle), rect._replace(x0=middle)
     else:
-        middle = rect.y0 + share * rect.depth
+        middle = rect.y0 + fraction * rect.depth
         parts = rect._replace(y1=middle), rect._replace(y0=middle)
     return _split(rng, parts[0], order[:cut]) + _split(rng, parts[1], order[cut:])
 
@@ -198,10 +198,10 @@ def _connect(rng: np.random.Generator, rooms: Sequence[Room]) -> bool:
 def _add_door(rng: np.random.Generator, a: Room, b: Room, wall: tuple[int, float, float]) -> None:
     side, start, stop = wall
     margin = 0.15 + _DOOR_WIDTH / 2
-    place = start + margin if chance(rng, 0.4) else stop - margin
-    if chance(rng, 0.2):
+    place = start + margin if bernoulli(rng, 0.4) else stop - margin
+    if bernoulli(rng, 0.2):
         place = float(rng.uniform(start + margin, stop - margin))
-    shut = chance(rng, 0.4)
+    shut = bernoulli(rng, 0.4)
     into_a = a.rect.width * a.rect.depth > b.rect.width * b.rect.depth
     for room, wall_side, mine in ((a, side, into_a), (b, (side + 2) % 4, not into_a)):
         kind = ("door shut" if shut else "door") if mine else "doorway"
@@ -220,7 +220,7 @@ def _open_outside(rng: np.random.Generator, rooms: Sequence[Room], outline: Rect
     """Windows for every room that has an outer wall, and one shut entrance door."""
     entrance = next(room for room in rooms if room.name.startswith("living"))
     _add_outside(rng, entrance, outline, "door shut", (0.85, 0.9), (0.0, 0.0), (2.02, 2.02))
-    if chance(rng, 0.4):
+    if bernoulli(rng, 0.4):
         other = rooms[int(rng.integers(len(rooms)))]
         _add_outside(rng, other, outline, "door shut", (0.7, 0.7), (0.0, 0.0), (2.0, 2.0))
     windows = 0
@@ -230,7 +230,7 @@ def _open_outside(rng: np.random.Generator, rooms: Sequence[Room], outline: Rect
             wide, low, high = (0.5, 0.7), (1.3, 1.45), (1.95, 2.1)
         elif room.name == "kitchen":
             wide, low, high = (0.8, 1.1), (1.08, 1.15), (1.95, 2.1)
-        count = 2 if room.name.startswith("living") and chance(rng, 0.6) else 1
+        count = 2 if room.name.startswith("living") and bernoulli(rng, 0.6) else 1
         for _ in range(count):
             done = _add_outside(rng, room, outline, "window", wide, low, high)
             windows += done and room.name not in ("bathroom", "kitchen")

@@ -13,10 +13,15 @@ from pcdistill.homes.floorplan import Room, floor_plan
 from pcdistill.homes.furnish import furnish
 from pcdistill.homes.furniture.lamps_plants_and_bins import pendant
 from pcdistill.homes.mesh import build_surface
-from pcdistill.homes.model import Model
-from pcdistill.homes.placement import Space
-from pcdistill.homes.room_shell import lamp_of, opening_models, room_look, room_surfaces
-from pcdistill.homes.surface import Surface, TaggedPart
+from pcdistill.homes.model import FurnitureModel
+from pcdistill.homes.placement import RoomLayout
+from pcdistill.homes.room_shell import (
+    opening_models,
+    room_lights,
+    room_surfaces,
+    sample_room_finishes,
+)
+from pcdistill.homes.surface import LabelledPart, Surface
 from pcdistill.suggest import suggest
 
 
@@ -67,30 +72,30 @@ class Home:
 
     name: str
     surface: Surface
-    spaces: tuple[Space, ...]
+    spaces: tuple[RoomLayout, ...]
     """Rooms with what stands in them."""
     instances: tuple[Instance, ...]
     """Row i describes instance i of the surface."""
 
 
-class Assembly:
+class InstanceAssembler:
     """Collects models into tagged parts and numbered instances."""
 
     def __init__(self) -> None:
-        self.parts: list[TaggedPart] = []
+        self.parts: list[LabelledPart] = []
         self.instances: list[Instance] = []
 
-    def add(self, model: Model, room_index: int, room_name: str) -> None:
+    def add(self, model: FurnitureModel, room_index: int, room_name: str) -> None:
         """Append every piece of a model as an instance."""
         for piece in model.pieces:
             number = len(self.instances)
             self.instances.append(Instance(piece.category, piece.material, piece.color, room_name))
             self.parts += [
-                TaggedPart(part, piece.class_index, number, room_index) for part in piece.parts
+                LabelledPart(part, piece.class_index, number, room_index) for part in piece.parts
             ]
 
 
-def seed_stream(split: str, seed: int) -> np.random.SeedSequence:
+def seed_sequence(split: str, seed: int) -> np.random.SeedSequence:
     """The stream of random numbers of one home.
 
     Raises:
@@ -116,8 +121,8 @@ def build_home(seed: int, split: str) -> Home:
     Raises:
         ConfigError: there is no such split, or the seed is negative.
     """
-    best: tuple[int, list[Space], np.random.Generator] | None = None
-    for stream in seed_stream(split, seed).spawn(_ATTEMPTS):
+    best: tuple[int, list[RoomLayout], np.random.Generator] | None = None
+    for stream in seed_sequence(split, seed).spawn(_ATTEMPTS):
         rng = Draws(stream, SPLITS[split].collection)
         spaces, missing = _furnished_rooms(rng)
         if best is None or missing < best[0]:
@@ -129,16 +134,16 @@ def build_home(seed: int, split: str) -> Home:
     return _assemble(f"{split}_{seed:04d}", best[1], best[2])
 
 
-def _furnished_rooms(rng: np.random.Generator) -> tuple[list[Space], int]:
+def _furnished_rooms(rng: np.random.Generator) -> tuple[list[RoomLayout], int]:
     """Rooms with furniture, and how many required things found no place."""
     spaces, missing = [], 0
     for room in floor_plan(rng):
         fixed, curtains = opening_models(rng, room)
         tries = []
         for _ in range(4):
-            space = Space(room)
+            space = RoomLayout(room)
             for model in (*fixed, *curtains):
-                space.fix(model)
+                space.add_fixed(model)
             lacking = furnish(rng, space)
             tries.append((len(lacking), space))
             if not lacking:
@@ -150,21 +155,21 @@ def _furnished_rooms(rng: np.random.Generator) -> tuple[list[Space], int]:
     return spaces, missing + len(_EXPECTED - present)
 
 
-def _assemble(name: str, spaces: list[Space], rng: np.random.Generator) -> Home:
-    assembly, boxes, lights = Assembly(), [], []
+def _assemble(name: str, spaces: list[RoomLayout], rng: np.random.Generator) -> Home:
+    assembly, boxes, lights = InstanceAssembler(), [], []
     for index, space in enumerate(spaces):
         room = space.room
-        look = room_look(rng, room.name)
+        look = sample_room_finishes(rng, room.name)
         assembly.add(room_surfaces(room, look, int(rng.integers(4))), index, room.name)
         for model in space.models:
             assembly.add(model, index, room.name)
         assembly.add(_ceiling_lamp(room, rng), index, room.name)
         boxes.append([room.rect.x0, room.rect.y0, 0, room.rect.x1, room.rect.y1, room.height])
-        lights.append(lamp_of(room, rng))
+        lights.append(room_lights(room, rng))
     surface = build_surface(assembly.parts, np.array(boxes), np.stack(lights))
     return Home(name, surface, tuple(spaces), tuple(assembly.instances))
 
 
-def _ceiling_lamp(room: Room, rng: np.random.Generator) -> Model:
+def _ceiling_lamp(room: Room, rng: np.random.Generator) -> FurnitureModel:
     middle = ((room.rect.x0 + room.rect.x1) / 2, (room.rect.y0 + room.rect.y1) / 2)
-    return pendant(rng, float(rng.uniform(0.05, 0.15))).placed(*middle, room.height)
+    return pendant(rng, float(rng.uniform(0.05, 0.15))).transformed(*middle, room.height)

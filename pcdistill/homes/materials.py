@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pcdistill.homes.classes import MATERIAL_INDEX, NAMED_COLORS
-from pcdistill.homes.collection import measure, pick
+from pcdistill.homes.collection import choose, measure
 
 PATTERNS: tuple[str, ...] = (
     "plain",
@@ -83,12 +83,12 @@ PAINT_COLORS = (
 )
 
 
-def chance(rng: np.random.Generator, probability: float) -> bool:
+def bernoulli(rng: np.random.Generator, probability: float) -> bool:
     """True with the given probability."""
     return bool(rng.random() < probability)
 
 
-def finish(
+def make_finish(
     rng: np.random.Generator,
     material: str,
     color_name: str,
@@ -108,28 +108,28 @@ def finish(
 
 def wood(rng: np.random.Generator, colors: Sequence[str] = WOOD_COLORS) -> Finish:
     """Grained wood."""
-    return finish(
-        rng, "wood", pick(rng, colors), "grain", scale=measure(rng, 0.02, 0.05), jitter=0.06
+    return make_finish(
+        rng, "wood", choose(rng, colors), "grain", scale=measure(rng, 0.02, 0.05), jitter=0.06
     )
 
 
 def painted(rng: np.random.Generator, colors: Sequence[str] = PAINT_COLORS) -> Finish:
     """Painted wood or board, one even colour."""
-    return finish(rng, "paint", pick(rng, colors))
+    return make_finish(rng, "paint", choose(rng, colors))
 
 
 def wood_or_paint(rng: np.random.Generator, wooden: float = 0.6) -> Finish:
     """Wood with the given probability, paint otherwise."""
-    return wood(rng) if chance(rng, wooden) else painted(rng)
+    return wood(rng) if bernoulli(rng, wooden) else painted(rng)
 
 
 def fabric(rng: np.random.Generator, colors: Sequence[str] = FABRIC_COLORS) -> Finish:
     """Woven cloth: plain weave, stripes, checks or dots."""
-    pattern = pick(rng, ("weave", "weave", "weave", "stripes", "checks", "dots"))
+    pattern = choose(rng, ("weave", "weave", "weave", "stripes", "checks", "dots"))
     size = {"weave": 0.006, "stripes": 0.08, "checks": 0.1, "dots": 0.09}[pattern]
-    second = pick(rng, ("white", "cream", "gray", "dark gray", "dark blue", "beige"))
-    name = pick(rng, colors)
-    return finish(
+    second = choose(rng, ("white", "cream", "gray", "dark gray", "dark blue", "beige"))
+    name = choose(rng, colors)
+    return make_finish(
         rng,
         "fabric",
         name,
@@ -141,47 +141,53 @@ def fabric(rng: np.random.Generator, colors: Sequence[str] = FABRIC_COLORS) -> F
 
 def plain_fabric(rng: np.random.Generator, colors: Sequence[str] = FABRIC_COLORS) -> Finish:
     """Cloth without a pattern beyond its weave."""
-    return finish(rng, "fabric", pick(rng, colors), "weave", scale=measure(rng, 0.004, 0.008))
+    return make_finish(
+        rng, "fabric", choose(rng, colors), "weave", scale=measure(rng, 0.004, 0.008)
+    )
 
 
 def upholstery(rng: np.random.Generator) -> Finish:
     """Cover of a sofa or an armchair: mostly plain cloth, sometimes leather."""
-    if chance(rng, 0.25):
-        return finish(rng, "leather", pick(rng, ("brown", "dark brown", "black", "cream", "red")))
-    return plain_fabric(rng) if chance(rng, 0.75) else fabric(rng)
+    if bernoulli(rng, 0.25):
+        return make_finish(
+            rng, "leather", choose(rng, ("brown", "dark brown", "black", "cream", "red"))
+        )
+    return plain_fabric(rng) if bernoulli(rng, 0.75) else fabric(rng)
 
 
 def metal(
     rng: np.random.Generator, colors: Sequence[str] = ("silver", "black", "silver", "gold")
 ) -> Finish:
     """Smooth metal."""
-    return finish(rng, "metal", pick(rng, colors), jitter=0.03)
+    return make_finish(rng, "metal", choose(rng, colors), jitter=0.03)
 
 
 def steel(rng: np.random.Generator) -> Finish:
     """Brushed stainless steel."""
-    return finish(rng, "metal", "silver", "brushed", scale=0.01, jitter=0.03)
+    return make_finish(rng, "metal", "silver", "brushed", scale=0.01, jitter=0.03)
 
 
 def ceramic(rng: np.random.Generator) -> Finish:
     """Sanitary ware: nearly always white."""
-    return finish(rng, "ceramic", pick(rng, ("white",) * 6 + ("cream", "beige")), jitter=0.02)
+    return make_finish(
+        rng, "ceramic", choose(rng, ("white",) * 6 + ("cream", "beige")), jitter=0.02
+    )
 
 
 def plastic(rng: np.random.Generator, colors: Sequence[str] = PAINT_COLORS) -> Finish:
     """Moulded plastic."""
-    return finish(rng, "plastic", pick(rng, colors))
+    return make_finish(rng, "plastic", choose(rng, colors))
 
 
 def stone(rng: np.random.Generator) -> Finish:
     """Speckled stone of a worktop."""
-    return finish(
+    return make_finish(
         rng,
         "stone",
-        pick(rng, ("gray", "dark gray", "black", "beige", "white", "brown")),
+        choose(rng, ("gray", "dark gray", "black", "beige", "white", "brown")),
         "speckle",
         scale=measure(rng, 0.006, 0.015),
-        second=pick(rng, ("white", "gray", "black")),
+        second=choose(rng, ("white", "gray", "black")),
     )
 
 

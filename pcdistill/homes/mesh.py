@@ -12,8 +12,8 @@ from torch import Tensor
 from pcdistill.geometry import proper_faces
 from pcdistill.homes.portable_math import GRID, dot, norms, unit
 from pcdistill.homes.shading import shade_points
-from pcdistill.homes.surface import Array, Surface, TaggedPart
-from pcdistill.homes.textures import ALONG_EDGE, NORMALISED
+from pcdistill.homes.surface import Array, LabelledPart, Surface
+from pcdistill.homes.textures import ALONG_EDGE, NORMALIZED
 from pcdistill.jit import njit
 
 _CREASE_COSINE = 0.6  # neighbours that meet at less than about 53 degrees are shaded as one
@@ -38,7 +38,7 @@ class ScanMesh(NamedTuple):
     """(N,) int32."""
 
 
-def build_surface(parts: Sequence[TaggedPart], room_boxes: Array, lights: Array) -> Surface:
+def build_surface(parts: Sequence[LabelledPart], room_boxes: Array, lights: Array) -> Surface:
     """Gather tagged parts into arrays; normals are smooth inside a part except at creases."""
     counts = [len(tagged.part.quads) for tagged in parts]
     corners = np.concatenate([tagged.part.quads for tagged in parts])
@@ -210,11 +210,11 @@ def _smooth_normals(corners: Array, face_normals: Array, parts: Array) -> Array:
     keys = _place_keys(corners.reshape(-1, 3), np.repeat(parts, 4))
     order = np.argsort(keys, kind="stable")
     area = norms(np.cross(corners[:, 2] - corners[:, 0], corners[:, 3] - corners[:, 1]))[:, 0]
-    return _mean_of_neighbours(keys[order], order, face_normals, area).reshape(-1, 4, 3)
+    return _mean_of_neighbors(keys[order], order, face_normals, area).reshape(-1, 4, 3)
 
 
 @njit(error_model="numpy")
-def _mean_of_neighbours(keys: Array, order: Array, normals: Array, area: Array) -> Array:
+def _mean_of_neighbors(keys: Array, order: Array, normals: Array, area: Array) -> Array:
     total = len(keys)
     result = np.zeros((total, 3))
     start = 0
@@ -246,7 +246,7 @@ def _pattern_coordinates(corners: Array, normals: Array, patterns: Array) -> Arr
     uvs = _axis_coordinates(corners, normals)
     edge = np.isin(patterns, ALONG_EDGE)
     uvs[edge] = _edge_coordinates(corners[edge], normals[edge])
-    whole = np.isin(patterns, NORMALISED)
+    whole = np.isin(patterns, NORMALIZED)
     low = uvs[whole].min(axis=1, keepdims=True)
     reach = uvs[whole].max(axis=1, keepdims=True) - low
     uvs[whole] = (uvs[whole] - low) / np.where(reach > 0, reach, 1)

@@ -10,7 +10,7 @@ import numpy as np
 from pcdistill.homes.classes import CLASS_INDEX, MATERIALS
 from pcdistill.homes.materials import Finish
 from pcdistill.homes.portable_math import snap
-from pcdistill.homes.primitives import Array, turned
+from pcdistill.homes.primitives import Array, rotate_z
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +45,7 @@ class Piece:
 
 
 @dataclass(eq=False)
-class Model:
+class FurnitureModel:
     """Pieces that are placed together, in their own frame.
 
     x runs along the wall and is centred, y leaves the wall (the back is at y = 0), z is up.
@@ -54,7 +54,7 @@ class Model:
     pieces: list[Piece] = field(default_factory=list)
     _bounds: tuple[Array, Array] | None = field(default=None, repr=False)
 
-    def add(self, category: str, *parts: tuple[Iterable[Array] | Array, Finish]) -> Model:
+    def add(self, category: str, *parts: tuple[Iterable[Array] | Array, Finish]) -> FurnitureModel:
         """Append a piece from (surfaces, finish) pairs; surfaces are one or several quad arrays."""
         made: list[Part] = []
         for surfaces, look in parts:
@@ -65,21 +65,21 @@ class Model:
         self._bounds = None
         return self
 
-    def join(self, other: Model) -> Model:
+    def extend(self, other: FurnitureModel) -> FurnitureModel:
         """Append the pieces of another model, which is already in this frame."""
         self.pieces.extend(other.pieces)
         self._bounds = None
         return self
 
-    def placed(self, x: float, y: float, z: float = 0.0, angle: float = 0.0) -> Model:
+    def transformed(self, x: float, y: float, z: float = 0.0, angle: float = 0.0) -> FurnitureModel:
         """A turned (radians, about z) and then shifted copy."""
         shift = np.array([x, y, z])
-        return Model(
+        return FurnitureModel(
             [
                 Piece(
                     piece.category,
                     tuple(
-                        Part(snap(turned(part.quads, angle) + shift), part.finish)
+                        Part(snap(rotate_z(part.quads, angle) + shift), part.finish)
                         for part in piece.parts
                     ),
                 )

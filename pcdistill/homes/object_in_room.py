@@ -9,17 +9,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pcdistill.homes.camera_path import look_at, pinhole
+from pcdistill.homes.camera_path import intrinsics_from_fov, look_at
 from pcdistill.homes.classes import CLASS_INDEX
 from pcdistill.homes.home import Home, build_home
 from pcdistill.homes.object_images import (
-    ObjectPicture,
-    object_picture,
+    ObjectImage,
+    render_object_image,
     require_picture,
     shown_instance,
 )
 from pcdistill.homes.portable_math import snap
-from pcdistill.homes.render import cast, render
+from pcdistill.homes.render import cast_rays, render
 
 Array = npt.NDArray[Any]
 
@@ -37,7 +37,7 @@ _LEAST = 0.01  # share below which another home is tried
 
 def object_in_room(
     category: str, seed: int, *, image_size: tuple[int, int] = (240, 320)
-) -> ObjectPicture:
+) -> ObjectImage:
     """Render a view of a furnished room that shows a category, smaller or larger, partly hidden.
 
     The homes are of the split `pictures`: nothing is scanned in them and no teacher learned there.
@@ -49,7 +49,7 @@ def object_in_room(
 
     Returns:
         The view without depth noise, the exact mask of the category (all that is in view), and its
-        largest object in words. Where no home of a few shows the category, as `object_picture`.
+        largest object in words. Where no home of a few shows the category, as `render_object_image`.
 
     Raises:
         ConfigError: there is no such category, or the seed is negative.
@@ -62,7 +62,7 @@ def object_in_room(
         pose = _pose(home, category, rng)
         if pose is None:
             continue
-        intrinsics = pinhole(image_size, float(rng.uniform(55, 70)))
+        intrinsics = intrinsics_from_fov(image_size, float(rng.uniform(55, 70)))
         view = render(
             home.surface,
             torch.from_numpy(pose),
@@ -72,8 +72,8 @@ def object_in_room(
         )
         mask = view.classes == CLASS_INDEX[category]
         if bool(mask.any()):
-            return ObjectPicture(view, mask, shown_instance(category, list(home.instances), view))
-    return object_picture(category, seed, image_size=image_size)
+            return ObjectImage(view, mask, shown_instance(category, list(home.instances), view))
+    return render_object_image(category, seed, image_size=image_size)
 
 
 @lru_cache(maxsize=32)
@@ -87,8 +87,8 @@ def _pose(home: Home, category: str, rng: np.random.Generator) -> Array | None:
     objects = np.unique(surface.instances[surface.classes == index])
     if len(objects) == 0:
         return None
-    least, most = _SHELL if category in _SHELLS else _OBJECT
-    intrinsics = pinhole(_GLANCE, 62.0).numpy()
+    least, limit = _SHELL if category in _SHELLS else _OBJECT
+    intrinsics = intrinsics_from_fov(_GLANCE, 62.0).numpy()
     best: tuple[float, Array] | None = None
     for _ in range(_VIEWS):
         patches = np.flatnonzero(surface.instances == int(objects[rng.integers(len(objects))]))
@@ -102,11 +102,11 @@ def _pose(home: Home, category: str, rng: np.random.Generator) -> Array | None:
         if not (np.abs(target - place)[:2] > 0.05).any():
             continue  # straight up or down
         pose = look_at(place, target)
-        hits = cast(surface, pose, intrinsics, _GLANCE)
+        hits = cast_rays(surface, pose, intrinsics, _GLANCE)
         shows = (hits.quads >= 0) & (surface.classes[hits.quads] == index)
-        share = float(np.count_nonzero(shows)) / shows.size
-        if least <= share <= most:
+        fraction = float(np.count_nonzero(shows)) / shows.size
+        if least <= fraction <= limit:
             return pose
-        if best is None or share > best[0]:
-            best = (share, pose)
+        if best is None or fraction > best[0]:
+            best = (fraction, pose)
     return best[1] if best is not None and best[0] >= _LEAST else None

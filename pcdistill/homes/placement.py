@@ -8,14 +8,14 @@ from typing import NamedTuple
 import numpy as np
 
 from pcdistill.homes.floorplan import Room
-from pcdistill.homes.model import Model
+from pcdistill.homes.model import FurnitureModel
 from pcdistill.homes.portable_math import cosine, sine
 
 _GAP = 0.02  # metres kept between neighbours
 _PLACES = 25  # positions tried along a wall
 
 
-class Block(NamedTuple):
+class Box3d(NamedTuple):
     """An axis-aligned box in the room, metres."""
 
     x0: float
@@ -25,7 +25,7 @@ class Block(NamedTuple):
     y1: float
     z1: float
 
-    def meets(self, other: Block) -> bool:
+    def meets(self, other: Box3d) -> bool:
         """Whether two boxes overlap."""
         return (
             self.x0 < other.x1
@@ -37,44 +37,44 @@ class Block(NamedTuple):
         )
 
 
-def block_of(model: Model) -> Block:
+def bounding_box(model: FurnitureModel) -> Box3d:
     """Bounding box of a placed model."""
     low, high = model.bounds()
-    return Block(*(float(v) for v in (*low, *high)))
+    return Box3d(*(float(v) for v in (*low, *high)))
 
 
 Bounds = tuple[np.ndarray, np.ndarray]
 
 
-def _quarter_turned(bounds: Bounds, side: int, x: float, y: float, lift: float) -> Block:
+def _quarter_turned(bounds: Bounds, side: int, x: float, y: float, lift: float) -> Box3d:
     """Bounding box of a model at the wall `side`, from its own bounds."""
     (a, b, c), (d, e, f) = (corner.tolist() for corner in bounds)
     x0, y0, x1, y1 = ((a, b, d, e), (-e, a, -b, d), (-d, -e, -a, -b), (b, -d, e, -a))[side]
-    return Block(x + x0, y + y0, lift + c, x + x1, y + y1, lift + f)
+    return Box3d(x + x0, y + y0, lift + c, x + x1, y + y1, lift + f)
 
 
-class Space:
+class RoomLayout:
     """The furniture of one room and the space it leaves."""
 
     def __init__(self, room: Room) -> None:
         self.room = room
-        self.solids: list[Block] = []
-        self.keep_free: list[Block] = []
-        self.models: list[Model] = []
+        self.solids: list[Box3d] = []
+        self.keep_free: list[Box3d] = []
+        self.models: list[FurnitureModel] = []
         for opening in room.openings:
             if opening.kind != "window":
                 self._keep_door_free(opening.side, opening.along, opening.width)
 
-    def fix(self, model: Model) -> None:
+    def add_fixed(self, model: FurnitureModel) -> None:
         """Take a model that is already in place, such as a curtain or an open door."""
         self.models.append(model)
         for piece in model.pieces:
-            self.solids.append(block_of(Model([piece])))
+            self.solids.append(bounding_box(FurnitureModel([piece])))
 
-    def against_wall(
+    def place_against_wall(
         self,
         rng: np.random.Generator,
-        model: Model,
+        model: FurnitureModel,
         *,
         clearance: float = 0.5,
         sides: Sequence[int] = (0, 1, 2, 3),
@@ -96,12 +96,12 @@ class Space:
             ends = [first, last] if rng.random() < 0.5 else [last, first]
             places = ends + places if rng.random() < corner else places + ends
             for along in places:
-                if self.try_wall(model, int(side), along, clearance, lift):
+                if self.try_place_at_wall(model, int(side), along, clearance, lift):
                     return int(side), along
         return None
 
-    def try_wall(
-        self, model: Model, side: int, along: float, clearance: float, lift: float = 0.0
+    def try_place_at_wall(
+        self, model: FurnitureModel, side: int, along: float, clearance: float, lift: float = 0.0
     ) -> bool:
         """Stand a model at one place on a wall if it fits there."""
         bounds = model.bounds()
@@ -113,10 +113,10 @@ class Space:
             return False
         if any(front.meets(other) for other in self.solids):
             return False
-        self.take(model.placed(x, y, lift, angle), front)
+        self.add(model.transformed(x, y, lift, angle), front)
         return True
 
-    def fits(self, solid: Block) -> bool:
+    def fits(self, solid: Box3d) -> bool:
         """Whether a box lies in the room and meets nothing."""
         r, tolerance = self.room.rect, 0.004
         inside = (
@@ -128,22 +128,22 @@ class Space:
         )
         return inside and not any(solid.meets(b) for b in (*self.solids, *self.keep_free))
 
-    def take(self, placed: Model, front: Block | None = None) -> None:
+    def add(self, placed: FurnitureModel, front: Box3d | None = None) -> None:
         """Add a placed model and the space before it."""
         self.models.append(placed)
-        self.solids.append(block_of(placed))
+        self.solids.append(bounding_box(placed))
         if front is not None:
             self.keep_free.append(front)
 
-    def try_at(self, model: Model, x: float, y: float, angle: float) -> bool:
+    def try_place(self, model: FurnitureModel, x: float, y: float, angle: float) -> bool:
         """Stand a model anywhere on the floor if it fits there."""
-        placed = model.placed(x, y, 0, angle)
-        if not self.fits(block_of(placed)):
+        placed = model.transformed(x, y, 0, angle)
+        if not self.fits(bounding_box(placed)):
             return False
-        self.take(placed)
+        self.add(placed)
         return True
 
-    def mount(self, rng: np.random.Generator, model: Model, height: float) -> bool:
+    def place_on_wall(self, rng: np.random.Generator, model: FurnitureModel, height: float) -> bool:
         """Hang a model on a free stretch of wall with its origin at `height`."""
         low, high = model.bounds()
         for _ in range(12):
@@ -158,7 +158,7 @@ class Space:
             x, y, angle = self.room.at_wall(side, along)
             solid = _quarter_turned((low, high), side, x, y, height)
             if not any(solid.meets(other) for other in self.solids):
-                self.take(model.placed(x, y, height, angle))
+                self.add(model.transformed(x, y, height, angle))
                 return True
         return False
 
@@ -188,17 +188,17 @@ class Space:
             free &= ~inside
         return cells[free]
 
-    def _front(self, solid: Block, side: int, clearance: float) -> Block:
+    def _front(self, solid: Box3d, side: int, clearance: float) -> Box3d:
         """The space before something at a wall."""
         x0, y0, _, x1, y1, _ = solid
         top = min(solid.z1, 1.9)
         if side == 0:
-            return Block(x0, y1, 0.05, x1, y1 + clearance, top)
+            return Box3d(x0, y1, 0.05, x1, y1 + clearance, top)
         if side == 1:
-            return Block(x0 - clearance, y0, 0.05, x0, y1, top)
+            return Box3d(x0 - clearance, y0, 0.05, x0, y1, top)
         if side == 2:
-            return Block(x0, y0 - clearance, 0.05, x1, y0, top)
-        return Block(x1, y0, 0.05, x1 + clearance, y1, top)
+            return Box3d(x0, y0 - clearance, 0.05, x1, y0, top)
+        return Box3d(x1, y0, 0.05, x1 + clearance, y1, top)
 
     def _keep_door_free(self, side: int, along: float, width: float) -> None:
         x, y, angle = self.room.at_wall(side, along)
@@ -207,7 +207,7 @@ class Space:
         inward = np.array([-sine(angle), cosine(angle)]) * 0.75
         corners = np.array([x, y]) + np.array([along_axis, -along_axis, along_axis + inward])
         low, high = corners.min(axis=0), corners.max(axis=0)
-        self.keep_free.append(Block(low[0], low[1], 0.0, high[0], high[1], 2.0))
+        self.keep_free.append(Box3d(low[0], low[1], 0.0, high[0], high[1], 2.0))
 
     def _covers_opening(self, bounds: Bounds, side: int, along: float, lift: float) -> bool:
         low, high = bounds

@@ -54,8 +54,10 @@ def rounded_box(low: Vector, high: Vector, radius: float) -> Array:
     bottom, top = np.asarray(low, float), np.asarray(high, float)
     half = (top - bottom) / 2
     radius = min(radius, float(half.min()) * 0.98)
-    share = radius / (2 * half)
-    ticks = np.stack([np.zeros(3), share, 1 - share, np.ones(3)], axis=1)  # (3, 4) along each axis
+    fraction = radius / (2 * half)
+    ticks = np.stack(
+        [np.zeros(3), fraction, 1 - fraction, np.ones(3)], axis=1
+    )  # (3, 4) along each axis
     start, across, along, axes, steps = _box_nodes()
     first, second = ticks[axes[0], steps[0]], ticks[axes[1], steps[1]]
     points = (start + across * first[..., None] + along * second[..., None]) * half
@@ -194,7 +196,7 @@ def panel(low: Vector, high: Vector, holes: Sequence[tuple[float, float, float, 
     return np.array(quads, dtype=np.float64).reshape(-1, 4, 3)
 
 
-def turned(quads: Array, angle: float, about: tuple[float, float] = (0.0, 0.0)) -> Array:
+def rotate_z(quads: Array, angle: float, about: tuple[float, float] = (0.0, 0.0)) -> Array:
     """Turn about a vertical axis, counter-clockwise seen from above, in radians."""
     a, b = cosine(angle), sine(angle)
     pivot = np.array([about[0], about[1], 0.0])
@@ -202,7 +204,7 @@ def turned(quads: Array, angle: float, about: tuple[float, float] = (0.0, 0.0)) 
     return np.asarray(transform(quads - pivot, rotation) + pivot)
 
 
-def tilted(quads: Array, angle: float, about: tuple[float, float]) -> Array:
+def rotate_x(quads: Array, angle: float, about: tuple[float, float]) -> Array:
     """Turn about an axis along x through (y, z), positive raises +y to +z, in radians."""
     a, b = cosine(angle), sine(angle)
     pivot = np.array([0.0, about[0], about[1]])
@@ -210,6 +212,6 @@ def tilted(quads: Array, angle: float, about: tuple[float, float]) -> Array:
     return np.asarray(transform(quads - pivot, rotation) + pivot)
 
 
-def moved(quads: Array, offset: Vector) -> Array:
+def translate(quads: Array, offset: Vector) -> Array:
     """Shift by (x, y, z)."""
     return np.asarray(quads + np.asarray(offset, float))

@@ -72,8 +72,8 @@ def _interval(corner: Array, axis: int, focal: float, middle: float, size: int) 
         j = (i + 1) % 3
         other = corner[j, 2]
         if (z > _NEAR) != (other > _NEAR):
-            share = (_NEAR - z) / (other - z)
-            value = (corner[i, axis] + share * (corner[j, axis] - corner[i, axis])) / _NEAR
+            fraction = (_NEAR - z) / (other - z)
+            value = (corner[i, axis] + fraction * (corner[j, axis] - corner[i, axis])) / _NEAR
             low, high = min(low, value), max(high, value)
     first = max(0.0, min(float(size), math.floor(low * focal + middle)))
     last = max(0.0, min(float(size), math.ceil(high * focal + middle) + 1))

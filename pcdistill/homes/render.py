@@ -52,7 +52,9 @@ class Hits(NamedTuple):
     directions: Array
 
 
-def camera_rays(camera_to_world: Array, intrinsics: Array, image_size: tuple[int, int]) -> Array:
+def world_ray_directions(
+    camera_to_world: Array, intrinsics: Array, image_size: tuple[int, int]
+) -> Array:
     """(H * W, 3) float32 world directions through the pixel centres, of depth one."""
     height, width = image_size
     column = (np.arange(width) - intrinsics[0, 2]) / intrinsics[0, 0]
@@ -66,11 +68,11 @@ def camera_rays(camera_to_world: Array, intrinsics: Array, image_size: tuple[int
     return np.ascontiguousarray(rays.reshape(-1, 3), dtype=np.float32)
 
 
-def cast(
+def cast_rays(
     surface: Surface, camera_to_world: Array, intrinsics: Array, image_size: tuple[int, int]
 ) -> Hits:
     """First surface along every pixel's ray; distances are depths, because rays have depth one."""
-    directions = camera_rays(camera_to_world, intrinsics, image_size)
+    directions = world_ray_directions(camera_to_world, intrinsics, image_size)
     triangles, depth, second, third = rasterize(
         surface.corners, camera_to_world, intrinsics, image_size
     )
@@ -113,7 +115,7 @@ def render(
         raise ValueError(f"image_size must be (height, width) >= 1, got {image_size}")
     pose = camera_to_world.detach().cpu().double().numpy()
     matrix = intrinsics.detach().cpu().double().numpy()
-    hits = cast(surface, pose, matrix, image_size)
+    hits = cast_rays(surface, pose, matrix, image_size)
     uvs, normals = _at_hits(
         hits.quads, hits.weights_u, hits.weights_v, hits.directions, surface.uvs, surface.normals
     )

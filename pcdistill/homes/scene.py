@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from pcdistill.homes.camera_path import camera_walk, pinhole
+from pcdistill.homes.camera_path import intrinsics_from_fov, plan_camera_path
 from pcdistill.homes.classes import CLASS_INDEX
 from pcdistill.homes.home import build_home
 from pcdistill.homes.scanner import ScannerSettings, film, scan_surface
@@ -50,9 +50,9 @@ def home_scene(
     """
     home = build_home(seed, split)
     settings = scanner or ScannerSettings()
-    intrinsics = pinhole(image_size, 70.0 + seed % 6)
-    walk = camera_walk(home, frames, seed)
-    again = camera_walk(home, frames, seed + _SECOND_PASS)
+    intrinsics = intrinsics_from_fov(image_size, 70.0 + seed % 6)
+    walk = plan_camera_path(home, frames, seed)
+    again = plan_camera_path(home, frames, seed + _SECOND_PASS)
     views = film(home, [*walk, *again], intrinsics, image_size, seed, settings)
     corners = torch.from_numpy(home.surface.corners.reshape(-1, 3)).double()
     scan = scan_surface(views, intrinsics, corners.amin(dim=0), corners.amax(dim=0), settings)

@@ -53,14 +53,14 @@ def _split(middles: Array, lows: Array, highs: Array) -> tuple[Array, Array, Arr
         axis, widest, middle = 0, -1.0, 0.0
         for k in range(3):
             low, high = np.inf, -np.inf
-            least, most = np.inf, -np.inf
+            least, limit = np.inf, -np.inf
             for place in range(first, first + size):
                 i = order[place]
                 low, high = min(low, lows[i, k]), max(high, highs[i, k])
-                least, most = min(least, middles[i, k]), max(most, middles[i, k])
+                least, limit = min(least, middles[i, k]), max(limit, middles[i, k])
             boxes[number, k], boxes[number, k + 3] = low, high
-            if most - least > widest:
-                axis, widest, middle = k, most - least, (least + most) / 2
+            if limit - least > widest:
+                axis, widest, middle = k, limit - least, (least + limit) / 2
         if size <= _LEAF:
             continue
         half = 0

@@ -14,7 +14,7 @@ from pcdistill.homes.shadow_rays import Hierarchy, build_hierarchy
 Array = npt.NDArray[Any]
 
 
-class TaggedPart(NamedTuple):
+class LabelledPart(NamedTuple):
     """A part with what the home knows about it."""
 
     part: Part

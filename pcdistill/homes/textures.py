@@ -12,7 +12,7 @@ from pcdistill.jit import njit
 _PLAIN, _GRAIN, _TILES, _PLASTER, _WEAVE, _STRIPES, _CHECKS, _PLANKS, _ARTWORK = range(9)
 _OUTDOORS, _SPECKLE, _DOTS, _SCREEN, _MIRROR, _BRUSHED, _RINGS, _GLOW = range(9, 17)
 
-NORMALISED = (_ARTWORK, _OUTDOORS, _SCREEN, _MIRROR, _RINGS)
+NORMALIZED = (_ARTWORK, _OUTDOORS, _SCREEN, _MIRROR, _RINGS)
 """Patterns that fill one patch: their coordinates run from 0 to 1 across it, upright."""
 
 ALONG_EDGE = (_GRAIN, _PLANKS, _BRUSHED)
@@ -23,7 +23,7 @@ EMISSIVE = (_OUTDOORS, _SCREEN, _GLOW)
 
 
 @njit(error_model="numpy")
-def scatter(i: int, j: int, seed: int) -> float:
+def hash_noise(i: int, j: int, seed: int) -> float:
     """A number in [0, 1) from two cell indices and a seed."""
     mixed = (i * 374761393 + j * 668265263 + seed * 974711) & 0xFFFFFFFF
     mixed = ((mixed ^ (mixed >> 13)) * 1274126177) & 0xFFFFFFFF
@@ -37,8 +37,8 @@ def value_noise(x: float, y: float, seed: int) -> float:
     i, j = math.floor(x), math.floor(y)
     a, b = x - i, y - j
     a, b = a * a * (3 - 2 * a), b * b * (3 - 2 * b)
-    low = scatter(i, j, seed) * (1 - a) + scatter(i + 1, j, seed) * a
-    high = scatter(i, j + 1, seed) * (1 - a) + scatter(i + 1, j + 1, seed) * a
+    low = hash_noise(i, j, seed) * (1 - a) + hash_noise(i + 1, j, seed) * a
+    high = hash_noise(i, j + 1, seed) * (1 - a) + hash_noise(i + 1, j + 1, seed) * a
     return low * (1 - b) + high * b
 
 
@@ -75,7 +75,7 @@ def _blend(pattern: int, scale: float, u: float, v: float, footprint: float) -> 
         across = 0.5 if _fraction(u / scale) < 0.5 else 0.0
         return across + (0.5 if _fraction(v / scale) < 0.5 else 0.0)
     if pattern == _SPECKLE:
-        grain = scatter(math.floor(u / scale), math.floor(v / scale), 5)
+        grain = hash_noise(math.floor(u / scale), math.floor(v / scale), 5)
         return 0.25 + fade * (0.6 if grain > 0.75 else -0.1)
     if pattern == _DOTS:
         shift = 0.5 if math.floor(v / scale) % 2 else 0.0
@@ -93,16 +93,16 @@ def _blend(pattern: int, scale: float, u: float, v: float, footprint: float) -> 
 def _tone(pattern: int, scale: float, u: float, v: float, footprint: float) -> float:
     """Brightness factor of a surface point."""
     if pattern == _TILES:
-        return 0.95 + 0.1 * scatter(math.floor(u / scale), math.floor(v / scale), 21)
+        return 0.95 + 0.1 * hash_noise(math.floor(u / scale), math.floor(v / scale), 21)
     if pattern == _PLASTER:
         return 0.95 + 0.05 * value_noise(u * 45, v * 45, 1) + 0.05 * value_noise(u * 2, v * 2, 2)
     if pattern == _PLANKS:
         row = math.floor(v / scale)
-        start = scatter(row, 0, 7) * 5
+        start = hash_noise(row, 0, 7) * 5
         plank = math.floor(u / 1.1 + start)
         grain = value_noise(u * 4.0, v / 0.012, 8) * 0.012 / (0.012 + footprint)
         seam = max(_line(v, scale, 0.004, footprint), _line(u + start * 1.1, 1.1, 0.004, footprint))
-        return (0.8 + 0.3 * scatter(row, plank, 9) + 0.15 * (grain - 0.3)) * (1 - 0.6 * seam)
+        return (0.8 + 0.3 * hash_noise(row, plank, 9) + 0.15 * (grain - 0.3)) * (1 - 0.6 * seam)
     if pattern == _BRUSHED:
         return 0.965 + 0.07 * value_noise(u * 0.8, v / (scale + footprint), 6)
     return 0.98 + 0.04 * value_noise(u * 3.0, v * 3.0, 4)
@@ -119,8 +119,8 @@ def _muted(red: float, green: float, blue: float) -> tuple[float, float, float]:
 def _artwork(seed: int, u: float, v: float) -> tuple[float, float, float]:
     """A small painting: landscape, colour fields, blobs or a head-and-shoulders shape."""
     kind = seed % 4
-    r0, g0, b0 = _muted(scatter(seed, 1, 31), scatter(seed, 2, 31), scatter(seed, 3, 31))
-    r1, g1, b1 = _muted(scatter(seed, 4, 31), scatter(seed, 5, 31), scatter(seed, 6, 31))
+    r0, g0, b0 = _muted(hash_noise(seed, 1, 31), hash_noise(seed, 2, 31), hash_noise(seed, 3, 31))
+    r1, g1, b1 = _muted(hash_noise(seed, 4, 31), hash_noise(seed, 5, 31), hash_noise(seed, 6, 31))
     if kind == 0:
         hill = 0.35 + 0.2 * value_noise(u * 3, 0.5, seed)
         far = 0.5 + 0.2 * value_noise(u * 2 + 7, 1.5, seed)
@@ -133,7 +133,7 @@ def _artwork(seed: int, u: float, v: float) -> tuple[float, float, float]:
             return 0.35 + 0.2 * r1, 0.45, 0.5 + 0.2 * b1
         return 0.6 + 0.3 * r1, 0.7 + 0.1 * v, 0.75 + 0.2 * v
     if kind == 1:
-        cell = scatter(math.floor(u * 3 + 2 * (v > 0.45)), math.floor(v * 2.3), seed)
+        cell = hash_noise(math.floor(u * 3 + 2 * (v > 0.45)), math.floor(v * 2.3), seed)
         if cell < 0.35:
             return r0, g0, b0
         if cell < 0.7:
@@ -158,7 +158,7 @@ def _artwork(seed: int, u: float, v: float) -> tuple[float, float, float]:
 @njit(error_model="numpy")
 def _outdoors(seed: int, u: float, v: float) -> tuple[float, float, float]:
     """The view through a window: sky over trees."""
-    trees = 0.3 + 0.35 * value_noise(u * 4, 3.3, seed) * scatter(seed, 0, 17)
+    trees = 0.3 + 0.35 * value_noise(u * 4, 3.3, seed) * hash_noise(seed, 0, 17)
     if v < trees:
         leaf = 0.5 + 0.3 * value_noise(u * 9, v * 9, seed + 1)
         leaf += 0.25 * value_noise(u * 40, v * 40, seed + 3)
@@ -173,7 +173,7 @@ def _screen(seed: int, u: float, v: float) -> tuple[float, float, float]:
     if seed % 3 != 0:
         shine = 0.10 if 0.2 < u - 0.4 * v < 0.4 else 0.0
         return 0.05 + shine, 0.055 + shine, 0.065 + shine
-    cell = scatter(math.floor(u * 3), math.floor(v * 2), seed)
+    cell = hash_noise(math.floor(u * 3), math.floor(v * 2), seed)
     if cell > 0.5:
         line = 0.2 if _fraction(v * 14) < 0.4 else 0.0
         return 0.9 - line, 0.92 - line, 0.95 - line
@@ -205,10 +205,10 @@ def paint(
     if pattern == _MIRROR:
         shine = 0.12 if _fraction(u * 0.9 + v * 0.7) < 0.3 else 0.0
         return 0.62 + shine, 0.67 + shine, 0.70 + shine
-    share = min(max(_blend(pattern, scale, u, v, footprint), 0.0), 1.0)
+    fraction = min(max(_blend(pattern, scale, u, v, footprint), 0.0), 1.0)
     tone = _tone(pattern, scale, u, v, footprint)
     return (
-        tone * (colors[row, 0] + (seconds[row, 0] - colors[row, 0]) * share),
-        tone * (colors[row, 1] + (seconds[row, 1] - colors[row, 1]) * share),
-        tone * (colors[row, 2] + (seconds[row, 2] - colors[row, 2]) * share),
+        tone * (colors[row, 0] + (seconds[row, 0] - colors[row, 0]) * fraction),
+        tone * (colors[row, 1] + (seconds[row, 1] - colors[row, 1]) * fraction),
+        tone * (colors[row, 2] + (seconds[row, 2] - colors[row, 2]) * fraction),
     )

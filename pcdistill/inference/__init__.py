@@ -1,6 +1,6 @@
 """Answers to questions: how well places fit a text, and which superpoints make one place."""
 
-from pcdistill.inference.labelled_clouds import export
+from pcdistill.inference.labelled_clouds import export_labelled_clouds
 from pcdistill.inference.methods import (
     BINARY,
     CAPABILITY,
@@ -10,15 +10,15 @@ from pcdistill.inference.methods import (
     POOLED,
     SHUFFLED,
     VOXELS,
-    default_row,
+    default_method,
     fuse_in_chunks,
+    load_seen_mask,
+    method_capabilities,
+    method_dependencies,
+    method_features,
+    method_names,
     predicted_labels,
-    row_capabilities,
-    row_features,
-    row_inputs,
-    row_names,
-    seen_by_frames,
-    usable_scenes,
+    ready_scenes,
 )
 from pcdistill.inference.pieces import average_pieces, made_from, scene_pieces
 from pcdistill.inference.places import MIN_POINTS, Place, connected_places
@@ -30,7 +30,7 @@ from pcdistill.inference.relevancy import (
     relevancy,
     similarity_floor,
 )
-from pcdistill.inference.text_query import ask, query
+from pcdistill.inference.text_query import query, query_scene
 from pcdistill.inference.true_capability import measure_capability, read_true_capability
 
 __all__ = [
@@ -45,28 +45,28 @@ __all__ = [
     "SHUFFLED",
     "VOXELS",
     "Place",
-    "ask",
     "average_pieces",
     "connected_places",
-    "default_row",
-    "export",
+    "default_method",
+    "export_labelled_clouds",
     "fuse_in_chunks",
     "ignored_words",
     "known_words",
+    "load_seen_mask",
     "made_from",
     "meant_word",
     "measure_capability",
+    "method_capabilities",
+    "method_dependencies",
+    "method_features",
+    "method_names",
     "predicted_labels",
     "query",
     "query_alternatives",
+    "query_scene",
     "read_true_capability",
+    "ready_scenes",
     "relevancy",
-    "row_capabilities",
-    "row_features",
-    "row_inputs",
-    "row_names",
     "scene_pieces",
-    "seen_by_frames",
     "similarity_floor",
-    "usable_scenes",
 ]

@@ -6,12 +6,14 @@ from pathlib import Path
 
 from pcdistill.artifacts import scene_names, stored_scenes
 from pcdistill.atomic_io import make_folder
-from pcdistill.inference.methods import require_row, row_predictions
-from pcdistill.pipeline import Run, slug
+from pcdistill.inference.methods import predict_scene_labels, require_method
+from pcdistill.pipeline import RunContext, slug
 from pcdistill.scenes import open_scene, write_source_ply
 
 
-def export(run: Run, folder: Path | None = None, row: str | None = None) -> list[Path]:
+def export_labelled_clouds(
+    run: RunContext, folder: Path | None = None, method: str | None = None
+) -> list[Path]:
     """Write `<scene>.ply` with points, class colours and the class index of every point.
 
     Points are where the scan's own files have them, in the same order; those that the reader left
@@ -24,7 +26,7 @@ def export(run: Run, folder: Path | None = None, row: str | None = None) -> list
 
     Args:
         folder: where to; `export/` of the workspace by default.
-        row: whose labels, a name of the results table; by default the best measured row.
+        method: whose labels, a name of the results table; by default the best measured row.
 
     Returns:
         The files written. `classes.txt` beside them names the classes in order.
@@ -33,13 +35,13 @@ def export(run: Run, folder: Path | None = None, row: str | None = None) -> list
         ConfigError: the row is unknown, or the folder is a file or cannot be made.
         ArtifactError: the run is not finished.
     """
-    row = require_row(run, row)
+    method = require_method(run, method)
     target = folder or run.workspace.root / "export"
     make_folder(target, "--to")
     files = []
     for name in stored_scenes(run, scene_names(run)):
         scene = open_scene(run.workspace.scene(name))
-        labels = run.label_set.labels_for_files(row_predictions(run, row, name))
+        labels = run.label_set.labels_for_files(predict_scene_labels(run, method, name))
         path = target / f"{slug(name)}.ply"
         colors = run.label_set.colors_of(labels)
         write_source_ply(path, scene, colors=colors, labels=labels)

@@ -10,23 +10,29 @@ import torch
 from torch import Tensor
 
 from pcdistill.artifacts import (
-    Student,
-    TeacherViews,
-    capability_table,
+    LoadedStudent,
+    TeacherFeatureStack,
+    load_capability,
+    load_seen_points,
     load_student,
-    points_with_features,
-    student_input,
-    superpoint_ids,
-    teacher_views,
+    load_student_input,
+    load_superpoint_ids,
+    load_teacher_features,
     validation_scenes,
 )
 from pcdistill.capability import binary_capability, shuffled_capability
-from pcdistill.distillation import Looks, mixed_seed, student_features, voxel_features, voxel_means
+from pcdistill.distillation import (
+    Looks,
+    infer_point_features,
+    mixed_seed,
+    voxel_features,
+    voxel_means,
+)
 from pcdistill.errors import ConfigError
 from pcdistill.fusion import average_features, fuse_features, linear_features, predict_labels
 from pcdistill.inference.true_capability import true_capability
 from pcdistill.labels import NO_FEATURE_LABEL
-from pcdistill.pipeline import Input, Run, Task, best_measured, read_json
+from pcdistill.pipeline import Dependency, RunContext, Task, best_measured, read_json
 from pcdistill.scenes import open_scene
 from pcdistill.suggest import suggest
 
@@ -52,7 +58,7 @@ DRAWS = 5
 """Permutations over which `SHUFFLED` is averaged."""
 
 
-def row_names(run: Run) -> tuple[str, ...]:
+def method_names(run: RunContext) -> tuple[str, ...]:
     """Every row: teachers, their combinations, students."""
     teachers = tuple(f"teacher:{name}" for name in run.config.run.teachers)
     students = tuple(f"student:{name}" for name in run.config.distill.student_names)
@@ -60,18 +66,20 @@ def row_names(run: Run) -> tuple[str, ...]:
     return (*teachers, *combined, *students)
 
 
-def answering_rows(run: Run) -> tuple[str, ...]:
+def answering_methods(run: RunContext) -> tuple[str, ...]:
     """The rows of which the best one answers: all but baselines and the oracle."""
-    return tuple(row for row in row_names(run) if row not in _FOR_THE_TABLE)
+    return tuple(row for row in method_names(run) if row not in _FOR_THE_TABLE)
 
 
-def row_inputs(run: Run, row: str, scenes: tuple[str, ...]) -> tuple[Input, ...]:
+def method_dependencies(
+    run: RunContext, row: str, scenes: tuple[str, ...]
+) -> tuple[Dependency, ...]:
     """What has to be there before a row can speak; a scene that failed is left out."""
     kind, _, name = row.partition(":")
     if row == ORACLE:  # what it knows is measured on all of them
         scenes = tuple(dict.fromkeys((*scenes, *validation_scenes(run))))
     always = tuple(
-        Input(stage, unit, required=False)
+        Dependency(stage, unit, required=False)
         for scene in scenes
         for stage, unit in [
             *(("lift", f"{teacher}/{scene}") for teacher in run.config.run.teachers),
@@ -79,13 +87,13 @@ def row_inputs(run: Run, row: str, scenes: tuple[str, ...]) -> tuple[Input, ...]
         ]
     )
     if kind == "student":
-        return (*always, Input("distill", name))
+        return (*always, Dependency("distill", name))
     if row in FUSED or row == CAPABILITY:
-        return (*always, *(Input("score", teacher) for teacher in run.config.run.teachers))
+        return (*always, *(Dependency("score", teacher) for teacher in run.config.run.teachers))
     return always
 
 
-def usable_scenes(run: Run, task: Task, scenes: tuple[str, ...]) -> tuple[str, ...]:
+def ready_scenes(run: RunContext, task: Task, scenes: tuple[str, ...]) -> tuple[str, ...]:
     """Those of `scenes` that every teacher has seen and that are partitioned."""
     lifted, cut = set(task.units_of("lift")), set(task.units_of("partition"))
     teachers = run.config.run.teachers
@@ -96,7 +104,7 @@ def usable_scenes(run: Run, task: Task, scenes: tuple[str, ...]) -> tuple[str, .
     )
 
 
-def row_capabilities(run: Run, row: str, scenes: tuple[str, ...]) -> tuple[Tensor, ...]:
+def method_capabilities(run: RunContext, row: str, scenes: tuple[str, ...]) -> tuple[Tensor, ...]:
     """The tables that a row fuses by, each (T, K) float32 in [0, 1].
 
     Args:
@@ -108,7 +116,7 @@ def row_capabilities(run: Run, row: str, scenes: tuple[str, ...]) -> tuple[Tenso
     """
     if row not in FUSED:
         return ()
-    measured = capability_table(run)
+    measured = load_capability(run)
     if row == BINARY:
         return (binary_capability(measured),)
     if row == SHUFFLED:
@@ -121,15 +129,15 @@ def row_capabilities(run: Run, row: str, scenes: tuple[str, ...]) -> tuple[Tenso
     return (measured,)
 
 
-def row_features(
-    run: Run, row: str, scene: str, capability: Tensor | None = None
+def method_features(
+    run: RunContext, row: str, scene: str, capability: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Feature of every point of a scene as a row of the table has it.
 
     Args:
-        row: one of `row_names`.
+        row: one of `method_names`.
         scene: a stored scene.
-        capability: (T, K), one of `row_capabilities`; by default the first.
+        capability: (T, K), one of `method_capabilities`; by default the first.
 
     Returns:
         features: (N, D) float32.
@@ -141,8 +149,8 @@ def row_features(
     kind, _, name = row.partition(":")
     if kind == "student":
         network, needs = _student(run, name)
-        cloud = student_input(run, scene, needs.input)
-        features = student_features(
+        cloud = load_student_input(run, scene, needs.input)
+        features = infer_point_features(
             network, cloud, needs.voxel_size, run.device, looks=looks(run, scene)
         )
         return features, torch.ones(len(cloud.points), dtype=torch.bool)
@@ -155,32 +163,32 @@ def row_features(
 
 
 def _lifted_features(
-    run: Run, row: str, scene: str, capability: Tensor | None
+    run: RunContext, row: str, scene: str, capability: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """What was lifted onto the points themselves; see `row_features`."""
+    """What was lifted onto the points themselves; see `method_features`."""
     kind, _, name = row.partition(":")
     if kind == "teacher":
-        view = teacher_views(run, scene, (name,))
+        view = load_teacher_features(run, scene, (name,))
         return view.of_teacher(0), view.seen[0]
     if row == POOLED:
         features, seen = _lifted_features(run, "fused", scene, capability)
-        ids = superpoint_ids(run, scene)
+        ids = load_superpoint_ids(run, scene)
         total = torch.zeros(int(ids.max()) + 1, features.shape[1]).index_add_(0, ids, features)
         return total[ids], torch.bincount(ids[seen], minlength=len(total))[ids] > 0
     if row in FUSED and capability is None:
         capability = _first_capability(run, row)
-    views = teacher_views(run, scene)
+    views = load_teacher_features(run, scene)
     method = cast(Literal["average", "linear", "fused"], "fused" if row in FUSED else row)
-    return fuse_views(run, views, method, capability), views.seen.any(dim=0)
+    return fuse_points(run, views, method, capability), views.seen.any(dim=0)
 
 
-def _first_capability(run: Run, row: str) -> Tensor:
+def _first_capability(run: RunContext, row: str) -> Tensor:
     """The table (T, K) of a row's predictions; the oracle's is told by the scenes it measured."""
     if row != ORACLE:
-        return row_capabilities(run, row, ())[0]
+        return method_capabilities(run, row, ())[0]
     if ORACLE not in run.memory:
         measured = read_json(run.workspace.evaluation(row) / "result.json")["scenes"]
-        run.memory[ORACLE] = row_capabilities(run, row, tuple(measured))
+        run.memory[ORACLE] = method_capabilities(run, row, tuple(measured))
     tables: tuple[Tensor, ...] = run.memory[ORACLE]
     if not tables:
         raise ConfigError(
@@ -190,70 +198,70 @@ def _first_capability(run: Run, row: str) -> Tensor:
     return tables[0]
 
 
-def looks(run: Run, scene: str) -> Looks:
+def looks(run: RunContext, scene: str) -> Looks:
     """How often, and how, a scene is looked at; the same for every row."""
     turned = run.protocol.runs == "turned"
     seed = mixed_seed(run.config.run.seed, zlib.crc32(scene.encode())) if turned else None
     return Looks(run.protocol.votes, seed)
 
 
-def row_predictions(run: Run, row: str, scene: str) -> Tensor:
+def predict_scene_labels(run: RunContext, row: str, scene: str) -> Tensor:
     """Best evaluation class of every point: (N,) int64, `NO_FEATURE_LABEL` where it has none."""
-    return predicted_labels(run, *row_features(run, row, scene))
+    return predicted_labels(run, *method_features(run, row, scene))
 
 
-def predicted_labels(run: Run, features: Tensor, seen: Tensor) -> Tensor:
+def predicted_labels(run: RunContext, features: Tensor, seen: Tensor) -> Tensor:
     """Best class of features (N, D): (N,) int64, `NO_FEATURE_LABEL` where not `seen` (N,)."""
     labels = run.label_set.to_categories(predict_labels(features, run.label_embeddings))
     return torch.where(seen, labels, NO_FEATURE_LABEL)
 
 
-def seen_by_frames(run: Run, scene: str) -> Tensor:
+def load_seen_mask(run: RunContext, scene: str) -> Tensor:
     """(N,) bool: points that at least one teacher has a feature for."""
-    seen = torch.zeros(len(superpoint_ids(run, scene)), dtype=torch.bool)
+    seen = torch.zeros(len(load_superpoint_ids(run, scene)), dtype=torch.bool)
     for teacher in run.config.run.teachers:
-        seen[points_with_features(run, teacher, scene)] = True
+        seen[load_seen_points(run, teacher, scene)] = True
     return seen
 
 
-def _student(run: Run, name: str) -> Student:
+def _student(run: RunContext, name: str) -> LoadedStudent:
     key = f"student/{name}"
     if key not in run.memory:
         run.memory[key] = load_student(run, name)
-    student: Student = run.memory[key]
+    student: LoadedStudent = run.memory[key]
     return student
 
 
-def default_row(run: Run) -> str:
+def default_method(run: RunContext) -> str:
     """The row that answers questions, gives labels and is drawn, unless another is asked for.
 
     It is the best measured one, baselines and the oracle aside. Where nothing was measured (scans
     without labels) it is the student that learned from superpoints, which knows every point, or
     else the last one configured.
     """
-    best = best_measured(run.workspace, answering_rows(run))
+    best = best_measured(run.workspace, answering_methods(run))
     students = run.config.distill.student_names
     fallback = f"student:{'superpoint' if 'superpoint' in students else students[-1]}"
     return best if best is not None else fallback
 
 
-def require_row(run: Run, row: str | None) -> str:
+def require_method(run: RunContext, row: str | None) -> str:
     """The row that was asked for, or the default.
 
     Raises:
         ConfigError: there is no such row.
     """
-    if row is not None and row not in row_names(run):
-        raise ConfigError(f"unknown row '{row}'; {suggest(row, row_names(run))}")
-    return row or default_row(run)
+    if row is not None and row not in method_names(run):
+        raise ConfigError(f"unknown method '{row}'; {suggest(row, method_names(run))}")
+    return row or default_method(run)
 
 
 Method = Literal["average", "linear", "fused"]
 _POINTS_AT_A_TIME = 16384
 
 
-def fuse_views(
-    run: Run, views: TeacherViews, method: Method, capability: Tensor | None = None
+def fuse_points(
+    run: RunContext, views: TeacherFeatureStack, method: Method, capability: Tensor | None = None
 ) -> Tensor:
     """One feature per point, (N, D) float32; zero where no teacher saw it.
 
@@ -268,8 +276,8 @@ def fuse_views(
 
 
 def fuse_in_chunks(
-    run: Run,
-    views: TeacherViews,
+    run: RunContext,
+    views: TeacherFeatureStack,
     method: Method,
     points: Tensor,
     capability: Tensor | None = None,
@@ -277,21 +285,21 @@ def fuse_in_chunks(
     """Fuse some points at a time, so that no table of all of them is needed.
 
     Args:
-        views, method, capability: as in `fuse_views`.
+        views, method, capability: as in `fuse_points`.
         points: (M,) int64.
 
     Yields:
         the next points, (n,) int64, and their features, (n, D) float32.
     """
     if method == "fused" and capability is None:
-        capability = capability_table(run)
+        capability = load_capability(run)
     for chunk in torch.split(points, _POINTS_AT_A_TIME):
         seen = views.seen[:, chunk]
         yield chunk, _fuse(run, views.of_points(chunk), seen, method, capability)
 
 
 def _fuse(
-    run: Run, features: Tensor, seen: Tensor, method: Method, capability: Tensor | None
+    run: RunContext, features: Tensor, seen: Tensor, method: Method, capability: Tensor | None
 ) -> Tensor:
     """(n, D) of the teachers' features (T, n, D); every point is fused by itself."""
     if method == "average":

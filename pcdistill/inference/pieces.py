@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pcdistill.artifacts import superpoint_ids
+from pcdistill.artifacts import load_superpoint_ids
 from pcdistill.geometry import point_superpoints, superpoint_mean
-from pcdistill.inference.methods import looks, row_features, row_inputs
+from pcdistill.inference.methods import looks, method_dependencies, method_features
 from pcdistill.inference.places import MIN_POINTS
-from pcdistill.pipeline import Run, read_provenance, read_tensors, slug
+from pcdistill.pipeline import RunContext, read_provenance, read_tensors, slug
 from pcdistill.scenes import Scene
 
 
@@ -26,12 +26,12 @@ class Pieces(NamedTuple):
     """(S, D) float32, unit rows: mean feature of each piece, zero where it has none."""
 
 
-def scene_pieces(run: Run, scene: Scene) -> Tensor:
+def scene_pieces(run: RunContext, scene: Scene) -> Tensor:
     """(N,) int64: its superpoints; where these are single points, a cut by nearest neighbours.
 
     (`partition.method: none` makes every point its own superpoint.)
     """
-    ids = superpoint_ids(run, scene.name)
+    ids = load_superpoint_ids(run, scene.name)
     sizes = torch.bincount(ids)
     if 2 * int(sizes[sizes >= MIN_POINTS].sum()) >= len(ids) or len(ids) < MIN_POINTS:
         return ids
@@ -41,7 +41,7 @@ def scene_pieces(run: Run, scene: Scene) -> Tensor:
         run.memory[key] = point_superpoints(
             scene.points,
             scene.normals,
-            neighbours=config.neighbours,
+            neighbours=config.neighbors,
             threshold=config.threshold,
             min_size=max(config.min_size, MIN_POINTS),
         ).long()
@@ -56,7 +56,7 @@ def average_pieces(features: Tensor, seen: Tensor, ids: Tensor) -> Pieces:
     return Pieces(ids, means)
 
 
-def piece_features(run: Run, row: str, scene: Scene) -> Pieces:
+def piece_features(run: RunContext, row: str, scene: Scene) -> Pieces:
     """What a row says of the pieces of a scene: as stage evaluate stored it, else computed.
 
     Raises:
@@ -69,12 +69,12 @@ def piece_features(run: Run, row: str, scene: Scene) -> Pieces:
     return found
 
 
-def _computed(run: Run, row: str, scene: Scene) -> Pieces:
-    features, seen = row_features(run, row, scene.name)
+def _computed(run: RunContext, row: str, scene: Scene) -> Pieces:
+    features, seen = method_features(run, row, scene.name)
     return average_pieces(features, seen, scene_pieces(run, scene))
 
 
-def _stored(run: Run, row: str, scene: str) -> Pieces | None:
+def _stored(run: RunContext, row: str, scene: str) -> Pieces | None:
     path = run.workspace.evaluation(row) / f"{slug(scene)}.safetensors"
     if not path.exists() or read_provenance(path).get("made_from") != made_from(run, row, scene):
         return None
@@ -82,10 +82,10 @@ def _stored(run: Run, row: str, scene: str) -> Pieces | None:
     return Pieces(found["pieces"].long(), found["piece_features"].float())
 
 
-def made_from(run: Run, row: str, scene: str) -> str:
+def made_from(run: RunContext, row: str, scene: str) -> str:
     """Digest of the units that a row's features of a scene are made from, as they are now."""
     digest = hashlib.sha256(str(looks(run, scene)).encode())
-    for needed in row_inputs(run, row, (scene,)):
+    for needed in method_dependencies(run, row, (scene,)):
         record = run.workspace.record(needed.stage, needed.unit)
         mark = record.fingerprint if record is not None else "missing"
         digest.update(f"{needed.stage} {needed.unit} {mark}".encode())

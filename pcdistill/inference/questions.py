@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pcdistill.errors import ConfigError
-from pcdistill.pipeline import Run
+from pcdistill.pipeline import RunContext
 from pcdistill.teachers import WordReader, Words, no_known_word, read_words
 
 
-def known_words(run: Run, text: str) -> Words:
+def known_words(run: RunContext, text: str) -> Words:
     """The words of a question that the run's text encoder knows, and the others.
 
     Raises:

@@ -68,8 +68,8 @@ def relevancy(
     if not temperature > 0:
         raise ValueError(f"temperature must be > 0, got {temperature}")
     texts = torch.cat([query[None], alternatives])
-    share = torch.softmax(features @ texts.T / temperature, dim=1)[:, 0]
-    return torch.where(features.any(dim=1), share, 0.0)
+    fraction = torch.softmax(features @ texts.T / temperature, dim=1)[:, 0]
+    return torch.where(features.any(dim=1), fraction, 0.0)
 
 
 def similarity_floor(

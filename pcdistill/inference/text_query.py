@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from pcdistill.artifacts import load_scene, scene_names, stored_scenes, validation_scenes
 from pcdistill.errors import ConfigError, file_trouble
-from pcdistill.inference.methods import require_row
+from pcdistill.inference.methods import require_method
 from pcdistill.inference.pieces import piece_features
 from pcdistill.inference.places import Place, connected_places
 from pcdistill.inference.questions import ignored_words, known_words
@@ -24,9 +24,9 @@ from pcdistill.inference.relevancy import (
     relevancy,
     similarity_floor,
 )
-from pcdistill.pipeline import Run, question_slug, slug
+from pcdistill.pipeline import RunContext, question_slug, slug
 from pcdistill.scenes import Scene, source_points, write_source_ply
-from pcdistill.visualization import draw_points, heat_colors, save_png
+from pcdistill.visualization import colorize_scores, draw_points, save_png
 
 _LOG = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ Drawn = Literal["best", "all", "none"]
 
 
 @dataclass(frozen=True)
-class Answer:
+class QueryMatch:
     """One connected place that fits a question."""
 
     scene: str
@@ -50,7 +50,7 @@ class Answer:
     size: tuple[float, float, float]
     """Extent of its bounding box, metres, in the same frame."""
     points: int
-    share: float
+    fraction: float
     """Of the points of its scene, in [0, 1]."""
     looks_like: str
     """The evaluation class that its mean feature is most similar to."""
@@ -59,13 +59,13 @@ class Answer:
 
 
 @dataclass(frozen=True, eq=False)
-class SceneAnswer:
+class SceneResponse:
     """How well the places and points of one scene fit a question."""
 
     scene: Scene
     relevancy: Tensor
     """(N,) float32 in [0, 1]; NaN where a point has no feature."""
-    answers: tuple[Answer, ...]
+    answers: tuple[QueryMatch, ...]
     """Connected places that are above the floor or look like the word that is meant, best first."""
     floor: float
     """Cosine that a place has to exceed to be an answer, unless it looks like the word meant."""
@@ -77,9 +77,9 @@ class SceneAnswer:
 class Response:
     """What a run says to a question."""
 
-    row: str
+    method: str
     """The row of the results whose features answered."""
-    answers: tuple[Answer, ...]
+    answers: tuple[QueryMatch, ...]
     """Best places of all scenes; none where nothing looks like that."""
     scenes: tuple[str, ...]
     """Where it was looked."""
@@ -93,21 +93,23 @@ class Response:
     """Words of the question that the text encoder does not know."""
 
 
-def ask(run: Run, text: str, scene_name: str, best: int = 5, row: str | None = None) -> SceneAnswer:
+def query_scene(
+    run: RunContext, text: str, scene_name: str, top_k: int = 5, method: str | None = None
+) -> SceneResponse:
     """Compare the pieces of a scene with a text and join those that fit into places.
 
     Args:
         text: what to look for.
         scene_name: a stored scene of the run.
-        best: places at most.
-        row: whose features answer, a name of the results table; by default the best measured.
+        top_k: places at most.
+        method: whose features answer, a name of the results table; by default the best measured.
 
     Raises:
         ConfigError: the text has no known word, or there is no such row.
         ArtifactError: the run has no scene of that name, or is not finished.
     """
     scene = load_scene(run, scene_name)
-    pieces = piece_features(run, require_row(run, row), scene)
+    pieces = piece_features(run, require_method(run, method), scene)
     query = run.text_encoder.encode([known_words(run, text).known_text])[0]
     phrases = run.text_encoder.encode(GENERAL_PHRASES)
     alternatives = query_alternatives(query, run.vocabulary_embeddings, phrases)
@@ -123,18 +125,18 @@ def ask(run: Run, text: str, scene_name: str, best: int = 5, row: str | None = N
         if named or answers[-1].similarity > floor:
             kept.append(answers[-1])
     known = pieces.features.any(dim=1)
-    return SceneAnswer(
+    return SceneResponse(
         scene,
         torch.where(known, fits, torch.nan)[pieces.ids],
-        tuple(kept[:best]),
+        tuple(kept[:top_k]),
         floor,
         max((answer.similarity for answer in answers), default=-1.0),
     )
 
 
 def _answer(
-    run: Run, scene: Scene, points: Tensor, place: Place, mean: Tensor, similarity: float
-) -> Answer:
+    run: RunContext, scene: Scene, points: Tensor, place: Place, mean: Tensor, similarity: float
+) -> QueryMatch:
     """What a place says; `points`, (N, 3) float64, are those of the scan's own files."""
     low, high = points[place.points].aminmax(dim=0)
     (x, y, z), (length, width, height) = ((low + high) / 2).tolist(), (high - low).tolist()
@@ -144,7 +146,7 @@ def _answer(
         label = int(scene.labels[place.points].mode().values)
         known = 0 <= label < len(run.label_set.names)
         truth = run.label_set.names[label] if known else "not labelled"
-    return Answer(
+    return QueryMatch(
         scene=scene.name,
         relevancy=place.relevancy,
         similarity=similarity,
@@ -152,18 +154,18 @@ def _answer(
         position=(x, y, z),
         size=(length, width, height),
         points=len(place.points),
-        share=len(place.points) / len(scene.points),
+        fraction=len(place.points) / len(scene.points),
         looks_like=run.label_set.names[category],
         truth=truth,
     )
 
 
 def query(
-    run: Run,
+    run: RunContext,
     text: str,
     scenes: tuple[str, ...] = (),
-    best: int = 5,
-    row: str | None = None,
+    top_k: int = 5,
+    method: str | None = None,
     draw: Drawn = "best",
 ) -> Response:
     """Answer a question with places, and draw how well everything fits.
@@ -171,8 +173,8 @@ def query(
     Args:
         text: what to look for.
         scenes: where to look; by default everywhere that is measured.
-        best: places at most.
-        row: whose features answer; by default the best measured row.
+        top_k: places at most.
+        method: whose features answer; by default the best measured row.
         draw: of which scenes a coloured cloud (PLY) and a picture (PNG) are written to
             `queries/` of the workspace.
 
@@ -180,7 +182,7 @@ def query(
         ConfigError: the text, a scene or the row is unknown.
         ArtifactError: the run is not finished.
     """
-    row = require_row(run, row)
+    method = require_method(run, method)
     ignored = known_words(run, text).unknown
     if ignored:
         _LOG.warning("%s", ignored_words(text, ignored))
@@ -189,7 +191,7 @@ def query(
         if name not in known:
             raise ConfigError(f"unknown scene '{name}'; expected one of: {', '.join(known)}")
     searched = stored_scenes(run, scenes or validation_scenes(run) or known)
-    found = [ask(run, text, name, best, row) for name in searched]
+    found = [query_scene(run, text, name, top_k, method) for name in searched]
     answers = sorted((a for one in found for a in one.answers), key=lambda answer: -answer.rank)
     nearest = max(found, key=lambda one: one.best_similarity - one.floor)
     chosen = [answers[0].scene if answers else nearest.scene.name]
@@ -202,8 +204,8 @@ def query(
             except OSError as error:  # the answer does not need it
                 _LOG.warning("nothing is drawn: %s", file_trouble(error))
     return Response(
-        row,
-        tuple(answers[:best]),
+        method,
+        tuple(answers[:top_k]),
         tuple(searched),
         nearest.floor,
         nearest.best_similarity,
@@ -212,11 +214,11 @@ def query(
     )
 
 
-def _draw(run: Run, text: str, found: SceneAnswer) -> tuple[Path, Path]:
+def _draw(run: RunContext, text: str, found: SceneResponse) -> tuple[Path, Path]:
     """Write a scene coloured by relevancy as PLY and PNG."""
     folder = run.workspace.root / "queries" / question_slug(text)
     folder.mkdir(parents=True, exist_ok=True)
-    scene, colors = found.scene, heat_colors(found.relevancy)
+    scene, colors = found.scene, colorize_scores(found.relevancy)
     ply, png = folder / f"{slug(scene.name)}.ply", folder / f"{slug(scene.name)}.png"
     write_source_ply(ply, scene, colors=colors, scalars={"relevancy": found.relevancy.nan_to_num()})
     save_png(png, draw_points(scene.points, colors, normals=scene.normals))

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pcdistill.artifacts import capability_table, labels_in_memory, taught_to, teacher_views
+from pcdistill.artifacts import labels_in_memory, load_capability, load_teacher_features, taught_to
 from pcdistill.evaluation import ConfusionMatrix, rank_agreement
 from pcdistill.fusion import predict_labels
 from pcdistill.labels import IGNORE_LABEL
-from pcdistill.pipeline import Run, read_json, write_json
+from pcdistill.pipeline import RunContext, read_json, write_json
 from pcdistill.scenes import LabelSet, open_scene
 
 
-def true_capability(run: Run, scenes: tuple[str, ...]) -> Tensor:
+def true_capability(run: RunContext, scenes: tuple[str, ...]) -> Tensor:
     """IoU of every teacher on every word of the vocabulary, where labels tell it.
 
     A teacher says of a point that it has seen the word that its feature is most similar to. The
@@ -44,7 +44,7 @@ def true_capability(run: Run, scenes: tuple[str, ...]) -> Tensor:
         if scene.labels is None:
             continue
         truth = labels_in_memory(run, scene, scene.labels)
-        views = teacher_views(run, name)
+        views = load_teacher_features(run, name)
         for number, counted in enumerate(counts):
             points = (views.seen[number] & (truth != IGNORE_LABEL)).nonzero()[:, 0]
             features = views.of_teacher(number)[points]
@@ -55,7 +55,7 @@ def true_capability(run: Run, scenes: tuple[str, ...]) -> Tensor:
     return torch.where(class_of_word >= 0, known, torch.nan).float()
 
 
-def measure_capability(run: Run, scenes: tuple[str, ...]) -> str:
+def measure_capability(run: RunContext, scenes: tuple[str, ...]) -> str:
     """Write the teachers' measured and true capability side by side, and how far they agree.
 
     Args:
@@ -65,7 +65,7 @@ def measure_capability(run: Run, scenes: tuple[str, ...]) -> str:
         what came out, in one sentence.
     """
     teachers = run.config.run.teachers
-    measured, true = capability_table(run), true_capability(run, scenes)
+    measured, true = load_capability(run), true_capability(run, scenes)
     told = [taught_to(run, teacher) for teacher in teachers]
     taught = words_to_compare(run.vocabulary, told, measured, true)
     agreement = rank_agreement(measured, true, taught)
@@ -91,7 +91,7 @@ def measure_capability(run: Run, scenes: tuple[str, ...]) -> str:
     return sentence
 
 
-def read_true_capability(run: Run) -> Tensor:
+def read_true_capability(run: RunContext) -> Tensor:
     """Read what `measure_capability` wrote: (T, K) float32, NaN where nothing is known."""
     teachers = read_json(run.workspace.true_capability)["teachers"]
     rows = [teachers[teacher]["true"] for teacher in run.config.run.teachers]
@@ -125,7 +125,7 @@ def words_to_compare(
     return torch.stack(rows)
 
 
-def _named(run: Run, values: Tensor) -> dict[str, float | None]:
+def _named(run: RunContext, values: Tensor) -> dict[str, float | None]:
     """Word -> its value, None where that is not known."""
     pairs = zip(run.vocabulary, values.tolist(), strict=True)
     return {word: None if math.isnan(value) else value for word, value in pairs}

@@ -1,13 +1,13 @@
 """Lifting: what images say, carried onto the points of a scene."""
 
-from pcdistill.lifting.frame_colors import colors_from_frames
+from pcdistill.lifting.frame_colors import average_frame_colors
 from pcdistill.lifting.lift_scene import count_views, lift_scene
-from pcdistill.lifting.projector import ProjectionRules, Sight
+from pcdistill.lifting.projector import ProjectionRules, SceneProjector
 
 __all__ = [
     "ProjectionRules",
-    "Sight",
-    "colors_from_frames",
+    "SceneProjector",
+    "average_frame_colors",
     "count_views",
     "lift_scene",
 ]

@@ -6,14 +6,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pcdistill.lifting.projector import ProjectionRules, Sight
+from pcdistill.lifting.projector import ProjectionRules, SceneProjector
 from pcdistill.scenes import Scene
 
-MOST_FRAMES = 200
+MAX_FRAMES = 200
 """Of a longer capture as many are taken, evenly spaced: a mean does not need them all."""
 
 
-def colors_from_frames(scene: Scene, rules: ProjectionRules) -> Tensor | None:
+def average_frame_colors(scene: Scene, rules: ProjectionRules) -> Tensor | None:
     """Mean colour of every point over the frames that see it.
 
     Args:
@@ -27,13 +27,13 @@ def colors_from_frames(scene: Scene, rules: ProjectionRules) -> Tensor | None:
     Raises:
         SceneError: an image is damaged.
     """
-    sight = Sight(scene, rules)
+    sight = SceneProjector(scene, rules)
     total = torch.zeros(len(scene.points), 3, dtype=torch.float64)
     count = torch.zeros(len(scene.points), dtype=torch.int64)
-    steps = np.linspace(0, len(scene.frames) - 1, min(MOST_FRAMES, len(scene.frames)))
+    steps = np.linspace(0, len(scene.frames) - 1, min(MAX_FRAMES, len(scene.frames)))
     for number in np.unique(steps.astype(int)).tolist():
         frame = scene.frames[number]
-        seen = sight.of(frame)
+        seen = sight.project(frame)
         rows = seen.visible.nonzero()[:, 0]
         column, row = seen.pixels[rows].unbind(dim=1)
         total[rows] += frame.image()[row, column].double()

@@ -10,16 +10,16 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from pcdistill.callbacks import Report
+from pcdistill.callbacks import ProgressCallback
 from pcdistill.fusion import MultiViewAccumulator
 from pcdistill.scenes import Frame
-from pcdistill.teachers import FeatureMap, LabelledMasks, Teacher, see_batch
+from pcdistill.teachers import FeatureMap, LabelledMasks, Teacher, predict_batch
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-class View(NamedTuple):
+class FrameObservation(NamedTuple):
     """What one frame sees of the points, and its image."""
 
     seen: Tensor
@@ -30,16 +30,16 @@ class View(NamedTuple):
     """(3, H, W) uint8."""
 
 
-Look = Callable[[Frame], View | None]
+FrameLoader = Callable[[Frame], FrameObservation | None]
 """Reads one frame; None where it sees no point. Called from several threads at once."""
 
 
 def lift_frames(
     frames: Sequence[Frame],
-    look: Look,
+    look: FrameLoader,
     teacher: Teacher,
     accumulator: MultiViewAccumulator,
-    report: Report,
+    report: ProgressCallback,
     *,
     batch: int = 1,
     workers: int = 2,
@@ -64,10 +64,10 @@ def lift_frames(
     adding: Future[None] | None = None
     done = 0
     try:
-        views = in_order(readers, look, frames, ahead=2 * workers + batch)
+        views = ordered_map(readers, look, frames, ahead=2 * workers + batch)
         for group, passed in _batches(views, batch):
             images = [view.image for view in group]
-            answers = deque(see_batch(teacher, torch.stack(images)) if group else ())
+            answers = deque(predict_batch(teacher, torch.stack(images)) if group else ())
             if adding is not None:
                 adding.result()
             adding = adder.submit(_add, accumulator, group, answers)
@@ -80,7 +80,7 @@ def lift_frames(
         adder.shutdown(cancel_futures=True)
 
 
-def in_order(
+def ordered_map(
     workers: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T], *, ahead: int
 ) -> Iterator[R]:
     """Results of `work` in the order of the items, at most `ahead` of them begun and not taken."""
@@ -93,9 +93,11 @@ def in_order(
         yield begun.popleft().result()
 
 
-def _batches(views: Iterable[View | None], size: int) -> Iterator[tuple[list[View], int]]:
+def _batches(
+    views: Iterable[FrameObservation | None], size: int
+) -> Iterator[tuple[list[FrameObservation], int]]:
     """Up to `size` consecutive views of one image size, and how many frames went by for them."""
-    group: list[View] = []
+    group: list[FrameObservation] = []
     passed = 0
     for view in views:
         if view is not None and group and group[0].image.shape != view.image.shape:
@@ -113,7 +115,7 @@ def _batches(views: Iterable[View | None], size: int) -> Iterator[tuple[list[Vie
 
 def _add(
     accumulator: MultiViewAccumulator,
-    views: Sequence[View],
+    views: Sequence[FrameObservation],
     answers: deque[FeatureMap | LabelledMasks],
 ) -> None:
     """Add what was said of each view; answers are taken out, so that no map outlives its turn."""
@@ -123,7 +125,7 @@ def _add(
         answer = answers.popleft()
         if isinstance(answer, LabelledMasks):
             accumulator.add_masks(
-                view.seen, answer.at(view.pixels), answer.embeddings, keys=answer.captions
+                view.seen, answer.mask_at(view.pixels), answer.embeddings, keys=answer.captions
             )
         else:
             accumulator.add_map(

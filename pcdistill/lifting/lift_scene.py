@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from pcdistill.callbacks import Report
+from pcdistill.callbacks import ProgressCallback
 from pcdistill.fusion import MultiViewAccumulator
-from pcdistill.geometry import PointGrid, SeenPoints
-from pcdistill.lifting.lift_frames import View, in_order, lift_frames
-from pcdistill.lifting.projector import ProjectionRules, Sight
+from pcdistill.geometry import PointGrid, VisiblePoints
+from pcdistill.lifting.lift_frames import FrameObservation, lift_frames, ordered_map
+from pcdistill.lifting.projector import ProjectionRules, SceneProjector
 from pcdistill.scenes import Frame, Scene
 from pcdistill.teachers import Teacher
 
@@ -21,7 +21,7 @@ def lift_scene(
     scene: Scene,
     teacher: Teacher,
     rules: ProjectionRules,
-    report: Report,
+    report: ProgressCallback,
     *,
     batch: int = 1,
     workers: int = 2,
@@ -40,13 +40,13 @@ def lift_scene(
         SceneError: a frame cannot be read, or has no depth where the rules ask for it.
     """
     accumulator = MultiViewAccumulator(len(scene.points), teacher.dimensions)
-    see_points = point_finder(scene, rules)
+    see_points = make_projector_fn(scene, rules)
 
-    def look(frame: Frame) -> View | None:
+    def look(frame: Frame) -> FrameObservation | None:
         found = see_points(frame)
         if len(found.seen) == 0:
             return None
-        return View(*found, frame.image().permute(2, 0, 1).contiguous())
+        return FrameObservation(*found, frame.image().permute(2, 0, 1).contiguous())
 
     lift_frames(
         scene.frames,
@@ -60,16 +60,16 @@ def lift_scene(
     return accumulator
 
 
-def point_finder(scene: Scene, rules: ProjectionRules) -> Callable[[Frame], SeenPoints]:
+def make_projector_fn(scene: Scene, rules: ProjectionRules) -> Callable[[Frame], VisiblePoints]:
     """A function that says which points a frame of `scene` sees; several threads may call it."""
-    grid, sight = PointGrid(scene.points), Sight(scene, rules)
+    grid, sight = PointGrid(scene.points), SceneProjector(scene, rules)
 
-    def see_points(frame: Frame) -> SeenPoints:
-        return grid.seen_from(
+    def see_points(frame: Frame) -> VisiblePoints:
+        return grid.visible_from(
             frame.camera_to_world,
             frame.intrinsics,
             frame.image_size,
-            sight.depth(frame),
+            sight.occlusion_depth(frame),
             depth_tolerance=rules.depth_tolerance,
             border=rules.border,
         )
@@ -78,13 +78,13 @@ def point_finder(scene: Scene, rules: ProjectionRules) -> Callable[[Frame], Seen
 
 
 def count_views(
-    scene: Scene, rules: ProjectionRules, report: Report, *, workers: int = 2
+    scene: Scene, rules: ProjectionRules, report: ProgressCallback, *, workers: int = 2
 ) -> Tensor:
     """(N,) int32: how many frames see each point, without looking at their images."""
     views = torch.zeros(len(scene.points), dtype=torch.int32)
-    see_points = point_finder(scene, rules)
+    see_points = make_projector_fn(scene, rules)
     with ThreadPoolExecutor(workers) as readers:
-        found = in_order(readers, see_points, scene.frames, ahead=2 * workers)
+        found = ordered_map(readers, see_points, scene.frames, ahead=2 * workers)
         for number, (seen, _) in enumerate(found):
             views[seen] += 1
             report(number + 1, len(scene.frames), "frames")

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from pcdistill.errors import SceneError
 from pcdistill.geometry import (
-    MeshDepth,
+    MeshDepthRenderer,
     Projection,
     estimate_normals,
-    nearest_points,
     point_spacing,
     project_points,
     splat_depth,
+    zbuffer_depth,
 )
 from pcdistill.scenes import Frame, Scene
 
@@ -33,7 +33,7 @@ class ProjectionRules(NamedTuple):
     """What tells what stands before a point; auto takes the first of depth, mesh and splat."""
 
 
-class Sight:
+class SceneProjector:
     """Projects the points of one scene into its frames by the rules of a run.
 
     Several threads may use it at once.
@@ -52,16 +52,16 @@ class Sight:
                 "use auto or splat"
             )
         self._lock = Lock()
-        self.used: set[str] = set()
+        self.methods_used: set[str] = set()
         """Which of depth, mesh, splat and none the frames so far were seen by."""
 
-    def of(self, frame: Frame) -> Projection:
+    def project(self, frame: Frame) -> Projection:
         """Where the points land in a frame and which of them it sees.
 
         Raises:
             SceneError: an image is damaged, or depth is asked for where there is none.
         """
-        return self._project(frame, self.depth(frame))
+        return self._project(frame, self.occlusion_depth(frame))
 
     def _project(self, frame: Frame, depth: Tensor | None) -> Projection:
         return project_points(
@@ -74,7 +74,7 @@ class Sight:
             border=self.rules.border,
         )
 
-    def depth(self, frame: Frame) -> Tensor | None:
+    def occlusion_depth(self, frame: Frame) -> Tensor | None:
         """Depth of what stands first on the rays of a frame, (H, W) float32 metres, 0 = unknown.
 
         Returns:
@@ -87,7 +87,7 @@ class Sight:
         if method in ("auto", "depth"):
             measured = frame.depth()
             if measured is not None:
-                self.used.add("depth")
+                self.methods_used.add("depth")
                 return measured
             if method == "depth":
                 raise SceneError(
@@ -95,7 +95,7 @@ class Sight:
                     "no depth image; use auto, mesh or splat"
                 )
             method = "mesh" if self._has_faces else "splat"
-        self.used.add(method)
+        self.methods_used.add(method)
         if method == "mesh":
             return self._mesh_depth(frame)
         if method == "splat":
@@ -111,14 +111,14 @@ class Sight:
         pixels, z = landing.pixels[landing.visible], landing.depth[landing.visible]
         camera = (frame.camera_to_world, frame.intrinsics, frame.image_size)
         with self._lock:
-            met = self._mesh.view(*camera, pixels)
-        return torch.where(met > 0, met, nearest_points(pixels, z, frame.image_size))
+            met = self._mesh.render(*camera, pixels)
+        return torch.where(met > 0, met, zbuffer_depth(pixels, z, frame.image_size))
 
     @cached_property
-    def _mesh(self) -> MeshDepth:
+    def _mesh(self) -> MeshDepthRenderer:
         if self.scene.faces is None:
             raise ValueError(f"scene {self.scene.name} has no faces")
-        return MeshDepth(self.scene.points, self.scene.faces)
+        return MeshDepthRenderer(self.scene.points, self.scene.faces)
 
     @cached_property
     def _discs(self) -> tuple[Tensor, Tensor]:

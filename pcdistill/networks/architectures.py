@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pcdistill.errors import ConfigError
 from pcdistill.suggest import suggest
 
-STAGES = 8
+NUM_STAGES = 8
 """Four stages down, four up."""
 
 CHANNEL_STEP = 4
@@ -33,9 +33,10 @@ class Architecture:
     def __post_init__(self) -> None:
         for name in ("planes", "layers"):
             values = getattr(self, name)
-            if len(values) != STAGES or min(values) < 1:
+            if len(values) != NUM_STAGES or min(values) < 1:
                 raise ConfigError(
-                    f"{name} of {self.name} is {values}, expected {STAGES} whole numbers of 1 or "
+                    f"{name} of {self.name} is {values}, expected {NUM_STAGES} whole numbers of 1 "
+                    "or "
                     "more, one per stage"
                 )
         for name in ("in_channels", "out_channels", "stem_channels"):
@@ -70,7 +71,7 @@ def scale_channels(channels: int, width: float) -> int:
     return max(CHANNEL_STEP, CHANNEL_STEP * round(channels * width / CHANNEL_STEP))
 
 
-def describe_architecture(
+def resolve_architecture(
     architecture: str,
     in_channels: int,
     out_channels: int,
@@ -107,7 +108,7 @@ def describe_architecture(
     )
 
 
-def name_of_layers(layers: Sequence[int]) -> str | None:
+def architecture_from_layers(layers: Sequence[int]) -> str | None:
     """The family member with these residual blocks per stage, if any."""
     for name, known in LAYERS.items():
         if known == tuple(layers):
@@ -115,8 +116,8 @@ def name_of_layers(layers: Sequence[int]) -> str | None:
     return None
 
 
-def width_of(architecture: Architecture) -> float | None:
-    """The width that `describe_architecture` makes these channels from, if there is one."""
+def infer_width(architecture: Architecture) -> float | None:
+    """The width that `resolve_architecture` makes these channels from, if there is one."""
     planes = PLANES[architecture.name]
     width = architecture.stem_channels / STEM_CHANNELS
     scaled = tuple(scale_channels(count, width) for count in planes)

@@ -23,14 +23,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pcdistill.atomic_io import require_readable, whole_file
+from pcdistill.atomic_io import atomic_file, require_readable
 from pcdistill.errors import ArtifactError, ConfigError, UnreadableError, file_trouble
 from pcdistill.networks.architectures import (
+    NUM_STAGES,
     PLANES,
-    STAGES,
     Architecture,
-    name_of_layers,
-    width_of,
+    architecture_from_layers,
+    infer_width,
 )
 from pcdistill.networks.mink_unet import MinkUNet
 from pcdistill.networks.weight_sets import (
@@ -99,10 +99,10 @@ def load_checkpoint(
     else:
         stored, metadata = _read_pickled(path)
     own = _take(path, stored, metadata, weights)
-    architecture = metadata.get("architecture") or _recognise(path, own)
+    architecture = metadata.get("architecture") or _recognize(path, own)
     network = _fill(path, architecture, own, metadata, ignore_leftover)
     metadata["architecture"] = asdict(network.architecture)
-    metadata["width"] = width_of(network.architecture)
+    metadata["width"] = infer_width(network.architecture)
     metadata.setdefault("provenance", {})
     return Checkpoint(network.eval(), metadata)
 
@@ -162,7 +162,7 @@ def save_checkpoint(
 
 def _write_whole(path: Path, write: Callable[[Path], None]) -> None:
     try:
-        with whole_file(path) as temporary:
+        with atomic_file(path) as temporary:
             write(temporary)
     except (OSError, SafetensorError, RuntimeError) as error:
         raise ArtifactError(
@@ -255,7 +255,7 @@ def _architecture_of(weight_set: WeightSet) -> Architecture | None:
     """The MinkUNet that a set of weights is of; None where some are missing."""
     own = _strip(weight_set.weights)
     try:
-        architecture = _recognise(Path(), own)
+        architecture = _recognize(Path(), own)
         with torch.device("meta"):
             expected = MinkUNet(architecture).state_dict().keys()
     except (ArtifactError, ConfigError, ValueError):
@@ -306,7 +306,7 @@ def _strip(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return stripped
 
 
-def _recognise(path: Path, weights: Mapping[str, Tensor]) -> Architecture:
+def _recognize(path: Path, weights: Mapping[str, Tensor]) -> Architecture:
     """The sizes of a MinkUNet from the names and shapes of its weights."""
 
     def channels(key: str, axis: int) -> int:
@@ -321,14 +321,14 @@ def _recognise(path: Path, weights: Mapping[str, Tensor]) -> Architecture:
         return int(shape[axis])
 
     layers = []
-    for stage in range(1, STAGES + 1):
+    for stage in range(1, NUM_STAGES + 1):
         blocks = {key.split(".")[1] for key in weights if key.startswith(f"block{stage}.")}
         layers.append(max((int(block) + 1 for block in blocks if block.isdigit()), default=1))
     return Architecture(
-        name_of_layers(layers) or "MinkUNet18A",
+        architecture_from_layers(layers) or "MinkUNet18A",
         channels(_ANCHOR, -2),
         channels("final.kernel", -1),
-        tuple(channels(f"block{stage}.0.conv1.kernel", -1) for stage in range(1, STAGES + 1)),
+        tuple(channels(f"block{stage}.0.conv1.kernel", -1) for stage in range(1, NUM_STAGES + 1)),
         channels(_ANCHOR, -1),
         tuple(layers),
     )

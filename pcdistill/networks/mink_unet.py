@@ -9,16 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from pcdistill.errors import ConfigError
-from pcdistill.networks.architectures import Architecture, describe_architecture
+from pcdistill.networks.architectures import Architecture, resolve_architecture
 from pcdistill.sparse import (
     SparseBatchNorm,
     SparseConv3d,
     SparseConvTranspose3d,
     SparseTensor,
-    minkowski_engine,
-    on_minkowski,
-    on_triton,
-    triton_kernels,
+    import_minkowski,
+    import_triton_kernels,
+    to_minkowski,
+    to_triton,
 )
 from pcdistill.suggest import suggest
 
@@ -30,11 +30,11 @@ ENGINES = ("torch", "minkowski", "triton")
 def _activated(
     norm: SparseBatchNorm,
     x: SparseTensor,
-    added: SparseTensor | None = None,
+    residual: SparseTensor | None = None,
     skip: SparseTensor | None = None,
 ) -> SparseTensor:
     """Normalise what a convolution has just made, add, cut off what is negative, join the skip."""
-    normalised: SparseTensor = norm(x, added=added, relu=True, beside=skip, consume=True)
+    normalised: SparseTensor = norm(x, residual=residual, relu=True, skip=skip, inplace=True)
     return normalised
 
 
@@ -59,7 +59,7 @@ class ResidualBlock(nn.Module):
         shortcut = x
         if self.downsample is not None:
             convolution, norm = self.downsample
-            shortcut = norm(convolution(x), consume=True)
+            shortcut = norm(convolution(x), inplace=True)
         return _activated(self.norm2, again, shortcut)
 
 
@@ -134,7 +134,7 @@ class MinkUNet(nn.Module):
             elif isinstance(module, nn.BatchNorm1d):
                 module.reset_parameters()
 
-    def use_engine(self, engine: str) -> None:
+    def set_engine(self, engine: str) -> None:
         """Have the convolutions computed by `engine`, one of `ENGINES`; "torch" until then.
 
         Raises:
@@ -144,9 +144,9 @@ class MinkUNet(nn.Module):
         if engine not in ENGINES:
             raise ConfigError(f"unknown engine '{engine}': {suggest(engine, ENGINES)}")
         if engine == "minkowski":
-            minkowski_engine()
+            import_minkowski()
         elif engine == "triton":
-            triton_kernels()
+            import_triton_kernels()
         self.engine = engine
 
     def forward(self, x: SparseTensor) -> Tensor:
@@ -163,9 +163,9 @@ class MinkUNet(nn.Module):
                 the engine computes.
         """
         if self.engine == "minkowski":
-            x = on_minkowski(x)
+            x = to_minkowski(x)
         elif self.engine == "triton":
-            x = on_triton(x)
+            x = to_triton(x)
         at1 = _activated(self.bn0, self.conv0p1s1(x))
         at2 = self.block1(_activated(self.bn1, self.conv1p1s2(at1)))
         at4 = self.block2(_activated(self.bn2, self.conv2p2s2(at2)))
@@ -176,7 +176,7 @@ class MinkUNet(nn.Module):
         out = self.block6(_activated(self.bntr5, self.convtr5p8s2(out), skip=at4))
         out = self.block7(_activated(self.bntr6, self.convtr6p4s2(out), skip=at2))
         out = self.block8(_activated(self.bntr7, self.convtr7p2s2(out), skip=at1))
-        return self.final.in_given_order(x.with_sorted(out.sorted_features))
+        return self.final.forward_features(x.with_sorted(out.sorted_features))
 
 
 def build_student(
@@ -209,7 +209,7 @@ def build_student(
         MissingExtraError: the package of that engine is not installed.
     """
     network = MinkUNet(
-        describe_architecture(
+        resolve_architecture(
             architecture,
             in_channels,
             out_channels,
@@ -219,6 +219,6 @@ def build_student(
             layers=layers,
         )
     )
-    network.use_engine(engine)
+    network.set_engine(engine)
     network.reset_parameters(generator)
     return network

@@ -24,7 +24,7 @@ _AVERAGE_MARK = "n_averaged"
 """What torch's AveragedModel writes beside its `module.`."""
 _BOOKKEEPING = (_AVERAGE_MARK, "num_updates", "decay", "initted")
 """Scalars that averages keep beside the weights."""
-_DEEPEST = 4
+_MAX_DEPTH = 4
 
 
 class WeightSet(NamedTuple):
@@ -145,7 +145,7 @@ def _dictionaries(stored: Mapping[Any, Any], path: str) -> Iterator[tuple[str, d
     tensors = {str(key): value for key, value in stored.items() if isinstance(value, Tensor)}
     if tensors:
         yield path, tensors
-    if path.count(".") < _DEEPEST:
+    if path.count(".") < _MAX_DEPTH:
         for key, value in stored.items():
             if isinstance(value, Mapping):
                 yield from _dictionaries(value, f"{path}{key}.")

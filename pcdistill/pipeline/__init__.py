@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     )
     from pcdistill.pipeline.config import (
         HOME_IMAGE_SIZE,
-        TRAINED,
+        PRETRAINED,
         LiftConfig,
         PartitionConfig,
         RunConfig,
@@ -22,53 +22,58 @@ if TYPE_CHECKING:
     from pcdistill.pipeline.config_docs import Section, Setting, find_settings, kind_in_words
     from pcdistill.pipeline.config_loading import load_config
     from pcdistill.pipeline.config_schema import schema_text
-    from pcdistill.pipeline.context import Run
-    from pcdistill.pipeline.pretrained import StudentNeeds, find_trained, keep_copy, needs_of
+    from pcdistill.pipeline.context import RunContext
+    from pcdistill.pipeline.pretrained import (
+        StudentInputSpec,
+        copy_checkpoint,
+        read_input_spec,
+        resolve_checkpoint,
+    )
     from pcdistill.pipeline.progress import Progress, text_console
     from pcdistill.pipeline.result_files import best_measured, row_confusion
-    from pcdistill.pipeline.runner import Summary, choose_stages, run_stages
-    from pcdistill.pipeline.stage import Input, Stage, Task, no_inputs
+    from pcdistill.pipeline.runner import RunSummary, run_stages, select_stages
+    from pcdistill.pipeline.stage import Dependency, Stage, Task, no_inputs
     from pcdistill.pipeline.stage_names import STAGE_NAMES, StageName, require_stage_names
-    from pcdistill.pipeline.status import State, failures, stage_states
+    from pcdistill.pipeline.status import UnitState, failed_units, stage_states
     from pcdistill.pipeline.worker_pool import usable_cores
     from pcdistill.pipeline.workspace import question_slug, slug
 
 __all__ = [
     "HOME_IMAGE_SIZE",
+    "PRETRAINED",
     "STAGE_NAMES",
-    "TRAINED",
-    "Input",
+    "Dependency",
     "LiftConfig",
     "PartitionConfig",
     "Progress",
-    "Run",
     "RunConfig",
+    "RunContext",
+    "RunSummary",
     "Section",
     "Setting",
     "Stage",
     "StageName",
-    "State",
-    "StudentNeeds",
-    "Summary",
+    "StudentInputSpec",
     "Task",
+    "UnitState",
     "best_measured",
-    "choose_stages",
-    "failures",
+    "copy_checkpoint",
+    "failed_units",
     "find_settings",
-    "find_trained",
-    "keep_copy",
     "kind_in_words",
     "load_config",
-    "needs_of",
     "no_inputs",
     "question_slug",
+    "read_input_spec",
     "read_json",
     "read_provenance",
     "read_tensors",
     "require_stage_names",
+    "resolve_checkpoint",
     "row_confusion",
     "run_stages",
     "schema_text",
+    "select_stages",
     "slug",
     "stage_states",
     "text_console",

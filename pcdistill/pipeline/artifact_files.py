@@ -12,13 +12,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pcdistill.atomic_io import require_readable, whole_file
+from pcdistill.atomic_io import atomic_file, require_readable
 from pcdistill.errors import ArtifactError, UnreadableError, file_trouble
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as readable JSON, whole or not at all."""
-    with whole_file(path) as temporary:
+    with atomic_file(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
 
 
@@ -45,7 +45,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], provenance: Mapping
     """Write tensors as safetensors with their provenance in the header, whole or not at all."""
     contiguous = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
     header = {"provenance": json.dumps(dict(provenance), sort_keys=True)}
-    with whole_file(path) as temporary:
+    with atomic_file(path) as temporary:
         save_file(contiguous, temporary, metadata=header)
 
 

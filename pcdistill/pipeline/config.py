@@ -14,7 +14,7 @@ def _require(condition: bool, setting: str, expected: str, found: object) -> Non
 
 
 @dataclass(frozen=True)
-class RunSettings:
+class GeneralConfig:
     """What concerns the whole run."""
 
     title: str = "pcdistill run"
@@ -70,16 +70,16 @@ class IngestConfig:
     depth_scale: float | None = None
     """Stored depth units per metre; by default as the scan's layout says, which is 1000 where it
     says nothing."""
-    up: Literal["z", "y", "-y"] = "z"
+    up_axis: Literal["z", "y", "-y"] = "z"
     """Which axis of the scan's world points up, where its layout does not say it."""
-    poses: Literal[
+    pose_convention: Literal[
         "camera_to_world",
         "world_to_camera",
         "camera_to_world_opengl",
         "world_to_camera_opengl",
     ] = "camera_to_world"
     """What the pose files of a scan say; OpenGL cameras look along -z with +y up."""
-    geometry: str | None = None
+    surface_file: str | None = None
     """PLY of a scan's mesh or cloud; by default `mesh.ply` or `cloud.ply` in it, else its depth
     images are fused."""
     fuse_voxel_size: float = 0.02
@@ -128,7 +128,7 @@ class LiftConfig:
     """What tells that something stands before a point: the depth image of the frame; the scene's
     mesh; its points, each drawn as a disc; or nothing, as published for nuScenes. `auto` takes the
     first of them that is there."""
-    keep: Literal["all", "validation"] = "all"
+    store_features: Literal["all", "validation"] = "all"
     """Scenes whose features per point and teacher stay on the disk. `validation`: only those that
     are measured and drawn; of the others the teachers' features are fused as they are lifted, and
     fusing anew lifts anew. For data sets whose features would not fit."""
@@ -159,7 +159,7 @@ class SynthesizeConfig:
     """Images per class (m of Eq. 3)."""
     threshold: float = 0.7
     """Of the min-max normalised attention map; unitless."""
-    prompts: int = 3
+    prompt_points: int = 3
     """Prompt points per image."""
 
     def __post_init__(self) -> None:
@@ -168,7 +168,9 @@ class SynthesizeConfig:
         _require(self.images >= 1, "synthesize.images", "at least 1", self.images)
         inside = 0 < self.threshold < 1
         _require(inside, "synthesize.threshold", "between 0 and 1", self.threshold)
-        _require(self.prompts >= 1, "synthesize.prompts", "at least 1", self.prompts)
+        _require(
+            self.prompt_points >= 1, "synthesize.prompt_points", "at least 1", self.prompt_points
+        )
 
 
 @dataclass(frozen=True)
@@ -187,7 +189,7 @@ class FuseConfig:
     """Softmax temperature of Eq. 8, unitless; smaller trusts the more capable teacher more."""
     mode: Literal["paper", "release"] = "paper"
     """`release` normalises each pair of probabilities to sum 1 first."""
-    keep_points: bool = False
+    store_point_features: bool = False
     """Also store fused features per point, which the student `point` needs; without them a scene
     takes less than a fiftieth of the disk."""
 
@@ -199,13 +201,13 @@ class FuseConfig:
 class PartitionConfig:
     """How a scan is cut into superpoints."""
 
-    method: Literal["auto", "mesh", "neighbours", "none"] = "auto"
+    method: Literal["auto", "mesh", "neighbors", "none"] = "auto"
     """`auto` takes the mesh where the scene has one, else nearest neighbours."""
     threshold: float = 0.01
     """Merging threshold on normal differences, unitless."""
     min_size: int = 60
     """Smaller superpoints join a neighbour; points."""
-    neighbours: int = 8
+    neighbors: int = 8
     """Edges per point where there is no mesh."""
     color_weight: float = 0.0
     """How much a difference of colour counts beside a difference of normals, unitless; 0 leaves
@@ -214,11 +216,11 @@ class PartitionConfig:
     def __post_init__(self) -> None:
         _require(self.threshold > 0, "partition.threshold", "> 0", self.threshold)
         _require(self.min_size >= 1, "partition.min_size", "at least 1", self.min_size)
-        _require(self.neighbours >= 1, "partition.neighbours", "at least 1", self.neighbours)
+        _require(self.neighbors >= 1, "partition.neighbors", "at least 1", self.neighbors)
         _require(self.color_weight >= 0, "partition.color_weight", ">= 0", self.color_weight)
 
 
-TRAINED = "trained"
+PRETRAINED = "pretrained"
 """Name of a student that the run was given."""
 
 
@@ -231,7 +233,7 @@ class DistillConfig:
         "superpoint+ensemble",
     )
     """Which losses; each gives a student."""
-    trained: str | None = None
+    pretrained: str | None = None
     """A student that is trained already, in place of training any: the workspace of a finished run
     (its best measured student), `WORKSPACE:STUDENT`, or a checkpoint. What it needs to know of a
     scan comes with it; where nothing does, as with OpenScene's files, from `voxel_size` and
@@ -247,7 +249,7 @@ class DistillConfig:
     """Metres."""
     epochs: int = 100
     """Passes over the training scenes."""
-    ensemble_from: float = 0.7
+    ensemble_start: float = 0.7
     """Share of the epochs after which the temporal ensemble joins."""
     ensemble_decay: float = 0.9
     """Alpha of Eq. 11: how much of the past each update keeps. The paper gives no number; the
@@ -257,7 +259,7 @@ class DistillConfig:
     ensemble_weight: float = 1.0
     """Multiplies the self-distillation loss."""
     keep_superpoint_loss: bool = True
-    """Keep the superpoint loss after `ensemble_from`; the authors' code drops it."""
+    """Keep the superpoint loss after `ensemble_start`; the authors' code drops it."""
     batch_size: int = 12
     """Scenes per step."""
     learning_rate: float = 1.0e-4
@@ -272,13 +274,13 @@ class DistillConfig:
     adam_beta2: float = 0.999
     """How much of the squared gradients' mean Adam keeps at each step, unitless; a training of some
     hundred steps gets farther with 0.95."""
-    rows_per_step: int = 20000
+    max_voxels_per_step: int = 20000
     """Voxels drawn for the losses at each step; 0 takes all."""
     augment: Literal["none", "grid", "full"] = "full"
     """Change the scenes randomly at each step: `full` turns and scales them by anything, as the
     reference loaders do; `grid` by multiples of 90 degrees, mirrored and tinted, for scenes whose
     walls stand along the axes."""
-    recut_every: int = 1
+    revoxelize_every: int = 1
     """Epochs after which a scene is cut into voxels anew, elsewhere; until then the neighbours that
     were found are used again. Matters for `augment: grid` with one scene per step."""
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
@@ -296,10 +298,15 @@ class DistillConfig:
         _require(self.width > 0, "distill.width", "> 0", self.width)
         _require(self.voxel_size > 0, "distill.voxel_size", "> 0 metres", self.voxel_size)
         _require(self.epochs >= 1, "distill.epochs", "at least 1", self.epochs)
-        _require(self.recut_every >= 1, "distill.recut_every", "at least 1", self.recut_every)
+        _require(
+            self.revoxelize_every >= 1,
+            "distill.revoxelize_every",
+            "at least 1",
+            self.revoxelize_every,
+        )
         _require(self.batch_size >= 1, "distill.batch_size", "at least 1", self.batch_size)
-        inside = 0 < self.ensemble_from < 1
-        _require(inside, "distill.ensemble_from", "between 0 and 1", self.ensemble_from)
+        inside = 0 < self.ensemble_start < 1
+        _require(inside, "distill.ensemble_start", "between 0 and 1", self.ensemble_start)
         inside = 0 <= self.ensemble_decay < 1
         _require(inside, "distill.ensemble_decay", "in [0, 1)", self.ensemble_decay)
         _require(self.learning_rate > 0, "distill.learning_rate", "> 0", self.learning_rate)
@@ -309,8 +316,8 @@ class DistillConfig:
         _require(heat > 0, "distill.ensemble_temperature", "> 0", heat)
         weight = self.ensemble_weight
         _require(weight >= 0, "distill.ensemble_weight", ">= 0", weight)
-        rows = self.rows_per_step
-        _require(rows >= 0, "distill.rows_per_step", "0 (all) or more", rows)
+        rows = self.max_voxels_per_step
+        _require(rows >= 0, "distill.max_voxels_per_step", "0 (all) or more", rows)
         names = self.students
         _require(
             len(set(names)) == len(names), "distill.students", "different names", ", ".join(names)
@@ -327,7 +334,7 @@ class DistillConfig:
     @property
     def student_names(self) -> tuple[str, ...]:
         """The students of the run."""
-        return self.students if self.trained is None else (TRAINED,)
+        return self.students if self.pretrained is None else (PRETRAINED,)
 
 
 @dataclass(frozen=True)
@@ -337,7 +344,7 @@ class EvaluateConfig:
     protocol: str = "every point"
     """Name of the evaluation protocol: `every point`, `seen`, or `openscene`, whose runs, points
     and prompt are OpenScene's where the next two settings and `run.prompt` say nothing else."""
-    points: Literal["seen", "all"] | None = None
+    scored_points: Literal["seen", "all"] | None = None
     """Which points are scored: those that some frame sees, the same for every method, or all; by
     default as the protocol says, which is all for `openscene` and seen for others."""
     votes: int | None = None
@@ -357,7 +364,7 @@ class ReportConfig:
     """Scenes that are drawn; by default one validation scene."""
     queries: tuple[str, ...] = ("couch", "fridge", "a place to sleep", "a place to take a bath")
     """Questions whose best answers are listed."""
-    answers: tuple[str, ...] = ()
+    expected_classes: tuple[str, ...] = ()
     """The class that answers each question, in their order; says which answers hold."""
     heat_maps: tuple[str, ...] = ("couch", "fridge", "a place to sleep")
     """Questions drawn as heat maps."""
@@ -367,7 +374,7 @@ class ReportConfig:
 class RunConfig:
     """A whole run."""
 
-    run: RunSettings = field(default_factory=RunSettings)
+    run: GeneralConfig = field(default_factory=GeneralConfig)
     ingest: IngestConfig = field(default_factory=IngestConfig)
     lift: LiftConfig = field(default_factory=LiftConfig)
     synthesize: SynthesizeConfig = field(default_factory=SynthesizeConfig)
@@ -379,8 +386,8 @@ class RunConfig:
     report: ReportConfig = field(default_factory=ReportConfig)
 
     def __post_init__(self) -> None:
-        there = len(self.run.teachers) > 0 or self.distill.trained is not None
-        _require(there, "run.teachers", "at least one name", "none; or set distill.trained")
+        there = len(self.run.teachers) > 0 or self.distill.pretrained is not None
+        _require(there, "run.teachers", "at least one name", "none; or set distill.pretrained")
 
 
 HOME_IMAGE_SIZE = (240, 320)

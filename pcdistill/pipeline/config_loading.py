@@ -12,10 +12,10 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 import yaml
 
 from pcdistill.errors import ConfigError
-from pcdistill.pipeline.config import DistillConfig, IngestConfig, RunConfig, RunSettings
+from pcdistill.pipeline.config import DistillConfig, GeneralConfig, IngestConfig, RunConfig
 from pcdistill.suggest import suggest
 
-Section = TypeVar("Section", "RunSettings", "IngestConfig", "DistillConfig")
+Section = TypeVar("Section", "GeneralConfig", "IngestConfig", "DistillConfig")
 
 
 class _Loader(yaml.SafeLoader):
@@ -61,11 +61,11 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         )
     for override in overrides:
         _apply_override(sections, override)
-    config = config_from_mapping(sections, str(path))
+    config = config_from_dict(sections, str(path))
     return dataclasses.replace(
         config,
         ingest=_located(config.ingest, ("path", "train_list", "validation_list"), path.parent),
-        distill=_located(config.distill, ("trained",), path.parent),
+        distill=_located(config.distill, ("pretrained",), path.parent),
         run=_located(
             config.run,
             [key for key in ("label_set", "vocabulary") if _is_file_name(getattr(config.run, key))],
@@ -97,7 +97,7 @@ def _is_there(path: Path) -> bool:
     return path.exists() or (bool(colon) and Path(folder).is_dir())
 
 
-def config_from_mapping(sections: Mapping[str, Any], source: str) -> RunConfig:
+def config_from_dict(sections: Mapping[str, Any], source: str) -> RunConfig:
     """Check a mapping of sections and make the run's configuration of it.
 
     Raises:
@@ -115,8 +115,8 @@ def config_from_mapping(sections: Mapping[str, Any], source: str) -> RunConfig:
         raise ConfigError(f"{source}: {error}") from None
 
 
-def config_as_mapping(config: RunConfig) -> dict[str, Any]:
-    """The configuration as plain JSON values; `config_from_mapping` reads it back."""
+def config_to_dict(config: RunConfig) -> dict[str, Any]:
+    """The configuration as plain JSON values; `config_from_dict` reads it back."""
     plain: dict[str, Any] = yaml.safe_load(yaml.safe_dump(_plain(dataclasses.asdict(config))))
     return plain
 

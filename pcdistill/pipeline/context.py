@@ -14,10 +14,10 @@ from torch import Tensor
 from pcdistill.capability import ImageGenerator, Segmenter, build_generator, build_segmenter
 from pcdistill.distillation import INPUT_CHANNELS
 from pcdistill.errors import ConfigError
-from pcdistill.evaluation import Protocol, named_protocol
+from pcdistill.evaluation import Protocol, get_protocol
 from pcdistill.networks import build_student
 from pcdistill.pipeline.config import RunConfig
-from pcdistill.pipeline.pretrained import TrainedStudent, find_trained, open_trained
+from pcdistill.pipeline.pretrained import PretrainedStudent, load_pretrained, resolve_checkpoint
 from pcdistill.pipeline.workspace import Workspace
 from pcdistill.scenes import LabelSet, load_label_set, load_vocabulary
 from pcdistill.teachers import (
@@ -36,7 +36,7 @@ _CLASSES_NAMED = 4
 """Classes that an error message lists before it counts the rest."""
 
 
-class Run:
+class RunContext:
     """What every stage is given. Models are loaded when first used and then kept."""
 
     def __init__(self, config: RunConfig) -> None:
@@ -87,7 +87,7 @@ class Run:
     @property
     def _asks_as_published(self) -> bool:
         """Whether OpenScene's prompts are asked for: where its protocol is, and no other prompt."""
-        known = named_protocol(self.config.evaluate.protocol, self.label_set.name)
+        known = get_protocol(self.config.evaluate.protocol, self.label_set.name)
         return known.published == "openscene" and self.config.run.prompt is None
 
     @cached_property
@@ -99,19 +99,19 @@ class Run:
         """
         config = self.config.evaluate
         told = None if self._asks_as_published else self._told_prompt or self.label_set.template
-        return named_protocol(
+        return get_protocol(
             config.protocol,
             self.label_set.name,
             votes=config.votes,
             prompt_template=told,
-            points=config.points if self.config.run.teachers else "all",
+            points=config.scored_points if self.config.run.teachers else "all",
             voxel_size=self.voxel_size,
         )
 
     @property
     def voxel_size(self) -> float:
         """Metres: what the run's students see the world in."""
-        given = self.trained
+        given = self.pretrained
         return self.config.distill.voxel_size if given is None else given.needs.voxel_size
 
     def prompts(self, names: Sequence[str]) -> list[str]:
@@ -127,20 +127,20 @@ class Run:
     def _told_prompt(self) -> str | None:
         """What the config or a trained student says."""
         own = self.config.run.prompt
-        return self.trained.prompt if own is None and self.trained is not None else own
+        return self.pretrained.prompt if own is None and self.pretrained is not None else own
 
     @cached_property
-    def trained(self) -> TrainedStudent | None:
+    def pretrained(self) -> PretrainedStudent | None:
         """The student that the run was given; None where it trains its own.
 
         Raises:
             ConfigError: there is no such student, or it does not fit the run.
             ArtifactError: its file is damaged.
         """
-        given = self.config.distill.trained
+        given = self.config.distill.pretrained
         if given is None:
             return None
-        student = open_trained(find_trained(given, self.workspace), self.config.distill)
+        student = load_pretrained(resolve_checkpoint(given, self.workspace), self.config.distill)
         student.require_fit(self.text_encoder, self.config.run.text_encoder)
         return student
 
@@ -162,7 +162,7 @@ class Run:
             self._teachers[name] = teacher
         return self._teachers[name]
 
-    def check(self) -> None:
+    def validate(self) -> None:
         """Build what is cheap to build, so that a wrong name is found before the work.
 
         Raises:
@@ -175,8 +175,8 @@ class Run:
             self.teacher(name)
         _ = self.protocol
         student = self.config.distill
-        if self.trained is not None:
-            self.trained.network.use_engine(student.engine)
+        if self.pretrained is not None:
+            self.pretrained.network.set_engine(student.engine)
         else:
             with torch.device("meta"):
                 build_student(
@@ -219,14 +219,14 @@ class Run:
         """Refuse classes that the image generator cannot draw before the first image is made."""
         name, prompt = self.config.synthesize.generator, self.config.synthesize.prompt
         generator = build_generator(name)
-        missing = generator.cannot_draw(prompt, self.vocabulary)
+        missing = generator.unsupported_categories(prompt, self.vocabulary)
         if not missing:
             return
         listed = ", ".join(missing[:_CLASSES_NAMED])
         rest = len(missing) - _CLASSES_NAMED
         more = f" and {rest} more" if rest > 0 else ""
         cannot = f"'{name}' cannot draw {listed}{more} of its {len(self.vocabulary)} classes"
-        if not generator.cannot_draw("{}", missing):
+        if not generator.unsupported_categories("{}", missing):
             raise ConfigError(
                 f"synthesize.prompt is '{prompt}', with which the image generator {cannot}; let it "
                 "name the class alone, such as 'a good photo of a {}'"

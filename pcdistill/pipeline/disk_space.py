@@ -6,19 +6,19 @@ import shutil
 from collections.abc import Iterable, Mapping
 
 from pcdistill.errors import ConfigError
-from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.context import RunContext
 from pcdistill.pipeline.stage import Stage
 
 SPARE_BYTES = 200 * 2**20
 """Disk that a run leaves free for logs and small files."""
 
 
-def bytes_to_write(run: Run, stage: Stage, units: Iterable[str]) -> int:
+def estimate_new_bytes(run: RunContext, stage: Stage, units: Iterable[str]) -> int:
     """Bytes that some units of a stage will add to the disk; what they replace is taken off."""
     return sum(max(0, stage.estimate(run, unit) - _stored(run, stage, unit)) for unit in units)
 
 
-def require_disk(run: Run, needs: Mapping[str, int]) -> str:
+def check_disk_space(run: RunContext, needs: Mapping[str, int]) -> str:
     """Check that what a run will write fits.
 
     Args:
@@ -38,12 +38,12 @@ def require_disk(run: Run, needs: Mapping[str, int]) -> str:
         raise ConfigError(
             f"{run.workspace.root}: the run will write about {_readable(total)} ({parts}) but only "
             f"{_readable(free)} are free; free some space, set run.workspace to a larger disk, or "
-            "keep less (lift.keep, fuse.keep_points)"
+            "keep less (lift.store_features, fuse.store_point_features)"
         )
     return f"will write about {_readable(total)} ({parts}); {_readable(free)} are free"
 
 
-def _stored(run: Run, stage: Stage, unit: str) -> int:
+def _stored(run: RunContext, stage: Stage, unit: str) -> int:
     """Bytes of the outputs of a unit that are there from before."""
     record = run.workspace.record(stage.name, unit)
     if record is None:

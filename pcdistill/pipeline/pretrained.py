@@ -12,7 +12,7 @@ from pcdistill.distillation import INPUT_CHANNELS
 from pcdistill.errors import ArtifactError, ConfigError
 from pcdistill.networks import Checkpoint, MinkUNet, load_checkpoint, save_checkpoint
 from pcdistill.pipeline.artifact_files import read_provenance
-from pcdistill.pipeline.config import TRAINED, DistillConfig
+from pcdistill.pipeline.config import PRETRAINED, DistillConfig
 from pcdistill.pipeline.config_loading import load_config
 from pcdistill.pipeline.result_files import best_measured
 from pcdistill.pipeline.workspace import Workspace
@@ -21,11 +21,11 @@ from pcdistill.teachers import TextEncoder
 
 _EXPECTED = (
     "give the workspace of a finished run, WORKSPACE:STUDENT, or the file of a checkpoint "
-    "(distill.trained)"
+    "(distill.pretrained)"
 )
 
 
-class StudentNeeds(NamedTuple):
+class StudentInputSpec(NamedTuple):
     """How a scan has to be shown to a student."""
 
     voxel_size: float
@@ -34,7 +34,7 @@ class StudentNeeds(NamedTuple):
     """Key of `INPUT_CHANNELS`."""
 
 
-class Source(NamedTuple):
+class CheckpointSource(NamedTuple):
     """The file of a student, whoever keeps it."""
 
     path: Path
@@ -43,12 +43,12 @@ class Source(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class TrainedStudent:
+class PretrainedStudent:
     """A student that a run was given."""
 
-    source: Source
+    source: CheckpointSource
     network: MinkUNet
-    needs: StudentNeeds
+    needs: StudentInputSpec
     provenance: Mapping[str, Any]
     """What is known of its training; empty for files of others."""
 
@@ -70,37 +70,39 @@ class TrainedStudent:
         space = self.provenance.get("text_space")
         channels = self.network.architecture.out_channels
         where = f"{self.source.path}: the student"
-        mend = "set run.text_encoder to that of its training, or distill.trained to another student"
+        fix = (
+            "set run.text_encoder to that of its training, or distill.pretrained to another student"
+        )
         if space is not None and space != text_encoder.text_space:
             raise ConfigError(
                 f"{where} lives in the text space '{space}' but run.text_encoder '{name}' gives "
-                f"'{text_encoder.text_space}'; {mend}"
+                f"'{text_encoder.text_space}'; {fix}"
             )
         if channels != text_encoder.dimensions:
             raise ConfigError(
                 f"{where} gives {channels} channels but run.text_encoder '{name}' gives "
-                f"{text_encoder.dimensions}; {mend}"
+                f"{text_encoder.dimensions}; {fix}"
             )
 
 
-def find_trained(given: str, workspace: Workspace) -> Source:
-    """The file that `distill.trained` names, or the workspace's own copy where that is gone.
+def resolve_checkpoint(given: str, workspace: Workspace) -> CheckpointSource:
+    """The file that `distill.pretrained` names, or the workspace's own copy where that is gone.
 
     Raises:
         ConfigError: there is neither, or no finished student in the workspace it names.
     """
     path = _named_file(given, workspace)
     if path is not None:
-        return Source(path, _checksum(path))
-    copy = kept_copy(workspace)
+        return CheckpointSource(path, _checksum(path))
+    copy = checkpoint_copy_path(workspace)
     if copy.is_file():
         known = read_provenance(copy)
         if known.get("given") == given:
-            return Source(copy, str(known.get("checksum")))
+            return CheckpointSource(copy, str(known.get("checksum")))
     raise ConfigError(f"{given}: does not exist; {_EXPECTED}")
 
 
-def open_trained(source: Source, config: DistillConfig) -> TrainedStudent:
+def load_pretrained(source: CheckpointSource, config: DistillConfig) -> PretrainedStudent:
     """Load a student, ready to look at scenes.
 
     Args:
@@ -111,11 +113,11 @@ def open_trained(source: Source, config: DistillConfig) -> TrainedStudent:
         ConfigError: what the student sees of a voxel is not what the config says.
     """
     checkpoint = load_checkpoint(source.path)
-    needs = needs_of(source.path, checkpoint, config)
-    return TrainedStudent(source, checkpoint.network, needs, checkpoint.metadata["provenance"])
+    needs = read_input_spec(source.path, checkpoint, config)
+    return PretrainedStudent(source, checkpoint.network, needs, checkpoint.metadata["provenance"])
 
 
-def needs_of(path: Path, checkpoint: Checkpoint, config: DistillConfig) -> StudentNeeds:
+def read_input_spec(path: Path, checkpoint: Checkpoint, config: DistillConfig) -> StudentInputSpec:
     """What a student needs, by its own provenance, else by the config.
 
     Raises:
@@ -134,26 +136,26 @@ def needs_of(path: Path, checkpoint: Checkpoint, config: DistillConfig) -> Stude
     channels = checkpoint.network.architecture.in_channels
     if channels != INPUT_CHANNELS[kind]:
         fitting = [name for name, count in INPUT_CHANNELS.items() if count == channels]
-        mend = f"set distill.input: {fitting[0]}" if fitting else "give another student"
+        fix = f"set distill.input: {fitting[0]}" if fitting else "give another student"
         raise ConfigError(
             f"{path}: the student takes {channels} channels of a voxel but distill.input "
-            f"'{kind}' gives {INPUT_CHANNELS[kind]}; {mend}"
+            f"'{kind}' gives {INPUT_CHANNELS[kind]}; {fix}"
         )
-    return StudentNeeds(float(voxel_size), kind)
+    return StudentInputSpec(float(voxel_size), kind)
 
 
-def kept_copy(workspace: Workspace) -> Path:
+def checkpoint_copy_path(workspace: Workspace) -> Path:
     """Where a workspace keeps the student that its run was given."""
-    return workspace.checkpoint(TRAINED)
+    return workspace.checkpoint(PRETRAINED)
 
 
-def keep_copy(
-    student: TrainedStudent, given: str, workspace: Workspace, known: Mapping[str, Any]
+def copy_checkpoint(
+    student: PretrainedStudent, given: str, workspace: Workspace, known: Mapping[str, Any]
 ) -> None:
     """Write the copy with all that inference needs, so that the workspace stands alone.
 
     Args:
-        given: `distill.trained`.
+        given: `distill.pretrained`.
         known: takes its place in the provenance.
 
     Raises:
@@ -167,7 +169,7 @@ def keep_copy(
         "checksum": student.source.checksum,
         "config": {**(config if isinstance(config, dict) else {}), **student.needs._asdict()},
     }
-    save_checkpoint(kept_copy(workspace), student.network, provenance)
+    save_checkpoint(checkpoint_copy_path(workspace), student.network, provenance)
 
 
 def _named_file(given: str, workspace: Workspace) -> Path | None:
@@ -208,7 +210,7 @@ def _of_workspace(workspace: Workspace, student: str) -> Path:
     others = f", or take {workspace.root}:{finished[-1]}" if finished else ""
     raise ConfigError(
         f"{workspace.root}: its student '{wanted}' is not finished; finish that run first{others} "
-        "(distill.trained)"
+        "(distill.pretrained)"
     )
 
 

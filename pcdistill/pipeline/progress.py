@@ -38,17 +38,17 @@ class Progress:
         self._bar: TaskID | None = None
         self._last_line = 0.0
 
-    def note(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         """Print a line."""
         if not self._quiet:
             self._console.print(Text(text))
 
-    def begin(self, stage: str, units: int, skipped: int) -> None:
+    def start_stage(self, stage: str, units: int, skipped: int) -> None:
         """A stage begins, of whose units some are up to date."""
         if self._quiet:
             return
         if skipped == units:
-            self.note(f"{stage}: {units} of {units} up to date")
+            self.print_line(f"{stage}: {units} of {units} up to date")
             return
         already = f", {skipped} up to date" if skipped else ""
         self._console.print(
@@ -68,7 +68,7 @@ class Progress:
             self._bars.start()
             self._bar = self._bars.add_task(stage, total=units - skipped)
 
-    def inside(self, stage: str, unit: str) -> Callable[[int, int, str], None]:
+    def unit_callback(self, stage: str, unit: str) -> Callable[[int, int, str], None]:
         """What a long unit calls to tell how far it is."""
         begin = time.perf_counter()
 
@@ -82,11 +82,11 @@ class Progress:
             if done < total and now - max(self._last_line, begin) > _LINE_EVERY:
                 self._last_line = now
                 left = (now - begin) / max(done, 1) * (total - done)
-                self.note(f"  {unit}: {done}/{total} {words}, about {left:.0f} s left")
+                self.print_line(f"  {unit}: {done}/{total} {words}, about {left:.0f} s left")
 
         return report
 
-    def unit(self, stage: str, unit: str, state: str, summary: str, seconds: float) -> None:
+    def finish_unit(self, stage: str, unit: str, state: str, summary: str, seconds: float) -> None:
         """A unit ended."""
         if self._quiet:
             return
@@ -97,7 +97,7 @@ class Progress:
         if self._bars is not None and self._bar is not None:
             self._bars.advance(self._bar)
 
-    def end(self, stage: str) -> None:
+    def end_stage(self, stage: str) -> None:
         """A stage ended."""
         if self._bars is not None:
             self._bars.stop()

@@ -9,24 +9,24 @@ from dataclasses import dataclass, field
 
 import yaml
 
-from pcdistill.atomic_io import make_folder, remove_leftovers, whole_file
+from pcdistill.atomic_io import atomic_file, make_folder, remove_stale_temporaries
 from pcdistill.errors import ConfigError
 from pcdistill.pipeline.config import RunConfig
-from pcdistill.pipeline.config_loading import config_as_mapping
-from pcdistill.pipeline.context import Run
-from pcdistill.pipeline.disk_space import bytes_to_write, require_disk
+from pcdistill.pipeline.config_loading import config_to_dict
+from pcdistill.pipeline.context import RunContext
+from pcdistill.pipeline.disk_space import check_disk_space, estimate_new_bytes
 from pcdistill.pipeline.progress import Progress
 from pcdistill.pipeline.stage import Stage
 from pcdistill.pipeline.stage_names import require_stage_names
-from pcdistill.pipeline.status import NOT_TRIED, Failure, Ledger, Outlook
-from pcdistill.pipeline.unit_work import work_on
+from pcdistill.pipeline.status import NOT_TRIED, Failure, StatusTracker, UnitStatus
+from pcdistill.pipeline.unit_work import run_unit
 from pcdistill.pipeline.worker_pool import WorkerPool
-from pcdistill.pipeline.workspace import Record
+from pcdistill.pipeline.workspace import UnitRecord
 from pcdistill.pipeline.workspace_lock import claimed_workspace
 
 
 @dataclass
-class Summary:
+class RunSummary:
     """What a call of `run_stages` did."""
 
     done: int = 0
@@ -50,8 +50,8 @@ def run_stages(
     shard: tuple[int, int] = (0, 1),
     redo: bool = False,
     progress: Progress | None = None,
-    prepare: Callable[[Run], None] = lambda run: None,
-) -> Summary:
+    prepare: Callable[[RunContext], None] = lambda run: None,
+) -> RunSummary:
     """Bring the run up to date.
 
     Args:
@@ -68,19 +68,21 @@ def run_stages(
         ConfigError: a stage name is unknown, a setting is impossible, the workspace cannot be
             written or another run works there, or the disk is too small.
     """
-    chosen = choose_stages(stages, only, start)
-    run = Run(config)
+    chosen = select_stages(stages, only, start)
+    run = RunContext(config)
     show = progress or Progress(quiet=True)
-    summary = Summary()
+    summary = RunSummary()
     begin = time.perf_counter()
     with _opened_workspace(run, shard, prepare):
-        ledger = Ledger(run, stages)
+        ledger = StatusTracker(run, stages)
         needs = {
-            stage.name: bytes_to_write(run, stage, _units_to_do(run, stage, ledger, shard, redo)[1])
+            stage.name: estimate_new_bytes(
+                run, stage, _units_to_do(run, stage, ledger, shard, redo)[1]
+            )
             for stage in chosen
         }
-        if line := require_disk(run, needs):
-            show.note(line)
+        if line := check_disk_space(run, needs):
+            show.print_line(line)
         with closing(WorkerPool(config, jobs)) as pool:
             for stage in chosen:
                 _run_stage(run, stage, ledger, pool, shard, redo, show, summary)
@@ -91,7 +93,7 @@ def run_stages(
 
 @contextmanager
 def _opened_workspace(
-    run: Run, shard: tuple[int, int], prepare: Callable[[Run], None]
+    run: RunContext, shard: tuple[int, int], prepare: Callable[[RunContext], None]
 ) -> Iterator[None]:
     """Make the workspace of a run, keep others out of it, and note what the run is about.
 
@@ -103,10 +105,10 @@ def _opened_workspace(
         try:
             make_folder(root, "--workspace")
             held.enter_context(claimed_workspace(root, run.config, shard))
-            remove_leftovers(root)
+            remove_stale_temporaries(root)
             prepare(run)
-            with whole_file(run.workspace.config) as temporary:
-                text = yaml.safe_dump(config_as_mapping(run.config), sort_keys=False)
+            with atomic_file(run.workspace.config) as temporary:
+                text = yaml.safe_dump(config_to_dict(run.config), sort_keys=False)
                 temporary.write_text(text)
         except OSError as error:
             raise ConfigError(
@@ -116,7 +118,7 @@ def _opened_workspace(
         yield
 
 
-def choose_stages(stages: Sequence[Stage], only: Sequence[str], start: str | None) -> list[Stage]:
+def select_stages(stages: Sequence[Stage], only: Sequence[str], start: str | None) -> list[Stage]:
     """Those of `stages` that `--only` and `--from` name.
 
     Raises:
@@ -129,47 +131,54 @@ def choose_stages(stages: Sequence[Stage], only: Sequence[str], start: str | Non
 
 
 def _units_to_do(
-    run: Run, stage: Stage, ledger: Ledger, shard: tuple[int, int], redo: bool
+    run: RunContext, stage: Stage, ledger: StatusTracker, shard: tuple[int, int], redo: bool
 ) -> tuple[Sequence[str], list[str]]:
     """A shard's units of a stage, and those of them that are to be made."""
     units = stage.units(run)[shard[0] :: shard[1]]
-    return units, [unit for unit in units if redo or ledger.look(stage, unit).state != "done"]
+    return units, [unit for unit in units if redo or ledger.status(stage, unit).state != "done"]
 
 
 def _run_stage(
-    run: Run,
+    run: RunContext,
     stage: Stage,
-    ledger: Ledger,
+    ledger: StatusTracker,
     pool: WorkerPool,
     shard: tuple[int, int],
     redo: bool,
     show: Progress,
-    summary: Summary,
+    summary: RunSummary,
 ) -> None:
     units, todo = _units_to_do(run, stage, ledger, shard, redo)
-    require_disk(run, {stage.name: bytes_to_write(run, stage, todo)})  # sizes are known by now
+    check_disk_space(
+        run, {stage.name: estimate_new_bytes(run, stage, todo)}
+    )  # sizes are known by now
     summary.skipped += len(units) - len(todo)
-    show.begin(stage.name, len(units), len(units) - len(todo))
+    show.start_stage(stage.name, len(units), len(units) - len(todo))
     for unit, record in _outcomes(run, stage, todo, ledger, pool, show):
         if record.details:  # it was tried
             run.workspace.write_record(stage.name, unit, record)
-            ledger.forget(stage)
+            ledger.invalidate(stage)
         if record.state == "done":
             summary.done += 1
         else:
             summary.failures.append(Failure(stage.name, unit, record.summary))
-        show.unit(stage.name, unit, record.state, record.summary, record.seconds)
-    show.end(stage.name)
+        show.finish_unit(stage.name, unit, record.state, record.summary, record.seconds)
+    show.end_stage(stage.name)
 
 
 def _outcomes(
-    run: Run, stage: Stage, todo: list[str], ledger: Ledger, pool: WorkerPool, show: Progress
-) -> Iterator[tuple[str, Record]]:
+    run: RunContext,
+    stage: Stage,
+    todo: list[str],
+    ledger: StatusTracker,
+    pool: WorkerPool,
+    show: Progress,
+) -> Iterator[tuple[str, UnitRecord]]:
     at_once = len(todo) > 1 and stage.parallel(run) and pool.can_work()
     for wave in _waves(run, stage, todo) if at_once else [[unit] for unit in todo]:
         ready = []
         for unit in wave:
-            outlook = ledger.look(stage, unit)
+            outlook = ledger.status(stage, unit)
             if outlook.obstacle:
                 yield unit, _not_tried(outlook)
             else:
@@ -178,10 +187,10 @@ def _outcomes(
             yield from pool.outcomes(stage, ready, show)
             continue
         for task in ready:
-            yield task.unit, work_on(run, stage, task, show.inside(stage.name, task.unit))
+            yield task.unit, run_unit(run, stage, task, show.unit_callback(stage.name, task.unit))
 
 
-def _waves(run: Run, stage: Stage, todo: Sequence[str]) -> Iterator[list[str]]:
+def _waves(run: RunContext, stage: Stage, todo: Sequence[str]) -> Iterator[list[str]]:
     """Units that need none of the others, then those that need only these, and so on."""
     left = list(todo)
     while left:
@@ -194,6 +203,6 @@ def _waves(run: Run, stage: Stage, todo: Sequence[str]) -> Iterator[list[str]]:
         yield wave
 
 
-def _not_tried(outlook: Outlook) -> Record:
+def _not_tried(outlook: UnitStatus) -> UnitRecord:
     reason = f"{NOT_TRIED} {outlook.obstacle}"
-    return Record(outlook.task.fingerprint, "failed", reason, 0.0, {}, {})
+    return UnitRecord(outlook.task.fingerprint, "failed", reason, 0.0, {}, {})

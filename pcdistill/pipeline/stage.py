@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pcdistill.callbacks import Report
-from pcdistill.pipeline.context import Run
+from pcdistill.callbacks import ProgressCallback
+from pcdistill.pipeline.context import RunContext
 
 
 @dataclass(frozen=True)
-class Input:
+class Dependency:
     """A unit of an earlier stage that a unit reads."""
 
     stage: str
@@ -28,7 +28,7 @@ class Task:
     """One unit about to be worked on."""
 
     unit: str
-    inputs: tuple[Input, ...]
+    inputs: tuple[Dependency, ...]
     """Those that are finished."""
     fingerprint: str
     """Marks half-way states, so that only the same work is resumed."""
@@ -40,17 +40,17 @@ class Task:
         return tuple(i.unit for i in self.inputs if i.stage == stage)
 
 
-def no_inputs(run: Run, unit: str) -> tuple[Input, ...]:
+def no_inputs(run: RunContext, unit: str) -> tuple[Dependency, ...]:
     """Inputs of a unit that reads no earlier stage."""
     return ()
 
 
-def no_estimate(run: Run, unit: str) -> int:
+def no_estimate(run: RunContext, unit: str) -> int:
     """Bytes of a unit whose outputs are too small to ask for."""
     return 0
 
 
-def always(run: Run) -> bool:
+def always_parallel(run: RunContext) -> bool:
     """For stages whose units may be worked on at once."""
     return True
 
@@ -67,16 +67,16 @@ class Stage:
 
     name: str
     version: int
-    units: Callable[[Run], tuple[str, ...]]
-    settings: Callable[[Run, str], Mapping[str, Any]]
-    inputs: Callable[[Run, str], tuple[Input, ...]]
-    outputs: Callable[[Run, str], tuple[Path, ...]]
+    units: Callable[[RunContext], tuple[str, ...]]
+    settings: Callable[[RunContext, str], Mapping[str, Any]]
+    inputs: Callable[[RunContext, str], tuple[Dependency, ...]]
+    outputs: Callable[[RunContext, str], tuple[Path, ...]]
     """Files, or folders whose files all count."""
-    work: Callable[[Run, Task, Report], str]
+    work: Callable[[RunContext, Task, ProgressCallback], str]
     """Makes the outputs and returns one line worth reading."""
-    estimate: Callable[[Run, str], int] = no_estimate
+    estimate: Callable[[RunContext, str], int] = no_estimate
     """Bytes that a unit will have on the disk; a guess until the earlier stages are done."""
-    parallel: Callable[[Run], bool] = always
+    parallel: Callable[[RunContext], bool] = always_parallel
     """Whether several units may be worked on at once; not where one uses the whole machine."""
 
 
@@ -92,7 +92,7 @@ def fingerprint(stage: Stage, settings: Mapping[str, Any], inputs: Mapping[str, 
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def files_of(outputs: tuple[Path, ...]) -> list[Path]:
+def list_files(outputs: tuple[Path, ...]) -> list[Path]:
     """Every file among the outputs, those inside folders included."""
     files: list[Path] = []
     for output in outputs:

@@ -9,22 +9,22 @@ from typing import Any, Literal
 import torch
 
 from pcdistill import __version__
-from pcdistill.callbacks import Report
+from pcdistill.callbacks import ProgressCallback
 from pcdistill.errors import ConfigError, PcdistillError, file_trouble
-from pcdistill.pipeline.context import Run
-from pcdistill.pipeline.stage import Stage, Task, files_of
-from pcdistill.pipeline.workspace import Record
+from pcdistill.pipeline.context import RunContext
+from pcdistill.pipeline.stage import Stage, Task, list_files
+from pcdistill.pipeline.workspace import UnitRecord
 
 log = logging.getLogger(__name__)
 
 
-def work_on(run: Run, stage: Stage, task: Task, report: Report) -> Record:
+def run_unit(run: RunContext, stage: Stage, task: Task, report: ProgressCallback) -> UnitRecord:
     """Make one unit and say how it went; a user's mistake becomes a failed record."""
     begin = time.perf_counter()
     try:
         summary = stage.work(run, task, report)
         state: Literal["done", "failed"] = "done"
-        files = files_of(stage.outputs(run, task.unit))
+        files = list_files(stage.outputs(run, task.unit))
         outputs = {str(f.relative_to(run.workspace.root)): f.stat().st_size for f in files}
     except ConfigError:
         raise
@@ -38,10 +38,12 @@ def work_on(run: Run, stage: Stage, task: Task, report: Report) -> Record:
         state, outputs = "failed", {}
         summary = f"unexpected {type(error).__name__}: {error}"
     seconds = time.perf_counter() - begin
-    return Record(task.fingerprint, state, summary, seconds, outputs, _details(run, stage, task))
+    return UnitRecord(
+        task.fingerprint, state, summary, seconds, outputs, _details(run, stage, task)
+    )
 
 
-def _details(run: Run, stage: Stage, task: Task) -> dict[str, Any]:
+def _details(run: RunContext, stage: Stage, task: Task) -> dict[str, Any]:
     return {
         "pcdistill": __version__,
         "torch": torch.__version__,

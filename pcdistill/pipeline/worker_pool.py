@@ -15,13 +15,13 @@ from multiprocessing.connection import Connection
 
 import torch
 
-from pcdistill.callbacks import Report
+from pcdistill.callbacks import ProgressCallback
 from pcdistill.pipeline.config import RunConfig
-from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.context import RunContext
 from pcdistill.pipeline.progress import Progress
 from pcdistill.pipeline.stage import Stage, Task
-from pcdistill.pipeline.unit_work import work_on
-from pcdistill.pipeline.workspace import Record
+from pcdistill.pipeline.unit_work import run_unit
+from pcdistill.pipeline.workspace import UnitRecord
 
 _LOG = logging.getLogger(__name__)
 
@@ -70,39 +70,41 @@ class WorkerPool:
 
     def outcomes(
         self, stage: Stage, tasks: list[Task], show: Progress
-    ) -> Iterator[tuple[str, Record]]:
+    ) -> Iterator[tuple[str, UnitRecord]]:
         """Work on units side by side; gives each with how it went, as they end."""
         waiting = list(tasks)
-        reports: dict[str, Report] = {}
+        reports: dict[str, ProgressCallback] = {}
         deaths: Counter[str] = Counter()
-        running: dict[Future[Record], Task] = {}
+        running: dict[Future[UnitRecord], Task] = {}
         while waiting or running:
             while waiting and len(running) < 2 * self.jobs:
                 task = waiting.pop(0)
                 running[self._submit(stage, task)] = task
             finished, _ = wait(running, timeout=_LISTEN_EVERY, return_when=FIRST_COMPLETED)
             for unit, done, total, words in self._heard():
-                reports.setdefault(unit, show.inside(stage.name, unit))(done, total, words)
-            lost = []
+                reports.setdefault(unit, show.unit_callback(stage.name, unit))(done, total, words)
+            missing = []
             for future in finished:
                 task = running.pop(future)
                 try:
                     yield task.unit, future.result()
                 except BrokenProcessPool:
-                    lost.append(task)
-            if lost:  # every task in flight is lost with the pool; which one killed it is not known
-                lost += running.values()
+                    missing.append(task)
+            if (
+                missing
+            ):  # every task in flight is lost with the pool; which one killed it is not known
+                missing += running.values()
                 running.clear()
                 self.close()
-                for task in lost:
+                for task in missing:
                     deaths[task.unit] += 1
                     if deaths[task.unit] > _RETRIES:
                         reason = "its worker process died twice (out of memory?); try --jobs 1"
-                        yield task.unit, Record(task.fingerprint, "failed", reason, 0.0, {}, {})
+                        yield task.unit, UnitRecord(task.fingerprint, "failed", reason, 0.0, {}, {})
                     else:
                         waiting.append(task)
 
-    def _submit(self, stage: Stage, task: Task) -> Future[Record]:
+    def _submit(self, stage: Stage, task: Task) -> Future[UnitRecord]:
         try:
             return self._living_executor().submit(_work_in_process, stage, task)
         except BrokenProcessPool:
@@ -142,7 +144,7 @@ def worker_threads(jobs: int) -> int:
     return max(1, usable_cores() // jobs)
 
 
-_worker_run: Run | None = None
+_worker_run: RunContext | None = None
 _worker_words: Connection | None = None
 
 
@@ -151,7 +153,7 @@ def _begin_worker(config: RunConfig, jobs: int, words: Connection) -> None:
     _worker_words = words
     torch.set_num_threads(worker_threads(jobs))
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _worker_run = Run(config)
+    _worker_run = RunContext(config)
 
 
 def _end_with_parent() -> None:
@@ -161,7 +163,7 @@ def _end_with_parent() -> None:
         os._exit(1)  # the parent was killed: leave nothing running behind it
 
 
-def _work_in_process(stage: Stage, task: Task) -> Record:
+def _work_in_process(stage: Stage, task: Task) -> UnitRecord:
     if _worker_run is None:
         raise RuntimeError("the worker process was not initialised")
 
@@ -171,4 +173,4 @@ def _work_in_process(stage: Stage, task: Task) -> Record:
             if _worker_words is not None:
                 _worker_words.send((task.unit, done, total, words[:200]))
 
-    return work_on(_worker_run, stage, task, report)
+    return run_unit(_worker_run, stage, task, report)

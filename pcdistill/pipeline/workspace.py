@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pcdistill.errors import ArtifactError, UnreadableError
 from pcdistill.pipeline.artifact_files import read_json, write_json
 
-LONGEST_NAME = 100
+MAX_NAME = 100
 """Characters of a file name without its ending; file systems take 255 bytes with everything."""
 
 
@@ -23,7 +23,7 @@ def slug(name: str) -> str:
     """
     kept = name.translate({ord(":"): "=", ord("/"): "~"})
     usual = re.fullmatch(r"[A-Za-z0-9_+=~-][A-Za-z0-9._+=~-]*", kept)
-    if usual and not re.search("[=~]", name) and len(kept) <= LONGEST_NAME:
+    if usual and not re.search("[=~]", name) and len(kept) <= MAX_NAME:
         return kept
     return f"{_readable(kept)}-{_digest(name)}"
 
@@ -31,14 +31,14 @@ def slug(name: str) -> str:
 def question_slug(text: str) -> str:
     """A folder name for any question: words joined by dashes, different for different questions."""
     joined = text.replace(" ", "-")
-    if re.fullmatch(r"[A-Za-z0-9_]+( [A-Za-z0-9_]+)*", text) and len(joined) <= LONGEST_NAME:
+    if re.fullmatch(r"[A-Za-z0-9_]+( [A-Za-z0-9_]+)*", text) and len(joined) <= MAX_NAME:
         return joined
     return f"{_readable(joined)}-{_digest(text)}"
 
 
 def _readable(name: str) -> str:
     """What can be kept of a name, to recognise it by."""
-    return re.sub(r"[^A-Za-z0-9_+-]+", "-", name)[: LONGEST_NAME - 9].strip("-") or "name"
+    return re.sub(r"[^A-Za-z0-9_+-]+", "-", name)[: MAX_NAME - 9].strip("-") or "name"
 
 
 def _digest(name: str) -> str:
@@ -46,7 +46,7 @@ def _digest(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Record:
+class UnitRecord:
     """What the manifest says of one unit of one stage."""
 
     fingerprint: str
@@ -71,11 +71,11 @@ class Workspace:
         """Folder of a stored scene."""
         return self.root / "scenes" / slug(scene)
 
-    def lifted(self, teacher: str, scene: str) -> Path:
+    def point_features(self, teacher: str, scene: str) -> Path:
         """One teacher's point features of one scene."""
         return self.root / "features" / slug(teacher) / f"{slug(scene)}.safetensors"
 
-    def synthesized(self, category: str) -> Path:
+    def reference_images(self, category: str) -> Path:
         """Synthesised images and pseudo masks of one vocabulary class."""
         return self.root / "synthesis" / f"{slug(category)}.safetensors"
 
@@ -135,7 +135,7 @@ class Workspace:
         """File of one manifest entry."""
         return self.root / "manifest" / stage / f"{slug(unit)}.json"
 
-    def record(self, stage: str, unit: str) -> Record | None:
+    def record(self, stage: str, unit: str) -> UnitRecord | None:
         """What the manifest says of a unit; None where it was never tried.
 
         Raises:
@@ -145,17 +145,17 @@ class Workspace:
         if not path.exists():
             return None
         try:
-            return Record(**read_json(path))
+            return UnitRecord(**read_json(path))
         except UnreadableError:
             raise
         except (ArtifactError, TypeError):
             return None  # a damaged entry counts as never tried: the unit is made anew
 
-    def write_record(self, stage: str, unit: str, record: Record) -> None:
+    def write_record(self, stage: str, unit: str, record: UnitRecord) -> None:
         """Note the outcome of a unit, after its outputs are on the disk."""
         write_json(self.record_path(stage, unit), vars(record))
 
-    def outputs_intact(self, record: Record) -> bool:
+    def outputs_intact(self, record: UnitRecord) -> bool:
         """Whether every output of a finished unit is still there with its size.
 
         Raises:

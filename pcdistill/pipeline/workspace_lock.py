@@ -17,7 +17,7 @@ from pathlib import Path
 from pcdistill.atomic_io import is_running
 from pcdistill.errors import ConfigError
 from pcdistill.pipeline.config import RunConfig
-from pcdistill.pipeline.config_loading import config_as_mapping
+from pcdistill.pipeline.config_loading import config_to_dict
 
 FOLDER = "running"
 """Below the workspace: one file for each run that works there, held by flock while it does."""
@@ -31,7 +31,7 @@ _MACHINE = {
     "run": ("workspace", "title"),
     "ingest": ("path", "train_list", "validation_list"),
     "lift": ("batch", "workers"),
-    "distill": ("device", "engine", "trained"),
+    "distill": ("device", "engine", "pretrained"),
 }
 """Settings that may differ between the machines of one run: where files lie, what computes."""
 
@@ -109,7 +109,7 @@ def _make(path: Path, claim: Claim) -> int:
 
 
 def _digest(config: RunConfig) -> str:
-    sections = config_as_mapping(config)
+    sections = config_to_dict(config)
     for section, keys in _MACHINE.items():
         for key in keys:
             del sections[section][key]
@@ -122,10 +122,10 @@ def _refusal(root: Path, own: Claim, other: Claim) -> str:
     number, count = other.shard
     shard = f", shard {number}/{count}" if count > 1 else ""
     who = f"process {other.process} on {other.host} since {other.since}{shard}"
-    mend = "wait until it has ended, or give this one a folder of its own with --workspace"
+    fix = "wait until it has ended, or give this one a folder of its own with --workspace"
     if own.shard[1] > 1 and count > 1 and own.shard != other.shard:
-        mend = "shards work side by side where they have the same settings and one number n of i/n"
-    return f"{root}: another run works there ({who}); {mend}"
+        fix = "shards work side by side where they have the same settings and one number n of i/n"
+    return f"{root}: another run works there ({who}); {fix}"
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """The report of a run: what was measured, as a page with pictures and as data."""
 
-from pcdistill.reporting.collect import collect, drawn_rows
+from pcdistill.reporting.collect import collect_report_data, drawn_rows
 from pcdistill.reporting.conclusions import best_of, conclusions, measured_rows
 from pcdistill.reporting.report_data import (
     CapabilityTable,
@@ -24,7 +24,7 @@ __all__ = [
     "ReportData",
     "StageCost",
     "best_of",
-    "collect",
+    "collect_report_data",
     "conclusions",
     "drawn_rows",
     "measured_rows",

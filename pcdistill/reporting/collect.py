@@ -10,10 +10,22 @@ import torch
 from torch import Tensor
 
 from pcdistill import __version__
-from pcdistill.artifacts import capability_table, measured_on, predictions, result, run_protocol
-from pcdistill.callbacks import Report
-from pcdistill.inference import POOLED, ask, default_row, read_true_capability, row_names
-from pcdistill.pipeline import Run, Stage, best_measured
+from pcdistill.artifacts import (
+    evaluation_protocol,
+    load_capability,
+    load_predictions,
+    load_result,
+    measured_on,
+)
+from pcdistill.callbacks import ProgressCallback
+from pcdistill.inference import (
+    POOLED,
+    default_method,
+    method_names,
+    query_scene,
+    read_true_capability,
+)
+from pcdistill.pipeline import RunContext, Stage, best_measured
 from pcdistill.reporting.conclusions import comparisons, conclusions
 from pcdistill.reporting.geometry_images import geometry_pictures
 from pcdistill.reporting.report_data import (
@@ -28,12 +40,12 @@ from pcdistill.reporting.report_data import (
 )
 from pcdistill.scenes import Scene, open_scene
 from pcdistill.visualization import (
-    View,
-    birds_view,
+    RenderCamera,
+    birds_eye_view,
+    colorize_labels,
+    colorize_scores,
     draw_points,
-    heat_colors,
-    heat_range,
-    label_colors,
+    score_range,
 )
 
 EMBEDDED_TEACHERS = {"dense", "masks"}
@@ -72,7 +84,9 @@ _NAMES = {
 }
 
 
-def collect(run: Run, report: Report, stages: Sequence[Stage]) -> ReportData:
+def collect_report_data(
+    run: RunContext, report: ProgressCallback, stages: Sequence[Stage]
+) -> ReportData:
     """Gather everything that the report shows.
 
     Args:
@@ -80,8 +94,8 @@ def collect(run: Run, report: Report, stages: Sequence[Stage]) -> ReportData:
         report: called after every scene.
         stages: those whose time and disk are shown.
     """
-    protocol = run_protocol(run)
-    rows = [result(run, name) for name in row_names(run)]
+    protocol = evaluation_protocol(run)
+    rows = [load_result(run, name) for name in method_names(run)]
     measured = [row for row in rows if row["miou"] is not None]
     scenes = tuple(rows[0]["scenes"])
     drawn = run.config.report.scenes or scenes[:1]
@@ -112,37 +126,37 @@ def collect(run: Run, report: Report, stages: Sequence[Stage]) -> ReportData:
     )
 
 
-def _capability(run: Run) -> CapabilityTable | None:
+def _capability(run: RunContext) -> CapabilityTable | None:
     teachers = run.config.run.teachers
     if not teachers:
         return None
     true = read_true_capability(run)
-    return CapabilityTable(teachers, run.vocabulary, capability_table(run), true)
+    return CapabilityTable(teachers, run.vocabulary, load_capability(run), true)
 
 
-def _not_measured(run: Run) -> str:
+def _not_measured(run: RunContext) -> str:
     shown = measured_on(run)
     return NOT_MEASURED + (f"; what is shown are {shown}" if shown else "")
 
 
-def _notes(run: Run) -> tuple[str, ...]:
+def _notes(run: RunContext) -> tuple[str, ...]:
     if run.config.ingest.source == "homes":
         chosen = run.config.ingest.homes == "development"
         return (*OF_HOMES, OF_DEVELOPMENT) if chosen else OF_HOMES
     if EMBEDDED_TEACHERS & set(run.config.run.teachers):
         return (NO_CLAIM,)
-    learned = run.trained is not None and run.trained.provenance.get("teachers")
+    learned = run.pretrained is not None and run.pretrained.provenance.get("teachers")
     return (NO_CLAIM_OF_STUDENT,) if learned and EMBEDDED_TEACHERS & set(learned) else ()
 
 
-def _summary(run: Run, scenes: tuple[str, ...]) -> tuple[str, ...]:
+def _summary(run: RunContext, scenes: tuple[str, ...]) -> tuple[str, ...]:
     teachers = " and ".join(run.config.run.teachers)
     kind = "teacher" if len(run.config.run.teachers) == 1 else "teachers"
     looked = (
         f"The {kind} {teachers} looked at the images; what they saw was carried onto the points, "
         "fused by how well each finds each class on synthesised images"
     )
-    trained = run.trained
+    trained = run.pretrained
     if trained is None:
         name = run.config.distill.architecture
         seen = _SEEN[run.config.distill.input]
@@ -165,42 +179,42 @@ def _summary(run: Run, scenes: tuple[str, ...]) -> tuple[str, ...]:
     return first, second
 
 
-def _pictures(run: Run, name: str) -> Iterator[Picture]:
+def _pictures(run: RunContext, name: str) -> Iterator[Picture]:
     scene = open_scene(run.workspace.scene(name))
     view = _view(scene)
     yield from _scan_pictures(run, scene, view)
     for row in drawn_rows(run):
-        labels = predictions(run, row, name)
-        colors = label_colors(labels, run.label_set.palette)
+        labels = load_predictions(run, row, name)
+        colors = colorize_labels(labels, run.label_set.palette)
         yield Picture("Labels", _NAMES.get(row, row), _draw(scene, view, colors))
     for text in run.config.report.heat_maps:
-        found = ask(run, text, name, best=1)
-        low, high = heat_range(found.relevancy)
+        found = query_scene(run, text, name, best=1)
+        low, high = score_range(found.relevancy)
         yield Picture(
-            f"Questions to {default_row(run)}",
+            f"Questions to {default_method(run)}",
             f"“{text}”",
-            _draw(scene, view, heat_colors(found.relevancy)),
+            _draw(scene, view, colorize_scores(found.relevancy)),
             scale=HeatScale("relevancy for the question", low, high),
         )
     yield from geometry_pictures(run, scene, lambda colors: _draw(scene, view, colors))
 
 
-def _scan_pictures(run: Run, scene: Scene, view: View) -> Iterator[Picture]:
+def _scan_pictures(run: RunContext, scene: Scene, view: RenderCamera) -> Iterator[Picture]:
     if scene.colors is not None:
         frames = f" from {len(scene.frames)} frames" if scene.frames else ""
         caption = f"{scene.name}: {len(scene.points)} points{frames}"
         yield Picture("The scan", caption, _draw(scene, view, scene.colors))
     if scene.labels is not None:
-        colors = label_colors(scene.labels, run.label_set.palette)
+        colors = colorize_labels(scene.labels, run.label_set.palette)
         yield Picture("Labels", "ground truth", _draw(scene, view, colors))
     if scene.frames:
         yield Picture("The scan", "its first frame", scene.frames[0].image())
 
 
-def _view(scene: Scene) -> View:
+def _view(scene: Scene) -> RenderCamera:
     inside = _middle(scene.points)
     normals = None if scene.normals is None else scene.normals[inside]
-    return birds_view(scene.points[inside], normals=normals)
+    return birds_eye_view(scene.points[inside], normals=normals)
 
 
 def _middle(points: Tensor) -> Tensor:
@@ -213,30 +227,30 @@ def _middle(points: Tensor) -> Tensor:
     return ((points[:, :2] >= low) & (points[:, :2] <= high)).all(dim=1)
 
 
-def _draw(scene: Scene, view: View, colors: Tensor) -> Tensor:
+def _draw(scene: Scene, view: RenderCamera, colors: Tensor) -> Tensor:
     return draw_points(scene.points, colors, normals=scene.normals, view=view)
 
 
-def drawn_rows(run: Run) -> tuple[str, ...]:
+def drawn_rows(run: RunContext) -> tuple[str, ...]:
     teachers = tuple(f"teacher:{name}" for name in run.config.run.teachers)
     fused = ("fused",) if teachers else ()
-    drawn = (*teachers, *fused, _best_student(run), default_row(run))
+    drawn = (*teachers, *fused, _best_student(run), default_method(run))
     return tuple(dict.fromkeys(drawn))
 
 
-def _best_student(run: Run) -> str:
+def _best_student(run: RunContext) -> str:
     """The row of the best measured student; the default row's choice where nothing was measured."""
     students = [f"student:{name}" for name in run.config.distill.student_names]
-    return best_measured(run.workspace, students) or default_row(run)
+    return best_measured(run.workspace, students) or default_method(run)
 
 
-def _query_rows(run: Run, scenes: tuple[str, ...]) -> Iterator[QueryRow]:
+def _query_rows(run: RunContext, scenes: tuple[str, ...]) -> Iterator[QueryRow]:
     config = run.config.report
     for number, text in enumerate(config.queries):
-        expected = config.answers[number] if number < len(config.answers) else ""
+        expected = config.expected_classes[number] if number < len(config.expected_classes) else ""
         rows = (_best_student(run), *(("fused",) if run.config.run.teachers else ()))
         for row, name in itertools.product(rows, scenes):
-            found = ask(run, text, name, best=1, row=row)
+            found = query_scene(run, text, name, best=1, row=row)
             if not found.answers:
                 truths = run.label_set.names
                 known = expected in truths  # one of another label set is told of by nobody
@@ -262,7 +276,7 @@ def _has_class(scene: Scene, label: int) -> bool | None:
     return None if scene.labels is None else bool((scene.labels == label).any())
 
 
-def _costs(run: Run, stages: Sequence[Stage]) -> Iterator[StageCost]:
+def _costs(run: RunContext, stages: Sequence[Stage]) -> Iterator[StageCost]:
     for stage in stages:
         records = [run.workspace.record(stage.name, unit) for unit in stage.units(run)]
         done = [record for record in records if record is not None and record.state == "done"]
@@ -271,7 +285,7 @@ def _costs(run: Run, stages: Sequence[Stage]) -> Iterator[StageCost]:
         yield StageCost(stage.name, len(done), seconds, size)
 
 
-def _provenance(run: Run) -> dict[str, str]:
+def _provenance(run: RunContext) -> dict[str, str]:
     facts = {
         "pcdistill": __version__,
         "torch": torch.__version__,
@@ -279,8 +293,8 @@ def _provenance(run: Run) -> dict[str, str]:
         "device": str(run.device),
         "text space": run.text_encoder.text_space,
     }
-    if run.trained is not None:
-        source, needs = run.trained.source, run.trained.needs
+    if run.pretrained is not None:
+        source, needs = run.pretrained.source, run.pretrained.needs
         facts["student trained"] = (
             f"{source.path}, SHA-256 {source.checksum[:16]}, voxels of {needs.voxel_size:g} m, "
             f"input {needs.input}"

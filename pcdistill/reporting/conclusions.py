@@ -15,8 +15,8 @@ from pcdistill.evaluation import (
     paired_difference,
     reach_sentence,
 )
-from pcdistill.inference import BINARY, ORACLE, POOLED, SHUFFLED, VOXELS, row_names
-from pcdistill.pipeline import Run, read_json, row_confusion
+from pcdistill.inference import BINARY, ORACLE, POOLED, SHUFFLED, VOXELS, method_names
+from pcdistill.pipeline import RunContext, read_json, row_confusion
 
 _LOG = logging.getLogger(__name__)
 
@@ -31,10 +31,10 @@ REMEMBERS = (
 )
 
 
-def measured_rows(run: Run) -> list[dict[str, Any]]:
+def measured_rows(run: RunContext) -> list[dict[str, Any]]:
     """What stage evaluate wrote of each row that was measured, in the order of the table."""
     found = []
-    for name in row_names(run):
+    for name in method_names(run):
         path = run.workspace.evaluation(name) / "result.json"
         try:
             result = read_json(path) if path.exists() else None
@@ -53,7 +53,10 @@ def best_of(rows: Sequence[Mapping[str, Any]], kind: str) -> str | None:
 
 
 def compare_rows(
-    run: Run, rows: Sequence[Mapping[str, Any]], first: str | None, others: Sequence[str | None]
+    run: RunContext,
+    rows: Sequence[Mapping[str, Any]],
+    first: str | None,
+    others: Sequence[str | None],
 ) -> list[Comparison]:
     """Compare a row with others, as far as they were measured alike.
 
@@ -85,14 +88,14 @@ def compare_rows(
                 row_confusion(other, classes)[None],
                 unseen=protocol.unseen,
                 mean_over=protocol.mean_over,
-                left_out=tuple(map(run.label_set.names.index, protocol.left_out)),
+                left_out=tuple(map(run.label_set.names.index, protocol.excluded_classes)),
             ),
         )
         for other in alike
     ]
 
 
-def comparisons(run: Run) -> list[list[Comparison]]:
+def comparisons(run: RunContext) -> list[list[Comparison]]:
     """Fused features with what they are held against, then the best student with its targets."""
     rows = measured_rows(run)
     found = [
@@ -102,7 +105,7 @@ def comparisons(run: Run) -> list[list[Comparison]]:
     return [compared for compared in found if compared]
 
 
-def conclusions(run: Run) -> tuple[str, ...]:
+def conclusions(run: RunContext) -> tuple[str, ...]:
     """Sentences about the rows as they were measured last; none where nothing was."""
     found = comparisons(run)
     sentences = [REMEMBERS] if remembered_scenes(run) and measured_rows(run) else []
@@ -120,20 +123,20 @@ def conclusions(run: Run) -> tuple[str, ...]:
 
 def _explained(student: str) -> dict[str, str]:
     """What the rows are to a student, where their names do not say it."""
-    targets = {"student:point": "fused", "student:trained": None}.get(student, POOLED)
+    targets = {"student:point": "fused", "student:pretrained": None}.get(student, POOLED)
     known = {VOXELS: "fused with the same votes"}
     return known if targets is None else {**known, targets: "its targets"}
 
 
-def _scenes(run: Run, compared: Sequence[Comparison]) -> str:
+def _scenes(run: RunContext, compared: Sequence[Comparison]) -> str:
     return f"the {compared[0].apart.scenes} {_noun(run)}"
 
 
-def _noun(run: Run) -> str:
+def _noun(run: RunContext) -> str:
     return "homes" if run.config.ingest.source == "homes" else "scenes"
 
 
-def _agreement(run: Run) -> str | None:
+def _agreement(run: RunContext) -> str | None:
     """How far measured and true capability agree, where true labels tell it."""
     path = run.workspace.true_capability
     if not run.config.run.teachers or not path.exists():

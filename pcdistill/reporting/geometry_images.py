@@ -8,24 +8,24 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from pcdistill.artifacts import frame_counts, projection_rules, superpoint_ids
-from pcdistill.lifting import Sight
-from pcdistill.pipeline import Run
+from pcdistill.artifacts import load_superpoint_ids, load_view_counts, projection_rules
+from pcdistill.lifting import SceneProjector
+from pcdistill.pipeline import RunContext
 from pcdistill.reporting.report_data import HeatScale, LabelColor, Picture
 from pcdistill.scenes import Frame, Scene
 from pcdistill.visualization import (
     UNSEEN,
-    heat_colors,
-    heat_range,
+    colorize_scores,
+    colorize_superpoints,
     overlay_points,
-    superpoint_colors,
+    score_range,
 )
 
 SECTION = "Geometry"
 
 
 def geometry_pictures(
-    run: Run, scene: Scene, draw: Callable[[Tensor], Tensor]
+    run: RunContext, scene: Scene, draw: Callable[[Tensor], Tensor]
 ) -> Iterator[Picture]:
     """Points coloured by superpoint and by the number of frames that see them; two overlays.
 
@@ -34,50 +34,50 @@ def geometry_pictures(
         scene: as stored.
         draw: the picture of the points in colours (N, 3) uint8.
     """
-    ids = superpoint_ids(run, scene.name)
+    ids = load_superpoint_ids(run, scene.name)
     count = int(ids.max()) + 1
     has_pieces = count < len(ids) / 2
     caption = f"{count} superpoints{', one for each point' if count == len(ids) else ''}"
-    yield Picture(SECTION, caption, draw(superpoint_colors(ids)))
+    yield Picture(SECTION, caption, draw(colorize_superpoints(ids)))
     if run.config.run.teachers:
-        views = frame_counts(run, run.config.run.teachers[0], scene.name)
+        views = load_view_counts(run, run.config.run.teachers[0], scene.name)
         yield _coverage(views, draw)
     if scene.frames:
-        sight = Sight(scene, projection_rules(run.config.lift))
+        sight = SceneProjector(scene, projection_rules(run.config.lift))
         last = len(scene.frames)
         for number in sorted({last // 4, 3 * last // 4}):
             yield _overlay(sight, scene.frames[number], ids if has_pieces else None)
 
 
 def _coverage(views: Tensor, draw: Callable[[Tensor], Tensor]) -> Picture:
-    most = float(views.max())
-    colors = heat_colors(views.float(), low=0.0, high=most)
+    limit = float(views.max())
+    colors = colorize_scores(views.float(), low=0.0, high=limit)
     colors[views == 0] = torch.tensor(UNSEEN, dtype=torch.uint8)
     unseen = float((views == 0).float().mean())
     return Picture(
         SECTION,
         f"frames that see each point, {views.float().mean():.1f} on average",
         draw(colors),
-        scale=HeatScale("frames", 0.0, most, LabelColor(f"none, {100 * unseen:.0f} %", UNSEEN)),
+        scale=HeatScale("frames", 0.0, limit, LabelColor(f"none, {100 * unseen:.0f} %", UNSEEN)),
     )
 
 
-def _overlay(sight: Sight, frame: Frame, superpoints: Tensor | None) -> Picture:
+def _overlay(sight: SceneProjector, frame: Frame, superpoints: Tensor | None) -> Picture:
     """A frame with the points that it sees, coloured by superpoint, or by distance without any.
 
     A misplaced camera shows in either: the colours then change where no object ends.
     """
-    seen = sight.of(frame)
+    seen = sight.project(frame)
     far_first = seen.depth.argsort(descending=True)
     kept = far_first[seen.visible[far_first]]
     caption = f"frame {frame.name}: the {len(kept)} points it sees, coloured by"
     image, pixels = frame.image(), seen.pixels[kept]
     radius = max(1, frame.image_size[1] // 320)
     if superpoints is not None:
-        shown = superpoint_colors(superpoints[kept])
+        shown = colorize_superpoints(superpoints[kept])
         drawn = overlay_points(image, pixels, shown, radius=radius)
         return Picture(SECTION, f"{caption} superpoint", drawn)
     nearness = -seen.depth[kept].log()
-    far, near = (math.exp(-end) for end in heat_range(nearness))
-    drawn = overlay_points(image, pixels, heat_colors(nearness), radius=radius)
+    far, near = (math.exp(-end) for end in score_range(nearness))
+    drawn = overlay_points(image, pixels, colorize_scores(nearness), radius=radius)
     return Picture(SECTION, f"{caption} distance", drawn, scale=HeatScale("metres", far, near))

@@ -18,7 +18,7 @@ from pcdistill.reporting.report_data import (
     ReportData,
     StageCost,
 )
-from pcdistill.visualization import heat_table, png_bytes
+from pcdistill.visualization import heat_colormap, png_bytes
 
 STYLE = Path(__file__).with_name("report.css")
 
@@ -36,7 +36,7 @@ METHOD_COLORS = {
     "student:point": "#f2bd88",
     "student:superpoint": "#e58f3d",
     "student:superpoint+ensemble": "#bf5212",
-    "student:trained": "#bf5212",
+    "student:pretrained": "#bf5212",
 }
 OTHER_COLOR = "#7d8590"
 METHOD_WORDS = {
@@ -51,13 +51,13 @@ METHOD_WORDS = {
     "student:point": "Student, distilled point by point",
     "student:superpoint": "Student, distilled by superpoints",
     "student:superpoint+ensemble": "Student, superpoints + temporal ensemble",
-    "student:trained": "Student, trained before",
+    "student:pretrained": "Student, trained before",
 }
 PICTURE_COLORS = 256
 """Colours of an embedded image; a quarter of the bytes, and hardly a difference to the eye."""
 
 
-def report_page(data: ReportData) -> str:
+def render_html(data: ReportData) -> str:
     """Give the whole page as HTML text."""
     sections = [
         ("results", "Results", _results(data.rows, data.conclusions)),
@@ -241,7 +241,7 @@ def _figure(number: int, picture: Picture) -> str:
 
 
 def _scale(scale: HeatScale) -> str:
-    stops = ", ".join(f"rgb({r} {g} {b})" for r, g, b in heat_table(9).tolist())
+    stops = ", ".join(f"rgb({r} {g} {b})" for r, g, b in heat_colormap(9).tolist())
     other = "" if scale.other is None else _swatch(scale.other)
     return (
         f'<div class="scale">{escape(scale.title)} {_short(scale.low)}'
@@ -264,14 +264,14 @@ def _questions(queries: Sequence[QueryRow]) -> str:
     }
     lines = "".join(
         f"<tr><th>&ldquo;{escape(query.text)}&rdquo;</th><td>{escape(query.looks_like)}</td>"
-        f"<td>{escape(query.truth or '–')}</td><td>{verdicts[query.holds]}</td>"
+        f"<td>{escape(query.truth or '–')}</td><td>{verdicts[query.correct]}</td>"
         f"<td>{escape(query.scene)}</td>"
         f'<td class="number">{_triple(query.position, ", ")}</td>'
         f'<td class="number">{_triple(query.size, " × ")}</td>'
         f'<td class="number">{_relevancy(query.score)}</td></tr>'
         for query in queries
     )
-    told = [query.holds for query in queries if query.holds is not None]
+    told = [query.correct for query in queries if query.correct is not None]
     count = f" {sum(told)} of {len(told)} hold." if told else ""
     return (
         '<p class="how">The connected place most relevant to each question, asked of the row in '

@@ -22,7 +22,7 @@ class MethodRow:
     name: str
     """`teacher:<name>`, `average`, `linear`, `binary`, `shuffled`, `fused`, `oracle`,
     `fused+voxels`, `fused+superpoints`, `student:point`, `student:superpoint`,
-    `student:superpoint+ensemble` or `student:trained`; other names are shown as they are."""
+    `student:superpoint+ensemble` or `student:pretrained`; other names are shown as they are."""
     miou: float
     macc: float
     per_class: Mapping[str, float | None]
@@ -61,7 +61,7 @@ class CapabilityTable:
 
 @dataclass(frozen=True)
 class HeatScale:
-    """What the colours of `heat_colors` mean in one picture."""
+    """What the colours of `colorize_scores` mean in one picture."""
 
     title: str
     low: float
@@ -105,7 +105,7 @@ class QueryRow:
     """Relevancy for the question, in [0, 1]; None where nothing fits."""
     truth: str | None = None
     """Most frequent true class of the found place, where the scene has labels."""
-    holds: bool | None = None
+    correct: bool | None = None
     """Whether that answers the question; None where nobody can tell."""
 
 

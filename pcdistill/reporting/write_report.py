@@ -7,8 +7,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from pcdistill.atomic_io import whole_file
-from pcdistill.reporting.html_page import report_page
+from pcdistill.atomic_io import atomic_file
+from pcdistill.reporting.html_page import render_html
 from pcdistill.reporting.report_data import ReportData
 
 FORMAT = 1
@@ -26,11 +26,11 @@ def write_report(folder: Path, data: ReportData) -> Path:
         the path of the page, which needs no other file and no network.
     """
     text = json.dumps(report_json(data), indent=1, allow_nan=False, ensure_ascii=False)
-    with whole_file(folder / "report.json") as temporary:
+    with atomic_file(folder / "report.json") as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
     page = folder / "index.html"
-    with whole_file(page) as temporary:
-        temporary.write_text(report_page(data), encoding="utf-8")
+    with atomic_file(page) as temporary:
+        temporary.write_text(render_html(data), encoding="utf-8")
     return page
 
 
@@ -60,7 +60,7 @@ def report_json(data: ReportData) -> dict[str, Any]:
                 "size": query.size and list(query.size),
                 "score": query.score,
                 "truth": query.truth,
-                "holds": query.holds,
+                "holds": query.correct,
             }
             for query in data.queries
         ],

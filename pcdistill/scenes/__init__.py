@@ -3,7 +3,7 @@
 from pcdistill.labels import IGNORE_LABEL
 from pcdistill.scenes.formats.ply import Ply, read_ply, write_ply
 from pcdistill.scenes.frames import Frame, MemoryFrame, StoredFrame
-from pcdistill.scenes.issues import Refusal, collected_refusals
+from pcdistill.scenes.issues import SceneIssue, collect_issues
 from pcdistill.scenes.label_sets import (
     LabelSet,
     label_set_names,
@@ -11,15 +11,15 @@ from pcdistill.scenes.label_sets import (
     load_vocabulary,
     vocabulary_names,
 )
-from pcdistill.scenes.readers.base import Division, Reader, ReadSettings, Scan
+from pcdistill.scenes.readers.base import Division, Reader, ReaderSettings, Scan
 from pcdistill.scenes.readers.detection import (
     READERS,
-    Recognised,
+    DetectedScan,
+    detect_scans,
     find_scans,
     is_scene_folder,
     open_scan,
     open_scene,
-    recognise_scans,
     require_scans,
 )
 from pcdistill.scenes.scene import Scene
@@ -29,19 +29,20 @@ from pcdistill.scenes.store import write_scene
 __all__ = [
     "IGNORE_LABEL",
     "READERS",
+    "DetectedScan",
     "Division",
     "Frame",
     "LabelSet",
     "MemoryFrame",
     "Ply",
-    "ReadSettings",
     "Reader",
-    "Recognised",
-    "Refusal",
+    "ReaderSettings",
     "Scan",
     "Scene",
+    "SceneIssue",
     "StoredFrame",
-    "collected_refusals",
+    "collect_issues",
+    "detect_scans",
     "find_scans",
     "is_scene_folder",
     "label_set_names",
@@ -50,7 +51,6 @@ __all__ = [
     "open_scan",
     "open_scene",
     "read_ply",
-    "recognise_scans",
     "require_scans",
     "source_points",
     "vocabulary_names",

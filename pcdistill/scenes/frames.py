@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pcdistill.errors import SceneError
 from pcdistill.scenes.formats.images import read_color, read_depth
-from pcdistill.scenes.issues import refuse
+from pcdistill.scenes.issues import report_issue
 
 RIGID_TOLERANCE = 1e-2
 """Largest entry of |R R^T - 1| that still counts as a rotation: text files are rounded."""
@@ -244,14 +244,14 @@ def check_camera(where: str, intrinsics: Tensor, camera_to_world: Tensor) -> Non
     error = float((rotation @ rotation.T - identity).abs().max())
     bottom = camera_to_world[3] - torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=torch.float64)
     if error > RIGID_TOLERANCE or float(bottom.abs().max()) > RIGID_TOLERANCE:
-        refuse(
+        report_issue(
             "poses_not_rigid",
             f"{where}: the pose is not rigid (rotation times its transpose is off the identity by "
             f"{error:.2g}, last row {_short(camera_to_world[3])}), expected rotation and "
             "translation in metres as a 4 x 4 camera-to-world matrix; remove scale from the poses",
         )
     if float(torch.linalg.det(rotation)) < 0:
-        refuse(
+        report_issue(
             "poses_mirrored",
             f"{where}: the pose mirrors the scene (its rotation has determinant -1), expected a "
             "right-handed camera with +x right, +y down, +z forward; negate one camera axis",

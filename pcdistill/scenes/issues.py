@@ -10,18 +10,18 @@ from typing import NamedTuple
 from pcdistill.errors import SceneError
 
 
-class Refusal(NamedTuple):
+class SceneIssue(NamedTuple):
     """Why a scan would not have been opened."""
 
-    about: str
+    code: str
     """What is wrong, one word or a few joined by underscores; a code of `pcdistill doctor`."""
-    sentence: str
+    message: str
 
 
-_COLLECTED: ContextVar[list[Refusal] | None] = ContextVar("collected refusals", default=None)
+_COLLECTED: ContextVar[list[SceneIssue] | None] = ContextVar("collected refusals", default=None)
 
 
-def refuse(about: str, sentence: str) -> None:
+def report_issue(about: str, sentence: str) -> None:
     """Refuse the scan that is being read, for a reason under which reading could go on.
 
     Args:
@@ -29,26 +29,26 @@ def refuse(about: str, sentence: str) -> None:
         sentence: which file, what was found, what was expected, what to do.
 
     Raises:
-        SceneError: always, except inside `collected_refusals`.
+        SceneError: always, except inside `collect_issues`.
     """
     collected = _COLLECTED.get()
     if collected is None:
         raise SceneError(sentence)
-    collected.append(Refusal(about, sentence))
+    collected.append(SceneIssue(about, sentence))
 
 
 def is_examination() -> bool:
-    """Whether the scan is opened to be looked at, faults and all, inside `collected_refusals`."""
+    """Whether the scan is opened to be looked at, faults and all, inside `collect_issues`."""
     return _COLLECTED.get() is not None
 
 
 @contextmanager
-def collected_refusals() -> Iterator[list[Refusal]]:
+def collect_issues() -> Iterator[list[SceneIssue]]:
     """Scans opened inside are not refused by `refuse`; the list tells what it would have said.
 
     Such a scene breaks promises of `Scene` and `Frame`, and is for looking at only.
     """
-    collected: list[Refusal] = []
+    collected: list[SceneIssue] = []
     token = _COLLECTED.set(collected)
     try:
         yield collected

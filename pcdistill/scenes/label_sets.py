@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.labels import IGNORE_LABEL, IGNORE_LABEL_OF_FILES
-from pcdistill.scenes.paths import is_there
+from pcdistill.scenes.paths import is_existing_file
 from pcdistill.suggest import suggest
 
 LABEL_SETS = Path(__file__).with_name("label_sets")
@@ -27,7 +27,7 @@ _OTHER = ("other", "otherfurniture")
 FILE_KEYS = ("name", "source", "note", "template", "ignore_label", "categories", "prompts")
 CATEGORY_KEYS = ("name", "color", "released_as", "id")
 PROMPT_KEYS = ("name", "category")
-_LARGEST_LABEL = 2**31 - 1  # of files with labels of 32 bits
+_MAX_LABEL = 2**31 - 1  # of files with labels of 32 bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,7 +235,7 @@ def load_vocabulary(name: str | Path) -> tuple[str, ...]:
 def _find(name: str | Path, folder: Path, kind: str) -> Path:
     own = Path(name)
     if own.suffix == ".json":
-        if not is_there(own):
+        if not is_existing_file(own):
             raise ConfigError(f"{own}: there is no such {kind} file; check the path")
         return own
     known = sorted(file.stem for file in folder.glob("*.json"))
@@ -307,7 +307,7 @@ def _ignore_label(file: Path, content: dict[str, Any], categories: int) -> int:
     collides = categories > IGNORE_LABEL_OF_FILES
     default = IGNORE_LABEL if collides else IGNORE_LABEL_OF_FILES
     value = content.get("ignore_label", default)
-    if not _is_int(value) or 0 <= value < categories or abs(value) > _LARGEST_LABEL:
+    if not _is_int(value) or 0 <= value < categories or abs(value) > _MAX_LABEL:
         raise ConfigError(
             f"{file}: ignore_label is {value!r}, expected a number that is none of the "
             f"{categories} categories (0 to {categories - 1}), such as {IGNORE_LABEL}"

@@ -17,10 +17,10 @@ from torch import Tensor
 from pcdistill.geometry import place_keys
 from pcdistill.scenes.frames import Frame, StoredFrame
 
-FARTHEST = 1000.0
+MAX_COORDINATE = 1000.0
 """Metres from the origin up to which a scan stays where it is: float32 steps are 0.06 mm there."""
 
-_MOST_ROWS = 200_000  # looked at, spread over all
+_MAX_ROWS = 200_000  # looked at, spread over all
 _LARGEST = 1e30  # metres; float32 ends a little later
 _CORE = 20.0  # times the distance between the quartiles: farther out are strays
 
@@ -54,12 +54,12 @@ def find_offset(points: Tensor) -> Tensor:
         (3,) float64, to be taken off; zero where the scan lies within `FARTHEST` of the origin, or
         reaches around it.
     """
-    rows = points[:: max(1, len(points) // _MOST_ROWS)].double()
+    rows = points[:: max(1, len(points) // _MAX_ROWS)].double()
     usable = torch.isfinite(rows).all(dim=1) & (rows.abs() < _LARGEST).all(dim=1)
     rows = different_places(rows[usable])
     if len(rows) == 0:
         return no_offset()
-    quartiles = torch.stack([_quantile(rows, share) for share in (0.25, 0.5, 0.75)])
+    quartiles = torch.stack([_quantile(rows, fraction) for fraction in (0.25, 0.5, 0.75)])
     # a wall has no width along its normal: what is far is measured by the widest axis
     reach = _CORE * max(float((quartiles[2] - quartiles[0]).max()), 1.0)
     core = rows[((rows - quartiles[1]).abs() <= reach).all(dim=1)]
@@ -67,7 +67,7 @@ def find_offset(points: Tensor) -> Tensor:
         core = rows
     low, high = core.amin(dim=0), core.amax(dim=0)
     farthest = float(torch.maximum(low.abs(), high.abs()).max())
-    if farthest <= FARTHEST or float((high - low).max()) >= farthest:
+    if farthest <= MAX_COORDINATE or float((high - low).max()) >= farthest:
         return no_offset()
     return torch.floor(low)
 
@@ -145,6 +145,6 @@ def different_places(points: Tensor) -> Tensor:
     return points[order[first]]
 
 
-def _quantile(rows: Tensor, share: float) -> Tensor:
+def _quantile(rows: Tensor, fraction: float) -> Tensor:
     """(C,) of (N, C): a value that occurs, of each column."""
-    return rows.kthvalue(1 + int(share * (len(rows) - 1)), dim=0).values
+    return rows.kthvalue(1 + int(fraction * (len(rows) - 1)), dim=0).values

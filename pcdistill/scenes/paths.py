@@ -28,7 +28,7 @@ def leaving_out_unreadable() -> Iterator[list[SceneError]]:
         _LEFT_OUT.reset(token)
 
 
-def is_there(path: Path) -> bool:
+def is_existing_file(path: Path) -> bool:
     """Whether `path` is a file, also where its name is one no file can have.
 
     Raises:
@@ -70,8 +70,8 @@ def require_readable(path: Path) -> None:
     try:
         if is_folder(path):
             os.scandir(path).close()
-            is_there(path / "scene.json")  # may its entries be looked at?
-        elif is_there(path):
+            is_existing_file(path / "scene.json")  # may its entries be looked at?
+        elif is_existing_file(path):
             path.open("rb").close()
     except OSError as error:
         raise unreadable(path, error) from error

@@ -11,14 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pcdistill.errors import SceneError
-from pcdistill.geometry import adjust_intrinsics, scale_intrinsics
+from pcdistill.geometry import resize_intrinsics, resize_intrinsics_openscene
 from pcdistill.scenes.checks.camera_checks import require_upright
-from pcdistill.scenes.formats.images import image_size_of, read_color, read_depth
+from pcdistill.scenes.formats.images import read_color, read_depth, read_image_size
 from pcdistill.scenes.frames import Frame, check_camera, register_depth
 
 Resampling = Literal["nearest", "linear"]
 
-_FARTHEST_CENTER = 0.2  # of the image's side, from its middle
+_MAX_DISTANCE_CENTER = 0.2  # of the image's side, from its middle
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +100,7 @@ def resize(pixels: Tensor, image_size: tuple[int, int], resampling: Resampling) 
     return resized if pixels.ndim == 3 else resized[..., 0]
 
 
-def resize_camera(
+def resize_intrinsics_by_rule(
     intrinsics: Tensor, from_size: tuple[int, int], to_size: tuple[int, int], rule: Intrinsics
 ) -> Tensor:
     """Camera matrix after an image was stretched to another size.
@@ -111,14 +111,14 @@ def resize_camera(
         to_size: (H, W) after.
         rule: `own` scales focal lengths with width and height and keeps the image's borders on its
             borders, so that an integer coordinate stays the centre of a pixel; `openscene` is the
-            rule of `adjust_intrinsics`.
+            rule of `resize_intrinsics_openscene`.
 
     Returns:
         (3, 3) float64; a copy.
     """
     if rule == "openscene":
-        return adjust_intrinsics(intrinsics, from_size, to_size)
-    return scale_intrinsics(intrinsics, from_size, to_size)
+        return resize_intrinsics_openscene(intrinsics, from_size, to_size)
+    return resize_intrinsics(intrinsics, from_size, to_size)
 
 
 def require_size(path: Path, found: tuple[int, int], expected: tuple[int, int]) -> None:
@@ -134,7 +134,9 @@ def require_size(path: Path, found: tuple[int, int], expected: tuple[int, int]) 
         )
 
 
-def common_file_size(where: Path, intrinsics: Tensor, color: Path, depth: Path) -> tuple[int, int]:
+def check_matching_sizes(
+    where: Path, intrinsics: Tensor, color: Path, depth: Path
+) -> tuple[int, int]:
     """(H, W) of a frame's two files, read from their headers.
 
     Args:
@@ -146,10 +148,10 @@ def common_file_size(where: Path, intrinsics: Tensor, color: Path, depth: Path) 
     Raises:
         SceneError: a header is damaged, the sizes differ, or the camera is one of other images.
     """
-    size = image_size_of(color)
-    require_size(depth, image_size_of(depth), size)
+    size = read_image_size(color)
+    require_size(depth, read_image_size(depth), size)
     center = float(intrinsics[0, 2]) / size[1], float(intrinsics[1, 2]) / size[0]
-    if max(abs(place - 0.5) for place in center) > _FARTHEST_CENTER:
+    if max(abs(place - 0.5) for place in center) > _MAX_DISTANCE_CENTER:
         guess = f"{2 * float(intrinsics[0, 2]):.0f} x {2 * float(intrinsics[1, 2]):.0f}"
         raise SceneError(
             f"{where}: its principal point is that of images of about {guess} pixels, "
@@ -160,7 +162,7 @@ def common_file_size(where: Path, intrinsics: Tensor, color: Path, depth: Path) 
 
 
 @dataclass(frozen=True, eq=False)
-class ScaledFrame:
+class ResampledFrame:
     """A frame shown at another size; its pixels are resized when they are asked for."""
 
     frame: Frame
@@ -175,7 +177,7 @@ class ScaledFrame:
     @property
     def intrinsics(self) -> Tensor:
         """(3, 3) float64, pixels of the wanted size."""
-        return scale_intrinsics(self.frame.intrinsics, self.frame.image_size, self.image_size)
+        return resize_intrinsics(self.frame.intrinsics, self.frame.image_size, self.image_size)
 
     @property
     def camera_to_world(self) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from pcdistill.errors import SceneError
 from pcdistill.labels import IGNORE_LABEL
 from pcdistill.scenes.frames import Frame
-from pcdistill.scenes.issues import refuse
+from pcdistill.scenes.issues import report_issue
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +81,7 @@ class Scene:
     def _require_sense(self, count: int) -> None:
         broken = count - int(torch.isfinite(self.points).all(dim=1).sum())
         if broken:
-            refuse(
+            report_issue(
                 "points_not_finite",
                 f"scene {self.name}: {broken} of {count} points are not finite numbers, expected "
                 "metres; remove them from the mesh or cloud",

@@ -19,12 +19,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pcdistill.atomic_io import whole_folder
+from pcdistill.atomic_io import atomic_folder
 from pcdistill.errors import SceneError
 from pcdistill.scenes.formats.images import encode_color, encode_depth
-from pcdistill.scenes.formats.text import LARGEST_TEXT
+from pcdistill.scenes.formats.text import MAX_TEXT_BYTES
 from pcdistill.scenes.frames import Frame, StoredFrame
-from pcdistill.scenes.paths import is_there, unreadable
+from pcdistill.scenes.paths import is_existing_file, unreadable
 from pcdistill.scenes.scene import Scene
 
 FORMAT = "pcdistill scene"
@@ -45,7 +45,7 @@ _IN_MEMORY = {"labels": torch.int64, "faces": torch.int64}
 
 _CHUNK = 1 << 20
 _MILLIMETRES = 1000.0
-_LARGEST_COUNT = 65535
+_MAX_COUNT = 65535
 
 
 def write_scene(scene: Scene, folder: str | Path) -> None:
@@ -63,7 +63,7 @@ def write_scene(scene: Scene, folder: str | Path) -> None:
         ValueError: a frame's name cannot be a file name.
     """
     folder = Path(folder)
-    with whole_folder(folder) as temporary:
+    with atomic_folder(folder) as temporary:
         _write_points(scene, temporary / POINTS_FILE)
         (temporary / FRAMES_FOLDER).mkdir()
         content: dict[str, Any] = {
@@ -86,7 +86,7 @@ def write_scene(scene: Scene, folder: str | Path) -> None:
 
 def is_stored_scene(folder: Path) -> bool:
     """Whether `folder` has what `write_scene` writes."""
-    return is_there(folder / SCENE_FILE)
+    return is_existing_file(folder / SCENE_FILE)
 
 
 def has_labels(folder: Path) -> bool:
@@ -176,18 +176,19 @@ def _depth_scale(frame: Frame, depth: Tensor) -> float:
         own = frame.depth_scale if frame.depth_path.suffix.lower() == ".png" else _MILLIMETRES
     known = depth[torch.isfinite(depth)]
     largest = float(known.max()) if known.numel() else 0.0
-    if largest * own <= _LARGEST_COUNT:
+    if largest * own <= _MAX_COUNT:
         return own
-    return float(max(math.floor(_LARGEST_COUNT / largest), 1))
+    return float(max(math.floor(_MAX_COUNT / largest), 1))
 
 
 def _read_json(file: Path) -> dict[str, Any]:
     try:
         with file.open("rb") as stream:
-            text = stream.read(LARGEST_TEXT + 1)
-        if len(text) > LARGEST_TEXT:
+            text = stream.read(MAX_TEXT_BYTES + 1)
+        if len(text) > MAX_TEXT_BYTES:
             raise SceneError(
-                f"{file}: has more than {LARGEST_TEXT} bytes, expected the description of a scene; "
+                f"{file}: has more than {MAX_TEXT_BYTES} bytes, expected the description of a "
+                "scene; "
                 "it is damaged, write the scene again"
             )
         content = json.loads(text.decode("utf-8"))
@@ -218,7 +219,7 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 
 def _read_points(path: Path, expected: dict[str, Any]) -> dict[str, Tensor]:
-    if not is_there(path):
+    if not is_existing_file(path):
         raise SceneError(f"{path}: is missing; write the scene again")
     if _checksum_of(path) != expected["checksum"]:
         raise SceneError(
@@ -238,7 +239,7 @@ def _read_frame(folder: Path, entry: dict[str, Any]) -> StoredFrame:
     image_path = folder / FRAMES_FOLDER / f"{name}.jpg"
     depth_path = folder / FRAMES_FOLDER / f"{name}.png" if has_depth else None
     for path in (image_path, depth_path):
-        if path is not None and not is_there(path):
+        if path is not None and not is_existing_file(path):
             raise SceneError(f"{path}: is missing; write the scene again")
     height, width = entry["image_size"]
     return StoredFrame(

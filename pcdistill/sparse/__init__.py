@@ -1,25 +1,25 @@
 """Convolution on occupied voxels: sparse tensors, their coordinate maps, layers."""
 
 from pcdistill.sparse.convolution import SparseConv3d, SparseConvTranspose3d
-from pcdistill.sparse.coordinates import CoordinateMaps
-from pcdistill.sparse.engines.minkowski_engine import minkowski_engine, on_minkowski
-from pcdistill.sparse.engines.triton_engine import on_triton, triton_kernels
-from pcdistill.sparse.grid_symmetry import GridTurn
+from pcdistill.sparse.coordinates import CoordinateManager
+from pcdistill.sparse.engines.minkowski_engine import import_minkowski, to_minkowski
+from pcdistill.sparse.engines.triton_engine import import_triton_kernels, to_triton
+from pcdistill.sparse.grid_symmetry import GridSymmetry
 from pcdistill.sparse.normalization import SparseBatchNorm
 from pcdistill.sparse.pooling import SparseAvgPool3d, SparseMaxPool3d
 from pcdistill.sparse.tensor import SparseTensor
 
 __all__ = [
-    "CoordinateMaps",
-    "GridTurn",
+    "CoordinateManager",
+    "GridSymmetry",
     "SparseAvgPool3d",
     "SparseBatchNorm",
     "SparseConv3d",
     "SparseConvTranspose3d",
     "SparseMaxPool3d",
     "SparseTensor",
-    "minkowski_engine",
-    "on_minkowski",
-    "on_triton",
-    "triton_kernels",
+    "import_minkowski",
+    "import_triton_kernels",
+    "to_minkowski",
+    "to_triton",
 ]

@@ -10,7 +10,7 @@ from pcdistill.jit import njit
 
 
 @njit(nogil=True)
-def nearest_bfloat16(number: Any) -> Any:
+def round_to_bfloat16_bits(number: Any) -> Any:
     """Bits (uint16) of the number nearest to one of float32; of two equally near the even one."""
     word = np.float32(number).view(np.uint32)
     half = np.uint32(0x7FFF) + ((word >> np.uint32(16)) & np.uint32(1))

@@ -7,10 +7,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from pcdistill.sparse.coordinates import RowOrder
-from pcdistill.sparse.engines.minkowski_engine import MinkowskiPairs, minkowski_convolution
+from pcdistill.sparse.coordinates import RowPermutation
+from pcdistill.sparse.engines.minkowski_engine import MinkowskiKernelMap, minkowski_convolution
 from pcdistill.sparse.engines.torch_engine import pointwise_product, sparse_convolution
-from pcdistill.sparse.engines.triton_engine import TritonPairs, triton_convolution
+from pcdistill.sparse.engines.triton_engine import TritonKernelMap, triton_convolution
 from pcdistill.sparse.kernel_map import KernelMap
 from pcdistill.sparse.tensor import SparseTensor
 
@@ -61,8 +61,8 @@ class _SparseConvolutionLayer(nn.Module):
     def _convolve(
         self,
         features: Tensor,
-        pairs: KernelMap | MinkowskiPairs | None,
-        rows: RowOrder | None = None,
+        kernel_map: KernelMap | MinkowskiKernelMap | None,
+        rows: RowPermutation | None = None,
     ) -> Tensor:
         if features.shape[1] != self.in_channels:
             raise ValueError(
@@ -73,14 +73,14 @@ class _SparseConvolutionLayer(nn.Module):
         if torch.is_autocast_enabled(device):  # custom functions are not cast by autocast itself
             dtype = torch.get_autocast_dtype(device)
             features, kernel = features.to(dtype), kernel.to(dtype)
-        if pairs is None:
+        if kernel_map is None:
             out = pointwise_product(features, kernel, rows)
-        elif isinstance(pairs, MinkowskiPairs):
-            out = minkowski_convolution(features, kernel, pairs)
-        elif isinstance(pairs, TritonPairs):
-            out = triton_convolution(features, kernel, pairs)
+        elif isinstance(kernel_map, MinkowskiKernelMap):
+            out = minkowski_convolution(features, kernel, kernel_map)
+        elif isinstance(kernel_map, TritonKernelMap):
+            out = triton_convolution(features, kernel, kernel_map)
         else:
-            out = sparse_convolution(features, kernel, pairs)
+            out = sparse_convolution(features, kernel, kernel_map)
         return out if self.bias is None else out + self.bias
 
     def extra_repr(self) -> str:
@@ -120,12 +120,12 @@ class SparseConv3d(_SparseConvolutionLayer):
     def forward(self, x: SparseTensor) -> SparseTensor:
         """Convolve; the output has stride x.stride * self.stride."""
         out_stride = x.stride * self.stride
-        pairs = None
+        kernel_map = None
         if not self.pointwise:
-            pairs = x.maps.kernel_map(x.stride, out_stride, self.kernel_size, self.dilation)
-        return x.at_stride(self._convolve(x.sorted_features, pairs), out_stride)
+            kernel_map = x.maps.kernel_map(x.stride, out_stride, self.kernel_size, self.dilation)
+        return x.at_stride(self._convolve(x.sorted_features, kernel_map), out_stride)
 
-    def in_given_order(self, x: SparseTensor) -> Tensor:
+    def forward_features(self, x: SparseTensor) -> Tensor:
         """`self(x).features`, for kernel size and stride 1, without a copy to change the order.
 
         Raises:
@@ -176,7 +176,9 @@ class SparseConvTranspose3d(_SparseConvolutionLayer):
                 f"{x.stride}"
             )
         out_stride = x.stride // self.stride
-        pairs = None
+        kernel_map = None
         if not self.pointwise:
-            pairs = x.maps.kernel_map(out_stride, x.stride, self.kernel_size, self.dilation).swapped
-        return x.at_stride(self._convolve(x.sorted_features, pairs), out_stride)
+            kernel_map = x.maps.kernel_map(
+                out_stride, x.stride, self.kernel_size, self.dilation
+            ).transposed
+        return x.at_stride(self._convolve(x.sorted_features, kernel_map), out_stride)

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from pcdistill.geometry import require_shape
-from pcdistill.sparse.grid_symmetry import GridTurn, turned_slices
-from pcdistill.sparse.kernel_map import KernelMap, find_neighbours
-from pcdistill.sparse.voxel_keys import Bounds, KeySpace, bounds_of
+from pcdistill.sparse.grid_symmetry import GridSymmetry, kernel_permutation
+from pcdistill.sparse.kernel_map import KernelMap, build_kernel_map
+from pcdistill.sparse.voxel_keys import Bounds, VoxelKeyCodec, voxel_bounds
 
 
 @dataclass(frozen=True, eq=False)
-class RowOrder:
+class RowPermutation:
     """How the caller's rows and the internal rows, sorted by coordinate, correspond."""
 
     order: Tensor
@@ -24,18 +24,20 @@ class RowOrder:
 
 
 @dataclass(frozen=True, eq=False)
-class Level:
+class VoxelLevel:
     """The occupied voxels of one edge length."""
 
     stride: int
     """Edge in units of the finest voxel."""
     coords: Tensor
     """(V, 4) int32 (batch, x, y, z), sorted, multiples of `stride`."""
-    rows: RowOrder | None
+    rows: RowPermutation | None
     """The caller's row order where it gave these voxels unsorted."""
 
 
-def sort_voxels(coords: Tensor, bounds: Bounds, stride: int) -> tuple[Tensor, RowOrder | None]:
+def sort_voxels(
+    coords: Tensor, bounds: Bounds, stride: int
+) -> tuple[Tensor, RowPermutation | None]:
     """Sort voxels by (batch, x, y, z), so that neighbours in space are near in memory.
 
     Args:
@@ -51,7 +53,7 @@ def sort_voxels(coords: Tensor, bounds: Bounds, stride: int) -> tuple[Tensor, Ro
     """
     cells = torch.div(coords, stride, rounding_mode="floor")
     cells[:, 0] = coords[:, 0]
-    keys = KeySpace.around(bounds, stride, 0).pack(cells)
+    keys = VoxelKeyCodec.around(bounds, stride, 0).pack(cells)
     if bool((keys[1:] > keys[:-1]).all()):
         return coords, None
     keys, order = torch.sort(keys, stable=True)
@@ -63,7 +65,7 @@ def sort_voxels(coords: Tensor, bounds: Bounds, stride: int) -> tuple[Tensor, Ro
         )
     rank = torch.empty_like(order)
     rank[order] = torch.arange(len(order), device=order.device)
-    return coords[order], RowOrder(order, rank)
+    return coords[order], RowPermutation(order, rank)
 
 
 def check_coords(coords: Tensor, stride: int) -> tuple[Tensor, Bounds]:
@@ -77,7 +79,7 @@ def check_coords(coords: Tensor, stride: int) -> tuple[Tensor, Bounds]:
         raise ValueError(f"coords has dtype {coords.dtype}, expected integers (int32)")
     if stride < 1:
         raise ValueError(f"stride is {stride}, expected 1 or more")
-    bounds = bounds_of(coords)
+    bounds = voxel_bounds(coords)
     if stride > 1 and bool((coords[:, 1:] % stride != 0).any()):
         raise ValueError(
             f"coords has entries that are not multiples of stride {stride}; coordinates are "
@@ -86,7 +88,7 @@ def check_coords(coords: Tensor, stride: int) -> tuple[Tensor, Bounds]:
     return coords.to(torch.int32, copy=True), bounds  # the caller may change its own later
 
 
-class CoordinateMaps:
+class CoordinateManager:
     """Voxels and kernel maps of one batch, made when first asked for and kept.
 
     They are ordinary tensors even where inference mode is on, so that training may go on with them.
@@ -108,7 +110,7 @@ class CoordinateMaps:
         checked, self.bounds = check_coords(coords, stride)
         ordered, rows = sort_voxels(checked, self.bounds, stride)
         self._given: dict[int, Tensor] = {stride: checked}
-        self._levels = {stride: Level(stride, ordered, rows)}
+        self._levels = {stride: VoxelLevel(stride, ordered, rows)}
         self._pairs: dict[tuple[int, int, int, int], KernelMap] = {}
         self.device = coords.device
 
@@ -118,7 +120,7 @@ class CoordinateMaps:
         return tuple(sorted(self._levels))
 
     @torch.inference_mode(False)
-    def level(self, stride: int) -> Level:
+    def level(self, stride: int) -> VoxelLevel:
         """The voxels of one edge length; coarser ones are made from finer ones.
 
         Raises:
@@ -134,15 +136,15 @@ class CoordinateMaps:
             self._levels[stride] = self._coarsen(self._levels[max(finer)], stride)
         return self._levels[stride]
 
-    def _coarsen(self, fine: Level, stride: int) -> Level:
+    def _coarsen(self, fine: VoxelLevel, stride: int) -> VoxelLevel:
         cells = torch.div(fine.coords, stride, rounding_mode="floor")
         cells[:, 0] = fine.coords[:, 0]
-        keys, order = torch.sort(KeySpace.around(self.bounds, stride, 0).pack(cells))
+        keys, order = torch.sort(VoxelKeyCodec.around(self.bounds, stride, 0).pack(cells))
         first = torch.ones_like(keys, dtype=torch.bool)
         first[1:] = keys[1:] != keys[:-1]
         coords = cells[order[first]]
         coords[:, 1:] *= stride
-        return Level(stride, coords, None)
+        return VoxelLevel(stride, coords, None)
 
     @torch.inference_mode(False)
     def kernel_map(
@@ -152,10 +154,10 @@ class CoordinateMaps:
         key = (in_stride, out_stride, kernel_size, dilation)
         if key not in self._pairs:
             source, target = self.level(in_stride), self.level(out_stride)
-            self._pairs[key] = find_neighbours(source.coords, target.coords, self.bounds, *key)
+            self._pairs[key] = build_kernel_map(source.coords, target.coords, self.bounds, *key)
         return self._pairs[key]
 
-    def turned(self, turn: GridTurn) -> CoordinateMaps:
+    def transformed(self, turn: GridSymmetry) -> CoordinateManager:
         """These voxels as if the whole grid had been turned, with the same rows.
 
         A convolution on turned voxels is one on these with the slices of its kernel in another
@@ -164,7 +166,7 @@ class CoordinateMaps:
         """
         return _TurnedMaps(self, turn)
 
-    def placed_level(self, stride: int) -> Level:
+    def transformed_level(self, stride: int) -> VoxelLevel:
         """`level`, but with the coordinates where the voxels are after a turn, no longer sorted."""
         return self.level(stride)
 
@@ -174,7 +176,7 @@ class CoordinateMaps:
         return sum(pairs.nbytes for pairs in self._pairs.values())
 
     @torch.inference_mode(False)
-    def row_order(self, coords: Tensor, stride: int) -> RowOrder | None:
+    def row_order(self, coords: Tensor, stride: int) -> RowPermutation | None:
         """How a caller's rows correspond to those of a level, which must hold the same voxels.
 
         Raises:
@@ -195,25 +197,25 @@ class CoordinateMaps:
         return rows
 
 
-class _TurnedMaps(CoordinateMaps):
-    """See `CoordinateMaps.turned`."""
+class _TurnedMaps(CoordinateManager):
+    """See `CoordinateManager.transformed`."""
 
-    def __init__(self, maps: CoordinateMaps, turn: GridTurn) -> None:
+    def __init__(self, maps: CoordinateManager, turn: GridSymmetry) -> None:
         self.__dict__.update(maps.__dict__)  # the same levels and pairs, found by either
         self._turn = turn
 
-    def turned(self, turn: GridTurn) -> CoordinateMaps:
+    def transformed(self, turn: GridSymmetry) -> CoordinateManager:
         raise ValueError("these voxels are turned already; turn the maps they were made from")
 
-    def placed_level(self, stride: int) -> Level:
+    def transformed_level(self, stride: int) -> VoxelLevel:
         level = self.level(stride)
         cells = torch.div(level.coords[:, 1:], stride, rounding_mode="floor")
         placed = torch.cat([level.coords[:, :1], stride * self._turn.cells(cells)], dim=1)
-        return Level(stride, placed, level.rows)
+        return VoxelLevel(stride, placed, level.rows)
 
     def kernel_map(
         self, in_stride: int, out_stride: int, kernel_size: int, dilation: int = 1
     ) -> KernelMap:
         pairs = super().kernel_map(in_stride, out_stride, kernel_size, dilation)
         step = out_stride // in_stride
-        return pairs.with_slices(turned_slices(self._turn, kernel_size, step, dilation))
+        return pairs.with_slices(kernel_permutation(self._turn, kernel_size, step, dilation))

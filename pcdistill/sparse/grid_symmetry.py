@@ -11,7 +11,7 @@ from torch import Tensor
 from pcdistill.sparse.kernel_map import kernel_offsets
 
 
-class GridTurn(NamedTuple):
+class GridSymmetry(NamedTuple):
     """A turn or mirroring that takes the voxel grid onto itself."""
 
     axes: tuple[int, int, int] = (0, 1, 2)
@@ -33,8 +33,8 @@ class GridTurn(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def turned_slices(
-    turn: GridTurn, kernel_size: int, stride: int, dilation: int = 1
+def kernel_permutation(
+    turn: GridSymmetry, kernel_size: int, stride: int, dilation: int = 1
 ) -> tuple[int, ...]:
     """Slice of the weights that each offset takes when the grid is turned.
 

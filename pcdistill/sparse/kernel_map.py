@@ -8,8 +8,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from pcdistill.sparse.neighbour_search import look_up, walk_columns
-from pcdistill.sparse.voxel_keys import Bounds, KeySpace
+from pcdistill.sparse.neighbour_search import binary_search_neighbors, merge_scan_neighbors
+from pcdistill.sparse.voxel_keys import Bounds, VoxelKeyCodec
 
 
 def kernel_offsets(kernel_size: int, dilation: int = 1) -> tuple[tuple[int, int, int], ...]:
@@ -24,7 +24,7 @@ def kernel_offsets(kernel_size: int, dilation: int = 1) -> tuple[tuple[int, int,
     return tuple((x, y, z) for z in steps for y in steps for x in steps)
 
 
-class NeighbourTable:
+class NeighborTable:
     """The source row that each target row meets under each of the K offsets of a kernel.
 
     Its pairs and the table seen from the other side are made when first asked for, and kept.
@@ -38,7 +38,7 @@ class NeighbourTable:
         symmetric: bool = False,
         one_target: bool = False,
         one_source: bool = False,
-        other_side: NeighbourTable | None = None,
+        other_side: NeighborTable | None = None,
     ) -> None:
         """Take the table.
 
@@ -50,7 +50,7 @@ class NeighbourTable:
             one_target: every source row has exactly one target, as where the kernel is as large
                 as the stride.
             one_source: every target row has exactly one source, as seen from the other side.
-            other_side: the table with source and target exchanged, where it is known.
+            transposed: the table with source and target exchanged, where it is known.
         """
         self.rows, self.n_source, self.n_target = rows, n_source, rows.shape[1]
         self.symmetric, self.one_target, self.one_source = symmetric, one_target, one_source
@@ -69,19 +69,19 @@ class NeighbourTable:
         return self.rows[present], target.expand_as(self.rows)[present]
 
     @property
-    def other_side(self) -> NeighbourTable:
+    def transposed(self) -> NeighborTable:
         """The same pairs with sources and targets exchanged; for tables that are not symmetric."""
         if self._other_side is None:
             self._other_side = self._exchanged()
         return self._other_side
 
     @torch.inference_mode(False)
-    def _exchanged(self) -> NeighbourTable:
+    def _exchanged(self) -> NeighborTable:
         shape = (len(self.rows), self.n_source + 1)  # one more for what is absent
         rows = self.rows.new_full(shape, self.n_target)
         target = torch.arange(self.n_target, dtype=torch.int32, device=self.rows.device)
         rows.scatter_(1, self.rows.long(), target.expand_as(self.rows))
-        return NeighbourTable(
+        return NeighborTable(
             rows[:, :-1].contiguous(),
             self.n_target,
             one_target=self.one_source,
@@ -100,7 +100,7 @@ class NeighbourTable:
 class KernelMap:
     """Pairs (source row, target row) for each of the K offsets, and the weights they meet."""
 
-    table: NeighbourTable
+    table: NeighborTable
     slices: tuple[int, ...] | None = None
     """Which slice of the weights each offset takes, where it is not the one of its own number."""
 
@@ -125,10 +125,10 @@ class KernelMap:
         return self.table.counts
 
     @property
-    def swapped(self) -> KernelMap:
+    def transposed(self) -> KernelMap:
         """The same pairs seen from the other side: sources become targets."""
         if not self.symmetric:
-            return KernelMap(self.table.other_side, self.slices)
+            return KernelMap(self.table.transposed, self.slices)
         slices = range(len(self.table.rows)) if self.slices is None else self.slices
         return KernelMap(self.table, tuple(slices)[::-1])
 
@@ -151,7 +151,7 @@ class KernelMap:
         return list(zip(*sides, strict=True))
 
     @property
-    def middle(self) -> int | None:
+    def center_offset(self) -> int | None:
         """Number of the offset under which every row meets itself; None where there is none."""
         return len(self.table.rows) // 2 if self.symmetric else None
 
@@ -161,7 +161,7 @@ class KernelMap:
         return self.table.nbytes
 
 
-def find_neighbours(
+def build_kernel_map(
     in_coords: Tensor,
     out_coords: Tensor,
     bounds: Bounds,
@@ -181,16 +181,16 @@ def find_neighbours(
     """
     offsets = kernel_offsets(kernel_size, dilation)
     reach = max(abs(c) for offset in offsets for c in offset)
-    space = KeySpace.around(bounds, in_stride, reach + out_stride // in_stride)
+    space = VoxelKeyCodec.around(bounds, in_stride, reach + out_stride // in_stride)
     keys = space.pack(_in_cells(in_coords, in_stride))
     symmetric = in_stride == out_stride and kernel_size % 2 == 1
     wanted = keys if symmetric else space.pack(_in_cells(out_coords, in_stride))
     deltas = torch.tensor([space.delta(offset) for offset in offsets], dtype=torch.int64)
-    search = walk_columns if keys.device.type == "cpu" else look_up
+    search = merge_scan_neighbors if keys.device.type == "cpu" else binary_search_neighbors
     rows = search(keys, wanted, deltas.view(kernel_size, -1), dilation)
     even = kernel_size % 2 == 0  # an odd kernel is centred, and leaves cells beyond its end
     one_target = even and kernel_size * in_stride == out_stride and dilation == 1
-    return KernelMap(NeighbourTable(rows, len(keys), symmetric=symmetric, one_target=one_target))
+    return KernelMap(NeighborTable(rows, len(keys), symmetric=symmetric, one_target=one_target))
 
 
 def _in_cells(coords: Tensor, stride: int) -> Tensor:

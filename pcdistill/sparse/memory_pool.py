@@ -24,18 +24,18 @@ STEP = 64 << 10
 """Results begin at multiples of so many bytes; a multiple of any system's pages."""
 PAGE = 2 << 20
 """Bytes of the large pages that the system is asked for."""
-LARGEST_WASTE = 0.1
+MAX_WASTE = 0.1
 """Memory in gaps beyond what results once needed at the same time, as a share of that."""
-SMALLEST_MAPPING = 64 << 20
+MIN_MAPPING = 64 << 20
 """Bytes of address space that are asked for at least; they become memory when they are written."""
 
 
-def fresh_rows(rows: int, columns: int, dtype: torch.dtype) -> Tensor:
+def empty_pooled(rows: int, columns: int, dtype: torch.dtype) -> Tensor:
     """(rows, columns) on the CPU, contents undefined."""
     size = rows * columns * dtype.itemsize
     if size < SMALLEST:
         return torch.empty(rows, columns, dtype=dtype)
-    memory = torch.from_numpy(_POOL.take(size))
+    memory = torch.from_numpy(_POOL.allocate(size))
     return torch.empty(0, dtype=dtype).set_(
         memory.untyped_storage(), 0, (rows, columns), (columns, 1)
     )
@@ -55,7 +55,7 @@ class MemoryPool:
         self._in_use = self._most_in_use = 0
         self._lock = Lock()
 
-    def take(self, size: int) -> np.ndarray:
+    def allocate(self, size: int) -> np.ndarray:
         """(size,) uint8; its memory is used again when it, and every tensor on it, is gone."""
         whole = -(-size // STEP) * STEP
         with self._lock:
@@ -66,7 +66,7 @@ class MemoryPool:
             mapping, start = self._gap(whole)
             self._in_use += whole
             self._most_in_use = max(self._most_in_use, self._in_use)
-            excess = self.nbytes - (1 + LARGEST_WASTE) * self._most_in_use - SMALLEST_MAPPING
+            excess = self.nbytes - (1 + MAX_WASTE) * self._most_in_use - MIN_MAPPING
             for last in reversed(self._mappings):
                 excess -= last.empty_gaps(excess)
         array = np.frombuffer(mapping.memory, np.uint8, size, start)
@@ -82,7 +82,7 @@ class MemoryPool:
                 return mapping, start
         held = sum(len(mapping.memory) for mapping in self._mappings)
         try:
-            mapping = _Mapping(max(size, held, SMALLEST_MAPPING))
+            mapping = _Mapping(max(size, held, MIN_MAPPING))
         except OSError:
             mapping = self._smallest_mapping(size, held)
         self._mappings.append(mapping)

@@ -8,16 +8,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pcdistill.jit import njit
-from pcdistill.sparse.memory_pool import fresh_rows
-from pcdistill.sparse.parallel import run_loop, worker_count
+from pcdistill.sparse.memory_pool import empty_pooled
+from pcdistill.sparse.parallel import num_workers, run_parallel_kernel
 
 Integers = NDArray[np.integer]
 
-SMALLEST_SHARE = 4096
+MIN_SHARE = 4096
 """Fewest voxels that are worth a thread."""
 
 
-def look_up(keys: Tensor, wanted: Tensor, deltas: Tensor, dilation: int) -> Tensor:
+def binary_search_neighbors(keys: Tensor, wanted: Tensor, deltas: Tensor, dilation: int) -> Tensor:
     """Find the neighbours of all voxels by binary search, on any device; the host never waits.
 
     Args:
@@ -47,11 +47,11 @@ def look_up(keys: Tensor, wanted: Tensor, deltas: Tensor, dilation: int) -> Tens
     return rows.flatten(0, 1)
 
 
-def walk_columns(keys: Tensor, wanted: Tensor, deltas: Tensor, dilation: int) -> Tensor:
-    """Find what `look_up` finds, on the CPU, by walking along both lists at once."""
-    rows = fresh_rows(deltas.numel(), len(wanted), torch.int32).view(*deltas.shape, len(wanted))
-    workers = worker_count(len(wanted) // SMALLEST_SHARE)
-    run_loop(_walk, keys, wanted, deltas, rows, dilation > 1, workers=workers)
+def merge_scan_neighbors(keys: Tensor, wanted: Tensor, deltas: Tensor, dilation: int) -> Tensor:
+    """Find what `binary_search_neighbors` finds, on the CPU, walking along both lists at once."""
+    rows = empty_pooled(deltas.numel(), len(wanted), torch.int32).view(*deltas.shape, len(wanted))
+    workers = num_workers(len(wanted) // MIN_SHARE)
+    run_parallel_kernel(_walk, keys, wanted, deltas, rows, dilation > 1, workers=workers)
     return rows.flatten(0, 1)
 
 

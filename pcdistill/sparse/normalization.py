@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pcdistill.sparse.engines.cpu_norm import KINDS, normalise_by_batch, normalise_by_running
+from pcdistill.sparse.engines.cpu_norm import KINDS, batch_norm_eval, batch_norm_train
 from pcdistill.sparse.tensor import SparseTensor
 
 
@@ -23,10 +23,10 @@ class SparseBatchNorm(nn.Module):
         self,
         x: SparseTensor,
         *,
-        added: SparseTensor | None = None,
+        residual: SparseTensor | None = None,
         relu: bool = False,
-        beside: SparseTensor | None = None,
-        consume: bool = False,
+        skip: SparseTensor | None = None,
+        inplace: bool = False,
     ) -> SparseTensor:
         """Normalise; if asked, add, cut off what is negative, and join: on the CPU in one pass.
 
@@ -36,23 +36,23 @@ class SparseBatchNorm(nn.Module):
 
         Args:
             x: (V, C) to normalise.
-            added: (V, C) of the same voxels, added to what is normalised.
+            residual: (V, C) of the same voxels, added to what is normalised.
             relu: whether what is below 0 then becomes 0.
-            beside: (V, B) of the same voxels, further channels of the result.
-            consume: nobody else needs the features of `x` or, later, the gradient of the result;
+            skip: (V, B) of the same voxels, further channels of the result.
+            inplace: nobody else needs the features of `x` or, later, the gradient of the result;
                 they may be overwritten, which saves memory and the time to get it.
 
         Returns:
             (V, C + B)
         """
         features = x.sorted_features
-        more, rest = (None if part is None else part.sorted_features for part in (added, beside))
+        more, rest = (None if part is None else part.sorted_features for part in (residual, skip))
         batch, gradients = self.training and len(x) > 1, torch.is_grad_enabled()
         if not self._has_loops(features, more, rest) or (gradients and not batch):
             return x.with_sorted(self._by_torch(features, more, relu, rest))
         if batch:
-            return x.with_sorted(normalise_by_batch(features, self.bn, more, relu, rest, consume))
-        out = normalise_by_running(features, self.bn, more, relu, rest, consume)
+            return x.with_sorted(batch_norm_train(features, self.bn, more, relu, rest, inplace))
+        out = batch_norm_eval(features, self.bn, more, relu, rest, inplace)
         return x.with_sorted(out)
 
     def _has_loops(self, features: Tensor, *others: Tensor | None) -> bool:
@@ -63,7 +63,7 @@ class SparseBatchNorm(nn.Module):
         return on_cpu and same and plain and len(features) > 0
 
     def _by_torch(
-        self, features: Tensor, added: Tensor | None, relu: bool, beside: Tensor | None
+        self, features: Tensor, residual: Tensor | None, relu: bool, skip: Tensor | None
     ) -> Tensor:
         bn = self.bn
         if self.training and len(features) < 2:
@@ -72,6 +72,6 @@ class SparseBatchNorm(nn.Module):
             )
         else:
             out = bn(features)
-        out = out if added is None else out.add_(added)
+        out = out if residual is None else out.add_(residual)
         out = out.relu_() if relu else out
-        return out if beside is None else torch.cat((out, beside), dim=1)
+        return out if skip is None else torch.cat((out, skip), dim=1)

@@ -17,18 +17,18 @@ _SPLIT = 1 << 18
 _POOLS: dict[tuple[int, int], ThreadPoolExecutor] = {}
 
 
-def worker_count(parts: int) -> int:
+def num_workers(parts: int) -> int:
     """How many threads share work that can be cut into that many parts: torch's number at most."""
     return max(1, min(torch.get_num_threads(), parts))
 
 
-def run_loop(loop: Any, *arguments: Any, workers: int) -> None:
+def run_parallel_kernel(loop: Any, *arguments: Any, workers: int) -> None:
     """Call the compiled loop(*arguments, worker, workers) for every worker at the same time.
 
     Tensors among the arguments become the arrays over their memory, those of bfloat16 its bits.
     """
     arrays = [_array(part) if isinstance(part, Tensor) else part for part in arguments]
-    on_every_core(lambda worker, workers: loop(*arrays, worker, workers), workers)
+    run_on_workers(lambda worker, workers: loop(*arrays, worker, workers), workers)
 
 
 def _array(part: Tensor) -> np.ndarray:
@@ -38,7 +38,7 @@ def _array(part: Tensor) -> np.ndarray:
     return array
 
 
-def on_every_core(work: Callable[[int, int], None], workers: int) -> None:
+def run_on_workers(work: Callable[[int, int], None], workers: int) -> None:
     """Call work(worker, workers) for every worker at the same time.
 
     The work must release the GIL to gain from it. What one worker raises is raised here.

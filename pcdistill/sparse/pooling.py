@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from pcdistill.sparse.engines.minkowski_engine import MinkowskiMaps
+from pcdistill.sparse.engines.minkowski_engine import MinkowskiCoordinateManager
 from pcdistill.sparse.kernel_map import KernelMap
 from pcdistill.sparse.tensor import SparseTensor
 
@@ -17,7 +17,7 @@ class _SparsePool(nn.Module):
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         """Pool; the output has stride x.stride * self.stride."""
-        if isinstance(x.maps, MinkowskiMaps):
+        if isinstance(x.maps, MinkowskiCoordinateManager):
             raise ValueError(
                 "pooling is done by the engine 'torch' only, this tensor is on another"
             )

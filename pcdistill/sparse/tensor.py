@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from pcdistill.geometry import require_shape
-from pcdistill.sparse.coordinates import CoordinateMaps, RowOrder
+from pcdistill.sparse.coordinates import CoordinateManager, RowPermutation
 
 
 class SparseTensor:
@@ -22,7 +22,7 @@ class SparseTensor:
         features: Tensor,
         coords: Tensor,
         stride: int = 1,
-        maps: CoordinateMaps | None = None,
+        maps: CoordinateManager | None = None,
     ) -> None:
         """Put features on voxels.
 
@@ -46,7 +46,7 @@ class SparseTensor:
                 f"features are on {features.device} but coords on {coords.device}; move one"
             )
         if maps is None:
-            maps = CoordinateMaps(coords, stride)
+            maps = CoordinateManager(coords, stride)
             rows = maps.level(stride).rows
         else:
             rows = maps.row_order(coords, stride)
@@ -58,7 +58,11 @@ class SparseTensor:
 
     @classmethod
     def _on(
-        cls, sorted_features: Tensor, stride: int, maps: CoordinateMaps, rows: RowOrder | None
+        cls,
+        sorted_features: Tensor,
+        stride: int,
+        maps: CoordinateManager,
+        rows: RowPermutation | None,
     ) -> SparseTensor:
         made = cls.__new__(cls)
         made.sorted_features, made.stride, made.maps, made.rows = (

@@ -24,7 +24,7 @@ class Bounds(NamedTuple):
 
 
 @dataclass(frozen=True)
-class KeySpace:
+class VoxelKeyCodec:
     """A mixed-radix numbering of the cells of a box: keys ascend with (batch, x, y, z).
 
     The numbering is linear: the key of a cell plus `delta` of an offset is the key of the
@@ -35,7 +35,7 @@ class KeySpace:
     extent: tuple[int, int, int, int]
 
     @staticmethod
-    def around(bounds: Bounds, stride: int, margin: int) -> KeySpace:
+    def around(bounds: Bounds, stride: int, margin: int) -> VoxelKeyCodec:
         """The cells of edge `stride` that cover `bounds`, plus `margin` cells on each side.
 
         Raises:
@@ -50,7 +50,7 @@ class KeySpace:
                 f"is more cells than the {KEY_LIMIT} that can be told apart; remove stray points, "
                 "use larger voxels or split the batch"
             )
-        return KeySpace((low[0], low[1], low[2], low[3]), (*extent,))  # type: ignore[arg-type]
+        return VoxelKeyCodec((low[0], low[1], low[2], low[3]), (*extent,))  # type: ignore[arg-type]
 
     def pack(self, cells: Tensor) -> Tensor:
         """Number cells.
@@ -72,7 +72,7 @@ class KeySpace:
         return (x * self.extent[2] + y) * self.extent[3] + z
 
 
-def bounds_of(coords: Tensor) -> Bounds:
+def voxel_bounds(coords: Tensor) -> Bounds:
     """The box around voxels; a box around the origin when there are none.
 
     Args:

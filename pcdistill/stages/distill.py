@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pcdistill.artifacts import (
-    expected_points,
-    fused_targets,
-    student_input,
-    superpoint_ids,
+    estimate_points,
+    load_fused_targets,
+    load_student_input,
+    load_superpoint_ids,
     training_scenes,
 )
-from pcdistill.callbacks import Report
+from pcdistill.callbacks import ProgressCallback
 from pcdistill.distillation import (
     INPUT_CHANNELS,
     EnsembleSettings,
@@ -29,22 +29,22 @@ from pcdistill.distillation import (
     Trainer,
     TrainerSettings,
     TrainingScene,
+    infer_point_features,
     mixed_seed,
-    student_features,
 )
 from pcdistill.errors import ArtifactError, TrainingError
 from pcdistill.networks import MinkUNet, build_student, save_checkpoint
 from pcdistill.pipeline import (
-    TRAINED,
-    Input,
-    Run,
+    PRETRAINED,
+    Dependency,
+    RunContext,
     Stage,
-    StudentNeeds,
+    StudentInputSpec,
     Task,
-    find_trained,
-    keep_copy,
+    copy_checkpoint,
     read_provenance,
     read_tensors,
+    resolve_checkpoint,
     write_tensors,
 )
 
@@ -53,40 +53,40 @@ _LOG = logging.getLogger(__name__)
 ENSEMBLE = "superpoint+ensemble"
 BASE = "superpoint"
 """The ensemble goes on from where this student was when the ensemble joins."""
-_LEAST_SPREAD = 1e-4
+_MIN_SPREAD = 1e-4
 """Length of the difference of two unit features below which they are the same."""
 _STATE_EVERY = 15.0
 """Seconds between half-way states."""
 
 
-def ensemble_epoch(run: Run) -> int:
+def ensemble_epoch(run: RunContext) -> int:
     """Number of epochs before the temporal ensemble joins: at least one, and at least one after."""
     config = run.config.distill
-    return max(1, min(round(config.ensemble_from * config.epochs), config.epochs - 1))
+    return max(1, min(round(config.ensemble_start * config.epochs), config.epochs - 1))
 
 
-def _hand_over_path(run: Run) -> Path:
+def _hand_over_path(run: RunContext) -> Path:
     return run.workspace.student(BASE) / "hand_over.safetensors"
 
 
-def _hands_over(run: Run) -> bool:
+def _hands_over(run: RunContext) -> bool:
     students = run.config.distill.student_names
     return BASE in students and ENSEMBLE in students
 
 
-def _units(run: Run) -> tuple[str, ...]:
-    order = ("point", BASE, ENSEMBLE, TRAINED)
+def _units(run: RunContext) -> tuple[str, ...]:
+    order = ("point", BASE, ENSEMBLE, PRETRAINED)
     return tuple(name for name in order if name in run.config.distill.student_names)
 
 
-def _settings(run: Run, student: str) -> Mapping[str, Any]:
-    given = run.config.distill.trained
+def _settings(run: RunContext, student: str) -> Mapping[str, Any]:
+    given = run.config.distill.pretrained
     if given is not None:
-        fallback = StudentNeeds(run.config.distill.voxel_size, run.config.distill.input)
-        source = find_trained(given, run.workspace)
+        fallback = StudentInputSpec(run.config.distill.voxel_size, run.config.distill.input)
+        source = resolve_checkpoint(given, run.workspace)
         return {"student": student, "file": source.checksum, **fallback._asdict()}
     config = vars(run.config.distill).copy()
-    del config["students"], config["trained"], config["device"]
+    del config["students"], config["pretrained"], config["device"]
     ensemble = {key: config.pop(key) for key in list(config) if key.startswith("ensemble_")}
     config.pop("keep_superpoint_loss")
     settings: dict[str, Any] = {**config, "student": student, "seed": run.config.run.seed}
@@ -101,17 +101,17 @@ def _settings(run: Run, student: str) -> Mapping[str, Any]:
     return settings
 
 
-def _inputs(run: Run, student: str) -> tuple[Input, ...]:
-    if student == TRAINED:
+def _inputs(run: RunContext, student: str) -> tuple[Dependency, ...]:
+    if student == PRETRAINED:
         return ()
-    scenes = tuple(Input("fuse", scene, required=False) for scene in training_scenes(run))
+    scenes = tuple(Dependency("fuse", scene, required=False) for scene in training_scenes(run))
     if student == ENSEMBLE and _hands_over(run):
-        return (*scenes, Input("distill", BASE))
+        return (*scenes, Dependency("distill", BASE))
     return scenes
 
 
-def _outputs(run: Run, student: str) -> tuple[Path, ...]:
-    if student == TRAINED:
+def _outputs(run: RunContext, student: str) -> tuple[Path, ...]:
+    if student == PRETRAINED:
         return (run.workspace.checkpoint(student),)
     folder = run.workspace.student(student)
     files = (run.workspace.checkpoint(student), folder / "metrics.jsonl")
@@ -120,14 +120,14 @@ def _outputs(run: Run, student: str) -> tuple[Path, ...]:
     return files
 
 
-def training_scene(run: Run, scene: str, *, per_point: bool) -> TrainingScene:
+def training_scene(run: RunContext, scene: str, *, per_point: bool) -> TrainingScene:
     """Read what the student learns from in one scene.
 
     Raises:
         ArtifactError: point-wise features are asked for but were not kept.
     """
-    targets = fused_targets(run, scene)
-    cloud = student_input(run, scene, run.config.distill.input)
+    targets = load_fused_targets(run, scene)
+    cloud = load_student_input(run, scene, run.config.distill.input)
     seen = torch.zeros(len(cloud.points), dtype=torch.bool)
     seen[targets.seen] = True
     features = None
@@ -135,11 +135,11 @@ def training_scene(run: Run, scene: str, *, per_point: bool) -> TrainingScene:
         if targets.features is None:
             raise ArtifactError(
                 f"{run.workspace.fused(scene)} has no features per point; the student 'point' "
-                "needs fuse.keep_points: true"
+                "needs fuse.store_point_features: true"
             )
         features = torch.zeros(len(cloud.points), targets.features.shape[1], dtype=torch.float16)
         features[targets.seen] = targets.features
-    ids = superpoint_ids(run, scene)
+    ids = load_superpoint_ids(run, scene)
     return TrainingScene(
         name=scene,
         points=cloud.points,
@@ -152,7 +152,7 @@ def training_scene(run: Run, scene: str, *, per_point: bool) -> TrainingScene:
     )
 
 
-def _network(run: Run) -> MinkUNet:
+def _network(run: RunContext) -> MinkUNet:
     """A student that has not learned yet; its weights are drawn from torch's generator."""
     config = run.config.distill
     return build_student(
@@ -164,7 +164,7 @@ def _network(run: Run) -> MinkUNet:
     )
 
 
-def _trainer(run: Run, task: Task) -> tuple[MinkUNet, Trainer]:
+def _trainer(run: RunContext, task: Task) -> tuple[MinkUNet, Trainer]:
     config, seed = run.config.distill, run.config.run.seed
     student = task.unit
     scenes = [
@@ -187,13 +187,13 @@ def _trainer(run: Run, task: Task) -> tuple[MinkUNet, Trainer]:
         final_learning_rate=config.final_learning_rate,
         adam_beta2=config.adam_beta2,
         schedule=config.schedule,
-        rows_per_step=config.rows_per_step,
+        max_voxels_per_step=config.max_voxels_per_step,
         augment=config.augment,
         target="point" if student == "point" else "superpoint",
         ensemble=ensemble if student == ENSEMBLE else None,
         seed=seed,
         precision=config.precision,
-        recut_every=config.recut_every,
+        revoxelize_every=config.revoxelize_every,
     )
     trainer = Trainer(
         network,
@@ -206,17 +206,17 @@ def _trainer(run: Run, task: Task) -> tuple[MinkUNet, Trainer]:
     return network, trainer
 
 
-def _work(run: Run, task: Task, report: Report) -> str:
-    return _take(run) if run.trained is not None else _train(run, task, report)
+def _work(run: RunContext, task: Task, report: ProgressCallback) -> str:
+    return _use_pretrained(run) if run.pretrained is not None else _train(run, task, report)
 
 
-def _take(run: Run) -> str:
+def _use_pretrained(run: RunContext) -> str:
     """Keep a copy of the given student, so that the workspace stands alone."""
-    student, given = run.trained, run.config.distill.trained
+    student, given = run.pretrained, run.config.distill.pretrained
     if student is None or given is None:
         raise ValueError("the run was given no student")
-    known = {"student": TRAINED, "text_space": run.text_encoder.text_space}
-    keep_copy(student, given, run.workspace, known)
+    known = {"student": PRETRAINED, "text_space": run.text_encoder.text_space}
+    copy_checkpoint(student, given, run.workspace, known)
     sizes = student.network.architecture
     return (
         f"{sizes.name} of {student.source.path}, voxels of {student.needs.voxel_size:g} m, "
@@ -224,7 +224,7 @@ def _take(run: Run) -> str:
     )
 
 
-def _train(run: Run, task: Task, report: Report) -> str:
+def _train(run: RunContext, task: Task, report: ProgressCallback) -> str:
     student = task.unit
     folder = run.workspace.student(student)
     folder.mkdir(parents=True, exist_ok=True)
@@ -270,18 +270,18 @@ def _require_finite_loss(student: str, result: EpochResult) -> None:
         )
 
 
-def _require_contrast(run: Run, task: Task, network: MinkUNet) -> None:
+def _require_contrast(run: RunContext, task: Task, network: MinkUNet) -> None:
     """Refuse a student that says the same of every point.
 
     Raises:
         TrainingError: the features of the first training scene are alike, or not finite.
     """
     config, scene = run.config.distill, task.units_of("fuse")[0]
-    cloud = student_input(run, scene, config.input)
-    features = student_features(network, cloud, config.voxel_size, run.device)
+    cloud = load_student_input(run, scene, config.input)
+    features = infer_point_features(network, cloud, config.voxel_size, run.device)
     directions = functional.normalize(features, dim=1)
     spread = float((directions - directions[:1]).norm(dim=1).max())
-    if not spread > _LEAST_SPREAD:
+    if not spread > _MIN_SPREAD:
         raise TrainingError(
             f"student {task.unit}: its features are the same for all {len(features)} points of "
             f"scene {scene}, expected some that differ; change distill.learning_rate or train for "
@@ -289,7 +289,7 @@ def _require_contrast(run: Run, task: Task, network: MinkUNet) -> None:
         )
 
 
-def _resume(run: Run, task: Task, trainer: Trainer, state_path: Path, metrics: Path) -> None:
+def _resume(run: RunContext, task: Task, trainer: Trainer, state_path: Path, metrics: Path) -> None:
     """Load the half-way state of the same task, or where the base student hands over."""
     state = _half_way(state_path, task.fingerprint, trainer)
     if state is None and task.unit == ENSEMBLE and _hands_over(run):
@@ -338,7 +338,7 @@ def _append(metrics: Path, result: EpochResult) -> None:
         handle.write(json.dumps(result._asdict()) + "\n")
 
 
-def _provenance(run: Run, task: Task) -> dict[str, Any]:
+def _provenance(run: RunContext, task: Task) -> dict[str, Any]:
     return {
         "student": task.unit,
         "text_space": run.text_encoder.text_space,
@@ -351,22 +351,22 @@ def _provenance(run: Run, task: Task) -> dict[str, Any]:
     }
 
 
-def _estimate(run: Run, student: str) -> int:
+def _estimate(run: RunContext, student: str) -> int:
     """Bytes while it learns: the weights, thrice as many half-way, and the ensemble's scores."""
-    if run.trained is not None:
-        return sum(values.nbytes for values in run.trained.network.state_dict().values())
+    if run.pretrained is not None:
+        return sum(values.nbytes for values in run.pretrained.network.state_dict().values())
     with torch.device("meta"):
         weights = _network(run).state_dict().values()
     size = int(sum(values.nbytes for values in weights))
     scores = 0
     if student == ENSEMBLE:
-        points = sum(expected_points(run, scene) for scene in training_scenes(run))
+        points = sum(estimate_points(run, scene) for scene in training_scenes(run))
         scores = 4 * points * len(run.training_prompts)
     hand_over = 3 * size if _hand_over_path(run) in _outputs(run, student) else 0
     return size + 3 * size + scores + hand_over
 
 
-def _on_cpu(run: Run) -> bool:
+def _on_cpu(run: RunContext) -> bool:
     """Small students are quicker side by side than one after the other; a GPU is not shared."""
     return run.device.type == "cpu"
 

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from pcdistill.artifacts import (
-    expected_points,
-    expected_superpoints,
+    estimate_points,
+    estimate_superpoints,
+    evaluation_protocol,
     labels_in_memory,
-    run_protocol,
     validation_scenes,
 )
-from pcdistill.callbacks import Report
+from pcdistill.callbacks import ProgressCallback
 from pcdistill.errors import SceneError
 from pcdistill.evaluation import (
     ConfusionMatrix,
@@ -33,23 +33,23 @@ from pcdistill.inference import (
     SHUFFLED,
     VOXELS,
     average_pieces,
+    load_seen_mask,
     made_from,
     measure_capability,
+    method_capabilities,
+    method_dependencies,
+    method_features,
+    method_names,
     predicted_labels,
-    row_capabilities,
-    row_features,
-    row_inputs,
-    row_names,
+    ready_scenes,
     scene_pieces,
-    seen_by_frames,
-    usable_scenes,
 )
 from pcdistill.labels import IGNORE_LABEL
-from pcdistill.pipeline import Input, Run, Stage, Task, write_json, write_tensors
+from pcdistill.pipeline import Dependency, RunContext, Stage, Task, write_json, write_tensors
 from pcdistill.scenes import Scene, open_scene
 
 
-def _settings(run: Run, row: str) -> Mapping[str, Any]:
+def _settings(run: RunContext, row: str) -> Mapping[str, Any]:
     turned = run.protocol.runs == "turned"
     in_voxels = turned or row == VOXELS or row.startswith("student")
     compares_words = row in COMBINED or row == CAPABILITY
@@ -62,21 +62,21 @@ def _settings(run: Run, row: str) -> Mapping[str, Any]:
         "fuse": vars(run.config.fuse) if row in FUSED else None,
         "voxel_size": run.voxel_size if in_voxels else None,
         "seed": run.config.run.seed if turned or row == SHUFFLED else None,
-        "protocol": run_protocol(run),
+        "protocol": evaluation_protocol(run),
     }
 
 
-def _units(run: Run) -> tuple[str, ...]:
-    return (*row_names(run), *((CAPABILITY,) if run.config.run.teachers else ()))
+def _units(run: RunContext) -> tuple[str, ...]:
+    return (*method_names(run), *((CAPABILITY,) if run.config.run.teachers else ()))
 
 
-def _inputs(run: Run, row: str) -> tuple[Input, ...]:
-    return row_inputs(run, row, validation_scenes(run))
+def _inputs(run: RunContext, row: str) -> tuple[Dependency, ...]:
+    return method_dependencies(run, row, validation_scenes(run))
 
 
-def _work(run: Run, task: Task, report: Report) -> str:
+def _work(run: RunContext, task: Task, report: ProgressCallback) -> str:
     row = task.unit
-    scenes = usable_scenes(run, task, validation_scenes(run))
+    scenes = ready_scenes(run, task, validation_scenes(run))
     if not scenes:
         raise SceneError(
             f"{row}: none of the {len(validation_scenes(run))} validation scenes is lifted and "
@@ -84,7 +84,7 @@ def _work(run: Run, task: Task, report: Report) -> str:
         )
     if row == CAPABILITY:
         return measure_capability(run, scenes)
-    tables = row_capabilities(run, row, scenes)
+    tables = method_capabilities(run, row, scenes)
     if row == ORACLE and not tables:
         _write_result(run, row, scenes, [])
         return "no true label names a word of the vocabulary, so that nothing can be known"
@@ -94,7 +94,7 @@ def _work(run: Run, task: Task, report: Report) -> str:
         scene = open_scene(run.workspace.scene(name))
         truth = _scored_labels(run, scene)
         for draw, table in enumerate(draws):
-            features, seen = row_features(run, row, name, table)
+            features, seen = method_features(run, row, name, table)
             predicted = predicted_labels(run, features, seen)
             if draw == 0:
                 _write_prediction(run, row, scene, features, seen, predicted)
@@ -121,18 +121,18 @@ class Labelled(NamedTuple):
     """(N,) int64, `IGNORE_LABEL` where a point is not scored."""
 
 
-def _scored_labels(run: Run, scene: Scene) -> Tensor | None:
+def _scored_labels(run: RunContext, scene: Scene) -> Tensor | None:
     """(N,) int64 true labels, `IGNORE_LABEL` where a point is not scored; None without any."""
     if scene.labels is None:
         return None
     truth = labels_in_memory(run, scene, scene.labels)
     if run.protocol.points == "seen":
-        truth = torch.where(seen_by_frames(run, scene.name), truth, IGNORE_LABEL)
+        truth = torch.where(load_seen_mask(run, scene.name), truth, IGNORE_LABEL)
     return truth
 
 
 def _write_prediction(
-    run: Run, row: str, scene: Scene, features: Tensor, seen: Tensor, predicted: Tensor
+    run: RunContext, row: str, scene: Scene, features: Tensor, seen: Tensor, predicted: Tensor
 ) -> None:
     pieces = average_pieces(features, seen, scene_pieces(run, scene))
     write_tensors(
@@ -151,7 +151,7 @@ def _write_prediction(
 
 
 def _write_result(
-    run: Run, row: str, scenes: tuple[str, ...], labelled: list[list[Labelled]]
+    run: RunContext, row: str, scenes: tuple[str, ...], labelled: list[list[Labelled]]
 ) -> dict[str, Any]:
     """Write the numbers of a row: the mean over its draws, and each draw's counts of each scene."""
     names = run.label_set.names
@@ -169,7 +169,7 @@ def _write_result(
         "points": first.points if first else 0,
         "points_without_answer": first.unseen_points if first else 0,
         "scenes": list(scenes),
-        "protocol": run_protocol(run),
+        "protocol": evaluation_protocol(run),
         "confusion": [
             {one.scene: _confusion(one, len(names)) for one in draw} for draw in labelled
         ],
@@ -191,19 +191,19 @@ def _mean_per_class(draws: list[dict[str, float | None]]) -> dict[str, float | N
     return {name: fmean(values) if values else None for name, values in known.items()}
 
 
-def _estimate(run: Run, row: str) -> int:
+def _estimate(run: RunContext, row: str) -> int:
     """Bytes: a label and a piece of four each per point, and the pieces' features."""
     if row == CAPABILITY:
         return 0
     scenes = validation_scenes(run)
     features = 2 * run.text_encoder.dimensions
     return sum(
-        8 * expected_points(run, scene) + features * expected_superpoints(run, scene)
+        8 * estimate_points(run, scene) + features * estimate_superpoints(run, scene)
         for scene in scenes
     )
 
 
-def _outputs(run: Run, row: str) -> tuple[Path, ...]:
+def _outputs(run: RunContext, row: str) -> tuple[Path, ...]:
     if row == CAPABILITY:
         return (run.workspace.true_capability,)
     return (run.workspace.evaluation(row),)

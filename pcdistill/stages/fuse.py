@@ -9,19 +9,19 @@ from typing import Any
 import torch
 
 from pcdistill.artifacts import (
-    expected_points,
-    expected_superpoints,
+    estimate_points,
+    estimate_superpoints,
+    load_superpoint_ids,
+    load_teacher_features,
     pack_mask,
     scene_names,
-    superpoint_ids,
-    teacher_views,
 )
-from pcdistill.callbacks import Report
+from pcdistill.callbacks import ProgressCallback
 from pcdistill.inference import fuse_in_chunks
-from pcdistill.pipeline import Input, Run, Stage, Task, write_tensors
+from pcdistill.pipeline import Dependency, RunContext, Stage, Task, write_tensors
 
 
-def _settings(run: Run, scene: str) -> Mapping[str, Any]:
+def _settings(run: RunContext, scene: str) -> Mapping[str, Any]:
     return {
         **vars(run.config.fuse),
         "teachers": run.config.run.teachers,
@@ -30,28 +30,28 @@ def _settings(run: Run, scene: str) -> Mapping[str, Any]:
     }
 
 
-def _inputs(run: Run, scene: str) -> tuple[Input, ...]:
+def _inputs(run: RunContext, scene: str) -> tuple[Dependency, ...]:
     teachers = run.config.run.teachers
     return (
-        *(Input("lift", f"{teacher}/{scene}") for teacher in teachers),
-        *(Input("score", teacher) for teacher in teachers),
-        Input("partition", scene),
+        *(Dependency("lift", f"{teacher}/{scene}") for teacher in teachers),
+        *(Dependency("score", teacher) for teacher in teachers),
+        Dependency("partition", scene),
     )
 
 
-def _work(run: Run, task: Task, report: Report) -> str:
+def _work(run: RunContext, task: Task, report: ProgressCallback) -> str:
     scene = task.unit
-    ids = superpoint_ids(run, scene)
-    views = teacher_views(run, scene)
+    ids = load_superpoint_ids(run, scene)
+    views = load_teacher_features(run, scene)
     seen = views.seen.any(dim=0).nonzero()[:, 0]
     dimensions = run.text_encoder.dimensions
     sums = torch.zeros(int(ids.max()) + 1, dimensions)
-    keep_points = run.config.fuse.keep_points
-    kept = torch.zeros(len(seen) if keep_points else 0, dimensions, dtype=torch.float16)
+    store_point_features = run.config.fuse.store_point_features
+    kept = torch.zeros(len(seen) if store_point_features else 0, dimensions, dtype=torch.float16)
     done = 0
     for points, fused in fuse_in_chunks(run, views, "fused", seen):
         sums.index_add_(0, ids[points], fused)
-        if keep_points:
+        if store_point_features:
             kept[done : done + len(points)] = fused
         done += len(points)
         report(done, len(seen), "points")
@@ -61,7 +61,7 @@ def _work(run: Run, task: Task, report: Report) -> str:
         "superpoint_seen": (members > 0).to(torch.uint8),
         "seen_bits": pack_mask(seen, len(ids)),
     }
-    if keep_points:
+    if store_point_features:
         tensors["features"] = kept
     provenance = {
         "teachers": run.config.run.teachers,
@@ -73,18 +73,18 @@ def _work(run: Run, task: Task, report: Report) -> str:
     return f"{len(seen)} seen points in {int(tensors['superpoint_seen'].sum())} superpoints"
 
 
-def _estimate(run: Run, scene: str) -> int:
+def _estimate(run: RunContext, scene: str) -> int:
     """Bytes: means in half precision and a flag per superpoint, a bit per point."""
-    points, dimensions = expected_points(run, scene), run.text_encoder.dimensions
-    size = expected_superpoints(run, scene) * (2 * dimensions + 1) + points // 8
-    return size + (points * 2 * dimensions if run.config.fuse.keep_points else 0)
+    points, dimensions = estimate_points(run, scene), run.text_encoder.dimensions
+    size = estimate_superpoints(run, scene) * (2 * dimensions + 1) + points // 8
+    return size + (points * 2 * dimensions if run.config.fuse.store_point_features else 0)
 
 
-def _units(run: Run) -> tuple[str, ...]:
+def _units(run: RunContext) -> tuple[str, ...]:
     return scene_names(run) if run.config.run.teachers else ()
 
 
-def _outputs(run: Run, scene: str) -> tuple[Path, ...]:
+def _outputs(run: RunContext, scene: str) -> tuple[Path, ...]:
     return (run.workspace.fused(scene),)
 
 

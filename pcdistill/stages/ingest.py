@@ -8,22 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from pcdistill.artifacts import (
-    expected_points,
+    attributed_bytes,
+    check_colors,
+    estimate_points,
+    get_scan,
+    get_scan_index,
     labels_in_memory,
     projection_rules,
-    read_settings,
-    require_colors,
-    require_scan,
-    scan_files,
-    scans_of,
+    reader_settings,
     scene_names,
-    size_share,
+    summarize_scan_files,
 )
-from pcdistill.callbacks import Report
-from pcdistill.lifting import colors_from_frames
-from pcdistill.pipeline import HOME_IMAGE_SIZE, LiftConfig, Run, Stage, Task, no_inputs
-from pcdistill.scenes import Recognised, Scene, open_scan, write_scene
-from pcdistill.scenes.checks import unit_doubt
+from pcdistill.callbacks import ProgressCallback
+from pcdistill.lifting import average_frame_colors
+from pcdistill.pipeline import HOME_IMAGE_SIZE, LiftConfig, RunContext, Stage, Task, no_inputs
+from pcdistill.scenes import DetectedScan, Scene, open_scan, write_scene
+from pcdistill.scenes.checks import metric_unit_warning
 
 _HOMES_PER_SEED = 1000
 """Runs of different seeds furnish different homes."""
@@ -31,7 +31,7 @@ _BYTES_PER_PIXEL = 1.1
 """Orientation for the disk estimate: a JPEG and a depth PNG of a generated frame."""
 _BYTES_PER_POINT = 56
 """The same: position, normal, colour, labels, and its share of the faces."""
-_MOST_BYTES = 100_000_000
+_MAX_BYTES = 100_000_000
 """The same for a scan: most layouts keep some frames of many, so large files say little."""
 
 _LABELS_AS_THEY_ARE = {
@@ -43,13 +43,13 @@ _LABELS_AS_THEY_ARE = {
 the same is read from them, and stage evaluate refuses what does not fit."""
 
 
-def _home_seed(run: Run, scene: str) -> tuple[int, str]:
+def _home_seed(run: RunContext, scene: str) -> tuple[int, str]:
     _, part, number = scene.split("-")
     split = part if run.config.ingest.homes == "development" else f"test-{part}"
     return run.config.run.seed * _HOMES_PER_SEED + int(number), split
 
 
-def _settings(run: Run, scene: str) -> Mapping[str, Any]:
+def _settings(run: RunContext, scene: str) -> Mapping[str, Any]:
     config = run.config.ingest
     if config.source == "homes":
         from pcdistill.homes import GENERATION
@@ -62,19 +62,19 @@ def _settings(run: Run, scene: str) -> Mapping[str, Any]:
             "frames": config.frames,
             "image_size": config.image_size or HOME_IMAGE_SIZE,
         }
-    recognised = scans_of(run).found.get(scene)
+    recognised = get_scan_index(run).found.get(scene)
     if recognised is not None:
         source = {
             "layout": recognised.layout,
             "part": recognised.scan.part,
-            "files": scan_files(run, recognised).mark,
-            "geometry": _geometry(run, recognised),
+            "files": summarize_scan_files(run, recognised).mark,
+            "surface_file": _geometry(run, recognised),
         }
     else:
-        source = {} if scans_of(run).is_there else _source_of_old(run, scene)
+        source = {} if get_scan_index(run).is_there else _source_of_old(run, scene)
     if not source:
         return {"missing": scene}
-    settings = {**vars(read_settings(run)), **source}
+    settings = {**vars(reader_settings(run)), **source}
     if source["layout"] in _LABELS_AS_THEY_ARE:
         del settings["label_set"]
         own = source["layout"] == "stored"  # the only labels that a user may have written
@@ -82,20 +82,20 @@ def _settings(run: Run, scene: str) -> Mapping[str, Any]:
     return {**settings, "label_ids": run.label_set.ids, "labels": run.label_set.released_names}
 
 
-def _source_of_old(run: Run, scene: str) -> dict[str, Any]:
+def _source_of_old(run: RunContext, scene: str) -> dict[str, Any]:
     """What the manifest says of raw data that has moved away; nothing where it was never there."""
     record = run.workspace.record("ingest", scene)
     known = {} if record is None else record.details.get("settings", {})
-    geometry = known.get("geometry")
+    geometry = known.get("surface_file")
     asked_for = None if geometry is None else geometry.rsplit(" ", 2)[0]
-    if "files" not in known or asked_for != run.config.ingest.geometry:
+    if "files" not in known or asked_for != run.config.ingest.surface_file:
         return {}
-    return {key: known[key] for key in ("layout", "part", "files", "geometry")}
+    return {key: known[key] for key in ("layout", "part", "files", "surface_file")}
 
 
-def _geometry(run: Run, recognised: Recognised) -> str | None:
+def _geometry(run: RunContext, recognised: DetectedScan) -> str | None:
     """The mesh a user points at, with what tells that it was written again."""
-    geometry = run.config.ingest.geometry
+    geometry = run.config.ingest.surface_file
     if geometry is None:
         return None
     path = recognised.scan.folder / geometry
@@ -105,28 +105,28 @@ def _geometry(run: Run, recognised: Recognised) -> str | None:
     return f"{geometry} {status.st_size} {status.st_mtime_ns}"
 
 
-def _work(run: Run, task: Task, report: Report) -> str:
+def _work(run: RunContext, task: Task, report: ProgressCallback) -> str:
     scene = replace(_open(run, task.unit), name=task.unit)
     if scene.labels is not None:
         scene = replace(scene, labels=labels_in_memory(run, scene, scene.labels))
     source = ""
     if scene.colors is None and scene.frames:
-        scene = replace(scene, colors=colors_from_frames(scene, projection_rules(LiftConfig())))
+        scene = replace(scene, colors=average_frame_colors(scene, projection_rules(LiftConfig())))
         source = ", coloured from its frames"
-    sees = run.config.distill.input if run.trained is None else run.trained.needs.input
-    require_colors(scene.name, scene.colors, sees)
+    sees = run.config.distill.input if run.pretrained is None else run.pretrained.needs.input
+    check_colors(scene.name, scene.colors, sees)
     write_scene(scene, run.workspace.scene(task.unit))
-    lost = int(scene.provenance.get("skipped_frames", 0))
-    skipped = f" ({lost} without a valid pose or file left out)" if lost else ""
+    missing = int(scene.provenance.get("skipped_frames", 0))
+    skipped = f" ({missing} without a valid pose or file left out)" if missing else ""
     mesh = "mesh" if scene.faces is not None else "cloud"
     known = f"{mesh} of {len(scene.points)} points, {len(scene.frames)} frames{skipped}{source}"
-    if run.trained is not None and not scene.frames:
-        doubt = unit_doubt(scene.points, run.trained.needs.voxel_size)
+    if run.pretrained is not None and not scene.frames:
+        doubt = metric_unit_warning(scene.points, run.pretrained.needs.voxel_size)
         return f"{known}; {doubt}" if doubt else known
     return known
 
 
-def _open(run: Run, scene: str) -> Scene:
+def _open(run: RunContext, scene: str) -> Scene:
     config = run.config.ingest
     if config.source == "homes":
         seed, split = _home_seed(run, scene)
@@ -134,22 +134,22 @@ def _open(run: Run, scene: str) -> Scene:
         from pcdistill.homes import home_scene
 
         return home_scene(seed, split, frames=config.frames, image_size=size)
-    return open_scan(require_scan(run, scene), read_settings(run))
+    return open_scan(get_scan(run, scene), reader_settings(run))
 
 
-def _outputs(run: Run, scene: str) -> tuple[Path, ...]:
+def _outputs(run: RunContext, scene: str) -> tuple[Path, ...]:
     return (run.workspace.scene(scene),)
 
 
-def _estimate(run: Run, scene: str) -> int:
+def _estimate(run: RunContext, scene: str) -> int:
     if run.config.ingest.source == "homes":
         height, width = run.config.ingest.image_size or HOME_IMAGE_SIZE
         pixels = run.config.ingest.frames * height * width
-        return int(_BYTES_PER_PIXEL * pixels) + _BYTES_PER_POINT * expected_points(run, scene)
-    recognised = scans_of(run).found.get(scene)
+        return int(_BYTES_PER_PIXEL * pixels) + _BYTES_PER_POINT * estimate_points(run, scene)
+    recognised = get_scan_index(run).found.get(scene)
     if recognised is None:
         return 0
-    return min(size_share(run, recognised), _MOST_BYTES)
+    return min(attributed_bytes(run, recognised), _MAX_BYTES)
 
 
 INGEST = Stage(

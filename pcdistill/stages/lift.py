@@ -9,20 +9,20 @@ from typing import Any
 from torch import Tensor
 
 from pcdistill.artifacts import (
-    expected_points,
-    keeps_points,
+    estimate_points,
     lift_stored_scene,
     projection_rules,
     scene_names,
+    stores_features,
 )
-from pcdistill.callbacks import Report
+from pcdistill.callbacks import ProgressCallback
 from pcdistill.errors import SceneError
 from pcdistill.lifting import count_views
-from pcdistill.pipeline import Input, Run, Stage, Task, write_tensors
+from pcdistill.pipeline import Dependency, RunContext, Stage, Task, write_tensors
 from pcdistill.scenes import open_scene
 
 
-def _units(run: Run) -> tuple[str, ...]:
+def _units(run: RunContext) -> tuple[str, ...]:
     return tuple(f"{t}/{s}" for t in run.config.run.teachers for s in scene_names(run))
 
 
@@ -31,24 +31,24 @@ def _split(unit: str) -> tuple[str, str]:
     return teacher, scene
 
 
-def _settings(run: Run, unit: str) -> Mapping[str, Any]:
+def _settings(run: RunContext, unit: str) -> Mapping[str, Any]:
     teacher, scene = _split(unit)
     return {
         "teacher": teacher,
         "revision": run.teacher_revision(teacher),
         **projection_rules(run.config.lift)._asdict(),
-        "features": keeps_points(run, scene),
+        "features": stores_features(run, scene),
     }
 
 
-def _work(run: Run, task: Task, report: Report) -> str:
+def _work(run: RunContext, task: Task, report: ProgressCallback) -> str:
     name, scene_name = _split(task.unit)
     scene = open_scene(run.workspace.scene(scene_name))
     if not scene.frames:
         raise SceneError(f"scene {scene_name}: has no frames, so no teacher can look at it")
     teacher = run.teacher(name)
     tensors: dict[str, Tensor] = {}
-    if keeps_points(run, scene_name):
+    if stores_features(run, scene_name):
         accumulator = lift_stored_scene(run, scene, name, report)
         tensors["views"] = accumulator.views
         tensors["features"], tensors["seen"] = accumulator.finish()
@@ -64,7 +64,7 @@ def _work(run: Run, task: Task, report: Report) -> str:
             "check poses, intrinsics and depth_scale of the scan"
         )
     provenance = {"teacher": name, "text_space": teacher.text_space, **teacher.provenance}
-    write_tensors(run.workspace.lifted(name, scene_name), tensors, provenance)
+    write_tensors(run.workspace.point_features(name, scene_name), tensors, provenance)
     unseen = 100 * (1 - points_with_features / len(scene.points))
     counts = tensors["views"]
     mean = counts[counts > 0].float().mean()
@@ -74,21 +74,21 @@ def _work(run: Run, task: Task, report: Report) -> str:
     )
 
 
-def _estimate(run: Run, unit: str) -> int:
+def _estimate(run: RunContext, unit: str) -> int:
     """Bytes if every point is seen: two per channel and 8 for the index, 4 for the count."""
     teacher, scene = _split(unit)
-    points = expected_points(run, scene)
-    if not keeps_points(run, scene):
+    points = estimate_points(run, scene)
+    if not stores_features(run, scene):
         return 4 * points
     return points * (2 * run.teacher(teacher).dimensions + 12)
 
 
-def _inputs(run: Run, unit: str) -> tuple[Input, ...]:
-    return (Input("ingest", _split(unit)[1]),)
+def _inputs(run: RunContext, unit: str) -> tuple[Dependency, ...]:
+    return (Dependency("ingest", _split(unit)[1]),)
 
 
-def _outputs(run: Run, unit: str) -> tuple[Path, ...]:
-    return (run.workspace.lifted(*_split(unit)),)
+def _outputs(run: RunContext, unit: str) -> tuple[Path, ...]:
+    return (run.workspace.point_features(*_split(unit)),)
 
 
 LIFT = Stage(

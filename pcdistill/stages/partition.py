@@ -11,24 +11,24 @@ from torch import Tensor
 
 from pcdistill.artifacts import (
     MAX_SHORT_ID,
-    expected_points,
-    expected_superpoints,
+    compact_ids,
+    estimate_points,
+    estimate_superpoints,
     scene_names,
-    stored_ids,
 )
-from pcdistill.callbacks import Report
+from pcdistill.callbacks import ProgressCallback
 from pcdistill.errors import SceneError
 from pcdistill.geometry import (
-    SuperpointReport,
-    describe_superpoints,
+    SuperpointStatistics,
     mesh_edges,
     mesh_superpoints,
-    neighbour_edges,
+    neighbor_edges,
     point_superpoints,
+    superpoint_statistics,
     weld_faces,
 )
 from pcdistill.labels import IGNORE_LABEL
-from pcdistill.pipeline import Input, PartitionConfig, Run, Stage, Task, write_tensors
+from pcdistill.pipeline import Dependency, PartitionConfig, RunContext, Stage, Task, write_tensors
 from pcdistill.scenes import Scene, open_scene
 
 
@@ -42,7 +42,7 @@ class Partition(NamedTuple):
     method: str
 
 
-def cut_scene(scene: Scene, config: PartitionConfig) -> Partition:
+def partition_scene(scene: Scene, config: PartitionConfig) -> Partition:
     """Cut a scene into superpoints.
 
     Raises:
@@ -50,7 +50,7 @@ def cut_scene(scene: Scene, config: PartitionConfig) -> Partition:
     """
     method = config.method
     if method == "auto":
-        method = "mesh" if scene.faces is not None and len(scene.faces) else "neighbours"
+        method = "mesh" if scene.faces is not None and len(scene.faces) else "neighbors"
     if method == "none":
         ids = torch.arange(len(scene.points), dtype=torch.int32)
         return Partition(ids, torch.zeros(0, 2, dtype=torch.int64), method)
@@ -69,17 +69,17 @@ def cut_scene(scene: Scene, config: PartitionConfig) -> Partition:
         if scene.faces is None or len(scene.faces) == 0:
             raise SceneError(
                 f"scene {scene.name}: partition.method is mesh but the scene has no faces; "
-                "use auto or neighbours"
+                "use auto or neighbors"
             )
         ids = mesh_superpoints(scene.points, scene.faces, **rule)
         return Partition(ids, mesh_edges(weld_faces(scene.points, scene.faces)), method)
-    edges = neighbour_edges(scene.points, config.neighbours)
+    edges = neighbor_edges(scene.points, config.neighbors)
     return Partition(
         point_superpoints(scene.points, scene.normals, edges=edges, **rule), edges, method
     )
 
 
-def summarise(found: SuperpointReport, method: str) -> str:
+def format_summary(found: SuperpointStatistics, method: str) -> str:
     """One line worth reading."""
     few, middle, many, largest = found.sizes
     text = (
@@ -103,7 +103,7 @@ def _borders(recall: float | None, precision: float | None) -> str:
     return f" (borders: {100 * recall:.0f} % found, {100 * precision:.0f} % of those cut are true)"
 
 
-def stored_facts(found: SuperpointReport) -> dict[str, Any]:
+def stored_facts(found: SuperpointStatistics) -> dict[str, Any]:
     """What the provenance of a partition says of it: JSON values."""
     facts = found._asdict()
     for kind in ("labels", "instances"):
@@ -112,15 +112,15 @@ def stored_facts(found: SuperpointReport) -> dict[str, Any]:
     return facts
 
 
-def _settings(run: Run, scene: str) -> Mapping[str, Any]:
+def _settings(run: RunContext, scene: str) -> Mapping[str, Any]:
     return vars(run.config.partition)
 
 
-def _work(run: Run, task: Task, report: Report) -> str:
+def _work(run: RunContext, task: Task, report: ProgressCallback) -> str:
     scene = open_scene(run.workspace.scene(task.unit))
-    ids, edges, method = cut_scene(scene, run.config.partition)
+    ids, edges, method = partition_scene(scene, run.config.partition)
     min_size = 1 if method == "none" else run.config.partition.min_size
-    found = describe_superpoints(
+    found = superpoint_statistics(
         ids,
         edges,
         scene.labels,
@@ -130,23 +130,23 @@ def _work(run: Run, task: Task, report: Report) -> str:
     )
     write_tensors(
         run.workspace.superpoints(task.unit),
-        {"superpoint_ids": stored_ids(ids)},
+        {"superpoint_ids": compact_ids(ids)},
         {**vars(run.config.partition), **stored_facts(found), "method": method},
     )
-    return summarise(found, method)
+    return format_summary(found, method)
 
 
-def _estimate(run: Run, scene: str) -> int:
+def _estimate(run: RunContext, scene: str) -> int:
     """Bytes: an id per point."""
-    short = expected_superpoints(run, scene) - 1 <= MAX_SHORT_ID
-    return (2 if short else 4) * expected_points(run, scene)
+    short = estimate_superpoints(run, scene) - 1 <= MAX_SHORT_ID
+    return (2 if short else 4) * estimate_points(run, scene)
 
 
-def _inputs(run: Run, scene: str) -> tuple[Input, ...]:
-    return (Input("ingest", scene),)
+def _inputs(run: RunContext, scene: str) -> tuple[Dependency, ...]:
+    return (Dependency("ingest", scene),)
 
 
-def _outputs(run: Run, scene: str) -> tuple[Path, ...]:
+def _outputs(run: RunContext, scene: str) -> tuple[Path, ...]:
     return (run.workspace.superpoints(scene),)
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from pcdistill.artifacts import projection_rules, validation_scenes
-from pcdistill.callbacks import Report
-from pcdistill.inference import CAPABILITY, row_names
-from pcdistill.pipeline import Input, Run, Stage, Task
+from pcdistill.callbacks import ProgressCallback
+from pcdistill.inference import CAPABILITY, method_names
+from pcdistill.pipeline import Dependency, RunContext, Stage, Task
 from pcdistill.reporting import (
-    collect,
+    collect_report_data,
     drawn_rows,
     write_report,
 )
@@ -21,7 +21,7 @@ _BYTES_PER_PICTURE = 100_000
 """Orientation for the disk estimate."""
 
 
-def _settings(run: Run, unit: str) -> Mapping[str, Any]:
+def _settings(run: RunContext, unit: str) -> Mapping[str, Any]:
     return {
         **vars(run.config.report),
         "title": run.config.run.title,
@@ -33,34 +33,34 @@ def _settings(run: Run, unit: str) -> Mapping[str, Any]:
     }
 
 
-def _inputs(run: Run, unit: str) -> tuple[Input, ...]:
+def _inputs(run: RunContext, unit: str) -> tuple[Dependency, ...]:
     return (
-        *(Input("evaluate", row) for row in row_names(run)),
-        *((Input("evaluate", CAPABILITY),) if run.config.run.teachers else ()),
-        *(Input("score", teacher) for teacher in run.config.run.teachers),
-        *(Input("partition", scene, required=False) for scene in validation_scenes(run)),
+        *(Dependency("evaluate", row) for row in method_names(run)),
+        *((Dependency("evaluate", CAPABILITY),) if run.config.run.teachers else ()),
+        *(Dependency("score", teacher) for teacher in run.config.run.teachers),
+        *(Dependency("partition", scene, required=False) for scene in validation_scenes(run)),
     )
 
 
-def _units(run: Run) -> tuple[str, ...]:
+def _units(run: RunContext) -> tuple[str, ...]:
     return ("report",)
 
 
-def _estimate(run: Run, unit: str) -> int:
+def _estimate(run: RunContext, unit: str) -> int:
     """Bytes of the pictures: of each scene four of the scan, rows, questions, and four more."""
     config = run.config.report
     each = 8 + len(drawn_rows(run)) + len(config.heat_maps)
     return _BYTES_PER_PICTURE * each * max(1, len(config.scenes))
 
 
-def _outputs(run: Run, unit: str) -> tuple[Path, ...]:
+def _outputs(run: RunContext, unit: str) -> tuple[Path, ...]:
     return (run.workspace.report / "index.html", run.workspace.report / "report.json")
 
 
-def _work(before: Sequence[Stage], run: Run, task: Task, report: Report) -> str:
-    data = collect(run, report, before)
+def _work(before: Sequence[Stage], run: RunContext, task: Task, report: ProgressCallback) -> str:
+    data = collect_report_data(run, report, before)
     page = write_report(run.workspace.report, data)
-    held = [row.holds for row in data.queries if row.holds is not None]
+    held = [row.correct for row in data.queries if row.correct is not None]
     answers = f", {sum(held)} of {len(held)} answers hold" if held else ""
     return f"{page.stat().st_size / 2**20:.1f} MiB, {len(data.pictures)} pictures{answers}"
 

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pcdistill.artifacts import reference_images
-from pcdistill.callbacks import Report
+from pcdistill.artifacts import load_reference_images
+from pcdistill.callbacks import ProgressCallback
 from pcdistill.capability import CapabilityMeter
-from pcdistill.pipeline import Input, Run, Stage, Task, write_json
+from pcdistill.pipeline import Dependency, RunContext, Stage, Task, write_json
 from pcdistill.teachers import taught_words
 
 
-def _settings(run: Run, teacher: str) -> Mapping[str, Any]:
+def _settings(run: RunContext, teacher: str) -> Mapping[str, Any]:
     return {
         "teacher": teacher,
         "revision": run.teacher_revision(teacher),
@@ -23,11 +23,11 @@ def _settings(run: Run, teacher: str) -> Mapping[str, Any]:
     }
 
 
-def _work(run: Run, task: Task, report: Report) -> str:
+def _work(run: RunContext, task: Task, report: ProgressCallback) -> str:
     teacher = run.teacher(task.unit)
     meter = CapabilityMeter(len(run.vocabulary))
     for number, word in enumerate(run.vocabulary):
-        images, masks = reference_images(run, word)
+        images, masks = load_reference_images(run, word)
         for image, mask in zip(images, masks, strict=True):
             found = teacher(image).classify(run.vocabulary_embeddings) == number
             meter.update(number, found, mask)
@@ -53,15 +53,15 @@ def _work(run: Run, task: Task, report: Report) -> str:
     )
 
 
-def _units(run: Run) -> tuple[str, ...]:
+def _units(run: RunContext) -> tuple[str, ...]:
     return run.config.run.teachers
 
 
-def _inputs(run: Run, teacher: str) -> tuple[Input, ...]:
-    return tuple(Input("synthesize", word) for word in run.vocabulary)
+def _inputs(run: RunContext, teacher: str) -> tuple[Dependency, ...]:
+    return tuple(Dependency("synthesize", word) for word in run.vocabulary)
 
 
-def _outputs(run: Run, teacher: str) -> tuple[Path, ...]:
+def _outputs(run: RunContext, teacher: str) -> tuple[Path, ...]:
     return (run.workspace.capability(teacher),)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pcdistill.callbacks import Report
+from pcdistill.callbacks import ProgressCallback
 from pcdistill.capability import (
     GeneratedImage,
     Segmenter,
@@ -17,7 +17,7 @@ from pcdistill.capability import (
     prompt_points,
 )
 from pcdistill.errors import ArtifactError
-from pcdistill.pipeline import Run, Stage, Task, no_inputs, write_tensors
+from pcdistill.pipeline import RunContext, Stage, Task, no_inputs, write_tensors
 
 _BYTES_PER_IMAGE = 240 * 320 * 6
 """Colours, mask and half-precision attention of one picture of the embedded generator."""
@@ -40,7 +40,7 @@ def pseudo_mask(
     return mask if bool(mask.any()) else None
 
 
-def _settings(run: Run, category: str) -> Mapping[str, Any]:
+def _settings(run: RunContext, category: str) -> Mapping[str, Any]:
     config = run.config.synthesize
     return {
         "category": category,
@@ -49,19 +49,19 @@ def _settings(run: Run, category: str) -> Mapping[str, Any]:
         "segmenter": config.segmenter,
         "images": config.images,
         "threshold": config.threshold,
-        "prompts": config.prompts,
+        "prompts": config.prompt_points,
         "seed": run.config.run.seed,
     }
 
 
-def _work(run: Run, task: Task, report: Report) -> str:
+def _work(run: RunContext, task: Task, report: ProgressCallback) -> str:
     config = run.config.synthesize
     first = run.config.run.seed * 10_000
     images, masks, attention = [], [], []
     prompt = config.prompt.replace("{}", task.unit)
     for number in range(config.images):
         generated = run.generator(prompt, task.unit, first + number)
-        mask = pseudo_mask(generated, run.segmenter, config.threshold, config.prompts)
+        mask = pseudo_mask(generated, run.segmenter, config.threshold, config.prompt_points)
         report(number + 1, config.images, "images")
         if mask is not None:
             images.append(generated.image)
@@ -82,23 +82,23 @@ def _work(run: Run, task: Task, report: Report) -> str:
         "generator": run.generator.name,
         "segmenter": run.segmenter.name,
     }
-    write_tensors(run.workspace.synthesized(task.unit), tensors, provenance)
-    share = 100 * float(tensors["masks"].float().mean())
-    lost = config.images - len(images)
-    without = f", {lost} without a mask left out" if lost else ""
-    return f"{len(images)} images, masks cover {share:.0f} %{without}"
+    write_tensors(run.workspace.reference_images(task.unit), tensors, provenance)
+    fraction = 100 * float(tensors["masks"].float().mean())
+    missing = config.images - len(images)
+    without = f", {missing} without a mask left out" if missing else ""
+    return f"{len(images)} images, masks cover {fraction:.0f} %{without}"
 
 
-def _estimate(run: Run, category: str) -> int:
+def _estimate(run: RunContext, category: str) -> int:
     return run.config.synthesize.images * _BYTES_PER_IMAGE
 
 
-def _units(run: Run) -> tuple[str, ...]:
+def _units(run: RunContext) -> tuple[str, ...]:
     return run.vocabulary if run.config.run.teachers else ()
 
 
-def _outputs(run: Run, category: str) -> tuple[Path, ...]:
-    return (run.workspace.synthesized(category),)
+def _outputs(run: RunContext, category: str) -> tuple[Path, ...]:
+    return (run.workspace.reference_images(category),)
 
 
 SYNTHESIZE = Stage(

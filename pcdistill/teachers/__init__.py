@@ -14,11 +14,11 @@ from pcdistill.teachers.base import (
     Teacher,
     TextEncoder,
     WordReader,
+    predict_batch,
     read_words,
-    see_batch,
     taught_words,
 )
-from pcdistill.teachers.demo.teachers import EmbeddedDenseTeacher, EmbeddedMaskTeacher
+from pcdistill.teachers.demo.teachers import DemoDenseTeacher, DemoMaskTeacher
 from pcdistill.teachers.known_words import Words
 from pcdistill.teachers.text_encoders import (
     TEXT_ENCODERS,
@@ -31,8 +31,8 @@ __all__ = [
     "TEACHERS",
     "TEXT_ENCODERS",
     "BatchTeacher",
-    "EmbeddedDenseTeacher",
-    "EmbeddedMaskTeacher",
+    "DemoDenseTeacher",
+    "DemoMaskTeacher",
     "FeatureMap",
     "LabelledMasks",
     "StaticTextEncoder",
@@ -44,14 +44,14 @@ __all__ = [
     "build_teacher",
     "build_text_encoder",
     "no_known_word",
+    "predict_batch",
     "read_words",
-    "see_batch",
     "taught_words",
 ]
 
 TEACHERS: dict[str, Callable[[], Teacher]] = {
-    "dense": EmbeddedDenseTeacher,
-    "masks": EmbeddedMaskTeacher,
+    "dense": DemoDenseTeacher,
+    "masks": DemoMaskTeacher,
 }
 """Every teacher by name: a new one is one file and one line here."""
 

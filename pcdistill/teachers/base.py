@@ -65,7 +65,7 @@ class LabelledMasks(NamedTuple):
         """(H, W) pixels of the image that the masks describe."""
         return (self.mask_ids.shape[0], self.mask_ids.shape[1])
 
-    def at(self, pixels: Tensor) -> Tensor:
+    def mask_at(self, pixels: Tensor) -> Tensor:
         """Mask row (M,) int64 at integer `pixels` (M, 2), (u, v) = (column, row); -1 for none."""
         return self.mask_ids[pixels[:, 1], pixels[:, 0]].long()
 
@@ -98,7 +98,7 @@ class Teacher(Protocol):
 class BatchTeacher(Protocol):
     """A teacher that is quicker on several images of one size at once; optional."""
 
-    def see_batch(self, images: Tensor) -> Sequence[FeatureMap | LabelledMasks]:
+    def predict_batch(self, images: Tensor) -> Sequence[FeatureMap | LabelledMasks]:
         """See (B, 3, H, W) uint8 RGB images; the same answers as one at a time, to rounding."""
         ...
 
@@ -121,10 +121,10 @@ def taught_words(teacher: Teacher, vocabulary: Sequence[str]) -> tuple[str, ...]
     return tuple(word for word in vocabulary if word.lower() in known)
 
 
-def see_batch(teacher: Teacher, images: Tensor) -> Sequence[FeatureMap | LabelledMasks]:
+def predict_batch(teacher: Teacher, images: Tensor) -> Sequence[FeatureMap | LabelledMasks]:
     """Let any teacher see (B, 3, H, W) uint8 images: at once where it can, else one by one."""
     if isinstance(teacher, BatchTeacher):
-        return teacher.see_batch(images)
+        return teacher.predict_batch(images)
     return [teacher(image) for image in images]
 
 

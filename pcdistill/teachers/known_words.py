@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 _ENDINGS = ("s", "es", "d", "ed", "ing", "r", "er", "ers", "or", "ors", "y", "ly", "less", "able")
-_SMALLEST_PART = 3
+_MIN_PART = 3
 """Letters of each part of a compound, of which one has more."""
 _CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"
 _MARKS = r"\s\-–—/\\_,.;:!?¿¡\"'’‘“”„«»()\[\]{}<>|+*=&%#@~`^…。，、！？：；（）「」"
@@ -86,9 +86,9 @@ def is_known_word(word: str, is_token: Callable[[str], bool]) -> bool:
         return True
     if not (word.isascii() and word.isalpha()):
         return False
-    for place in range(_SMALLEST_PART, len(word) - _SMALLEST_PART + 1):
+    for place in range(_MIN_PART, len(word) - _MIN_PART + 1):
         parts = word[:place], word[place:]
-        long = max(map(len, parts)) > _SMALLEST_PART
+        long = max(map(len, parts)) > _MIN_PART
         if long and _is_word(parts[0], is_token) and _is_inflected(parts[1], is_token):
             return True
     return _is_inflected(word, is_token)
@@ -102,7 +102,7 @@ def _is_inflected(word: str, is_token: Callable[[str], bool]) -> bool:
     return any(
         _is_word(stem, is_token) or (stem[-1] == stem[-2] and _is_word(stem[:-1], is_token))
         for stem in stems
-        if len(stem) >= _SMALLEST_PART
+        if len(stem) >= _MIN_PART
     )
 
 

@@ -2,11 +2,11 @@
 
 from pcdistill.visualization.colormaps import (
     UNSEEN,
-    heat_colors,
-    heat_range,
-    heat_table,
-    label_colors,
-    superpoint_colors,
+    colorize_labels,
+    colorize_scores,
+    colorize_superpoints,
+    heat_colormap,
+    score_range,
 )
 from pcdistill.visualization.draw_points import (
     draw_points,
@@ -17,24 +17,29 @@ from pcdistill.visualization.draw_points import (
     stack_pictures,
 )
 from pcdistill.visualization.overlay import overlay_points
-from pcdistill.visualization.viewpoints import View, below_ceiling, birds_view, faces_camera
+from pcdistill.visualization.viewpoints import (
+    RenderCamera,
+    below_ceiling_mask,
+    birds_eye_view,
+    front_facing_mask,
+)
 
 __all__ = [
     "UNSEEN",
-    "View",
-    "below_ceiling",
-    "birds_view",
+    "RenderCamera",
+    "below_ceiling_mask",
+    "birds_eye_view",
+    "colorize_labels",
+    "colorize_scores",
+    "colorize_superpoints",
     "draw_points",
-    "faces_camera",
-    "heat_colors",
+    "front_facing_mask",
+    "heat_colormap",
     "heat_legend",
-    "heat_range",
-    "heat_table",
-    "label_colors",
     "label_legend",
     "overlay_points",
     "png_bytes",
     "save_png",
+    "score_range",
     "stack_pictures",
-    "superpoint_colors",
 ]

@@ -19,7 +19,9 @@ HEAT_STOPS = ((214, 223, 236), (165, 190, 222), (248, 221, 132), (240, 140, 54),
 """Pale blue, blue, yellow, orange, red: low scores recede, high ones stand out on white."""
 
 
-def heat_colors(scores: Tensor, *, low: float | None = None, high: float | None = None) -> Tensor:
+def colorize_scores(
+    scores: Tensor, *, low: float | None = None, high: float | None = None
+) -> Tensor:
     """Colour scores from pale blue over yellow to red.
 
     Equal steps of the score are about equal steps to the eye (interpolated in OKLab).
@@ -35,19 +37,19 @@ def heat_colors(scores: Tensor, *, low: float | None = None, high: float | None 
     require_shape("scores", scores, None)
     values = scores.double()
     finite = values[values.isfinite()]
-    bottom, top = heat_range(finite, low=low, high=high)
-    share = ((values - bottom) / max(top - bottom, 1e-12)).clamp(0, 1)
-    known = share.isfinite()
-    table = heat_table(256).to(scores.device)
-    colors = table[(torch.where(known, share, 0.0) * 255).round().long()]
+    bottom, top = score_range(finite, low=low, high=high)
+    fraction = ((values - bottom) / max(top - bottom, 1e-12)).clamp(0, 1)
+    known = fraction.isfinite()
+    table = heat_colormap(256).to(scores.device)
+    colors = table[(torch.where(known, fraction, 0.0) * 255).round().long()]
     grey = torch.tensor(UNLABELLED, dtype=torch.uint8, device=scores.device)
     return torch.where(known[:, None], colors, grey)
 
 
-def heat_range(
+def score_range(
     scores: Tensor, *, low: float | None = None, high: float | None = None
 ) -> tuple[float, float]:
-    """Give the scores of the first and last colour of `heat_colors`, for a legend."""
+    """Give the scores of the first and last colour of `colorize_scores`, for a legend."""
     finite = scores[scores.isfinite()].double()
     if len(finite) == 0:
         return (0.0 if low is None else low), (1.0 if high is None else high)
@@ -56,16 +58,16 @@ def heat_range(
     return bottom, top
 
 
-def heat_table(steps: int) -> Tensor:
+def heat_colormap(steps: int) -> Tensor:
     """Give the colours from the lowest to the highest score, (steps, 3) uint8."""
     stops = _oklab(torch.tensor(HEAT_STOPS, dtype=torch.float64) / 255)
     position = torch.linspace(0, len(stops) - 1, steps, dtype=torch.float64)
     lower = position.long().clamp(max=len(stops) - 2)
-    share = (position - lower)[:, None]
-    return _srgb(stops[lower] * (1 - share) + stops[lower + 1] * share)
+    fraction = (position - lower)[:, None]
+    return _srgb(stops[lower] * (1 - fraction) + stops[lower + 1] * fraction)
 
 
-def label_colors(labels: Tensor, palette: Tensor) -> Tensor:
+def colorize_labels(labels: Tensor, palette: Tensor) -> Tensor:
     """Colour labels by a palette, light grey where they are outside it (ignored, not seen).
 
     Args:
@@ -83,7 +85,7 @@ def label_colors(labels: Tensor, palette: Tensor) -> Tensor:
     return torch.where(known[:, None], colors, grey)
 
 
-def superpoint_colors(superpoint_ids: Tensor) -> Tensor:
+def colorize_superpoints(superpoint_ids: Tensor) -> Tensor:
     """Colour superpoints so that neighbours in number, and mostly in space, differ.
 
     Args:

@@ -12,16 +12,16 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from pcdistill.atomic_io import whole_file
+from pcdistill.atomic_io import atomic_file
 from pcdistill.geometry import ThinnedTree, require_shape
-from pcdistill.visualization.colormaps import heat_table
-from pcdistill.visualization.rasterize import edge_shading, fill_pinholes, nearest_surface
+from pcdistill.visualization.colormaps import heat_colormap
+from pcdistill.visualization.rasterize import eye_dome_lighting, fill_holes, rasterize_discs
 from pcdistill.visualization.viewpoints import (
-    View,
-    below_ceiling,
-    birds_view,
-    faces_camera,
-    project,
+    RenderCamera,
+    below_ceiling_mask,
+    birds_eye_view,
+    front_facing_mask,
+    project_to_image,
 )
 
 BACKGROUND = (248, 249, 251)
@@ -30,7 +30,7 @@ OVERSAMPLING = 2
 """Samples per pixel and direction; edges are smooth because of it."""
 BULGE = 0.5
 """Of its radius; how far the rim of a disc lies behind its middle."""
-LARGEST_DISC = 14.0
+MAX_DISC = 14.0
 """Pixels; no point is drawn with a larger radius."""
 
 
@@ -39,7 +39,7 @@ def draw_points(
     colors: Tensor,
     *,
     normals: Tensor | None = None,
-    view: View | None = None,
+    view: RenderCamera | None = None,
     image_size: tuple[int, int] = (600, 800),
     hide_ceiling: bool = True,
     hide_near_walls: bool = True,
@@ -53,11 +53,11 @@ def draw_points(
         colors: (N, 3) uint8.
         normals: (N, 3) float, unit length, zero where unknown. They light the surface and show
             which walls are seen from behind.
-        view: the camera; by default `birds_view` of what is drawn. Pass the same view to draw
+        view: the camera; by default `birds_eye_view` of what is drawn. Pass the same view to draw
             several pictures that can be compared; its image size is used.
         image_size: (H, W) pixels, where no view is given.
-        hide_ceiling: leave out what `below_ceiling` finds.
-        hide_near_walls: leave out what `faces_camera` finds, given normals.
+        hide_ceiling: leave out what `below_ceiling_mask` finds.
+        hide_near_walls: leave out what `front_facing_mask` finds, given normals.
         point_size: diameter of the discs, metres; by default what closes the surface.
         background: red, green, blue where nothing is.
 
@@ -75,27 +75,29 @@ def draw_points(
     normals = None if normals is None else normals.detach().cpu()
     keep = points.isfinite().all(dim=1)
     if hide_ceiling:
-        keep[keep.clone()] = below_ceiling(points[keep], None if normals is None else normals[keep])
+        keep[keep.clone()] = below_ceiling_mask(
+            points[keep], None if normals is None else normals[keep]
+        )
     points, colors = points[keep], colors[keep]
     normals = None if normals is None else normals[keep]
     if view is None:
         if len(points) == 0:
             return _plain(image_size, background)
-        view = birds_view(
+        view = birds_eye_view(
             points,
             image_size,
             normals=normals if hide_near_walls else None,
             hide_ceiling=False,  # gone already
         )
     if hide_near_walls and normals is not None:
-        front = faces_camera(points, normals, view)
+        front = front_facing_mask(points, normals, view)
         points, colors, normals = points[front], colors[front], normals[front]
     if len(points) == 0:
         return _plain(view.image_size, background)
     positions = points.double().numpy()
     radius = (_spacing(positions) if point_size is None else point_size) / 2
     nearest, point = _surface(positions, view, radius)
-    light = edge_shading(nearest, OVERSAMPLING, 10.0, BULGE * radius)
+    light = eye_dome_lighting(nearest, OVERSAMPLING, 10.0, BULGE * radius)
     factor = np.ones(len(positions)) if normals is None else _lighting(normals.double(), view)
     picture = np.empty((*nearest.shape, 3), dtype=np.float32)
     picture[:] = background
@@ -137,7 +139,7 @@ def label_legend(names: Sequence[str], palette: Tensor, *, width: int = 800) -> 
 
 
 def heat_legend(title: str, low: float, high: float, *, width: int = 800) -> Tensor:
-    """Draw the colours of `heat_colors` from `low` to `high`, as an image.
+    """Draw the colours of `colorize_scores` from `low` to `high`, as an image.
 
     Returns:
         (H, W, 3) uint8.
@@ -149,7 +151,7 @@ def heat_legend(title: str, low: float, high: float, *, width: int = 800) -> Ten
     texts = f"{low:.2f}", f"{high:.2f}"
     right = width - 12 - math.ceil(font.getlength(texts[1]))
     draw.text((right, 10), texts[1], fill=(40, 44, 52), font=font)
-    bar = heat_table(200).numpy()[None].repeat(14, axis=0)
+    bar = heat_colormap(200).numpy()[None].repeat(14, axis=0)
     left = right - 208
     image.paste(Image.fromarray(bar), (left, 12))
     draw.text((left - 8 - font.getlength(texts[0]), 10), texts[0], fill=(40, 44, 52), font=font)
@@ -183,18 +185,20 @@ def png_bytes(image: Tensor, *, colors: int | None = None) -> bytes:
 def save_png(path: Path, image: Tensor) -> None:
     """Write an (H, W, 3) uint8 image, whole or not at all."""
     require_shape("image", image, None, None, 3)
-    with whole_file(path) as temporary:
+    with atomic_file(path) as temporary:
         # a third larger than the smallest, in a fifth of the time: somebody waits for it
         Image.fromarray(image.cpu().numpy()).save(temporary, "png", compress_level=2)
 
 
-def _surface(positions: np.ndarray, view: View, radius: float) -> tuple[np.ndarray, np.ndarray]:
+def _surface(
+    positions: np.ndarray, view: RenderCamera, radius: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Depth and point of every sample of the picture, small gaps closed."""
-    column, row, depth, scale = project(positions, view)
+    column, row, depth, scale = project_to_image(positions, view)
     factor = OVERSAMPLING
     half = (factor - 1) / 2  # samples of a pixel lie around its centre
-    discs = np.clip(radius * scale * factor, 0.71, LARGEST_DISC * factor)
-    nearest, point = nearest_surface(
+    discs = np.clip(radius * scale * factor, 0.71, MAX_DISC * factor)
+    nearest, point = rasterize_discs(
         column * factor + half,
         row * factor + half,
         depth,
@@ -204,7 +208,7 @@ def _surface(positions: np.ndarray, view: View, radius: float) -> tuple[np.ndarr
         view.image_size[1] * factor,
     )
     for _ in range(2):
-        fill_pinholes(nearest, point)
+        fill_holes(nearest, point)
     return nearest, point
 
 
@@ -217,7 +221,7 @@ def _spacing(positions: np.ndarray) -> float:
     return float(1.35 * np.quantile(distance[:, -1], 0.7))
 
 
-def _lighting(normals: Tensor, view: View) -> np.ndarray:
+def _lighting(normals: Tensor, view: RenderCamera) -> np.ndarray:
     """Light factor of each point from a lamp above the camera's left shoulder, both sides."""
     axes = view.camera_to_world[:3, :3]
     lamp = torch.nn.functional.normalize(

@@ -12,7 +12,7 @@ Integers = NDArray[np.integer]
 
 
 @njit()
-def nearest_surface(
+def rasterize_discs(
     column: Floats,
     row: Floats,
     depth: Floats,
@@ -61,7 +61,7 @@ def nearest_surface(
 
 
 @njit()
-def fill_pinholes(nearest: NDArray[np.float32], point: NDArray[np.int32]) -> None:
+def fill_holes(nearest: NDArray[np.float32], point: NDArray[np.int32]) -> None:
     """Give empty pixels that surface surrounds the point of their nearest neighbour, in place."""
     height, width = nearest.shape
     empty = point < 0
@@ -85,7 +85,7 @@ def fill_pinholes(nearest: NDArray[np.float32], point: NDArray[np.int32]) -> Non
 
 
 @njit()
-def edge_shading(
+def eye_dome_lighting(
     nearest: NDArray[np.float32], reach: int, strength: float, slack: float
 ) -> NDArray[np.float32]:
     """Darken pixels that lie behind their neighbours ("eye-dome lighting").

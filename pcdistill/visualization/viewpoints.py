@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pcdistill.geometry import require_shape
-from pcdistill.visualization.rasterize import nearest_surface
+from pcdistill.visualization.rasterize import rasterize_discs
 
 CANDIDATES = 8
 """Directions tried around a scene; two for each side of its bounding rectangle."""
@@ -25,7 +25,7 @@ CEILING_SHARE = 0.15
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class RenderCamera:
     """A camera to draw with."""
 
     camera_to_world: Tensor
@@ -38,7 +38,7 @@ class View:
     """Parallel rays instead of rays through the camera's centre."""
 
 
-def birds_view(
+def birds_eye_view(
     points: Tensor,
     image_size: tuple[int, int] = (600, 800),
     *,
@@ -48,7 +48,7 @@ def birds_view(
     orthographic: bool = False,
     normals: Tensor | None = None,
     hide_ceiling: bool = True,
-) -> View:
+) -> RenderCamera:
     """Look down on a scene from beside it, everything in the picture.
 
     Args:
@@ -59,8 +59,8 @@ def birds_view(
         elevation: degrees above the horizon; 90 looks straight down.
         field_of_view: degrees across the longer side of the image; unused if orthographic.
         orthographic: draw with parallel rays.
-        normals: (N, 3), for `faces_camera` when directions are tried.
-        hide_ceiling: leave what `below_ceiling` finds out of the picture.
+        normals: (N, 3), for `front_facing_mask` when directions are tried.
+        hide_ceiling: leave what `below_ceiling_mask` finds out of the picture.
 
     Raises:
         ValueError: there is no point, or a number is out of range.
@@ -69,7 +69,7 @@ def birds_view(
     if len(points) == 0:
         raise ValueError("points is empty, expected at least one")
     if hide_ceiling:
-        keep = below_ceiling(points, normals)
+        keep = below_ceiling_mask(points, normals)
         points, normals = points[keep], None if normals is None else normals[keep]
     if not 0 <= elevation <= 90:
         raise ValueError(f"elevation is {elevation} degrees, expected 0 to 90")
@@ -81,7 +81,7 @@ def birds_view(
     some = positions[::step]
     some_normals = None if directions is None else directions[::step]
 
-    def camera(angle: float, cloud: np.ndarray) -> View:
+    def camera(angle: float, cloud: np.ndarray) -> RenderCamera:
         return _framed(cloud, angle, elevation, image_size, field_of_view, orthographic)
 
     if azimuth is None:
@@ -92,7 +92,7 @@ def birds_view(
     return camera(azimuth, positions)
 
 
-def below_ceiling(points: Tensor, normals: Tensor | None = None) -> Tensor:
+def below_ceiling_mask(points: Tensor, normals: Tensor | None = None) -> Tensor:
     """Find the points to keep so that one can look into a room from above.
 
     A ceiling is a level at least `LOWEST_CEILING` above the floor where the highest points of
@@ -131,7 +131,7 @@ def below_ceiling(points: Tensor, normals: Tensor | None = None) -> Tensor:
     return torch.from_numpy(keep).to(points.device)
 
 
-def faces_camera(points: Tensor, normals: Tensor, view: View) -> Tensor:
+def front_facing_mask(points: Tensor, normals: Tensor, view: RenderCamera) -> Tensor:
     """Find the points that a look from outside should keep.
 
     Walls between the camera and the room are seen from behind and go; all else stays. Where the
@@ -153,7 +153,7 @@ def faces_camera(points: Tensor, normals: Tensor, view: View) -> Tensor:
     return torch.from_numpy(keep).to(points.device)
 
 
-def _faces_camera(positions: np.ndarray, normals: np.ndarray, view: View) -> np.ndarray:
+def _faces_camera(positions: np.ndarray, normals: np.ndarray, view: RenderCamera) -> np.ndarray:
     if len(positions) == 0:
         return np.ones(0, dtype=bool)
     height = positions[:, 2] - np.percentile(positions[:, 2], FLOOR_PERCENTILE)
@@ -175,7 +175,7 @@ def _framed(
     image_size: tuple[int, int],
     field_of_view: float,
     orthographic: bool,
-) -> View:
+) -> RenderCamera:
     """Place the camera as near as it can be with all but a few stray points in the picture."""
     height, width = image_size
     angle, rise = math.radians(azimuth), math.radians(elevation)
@@ -209,7 +209,9 @@ def _framed(
     intrinsics = np.array(
         [[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]], dtype=np.float64
     )
-    return View(torch.from_numpy(pose), torch.from_numpy(intrinsics), image_size, orthographic)
+    return RenderCamera(
+        torch.from_numpy(pose), torch.from_numpy(intrinsics), image_size, orthographic
+    )
 
 
 def _extent(low: np.ndarray, high: np.ndarray) -> tuple[float, float]:
@@ -233,13 +235,13 @@ def _side_of_rectangle(plan: np.ndarray) -> float:
     return side
 
 
-def _share_visible(positions: np.ndarray, normals: np.ndarray | None, view: View) -> float:
+def _share_visible(positions: np.ndarray, normals: np.ndarray | None, view: RenderCamera) -> float:
     """Share of the points that nothing hides, tried at a coarse resolution."""
     coarse = 12  # pixels of the picture per pixel tried
     height, width = view.image_size[0] // coarse + 1, view.image_size[1] // coarse + 1
     drawn = positions if normals is None else positions[_faces_camera(positions, normals, view)]
-    column, row, depth, scale = project(drawn, view)
-    nearest, _ = nearest_surface(
+    column, row, depth, scale = project_to_image(drawn, view)
+    nearest, _ = rasterize_discs(
         column / coarse, row / coarse, depth, np.full(len(depth), 1.0), 0.0, height, width
     )
     j = np.clip(np.rint(column / coarse).astype(np.int64), 0, width - 1)
@@ -249,8 +251,8 @@ def _share_visible(positions: np.ndarray, normals: np.ndarray | None, view: View
     return float((depth <= nearest[i, j] + slack).sum()) / max(len(positions), 1)
 
 
-def project(
-    positions: np.ndarray, view: View
+def project_to_image(
+    positions: np.ndarray, view: RenderCamera
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Give column, row, depth in metres and pixels per metre of (N, 3) world positions."""
     pose, intrinsics = view.camera_to_world.numpy(), view.intrinsics.numpy()

@@ -13,15 +13,15 @@ from rich.console import Console
 
 from pcdistill.artifacts import default_split as splits_module
 from pcdistill.artifacts.default_split import HELD_OUT, default_split, place_of
-from pcdistill.artifacts.predictions import run_protocol
-from pcdistill.artifacts.scan_sources import remember_scans, scans_of
+from pcdistill.artifacts.predictions import evaluation_protocol
+from pcdistill.artifacts.scan_sources import get_scan_index, save_scan_index
 from pcdistill.artifacts.scene_splits import measured_on, training_scenes, validation_scenes
 from pcdistill.cli.execute import print_summary, scans_header
 from pcdistill.pipeline.artifact_files import write_json
-from pcdistill.pipeline.config_loading import config_from_mapping
-from pcdistill.pipeline.context import Run
-from pcdistill.pipeline.pretrained import StudentNeeds
-from pcdistill.pipeline.runner import Summary
+from pcdistill.pipeline.config_loading import config_from_dict
+from pcdistill.pipeline.context import RunContext
+from pcdistill.pipeline.pretrained import StudentInputSpec
+from pcdistill.pipeline.runner import RunSummary
 from pcdistill.reporting.collect import _not_measured
 from pcdistill.reporting.conclusions import REMEMBERS, conclusions
 from pcdistill.scenes import Scene, write_scene
@@ -57,21 +57,21 @@ def write_matterport(root: Path, houses: dict[str, int]) -> Path:
     return root
 
 
-def run_on(path: Path, **ingest) -> Run:
+def run_on(path: Path, **ingest) -> RunContext:
     sections = {
         "run": {"workspace": str(path.parent / "run")},
         "ingest": {"source": "scan", "path": str(path), **ingest},
     }
-    return Run(config_from_mapping(sections, "test"))
+    return RunContext(config_from_dict(sections, "test"))
 
 
-def sides(run: Run) -> tuple[list[str], list[str]]:
+def sides(run: RunContext) -> tuple[list[str], list[str]]:
     return list(training_scenes(run)), list(validation_scenes(run))
 
 
-def said(run: Run) -> str:
+def said(run: RunContext) -> str:
     """What the protocol line says of the scenes; the run's note when it begins says it too."""
-    line = run_protocol(run)
+    line = evaluation_protocol(run)
     scenes = measured_on(run)
     assert line.endswith(f"; measured on {scenes}") == bool(scenes)
     training, validation = map(len, sides(run))
@@ -87,8 +87,8 @@ def test_some_labelled_scans_are_held_out_and_said_to_be(tmp_path, count):
     training, validation = sides(run)
     assert validation == (names[HELD_OUT - 1 :: HELD_OUT] or names[-1:])
     assert training == [name for name in names if name not in validation]
-    share = f"{len(validation)} of {count} scans"
-    assert said(run) == f"{share} held out of the training, as no list says which"
+    fraction = f"{len(validation)} of {count} scans"
+    assert said(run) == f"{fraction} held out of the training, as no list says which"
     assert sides(run_on(tmp_path / "scans")) == (training, validation)  # every time the same
 
 
@@ -99,11 +99,16 @@ def test_a_single_scan_is_learned_from_and_measured_and_says_so(tmp_path):
         assert sides(run) == (["room"], ["room"])
         assert said(run) == "scenes that the student learned from"
         assert not conclusions(run)  # nothing is measured yet
-        numbers = {"name": "average", "miou": 30.0, "macc": 40.0, "protocol": run_protocol(run)}
+        numbers = {
+            "name": "average",
+            "miou": 30.0,
+            "macc": 40.0,
+            "protocol": evaluation_protocol(run),
+        }
         write_json(run.workspace.evaluation("average") / "result.json", numbers)
         assert conclusions(run)[0] == REMEMBERS
         stream = io.StringIO()
-        print_summary(Console(file=stream, width=300), run, Summary(done=1), questions=False)
+        print_summary(Console(file=stream, width=300), run, RunSummary(done=1), questions=False)
         assert "measured on scenes that the student learned from" in stream.getvalue()
         assert REMEMBERS in stream.getvalue()
         shutil.rmtree(run.workspace.root)
@@ -226,7 +231,7 @@ def test_openscene_s_folders_say_which_scans_are_measured(tmp_path):
     assert sides(run) == (["scene-0001", "scene-0002"], ["scene-0003"])
 
 
-def nuscenes(monkeypatch, folder: Path, version: str, drives) -> Run:
+def nuscenes(monkeypatch, folder: Path, version: str, drives) -> RunContext:
     """A run on keyframes that its tables would tell."""
     tables = folder / version
     tables.mkdir(parents=True)
@@ -309,11 +314,11 @@ def test_a_given_student_is_measured_on_all_and_its_own_scenes_are_told(
     sections = {
         "run": {"workspace": str(tmp_path / "run"), "teachers": []},
         "ingest": {"source": "scan", "path": str(scans)},
-        "distill": {"trained": "given"},
+        "distill": {"pretrained": "given"},
     }
-    run = Run(config_from_mapping(sections, "test"))
-    needs = StudentNeeds(0.02, "constant")
-    run.trained = SimpleNamespace(prompt=None, provenance={"scenes": learned}, needs=needs)
+    run = RunContext(config_from_dict(sections, "test"))
+    needs = StudentInputSpec(0.02, "constant")
+    run.pretrained = SimpleNamespace(prompt=None, provenance={"scenes": learned}, needs=needs)
     assert sides(run) == ([], ["a", "b", "c"])
     assert said(run).startswith(expected)
     assert bool(said(run)) == bool(expected)
@@ -333,22 +338,22 @@ def test_what_is_measured_on_is_part_of_the_result(tmp_path):
 def test_the_division_outlives_the_raw_data(tmp_path):
     scans = write_stored(tmp_path / "scans", "abc")
     before = run_on(scans)
-    remember_scans(before)
+    save_scan_index(before)
     scans.rename(tmp_path / "elsewhere")
     after = run_on(scans)
     assert sides(after) == sides(before)
-    assert scans_of(after).why == scans_of(before).why != ""
+    assert get_scan_index(after).why == get_scan_index(before).why != ""
 
 
 def test_homes_say_nothing_of_it():
-    run = Run(config_from_mapping({}, "test"))
+    run = RunContext(config_from_dict({}, "test"))
     assert measured_on(run) == ""
 
 
 def test_a_scan_s_labels_are_looked_for_once(tmp_path, monkeypatch):
     """Forty thousand keyframes are looked through at every start."""
     scans = write_stored(tmp_path / "scans", "abc")
-    found = scans_of(run_on(scans)).found
+    found = get_scan_index(run_on(scans)).found
     asked = []
     known = splits_module._division
     monkeypatch.setattr(splits_module, "_division", lambda scan: asked.append(scan) or known(scan))

@@ -7,12 +7,17 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pcdistill.artifacts.scan_sources import remember_scans, require_scan, scan_files, scans_of
+from pcdistill.artifacts.scan_sources import (
+    get_scan,
+    get_scan_index,
+    save_scan_index,
+    summarize_scan_files,
+)
 from pcdistill.artifacts.scene_splits import scene_names, training_scenes, validation_scenes
 from pcdistill.errors import ConfigError, SceneError
-from pcdistill.pipeline.config import IngestConfig, RunConfig, RunSettings
+from pcdistill.pipeline.config import GeneralConfig, IngestConfig, RunConfig
 from pcdistill.pipeline.config_loading import load_config
-from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.context import RunContext
 from pcdistill.pipeline.runner import run_stages
 from pcdistill.pipeline.status import stage_states
 from pcdistill.scenes import READERS, Scene, write_scene
@@ -30,8 +35,10 @@ def scans(tmp_path):
     return tmp_path / "scans"
 
 
-def run_on(path, **settings) -> Run:
-    return Run(replace(RunConfig(), ingest=IngestConfig(source="scan", path=str(path), **settings)))
+def run_on(path, **settings) -> RunContext:
+    return RunContext(
+        replace(RunConfig(), ingest=IngestConfig(source="scan", path=str(path), **settings))
+    )
 
 
 def write_list(tmp_path, text: str) -> str:
@@ -72,7 +79,7 @@ def test_a_listed_scan_that_is_not_there_fails_alone(scans, tmp_path):
     run = run_on(scans, validation_list=file)
     assert "cave_room0" in scene_names(run)
     with pytest.raises(SceneError, match=r"cave_room0: is in .*list\.txt but not among"):
-        require_scan(run, "cave_room0")
+        get_scan(run, "cave_room0")
     config = tmp_path / "run.yaml"
     config.write_text(f"ingest: {{source: scan, path: '{scans}', validation_list: '{file}'}}\n")
     arguments = ["run", config, "--workspace", tmp_path / "run", "--only", "ingest", "--jobs", 1]
@@ -91,15 +98,15 @@ def test_a_listed_scan_that_is_not_there_fails_alone(scans, tmp_path):
 )
 def test_a_list_of_something_else_is_refused(scans, tmp_path, text, message):
     with pytest.raises(ConfigError, match=message):
-        scans_of(run_on(scans, train_list=write_list(tmp_path, text)))
+        get_scan_index(run_on(scans, train_list=write_list(tmp_path, text)))
 
 
 def test_a_list_that_is_missing_or_binary_is_refused(scans, tmp_path):
     with pytest.raises(ConfigError, match="train_list: .* does not exist"):
-        scans_of(run_on(scans, train_list=str(tmp_path / "none.txt")))
+        get_scan_index(run_on(scans, train_list=str(tmp_path / "none.txt")))
     (tmp_path / "list.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="train_list: .* cannot be read"):
-        scans_of(run_on(scans, train_list=str(tmp_path / "list.txt")))
+        get_scan_index(run_on(scans, train_list=str(tmp_path / "list.txt")))
 
 
 def test_paths_are_taken_from_the_current_folder_or_from_that_of_the_config(scans, tmp_path):
@@ -125,24 +132,24 @@ def test_a_scan_is_read_again_when_its_own_files_change_and_only_then(scans):
 
 def test_places_that_scans_share_are_looked_at_once(scans, monkeypatch):
     run = run_on(scans)
-    recognised = require_scan(run, NAMES[0])
-    first = scan_files(run, recognised)
+    recognised = get_scan(run, NAMES[0])
+    first = summarize_scan_files(run, recognised)
     assert first.size == sum(p.stat().st_size for p in (scans / NAMES[0]).rglob("*.*"))
     monkeypatch.setattr("pcdistill.artifacts.scan_sources._look_at", None)
-    assert scan_files(run, recognised) == first
+    assert summarize_scan_files(run, recognised) == first
 
 
 def test_what_scans_share_is_estimated_once(scans, monkeypatch):
     """A house whose rooms are scans of their own is not counted once a room."""
     run = run_on(scans)
-    whole = scan_files(run, require_scan(run, NAMES[0])).size
+    whole = summarize_scan_files(run, get_scan(run, NAMES[0])).size
     together = sum(INGEST.estimate(run, name) for name in NAMES)
     shared = scans / NAMES[0]
 
     def files(scan):
         return [shared]
 
-    layout = require_scan(run, NAMES[0]).layout
+    layout = get_scan(run, NAMES[0]).layout
     monkeypatch.setattr(
         "pcdistill.artifacts.scan_sources.READERS", {layout: READERS[layout]._replace(files=files)}
     )
@@ -153,11 +160,11 @@ def test_what_scans_share_is_estimated_once(scans, monkeypatch):
 def test_names_and_fingerprints_outlive_the_raw_data(scans, tmp_path):
     file = write_list(tmp_path, "tower_room0\n")
 
-    def run(**settings) -> Run:
+    def run(**settings) -> RunContext:
         config = run_on(scans, validation_list=file, **settings).config
-        return Run(replace(config, run=RunSettings(workspace=str(tmp_path / "run"))))
+        return RunContext(replace(config, run=GeneralConfig(workspace=str(tmp_path / "run"))))
 
-    remember_scans(run())
+    save_scan_index(run())
     assert run_stages(run().config, [INGEST]).done == 3
     before = [INGEST.settings(run(), name) for name in NAMES]
     scans.rename(tmp_path / "elsewhere")
@@ -168,24 +175,24 @@ def test_names_and_fingerprints_outlive_the_raw_data(scans, tmp_path):
         assert [INGEST.settings(run(), name) for name in NAMES] == before, place
         assert stage_states(run(), [INGEST])["ingest"]["done"] == 3, place
         scans.mkdir(exist_ok=True)
-    remember_scans(run())  # what is gone takes no memory away
-    assert stage_states(run(up="y"), [INGEST])["ingest"]["stale"] == 3
+    save_scan_index(run())  # what is gone takes no memory away
+    assert stage_states(run(up_axis="y"), [INGEST])["ingest"]["stale"] == 3
     with pytest.raises(ConfigError, match=r"house_room0: has to be read again from .*scans, which"):
-        run_stages(run(up="y").config, [INGEST])
+        run_stages(run(up_axis="y").config, [INGEST])
     assert stage_states(run(), [INGEST])["ingest"]["done"] == 3
 
 
 def test_what_is_remembered_of_other_scans_does_not_count(scans, tmp_path):
-    workspace = RunSettings(workspace=str(tmp_path / "run"))
-    remember_scans(Run(replace(run_on(scans).config, run=workspace)))
+    workspace = GeneralConfig(workspace=str(tmp_path / "run"))
+    save_scan_index(RunContext(replace(run_on(scans).config, run=workspace)))
     other = replace(run_on(tmp_path / "others").config, run=workspace)
     with pytest.raises(ConfigError, match="others: no such folder"):
-        scans_of(Run(other))
+        get_scan_index(RunContext(other))
     file = write_list(tmp_path, "house\n")
     listed = replace(run_on(scans, train_list=file).config, run=workspace)
     scans.rename(tmp_path / "elsewhere")
     with pytest.raises(ConfigError, match="scans: no such folder"):
-        scans_of(Run(listed))
+        get_scan_index(RunContext(listed))
 
 
 def test_a_workspace_inside_a_scan_is_no_part_of_it(scans):
@@ -193,8 +200,10 @@ def test_a_workspace_inside_a_scan_is_no_part_of_it(scans):
 
     def mark() -> str:
         run = run_on(scans / NAMES[0])
-        run = Run(replace(run.config, run=RunSettings(workspace=str(scans / NAMES[0] / "run"))))
-        return scan_files(run, require_scan(run, NAMES[0])).mark
+        run = RunContext(
+            replace(run.config, run=GeneralConfig(workspace=str(scans / NAMES[0] / "run")))
+        )
+        return summarize_scan_files(run, get_scan(run, NAMES[0])).mark
 
     before = mark()
     (scans / NAMES[0] / "run").mkdir()

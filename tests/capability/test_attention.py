@@ -40,7 +40,7 @@ def test_the_releases_soft_maps_and_masks(file):
         for (height, _), words in accumulator.mean_maps().items():
             expected = case[f"avg_map_{height}"][:, :, tokens].transpose(2, 0, 1)
             np.testing.assert_allclose(words.numpy(), expected, atol=FLOAT32, rtol=0)
-        combined = accumulator.combined(shape).numpy()
+        combined = accumulator.merged_map(shape).numpy()
         np.testing.assert_allclose(
             combined[::4, ::4], case[f"{category}_soft_every4"], atol=FLOAT32_SUMS, rtol=0
         )
@@ -199,9 +199,9 @@ def test_the_sum_does_not_share_memory_with_the_model():
     attention = torch.rand(1, 16, 2)
     accumulator = AttentionAccumulator([0], mode="release", resolutions=(4,))
     accumulator.add(attention)
-    before = accumulator.combined((4, 4))
+    before = accumulator.merged_map((4, 4))
     attention.zero_()
-    assert torch.equal(before, accumulator.combined((4, 4)))
+    assert torch.equal(before, accumulator.merged_map((4, 4)))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pcdistill.capability import clean_mask, prompt_points
-from pcdistill.capability.distance_transform import chamfer_distance
+from pcdistill.capability.distance_transform import chamfer_distance_transform
 from tests.conftest import golden_cases, load_npz
 from tests.tolerances import FLOAT32
 
@@ -43,7 +43,7 @@ def test_the_releases_distances(file):
     case = load_npz(file)
     masks = unpacked(case["masks"], case["mask_shape"])
     for index, expected in zip(case["dist_case_index"], case["dist_l2_5x5"], strict=True):
-        got = chamfer_distance(masks[index])
+        got = chamfer_distance_transform(masks[index])
         np.testing.assert_array_equal(got, expected)
 
 
@@ -85,9 +85,11 @@ def distance_by_dijkstra(mask: np.ndarray) -> np.ndarray:
 @given(masks_of_any_kind)
 def test_distance_is_the_shortest_chamfer_walk(mask):
     if mask.all():
-        assert np.isinf(chamfer_distance(mask)).all()
+        assert np.isinf(chamfer_distance_transform(mask)).all()
         return
-    np.testing.assert_allclose(chamfer_distance(mask), distance_by_dijkstra(mask), rtol=FLOAT32)
+    np.testing.assert_allclose(
+        chamfer_distance_transform(mask), distance_by_dijkstra(mask), rtol=FLOAT32
+    )
 
 
 def test_distance_is_within_two_percent_of_euclid():
@@ -95,7 +97,7 @@ def test_distance_is_within_two_percent_of_euclid():
     mask[50, 50] = False
     y, x = np.mgrid[-50:51, -50:51]
     euclid = np.hypot(x, y)
-    chamfer = chamfer_distance(mask)
+    chamfer = chamfer_distance_transform(mask)
     assert np.abs(chamfer - euclid)[euclid > 0].max() > 0
     assert (np.abs(chamfer - euclid) <= 0.02 * euclid).all()
 

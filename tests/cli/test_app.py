@@ -89,8 +89,8 @@ def test_an_unknown_option_is_status_2(capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["query", "runs/demo", "a chair", "--best", "0"], "--best is 0, expected at least 1"),
-        (["query", "runs/demo", "a chair", "--best", "-1"], "--best is -1, expected at least 1"),
+        (["query", "runs/demo", "a chair", "--top-k", "0"], "--top-k is 0, expected at least 1"),
+        (["query", "runs/demo", "a chair", "--top-k", "-1"], "--top-k is -1, expected at least 1"),
         (["demo", "--jobs", "-1"], "--jobs is -1, expected 1 or more, or 0 for one per core"),
     ],
 )

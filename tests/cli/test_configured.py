@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from pcdistill.cli import execute
-from pcdistill.cli.run import configured
+from pcdistill.cli.run import load_run_config
 from pcdistill.pipeline.config import RunConfig
 from tests.end_to_end.conftest import pcdistill
 
@@ -26,7 +26,7 @@ def config(tmp_path) -> Path:
 )
 def test_a_path_is_a_path_whatever_it_means_in_yaml(config, tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
-    loaded = configured(config, Path(name), Path(name), ())
+    loaded = load_run_config(config, Path(name), Path(name), ())
     assert loaded.ingest.path == str(tmp_path / name)
     assert loaded.run.workspace == name
 
@@ -37,10 +37,10 @@ def test_a_workspace_is_the_folder_that_is_named(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(yaml.safe_dump({"run": {"workspace": "runs/demo"}}))
     monkeypatch.chdir(tmp_path)
-    assert configured(folder, None, None, ()).run.workspace == str(folder)
-    assert configured(Path("moved/demo"), None, None, ()).run.workspace == "moved/demo"
-    assert configured(folder, None, Path("new"), ()).run.workspace == "new"
-    told = configured(folder, None, None, ("run.workspace=told",))
+    assert load_run_config(folder, None, None, ()).run.workspace == str(folder)
+    assert load_run_config(Path("moved/demo"), None, None, ()).run.workspace == "moved/demo"
+    assert load_run_config(folder, None, Path("new"), ()).run.workspace == "new"
+    told = load_run_config(folder, None, None, ("run.workspace=told",))
     assert told.run.workspace == "told"
 
 
@@ -50,15 +50,15 @@ def test_a_file_beside_the_config_is_found_from_anywhere(config, tmp_path, monke
     config.write_text(f"run: {{{key}: words.json}}\n")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    loaded = configured(config, None, None, ())
+    loaded = load_run_config(config, None, None, ())
     assert getattr(loaded.run, key) == str(tmp_path / "words.json")
-    assert configured(config, None, None, (f"run.{key}=indoor",)).run.title == "pcdistill run"
+    assert load_run_config(config, None, None, (f"run.{key}=indoor",)).run.title == "pcdistill run"
 
 
 def test_names_that_come_with_the_package_stay_names(config, tmp_path, monkeypatch):
     (tmp_path / "scannet20").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert configured(config, None, None, ()).run.label_set == "scannet20"
+    assert load_run_config(config, None, None, ()).run.label_set == "scannet20"
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_the_demo_heeds_its_seed_wherever_it_is_said(tmp_path, monkeypatch, word
         asked.append(config)
         return 0
 
-    monkeypatch.setattr(execute, "carry_out", listening)
+    monkeypatch.setattr(execute, "execute_run", listening)
     assert pcdistill("demo", "--workspace", tmp_path / "w", *words).returncode == 0
     assert asked[0].run.seed == seed
     assert asked[0].run.workspace == str(tmp_path / "w")

@@ -11,9 +11,9 @@ from pcdistill.cli import execute as command_module
 from pcdistill.cli.execute import parse_shard, print_summary
 from pcdistill.errors import ConfigError
 from pcdistill.pipeline.artifact_files import write_json
-from pcdistill.pipeline.config_loading import config_from_mapping
-from pcdistill.pipeline.context import Run
-from pcdistill.pipeline.runner import Summary
+from pcdistill.pipeline.config_loading import config_from_dict
+from pcdistill.pipeline.context import RunContext
+from pcdistill.pipeline.runner import RunSummary
 
 
 def test_a_shard_is_number_and_count():
@@ -28,9 +28,9 @@ def test_anything_else_is_refused(text):
 
 
 @pytest.fixture
-def measured(tmp_path) -> Run:
+def measured(tmp_path) -> RunContext:
     """A run of which three rows were measured, and whose report shows them."""
-    run = Run(config_from_mapping({"run": {"workspace": str(tmp_path)}}, "test"))
+    run = RunContext(config_from_dict({"run": {"workspace": str(tmp_path)}}, "test"))
     for name, miou in (("average", 30.0), ("fused", 38.2), ("student:superpoint", 35.0)):
         write_result(run, name, miou, "seen points")
     rows = [{"name": "average", "miou": 30.0}, {"name": "fused", "miou": 38.2}]
@@ -40,14 +40,14 @@ def measured(tmp_path) -> Run:
     return run
 
 
-def write_result(run: Run, name: str, miou: float, protocol: str) -> None:
+def write_result(run: RunContext, name: str, miou: float, protocol: str) -> None:
     result = {"name": name, "miou": miou, "macc": miou + 5, "protocol": protocol}
     write_json(run.workspace.evaluation(name) / "result.json", result)
 
 
-def printed(run: Run, questions: bool = False) -> str:
+def printed(run: RunContext, questions: bool = False) -> str:
     stream = io.StringIO()
-    print_summary(Console(file=stream, width=200), run, Summary(done=1), questions=questions)
+    print_summary(Console(file=stream, width=200), run, RunSummary(done=1), questions=questions)
     return stream.getvalue()
 
 

@@ -13,15 +13,15 @@ import torch
 from pcdistill.cli.run_checks import check_run
 from pcdistill.errors import ConfigError, MissingExtraError, PcdistillError
 from pcdistill.networks import build_student, mink_unet, save_checkpoint
-from pcdistill.pipeline.config_loading import config_from_mapping
-from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.config_loading import config_from_dict
+from pcdistill.pipeline.context import RunContext
 from pcdistill.scenes import Scene, write_ply, write_scene
 from tests.end_to_end.conftest import pcdistill
 
 
-def made(tmp_path: Path, **sections: dict[str, Any]) -> Run:
+def made(tmp_path: Path, **sections: dict[str, Any]) -> RunContext:
     sections = {**sections, "run": {"workspace": str(tmp_path / "run"), **sections.get("run", {})}}
-    return Run(config_from_mapping(sections, "test"))
+    return RunContext(config_from_dict(sections, "test"))
 
 
 @pytest.mark.parametrize(
@@ -30,12 +30,12 @@ def made(tmp_path: Path, **sections: dict[str, Any]) -> Run:
         ({"report": {"queries": ["couch", "☃"]}}, r"report\.queries: the text '☃' has no"),
         ({"report": {"heat_maps": ["☃"]}}, r"report\.heat_maps: the text '☃' has no word"),
         (
-            {"report": {"answers": ["sofa", "refrigerater"]}},
-            r"report\.answers\[1\] is 'refrigerater', .* 'scannet20'; did you mean 'refrigerator'",
+            {"report": {"expected_classes": ["sofa", "refrigerater"]}},
+            r"report\.expected_classes\[1\] is 'refrigerater', .* 'scannet20'; did you mean 'refrigerator'",
         ),
         (
-            {"report": {"queries": ["couch"], "answers": ["sofa", "bed"]}},
-            r"report\.answers has 2 classes for the 1 questions",
+            {"report": {"queries": ["couch"], "expected_classes": ["sofa", "bed"]}},
+            r"report\.expected_classes has 2 classes for the 1 questions",
         ),
         (
             {"report": {"scenes": ["home-train-0"]}},
@@ -43,7 +43,8 @@ def made(tmp_path: Path, **sections: dict[str, Any]) -> Run:
         ),
         (
             {"distill": {"students": ["superpoint", "point"]}},
-            r"'point', which learns from features per point, but fuse\.keep_points is false",
+            r"'point', which learns from features per point, but "
+            r"fuse\.store_point_features is false",
         ),
         ({"run": {"label_set": "replica"}}, r"is 'replica' but generated homes are labelled with"),
         ({"ingest": {"validation": 0}}, r"ingest\.validation is 0 but .* need a home to measure"),
@@ -65,9 +66,13 @@ def test_a_run_that_is_bound_to_fail_is_refused_at_its_start(tmp_path, sections,
 
 
 def test_the_command_checks_before_it_writes(tmp_path):
-    ran = pcdistill("demo", "--workspace", tmp_path / "run", "--set", "report.answers=[zebra]")
+    ran = pcdistill(
+        "demo", "--workspace", tmp_path / "run", "--set", "report.expected_classes=[zebra]"
+    )
     assert ran.returncode == 2
-    assert "error: report.answers[0] is 'zebra', which is no class of label set" in ran.stderr
+    assert (
+        "error: report.expected_classes[0] is 'zebra', which is no class of label set" in ran.stderr
+    )
     assert not (tmp_path / "run").exists()
 
 
@@ -85,12 +90,12 @@ def no_engine() -> None:
 
 @pytest.mark.parametrize("given", [False, True])
 def test_an_engine_that_is_not_installed_is_refused_for_every_student(tmp_path, monkeypatch, given):
-    monkeypatch.setattr(mink_unet, "minkowski_engine", no_engine)
+    monkeypatch.setattr(mink_unet, "import_minkowski", no_engine)
     distill: dict[str, Any] = {"engine": "minkowski", "width": 0.125}
     if given:
-        distill["trained"] = str(tmp_path / "given.safetensors")
+        distill["pretrained"] = str(tmp_path / "given.safetensors")
         network = build_student("MinkUNet14A", 3, 64, width=0.125)
-        save_checkpoint(distill["trained"], network, {})
+        save_checkpoint(distill["pretrained"], network, {})
     with pytest.raises(MissingExtraError):
         check_run(made(tmp_path, distill=distill))
 
@@ -111,12 +116,14 @@ def test_scans_that_are_not_there_are_refused(tmp_path):
 
 def test_what_fits_is_not_refused(tmp_path):
     check_run(made(tmp_path))
-    answers = {"queries": ["couch", "a place"], "answers": ["sofa", ""]}
+    answers = {"queries": ["couch", "a place"], "expected_classes": ["sofa", ""]}
     check_run(made(tmp_path, report={**answers, "scenes": ["home-validation-3"]}))
     students = {"students": ["point"], "width": 0.125}
-    check_run(made(tmp_path, distill=students, fuse={"keep_points": True}))
+    check_run(made(tmp_path, distill=students, fuse={"store_point_features": True}))
     for name in ("one", "two"):
         write_scene(Scene(name, torch.rand(5, 3)), tmp_path / "scans" / name)
     scans = made(tmp_path, ingest={"source": "scan", "path": str(tmp_path / "scans")})
     check_run(scans)
-    check_run(Run(replace(scans.config, report=replace(scans.config.report, scenes=("two",)))))
+    check_run(
+        RunContext(replace(scans.config, report=replace(scans.config.report, scenes=("two",))))
+    )

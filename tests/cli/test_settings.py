@@ -11,7 +11,7 @@ from pcdistill.cli import run_command
 from pcdistill.cli.settings import section_text
 from pcdistill.pipeline.config import RunConfig
 from pcdistill.pipeline.config_docs import describe_sections, find_settings
-from pcdistill.pipeline.config_loading import config_as_mapping
+from pcdistill.pipeline.config_loading import config_to_dict
 from pcdistill.pipeline.config_schema import config_schema
 from tests.cli.test_lazy import probe
 
@@ -20,7 +20,7 @@ def test_all_sections_are_shown_with_their_defaults(capsys):
     assert run_command(["settings"]) == 0
     lines = capsys.readouterr().out.splitlines()
     settings = [line for line in lines if not line.startswith("      ")]
-    assert yaml.safe_load("\n".join(settings)) == config_as_mapping(RunConfig())
+    assert yaml.safe_load("\n".join(settings)) == config_to_dict(RunConfig())
 
 
 def test_a_setting_shows_its_kind_and_its_text(capsys):
@@ -42,8 +42,8 @@ def test_lines_fit_the_terminal(width):
 
 
 def test_choices_that_do_not_fit_stand_below():
-    text = section_text(find_settings("ingest.poses")[0], 60).plain.splitlines()
-    assert text[1] == "  poses: camera_to_world"
+    text = section_text(find_settings("ingest.pose_convention")[0], 60).plain.splitlines()
+    assert text[1] == "  pose_convention: camera_to_world"
     assert text[2].startswith("      # one of: camera_to_world, ")
     assert text[3].startswith("      # ")
 

@@ -6,7 +6,12 @@ import gc
 
 import pytest
 
-from pcdistill.cli.words import gathered, in_sentences, uncollected, values_of
+from pcdistill.cli.words import (
+    merge_repeated_option,
+    run_with_error_reporting,
+    uncollected,
+    values_of,
+)
 from pcdistill.errors import ArtifactError
 
 
@@ -14,7 +19,7 @@ def test_a_mistake_is_one_sentence_and_status_2(capsys):
     def mistake():
         raise ArtifactError("x.json is missing; run the stage")
 
-    assert in_sentences(mistake) == 2
+    assert run_with_error_reporting(mistake) == 2
     assert capsys.readouterr().err == "error: x.json is missing; run the stage\n"
 
 
@@ -22,7 +27,7 @@ def test_an_interruption_says_how_to_go_on(capsys):
     def interrupted():
         raise KeyboardInterrupt
 
-    assert in_sentences(interrupted) == 130
+    assert run_with_error_reporting(interrupted) == 130
     assert "the same command goes on where it was" in capsys.readouterr().err
 
 
@@ -31,7 +36,7 @@ def test_a_bug_stays_a_traceback():
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        in_sentences(bug)
+        run_with_error_reporting(bug)
 
 
 @pytest.mark.parametrize(
@@ -45,12 +50,12 @@ def test_a_bug_stays_a_traceback():
 )
 def test_settings_add_up_however_they_are_spread(typed):
     expected = ["demo", "--set", "a=1", "b=2", "c=-3", "--jobs", "2"]
-    assert gathered(typed.split(), "--set") == expected
+    assert merge_repeated_option(typed.split(), "--set") == expected
 
 
 def test_a_command_line_without_settings_is_left_alone():
     typed = ["run", "config.yaml", "--scan", "set"]
-    assert gathered(typed, "--set") == typed
+    assert merge_repeated_option(typed, "--set") == typed
 
 
 def test_values_of_an_option_wherever_it_stands():

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from pcdistill.distillation.batch_cache import KEPT_BYTES, GridViews
-from pcdistill.distillation.batches import Cloud, TrainingScene, input_features, voxel_batch
+from pcdistill.distillation.batch_cache import KEPT_BYTES, VoxelBatchCache
+from pcdistill.distillation.batches import (
+    StudentInput,
+    TrainingScene,
+    input_features,
+    make_voxel_batch,
+)
 from pcdistill.networks import build_student
 from pcdistill.sparse import SparseTensor
 from tests.tolerances import FLOAT32_SUMS
@@ -31,20 +36,20 @@ def scene(seed: int = 0, points: int = 400) -> TrainingScene:
     )
 
 
-def views(turn: bool, **changes) -> GridViews:
+def views(turn: bool, **changes) -> VoxelBatchCache:
     arguments = {
         "turn": turn,
         "seed": 3,
         "device": torch.device("cpu"),
-        "recut_every": REUSES,
+        "revoxelize_every": REUSES,
     } | changes
-    return GridViews([scene(0), scene(1)], VOXEL, **arguments)
+    return VoxelBatchCache([scene(0), scene(1)], VOXEL, **arguments)
 
 
 def test_without_turning_a_scene_is_what_it_is():
     one = scene(0)
-    expected = voxel_batch([Cloud(one.points, one.normals, one.colors)], VOXEL)
-    found = views(turn=False).draw(0, 0, torch.Generator())
+    expected = make_voxel_batch([StudentInput(one.points, one.normals, one.colors)], VOXEL)
+    found = views(turn=False).sample(0, 0, torch.Generator())
     assert torch.equal(found.coords, expected.coords)
     assert torch.equal(found.features, expected.features)
     assert found.maps is not None
@@ -54,9 +59,9 @@ def test_the_same_draws_give_the_same_view_whatever_came_before():
     fresh, used = views(turn=True), views(turn=True)
     generator = torch.Generator().manual_seed(9)
     for epoch, number in enumerate((0, 1, 1, 0, 0, 1)):
-        used.draw(number, epoch, generator)
-    first = fresh.draw(1, 7, torch.Generator().manual_seed(5))
-    second = used.draw(1, 7, torch.Generator().manual_seed(5))
+        used.sample(number, epoch, generator)
+    first = fresh.sample(1, 7, torch.Generator().manual_seed(5))
+    second = used.sample(1, 7, torch.Generator().manual_seed(5))
     assert torch.equal(first.coords, second.coords)
     assert torch.equal(first.features, second.features)
 
@@ -67,11 +72,11 @@ def test_every_side_is_seen_and_kernel_maps_serve_several_epochs():
     sides, grids = set(), []
     for epoch in range(2 * REUSES):
         for _ in range(60):
-            batch = source.draw(0, epoch, generator)
+            batch = source.sample(0, epoch, generator)
             grids.append(batch.maps.kernel_map(1, 1, 3).table.rows)
             if epoch == 0:
                 sides.add(tuple(batch.features[0, :2].tolist()))
-        source.draw(1, epoch, generator)
+        source.sample(1, epoch, generator)
     assert len(sides) == 8
     first, second = grids[: 60 * REUSES], grids[60 * REUSES :]
     assert all(grid is first[0] for grid in first)
@@ -85,7 +90,7 @@ def test_the_bound_on_what_is_kept_holds():
     for source in (none, all_of_it):
         for epoch in range(3 * REUSES):
             for number in (0, 1):
-                source.draw(number, epoch, generator).maps.kernel_map(1, 1, 3)
+                source.sample(number, epoch, generator).maps.kernel_map(1, 1, 3)
     assert not none._kept
     used = sum(batch.maps.nbytes for _, batch in all_of_it._kept.values())
     assert all_of_it._room == KEPT_BYTES - used
@@ -97,12 +102,14 @@ def test_a_view_is_the_scene_really_turned():
     source = views(turn=True)
     generator = torch.Generator().manual_seed(2)
     for _ in range(6):
-        batch = source.draw(0, 0, generator)
+        batch = source.sample(0, 0, generator)
         turn = batch.maps._turn
         one = scene(0)
         coords = torch.cat([batch.coords[:, :1], turn.cells(batch.coords[:, 1:])], dim=1)
         normals = one.normals @ turn.matrix().T.float()
-        plain = input_features(Cloud(one.points, normals, one.colors))[batch.representative[0]]
+        plain = input_features(StudentInput(one.points, normals, one.colors))[
+            batch.representative[0]
+        ]
         torch.testing.assert_close(batch.features[:, :4], plain[:, :4])
         gain = (batch.features[:, 4:] + 1) / (plain[:, 4:] + 1).clamp(min=1e-6)
         dark = plain[:, 4:] < 0.5  # not cut off by the tint

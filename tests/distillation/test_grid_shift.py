@@ -7,16 +7,16 @@ import pytest
 import torch
 from torch import nn
 
-from pcdistill.distillation.augmentation import turn_on_grid
-from pcdistill.distillation.batch_cache import GridViews
+from pcdistill.distillation.augmentation import augment_on_grid
+from pcdistill.distillation.batch_cache import VoxelBatchCache
 from pcdistill.distillation.batches import (
-    LARGEST_STRIDE,
-    Cloud,
+    MAX_STRIDE,
+    StudentInput,
     TrainingScene,
     even_shifts,
-    voxel_batch,
+    make_voxel_batch,
 )
-from pcdistill.distillation.student_features import student_features
+from pcdistill.distillation.student_features import infer_point_features
 from pcdistill.distillation.voting import Looks
 from pcdistill.networks import build_student
 from pcdistill.sparse import SparseTensor
@@ -53,16 +53,16 @@ def cells_of(batch, number: int = 0) -> torch.Tensor:
 
 def drawn_by_views(points, seeds):
     for seed in seeds:
-        source = GridViews([scene(points)], VOXEL, turn=True, seed=seed, device=CPU)
+        source = VoxelBatchCache([scene(points)], VOXEL, turn=True, seed=seed, device=CPU)
         for epoch in range(10):
-            yield source.draw(0, epoch, torch.Generator().manual_seed(seed))
+            yield source.sample(0, epoch, torch.Generator().manual_seed(seed))
 
 
 def drawn_in_batches(points, seeds):
     for seed in seeds:
         generator = torch.Generator().manual_seed(seed)
         for _ in range(10):
-            yield voxel_batch([turn_on_grid(Cloud(points), generator)], VOXEL)
+            yield make_voxel_batch([augment_on_grid(StudentInput(points), generator)], VOXEL)
 
 
 @pytest.mark.parametrize("source", [drawn_by_views, drawn_in_batches])
@@ -71,7 +71,7 @@ def test_borders_of_every_stride_move_with_the_seed(source):
     points = cloud(300)
     lowest = np.array([cells_of(batch).amin(dim=0).tolist() for batch in source(points, range(40))])
     assert lowest.min() >= 0
-    assert lowest.max() <= LARGEST_STRIDE
+    assert lowest.max() <= MAX_STRIDE
     for stride in STRIDES[1:]:
         for axis in range(3):
             count = np.bincount(lowest[:, axis] % stride, minlength=stride) / len(lowest)
@@ -93,7 +93,7 @@ def test_a_shift_moves_every_point_by_itself_and_nothing_else():
     points = [cloud(900), cloud(400, seed=1) - 90.0, torch.zeros(0, 3)]
     shifts = [torch.tensor([0.25, 7.5, 15.9]), torch.tensor([3.0, 0.0, 1.0]), torch.ones(3)]
     pairs = zip(points, shifts, strict=True)
-    batch = voxel_batch([Cloud(p, grid_shift=s) for p, s in pairs], VOXEL)
+    batch = make_voxel_batch([StudentInput(p, grid_shift=s) for p, s in pairs], VOXEL)
     for number, (one, shift) in enumerate(zip(points[:2], shifts[:2], strict=True)):
         wide = one.double().numpy()
         start = np.floor(wide.min(axis=0) * (1 / VOXEL))
@@ -111,8 +111,8 @@ def test_a_shift_moves_every_point_by_itself_and_nothing_else():
 
 def test_no_shift_and_a_shift_of_nothing_are_the_same():
     points = cloud()
-    plain = voxel_batch([Cloud(points)], VOXEL)
-    still = voxel_batch([Cloud(points, grid_shift=torch.zeros(3))], VOXEL)
+    plain = make_voxel_batch([StudentInput(points)], VOXEL)
+    still = make_voxel_batch([StudentInput(points, grid_shift=torch.zeros(3))], VOXEL)
     assert torch.equal(plain.coords, still.coords)
     assert torch.equal(plain.point_to_voxel[0], still.point_to_voxel[0])
     assert plain.coords[:, 1:].amin(dim=0).tolist() == [0, 0, 0]
@@ -122,7 +122,7 @@ def test_no_shift_and_a_shift_of_nothing_are_the_same():
 def test_votes_cut_every_stride_at_places_evenly_spread(votes):
     shifts = torch.stack(even_shifts(votes))
     assert shifts[0].tolist() == [0, 0, 0]
-    assert float(shifts.max()) < LARGEST_STRIDE
+    assert float(shifts.max()) < MAX_STRIDE
     for stride in STRIDES:
         places = (shifts[:, 0] % stride).sort().values
         gaps = torch.cat([places, places[:1] + stride]).diff()
@@ -145,7 +145,9 @@ class WhereItIs(nn.Module):
 @pytest.mark.parametrize("votes", [2, 5])
 def test_votes_differ_at_every_stride_and_answer_for_their_own_points(stride, votes):
     points = cloud()
-    found = student_features(WhereItIs(stride), Cloud(points), VOXEL, CPU, looks=Looks(votes))
+    found = infer_point_features(
+        WhereItIs(stride), StudentInput(points), VOXEL, CPU, looks=Looks(votes)
+    )
     wide = points.double().numpy()
     start = np.floor(wide.min(axis=0) / VOXEL)
     per_vote = []
@@ -163,8 +165,8 @@ def test_a_network_gives_the_same_on_a_grid_moved_by_its_coarsest_voxel_only():
     points = cloud(800)
 
     def answer(shift: float) -> torch.Tensor:
-        moved = Cloud(points, grid_shift=torch.full((3,), shift))
-        batch = voxel_batch([moved], VOXEL)
+        moved = StudentInput(points, grid_shift=torch.full((3,), shift))
+        batch = make_voxel_batch([moved], VOXEL)
         with torch.no_grad():
             output = network(SparseTensor(batch.features, batch.coords))
         return output[batch.point_to_voxel[0]]
@@ -177,10 +179,10 @@ def test_a_network_gives_the_same_on_a_grid_moved_by_its_coarsest_voxel_only():
 
 def test_the_grid_of_a_stopped_training_is_the_one_it_would_have_had():
     points = cloud(300)
-    whole = GridViews([scene(points)], VOXEL, turn=True, seed=4, device=CPU)
-    later = GridViews([scene(points)], VOXEL, turn=True, seed=4, device=CPU)
+    whole = VoxelBatchCache([scene(points)], VOXEL, turn=True, seed=4, device=CPU)
+    later = VoxelBatchCache([scene(points)], VOXEL, turn=True, seed=4, device=CPU)
     for epoch in range(3):
-        whole.draw(0, epoch, torch.Generator().manual_seed(epoch))
-    first = whole.draw(0, 3, torch.Generator().manual_seed(3))
-    second = later.draw(0, 3, torch.Generator().manual_seed(3))
+        whole.sample(0, epoch, torch.Generator().manual_seed(epoch))
+    first = whole.sample(0, 3, torch.Generator().manual_seed(3))
+    second = later.sample(0, 3, torch.Generator().manual_seed(3))
     assert torch.equal(first.coords, second.coords)

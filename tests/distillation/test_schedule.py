@@ -6,8 +6,8 @@ import pytest
 from pcdistill.distillation import (
     linear_learning_rate,
     one_cycle_learning_rate,
+    openscene_release_learning_rate,
     polynomial_learning_rate,
-    released_learning_rate,
 )
 from pcdistill.distillation.schedule import scheduled_learning_rate
 from tests.conftest import golden_cases, load_npz
@@ -24,9 +24,9 @@ def test_polynomial_and_released_rates_are_the_reference(file):
     ):
         ours = polynomial_learning_rate(iteration, total, **settings)
         assert ours == pytest.approx(rate, rel=FLOAT64_EXACT)
-        used_next = released_learning_rate(iteration + 1, total, **settings)
+        used_next = openscene_release_learning_rate(iteration + 1, total, **settings)
         assert used_next == pytest.approx(written, rel=FLOAT64_EXACT)
-    assert released_learning_rate(0, total, **settings) == base
+    assert openscene_release_learning_rate(0, total, **settings) == base
 
 
 def test_linear_rate_goes_from_base_to_final():
@@ -39,7 +39,7 @@ def test_linear_rate_goes_from_base_to_final():
 def test_polynomial_rate_by_hand():
     assert polynomial_learning_rate(3, 4, base=2.0, power=2.0) == pytest.approx(2 / 16)
     assert polynomial_learning_rate(4, 4) == 0
-    assert released_learning_rate(4, 4, base=2.0, power=2.0) == pytest.approx(20 / 16)
+    assert openscene_release_learning_rate(4, 4, base=2.0, power=2.0) == pytest.approx(20 / 16)
 
 
 def test_one_cycle_rises_then_falls_by_half_a_cosine():
@@ -69,7 +69,7 @@ def test_a_schedule_is_found_by_its_name(schedule, expected):
         linear_learning_rate,
         one_cycle_learning_rate,
         polynomial_learning_rate,
-        released_learning_rate,
+        openscene_release_learning_rate,
     ],
 )
 def test_impossible_iterations_are_named(rate):

@@ -109,8 +109,8 @@ def test_small_steps_are_not_lost(file):
         rtol=2.0**-11,
         atol=2.0**-16,
     )
-    lost = np.abs(case["history_end_half"] - exact)
-    assert lost.max() > 0.01  # what half precision loses is far above the tolerance
+    missing = np.abs(case["history_end_half"] - exact)
+    assert missing.max() > 0.01  # what half precision loses is far above the tolerance
 
 
 @given(

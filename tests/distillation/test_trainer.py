@@ -9,9 +9,14 @@ import torch
 from torch.nn import functional
 
 from pcdistill.distillation import one_cycle_learning_rate
-from pcdistill.distillation.augmentation import turn_and_scale, turn_on_grid
-from pcdistill.distillation.batches import Cloud, TrainingScene, input_features, voxel_batch
-from pcdistill.distillation.student_features import run_student, student_features
+from pcdistill.distillation.augmentation import augment_on_grid, augment_rotate_scale
+from pcdistill.distillation.batches import (
+    StudentInput,
+    TrainingScene,
+    input_features,
+    make_voxel_batch,
+)
+from pcdistill.distillation.student_features import forward_batch, infer_point_features
 from pcdistill.distillation.trainer import EnsembleSettings, Trainer, TrainerSettings
 from pcdistill.distillation.voting import Looks
 from pcdistill.networks import build_student
@@ -47,7 +52,7 @@ def settings(**changes) -> TrainerSettings:
         "batch_size": 2,
         "learning_rate": 1e-2,
         "final_learning_rate": 1e-3,
-        "rows_per_step": 300,
+        "max_voxels_per_step": 300,
         "augment": "full",
         "target": "superpoint",
     }
@@ -68,7 +73,7 @@ def test_the_student_comes_to_agree_with_its_targets(target):
     assert learner.finished
     assert losses[-1] < FALLEN * losses[0]
     scene = toy_scene("new", 9)
-    features = student_features(learner.network, Cloud(scene.points), 0.1, CPU)
+    features = infer_point_features(learner.network, StudentInput(scene.points), 0.1, CPU)
     assert features.shape == (800, CHANNELS)
     right = features[:, :3].argmax(dim=1) == scene.superpoint_ids // 2
     assert right.float().mean() > LEARNED
@@ -162,7 +167,7 @@ def test_a_scene_whose_parts_do_not_fit_is_refused():
 
 def test_a_batch_keeps_its_scenes_apart():
     points = [toy_scene("a", 1).points, toy_scene("b", 2).points[:500]]
-    batch = voxel_batch([Cloud(cloud) for cloud in points], 0.1)
+    batch = make_voxel_batch([StudentInput(cloud) for cloud in points], 0.1)
     assert torch.equal(batch.features, torch.ones(len(batch.coords), 3))
     for number, (cloud, index, first) in enumerate(
         zip(points, batch.point_to_voxel, batch.representative, strict=True)
@@ -178,9 +183,9 @@ def test_a_batch_keeps_its_scenes_apart():
 def test_turning_keeps_shape_and_nearly_keeps_up():
     generator = torch.Generator().manual_seed(5)
     normals = functional.normalize(torch.randn(50, 3), dim=1)
-    cloud = Cloud(torch.randn(50, 3), normals)
+    cloud = StudentInput(torch.randn(50, 3), normals)
     for _ in range(20):
-        turned = turn_and_scale(cloud, generator)
+        turned = augment_rotate_scale(cloud, generator)
         ratio = turned.points.norm(dim=1) / cloud.points.norm(dim=1)
         assert ratio.std() < ROUNDING
         assert 0.9 - ROUNDING <= ratio.mean() <= 1.1 + ROUNDING
@@ -188,7 +193,7 @@ def test_turning_keeps_shape_and_nearly_keeps_up():
         before = (cloud.points * normals).sum(dim=1)
         after = (turned.points * turned.normals).sum(dim=1)
         torch.testing.assert_close(after, ratio * before, rtol=ROUNDING, atol=ROUNDING)
-        up = turn_and_scale(Cloud(torch.tensor([[0.0, 0, 1]])), generator).points
+        up = augment_rotate_scale(StudentInput(torch.tensor([[0.0, 0, 1]])), generator).points
         assert functional.normalize(up, dim=1)[0, 2] > math.cos(2 * math.pi / 64)
 
 
@@ -199,7 +204,7 @@ def test_turning_on_the_grid_keeps_walls_on_the_axes():
     colors = torch.randint(0, 256, (40, 3), dtype=torch.uint8)
     seen = set()
     for _ in range(60):
-        turned = turn_on_grid(Cloud(points, normals, colors), generator)
+        turned = augment_on_grid(StudentInput(points, normals, colors), generator)
         moved = turned.points - turned.points.mean(dim=0)
         lengths = (points - points.mean(dim=0)).norm(dim=1)
         torch.testing.assert_close(moved.norm(dim=1), lengths, atol=0, rtol=ROUNDING)
@@ -218,11 +223,11 @@ def test_the_input_is_constant_or_normal_and_height_or_these_and_colour():
     normals = torch.zeros(300, 3)
     normals[:, 1] = 1
     colors = torch.full((300, 3), 255, dtype=torch.uint8)
-    assert torch.equal(input_features(Cloud(points)), torch.ones(300, 3))
-    seen = input_features(Cloud(points, normals))
+    assert torch.equal(input_features(StudentInput(points)), torch.ones(300, 3))
+    seen = input_features(StudentInput(points, normals))
     assert torch.equal(seen[:, :3], normals)
     assert abs(float(seen[-1, 3]) - 2.0) < 0.05  # 3 m above the lowest points, in 1.5 m
-    both = input_features(Cloud(points, normals, colors))
+    both = input_features(StudentInput(points, normals, colors))
     assert torch.equal(both[:, :4], seen)
     assert torch.equal(both[:, 4:], torch.ones(300, 3))
 
@@ -230,11 +235,11 @@ def test_the_input_is_constant_or_normal_and_height_or_these_and_colour():
 def test_votes_are_averaged_over_shifted_voxels():
     network = build_student("MinkUNet14A", 3, CHANNELS, width=0.125)
     points = toy_scene("a", 1).points
-    one = student_features(network, Cloud(points), 0.1, CPU)
-    two = student_features(network, Cloud(points), 0.1, CPU, looks=Looks(2))
-    moved = Cloud(points, grid_shift=torch.full((3,), 16 / 3, dtype=torch.float64))
-    batch = voxel_batch([moved], 0.1)
+    one = infer_point_features(network, StudentInput(points), 0.1, CPU)
+    two = infer_point_features(network, StudentInput(points), 0.1, CPU, looks=Looks(2))
+    moved = StudentInput(points, grid_shift=torch.full((3,), 16 / 3, dtype=torch.float64))
+    batch = make_voxel_batch([moved], 0.1)
     with torch.no_grad():
-        shifted = run_student(network, batch)[batch.point_to_voxel[0]]
+        shifted = forward_batch(network, batch)[batch.point_to_voxel[0]]
     assert not torch.allclose(one, shifted)
     torch.testing.assert_close(two, (one + shifted) / 2)

@@ -61,7 +61,7 @@ def settings(**changes) -> TrainerSettings:
         "batch_size": 2,
         "learning_rate": 1e-2,
         "final_learning_rate": 1e-3,
-        "rows_per_step": 0,
+        "max_voxels_per_step": 0,
         "augment": "none",
         "target": "superpoint",
     }
@@ -286,9 +286,9 @@ def test_a_student_that_was_asked_goes_on_learning_as_before():
 
 def test_at_most_so_many_voxels_learn_at_a_step():
     rows = sum(len(rows_of(scene)) for scene in SCENES)
-    every = [trainer(rows_per_step=limit).train_epoch().loss for limit in (0, rows)]
+    every = [trainer(max_voxels_per_step=limit).train_epoch().loss for limit in (0, rows)]
     assert every[0] == every[1]
-    assert trainer(rows_per_step=rows - 1).train_epoch().loss != every[0]
+    assert trainer(max_voxels_per_step=rows - 1).train_epoch().loss != every[0]
 
 
 def test_half_way_states_bring_back_what_adam_and_the_ensemble_remember():

@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from pcdistill.distillation.augmentation import turn_and_scale, turned_by
-from pcdistill.distillation.batches import Cloud, voxel_batch
+from pcdistill.distillation.augmentation import augment_rotate_scale, turned_by
+from pcdistill.distillation.batches import StudentInput, make_voxel_batch
 from pcdistill.distillation.voting import Looks, voxel_features
 from pcdistill.fusion import predict_labels
 from pcdistill.geometry import voxelize
@@ -24,7 +24,7 @@ def test_turns_and_scales_are_within_the_published_bounds_in_any_order_of_the_ax
     corners = torch.eye(3)
     scales, tilts, headings = [], [], []
     for _ in range(300):
-        points = turn_and_scale(Cloud(corners), generator).points
+        points = augment_rotate_scale(StudentInput(corners), generator).points
         scales.append(float(points[0].norm()))
         turn = (points / scales[-1]).T
         assert torch.allclose(turn @ turn.T, torch.eye(3).double(), atol=1e-6)
@@ -45,9 +45,9 @@ def test_a_turned_cloud_falls_into_the_voxels_of_the_reference(file):
     for draw in draws:
         size = 1 / float(case[f"scale_matrix_{draw}"][0, 0])  # metres a voxel, scale included
         rotation = torch.from_numpy(case[f"rotation_matrix_{draw}"][:3, :3])
-        cloud = Cloud(torch.from_numpy(case["points"]))
+        cloud = StudentInput(torch.from_numpy(case["points"]))
         scale = 0.02 / size
-        batch = voxel_batch([turned_by(cloud, rotation, scale)], 0.02)
+        batch = make_voxel_batch([turned_by(cloud, rotation, scale)], 0.02)
         expected = torch.from_numpy(case[f"coords_{draw}"])[case[f"inverse_{draw}"]]
         assert torch.equal(batch.coords[batch.point_to_voxel[0]][:, 1:], expected)
         assert set(batch.representative[0].tolist()) == set(case[f"ind_{draw}"].tolist())
@@ -96,7 +96,7 @@ def test_the_last_look_says_who_has_no_feature():
     features = torch.rand(400, 2, generator=generator) + 1
     found, visible = voxel_features(points, features, seen, 0.1, Looks(3, seed=7))
     spoken, last = torch.zeros(400, 2), None
-    for look in Looks(3, seed=7).at(Cloud(points)):
+    for look in Looks(3, seed=7).at(StudentInput(points)):
         voxels = voxelize(look.points, 0.1)
         last = voxels.representative[voxels.point_to_voxel]
         spoken += torch.where(seen[last, None], features[last], 0.0) / 3
@@ -107,7 +107,7 @@ def test_the_last_look_says_who_has_no_feature():
 
 
 def test_without_a_seed_looks_are_moved_and_the_first_one_is_not():
-    looks = list(Looks(3).at(Cloud(torch.rand(5, 3))))
+    looks = list(Looks(3).at(StudentInput(torch.rand(5, 3))))
     assert [float(look.grid_shift[0]) for look in looks] == pytest.approx([0, 16 / 3, 32 / 3])
     with pytest.raises(ValueError, match="looks is 0, expected at least 1"):
-        next(Looks(0).at(Cloud(torch.rand(5, 3))))
+        next(Looks(0).at(StudentInput(torch.rand(5, 3))))

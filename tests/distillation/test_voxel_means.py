@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pcdistill.distillation.batches import Cloud
+from pcdistill.distillation.batches import StudentInput
 from pcdistill.distillation.voting import Looks
 from pcdistill.distillation.voxel_means import voxel_means
 from tests.tolerances import FLOAT32_SUMS
@@ -80,7 +80,7 @@ def test_a_point_alone_keeps_its_feature_whatever_the_votes():
 def test_looks_may_be_turned_as_those_of_students():
     places, features, seen = scattered(60, 2)
     looks = Looks(3, seed=1)
-    cut = [(look.points / SIZE).tolist() for look in looks.at(Cloud(places))]
+    cut = [(look.points / SIZE).tolist() for look in looks.at(StudentInput(places))]
     found, known = voxel_means(places, features, seen, SIZE, looks)
     assert_as_by_hand(found, known, by_hand(cut, features, seen))
     assert not torch.equal(found, voxel_means(places, features, seen, SIZE, Looks(3))[0])

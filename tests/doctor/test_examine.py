@@ -21,9 +21,9 @@ from pcdistill.errors import ConfigError, SceneError
 from pcdistill.homes import ScannerSettings, camera_path, home_scene
 from pcdistill.scenes import MemoryFrame, Scene, open_scene, read_ply, write_ply
 from pcdistill.scenes.checks.pose_conventions import POSE_CONVENTIONS
-from pcdistill.scenes.checks.samples import look_at
+from pcdistill.scenes.checks.samples import sample_scene
 from pcdistill.scenes.formats.images import encode_color, encode_depth
-from pcdistill.scenes.issues import collected_refusals
+from pcdistill.scenes.issues import collect_issues
 
 FRAMES = 14
 IMAGE_SIZE = (120, 160)
@@ -231,16 +231,18 @@ class Fault(NamedTuple):
 
 FAULTS = {
     "world to camera": Fault(
-        "poses_inverted", convention("world_to_camera"), "poses: world_to_camera", "sure"
+        "poses_inverted", convention("world_to_camera"), "pose_convention: world_to_camera", "sure"
     ),
     "opengl": Fault(
         "poses_opengl",
         convention("camera_to_world_opengl"),
-        "poses: camera_to_world_opengl",
+        "pose_convention: camera_to_world_opengl",
         "sure",
     ),
     "both": Fault(
-        "poses_opengl", convention("world_to_camera_opengl"), "poses: world_to_camera_opengl"
+        "poses_opengl",
+        convention("world_to_camera_opengl"),
+        "pose_convention: world_to_camera_opengl",
     ),
     "mirrored": Fault(
         "poses_mirrored",
@@ -377,7 +379,7 @@ def test_a_planted_fault_is_named_and_nothing_else(broken, name):
         assert re.fullmatch(fault.code, finding.code), findings
     for finding in findings:
         assert finding.certainty in fault.certainty.split("|"), finding
-    text = " ".join(f"{finding.sentence} {finding.mend}" for finding in findings)
+    text = " ".join(f"{finding.message} {finding.fix}" for finding in findings)
     assert re.search(fault.says, text), text
 
 
@@ -405,7 +407,7 @@ def test_a_real_capture_without_a_mesh_is_compared_with_itself(data_root, tmp_pa
     convention("world_to_camera")(copy)
     findings = examine(copy, fuse_voxel_size=0.08).diagnosis.findings
     first = next(finding for finding in findings if finding.code == "poses_inverted")
-    assert "poses: world_to_camera" in first.mend
+    assert "pose_convention: world_to_camera" in first.fix
 
 
 def test_two_faults_are_both_named(broken):
@@ -417,7 +419,9 @@ def test_two_faults_are_both_named(broken):
 
 def test_a_setting_that_mends_makes_it_healthy(broken):
     both(convention("camera_to_world_opengl"), change_depth(lambda counts: counts * 5))(broken)
-    diagnosis = examine(broken, poses="camera_to_world_opengl", depth_scale=5000.0).diagnosis
+    diagnosis = examine(
+        broken, pose_convention="camera_to_world_opengl", depth_scale=5000.0
+    ).diagnosis
     assert diagnosis.findings == ()
 
 
@@ -456,7 +460,7 @@ def test_mistakes_of_the_user_are_sentences(home, tmp_path, capsys):
     assert "nothing" in capsys.readouterr().err
     assert run_command(["doctor", str(home), "--set", "depth_skale=1"]) == 2
     assert "depth_scale" in capsys.readouterr().err
-    assert run_command(["doctor", str(home), "--set", "up"]) == 2
+    assert run_command(["doctor", str(home), "--set", "up_axis"]) == 2
     assert "KEY=VALUE" in capsys.readouterr().err
     with pytest.raises(ConfigError, match="depth_skale"):
         examine(home, depth_skale=1.0)
@@ -467,18 +471,18 @@ def test_a_cloud_alone_is_examined(tmp_path):
     write_ply(tmp_path / "tiny.ply", points=points)
     found = {f.code: f for f in examine(tmp_path / "tiny.ply").diagnosis.findings}
     assert set(found) == {"scale", "no_frames", "colours_missing"}
-    assert found["scale"].mend == "multiply the points by 1000"
-    assert "a student that sees colour cannot label them" in found["colours_missing"].sentence
+    assert found["scale"].fix == "multiply the points by 1000"
+    assert "a student that sees colour cannot label them" in found["colours_missing"].message
 
 
 def test_refusals_are_raised_outside_of_an_examination(broken):
     convention("world_to_camera")(broken)
-    with pytest.raises(SceneError, match="poses: world_to_camera") as caught:
+    with pytest.raises(SceneError, match="pose_convention: world_to_camera") as caught:
         open_scene(broken)
-    with collected_refusals():
+    with collect_issues():
         open_scene(broken)
     (sentence,) = examine(broken).diagnosis.refusals
-    assert "poses: world_to_camera" in sentence
+    assert "pose_convention: world_to_camera" in sentence
     assert sentence.partition(": ")[2].partition(" (")[0] in str(caught.value)
 
 
@@ -494,9 +498,9 @@ def test_a_scan_of_300_m_is_named():
     points = torch.rand(9000, 3, generator=generator) * 300
     colors = torch.randint(0, 255, points.shape, generator=generator, dtype=torch.uint8)
     scene = Scene("hall", points, colors, frames=(frame,))
-    capture = look_at(scene)
+    capture = sample_scene(scene)
     (finding,) = check_cloud(scene, capture, scale_is_explained=False)
     assert finding.code == "scale"
-    assert "300 m long" in finding.sentence
-    assert "0.01" in finding.mend or "0.1" in finding.mend
+    assert "300 m long" in finding.message
+    assert "0.01" in finding.fix or "0.1" in finding.fix
     assert check_cloud(scene, capture, scale_is_explained=True) == []

@@ -18,7 +18,7 @@ from PIL import Image
 
 from pcdistill.inference.text_query import query
 from pcdistill.pipeline.config_loading import load_config
-from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.context import RunContext
 from pcdistill.reporting.collect import OF_DEVELOPMENT, OF_HOMES
 from pcdistill.scenes import load_label_set, read_ply
 from tests.end_to_end.conftest import TINY, pcdistill
@@ -107,7 +107,7 @@ def test_status_counts_everything_as_done(tiny_run):
 
 
 def test_a_question_gives_places_a_cloud_and_a_picture(tiny_run):
-    answered = pcdistill("query", tiny_run, "a place to sleep", "--best", 3)
+    answered = pcdistill("query", tiny_run, "a place to sleep", "--top-k", 3)
     assert answered.returncode == 0, answered.stderr
     assert 1 <= answered.stdout.count("home-validation-0 ") <= 3
     assert re.search(r"home-validation-0\s+bed\s", answered.stdout)
@@ -127,14 +127,14 @@ def test_a_question_gives_places_a_cloud_and_a_picture(tiny_run):
 def test_the_first_answers_are_truly_what_was_asked_for(tiny_run, question, expected):
     """By the true labels of a home that nothing was trained on; no word is a class name."""
     config = load_config(tiny_run / "config.yaml")
-    answers = query(Run(config), question, draw="none").answers
+    answers = query(RunContext(config), question, draw="none").answers
     assert answers[0].truth == expected
     assert answers[0].looks_like == expected
 
 
 def test_places_of_one_answer_are_apart(tiny_run):
     """Not five pieces of one door: boxes of answers in one home hardly overlap."""
-    answers = query(Run(load_config(tiny_run / "config.yaml")), "door", draw="none").answers
+    answers = query(RunContext(load_config(tiny_run / "config.yaml")), "door", draw="none").answers
     assert answers
     boxes = [(np.array(a.position), np.array(a.size)) for a in answers if a.looks_like == "door"]
     for i, (center, size) in enumerate(boxes):
@@ -162,7 +162,7 @@ def test_the_best_measured_row_answers_and_labels(tiny_run, tmp_path):
     answered = pcdistill("query", tiny_run, "chair", "--draw", "none")
     assert f"answered by {best}" in answered.stdout
     assert pcdistill("export", tiny_run, "--to", tmp_path / "a").returncode == 0
-    assert pcdistill("export", tiny_run, "--to", tmp_path / "b", "--row", best).returncode == 0
+    assert pcdistill("export", tiny_run, "--to", tmp_path / "b", "--method", best).returncode == 0
     one, other = (read_ply(tmp_path / name / "home-validation-0.ply") for name in "ab")
     assert torch.equal(one.scalars["label"], other.scalars["label"])
 
@@ -170,12 +170,12 @@ def test_the_best_measured_row_answers_and_labels(tiny_run, tmp_path):
 def test_stored_features_answer_like_those_made_anew(tiny_run, tmp_path):
     """What stage evaluate keeps for questions is what the row says; a changed unit is noticed."""
     config = load_config(tiny_run / "config.yaml")
-    stored = query(Run(config), "sofa", draw="none", row="fused")
+    stored = query(RunContext(config), "sofa", draw="none", method="fused")
     copy = tmp_path / "copy"
     shutil.copytree(tiny_run, copy)
     moved = replace(config, run=replace(config.run, workspace=str(copy)))
     shutil.rmtree(copy / "evaluation" / "fused")
-    anew = query(Run(moved), "sofa", draw="none", row="fused")
+    anew = query(RunContext(moved), "sofa", draw="none", method="fused")
     assert [a.points for a in anew.answers] == [a.points for a in stored.answers]
     half = 2.0**-11  # relative step of the half precision that features are stored in
     for one, other in zip(anew.answers, stored.answers, strict=True):
@@ -183,11 +183,11 @@ def test_stored_features_answer_like_those_made_anew(tiny_run, tmp_path):
 
 
 def test_another_row_can_answer_and_an_unknown_one_is_named(tiny_run):
-    assert pcdistill("query", tiny_run, "chair", "--row", "fused").returncode == 0
+    assert pcdistill("query", tiny_run, "chair", "--method", "fused").returncode == 0
     for command in (("query", tiny_run, "chair"), ("export", tiny_run)):
-        refused = pcdistill(*command, "--row", "fuse")
+        refused = pcdistill(*command, "--method", "fuse")
         assert refused.returncode == 2
-        assert "unknown row 'fuse'; did you mean 'fused'?" in refused.stderr
+        assert "unknown method 'fuse'; did you mean 'fused'?" in refused.stderr
 
 
 def test_an_unknown_scene_in_a_question_is_named(tiny_run):
@@ -246,16 +246,16 @@ def test_a_given_student_stands_beside_the_teachers(tiny_run, tmp_path):
     """The homes of the copy keep their frames, teachers and fused rows; nothing is trained."""
     copy = tmp_path / "copy"
     shutil.copytree(tiny_run, copy)
-    given = f"distill.trained={tiny_run}:superpoint"
+    given = f"distill.pretrained={tiny_run}:superpoint"
     ran = pcdistill("demo", "--workspace", copy, "--set", *TINY, given)
     assert ran.returncode == 0, ran.stderr
     report = json.loads((copy / "report" / "report.json").read_text())
     rows = {row["name"]: row["miou"] for row in report["rows"]}
-    assert list(rows) == [*ROWS[:10], "student:trained"]
+    assert list(rows) == [*ROWS[:10], "student:pretrained"]
     before = json.loads((tiny_run / "report" / "report.json").read_text())
     known = {row["name"]: row["miou"] for row in before["rows"]}
     # the same arithmetic on the same numbers
-    assert rows["student:trained"] == pytest.approx(known["student:superpoint"], abs=1e-6)
+    assert rows["student:pretrained"] == pytest.approx(known["student:superpoint"], abs=1e-6)
     assert rows["fused"] == known["fused"]
 
 
@@ -263,7 +263,7 @@ def test_a_question_that_nothing_answers_is_no_traceback(tiny_run, tmp_path):
     """Nothing looks like it, which holds where the class that was expected is not there."""
     copy = tmp_path / "copy"
     shutil.copytree(tiny_run, copy)
-    asked = ("report.queries=[elephant]", "report.answers=['']")
+    asked = ("report.queries=[elephant]", "report.expected_classes=['']")
     ran = pcdistill("demo", "--workspace", copy, "--set", *TINY, *asked)
     assert ran.returncode == 0, ran.stderr
     report = json.loads((copy / "report" / "report.json").read_text())

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from pcdistill.pipeline.config_loading import load_config
-from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.context import RunContext
 from pcdistill.pipeline.workspace import Workspace
 from pcdistill.stages import STAGES
 
@@ -17,7 +17,7 @@ def test_every_stage_writes_what_it_was_expected_to_within_a_factor_of_two(
     tiny_run, tmp_path, known
 ):
     """Before anything is there, and when what the stage reads is."""
-    run, written = Run(load_config(tiny_run / "config.yaml")), Workspace(tiny_run)
+    run, written = RunContext(load_config(tiny_run / "config.yaml")), Workspace(tiny_run)
     run.workspace = Workspace(tiny_run if known else tmp_path)
     wrong = {}
     for stage in STAGES:

@@ -85,13 +85,13 @@ ARTEFACTS = [
 def test_an_artefact_that_cannot_be_read_is_not_called_missing(finished, command, artefact):
     words: dict[str, list[object]] = {
         "status": ["status", finished],
-        "query": ["query", finished, "couch", "--row", "fused+superpoints", "--draw", "none"],
-        "export": ["export", finished, "--row", "student:superpoint"],
+        "query": ["query", finished, "couch", "--method", "fused+superpoints", "--draw", "none"],
+        "export": ["export", finished, "--method", "student:superpoint"],
         "evaluate": ["evaluate", finished, "--redo"],
     }
     given = words[command]
     if artefact.startswith(("features", "capability")):
-        given = ["export", finished, "--row", "fused"]
+        given = ["export", finished, "--method", "fused"]
     if artefact.startswith("evaluation/fused"):
         given = ["query", finished, "couch", "--draw", "none"]
     if artefact.startswith("superpoints"):  # which are not asked for where a row was measured
@@ -131,7 +131,7 @@ def test_a_given_student_that_cannot_be_read(config, tmp_path, place):
     file = tmp_path / "mine" / "student.safetensors"
     file.parent.mkdir()
     save_checkpoint(file, build_student("MinkUNet14A", 3, 64, width=0.125), {})
-    given = ("--workspace", tmp_path / "w", "--set", f"distill.trained={file}")
+    given = ("--workspace", tmp_path / "w", "--set", f"distill.pretrained={file}")
     with locked(file if place == "file" else file.parent):
         assert str(file) in refused("run", config, *given)
 
@@ -190,7 +190,7 @@ def test_a_place_that_no_folder_can_be_made_at(
     }[obstacle]
     words = {
         "run": ["run", config, "--workspace", target],
-        "export": ["export", finished, "--row", "average", "--to", target],
+        "export": ["export", finished, "--method", "average", "--to", target],
         "doctor": ["doctor", tmp_path / "cloud.ply", "--out", target],
     }[command]
     with untouched(root), locked(root / "closed"):
@@ -245,7 +245,7 @@ def test_names_longer_than_the_file_system_takes(config, tmp_path, monkeypatch, 
         "--workspace": ["run", config, "--workspace", name],
         "--scan": ["run", config, "--set", "ingest.source=scan", "--scan", name],
         "config": ["run", name],
-        "trained": ["run", config, "--set", f"distill.trained={name}"],
+        "trained": ["run", config, "--set", f"distill.pretrained={name}"],
         "label_set": ["run", config, "--set", f"run.label_set={name}.json"],
     }
     ran = pcdistill(*words[option])

@@ -36,7 +36,7 @@ def test_a_run_with_brackets_and_braces_everywhere(tmp_path, name):
             "prompt": "a {} in a {room} [/b]",
         },
         "ingest": {"source": "scan"},
-        "distill": {"trained": str(student)},
+        "distill": {"pretrained": str(student)},
         "report": {"queries": [QUESTION], "heat_maps": [QUESTION]},
     }
     config = tmp_path / "run.yaml"

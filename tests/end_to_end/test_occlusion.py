@@ -20,9 +20,9 @@ from pcdistill.geometry import project_points
 from pcdistill.homes import (
     ScannerSettings,
     build_home,
-    camera_walk,
     home_scene,
-    pinhole,
+    intrinsics_from_fov,
+    plan_camera_path,
     render,
     scan_mesh,
 )
@@ -46,9 +46,9 @@ def home() -> Scene:
     steady = ScannerSettings(drift=0.0, turn=0.0)
     scan = home_scene(SEED, "validation", frames=6, image_size=SIZE, scanner=steady)
     furnished = build_home(SEED, "validation")
-    mesh, matrix = scan_mesh(furnished.surface), pinhole(SIZE, 70.0)
+    mesh, matrix = scan_mesh(furnished.surface), intrinsics_from_fov(SIZE, 70.0)
     seen = torch.zeros(len(mesh.points), dtype=torch.bool)
-    for pose in [*camera_walk(furnished, 40, 0), *(f.camera_to_world for f in scan.frames)]:
+    for pose in [*plan_camera_path(furnished, 40, 0), *(f.camera_to_world for f in scan.frames)]:
         view = render(furnished.surface, pose, matrix, SIZE, shadows=False)
         seen |= visible_vertices(mesh.points, pose, matrix, view)
     faces = mesh.faces[seen[mesh.faces].all(dim=1)]

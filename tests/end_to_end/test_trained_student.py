@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from pcdistill.networks import build_student, load_checkpoint, save_checkpoint
-from pcdistill.pipeline.workspace import Record, Workspace
+from pcdistill.pipeline.workspace import UnitRecord, Workspace
 from pcdistill.scenes import Scene, open_scene, read_ply, write_ply, write_scene
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "bare_cloud.yaml"
@@ -55,14 +55,14 @@ def earlier(tmp_path) -> Path:
             "config": {"voxel_size": 0.1, "input": "color"},
         },
     )
-    Workspace(root).write_record("distill", "superpoint", Record("", "done", "", 0.0, {}, {}))
+    Workspace(root).write_record("distill", "superpoint", UnitRecord("", "done", "", 0.0, {}, {}))
     (root / "config.yaml").write_text(yaml.safe_dump({"distill": {"students": ["superpoint"]}}))
     return root
 
 
 def arguments(scan: Path, workspace: Path, trained: Path, *settings: str) -> list[object]:
     start = ["run", CONFIG, "--scan", scan, "--workspace", workspace, "--jobs", 1]
-    return [*start, "--set", f"distill.trained={trained}", *QUESTIONS, *settings]
+    return [*start, "--set", f"distill.pretrained={trained}", *QUESTIONS, *settings]
 
 
 def test_clouds_are_labelled_and_answer_after_everything_else_has_gone(
@@ -73,7 +73,7 @@ def test_clouds_are_labelled_and_answer_after_everything_else_has_gone(
     assert ran.status == 1
     assert "FAILED ingest pale: scene pale: has no colours but the student sees them" in ran.output
     assert "voxels of 0.1 m, input color, prompt 'a {}'" in ran.output
-    assert "student:trained: labelled 2 scenes" in ran.output
+    assert "student:pretrained: labelled 2 scenes" in ran.output
     report = json.loads((workspace / "report" / "report.json").read_text())
     assert report["capability"] is None
     assert {query["scene"] for query in report["queries"]} == {"hall", "office"}
@@ -103,12 +103,14 @@ def test_clouds_are_labelled_and_answer_after_everything_else_has_gone(
     again = pcdistill("run", workspace)
     assert "FAILED ingest pale: scene pale: has to be read from" in again.output
     assert "which is gone; bring it back, or give its new place with --scan" in again.output
-    turned = pcdistill("run", workspace, "--set", "ingest.up=y")
+    turned = pcdistill("run", workspace, "--set", "ingest.up_axis=y")
     assert turned.status == 2
     assert "has to be read again from" in turned.output
     assert "or leave the settings of ingest as they were" in turned.output
-    assert "ingest │ 2 │ 1 │" in pcdistill("status", workspace, "--set", "ingest.up=z").output
-    moved = pcdistill("run", workspace, "--scan", tmp_path / "clouds-moved", "--set", "ingest.up=z")
+    assert "ingest │ 2 │ 1 │" in pcdistill("status", workspace, "--set", "ingest.up_axis=z").output
+    moved = pcdistill(
+        "run", workspace, "--scan", tmp_path / "clouds-moved", "--set", "ingest.up_axis=z"
+    )
     assert "0 done, 7 up to date, 2 failed" in moved.output, moved.output
 
 
@@ -119,7 +121,9 @@ def test_a_cloud_in_centimetres_is_doubted_and_one_with_y_up_is_turned(
     write_ply(tmp_path / "hall.ply", points=100 * points[:, [0, 2, 1]], colors=colors)
     workspace = tmp_path / "run"
     ran = pcdistill(
-        *arguments(tmp_path / "hall.ply", workspace, earlier, "ingest.up=y"), "--only", "ingest"
+        *arguments(tmp_path / "hall.ply", workspace, earlier, "ingest.up_axis=y"),
+        "--only",
+        "ingest",
     )
     assert ran.status == 0, ran.output
     assert "m apart but the student's voxels are 0.1 m: is its unit the metre?" in ran.output
@@ -140,7 +144,7 @@ def test_labelled_scans_are_measured_on_all_points(earlier, tmp_path, pcdistill)
     assert result["protocol"].startswith("all points;")
     assert result["protocol"].endswith("prompt 'a {}'")
     report = json.loads((workspace / "report" / "report.json").read_text())
-    assert [row["name"] for row in report["rows"]] == ["student:trained"]
+    assert [row["name"] for row in report["rows"]] == ["student:pretrained"]
 
 
 def test_another_student_is_taken_when_the_file_changes(clouds, earlier, tmp_path, pcdistill):
@@ -154,7 +158,7 @@ def test_another_student_is_taken_when_the_file_changes(clouds, earlier, tmp_pat
     save_checkpoint(file, network, metadata["provenance"])
     again = pcdistill(*command)
     assert "3 done, 2 up to date, 0 failed" in again.output
-    kept = load_checkpoint(workspace / "students" / "trained" / "checkpoint.safetensors").network
+    kept = load_checkpoint(workspace / "students" / "pretrained" / "checkpoint.safetensors").network
     assert torch.equal(kept.final.kernel, network.final.kernel)
 
 

@@ -12,7 +12,7 @@ from pcdistill.evaluation import (
     ConfusionMatrix,
     Protocol,
     evaluate_semantic,
-    named_protocol,
+    get_protocol,
 )
 from tests.conftest import golden_cases, load_npz
 
@@ -55,7 +55,9 @@ def test_each_choice_by_hand():
     assert left_out.overall_accuracy == pytest.approx(60)
     every = evaluate_semantic([FIRST, SECOND], NAMES, Protocol("rooms", mean_over="all"))
     assert every.miou == pytest.approx((50 + 100 / 3) / 3)
-    foreground = evaluate_semantic([FIRST, SECOND], NAMES, Protocol("rooms", left_out=("wall",)))
+    foreground = evaluate_semantic(
+        [FIRST, SECOND], NAMES, Protocol("rooms", excluded_classes=("wall",))
+    )
     assert foreground.miou == pytest.approx(100 / 3)
 
 
@@ -94,7 +96,7 @@ def test_without_any_label_there_is_no_number():
 
 
 def test_protocol_says_what_it_does():
-    text = replace(OPENSCENE, left_out=("wall",)).describe(20)
+    text = replace(OPENSCENE, excluded_classes=("wall",)).describe(20)
     for part in ("scannet20", "all 19 classes", "counting 0", "without wall", "5 runs added"):
         assert part in text
     assert "'a {} in a scene'" in text
@@ -156,7 +158,7 @@ def test_the_line_says_what_happens_to_points_without_an_answer_and_contradicts_
 def test_only_what_is_openscene_s_in_everything_says_so_without_a_but(
     label_set, settings, departure
 ):
-    protocol = named_protocol("openscene", label_set, **settings)
+    protocol = get_protocol("openscene", label_set, **settings)
     claim = protocol.describe(20).split("; ")[0]
     if departure is None:
         assert claim == "OpenScene's protocol"
@@ -165,11 +167,11 @@ def test_only_what_is_openscene_s_in_everything_says_so_without_a_but(
         departure = departure.replace("{voxels}", voxels)
         assert claim == f"OpenScene's protocol but for {departure}"
     for other in ("seen", "every point"):
-        assert "OpenScene" not in named_protocol(other, label_set, **settings).describe(20)
+        assert "OpenScene" not in get_protocol(other, label_set, **settings).describe(20)
 
 
 def test_all_departures_are_named_together():
-    protocol = replace(named_protocol("openscene", "own", votes=2), left_out=("wall",))
+    protocol = replace(get_protocol("openscene", "own", votes=2), excluded_classes=("wall",))
     assert protocol.departures == (
         "2 runs instead of 5",
         "the label set own, which it does not know",
@@ -179,21 +181,21 @@ def test_all_departures_are_named_together():
 
 @pytest.mark.parametrize(("label_set", "voxels"), [("matterport40", 0.02), ("nuscenes16", 0.05)])
 def test_voxels_are_named_where_the_points_go_through_them(label_set, voxels):
-    protocol = named_protocol("openscene", label_set, voxel_size=voxels)
+    protocol = get_protocol("openscene", label_set, voxel_size=voxels)
     assert protocol.departures == ()
     assert f"at random, in voxels of {voxels} m; " in protocol.describe(16)
-    one = named_protocol("openscene", label_set, voxel_size=0.3, votes=1)
+    one = get_protocol("openscene", label_set, voxel_size=0.3, votes=1)
     assert "one run, turned and scaled at random, in voxels of 0.3 m; " in one.describe(16)
-    assert "voxels" not in named_protocol("seen", label_set, voxel_size=0.3).describe(16)
+    assert "voxels" not in get_protocol("seen", label_set, voxel_size=0.3).describe(16)
 
 
 def test_protocols_have_names():
-    protocol = named_protocol("openscene", "nuscenes16", votes=1)
+    protocol = get_protocol("openscene", "nuscenes16", votes=1)
     assert (protocol.label_set, protocol.votes) == ("nuscenes16", 1)
     assert (protocol.mean_over, protocol.unseen) == ("all", "openscene")
     assert (protocol.points, protocol.runs) == ("all", "turned")
-    assert named_protocol("seen", "homes", prompt_template="{}").prompt_template == "{}"
+    assert get_protocol("seen", "homes", prompt_template="{}").prompt_template == "{}"
     with pytest.raises(ConfigError, match="unknown protocol 'openscen'; did you mean 'openscene'"):
-        named_protocol("openscen", "scannet20")
+        get_protocol("openscen", "scannet20")
     with pytest.raises(ValueError, match="leaves out 'flor'; did you mean 'floor'"):
-        evaluate_semantic([FIRST], NAMES, Protocol("rooms", left_out=("flor",)))
+        evaluate_semantic([FIRST], NAMES, Protocol("rooms", excluded_classes=("flor",)))

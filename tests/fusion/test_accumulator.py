@@ -183,20 +183,20 @@ def test_finishing_gives_the_result_and_starts_anew(seed, points, frames, chunk,
     assert len(accumulator.result().seen) == 0
 
 
-@pytest.mark.parametrize("share", [0.02, 0.5, 1.0])
-def test_finishing_many_points_gives_memory_back_only_where_it_is_read(monkeypatch, share):
+@pytest.mark.parametrize("fraction", [0.02, 0.5, 1.0])
+def test_finishing_many_points_gives_memory_back_only_where_it_is_read(monkeypatch, fraction):
     """Large enough for many pages, most of which are given back before their turn to be written."""
     monkeypatch.setattr("pcdistill.fusion.accumulator._CHUNK_ELEMENTS", 5000)
     generator = torch.Generator().manual_seed(0)
     accumulator = MultiViewAccumulator(6000, 96)
     for _ in range(3):
-        seen = (torch.rand(6000, generator=generator) < share).nonzero()[:, 0]
+        seen = (torch.rand(6000, generator=generator) < fraction).nonzero()[:, 0]
         accumulator.add_features(seen, torch.randn(len(seen), 96, generator=generator))
     expected, memory = accumulator.result(), accumulator._memory
     features, seen = accumulator.finish()
     assert torch.equal(seen, expected.seen)
     assert torch.equal(features, expected.features)
-    if share == 1.0 and sys.platform == "linux":  # what was given back is read as zero
+    if fraction == 1.0 and sys.platform == "linux":  # what was given back is read as zero
         behind = memory[len(memory) // 2 + mmap.PAGESIZE : len(memory) - mmap.PAGESIZE]
         assert behind.count(0) == len(behind) > 10**6
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pcdistill.fusion import average_features, fuse_features, fusion_weights, predict_labels
-from pcdistill.fusion.weights import distinct_columns
+from pcdistill.fusion.weights import unique_columns
 from tests.conftest import golden_cases, load_npz
 from tests.tolerances import FLOAT32_SUMS, FLOAT64_EXACT
 
@@ -212,7 +212,7 @@ def test_inputs_stay_as_they_were():
 def test_distinct_columns_rebuild_the_labels(seed, teachers, points, base):
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(base, (teachers, points), generator=generator)
-    tuples, tuple_of_point = distinct_columns(labels, base)
+    tuples, tuple_of_point = unique_columns(labels, base)
     assert torch.equal(tuples[:, tuple_of_point], labels)
     assert tuples.shape[1] == len({tuple(column) for column in labels.T.tolist()}) or points == 0
 

@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pcdistill.geometry import (
-    adjust_intrinsics,
     back_project,
     camera_rays,
     invert_pose,
     project_to_pixels,
+    resize_intrinsics_openscene,
 )
 from tests.conftest import golden_cases, load_npz
 from tests.fixtures.surfaces import pinhole, random_pose
@@ -80,7 +80,7 @@ def test_adjusted_intrinsics_equal_the_reference(file):
     for raw, before, after, adjusted in zip(
         case["raw"], case["from_wh"].tolist(), case["to_wh"].tolist(), case["adjusted"], strict=True
     ):
-        result = adjust_intrinsics(
+        result = resize_intrinsics_openscene(
             torch.from_numpy(raw[:3, :3]), (before[1], before[0]), (after[1], after[0])
         )
         np.testing.assert_allclose(result.numpy(), adjusted[:3, :3], rtol=0, atol=FLOAT64_EXACT)
@@ -89,15 +89,15 @@ def test_adjusted_intrinsics_equal_the_reference(file):
 def test_adjusted_intrinsics_keep_the_corners_and_the_input():
     intrinsics = torch.tensor([[100.0, 2, 63], [0, 100, 47], [0, 0, 1]], dtype=torch.float64)
     before = intrinsics.clone()
-    half = adjust_intrinsics(intrinsics, (96, 128), (48, 64))
+    half = resize_intrinsics_openscene(intrinsics, (96, 128), (48, 64))
     expected = torch.tensor([[50.0, 1, 63 * 63 / 127], [0, 50, 47 * 47 / 95], [0, 0, 1]])
     torch.testing.assert_close(half, expected.double(), rtol=0, atol=FLOAT32_SUMS)
     assert torch.equal(intrinsics, before)
-    assert torch.equal(adjust_intrinsics(intrinsics, (96, 128), (96, 128)), intrinsics)
+    assert torch.equal(resize_intrinsics_openscene(intrinsics, (96, 128), (96, 128)), intrinsics)
 
 
 def test_the_width_is_rounded_down_when_the_aspect_changes():
-    adjusted = adjust_intrinsics(pinhole(1000.0, (968, 1296)), (968, 1296), (240, 320))
+    adjusted = resize_intrinsics_openscene(pinhole(1000.0, (968, 1296)), (968, 1296), (240, 320))
     assert adjusted[0, 0].item() == pytest.approx(1000 * 321 / 1296, abs=FLOAT64)
     assert adjusted[1, 1].item() == pytest.approx(1000 * 240 / 968, abs=FLOAT64)
 
@@ -115,6 +115,6 @@ def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match="camera_to_world is singular"):
         invert_pose(torch.zeros(4, 4))
     with pytest.raises(ValueError, match="must be at least one pixel"):
-        adjust_intrinsics(intrinsics, (0, 4), (2, 2))
+        resize_intrinsics_openscene(intrinsics, (0, 4), (2, 2))
     with pytest.raises(ValueError, match=r"size \(1, 4\) cannot be resized to \(2, 2\)"):
-        adjust_intrinsics(intrinsics, (1, 4), (2, 2))
+        resize_intrinsics_openscene(intrinsics, (1, 4), (2, 2))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pcdistill.geometry import back_project, fuse_depth, surface_normals
+from pcdistill.geometry import back_project, depth_normals, fuse_depth
 from tests.fixtures.surfaces import pinhole
 
 SIZE = (60, 80)
@@ -152,7 +152,7 @@ def test_normals_of_a_tilted_plane_are_exact():
     plane /= plane.norm()
     rays, _ = back_project(torch.ones(SIZE, dtype=torch.float64), INTRINSICS, torch.eye(4))
     depth = (-2.0 / (rays @ plane)).reshape(SIZE)
-    reliable, normals = surface_normals(depth, INTRINSICS)
+    reliable, normals = depth_normals(depth, INTRINSICS)
     assert reliable[depth > 0].float().mean() > 0.9
     expected = plane.float().expand_as(normals[reliable])
     # normals of float32 depth over neighbouring pixels
@@ -163,7 +163,7 @@ def test_normals_of_a_tilted_plane_are_exact():
 def test_normals_do_not_mix_surfaces_across_a_depth_edge():
     depth = torch.full(SIZE, 3.0)
     depth[:, :40] = 1.5
-    reliable, normals = surface_normals(depth, INTRINSICS)
+    reliable, normals = depth_normals(depth, INTRINSICS)
     assert reliable[:, :39].all()
     assert reliable[:, 41:].all()
     assert not reliable[:, 39:41].any()
@@ -173,8 +173,8 @@ def test_normals_do_not_mix_surfaces_across_a_depth_edge():
 
 def test_grazing_surfaces_are_left_out():
     pose = looking(0.0, 0.0, (0.0, 0.0, 0.1 - HALF))  # just above the floor
-    steep, _ = surface_normals(room_depth(pose), INTRINSICS, min_cosine=math.cos(math.radians(60)))
-    every, _ = surface_normals(room_depth(pose), INTRINSICS)
+    steep, _ = depth_normals(room_depth(pose), INTRINSICS, min_cosine=math.cos(math.radians(60)))
+    every, _ = depth_normals(room_depth(pose), INTRINSICS)
     assert every[-3:].any()
     assert not steep[-3:].any()  # floor
     assert steep[20:30, 30:50].all()  # opposite wall
@@ -192,9 +192,9 @@ def test_far_and_unknown_readings_are_ignored():
 
 def test_bad_arguments_are_named():
     depth, image, intrinsics, pose = wall(2.0)
-    lost = torch.full((4, 4), float("-inf"), dtype=torch.float64)
+    missing = torch.full((4, 4), float("-inf"), dtype=torch.float64)
     with pytest.raises(ValueError, match="^frame 1: camera_to_world has 16 non-finite"):
-        fuse_depth([wall(2.0), (depth, image, intrinsics, lost)])
+        fuse_depth([wall(2.0), (depth, image, intrinsics, missing)])
     with pytest.raises(ValueError, match=r"^frame 0: image has shape \(30, 80, 3\), expected \(60"):
         fuse_depth([(depth, image[:30], intrinsics, pose)])
     with pytest.raises(ValueError, match=r"^frame 0: points lie up to .* check the unit of poses"):

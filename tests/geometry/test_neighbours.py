@@ -9,14 +9,14 @@ from scipy.spatial import cKDTree
 
 from pcdistill.geometry import (
     estimate_normals,
-    neighbour_edges,
+    neighbor_edges,
     point_spacing,
     point_superpoints,
 )
 from pcdistill.geometry import (
     neighbours as neighbours_module,
 )
-from pcdistill.geometry.neighbours import MOST_ALIKE, ThinnedTree, nearest_neighbours, place_keys
+from pcdistill.geometry.neighbours import MAX_ALIKE, ThinnedTree, nearest_neighbors, place_keys
 from pcdistill.inference import connected_places
 from pcdistill.scenes.checks import unit_check as unit_doubt_module
 from pcdistill.visualization.draw_points import _spacing
@@ -54,53 +54,53 @@ def most_alike(positions):
 def test_without_masses_the_answer_is_the_trees():
     points = np.concatenate([cloud(), cloud()])  # every place twice
     expected = cKDTree(points).query(points, k=9)[1]
-    np.testing.assert_array_equal(nearest_neighbours(points, 9), expected)
+    np.testing.assert_array_equal(nearest_neighbors(points, 9), expected)
 
 
-@pytest.mark.parametrize("count", [1, 2, 17, MOST_ALIKE + 30])
+@pytest.mark.parametrize("count", [1, 2, 17, MAX_ALIKE + 30])
 def test_masses_have_the_distances_of_a_full_search(count):
     points = with_masses()
     apart = np.linalg.norm(points[:, None] - points[None], axis=2)
     expected = np.sort(apart, axis=1)[:, :count]
-    found = nearest_neighbours(points, count)
+    found = nearest_neighbors(points, count)
     np.testing.assert_allclose(np.take_along_axis(apart, found, axis=1), expected, atol=1e-12)
     assert all(len(set(row)) == count for row in found.tolist())
 
 
 def test_a_point_of_a_mass_is_its_own_neighbour():
     points = with_masses()
-    found = nearest_neighbours(points, 5)
+    found = nearest_neighbors(points, 5)
     spare = ThinnedTree(points, 5).spare
-    assert len(spare) == 300 + 500 - 2 * MOST_ALIKE
+    assert len(spare) == 300 + 500 - 2 * MAX_ALIKE
     np.testing.assert_array_equal(found[spare, 0], spare)
 
 
 def test_missing_neighbours_are_beyond_all_points():
     tree = ThinnedTree(np.zeros((100, 3)), 3)
     distances, found = tree.nearest(np.ones((1, 3)), 70)
-    assert np.isinf(distances[0, MOST_ALIKE:]).all()
-    assert (found[0, MOST_ALIKE:] >= 100).all()
+    assert np.isinf(distances[0, MAX_ALIKE:]).all()
+    assert (found[0, MAX_ALIKE:] >= 100).all()
 
 
 @pytest.mark.parametrize(
     "search",
     [
         lambda points: estimate_normals(points),
-        lambda points: neighbour_edges(points, 8),
+        lambda points: neighbor_edges(points, 8),
         lambda points: point_superpoints(points),
         lambda points: point_spacing(points),
         lambda points: connected_places(
             points, torch.arange(len(points)) % 7, torch.full((7,), 0.5)
         ),
         lambda points: _spacing(points.double().numpy()),
-        lambda points: unit_doubt_module.unit_doubt(points, 0.05),
+        lambda points: unit_doubt_module.metric_unit_warning(points, 0.05),
     ],
     ids=["normals", "edges", "superpoints", "spacing", "places", "pictures", "unit"],
 )
 def test_no_search_meets_a_mass_of_equal_points(searched, search):
     search(torch.from_numpy(with_masses()).float())
     assert searched
-    assert max(map(most_alike, searched)) <= MOST_ALIKE
+    assert max(map(most_alike, searched)) <= MAX_ALIKE
 
 
 def test_normals_beside_a_mass_are_those_without_it():

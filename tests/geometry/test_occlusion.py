@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pcdistill.geometry import (
-    MeshDepth,
+    MeshDepthRenderer,
     estimate_normals,
-    nearest_points,
     point_spacing,
     project_points,
     splat_depth,
+    zbuffer_depth,
 )
 from tests.fixtures.surfaces import pinhole, random_pose
 from tests.tolerances import FLOAT32_SUMS
@@ -100,7 +100,7 @@ def test_a_floor_seen_at_a_flat_angle_does_not_hide_itself():
 
 def test_the_nearest_of_the_points_in_a_pixel_counts():
     pixels = torch.tensor([[3, 1], [3, 1], [24, 17]])
-    nearest = nearest_points(pixels, torch.tensor([4.0, 2.0, 5.0]), SIZE)
+    nearest = zbuffer_depth(pixels, torch.tensor([4.0, 2.0, 5.0]), SIZE)
     assert nearest.nonzero().tolist() == [[1, 3], [17, 24]]
     assert (float(nearest[1, 3]), float(nearest[17, 24])) == (2.0, 5.0)
 
@@ -116,8 +116,8 @@ def test_spacing_of_a_grid_is_its_step_and_lone_points_do_not_count_for_more_tha
 def test_a_wall_is_cast_at_its_distance_and_the_nearer_one_wins():
     near, far = wall(2.0, half=0.3), wall(5.0, half=9.0)
     points = torch.cat([near[0], far[0]])
-    mesh = MeshDepth(points, torch.cat([near[1], far[1] + 4]))
-    depth = mesh.view(torch.eye(4, dtype=torch.float64), CAMERA, SIZE)
+    mesh = MeshDepthRenderer(points, torch.cat([near[1], far[1] + 4]))
+    depth = mesh.render(torch.eye(4, dtype=torch.float64), CAMERA, SIZE)
     row, column = torch.meshgrid(torch.arange(18), torch.arange(25), indexing="ij")
     x = (column - CAMERA[0, 2]) / CAMERA[0, 0] * 2
     y = (row - CAMERA[1, 2]) / CAMERA[1, 1] * 2
@@ -133,7 +133,9 @@ def test_a_ray_through_a_pixel_meets_a_tilted_plane_where_algebra_says(seed):
     corners = torch.tensor([[-9.0, -8, 3], [9.0, -8, 4], [9.0, 8, 7], [-9.0, 8, 6]])
     normal = torch.linalg.cross(corners[1] - corners[0], corners[3] - corners[0]).double()
     world = (corners.double() @ pose[:3, :3].T + pose[:3, 3]).float()
-    depth = MeshDepth(world, torch.tensor([[0, 1, 2], [0, 2, 3]])).view(pose, CAMERA, SIZE)
+    depth = MeshDepthRenderer(world, torch.tensor([[0, 1, 2], [0, 2, 3]])).render(
+        pose, CAMERA, SIZE
+    )
     for v, u in ((0, 0), (9, 12), (17, 24), (3, 20)):
         ray = torch.linalg.inv(CAMERA) @ torch.tensor([u, v, 1.0], dtype=torch.float64)
         expected = float(normal @ corners[0].double() / (normal @ ray))
@@ -142,17 +144,17 @@ def test_a_ray_through_a_pixel_meets_a_tilted_plane_where_algebra_says(seed):
 
 
 def test_only_the_wanted_pixels_are_cast():
-    mesh = MeshDepth(*wall(2.0))
+    mesh = MeshDepthRenderer(*wall(2.0))
     wanted = torch.tensor([[3, 1], [3, 1], [24, 17]])
-    depth = mesh.view(torch.eye(4, dtype=torch.float64), CAMERA, SIZE, wanted)
+    depth = mesh.render(torch.eye(4, dtype=torch.float64), CAMERA, SIZE, wanted)
     assert depth.nonzero().tolist() == [[1, 3], [17, 24]]
-    nothing = mesh.view(torch.eye(4, dtype=torch.float64), CAMERA, SIZE, wanted[:0])
+    nothing = mesh.render(torch.eye(4, dtype=torch.float64), CAMERA, SIZE, wanted[:0])
     assert float(nothing.abs().sum()) == 0
 
 
 def test_nothing_is_hit_by_rays_that_leave_the_scene():
-    behind = MeshDepth(*wall(-2.0))
-    assert float(behind.view(torch.eye(4, dtype=torch.float64), CAMERA, SIZE).abs().max()) == 0
+    behind = MeshDepthRenderer(*wall(-2.0))
+    assert float(behind.render(torch.eye(4, dtype=torch.float64), CAMERA, SIZE).abs().max()) == 0
 
 
 def test_wrong_shapes_are_named():
@@ -162,6 +164,6 @@ def test_wrong_shapes_are_named():
     with pytest.raises(ValueError, match="normals"):
         splat_depth(points, points[:4], torch.zeros(5), torch.eye(4), CAMERA, SIZE)
     with pytest.raises(ValueError, match="faces"):
-        MeshDepth(points, torch.zeros(2, 4, dtype=torch.int64))
+        MeshDepthRenderer(points, torch.zeros(2, 4, dtype=torch.int64))
     with pytest.raises(ValueError, match="at least 1"):
         point_spacing(points, 0)

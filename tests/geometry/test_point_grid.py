@@ -13,9 +13,9 @@ from tests.geometry.test_visibility import frames_of
 
 
 def require_equal(points, camera, image, options):
-    """`seen_from` and `project_points` agree to the last bit."""
+    """`visible_from` and `project_points` agree to the last bit."""
     whole = project_points(points, *camera, *image, **options)
-    culled = PointGrid(points).seen_from(*camera, *image, **options)
+    culled = PointGrid(points).visible_from(*camera, *image, **options)
     assert torch.equal(culled.seen, whole.visible.nonzero()[:, 0])
     assert torch.equal(culled.pixels, whole.pixels[whole.visible])
     return culled
@@ -83,10 +83,10 @@ HUGE = (3000, 4000)
     focal=st.sampled_from([1e-2, 0.5, 20.0, 1e5]),
     mirrored=st.booleans(),
     with_depth=st.booleans(),
-    lost=st.floats(0, 1),
+    missing=st.floats(0, 1),
 )
 def test_no_odd_camera_loses_a_point(
-    seed, place, scale, dtype, size, focal, mirrored, with_depth, lost
+    seed, place, scale, dtype, size, focal, mirrored, with_depth, missing
 ):
     """Tiny and huge rooms and images, cameras anywhere, some or all points NaN or infinite."""
     generator = np.random.default_rng(seed)
@@ -99,7 +99,7 @@ def test_no_odd_camera_loses_a_point(
         eye = points[7]
     target = 2 * eye - middle if place == "turned away" else middle
     pose = look_at(eye, target, generator)
-    bad = generator.random(200) < lost * generator.integers(0, 2)
+    bad = generator.random(200) < missing * generator.integers(0, 2)
     points[bad, generator.integers(0, 3)] = generator.choice([np.nan, np.inf, -np.inf])
     intrinsics = pinhole(focal * max(size), size)
     if mirrored:
@@ -141,7 +141,7 @@ def test_points_on_the_edge_of_the_frustum_are_not_lost(seed, border, turned):
 )
 def test_the_references_mapping(file):
     for camera, image, options, mapping in frames_of(load_npz(file)):
-        found = PointGrid(camera[0]).seen_from(*camera[1:], *image, **options)
+        found = PointGrid(camera[0]).visible_from(*camera[1:], *image, **options)
         rows = np.zeros_like(mapping)
         rows[found.seen, :2] = found.pixels.flip(1)
         rows[found.seen, 2] = 1
@@ -162,7 +162,7 @@ def test_cells_outside_the_view_are_not_touched():
 def test_a_depth_image_without_readings_sees_nothing():
     points = torch.rand(50, 3) + torch.tensor([0, 0, 1.0])
     camera = (torch.eye(4), pinhole(3.0, (8, 8)))
-    found = PointGrid(points).seen_from(*camera, (8, 8), torch.zeros(8, 8), border=0)
+    found = PointGrid(points).visible_from(*camera, (8, 8), torch.zeros(8, 8), border=0)
     assert found.seen.shape == (0,)
     assert found.pixels.shape == (0, 2)
 
@@ -172,13 +172,13 @@ def test_bad_arguments_are_named():
         PointGrid(torch.zeros(3))
     grid = PointGrid(torch.zeros(2, 3))
     with pytest.raises(ValueError, match=r"depth has shape \(4, 5\), expected the image size"):
-        grid.seen_from(torch.eye(4), torch.eye(3), (5, 4), torch.zeros(4, 5))
+        grid.visible_from(torch.eye(4), torch.eye(3), (5, 4), torch.zeros(4, 5))
     with pytest.raises(ValueError, match="camera_to_world has 1 non-finite"):
-        lost = torch.eye(4)
-        lost[0, 0] = torch.nan
-        grid.seen_from(lost, torch.eye(3), (5, 4))
+        missing = torch.eye(4)
+        missing[0, 0] = torch.nan
+        grid.visible_from(missing, torch.eye(3), (5, 4))
     with pytest.raises(ValueError, match="must be >= 0, got 0.25 and -1"):
-        grid.seen_from(torch.eye(4), torch.eye(3), (5, 4), border=-1)
+        grid.visible_from(torch.eye(4), torch.eye(3), (5, 4), border=-1)
 
 
 @pytest.mark.gpu
@@ -188,8 +188,8 @@ def test_cuda_sees_what_the_cpu_sees():
     points = torch.from_numpy(generator.normal(size=(2000, 3)).astype(np.float32))
     camera = (random_pose(generator), pinhole(50.0, (48, 64)), (48, 64))
     depth = torch.from_numpy(generator.uniform(0, 3, (48, 64)).astype(np.float32))
-    here = PointGrid(points).seen_from(*camera, depth)
-    there = PointGrid(points.cuda()).seen_from(*camera, depth)
+    here = PointGrid(points).visible_from(*camera, depth)
+    there = PointGrid(points.cuda()).visible_from(*camera, depth)
     assert there.seen.is_cuda
     assert torch.equal(here.seen, there.seen.cpu())
     assert torch.equal(here.pixels, there.pixels.cpu())

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pcdistill.geometry import describe_superpoints, mesh_edges, neighbour_edges
+from pcdistill.geometry import mesh_edges, neighbor_edges, superpoint_statistics
 from pcdistill.geometry.superpoint_statistics import Fidelity
 from tests.fixtures.surfaces import bumpy_sheet
 
@@ -15,7 +15,7 @@ def test_a_row_of_points():
     ids = torch.tensor([0, 0, 0, 1, 1, 2, 2, 2, 2])
     edges = torch.stack([torch.arange(8), torch.arange(1, 9)], dim=1)
     labels = torch.tensor([4, 4, 7, 7, 7, 7, -1, 4, 4])
-    report = describe_superpoints(ids, edges, labels, min_size=3, tolerance=0)
+    report = superpoint_statistics(ids, edges, labels, min_size=3, tolerance=0)
     assert report.superpoints == 3
     assert report.sizes == (2, 3, 4, 4)
     assert report.small == 1
@@ -25,9 +25,9 @@ def test_a_row_of_points():
     assert report.labels.mean_iou == pytest.approx((4 / 6 + 2 / 4) / 2)
     assert report.labels.boundary_recall == 0  # the border 4|7 at points 1|2 is in superpoint 0
     assert report.labels.boundary_precision == 0
-    near = describe_superpoints(ids, edges, labels).labels
+    near = superpoint_statistics(ids, edges, labels).labels
     assert (near.boundary_recall, near.boundary_precision) == (1, 1 / 2)  # cut at 2|3 and at 4|5
-    moved = describe_superpoints(
+    moved = superpoint_statistics(
         torch.tensor([0, 0, 1, 1, 1, 2, 2, 2, 2]), edges, labels, tolerance=0
     )
     assert (moved.labels.boundary_recall, moved.labels.boundary_precision) == (1, 1 / 2)
@@ -37,7 +37,7 @@ def test_objects_are_compared_like_labels():
     ids = torch.tensor([0, 0, 1, 1, 2, 2])
     edges = torch.stack([torch.arange(5), torch.arange(1, 6)], dim=1)
     objects = torch.tensor([8, 8, 8, 5, -1, -1], dtype=torch.int32)
-    report = describe_superpoints(ids, edges, instances=objects, tolerance=0)
+    report = superpoint_statistics(ids, edges, instances=objects, tolerance=0)
     assert report.labels is None
     assert report.instances.purity == pytest.approx(3 / 4)
     # 3|4 is cut, but nothing is known of point 4; 1|2 is cut within object 8
@@ -47,17 +47,17 @@ def test_objects_are_compared_like_labels():
 def test_what_is_not_known_is_none():
     ids = torch.tensor([0, 1])
     none = torch.zeros(0, 2, dtype=torch.int64)
-    assert describe_superpoints(ids, none).boundary is None
-    assert describe_superpoints(ids, none).labels is None
-    silent = describe_superpoints(ids, torch.tensor([[0, 1]]), torch.tensor([-1, -1]))
+    assert superpoint_statistics(ids, none).boundary is None
+    assert superpoint_statistics(ids, none).labels is None
+    silent = superpoint_statistics(ids, torch.tensor([[0, 1]]), torch.tensor([-1, -1]))
     assert (silent.boundary, silent.labels) == (1, Fidelity(None, None, None, None))
-    alike = describe_superpoints(ids, torch.tensor([[0, 1]]), torch.tensor([3, 3]))
+    alike = superpoint_statistics(ids, torch.tensor([[0, 1]]), torch.tensor([3, 3]))
     assert alike.labels == Fidelity(1, 1, None, 0)
-    whole = describe_superpoints(
+    whole = superpoint_statistics(
         torch.zeros(2, dtype=torch.int64), torch.tensor([[0, 1]]), torch.tensor([3, 4])
     )
     assert whole.labels == Fidelity(1 / 2, 1 / 4, 0, None)
-    empty = describe_superpoints(torch.zeros(0, dtype=torch.int32), none)
+    empty = superpoint_statistics(torch.zeros(0, dtype=torch.int32), none)
     assert (empty.superpoints, empty.sizes) == (0, (0, 0, 0, 0))
 
 
@@ -83,19 +83,19 @@ def test_shares_equal_counting(seed, points, joined, tolerance):
     _, ids = np.unique(generator.integers(0, 5, points), return_inverse=True)
     truth = generator.choice([-1, 0, 1, 7], points)
     edges = generator.integers(0, points, (joined, 2))
-    report = describe_superpoints(*map(torch.from_numpy, (ids, edges, truth)), tolerance=tolerance)
+    report = superpoint_statistics(*map(torch.from_numpy, (ids, edges, truth)), tolerance=tolerance)
     pairs, known = edges.tolist(), truth != -1
 
-    def share(flags):
+    def fraction(flags):
         return pytest.approx(np.mean(flags)) if flags else None
 
     cut = {i for i, (a, b) in enumerate(pairs) if ids[a] != ids[b]}
     judged = {i for i, (a, b) in enumerate(pairs) if known[a] and known[b]}
     true = {i for i in judged if truth[pairs[i][0]] != truth[pairs[i][1]]}
-    assert report.boundary == share([i in cut for i in range(joined)])
+    assert report.boundary == fraction([i in cut for i in range(joined)])
     to_cut, to_true = edges_apart(pairs, cut), edges_apart(pairs, true)
-    assert report.labels.boundary_recall == share([to_cut[i] <= tolerance for i in true])
-    assert report.labels.boundary_precision == share(
+    assert report.labels.boundary_recall == fraction([to_cut[i] <= tolerance for i in true])
+    assert report.labels.boundary_precision == fraction(
         [to_true[i] <= tolerance for i in cut & judged]
     )
 
@@ -103,18 +103,18 @@ def test_shares_equal_counting(seed, points, joined, tolerance):
     for superpoint in np.unique(ids[known]):
         inside = truth[known & (ids == superpoint)].tolist()
         said[ids == superpoint] = max(sorted(set(inside)), key=inside.count)
-    assert report.labels.purity == share((said == truth)[known].tolist())
+    assert report.labels.purity == fraction((said == truth)[known].tolist())
     overlap = [
         np.sum(known & (said == k) & (truth == k)) / np.sum(known & ((said == k) | (truth == k)))
         for k in np.unique(truth[known])
     ]
-    assert report.labels.mean_iou == share(overlap)
+    assert report.labels.mean_iou == fraction(overlap)
 
 
 def test_a_tolerance_below_zero_is_refused():
     ids, none = torch.tensor([0, 1]), torch.zeros(0, 2, dtype=torch.int64)
     with pytest.raises(ValueError, match="tolerance is -1, expected 0 edges or more"):
-        describe_superpoints(ids, none, ids, tolerance=-1)
+        superpoint_statistics(ids, none, ids, tolerance=-1)
 
 
 def test_edges_of_meshes_and_clouds():
@@ -124,8 +124,8 @@ def test_edges_of_meshes_and_clouds():
     expected = {tuple(sorted(p)) for f in corners for p in zip(f, f[1:] + f[:1], strict=True)}
     assert sorted(map(tuple, edges.tolist())) == sorted(expected)
     line = torch.tensor([[0.0, 0, 0], [1, 0, 0], [3, 0, 0]])
-    assert neighbour_edges(line, 1).tolist() == [[0, 1], [1, 0], [2, 1]]
+    assert neighbor_edges(line, 1).tolist() == [[0, 1], [1, 0], [2, 1]]
     with pytest.raises(ValueError, match="neighbours must be at least 1, got 0"):
-        neighbour_edges(line, 0)
+        neighbor_edges(line, 0)
     with pytest.raises(ValueError, match=r"edges has shape \(3,\), expected \(any, 2\)"):
-        describe_superpoints(torch.zeros(3), torch.zeros(3))
+        superpoint_statistics(torch.zeros(3), torch.zeros(3))

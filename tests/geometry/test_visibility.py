@@ -152,10 +152,10 @@ def test_inputs_stay_as_they_were():
 
 def test_bad_arguments_are_named():
     points, pose, intrinsics = torch.zeros(2, 3), torch.eye(4), torch.eye(3)
-    lost = pose.clone()
-    lost[0, 3] = float("nan")
+    missing = pose.clone()
+    missing[0, 3] = float("nan")
     with pytest.raises(ValueError, match="camera_to_world has 1 non-finite values of 16"):
-        project_points(points, lost, intrinsics, (4, 4))
+        project_points(points, missing, intrinsics, (4, 4))
     with pytest.raises(ValueError, match="intrinsics has 9 non-finite"):
         project_points(points, pose, intrinsics * float("nan"), (4, 4))
     with pytest.raises(ValueError, match=r"depth has shape \(4, 5\), expected the image size"):

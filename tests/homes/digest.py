@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 
-from pcdistill.homes import build_home, home_scene, object_in_room, object_picture
+from pcdistill.homes import build_home, home_scene, object_in_room, render_object_image
 
 HOMES = (("train", 0), ("validation", 1))
 PICTURES = (("chair", 0), ("refrigerator", 3), ("curtain", 1))
@@ -45,7 +45,7 @@ def digests() -> dict[str, str]:
     # embree picks its kernels by the processor and cannot be told otherwise: it decides nothing
     found["ray casters"] = ",".join(sorted({n for n in sys.modules if n.startswith("embree")}))
     for category, seed in PICTURES:
-        shot = object_picture(category, seed)
+        shot = render_object_image(category, seed)
         found[f"{category} picture"] = digest(shot.rendering.image, shot.mask)
         stands = object_in_room(category, seed)
         found[f"{category} in a room"] = digest(stands.rendering.image, stands.mask)

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pcdistill.homes import SPLITS, build_home, object_picture
+from pcdistill.homes import SPLITS, build_home, render_object_image
 from pcdistill.homes.classes import CLASSES
-from pcdistill.homes.collection import Draws, any_kind, draws_like, measure, pick
-from pcdistill.homes.home import seed_stream
+from pcdistill.homes.collection import Draws, any_kind, choose, draws_like, measure
+from pcdistill.homes.home import seed_sequence
 from pcdistill.homes.materials import FABRIC_COLORS, PAINT_COLORS, WOOD_COLORS
 from pcdistill.homes.object_images import _STREAMS
 
@@ -38,14 +38,14 @@ def test_sizes_come_from_two_halves(seed, low, reach):
 @pytest.mark.parametrize("options", [FABRIC_COLORS, PAINT_COLORS, WOOD_COLORS, ("a", "a", "b")])
 def test_finishes_are_never_shared(options):
     homes, teacher = draws(0, "homes"), draws(0, "teacher")
-    mine = {pick(homes, options) for _ in range(300)}
-    theirs = {pick(teacher, options) for _ in range(300)}
+    mine = {choose(homes, options) for _ in range(300)}
+    theirs = {choose(teacher, options) for _ in range(300)}
     assert mine.isdisjoint(theirs)
     assert mine | theirs == set(options)
 
 
 def test_what_there_is_one_of_is_for_both():
-    assert pick(draws(0, "teacher"), ("white",)) == "white"
+    assert choose(draws(0, "teacher"), ("white",)) == "white"
 
 
 def test_kinds_are_known_to_all():
@@ -60,7 +60,7 @@ def test_a_plain_generator_draws_from_both():
     sizes = [measure(rng, 0, 1) for _ in range(200)]
     assert min(sizes) < 0.2
     assert max(sizes) > 0.8
-    assert {pick(rng, "ab") for _ in range(50)} == {"a", "b"}
+    assert {choose(rng, "ab") for _ in range(50)} == {"a", "b"}
     assert not isinstance(draws_like(rng, 1), Draws)
 
 
@@ -73,7 +73,7 @@ def test_chairs_around_a_table_are_of_the_home_s_collection():
     for seed in range(4):
         for split, collection in (("train", "homes"), ("teacher", "teacher")):
             rng = draws(0, collection)
-            usable = {pick(rng, (*WOOD_COLORS,)) for _ in range(200)}
+            usable = {choose(rng, (*WOOD_COLORS,)) for _ in range(200)}
             wooden = {
                 one.color
                 for one in build_home(seed, split).instances
@@ -86,7 +86,7 @@ def test_kinds_of_homes_and_pictures_share_no_stream():
     streams = [split.stream for split in SPLITS.values()] + list(_STREAMS.values())
     assert len(set(streams)) == len(streams)
     assert 3 not in streams  # taught teachers that earlier versions shipped
-    first = {seed_stream(split, 7).generate_state(4).tobytes() for split in SPLITS}
+    first = {seed_sequence(split, 7).generate_state(4).tobytes() for split in SPLITS}
     assert len(first) == len(SPLITS)
 
 
@@ -96,8 +96,8 @@ def test_only_the_teacher_s_homes_are_of_the_teacher_s_collection():
 
 def test_pictures_of_two_collections_differ():
     for category in CLASSES[3:8]:
-        mine = object_picture(category, 1, image_size=(48, 64))
-        theirs = object_picture(category, 1, image_size=(48, 64), collection="teacher")
+        mine = render_object_image(category, 1, image_size=(48, 64))
+        theirs = render_object_image(category, 1, image_size=(48, 64), collection="teacher")
         assert not mine.rendering.image.equal(theirs.rendering.image)
 
 

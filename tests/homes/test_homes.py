@@ -12,10 +12,18 @@ import torch
 from scipy.spatial import cKDTree
 
 from pcdistill.errors import ConfigError
-from pcdistill.homes import CLASSES, MATERIALS, Home, build_home, camera_walk, pinhole, render
-from pcdistill.homes.home import SPLITS, seed_stream
+from pcdistill.homes import (
+    CLASSES,
+    MATERIALS,
+    Home,
+    build_home,
+    intrinsics_from_fov,
+    plan_camera_path,
+    render,
+)
+from pcdistill.homes.home import SPLITS, seed_sequence
 from pcdistill.homes.mesh import scan_mesh
-from pcdistill.homes.placement import block_of
+from pcdistill.homes.placement import bounding_box
 from tests.homes.visible import visible_vertices
 
 SEEDS = (0, 1, 2, 3)
@@ -32,7 +40,9 @@ def test_the_same_seed_gives_the_same_home():
     np.testing.assert_array_equal(first.surface.corners, again.surface.corners)
     np.testing.assert_array_equal(first.surface.colors, again.surface.colors)
     assert first.instances == again.instances
-    for here, there in zip(camera_walk(first, 5, 3), camera_walk(again, 5, 3), strict=True):
+    for here, there in zip(
+        plan_camera_path(first, 5, 3), plan_camera_path(again, 5, 3), strict=True
+    ):
         torch.testing.assert_close(here, there, rtol=0, atol=0)
 
 
@@ -47,7 +57,7 @@ def test_splits_share_no_stream_of_random_numbers():
         tuple(child.generate_state(4))
         for split in SPLITS
         for seed in range(300)
-        for child in seed_stream(split, seed).spawn(2)
+        for child in seed_sequence(split, seed).spawn(2)
     ]
     assert len(set(states)) == len(states)
 
@@ -109,7 +119,7 @@ def test_furniture_stays_in_its_room_and_apart(seed):
     for space in home(seed).spaces:
         r = space.room.rect
         standing = [model for model in space.models if _stands_free(model)]
-        blocks = [block_of(model) for model in standing]
+        blocks = [bounding_box(model) for model in standing]
         for block in blocks:
             assert block.x0 > r.x0 - 0.02
             assert block.x1 < r.x1 + 0.02
@@ -126,7 +136,7 @@ def _stands_free(model) -> bool:
 
 @pytest.mark.parametrize("seed", SEEDS[:2])
 def test_cameras_stand_in_free_space_at_human_height(seed):
-    walk = camera_walk(home(seed), 28, seed)
+    walk = plan_camera_path(home(seed), 28, seed)
     assert len(walk) == 28
     tree = cKDTree(scan_mesh(home(seed).surface).points.numpy())
     for pose in walk:
@@ -140,14 +150,14 @@ def test_cameras_stand_in_free_space_at_human_height(seed):
 
 
 def test_a_walk_enters_every_room():
-    poses = camera_walk(home(0), 24, 0)
+    poses = plan_camera_path(home(0), 24, 0)
     for space in home(0).spaces:
         r = space.room.rect
         assert any(r.x0 < p[0, 3] < r.x1 and r.y0 < p[1, 3] < r.y1 for p in poses)
 
 
 def test_a_walk_sees_most_of_what_can_be_seen():
-    mesh, matrix = scan_mesh(home(1).surface), pinhole((120, 160), 70.0)
+    mesh, matrix = scan_mesh(home(1).surface), intrinsics_from_fov((120, 160), 70.0)
 
     def seen_by(poses):
         seen = torch.zeros(len(mesh.points), dtype=torch.bool)
@@ -156,11 +166,11 @@ def test_a_walk_sees_most_of_what_can_be_seen():
             seen |= visible_vertices(mesh.points, pose, matrix, view)
         return seen & (mesh.classes != CLASSES.index("ceiling"))
 
-    some = seen_by(camera_walk(home(1), 28, 0))
-    all_ = some | seen_by(camera_walk(home(1), 110, 1))
+    some = seen_by(plan_camera_path(home(1), 28, 0))
+    all_ = some | seen_by(plan_camera_path(home(1), 110, 1))
     assert some.sum() > 0.78 * all_.sum()
 
 
 def test_a_walk_needs_a_pose():
     with pytest.raises(ValueError, match=r"count must be >= 1, got 0"):
-        camera_walk(home(0), 0, 0)
+        plan_camera_path(home(0), 0, 0)

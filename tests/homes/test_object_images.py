@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pcdistill.errors import ConfigError
-from pcdistill.homes import CLASS_INDEX, CLASSES, NAMED_COLORS, object_picture
+from pcdistill.homes import CLASS_INDEX, CLASSES, NAMED_COLORS, render_object_image
 
 SIZE = (120, 160)
 SURROUNDINGS = {CLASS_INDEX[name] for name in ("wall", "floor", "ceiling")}
@@ -17,7 +17,7 @@ HOLDERS = {"sink": {"counter", "cabinet"}, "shower curtain": {"bathtub"}, "curta
 def test_the_object_is_large_and_in_the_middle(category):
     dominant = 0
     for seed in range(4):
-        shot = object_picture(category, seed, image_size=SIZE)
+        shot = render_object_image(category, seed, image_size=SIZE)
         assert shot.mask.shape == torch.Size(SIZE)
         assert torch.equal(shot.mask, shot.rendering.classes == CLASS_INDEX[category])
         assert float(shot.mask.float().mean()) > 0.04
@@ -35,13 +35,13 @@ def test_the_object_is_large_and_in_the_middle(category):
 
 
 def test_a_picture_repeats_with_its_seed():
-    first, same, other = (object_picture("chair", seed, image_size=SIZE) for seed in (7, 7, 8))
+    first, same, other = (render_object_image("chair", seed, image_size=SIZE) for seed in (7, 7, 8))
     assert torch.equal(first.rendering.image, same.rendering.image)
     assert not torch.equal(first.rendering.image, other.rendering.image)
 
 
 def test_an_unknown_category_is_named_with_a_suggestion():
     with pytest.raises(ConfigError, match="there is no category 'soffa'; did you mean 'sofa'"):
-        object_picture("soffa", 0)
+        render_object_image("soffa", 0)
     with pytest.raises(ConfigError, match="homes: seed is -2, expected 0 or more"):
-        object_picture("sofa", -2)
+        render_object_image("sofa", -2)

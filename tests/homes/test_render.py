@@ -8,9 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from pcdistill.homes import CLASSES, MATERIALS, NO_CLASS, add_sensor_noise, pinhole, render
+from pcdistill.homes import (
+    CLASSES,
+    MATERIALS,
+    NO_CLASS,
+    add_sensor_noise,
+    intrinsics_from_fov,
+    render,
+)
 from pcdistill.homes.camera_path import look_at
-from pcdistill.homes.materials import finish
+from pcdistill.homes.materials import make_finish
 from pcdistill.homes.mesh import build_surface
 from pcdistill.homes.model import Part
 from pcdistill.homes.primitives import (
@@ -24,16 +31,16 @@ from pcdistill.homes.primitives import (
     rounded_box,
     sheet,
 )
-from pcdistill.homes.surface import Surface, TaggedPart
+from pcdistill.homes.surface import LabelledPart, Surface
 
 SIZE = (48, 64)
-MATRIX = pinhole(SIZE, 70.0)
+MATRIX = intrinsics_from_fov(SIZE, 70.0)
 
 
 def surface_of(*shapes, material: str = "paint") -> Surface:
     rng = np.random.default_rng(0)
     parts = [
-        TaggedPart(Part(quads, finish(rng, material, "white")), index, 10 + index, 0)
+        LabelledPart(Part(quads, make_finish(rng, material, "white")), index, 10 + index, 0)
         for index, quads in enumerate(shapes)
     ]
     lamp = [[0, 0, 2, 1, 1, 1], [0, 0, 2, 0, 0, 0]]
@@ -158,7 +165,7 @@ def wall_at(distance: float, material: str = "paint"):
     wall = np.array([[(x, distance, z) for x, z in outline]])
     size = (120, 160)
     scene = surface_of(wall, material=material)
-    return render(scene, pose((0, 0, 1), (0, 1, 1)), pinhole(size, 60.0), size)
+    return render(scene, pose((0, 0, 1), (0, 1, 1)), intrinsics_from_fov(size, 60.0), size)
 
 
 def test_depth_noise_grows_with_the_square_of_depth():
@@ -190,12 +197,16 @@ def test_the_sensor_has_holes_beyond_its_range_and_on_glass():
 def test_the_sensor_misses_edges_and_grazing_surfaces():
     floor = np.array([[[-50, -50, 0], [50, -50, 0], [50, 50, 0], [-50, 50, 0]]], float)
     size = (120, 160)
-    low = render(surface_of(floor), pose((0, 0, 0.2), (0, 5, 0.1)), pinhole(size, 60.0), size)
+    low = render(
+        surface_of(floor), pose((0, 0, 0.2), (0, 5, 0.1)), intrinsics_from_fov(size, 60.0), size
+    )
     angle = torch.atan2(torch.tensor(0.2), low.depth)
     grazing = (low.depth > 0.5) & (low.depth < 5) & (angle < math.radians(5))
     assert (add_sensor_noise(low, 0).depth[grazing] == 0).float().mean() > 0.9
     near, far = box((-0.4, 1, 0.6), (0.4, 1.2, 1.4)), box((-9, 3, -9), (9, 3.1, 9))
-    view = render(surface_of(far, near), pose((0, 0, 1), (0, 1, 1)), pinhole(size, 60.0), size)
+    view = render(
+        surface_of(far, near), pose((0, 0, 1), (0, 1, 1)), intrinsics_from_fov(size, 60.0), size
+    )
     edge = (view.classes[:, 1:] != view.classes[:, :-1]).nonzero()
     holes = add_sensor_noise(view, 0).depth == 0
     assert holes[edge[:, 0], edge[:, 1]].float().mean() > 0.5

@@ -9,7 +9,14 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from pcdistill.errors import ConfigError
-from pcdistill.homes import CLASSES, build_home, camera_walk, home_scene, pinhole, render
+from pcdistill.homes import (
+    CLASSES,
+    build_home,
+    home_scene,
+    intrinsics_from_fov,
+    plan_camera_path,
+    render,
+)
 from pcdistill.homes.mesh import scan_mesh
 from pcdistill.homes.primitives import box
 from pcdistill.scenes import IGNORE_LABEL, load_label_set
@@ -58,9 +65,9 @@ def test_spacing_bounds_the_edges_and_sets_the_size():
 
 def test_labels_of_seen_vertices_agree_with_the_class_map():
     home = build_home(2, "train")
-    mesh, matrix = scan_mesh(home.surface, 0.08), pinhole((240, 320), 70.0)
+    mesh, matrix = scan_mesh(home.surface, 0.08), intrinsics_from_fov((240, 320), 70.0)
     agree = total = 0
-    for pose in camera_walk(home, 6, 0):
+    for pose in plan_camera_path(home, 6, 0):
         view = render(home.surface, pose, matrix, (240, 320), shadows=False)
         seen = visible_vertices(mesh.points, pose, matrix, view)
         local = mesh.points[seen].double() - pose[:3, 3]

@@ -10,8 +10,15 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from pcdistill.geometry import mesh_superpoints
-from pcdistill.homes import CLASS_INDEX, ScannerSettings, build_home, home_scene, pinhole, scan_mesh
-from pcdistill.homes.camera_path import camera_walk
+from pcdistill.homes import (
+    CLASS_INDEX,
+    ScannerSettings,
+    build_home,
+    home_scene,
+    intrinsics_from_fov,
+    scan_mesh,
+)
+from pcdistill.homes.camera_path import plan_camera_path
 from pcdistill.homes.scanner import _seen_on as seen_on
 from pcdistill.homes.scanner import drifted, film, scan_surface
 
@@ -96,15 +103,15 @@ def test_drift_is_slow_and_of_the_given_size():
 
 
 def test_without_drift_poses_are_the_true_ones():
-    walk = camera_walk(build_home(0, "train"), 2, 0)
+    walk = plan_camera_path(build_home(0, "train"), 2, 0)
     for true, found in zip(walk, drifted(walk, 0, STEADY), strict=True):
         torch.testing.assert_close(found, true, rtol=0, atol=1e-12)
 
 
 def test_colours_are_those_of_the_pictures():
     home, size = build_home(0, "train"), (120, 160)
-    matrix = pinhole(size, 70.0)
-    views = film(home, camera_walk(home, 1, 0), matrix, size, 0, STEADY)
+    matrix = intrinsics_from_fov(size, 70.0)
+    views = film(home, plan_camera_path(home, 1, 0), matrix, size, 0, STEADY)
     corners = torch.from_numpy(home.surface.corners.reshape(-1, 3)).double()
     scan = scan_surface(views, matrix, corners.amin(dim=0), corners.amax(dim=0), STEADY)
     pose, shown = views[0].camera_to_world, views[0].rendering
@@ -131,8 +138,8 @@ def test_vertices_that_no_view_sees_have_the_colour_of_their_nearest_that_one_do
 def test_a_scan_that_no_view_agrees_with_is_black_and_unknown():
     points = np.array([[0.0, 0.0, -1.0], [0.5, 0.0, -1.0]])  # behind the camera
     home, size = build_home(0, "train"), (12, 16)
-    matrix = pinhole(size, 70.0)
-    views = film(home, camera_walk(home, 1, 0), matrix, size, 0, STEADY)
+    matrix = intrinsics_from_fov(size, 70.0)
+    views = film(home, plan_camera_path(home, 1, 0), matrix, size, 0, STEADY)
     behind = [view._replace(camera_to_world=torch.eye(4, dtype=torch.float64)) for view in views]
     colors, instances = seen_on(points, behind, matrix.numpy())
     assert not colors.any()

@@ -36,12 +36,12 @@ def scene():
 @pytest.fixture
 def run(scene, tmp_path, monkeypatch):
     for module in (export_module, query_module):
-        monkeypatch.setattr(module, "require_row", lambda run, row: "fused")
+        monkeypatch.setattr(module, "require_method", lambda run, row: "fused")
         monkeypatch.setattr(module, "scene_names", lambda run: ["hall"])
         monkeypatch.setattr(module, "stored_scenes", lambda run, names: ["hall"])
     monkeypatch.setattr(export_module, "open_scene", lambda folder: scene)
     labels = torch.arange(60) % 5
-    monkeypatch.setattr(export_module, "row_predictions", lambda run, row, name: labels)
+    monkeypatch.setattr(export_module, "predict_scene_labels", lambda run, row, name: labels)
     return SimpleNamespace(workspace=Workspace(tmp_path), label_set=load_label_set("scannet20"))
 
 
@@ -61,13 +61,13 @@ def require_source_frame(file, scene):
 
 
 def test_export_writes_the_scans_own_coordinates(run, scene, tmp_path):
-    file, _ = export_module.export(run, tmp_path / "out")
+    file, _ = export_module.export_labelled_clouds(run, tmp_path / "out")
     found = require_source_frame(file, scene)
     assert found.scalars["label"].tolist() == [i % 5 for i in range(60)]
 
 
 def test_query_writes_and_names_the_scans_own_coordinates(run, scene, monkeypatch):
-    answer = query_module.SceneAnswer(scene, torch.linspace(0, 1, 60), (), 0.1, 0.5)
+    answer = query_module.SceneResponse(scene, torch.linspace(0, 1, 60), (), 0.1, 0.5)
     cloud, _ = query_module._draw(run, "chair", answer)
     require_source_frame(cloud, scene)
 
@@ -81,7 +81,7 @@ def test_a_place_is_named_in_the_scans_own_coordinates(run, scene, monkeypatch):
     monkeypatch.setattr(query_module, "load_scene", lambda run, name: scene)
     monkeypatch.setattr(query_module, "piece_features", lambda run, row, scene: pieces)
     monkeypatch.setattr(query_module, "connected_places", lambda points, ids, fits: [place])
-    (answer,) = query_module.ask(run, "wall", "hall").answers
+    (answer,) = query_module.query_scene(run, "wall", "hall").answers
     low, high = expected(scene).aminmax(dim=0)
     assert answer.position == pytest.approx(((low + high) / 2).tolist(), abs=1e-6)
     assert answer.size == pytest.approx((high - low).tolist(), abs=1e-6)

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from pcdistill.artifacts import point_features as lift_module
-from pcdistill.artifacts.point_features import teacher_views
-from pcdistill.artifacts.students import Student
+from pcdistill.artifacts.point_features import load_teacher_features
+from pcdistill.artifacts.students import LoadedStudent
 from pcdistill.homes import home_scene
 from pcdistill.inference import methods as rows_module
-from pcdistill.inference.methods import row_features, seen_by_frames
+from pcdistill.inference.methods import load_seen_mask, method_features
 from pcdistill.pipeline.artifact_files import read_tensors
-from pcdistill.pipeline.pretrained import StudentNeeds
+from pcdistill.pipeline.pretrained import StudentInputSpec
 from pcdistill.stages.lift import LIFT
 from pcdistill.stages.partition import PARTITION
 from tests.stages.test_fuse import make_run, work, write_lifted
@@ -48,19 +48,19 @@ def reads(monkeypatch):
 
 
 def test_who_is_seen_is_told_without_reading_a_feature(lifted, reads):
-    expected = teacher_views(lifted, SCENE).seen.any(dim=0)
+    expected = load_teacher_features(lifted, SCENE).seen.any(dim=0)
     reads.clear()
-    seen = seen_by_frames(lifted, SCENE)
+    seen = load_seen_mask(lifted, SCENE)
     assert torch.equal(seen, expected)
     assert 0 < int(seen.sum()) < len(seen)
     assert reads == [("dense", "seen"), ("masks", "seen")]
 
 
 def test_a_teachers_row_reads_that_teacher_alone(lifted, reads):
-    views = teacher_views(lifted, SCENE)
+    views = load_teacher_features(lifted, SCENE)
     for number, teacher in enumerate(lifted.config.run.teachers):
         reads.clear()
-        features, seen = row_features(lifted, f"teacher:{teacher}", SCENE)
+        features, seen = method_features(lifted, f"teacher:{teacher}", SCENE)
         assert {folder for folder, _ in reads} == {teacher}
         assert torch.equal(seen, views.seen[number])
         assert torch.equal(features, views.of_teacher(number))
@@ -71,14 +71,14 @@ def test_a_teachers_row_reads_that_teacher_alone(lifted, reads):
 def test_where_features_are_not_kept_the_frames_say_who_is_seen(home, tmp_path):
     """A mask teacher may be silent on points that frames see, so it has to look again."""
     runs = [
-        make_run(tmp_path / keep, home, SCENE, lift={"keep": keep})
+        make_run(tmp_path / keep, home, SCENE, lift={"store_features": keep})
         for keep in ("all", "validation")
     ]
     for run in runs:
         work(PARTITION, run, SCENE)
         for teacher in run.config.run.teachers:
             work(LIFT, run, f"{teacher}/{SCENE}")
-    kept, bare = (seen_by_frames(run, SCENE) for run in runs)
+    kept, bare = (load_seen_mask(run, SCENE) for run in runs)
     assert torch.equal(kept, bare)
     assert 0 < int(kept.sum()) < len(kept)
 
@@ -103,9 +103,9 @@ def test_a_student_looks_as_often_as_its_protocol_says(
         asked.append((looks.count, "shifted" if looks.seed is None else "turned"))
         return torch.zeros(len(cloud.points), 64)
 
-    needs = StudentNeeds(0.1, "constant")
-    monkeypatch.setattr(rows_module, "load_student", lambda run, name: Student(None, needs))
-    monkeypatch.setattr(rows_module, "student_features", listening)
-    row_features(run, "student:superpoint", SCENE)
+    needs = StudentInputSpec(0.1, "constant")
+    monkeypatch.setattr(rows_module, "load_student", lambda run, name: LoadedStudent(None, needs))
+    monkeypatch.setattr(rows_module, "infer_point_features", listening)
+    method_features(run, "student:superpoint", SCENE)
     assert asked == [expected]
     assert (run.protocol.votes, run.protocol.runs) == expected

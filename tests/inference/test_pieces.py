@@ -12,12 +12,12 @@ from pcdistill.artifacts.stored_scenes import load_scene
 from pcdistill.errors import SceneError
 from pcdistill.homes import home_scene
 from pcdistill.inference import pieces as pieces_module
-from pcdistill.inference.methods import POOLED, default_row, row_features
+from pcdistill.inference.methods import POOLED, default_method, method_features
 from pcdistill.inference.pieces import average_pieces, piece_features
 from pcdistill.pipeline.artifact_files import read_provenance, write_json, write_tensors
-from pcdistill.pipeline.context import Run
-from pcdistill.pipeline.stage import Input, Task
-from pcdistill.pipeline.workspace import Record
+from pcdistill.pipeline.context import RunContext
+from pcdistill.pipeline.stage import Dependency, Task
+from pcdistill.pipeline.workspace import UnitRecord
 from pcdistill.stages.evaluate import EVALUATE
 from pcdistill.stages.partition import PARTITION
 from tests.stages.test_fuse import make_run, nothing, work, write_lifted
@@ -35,20 +35,20 @@ def home():
 
 
 @pytest.fixture
-def run(home, tmp_path) -> Run:
+def run(home, tmp_path) -> RunContext:
     """A run with one partitioned home that both teachers saw, and no student."""
     made = make_run(tmp_path, home, SCENE, ingest={"train": 1, "validation": 1})
     work(PARTITION, made, SCENE)
     write_lifted(made, SCENE, len(home.points), 64, 0.3)
     for teacher in made.config.run.teachers:
-        record = Record("first", "done", "", 0.0, {}, {})
+        record = UnitRecord("first", "done", "", 0.0, {}, {})
         made.workspace.write_record("lift", f"{teacher}/{SCENE}", record)
     return made
 
 
-def evaluate(run: Run, row: str) -> None:
+def evaluate(run: RunContext, row: str) -> None:
     units = [("partition", SCENE), *(("lift", f"{t}/{SCENE}") for t in run.config.run.teachers)]
-    EVALUATE.work(run, Task(row, tuple(Input(*unit) for unit in units), "test"), nothing)
+    EVALUATE.work(run, Task(row, tuple(Dependency(*unit) for unit in units), "test"), nothing)
 
 
 def test_a_piece_has_the_mean_direction_of_its_seen_points():
@@ -62,10 +62,10 @@ def test_a_piece_has_the_mean_direction_of_its_seen_points():
 
 def test_evaluating_keeps_the_pieces_that_a_question_needs(run, monkeypatch):
     evaluate(run, "average")
-    features, seen = row_features(run, "average", SCENE)
+    features, seen = method_features(run, "average", SCENE)
     scene = load_scene(run, SCENE)
     expected = average_pieces(features, seen, pieces_module.scene_pieces(run, scene))
-    monkeypatch.setattr(pieces_module, "row_features", None)  # nothing is computed
+    monkeypatch.setattr(pieces_module, "method_features", None)  # nothing is computed
     found = piece_features(run, "average", scene)
     assert torch.equal(found.ids, expected.ids)
     torch.testing.assert_close(found.features, expected.features, rtol=0, atol=HALF_STEP)
@@ -75,7 +75,7 @@ def test_evaluating_keeps_the_pieces_that_a_question_needs(run, monkeypatch):
 def test_pieces_of_other_inputs_are_made_anew(run, home, change):
     evaluate(run, "average")
     if change == "lifted anew":
-        record = Record("second", "done", "", 0.0, {}, {})
+        record = UnitRecord("second", "done", "", 0.0, {}, {})
         run.workspace.write_record("lift", f"dense/{SCENE}", record)
     else:
         run = make_run(run.workspace.root, home, SCENE, ingest={"train": 1}, evaluate={"votes": 3})
@@ -84,15 +84,15 @@ def test_pieces_of_other_inputs_are_made_anew(run, home, change):
     ids = pieces_module.scene_pieces(run, scene)
     wrong = {"pieces": ids.int(), "piece_features": torch.zeros(int(ids.max()) + 1, 64).half()}
     write_tensors(path, wrong, read_provenance(path))  # what was kept is not looked at
-    features, seen = row_features(run, "average", SCENE)
+    features, seen = method_features(run, "average", SCENE)
     expected = average_pieces(features, seen, ids)
     assert expected.features.any()
     assert torch.equal(piece_features(run, "average", scene).features, expected.features)
 
 
 def test_the_pooled_row_is_the_mean_of_the_fused_features_of_a_superpoint(run):
-    fused, seen = row_features(run, "fused", SCENE)
-    pooled, known = row_features(run, POOLED, SCENE)
+    fused, seen = method_features(run, "fused", SCENE)
+    pooled, known = method_features(run, POOLED, SCENE)
     ids = pieces_module.scene_pieces(run, load_scene(run, SCENE))
     for piece in range(0, int(ids.max()) + 1, 9):
         members = ids == piece
@@ -104,18 +104,18 @@ def test_the_pooled_row_is_the_mean_of_the_fused_features_of_a_superpoint(run):
 
 
 def test_the_best_measured_row_is_the_default(run):
-    assert default_row(run) == "student:superpoint"
+    assert default_method(run) == "student:superpoint"
     for row, miou in (("average", 30.0), ("fused", 40.0), ("student:superpoint", 35.0)):
         write_json(run.workspace.evaluation(row) / "result.json", {"miou": miou})
-    assert default_row(run) == "fused"
+    assert default_method(run) == "fused"
     write_json(run.workspace.evaluation("fused") / "result.json", {"miou": None})
-    assert default_row(run) == "student:superpoint"
+    assert default_method(run) == "student:superpoint"
 
 
 @pytest.mark.parametrize("label_set", ["replica", "scannet200"])
 def test_labels_of_another_label_set_are_not_measured_as_those_of_the_run(run, label_set):
     """The scene is not read again for another set; its classes would pass for those."""
-    changed = Run(replace(run.config, run=replace(run.config.run, label_set=label_set)))
+    changed = RunContext(replace(run.config, run=replace(run.config.run, label_set=label_set)))
     with pytest.raises(SceneError, match=f"with 'scannet20' but run.label_set is '{label_set}'"):
         evaluate(changed, "average")
     assert not (run.workspace.evaluation("average") / "result.json").exists()

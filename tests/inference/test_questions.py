@@ -12,9 +12,9 @@ from pcdistill.errors import ConfigError
 from pcdistill.inference import text_query as query_module
 from pcdistill.inference.pieces import Pieces
 from pcdistill.inference.questions import known_words
-from pcdistill.inference.text_query import ask, query
-from pcdistill.pipeline.config_loading import config_from_mapping
-from pcdistill.pipeline.context import Run
+from pcdistill.inference.text_query import query, query_scene
+from pcdistill.pipeline.config_loading import config_from_dict
+from pcdistill.pipeline.context import RunContext
 from pcdistill.scenes import Scene
 from tests.teachers.test_known_words import UNKNOWN
 
@@ -22,14 +22,14 @@ from tests.teachers.test_known_words import UNKNOWN
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """A run with a chair and a bathtub of 40 points each."""
-    run = Run(config_from_mapping({"run": {"workspace": str(tmp_path)}}, "test"))
+    run = RunContext(config_from_dict({"run": {"workspace": str(tmp_path)}}, "test"))
     generator = torch.Generator().manual_seed(0)
     points = torch.rand(80, 3, generator=generator) + 10.0 * (torch.arange(80) >= 40)[:, None]
     ids = (torch.arange(80) >= 40).long()
     pieces = Pieces(ids, run.text_encoder.encode(["chair", "bathtub"]))
     monkeypatch.setattr(query_module, "load_scene", lambda *_: Scene("flat", points))
     monkeypatch.setattr(query_module, "piece_features", lambda *_: pieces)
-    monkeypatch.setattr(query_module, "require_row", lambda *_: "fused")
+    monkeypatch.setattr(query_module, "require_method", lambda *_: "fused")
     for names in ("scene_names", "validation_scenes"):
         monkeypatch.setattr(query_module, names, lambda *_: ("flat",))
     monkeypatch.setattr(query_module, "stored_scenes", lambda *_: ("flat",))
@@ -46,7 +46,7 @@ def test_a_question_of_unknown_words_is_refused(run, word):
 
 @pytest.mark.parametrize("word", UNKNOWN.values(), ids=UNKNOWN)
 def test_unknown_words_beside_known_ones_are_named_and_left_out(run, word, caplog):
-    plain = ask(run, "a red chair", "flat")
+    plain = query_scene(run, "a red chair", "flat")
     for text in (f"a red chair {word}", f"{word}: a red chair"):
         caplog.clear()
         with caplog.at_level(logging.WARNING):
@@ -54,7 +54,7 @@ def test_unknown_words_beside_known_ones_are_named_and_left_out(run, word, caplo
         assert response.ignored == (word,)
         (line,) = [record.getMessage() for record in caplog.records]
         assert line.startswith(f"the text encoder does not know '{word}', so that only the rest")
-        found = ask(run, text, "flat")
+        found = query_scene(run, text, "flat")
         torch.testing.assert_close(found.relevancy, plain.relevancy, equal_nan=True)
         assert response.answers[0].looks_like == "chair"
         assert float(response.best_similarity) == pytest.approx(plain.best_similarity, abs=1e-6)
@@ -71,8 +71,8 @@ def written(tmp_path, names) -> str:
     return str(path)
 
 
-def run_of(**settings) -> Run:
-    return Run(config_from_mapping({"run": settings}, "test"))
+def run_of(**settings) -> RunContext:
+    return RunContext(config_from_dict({"run": settings}, "test"))
 
 
 @pytest.mark.parametrize("setting", ["vocabulary", "label_set"])
@@ -82,12 +82,12 @@ def test_a_vocabulary_with_a_name_that_nobody_knows_is_refused(tmp_path, setting
     file = written(tmp_path, ["chair", word, "table"])
     run = run_of(**{"prompt": "a {}", setting: file})
     with pytest.raises(ConfigError, match=rf"run\.{setting} '.*mine\.json': the text '{word}' has"):
-        run.check()
+        run.validate()
 
 
 def test_words_unknown_beside_others_are_told_of_once(tmp_path, caplog):
     run = run_of(label_set=written(tmp_path, ["chair", "стул table", "faucet", "sofa стул"]))
-    run.check()
+    run.validate()
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == 1
     assert lines[0].startswith("run.label_set")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from pcdistill.homes import ScannerSettings, home_scene
-from pcdistill.lifting.frame_colors import MOST_FRAMES, colors_from_frames
+from pcdistill.lifting.frame_colors import MAX_FRAMES, average_frame_colors
 from pcdistill.lifting.projector import ProjectionRules
 from pcdistill.scenes import MemoryFrame, Scene
 
@@ -32,26 +32,26 @@ def wall(*frames: MemoryFrame) -> Scene:
 
 def test_colours_are_means_and_points_that_nobody_sees_take_that_of_all():
     scene = wall(view("a", (200, 0, 10)), view("b", (100, 50, 10), back=1))
-    found = colors_from_frames(scene, RULES)
+    found = average_frame_colors(scene, RULES)
     assert found.dtype == torch.uint8
     assert found.tolist() == [[150, 25, 10]] * 4
 
 
 def test_a_scene_that_no_frame_sees_has_no_colours():
     looking_away = view("a", (1, 2, 3), back=-9)
-    assert colors_from_frames(wall(looking_away), RULES) is None
+    assert average_frame_colors(wall(looking_away), RULES) is None
 
 
 def test_a_long_capture_is_sampled_evenly():
-    scene = wall(*(view(str(i), (i % 250, 0, 0)) for i in range(2 * MOST_FRAMES)))
-    taken = torch.linspace(0, 2 * MOST_FRAMES - 1, MOST_FRAMES).int() % 250
-    assert abs(int(colors_from_frames(scene, RULES)[0, 0]) - float(taken.float().mean())) <= 1
+    scene = wall(*(view(str(i), (i % 250, 0, 0)) for i in range(2 * MAX_FRAMES)))
+    taken = torch.linspace(0, 2 * MAX_FRAMES - 1, MAX_FRAMES).int() % 250
+    assert abs(int(average_frame_colors(scene, RULES)[0, 0]) - float(taken.float().mean())) <= 1
 
 
 def test_the_colours_of_a_home_are_found_again():
     coarse = ScannerSettings(voxel_size=0.1, truncation=0.2, spacing=0.2)
     home = home_scene(3, "validation", frames=12, image_size=(60, 80), scanner=coarse)
-    found = colors_from_frames(replace(home, colors=None), RULES)
+    found = average_frame_colors(replace(home, colors=None), RULES)
     # what a picture shows is shaded, what the scan has is not
     shuffled = found[torch.randperm(len(found), generator=torch.Generator().manual_seed(0))]
     right, wrong = (

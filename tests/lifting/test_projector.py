@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pcdistill.errors import SceneError
-from pcdistill.lifting.projector import ProjectionRules, Sight
+from pcdistill.lifting.projector import ProjectionRules, SceneProjector
 from pcdistill.scenes import MemoryFrame, Scene
 
 SIZE = (24, 32)
@@ -49,8 +49,8 @@ def scene(*, depth: bool, faces: bool) -> Scene:
 
 
 def seen(place: Scene, occlusion: str) -> tuple[torch.Tensor, set[str]]:
-    sight = Sight(place, ProjectionRules(0.2, 0, occlusion))
-    return sight.of(place.frames[0]).visible, sight.used
+    sight = SceneProjector(place, ProjectionRules(0.2, 0, occlusion))
+    return sight.project(place.frames[0]).visible, sight.methods_used
 
 
 @pytest.mark.parametrize(

@@ -174,12 +174,12 @@ def test_non_finite_weights_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("layout", ["pcdistill", "minkowski"])
-@pytest.mark.parametrize("share", [0.0, 0.0005, 0.3, 0.9])
-def test_truncated_files_are_refused(tmp_path, layout, share):
+@pytest.mark.parametrize("fraction", [0.0, 0.0005, 0.3, 0.9])
+def test_truncated_files_are_refused(tmp_path, layout, fraction):
     path = tmp_path / "cut"
     save_checkpoint(path, small_student(), {}, layout=layout)
     content = path.read_bytes()
-    path.write_bytes(content[: int(share * len(content))])
+    path.write_bytes(content[: int(fraction * len(content))])
     with pytest.raises(ArtifactError, match=r"cut: .*(truncated|not unpickled)"):
         load_checkpoint(path)
 

@@ -9,8 +9,8 @@ import yaml
 
 from pcdistill.errors import ConfigError
 from pcdistill.pipeline.config import RunConfig
-from pcdistill.pipeline.config_loading import config_as_mapping, config_from_mapping, load_config
-from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.config_loading import config_from_dict, config_to_dict, load_config
+from pcdistill.pipeline.context import RunContext
 from pcdistill.stages.distill import ensemble_epoch
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -69,7 +69,10 @@ def test_a_whole_number_is_a_number(tmp_path):
         ("distill:\n  final_learning_rate: -1.0\n", ["final_learning_rate must be >= 0"]),
         ("distill:\n  ensemble_temperature: 0.0\n", ["ensemble_temperature must be > 0, got 0.0"]),
         ("distill:\n  ensemble_weight: -0.5\n", ["ensemble_weight must be >= 0, got -0.5"]),
-        ("distill:\n  rows_per_step: -3\n", ["rows_per_step must be 0 (all) or more, got -3"]),
+        (
+            "distill:\n  max_voxels_per_step: -3\n",
+            ["max_voxels_per_step must be 0 (all) or more, got -3"],
+        ),
         ("distill:\n  students: [point, point]\n", ["distill.students must be different names"]),
         ("distill:\n  epochs: 1\n", ["distill.epochs must be at least 2", "superpoint+ensemble"]),
     ],
@@ -98,8 +101,8 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_a_configuration_survives_being_written(tmp_path):
     config = load_config(REPOSITORY / "configs" / "demo.yaml", ["run.seed=3"])
-    plain = yaml.safe_load(yaml.safe_dump(config_as_mapping(config)))
-    assert config_from_mapping(plain, "copy") == config
+    plain = yaml.safe_load(yaml.safe_dump(config_to_dict(config)))
+    assert config_from_dict(plain, "copy") == config
 
 
 @pytest.mark.parametrize(
@@ -110,9 +113,9 @@ def test_every_shipped_configuration_loads(path):
 
 
 @pytest.mark.parametrize("epochs", [2, 3, 4, 7, 100])
-@pytest.mark.parametrize("share", [0.01, 0.7, 0.85, 0.99])
-def test_an_ensemble_begins_whatever_the_number_of_epochs(epochs, share):
-    distill = {"epochs": epochs, "ensemble_from": share}
-    begin = ensemble_epoch(Run(config_from_mapping({"distill": distill}, "test")))
+@pytest.mark.parametrize("fraction", [0.01, 0.7, 0.85, 0.99])
+def test_an_ensemble_begins_whatever_the_number_of_epochs(epochs, fraction):
+    distill = {"epochs": epochs, "ensemble_start": fraction}
+    begin = ensemble_epoch(RunContext(config_from_dict({"distill": distill}, "test")))
     assert 1 <= begin < epochs
-    assert abs(begin - share * epochs) <= 1
+    assert abs(begin - fraction * epochs) <= 1

@@ -9,7 +9,7 @@ import pytest
 from pcdistill.errors import ConfigError
 from pcdistill.pipeline.config import RunConfig
 from pcdistill.pipeline.config_docs import describe_sections, find_settings, kind_in_words
-from pcdistill.pipeline.config_loading import config_as_mapping
+from pcdistill.pipeline.config_loading import config_to_dict
 
 
 def test_every_setting_has_a_text():
@@ -30,7 +30,7 @@ def test_sections_settings_and_defaults_are_those_of_a_configuration():
         }
         for section in describe_sections()
     }
-    assert described == config_as_mapping(RunConfig())
+    assert described == config_to_dict(RunConfig())
 
 
 def test_a_text_is_the_string_below_its_own_attribute():
@@ -38,7 +38,7 @@ def test_a_text_is_the_string_below_its_own_attribute():
     texts = {setting.name: setting.text for setting in distill.settings}
     assert texts["epochs"] == "Passes over the training scenes."
     assert texts["voxel_size"] == "Metres."
-    assert "\n" not in texts["trained"]
+    assert "\n" not in texts["pretrained"]
 
 
 def test_one_setting_can_be_chosen():

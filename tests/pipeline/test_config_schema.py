@@ -12,7 +12,7 @@ import yaml
 
 from pcdistill.errors import ConfigError
 from pcdistill.pipeline.config import RunConfig
-from pcdistill.pipeline.config_loading import config_as_mapping, config_from_mapping
+from pcdistill.pipeline.config_loading import config_from_dict, config_to_dict
 from pcdistill.pipeline.config_schema import config_schema, schema_text
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -56,13 +56,13 @@ def test_every_shipped_file_names_the_schema_in_its_first_line(file):
 
 
 def test_what_a_run_writes_follows_the_schema(check):
-    check.validate(config_as_mapping(RunConfig()))
+    check.validate(config_to_dict(RunConfig()))
 
 
 @pytest.mark.parametrize("text", ["", "lift:\n", "lift: {}\n", "ingest: {image_size: [3, 4]}\n"])
 def test_what_the_loader_takes_the_schema_takes(check, text):
     content = yaml.safe_load(text)
-    config_from_mapping(content or {}, "test")
+    config_from_dict(content or {}, "test")
     check.validate(content)
 
 
@@ -89,7 +89,7 @@ def test_what_the_loader_takes_the_schema_takes(check, text):
 def test_what_the_loader_refuses_the_schema_refuses(check, content):
     if isinstance(content, dict):
         with pytest.raises(ConfigError):
-            config_from_mapping(content, "test")
+            config_from_dict(content, "test")
     assert not check.is_valid(content)
 
 

@@ -14,12 +14,12 @@ from pcdistill.errors import ConfigError
 from pcdistill.pipeline.config import (
     DistillConfig,
     EvaluateConfig,
+    GeneralConfig,
     RunConfig,
-    RunSettings,
     SynthesizeConfig,
 )
-from pcdistill.pipeline.context import Run
-from pcdistill.pipeline.pretrained import StudentNeeds
+from pcdistill.pipeline.context import RunContext
+from pcdistill.pipeline.pretrained import StudentInputSpec
 
 
 class ForeignTeacher:
@@ -31,9 +31,9 @@ class ForeignTeacher:
 
 def test_teachers_of_another_text_space_are_refused_naming_both(monkeypatch):
     monkeypatch.setitem(teachers.TEACHERS, "foreign", ForeignTeacher)
-    run = Run(RunConfig(run=RunSettings(teachers=("dense", "foreign"))))
+    run = RunContext(RunConfig(run=GeneralConfig(teachers=("dense", "foreign"))))
     with pytest.raises(ConfigError) as caught:
-        run.check()
+        run.validate()
     message = str(caught.value)
     assert "'foreign' lives in the text space 'clip-vit-b-32'" in message
     assert "'static-minilm-64'" in message
@@ -50,13 +50,13 @@ def test_teachers_of_another_text_space_are_refused_naming_both(monkeypatch):
 def test_unknown_models_are_named(changes, sentence):
     config = replace(RunConfig(), synthesize=SynthesizeConfig(**changes))
     with pytest.raises(ConfigError, match=sentence.replace("?", r"\?")):
-        Run(config).check()
+        RunContext(config).validate()
 
 
 def test_classes_that_cannot_be_drawn_are_named_before_the_work():
-    run = Run(RunConfig(run=RunSettings(vocabulary="outdoor")))
+    run = RunContext(RunConfig(run=GeneralConfig(vocabulary="outdoor")))
     with pytest.raises(ConfigError) as caught:
-        run.check()
+        run.validate()
     assert str(caught.value) == (
         "run.vocabulary is 'outdoor' but the image generator 'embedded' cannot draw person, bus, "
         "grass, car and 18 more of its 23 classes; set run.vocabulary: indoor, or "
@@ -66,9 +66,9 @@ def test_classes_that_cannot_be_drawn_are_named_before_the_work():
 
 def test_a_prompt_of_which_nothing_can_be_drawn_is_named_before_the_work():
     prompt = "a bed beside a {}"
-    run = Run(RunConfig(synthesize=SynthesizeConfig(prompt=prompt)))
+    run = RunContext(RunConfig(synthesize=SynthesizeConfig(prompt=prompt)))
     with pytest.raises(ConfigError) as caught:
-        run.check()
+        run.validate()
     assert str(caught.value) == (
         f"synthesize.prompt is '{prompt}', with which the image generator 'embedded' cannot draw "
         "bookshelf, table, wall, bathtub and 15 more of its 20 classes; let it name the class "
@@ -76,7 +76,9 @@ def test_a_prompt_of_which_nothing_can_be_drawn_is_named_before_the_work():
     )
     with pytest.raises(ConfigError, match=r"synthesize.prompt must be a text with one \{\}, got a"):
         SynthesizeConfig(prompt="a good photo")
-    Run(RunConfig(synthesize=SynthesizeConfig(prompt="a good photo of a {} in a room"))).check()
+    RunContext(
+        RunConfig(synthesize=SynthesizeConfig(prompt="a good photo of a {} in a room"))
+    ).validate()
 
 
 def test_a_device_that_is_not_there_is_named(monkeypatch):
@@ -84,14 +86,14 @@ def test_a_device_that_is_not_there_is_named(monkeypatch):
     config = RunConfig()
     config = replace(config, distill=replace(config.distill, device="cuda"))
     with pytest.raises(ConfigError, match="distill.device is 'cuda' but this machine has no CUDA"):
-        _ = Run(config).device
+        _ = RunContext(config).device
 
 
 def test_an_engine_that_needs_a_gpu_is_refused_on_the_cpu_before_the_work():
     config = RunConfig()
     config = replace(config, distill=replace(config.distill, device="cpu", engine="triton"))
     with pytest.raises(ConfigError, match="distill.engine is 'triton', .* set distill.engine: tor"):
-        Run(config).check()
+        RunContext(config).validate()
 
 
 @pytest.mark.parametrize("name", ["bed", "{}", "{room}", "a } and a {", "{0}", "[bold]bed"])
@@ -99,7 +101,7 @@ def test_an_engine_that_needs_a_gpu_is_refused_on_the_cpu_before_the_work():
     "prompt", ["a {} in a scene", "a {} in a {room}", "{{}}", "{0} {} {1!r}", "} {} {", "[b]{}[/b]"]
 )
 def test_braces_in_a_prompt_or_a_name_are_text(prompt, name):
-    run = Run(RunConfig(run=RunSettings(prompt=prompt)))
+    run = RunContext(RunConfig(run=GeneralConfig(prompt=prompt)))
     before, _, after = prompt.partition("{}")
     assert run.prompts([name]) == [before + name + after]
 
@@ -108,10 +110,10 @@ def test_a_label_set_s_own_template_makes_its_prompts(tmp_path):
     """What the config says comes first; the vocabulary keeps its own."""
     file = tmp_path / "rooms.json"
     file.write_text(json.dumps({"template": "the {} of a {home}", "categories": ["bed", "sofa"]}))
-    run = Run(RunConfig(run=RunSettings(label_set=str(file))))
+    run = RunContext(RunConfig(run=GeneralConfig(label_set=str(file))))
     assert run.label_prompts == ["the bed of a {home}", "the sofa of a {home}"]
     assert run.prompts(["bed"]) == ["a bed in a scene"]
-    said = Run(RunConfig(run=RunSettings(label_set=str(file), prompt="a {}")))
+    said = RunContext(RunConfig(run=GeneralConfig(label_set=str(file), prompt="a {}")))
     assert said.label_prompts == ["a bed", "a sofa"]
     assert said.prompts(["bed"]) == ["a bed"]
 
@@ -122,10 +124,10 @@ def test_a_label_set_s_own_template_makes_its_prompts(tmp_path):
 def test_openscene_s_protocol_asks_as_openscene_does_unless_told_otherwise(protocol, told, trained):
     """Whatever a trained student read; pseudo labels are no matter of a protocol."""
     config = RunConfig(
-        run=RunSettings(label_set="scannet20", prompt=told), evaluate=EvaluateConfig(protocol)
+        run=GeneralConfig(label_set="scannet20", prompt=told), evaluate=EvaluateConfig(protocol)
     )
-    run = Run(config)
-    run.trained = trained and SimpleNamespace(prompt=trained, needs=StudentNeeds(0.02, ""))
+    run = RunContext(config)
+    run.pretrained = trained and SimpleNamespace(prompt=trained, needs=StudentInputSpec(0.02, ""))
     asked = told or trained or "a {} in a scene"
     own = [asked.replace("{}", name) for name in run.label_set.names]
     assert run.training_prompts == own
@@ -143,8 +145,8 @@ def test_openscene_s_protocol_asks_as_openscene_does_unless_told_otherwise(proto
 
 
 def test_openscene_asks_for_nuscenes_by_its_43_detailed_names():
-    run = Run(
-        RunConfig(run=RunSettings(label_set="nuscenes16"), evaluate=EvaluateConfig("openscene"))
+    run = RunContext(
+        RunConfig(run=GeneralConfig(label_set="nuscenes16"), evaluate=EvaluateConfig("openscene"))
     )
     assert len(run.label_prompts) == 43
     assert run.label_prompts[0] == "a barrier in a scene"
@@ -154,23 +156,25 @@ def test_openscene_asks_for_nuscenes_by_its_43_detailed_names():
 
 def test_without_teachers_a_protocol_scores_all_points():
     """No frame tells what is seen, whatever is asked for."""
-    settings = RunSettings(teachers=())
-    given = DistillConfig(trained="given")
+    settings = GeneralConfig(teachers=())
+    given = DistillConfig(pretrained="given")
     for points in (None, "seen", "all"):
         config = RunConfig(
             run=settings, distill=given, evaluate=EvaluateConfig("every point", points)
         )
-        run = Run(config)
-        run.trained = None
+        run = RunContext(config)
+        run.pretrained = None
         assert run.protocol.points == "all"
 
 
 @pytest.mark.parametrize("given", [None, 0.3])
 def test_the_voxels_of_the_protocol_are_those_of_the_student(given):
     """As its file says, where it was given; else as the run trains it."""
-    run = Run(
+    run = RunContext(
         RunConfig(evaluate=EvaluateConfig("openscene"), distill=DistillConfig(voxel_size=0.07))
     )
-    run.trained = given and SimpleNamespace(prompt=None, needs=StudentNeeds(given, "constant"))
+    run.pretrained = given and SimpleNamespace(
+        prompt=None, needs=StudentInputSpec(given, "constant")
+    )
     assert run.protocol.voxel_size == (given or 0.07)
     assert run.protocol.departures == (f"voxels of {given or 0.07} m instead of 0.02 m",)

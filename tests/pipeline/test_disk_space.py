@@ -8,13 +8,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pcdistill.artifacts.size_estimates import expected_points, expected_superpoints
+from pcdistill.artifacts.size_estimates import estimate_points, estimate_superpoints
 from pcdistill.errors import ConfigError
 from pcdistill.homes import home_scene
-from pcdistill.pipeline.config import RunConfig, RunSettings
-from pcdistill.pipeline.config_loading import config_from_mapping
-from pcdistill.pipeline.context import Run
-from pcdistill.pipeline.disk_space import SPARE_BYTES, bytes_to_write, require_disk
+from pcdistill.pipeline.config import GeneralConfig, RunConfig
+from pcdistill.pipeline.config_loading import config_from_dict
+from pcdistill.pipeline.context import RunContext
+from pcdistill.pipeline.disk_space import SPARE_BYTES, check_disk_space, estimate_new_bytes
 from pcdistill.pipeline.progress import Progress
 from pcdistill.pipeline.runner import run_stages
 from pcdistill.pipeline.stage import Task
@@ -56,7 +56,7 @@ def free(monkeypatch):
 @pytest.fixture
 def config(tmp_path):
     (tmp_path / "work").mkdir()
-    return RunConfig(run=RunSettings(workspace=str(tmp_path / "work")))
+    return RunConfig(run=GeneralConfig(workspace=str(tmp_path / "work")))
 
 
 def three_mib(run, unit):
@@ -100,21 +100,21 @@ def test_a_run_begins_only_if_all_of_it_fits(config, free, missing):
     message = (
         r"work: the run will write about 15\.0 MiB \(letters 12\.0 MiB, word 3\.0 MiB\) but only "
         r"215\.0 MiB are free; free some space, set run\.workspace to a larger disk, or keep less "
-        r"\(lift\.keep, fuse\.keep_points\)"
+        r"\(lift\.keep, fuse\.store_point_features\)"
     )
     with pytest.raises(ConfigError, match=message):
         run_stages(config, BIG)
-    assert not (Run(config).workspace.root / "letters").exists()
+    assert not (RunContext(config).workspace.root / "letters").exists()
 
 
 def test_what_is_replaced_needs_no_new_disk(config, free):
     run_stages(config, LETTERS)
-    run, letters = Run(config), replace(LETTERS[0], estimate=six_bytes)
-    assert bytes_to_write(run, letters, ("a", "b")) == 2 * (6 - 1)  # each letter is a byte
+    run, letters = RunContext(config), replace(LETTERS[0], estimate=six_bytes)
+    assert estimate_new_bytes(run, letters, ("a", "b")) == 2 * (6 - 1)  # each letter is a byte
     (run.workspace.root / "letters" / "b").unlink()
-    assert bytes_to_write(run, letters, ("a", "b")) == 5 + 6
+    assert estimate_new_bytes(run, letters, ("a", "b")) == 5 + 6
     free(SPARE_BYTES)
-    assert require_disk(run, {"letters": 0}) == ""
+    assert check_disk_space(run, {"letters": 0}) == ""
     assert run_stages(config, LETTERS, redo=True).done == 5
 
 
@@ -123,7 +123,7 @@ def test_a_stage_is_refused_when_the_stages_before_it_made_more_than_was_expecte
     second = replace(LETTERS[1], estimate=grown)
     with pytest.raises(ConfigError, match=r"the run will write about 16\.0 MiB \(word 16"):
         run_stages(config, (LETTERS[0], second))
-    assert (Run(config).workspace.root / "letters" / "d").exists()
+    assert (RunContext(config).workspace.root / "letters" / "d").exists()
 
 
 def grown(run, unit):
@@ -140,14 +140,14 @@ def test_points_are_those_stored_else_those_of_the_scans_header(tmp_path):
         "ingest": {"source": "scan", "path": str(scan)},
         "partition": {"min_size": 10},
     }
-    run = Run(config_from_mapping(sections, "test"))
-    assert expected_points(run, "room") == 321
-    assert expected_superpoints(run, "room") == 321 // 40 + 1
+    run = RunContext(config_from_dict(sections, "test"))
+    assert estimate_points(run, "room") == 321
+    assert estimate_superpoints(run, "room") == 321 // 40 + 1
     write_scene(Scene("room", points[:300]), run.workspace.scene("room"))
-    assert expected_points(run, "room") == 300
-    assert expected_points(run, "in a list only") == 0
-    whole = Run(replace(run.config, partition=replace(run.config.partition, method="none")))
-    assert expected_superpoints(whole, "room") == 300
+    assert estimate_points(run, "room") == 300
+    assert estimate_points(run, "in a list only") == 0
+    whole = RunContext(replace(run.config, partition=replace(run.config.partition, method="none")))
+    assert estimate_superpoints(whole, "room") == 300
 
 
 @pytest.mark.parametrize("header", [b"", b"ply\nformat ascii 1.0\n", b"\xff" * 9000])
@@ -156,7 +156,7 @@ def test_a_damaged_ply_leaves_the_guess_to_what_is_usual(tmp_path, header):
     scan.mkdir()
     (scan / "room.ply").write_bytes(header)
     sections = {"ingest": {"source": "scan", "path": str(scan)}}
-    assert expected_points(Run(config_from_mapping(sections, "test")), "room") == 100_000
+    assert estimate_points(RunContext(config_from_dict(sections, "test")), "room") == 100_000
 
 
 def test_learning_takes_what_its_estimate_says(tmp_path, monkeypatch):
@@ -171,10 +171,10 @@ def test_learning_takes_what_its_estimate_says(tmp_path, monkeypatch):
     write_lifted(run, scene, len(home.points), run.text_encoder.dimensions, 0.6)
     work(FUSE, run, scene)
     for student in students:
-        folder, most = run.workspace.student(student), [0]
+        folder, limit = run.workspace.student(student), [0]
 
-        def look(done, total, words, folder=folder, most=most):
-            most[0] = max(most[0], sum(path.stat().st_size for path in folder.iterdir()))
+        def look(done, total, words, folder=folder, limit=limit):
+            limit[0] = max(limit[0], sum(path.stat().st_size for path in folder.iterdir()))
 
         task = Task(student, DISTILL.inputs(run, student), "test")
         DISTILL.work(run, task, look)
@@ -183,11 +183,11 @@ def test_learning_takes_what_its_estimate_says(tmp_path, monkeypatch):
         )  # written beside the last state
         estimate = DISTILL.estimate(run, student)
         # headers of the files are not estimated
-        assert estimate == pytest.approx(most[0] + checkpoint, rel=0.02)
+        assert estimate == pytest.approx(limit[0] + checkpoint, rel=0.02)
 
 
 def test_every_stage_that_writes_more_than_numbers_has_an_estimate(tmp_path):
     sections = {"run": {"workspace": str(tmp_path)}, "ingest": {"train": 1, "validation": 1}}
-    run = Run(config_from_mapping(sections, "test"))
+    run = RunContext(config_from_dict(sections, "test"))
     silent = [s.name for s in STAGES if not sum(s.estimate(run, u) for u in s.units(run))]
     assert silent == ["score"]

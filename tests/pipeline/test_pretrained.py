@@ -12,11 +12,16 @@ import yaml
 from pcdistill.errors import ArtifactError, ConfigError
 from pcdistill.networks import build_student, save_checkpoint
 from pcdistill.pipeline.artifact_files import write_json
-from pcdistill.pipeline.config import DistillConfig, RunConfig, RunSettings
+from pcdistill.pipeline.config import DistillConfig, GeneralConfig, RunConfig
 from pcdistill.pipeline.config_loading import load_config
-from pcdistill.pipeline.context import Run
-from pcdistill.pipeline.pretrained import find_trained, keep_copy, kept_copy, open_trained
-from pcdistill.pipeline.workspace import Record, Workspace
+from pcdistill.pipeline.context import RunContext
+from pcdistill.pipeline.pretrained import (
+    checkpoint_copy_path,
+    copy_checkpoint,
+    load_pretrained,
+    resolve_checkpoint,
+)
+from pcdistill.pipeline.workspace import UnitRecord, Workspace
 
 PROVENANCE = {
     "text_space": "static-minilm-64",
@@ -40,24 +45,24 @@ def finished(tmp_path) -> Path:
     students = ["point", "superpoint", "superpoint+ensemble"]
     for name in students[:2]:
         save(root / "students" / name / "checkpoint.safetensors", **PROVENANCE)
-        record = Record("", "done", "", 0.0, {}, {})
+        record = UnitRecord("", "done", "", 0.0, {}, {})
         Workspace(root).write_record("distill", name, record)
     (root / "config.yaml").write_text(yaml.safe_dump({"distill": {"students": students[:2]}}))
     return root
 
 
-def run_with(given: Path | str, tmp_path: Path, **distill) -> Run:
-    return Run(
+def run_with(given: Path | str, tmp_path: Path, **distill) -> RunContext:
+    return RunContext(
         RunConfig(
-            run=RunSettings(workspace=str(tmp_path / "run"), teachers=()),
-            distill=DistillConfig(trained=str(given), **distill),
+            run=GeneralConfig(workspace=str(tmp_path / "run"), teachers=()),
+            distill=DistillConfig(pretrained=str(given), **distill),
         )
     )
 
 
-def refused(run: Run) -> str:
+def refused(run: RunContext) -> str:
     with pytest.raises((ConfigError, ArtifactError)) as caught:
-        run.check()
+        run.validate()
     message = str(caught.value)
     assert "\n" not in message
     assert message.count(". ") == 0
@@ -67,34 +72,34 @@ def refused(run: Run) -> str:
 def test_a_workspace_stands_for_its_last_student_or_for_the_one_named(finished, tmp_path):
     own = Workspace(tmp_path / "run")
     students = finished / "students"
-    last = find_trained(str(finished), own).path
+    last = resolve_checkpoint(str(finished), own).path
     assert last == students / "superpoint" / "checkpoint.safetensors"
-    first = find_trained(f"{finished}:point", own).path
+    first = resolve_checkpoint(f"{finished}:point", own).path
     assert first == students / "point" / "checkpoint.safetensors"
-    assert find_trained(str(first), own).path == first
+    assert resolve_checkpoint(str(first), own).path == first
 
 
 def test_what_it_needs_comes_with_it_and_not_from_the_config(finished, tmp_path):
     run = run_with(finished, tmp_path, voxel_size=0.02, input="constant")
-    run.check()
-    assert run.trained.needs == (0.1, "color")
+    run.validate()
+    assert run.pretrained.needs == (0.1, "color")
     assert run.prompts(["chair"]) == ["a chair indoors"]
     said = replace(run.config, run=replace(run.config.run, prompt="the {}"))
-    assert Run(said).prompts(["chair"]) == ["the chair"]
+    assert RunContext(said).prompts(["chair"]) == ["the chair"]
 
 
 @pytest.mark.parametrize("layout", ["pcdistill", "minkowski"])
 def test_the_config_says_what_a_file_of_others_does_not(tmp_path, layout):
     file = save(tmp_path / "model_best.pth.tar", 4, layout=layout)
     run = run_with(file, tmp_path, voxel_size=0.04, input="geometry")
-    run.check()
-    assert run.trained.needs == (0.04, "geometry")
+    run.validate()
+    assert run.pretrained.needs == (0.04, "geometry")
     assert run.prompts(["chair"]) == ["a chair in a scene"]
 
 
 def test_no_student_is_trained_beside_it(finished):
-    config = DistillConfig(trained=str(finished))
-    assert config.student_names == ("trained",)
+    config = DistillConfig(pretrained=str(finished))
+    assert config.student_names == ("pretrained",)
 
 
 def test_what_does_not_exist_is_named_with_what_can_be_given(tmp_path):
@@ -122,11 +127,11 @@ def test_the_best_measured_student_is_taken_where_none_is_named(finished, tmp_pa
     students = ["superpoint", "point"]
     (finished / "config.yaml").write_text(yaml.safe_dump({"distill": {"students": students}}))
     workspace = Workspace(finished)
-    taken = find_trained(str(finished), Workspace(tmp_path / "new"))
+    taken = resolve_checkpoint(str(finished), Workspace(tmp_path / "new"))
     assert taken.path == workspace.checkpoint("point")
     for name, miou in (("superpoint", 40.0), ("point", 30.0)):
         write_json(workspace.evaluation(f"student:{name}") / "result.json", {"miou": miou})
-    taken = find_trained(str(finished), Workspace(tmp_path / "new"))
+    taken = resolve_checkpoint(str(finished), Workspace(tmp_path / "new"))
     assert taken.path == workspace.checkpoint("superpoint")
 
 
@@ -138,7 +143,7 @@ def test_an_unknown_student_is_named_with_the_likely_one(finished, tmp_path):
 def test_its_own_workspace_is_refused(finished, tmp_path):
     run = run_with(finished, tmp_path)
     own = replace(run.config, run=replace(run.config.run, workspace=str(finished)))
-    assert "set run.workspace to another folder" in refused(Run(own))
+    assert "set run.workspace to another folder" in refused(RunContext(own))
 
 
 def test_another_text_space_is_refused_naming_both(tmp_path):
@@ -176,16 +181,16 @@ def test_a_damaged_file_is_named(tmp_path):
 
 def test_the_copy_stands_in_where_the_original_is_gone(finished, tmp_path):
     given, own = str(finished), Workspace(tmp_path / "run")
-    source = find_trained(given, own)
-    student = open_trained(source, DistillConfig())
-    keep_copy(student, given, own, {"student": "trained"})
+    source = resolve_checkpoint(given, own)
+    student = load_pretrained(source, DistillConfig())
+    copy_checkpoint(student, given, own, {"student": "pretrained"})
     finished.rename(tmp_path / "elsewhere")
-    found = find_trained(given, own)
-    assert found == (kept_copy(own), source.checksum)
-    again = open_trained(found, DistillConfig())
+    found = resolve_checkpoint(given, own)
+    assert found == (checkpoint_copy_path(own), source.checksum)
+    again = load_pretrained(found, DistillConfig())
     assert (again.needs, again.prompt) == (student.needs, student.prompt)
     with pytest.raises(ConfigError, match="does not exist"):
-        find_trained(str(tmp_path / "another"), own)
+        resolve_checkpoint(str(tmp_path / "another"), own)
 
 
 def test_teachers_are_needed_exactly_where_no_student_is_given(tmp_path):
@@ -194,5 +199,5 @@ def test_teachers_are_needed_exactly_where_no_student_is_given(tmp_path):
     with pytest.raises(ConfigError, match=r"run\.yaml: run.teachers must be at least one name"):
         load_config(path)
     (tmp_path / "others").mkdir()  # beside the config, and not where the test is run
-    config = load_config(path, ["distill.trained=others:point"])
-    assert config.distill.trained == str(tmp_path / "others:point")
+    config = load_config(path, ["distill.pretrained=others:point"])
+    assert config.distill.pretrained == str(tmp_path / "others:point")

@@ -32,14 +32,14 @@ def test_names_are_text(name, terminal):
         )
     )
     show = Progress(console=console)
-    show.note(f"note {name}")
-    show.begin("lift", 2, 0)
-    show.inside("lift", name)(1, 2, f"frames of {name}")
+    show.print_line(f"note {name}")
+    show.start_stage("lift", 2, 0)
+    show.unit_callback("lift", name)(1, 2, f"frames of {name}")
     if terminal:
         show._bars.refresh()
-    show.unit("lift", name, "done", f"summary of {name}", 1.0)
-    show.unit("lift", name, "failed", f"reason of {name}", 1.0)
-    show.end("lift")
+    show.finish_unit("lift", name, "done", f"summary of {name}", 1.0)
+    show.finish_unit("lift", name, "failed", f"reason of {name}", 1.0)
+    show.end_stage("lift")
     shown = stream.getvalue()
     assert f"note {name}\n" in shown
     assert f"  {name}: summary of {name}, 1.0 s\n" in shown
@@ -53,6 +53,6 @@ def test_names_are_text(name, terminal):
 def test_names_are_text_on_a_console_that_knows_markup(name):
     stream = io.StringIO()
     show = Progress(console=Console(file=stream, width=200, highlight=False))
-    show.note(f"note {name}")
-    show.unit("lift", name, "failed", f"reason of {name}", 1.0)
+    show.print_line(f"note {name}")
+    show.finish_unit("lift", name, "failed", f"reason of {name}", 1.0)
     assert stream.getvalue() == f"note {name}\n  FAILED {name}: reason of {name}, 1.0 s\n"

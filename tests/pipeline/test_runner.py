@@ -16,26 +16,26 @@ import pytest
 import torch
 
 from pcdistill.errors import ConfigError, SceneError
-from pcdistill.pipeline.artifact_files import whole_file
-from pcdistill.pipeline.config import RunConfig, RunSettings
-from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.artifact_files import atomic_file
+from pcdistill.pipeline.config import GeneralConfig, RunConfig
+from pcdistill.pipeline.context import RunContext
 from pcdistill.pipeline.progress import Progress
 from pcdistill.pipeline.runner import run_stages
-from pcdistill.pipeline.stage import Input, Stage, no_inputs
-from pcdistill.pipeline.status import failures, stage_states
+from pcdistill.pipeline.stage import Dependency, Stage, no_inputs
+from pcdistill.pipeline.status import failed_units, stage_states
 
 LETTERS = ("a", "b", "c", "d")
 
 
-def letter_path(run: Run, unit: str) -> Path:
+def letter_path(run: RunContext, unit: str) -> Path:
     return run.workspace.root / "letters" / unit
 
 
-def word_path(run: Run, unit: str) -> Path:
+def word_path(run: RunContext, unit: str) -> Path:
     return run.workspace.root / "word"
 
 
-def tally(run: Run, unit: str) -> None:
+def tally(run: RunContext, unit: str) -> None:
     """Count the work in a file, because it may happen in another process."""
     with (run.workspace.root / f"worked-{unit}").open("a") as handle:
         handle.write("x")
@@ -69,7 +69,7 @@ def write_letter(run, task, report):
         if deadly.read_text() == "once":
             deadly.unlink()
         os.kill(os.getpid(), signal.SIGKILL)
-    with whole_file(letter_path(run, task.unit)) as temporary:
+    with atomic_file(letter_path(run, task.unit)) as temporary:
         temporary.write_text(task.unit)
     return f"wrote {task.unit}"
 
@@ -83,7 +83,7 @@ def word_settings(run, unit):
 
 
 def word_inputs(run, unit):
-    return tuple(Input("letters", letter, required=letter == "a") for letter in LETTERS)
+    return tuple(Dependency("letters", letter, required=letter == "a") for letter in LETTERS)
 
 
 def word_outputs(run, unit):
@@ -93,7 +93,7 @@ def word_outputs(run, unit):
 def write_word(run, task, report):
     tally(run, task.unit)
     parts = [letter_path(run, letter).read_text() for letter in task.units_of("letters")]
-    with whole_file(word_path(run, task.unit)) as temporary:
+    with atomic_file(word_path(run, task.unit)) as temporary:
         temporary.write_text("".join(parts))
     return "wrote the word"
 
@@ -109,7 +109,7 @@ def chain_units(run):
 
 
 def chain_inputs(run, unit):
-    return (Input("chain", "a"), Input("chain", "b")) if unit == "c" else ()
+    return (Dependency("chain", "a"), Dependency("chain", "b")) if unit == "c" else ()
 
 
 def chain_outputs(run, unit):
@@ -122,7 +122,7 @@ def write_chain(run, task, report):
         report(number, 2, "halves")
     time.sleep(0.3)  # words travel by another way than results
     parts = [(folder / unit).read_text() for unit in task.units_of("chain")]
-    with whole_file(folder / task.unit) as temporary:
+    with atomic_file(folder / task.unit) as temporary:
         temporary.write_text("+".join([*parts, task.unit]))
     return f"wrote {task.unit}"
 
@@ -135,7 +135,7 @@ def glance(run, task, report):
     """Note which teacher of which process looks."""
     teacher = run.teacher("dense")
     run.memory[task.unit] = teacher  # so that no other comes to lie where it was
-    with whole_file(glance_outputs(run, task.unit)[0]) as temporary:
+    with atomic_file(glance_outputs(run, task.unit)[0]) as temporary:
         temporary.write_text(f"{os.getpid()} {id(teacher)}")
     return "looked"
 
@@ -145,7 +145,7 @@ def count_outputs(run, unit):
 
 
 def count_threads(run, task, report):
-    with whole_file(count_outputs(run, task.unit)[0]) as temporary:
+    with atomic_file(count_outputs(run, task.unit)[0]) as temporary:
         temporary.write_text(f"{os.getpid()} {torch.get_num_threads()}")
     return "counted"
 
@@ -158,7 +158,7 @@ CHAIN = Stage("chain", 1, chain_units, word_settings, chain_inputs, chain_output
 @pytest.fixture
 def config(tmp_path):
     (tmp_path / "work").mkdir()
-    return RunConfig(run=RunSettings(workspace=str(tmp_path / "work")))
+    return RunConfig(run=GeneralConfig(workspace=str(tmp_path / "work")))
 
 
 @pytest.fixture
@@ -178,7 +178,7 @@ def test_a_second_run_does_nothing(config, root):
 def test_other_settings_make_the_unit_and_what_follows_anew(config, root):
     run_stages(config, STAGES)
     changed = replace(config, run=replace(config.run, seed=1))
-    states = stage_states(Run(changed), STAGES)
+    states = stage_states(RunContext(changed), STAGES)
     assert states["letters"]["stale"] == 4
     assert states["word"]["stale"] == 1
     assert run_stages(changed, STAGES).done == 5
@@ -211,7 +211,7 @@ def test_a_failing_unit_does_not_stop_the_others(config, root):
     assert [(f.stage, f.unit) for f in summary.failures] == [("letters", "b")]
     assert summary.failures[0].reason == "letter b is unreadable; remove refuse-b"
     assert (root / "word").read_text() == "acd"
-    assert failures(Run(config), STAGES)[0].unit == "b"
+    assert failed_units(RunContext(config), STAGES)[0].unit == "b"
     (root / "refuse-b").unlink()
     assert run_stages(config, STAGES).exit_status == 0
     assert (root / "word").read_text() == "abcd"
@@ -224,7 +224,7 @@ def test_what_needs_a_failed_unit_is_not_tried_and_says_so(config, root):
     assert [f.unit for f in summary.failures] == ["a", "word"]
     assert summary.failures[1].reason == "not tried, because letters a failed"
     assert not (root / "word").exists()
-    assert stage_states(Run(config), STAGES)["word"]["blocked"] == 1
+    assert stage_states(RunContext(config), STAGES)["word"]["blocked"] == 1
 
 
 def test_a_bug_is_a_failed_unit_too(config, root):
@@ -235,10 +235,10 @@ def test_a_bug_is_a_failed_unit_too(config, root):
 
 
 def test_status_before_and_after(config):
-    before = stage_states(Run(config), STAGES)
+    before = stage_states(RunContext(config), STAGES)
     assert (before["letters"]["missing"], before["word"]["missing"]) == (4, 1)
     run_stages(config, STAGES, only=["letters"])
-    assert stage_states(Run(config), STAGES)["letters"]["done"] == 4
+    assert stage_states(RunContext(config), STAGES)["letters"]["done"] == 4
 
 
 def test_only_and_from_choose_stages(config, root):
@@ -350,8 +350,8 @@ def test_workers_have_as_many_threads_as_openmp_is_told_to(config, root, monkeyp
     found = [(root / "threads" / letter).read_text().split() for letter in LETTERS]
     asked = [sys.executable, "-c", "import torch; print(torch.get_num_threads())"]
     alone = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
-    share = str(max(1, len(os.sched_getaffinity(0)) // 2))
-    assert {threads for _, threads in found} == {share if said is None else alone}
+    fraction = str(max(1, len(os.sched_getaffinity(0)) // 2))
+    assert {threads for _, threads in found} == {fraction if said is None else alone}
     assert str(os.getpid()) not in {process for process, _ in found}
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pcdistill.pipeline.workspace import LONGEST_NAME, question_slug, slug
+from pcdistill.pipeline.workspace import MAX_NAME, question_slug, slug
 
 TRICKY = [
     *("客厅", "卧室", "room 1", "room-1", "room_1", "room/1", "room:1", "room~1", "room=1"),
@@ -32,7 +32,7 @@ def test_different_names_have_different_files(names):
 def test_every_name_is_one_that_file_systems_take(name):
     for file in (slug(name), question_slug(name)):
         assert re.fullmatch(r"[A-Za-z0-9_+=~-][A-Za-z0-9._+=~-]*", file)
-        assert len(file) <= LONGEST_NAME
+        assert len(file) <= MAX_NAME
 
 
 def test_usual_names_stay_readable():

@@ -7,12 +7,12 @@ import json
 import pytest
 import torch
 
-from pcdistill.artifacts.predictions import result
-from pcdistill.artifacts.students import Student
+from pcdistill.artifacts.predictions import load_result
+from pcdistill.artifacts.students import LoadedStudent
 from pcdistill.inference import methods as rows_module
 from pcdistill.pipeline.artifact_files import read_json, write_json
-from pcdistill.pipeline.context import Run
-from pcdistill.pipeline.pretrained import StudentNeeds
+from pcdistill.pipeline.context import RunContext
+from pcdistill.pipeline.pretrained import StudentInputSpec
 from pcdistill.reporting.conclusions import comparisons, conclusions, measured_rows
 from pcdistill.scenes import Scene
 from pcdistill.stages.evaluate import EVALUATE
@@ -23,11 +23,13 @@ from tests.stages.toy_homes import CLUSTERS, homes_run, scan
 
 @pytest.fixture(autouse=True)
 def student(monkeypatch):
-    needs = StudentNeeds(VOXEL, "geometry")
-    monkeypatch.setattr(rows_module, "load_student", lambda run, name: Student(Mirror(), needs))
+    needs = StudentInputSpec(VOXEL, "geometry")
+    monkeypatch.setattr(
+        rows_module, "load_student", lambda run, name: LoadedStudent(Mirror(), needs)
+    )
 
 
-def finished(folder, students=("superpoint",), labels=None, **sections) -> Run:
+def finished(folder, students=("superpoint",), labels=None, **sections) -> RunContext:
     run = homes_run(folder, distill={"students": list(students), "voxel_size": VOXEL}, **sections)
     run.label_set = labels or run.label_set
     for unit in EVALUATE.units(run):
@@ -47,16 +49,16 @@ def test_every_difference_is_that_of_the_table(tmp_path, protocol):
         *(("fused", other) for other in ("shuffled", "oracle")),
         *(("student:superpoint", o) for o in ("fused+voxels", "fused", "fused+superpoints")),
     ]
-    assert result(run, best_teacher(run))["points_without_answer"] > 0  # which protocols count
+    assert load_result(run, best_teacher(run))["points_without_answer"] > 0  # which protocols count
     for one in found:
-        expected = result(run, one.first)["miou"] - result(run, one.second)["miou"]
+        expected = load_result(run, one.first)["miou"] - load_result(run, one.second)["miou"]
         assert one.apart.difference == pytest.approx(expected, abs=1e-9)
         assert one.apart.scenes == len(CLUSTERS)
         assert one.apart.low <= one.apart.difference <= one.apart.high
 
 
-def best_teacher(run: Run) -> str:
-    return max(("teacher:masks", "teacher:dense"), key=lambda row: result(run, row)["miou"])
+def best_teacher(run: RunContext) -> str:
+    return max(("teacher:masks", "teacher:dense"), key=lambda row: load_result(run, row)["miou"])
 
 
 def test_the_sentences_name_every_difference_the_intervals_and_the_agreement(tmp_path):
@@ -122,8 +124,8 @@ def test_with_one_teacher_it_is_what_fusion_is_held_against(tmp_path):
 
 
 def test_without_teachers_there_is_nothing_to_compare(tmp_path):
-    run = homes_run(tmp_path, run={"teachers": []}, distill={"trained": "given"})
-    run.trained = None  # it stands beside the run
+    run = homes_run(tmp_path, run={"teachers": []}, distill={"pretrained": "given"})
+    run.pretrained = None  # it stands beside the run
     for unit in EVALUATE.units(run):
         work(EVALUATE, run, unit)
     assert conclusions(run) == ()

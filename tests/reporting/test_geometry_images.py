@@ -11,7 +11,7 @@ import torch
 from pcdistill.homes import home_scene
 from pcdistill.pipeline.config import LiftConfig
 from pcdistill.reporting import geometry_images as pictures
-from pcdistill.visualization import UNSEEN, superpoint_colors
+from pcdistill.visualization import UNSEEN, colorize_superpoints
 
 
 @pytest.fixture(scope="module")
@@ -21,8 +21,8 @@ def home():
 
 def drawn(home, ids, views, monkeypatch):
     """The pictures, and the colours of the points in those of the whole scan."""
-    monkeypatch.setattr(pictures, "superpoint_ids", lambda run, name: ids)
-    monkeypatch.setattr(pictures, "frame_counts", lambda run, teacher, name: views)
+    monkeypatch.setattr(pictures, "load_superpoint_ids", lambda run, name: ids)
+    monkeypatch.setattr(pictures, "load_view_counts", lambda run, teacher, name: views)
     run = SimpleNamespace(config=SimpleNamespace(run=SimpleNamespace(teachers=("dense",))))
     run.config.lift = LiftConfig(border=2)
     colors = []
@@ -44,7 +44,7 @@ def test_points_that_no_frame_sees_are_told_from_those_that_few_see(home, monkey
     torch.testing.assert_close((seen == unseen).all(dim=1), views == 0)
     assert len(torch.unique(seen, dim=0)) == 3
     assert found[1].scale.other.name == "none, 25 %"
-    torch.testing.assert_close(pieces, superpoint_colors(torch.arange(count) // 100))
+    torch.testing.assert_close(pieces, colorize_superpoints(torch.arange(count) // 100))
     assert all(re.search(r"points it sees, coloured by superpoint$", p.caption) for p in found[2:])
     assert len(found) == 4
 

@@ -10,7 +10,7 @@ import pytest
 
 from pcdistill.errors import SceneError
 from pcdistill.scenes import open_scene
-from pcdistill.scenes.formats.text import numbers_of, read_rows, read_text, split_fields
+from pcdistill.scenes.formats.text import parse_numbers, read_rows, read_text, split_fields
 from tests.fixtures import box_room, matterport_replica, scannetpp_arkitscenes, user_captures
 from tests.fixtures import nuscenes as drives
 from tests.fixtures import scannet as scannet_scans
@@ -207,4 +207,4 @@ def test_what_is_no_text(tmp_path, content, message):
 
 def test_digits_divided_by_underscores_are_no_number():
     with pytest.raises(SceneError, match="a word that is no number"):
-        numbers_of("a.txt", ["1_000"], 1)
+        parse_numbers("a.txt", ["1_000"], 1)

@@ -45,10 +45,10 @@ def test_points_are_rounded_after_the_offset_is_off():
     torch.testing.assert_close(points.double() + offset, far, rtol=0, atol=5e-7)
 
 
-@pytest.mark.parametrize("share", [0.3, 3.0])
-def test_masses_of_equal_points_have_no_say(share):
+@pytest.mark.parametrize("fraction", [0.3, 3.0])
+def test_masses_of_equal_points_have_no_say(fraction):
     points = room() + UTM
-    misses = torch.zeros((int(share * len(points)), 3), dtype=torch.float64)
+    misses = torch.zeros((int(fraction * len(points)), 3), dtype=torch.float64)
     assert find_offset(torch.cat([misses, points])).tolist() == UTM.tolist()
 
 
@@ -126,14 +126,14 @@ def test_poses_of_another_convention_are_recognised_far_out_too(tmp_path, monkey
         np.savetxt(file, np.linalg.inv(np.loadtxt(file)))
     with pytest.raises(SceneError, match="world_to_camera"):
         open_scene(folder)
-    assert len(open_scene(folder, poses="world_to_camera").points)
+    assert len(open_scene(folder, pose_convention="world_to_camera").points)
 
 
 @pytest.mark.parametrize("up", ["y", "-y"])
 def test_the_way_back_undoes_the_turn_as_well(tmp_path, up):
     far = torch.from_numpy(box_room.wall_points()) + UTM
     write_ply(tmp_path / "a.ply", far, doubles=True)
-    scene = open_scene(tmp_path / "a.ply", up=up)
+    scene = open_scene(tmp_path / "a.ply", up_axis=up)
     back = scene_to_source(scene.provenance)
     found = scene.points.double() @ back[:3, :3].T + back[:3, 3]
     torch.testing.assert_close(found, far, rtol=0, atol=1e-5)

@@ -12,8 +12,8 @@ import torch
 from pcdistill.errors import SceneError
 from pcdistill.scenes import Scene, write_ply
 from pcdistill.scenes.readers.arkitscenes import ARKITSCENES
-from pcdistill.scenes.readers.base import Reader, ReadSettings, Scan
-from pcdistill.scenes.readers.cloud_file import BARE
+from pcdistill.scenes.readers.base import Reader, ReaderSettings, Scan
+from pcdistill.scenes.readers.cloud_file import CLOUD_FILE
 from pcdistill.scenes.readers.colmap.reader import COLMAP
 from pcdistill.scenes.readers.nerfstudio.reader import NERFSTUDIO
 from pcdistill.scenes.readers.record3d import RECORD3D
@@ -52,7 +52,7 @@ CAPTURES = {
         lambda folder: user_captures.write_colmap(folder, 2, binary=False),
         None,
     ),
-    "bare": (BARE, write_bare, None),
+    "bare": (CLOUD_FILE, write_bare, None),
     "scannetpp dslr": (
         SCANNETPP,
         lambda folder: scannetpp_arkitscenes.write_scannetpp(folder, 3, iphone=False),
@@ -105,7 +105,7 @@ def examine(scene: Scene) -> None:
         assert depth is None or bool((torch.isfinite(depth) & (depth >= 0)).all())
 
 
-def outcome(reader: Reader, scan: Scan, settings: ReadSettings) -> str:
+def outcome(reader: Reader, scan: Scan, settings: ReaderSettings) -> str:
     """Why the scan is refused; empty where it opens."""
     try:
         examine(reader.open(scan, settings))
@@ -119,7 +119,7 @@ def test_every_damage_gives_a_scene_or_one_sentence(name, tmp_path):
     reader, write, geometry = CAPTURES[name]
     folder = tmp_path / "scan"
     write(folder)
-    settings = ReadSettings(geometry=geometry)
+    settings = ReaderSettings(surface_file=geometry)
     if geometry is not None:
         turned = "record3d" in name
         turn = user_captures.Y_UP[:3, :3].T if turned else torch.eye(3).numpy()
@@ -147,8 +147,8 @@ def test_every_damage_gives_a_scene_or_one_sentence(name, tmp_path):
 @pytest.mark.parametrize("name", CAPTURES)
 def test_a_missing_file_gives_a_scene_or_one_sentence(name, tmp_path):
     reader, write, _ = CAPTURES[name]
-    fuses = reader not in (BARE, SCANNETPP)
-    settings = ReadSettings(fuse_voxel_size=0.2) if fuses else ReadSettings()
+    fuses = reader not in (CLOUD_FILE, SCANNETPP)
+    settings = ReaderSettings(fuse_voxel_size=0.2) if fuses else ReaderSettings()
     write(tmp_path / "whole")
     files = sorted(p.relative_to(tmp_path / "whole") for p in (tmp_path / "whole").rglob("*"))
     for file in files:

@@ -10,7 +10,7 @@ import torch
 
 from pcdistill.pipeline.config import PartitionConfig
 from pcdistill.scenes import open_scene
-from pcdistill.stages.partition import cut_scene
+from pcdistill.stages.partition import partition_scene
 
 REPORTS = Path(__file__).parents[3] / "shared" / "data" / "reports"
 UTM = [451234.0, 5411876.0, 118.0]
@@ -123,7 +123,7 @@ def test_las_without_colours_has_none_and_marked_points_are_left_out():
 def test_a_triangle_soup_has_the_superpoints_of_the_mesh():
     def pieces(name):
         found = scene(name)
-        partition = cut_scene(found, PartitionConfig())
+        partition = partition_scene(found, PartitionConfig())
         assert partition.method == "mesh"
         places = [tuple(place) for place in found.points.tolist()]
         return dict(zip(places, partition.superpoint_ids.tolist(), strict=True)), partition

@@ -14,7 +14,7 @@ import torch
 from pcdistill.errors import SceneError
 from pcdistill.labels import IGNORE_LABEL
 from pcdistill.scenes import write_ply
-from pcdistill.scenes.readers.base import ReadSettings, Scan
+from pcdistill.scenes.readers.base import ReaderSettings, Scan
 from pcdistill.scenes.readers.scannet.openscene import (
     find_scannet_extracted,
     open_scannet_extracted,
@@ -120,7 +120,7 @@ def scan(tmp_path_factory):
     points = torch.from_numpy(box_room.wall_points(0.25))
     write_ply(folder / f"{NAME}_vh_clean_2.ply", points)
     scannet.write_labels(folder, NAME, points)
-    sens = scannet.sens_bytes(scannet.room_frames(4, lost=(2,)))
+    sens = scannet.sens_bytes(scannet.room_frames(4, missing=(2,)))
     (folder / f"{NAME}.sens").write_bytes(sens)
     return folder
 
@@ -128,7 +128,7 @@ def scan(tmp_path_factory):
 @pytest.mark.parametrize("suffix", CASES)
 def test_damaged_files_of_a_scan(scan, suffix):
     by_table = suffix.endswith((".tsv", ".aggregation.json"))
-    settings = ReadSettings(
+    settings = ReaderSettings(
         frame_step=1,
         image_size=SIZE,
         align_axes=suffix == ".txt",
@@ -148,7 +148,7 @@ def test_damaged_files_of_an_extracted_scan(tmp_path, place):
     (found,) = find_scannet_extracted(root)
     before = peak()
     count = EXTRACTED_CASES[place]
-    outcomes = fuzz(root / place, count, lambda _: open_scannet_extracted(found, ReadSettings()))
+    outcomes = fuzz(root / place, count, lambda _: open_scannet_extracted(found, ReaderSettings()))
     assert peak() - before < MOST_MEMORY
     assert outcomes[False] > 0.1 * count
 

@@ -55,7 +55,7 @@ def test_a_mesh_comes_back_with_its_faces_and_normals(tmp_path, up, far):
     normals = torch.nn.functional.normalize(torch.from_numpy(box_room.wall_points() - 1.2), dim=1)
     faces = torch.tensor([[0, 1, 2], [5, 4, 3]])
     write_ply(tmp_path / "a.ply", points, normals=normals, faces=faces, doubles=True)
-    header, found = exported(open_scene(tmp_path / "a.ply", up=up), tmp_path)
+    header, found = exported(open_scene(tmp_path / "a.ply", up_axis=up), tmp_path)
     torch.testing.assert_close(places(found), points, rtol=0, atol=1e-5)
     torch.testing.assert_close(found.normals.double(), normals, rtol=0, atol=1e-6)
     assert torch.equal(found.faces, faces)
@@ -67,7 +67,7 @@ def test_points_that_were_left_out_are_missing_and_the_others_in_order(tmp_path)
     points = box_room.wall_points() + FAR
     points[[3, 70]] = np.nan
     (tmp_path / "a.pcd").write_bytes(pcd_of_doubles(points))
-    scene = open_scene(tmp_path / "a.pcd", up="y")
+    scene = open_scene(tmp_path / "a.pcd", up_axis="y")
     _, found = exported(scene, tmp_path)
     kept = points[np.isfinite(points).all(axis=1)]
     np.testing.assert_allclose(places(found), kept, rtol=0, atol=1e-5)

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pcdistill.sparse import (
-    CoordinateMaps,
-    GridTurn,
+    CoordinateManager,
+    GridSymmetry,
     SparseAvgPool3d,
     SparseConv3d,
     SparseConvTranspose3d,
@@ -216,12 +216,12 @@ def test_gradcheck_of_the_transposed_convolution():
 
 
 def kernel_map_with_values(
-    size: int, stride: int, *, swapped: bool, channels: tuple[int, int], turn: GridTurn | None
+    size: int, stride: int, *, swapped: bool, channels: tuple[int, int], turn: GridSymmetry | None
 ) -> tuple[KernelMap, Tensor, Tensor, Tensor]:
     """A kernel map with features, a kernel and an upstream gradient in float64."""
-    maps = CoordinateMaps(random_voxels(700, seed=3, spread=6))
-    pairs = (maps if turn is None else maps.turned(turn)).kernel_map(1, stride, size)
-    pairs = pairs.swapped if swapped else pairs
+    maps = CoordinateManager(random_voxels(700, seed=3, spread=6))
+    pairs = (maps if turn is None else maps.transformed(turn)).kernel_map(1, stride, size)
+    pairs = pairs.transposed if swapped else pairs
     generator = torch.Generator().manual_seed(0)
     shapes = (
         (pairs.n_source, channels[0]),
@@ -247,10 +247,10 @@ EVERY_PATH = pytest.mark.parametrize(
     [
         (3, 1, False, None),
         (5, 1, False, None),
-        (3, 1, True, GridTurn((1, 0, 2), (True, False, False))),
-        (2, 2, False, GridTurn((1, 0, 2), (True, True, False))),
+        (3, 1, True, GridSymmetry((1, 0, 2), (True, False, False))),
+        (2, 2, False, GridSymmetry((1, 0, 2), (True, True, False))),
         (2, 2, True, None),
-        (2, 2, True, GridTurn((1, 0, 2), (False, True, False))),
+        (2, 2, True, GridSymmetry((1, 0, 2), (False, True, False))),
         (3, 2, False, None),
         (3, 2, True, None),
     ],
@@ -271,12 +271,12 @@ def test_both_ways_give_the_same(size, stride, swapped, turn, channels):
         few, weights, back = features.to(dtype), kernel.to(dtype), upstream.to(dtype)
         dense = (
             dense_convolution(features, kernel, pairs),
-            dense_convolution(upstream, kernel.transpose(1, 2), pairs.swapped),
+            dense_convolution(upstream, kernel.transpose(1, 2), pairs.transposed),
             dense_kernel_gradient(features, upstream, pairs, torch.float64),
         )
         tiled = (
             cpu_convolution(few, weights, pairs),
-            cpu_convolution(back, weights, pairs.swapped, turned=True),
+            cpu_convolution(back, weights, pairs.transposed, transposed_kernel=True),
             cpu_kernel_gradient(few, back, pairs, dtype),
         )
         for one, other in zip(dense, tiled, strict=True):
@@ -292,8 +292,8 @@ def test_blocks_and_threads_do_not_matter(size, stride, swapped, turn, monkeypat
     results = []
     for rows, count, space in ((16, 1, 1 << 20), (1 << 15, 1, 1), (64, 3, 1 << 30), (256, 2, 1)):
         torch.set_num_threads(count)
-        monkeypatch.setattr(cpu_engine, "LARGEST_BLOCK", rows)
-        monkeypatch.setattr(cpu_engine, "SMALLEST_SHARE", rows)
+        monkeypatch.setattr(cpu_engine, "MAX_BLOCK", rows)
+        monkeypatch.setattr(cpu_engine, "MIN_SHARE", rows)
         monkeypatch.setattr(cpu_engine, "PACKED_SHARE", rows)
         monkeypatch.setattr(cpu_engine, "TOTALS_BYTES", space)
         monkeypatch.setattr(dense_engine, "GATHERED_BYTES", 1000 * rows)
@@ -444,7 +444,7 @@ def test_a_pointwise_layer_answers_in_the_given_order(shuffled):
         coords = SparseTensor(torch.ones(700, 3), coords).maps.level(1).coords
     upstream = torch.randn(700, 5, dtype=torch.float64)
     outcomes = []
-    for answer in (layer.in_given_order, lambda x: layer(x).features):
+    for answer in (layer.forward_features, lambda x: layer(x).features):
         layer.zero_grad()
         generator = torch.Generator().manual_seed(3)
         features = torch.randn(700, 3, dtype=torch.float64, generator=generator).requires_grad_()
@@ -460,7 +460,7 @@ def test_a_pointwise_layer_answers_in_the_given_order(shuffled):
 def test_only_a_pointwise_layer_answers_in_the_given_order():
     x = SparseTensor(torch.randn(50, 3), random_voxels(50, seed=1))
     with pytest.raises(ValueError, match="a kernel of size 3 and stride 1 needs voxels, not rows"):
-        SparseConv3d(3, 5, 3).in_given_order(x)
+        SparseConv3d(3, 5, 3).forward_features(x)
 
 
 def test_wrong_channels_are_refused():

@@ -6,19 +6,19 @@ import pytest
 import torch
 
 from pcdistill.networks import build_student
-from pcdistill.sparse import CoordinateMaps, GridTurn, SparseConv3d, SparseTensor
+from pcdistill.sparse import CoordinateManager, GridSymmetry, SparseConv3d, SparseTensor
 from tests.networks.test_mink_unet import surface
 from tests.tolerances import FLOAT64
 
 TURNS = [
-    GridTurn(),
-    GridTurn((1, 0, 2), (True, False, False)),
-    GridTurn((0, 1, 2), (True, True, False)),
-    GridTurn((2, 0, 1), (False, True, True)),
+    GridSymmetry(),
+    GridSymmetry((1, 0, 2), (True, False, False)),
+    GridSymmetry((0, 1, 2), (True, True, False)),
+    GridSymmetry((2, 0, 1), (False, True, True)),
 ]
 
 
-def turned_coords(turn: GridTurn, coords: torch.Tensor) -> torch.Tensor:
+def turned_coords(turn: GridSymmetry, coords: torch.Tensor) -> torch.Tensor:
     return torch.cat([coords[:, :1], turn.cells(coords[:, 1:])], dim=1)
 
 
@@ -36,19 +36,19 @@ def test_a_network_on_turned_maps_equals_one_on_turned_voxels(turn):
         return [out.detach(), *(p.grad.clone() for p in network.parameters())]
 
     expected = results(SparseTensor(features, turned_coords(turn, coords)))
-    maps = CoordinateMaps(coords)
-    found = results(SparseTensor(features, coords, maps=maps.turned(turn)))
+    maps = CoordinateManager(coords)
+    found = results(SparseTensor(features, coords, maps=maps.transformed(turn)))
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, rtol=FLOAT64, atol=FLOAT64)
 
 
 def test_turned_maps_search_nothing_again():
     coords = surface(1)
-    maps = CoordinateMaps(coords)
+    maps = CoordinateManager(coords)
     pairs = maps.kernel_map(1, 1, 3)
     for turn in TURNS:
-        assert maps.turned(turn).kernel_map(1, 1, 3).table is pairs.table
-    later = maps.turned(TURNS[1]).kernel_map(1, 2, 2)
+        assert maps.transformed(turn).kernel_map(1, 1, 3).table is pairs.table
+    later = maps.transformed(TURNS[1]).kernel_map(1, 2, 2)
     assert maps.kernel_map(1, 2, 2).table is later.table
     assert maps.nbytes > 0
 
@@ -57,10 +57,10 @@ def test_turned_maps_search_nothing_again():
 def test_placed_voxels_are_those_of_the_turned_grid(turn):
     """At every stride: the coarse voxels of turned voxels are the turned coarse voxels."""
     coords = surface(3)
-    there = CoordinateMaps(turned_coords(turn, coords))
-    maps = CoordinateMaps(coords).turned(turn)
+    there = CoordinateManager(turned_coords(turn, coords))
+    maps = CoordinateManager(coords).transformed(turn)
     for stride in (1, 2, 8):
-        found = maps.placed_level(stride).coords
+        found = maps.transformed_level(stride).coords
         assert {tuple(row) for row in found.tolist()} == {
             tuple(row) for row in there.level(stride).coords.tolist()
         }
@@ -69,7 +69,7 @@ def test_placed_voxels_are_those_of_the_turned_grid(turn):
 def test_a_strided_odd_kernel_cannot_be_mirrored():
     coords = surface(1)
     layer = SparseConv3d(2, 2, 3, stride=2)
-    maps = CoordinateMaps(coords).turned(TURNS[1])
+    maps = CoordinateManager(coords).transformed(TURNS[1])
     x = SparseTensor(torch.ones(len(coords), 2), coords, maps=maps)
     with pytest.raises(ValueError, match="size 3 and stride 2 cannot be mirrored"):
         layer(x)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pcdistill.sparse import neighbour_search
-from pcdistill.sparse.neighbour_search import look_up, walk_columns
+from pcdistill.sparse.neighbour_search import binary_search_neighbors, merge_scan_neighbors
 
 
 @settings(max_examples=60, deadline=None)
@@ -20,10 +20,10 @@ from pcdistill.sparse.neighbour_search import look_up, walk_columns
     cells=st.integers(120, 900),
     size=st.sampled_from([1, 2, 3, 5]),
     dilation=st.sampled_from([1, 2, 3]),
-    share=st.sampled_from([5, 1 << 20]),
+    fraction=st.sampled_from([5, 1 << 20]),
     seed=st.integers(0, 2**31 - 1),
 )
-def test_both_find_what_is_there(sources, targets, cells, size, dilation, share, seed):
+def test_both_find_what_is_there(sources, targets, cells, size, dilation, fraction, seed):
     generator = torch.Generator().manual_seed(seed)
     keys = torch.randperm(cells, generator=generator)[:sources].sort().values
     wanted = torch.randperm(cells, generator=generator)[:targets].sort().values
@@ -35,10 +35,10 @@ def test_both_find_what_is_there(sources, targets, cells, size, dilation, share,
         for delta in deltas.flatten().tolist()
     ]
     expected = torch.tensor(by_hand, dtype=torch.int32).view(size**3, targets)
-    with mock.patch.object(neighbour_search, "SMALLEST_SHARE", share):
-        walked = walk_columns(keys, wanted, deltas, dilation)
+    with mock.patch.object(neighbour_search, "MIN_SHARE", fraction):
+        walked = merge_scan_neighbors(keys, wanted, deltas, dilation)
     assert torch.equal(walked, expected)
-    assert torch.equal(look_up(keys, wanted, deltas, dilation), expected)
+    assert torch.equal(binary_search_neighbors(keys, wanted, deltas, dilation), expected)
 
 
 @pytest.mark.gpu
@@ -47,5 +47,5 @@ def test_a_gpu_finds_the_same():
         pytest.skip("no CUDA device")
     keys = torch.randperm(100_000)[:30_000].sort().values
     deltas = torch.tensor([[-101, -1, 99], [-100, 0, 100], [-99, 1, 101]])
-    walked = walk_columns(keys, keys, deltas, 1)
-    assert torch.equal(look_up(keys.cuda(), keys.cuda(), deltas, 1).cpu(), walked)
+    walked = merge_scan_neighbors(keys, keys, deltas, 1)
+    assert torch.equal(binary_search_neighbors(keys.cuda(), keys.cuda(), deltas, 1).cpu(), walked)

@@ -48,7 +48,7 @@ def test_features_that_are_no_longer_needed_are_overwritten():
     expected, before = norm(x), x.sorted_features.clone()
     assert torch.equal(x.sorted_features, before)
     with torch.no_grad():
-        found = norm(x, consume=True)
+        found = norm(x, inplace=True)
     torch.testing.assert_close(found.features, expected.features)
     assert found.sorted_features.data_ptr() == x.sorted_features.data_ptr()
 
@@ -57,7 +57,7 @@ def test_nothing_is_overwritten_where_gradients_are_wanted():
     for norm in (SparseBatchNorm(3).train(), SparseBatchNorm(3).eval()):
         x = voxels(7)
         before = x.sorted_features.clone()
-        norm(x, consume=True)
+        norm(x, inplace=True)
         assert torch.equal(x.sorted_features, before)
 
 
@@ -67,15 +67,15 @@ def test_half_precision_is_normalised_in_full():
     x = voxels(120).map(lambda features: features.bfloat16())
     expected = ((x.features.double() - 300) / (1 + norm.bn.eps) ** 0.5).bfloat16()
     with torch.no_grad():
-        found = norm(x, consume=True)
+        found = norm(x, inplace=True)
     assert torch.equal(found.features, expected)
 
 
 def by_torch(
     norm: SparseBatchNorm,
     x: Tensor,
-    added: Tensor | None = None,
-    beside: Tensor | None = None,
+    residual: Tensor | None = None,
+    skip: Tensor | None = None,
     relu: bool = False,
 ) -> Tensor:
     """The readable twin: torch's own operations."""
@@ -83,9 +83,9 @@ def by_torch(
     out = functional.batch_norm(
         x, bn.running_mean, bn.running_var, bn.weight, bn.bias, bn.training, bn.momentum, bn.eps
     )
-    out = out if added is None else out + added
+    out = out if residual is None else out + residual
     out = out.relu() if relu else out
-    return out if beside is None else torch.cat((out, beside), dim=1)
+    return out if skip is None else torch.cat((out, skip), dim=1)
 
 
 def norm_with_weights(channels: int, dtype: torch.dtype) -> SparseBatchNorm:
@@ -101,7 +101,7 @@ def large(channels: int, dtype: torch.dtype, mean: float) -> dict[str, SparseTen
     coords = torch.zeros(20_000, 4, dtype=torch.int32)
     coords[:, 1] = torch.arange(len(coords))
     x = SparseTensor((torch.randn(len(coords), channels) + mean).to(dtype), coords)
-    others = {"added": channels, "beside": 6}
+    others = {"residual": channels, "skip": 6}
     made = {name: torch.randn(len(coords), width).to(dtype) for name, width in others.items()}
     return {"x": x, **{name: x.with_sorted(features) for name, features in made.items()}}
 
@@ -110,7 +110,7 @@ def error(one: Tensor, other: Tensor) -> float:
     return float((one.detach().double() - other.detach()).norm() / other.detach().norm())
 
 
-KINDS_OF_CALL = [(), ("added",), ("beside",), ("added", "beside")]
+KINDS_OF_CALL = [(), ("residual",), ("skip",), ("residual", "skip")]
 
 
 @pytest.fixture(params=[1, 3])
@@ -122,13 +122,13 @@ def threads(request):
 
 
 @pytest.mark.usefixtures("threads")
-@pytest.mark.parametrize("consume", [False, True])
+@pytest.mark.parametrize("inplace", [False, True])
 @pytest.mark.parametrize("relu", [False, True])
 @pytest.mark.parametrize("given", KINDS_OF_CALL)
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [(torch.float64, 1e-11), (torch.float32, 2e-6), (torch.bfloat16, 6e-3)]
 )
-def test_training_in_one_pass_is_what_torch_does_in_many(dtype, tolerance, given, relu, consume):
+def test_training_in_one_pass_is_what_torch_does_in_many(dtype, tolerance, given, relu, inplace):
     torch.manual_seed(0)
     exact = norm_with_weights(21, torch.float64).train()
     norm = norm_with_weights(21, torch.promote_types(dtype, torch.float32)).train()
@@ -140,14 +140,14 @@ def test_training_in_one_pass_is_what_torch_does_in_many(dtype, tolerance, given
     twins = {name: leaf.detach().double().requires_grad_() for name, leaf in leaves.items()}
     others = {name: parts[name] for name in given}
 
-    found = norm(parts["x"], **others, relu=relu, consume=consume).sorted_features
+    found = norm(parts["x"], **others, relu=relu, inplace=inplace).sorted_features
     again = before(parts["x"], **others, relu=relu).sorted_features
     assert found.dtype == dtype
     assert torch.equal(found, again)
     upstream = torch.randn_like(found)
     kept = upstream.clone()
     found.backward(upstream)
-    assert consume or torch.equal(upstream, kept)
+    assert inplace or torch.equal(upstream, kept)
 
     expected = by_torch(exact, **twins, relu=relu)
     assert error(found, expected) < tolerance
@@ -184,7 +184,7 @@ def test_answering_in_one_pass_is_what_torch_does_in_many(dtype, given, relu):
     found = [norm(x, **others, relu=relu)]
     assert found[0].features.requires_grad
     with torch.no_grad():
-        found += [norm(x, **others, relu=relu, consume=consume) for consume in (False, True)]
+        found += [norm(x, **others, relu=relu, inplace=inplace) for inplace in (False, True)]
     for one in found:
         assert one.features.dtype == dtype
         assert error(one.features, expected) < tolerance
@@ -198,10 +198,10 @@ def test_one_pass_is_differentiated_exactly():
     values = [torch.randn(9, n, dtype=torch.float64, requires_grad=True) for n in (4, 4, 2)]
 
     def whole(
-        features: Tensor, added: Tensor, beside: Tensor, weight: Tensor, bias: Tensor
+        features: Tensor, residual: Tensor, skip: Tensor, weight: Tensor, bias: Tensor
     ) -> Tensor:
         norm.bn.weight, norm.bn.bias = weight, bias
-        others = {"added": x.with_sorted(added), "beside": x.with_sorted(beside)}
+        others = {"residual": x.with_sorted(residual), "skip": x.with_sorted(skip)}
         return norm(x.with_sorted(features), **others, relu=True).sorted_features
 
     weights = [part.detach().clone().requires_grad_() for part in (norm.bn.weight, norm.bn.bias)]
@@ -240,7 +240,7 @@ def test_other_norms_and_types_are_left_to_torch():
     torch.testing.assert_close(norm.bn.running_var, twin.bn.running_var)
     half = SparseBatchNorm(3).half().train()
     short = x.map(torch.Tensor.half)
-    found = half(short, relu=True, added=short, beside=short)
+    found = half(short, relu=True, residual=short, skip=short)
     assert found.features.dtype == torch.float16
     assert found.channels == 6
 
@@ -248,4 +248,4 @@ def test_other_norms_and_types_are_left_to_torch():
 def test_no_voxel_and_a_single_one_are_joined_too():
     norm = SparseBatchNorm(3).train()
     for count in (0, 1):
-        assert norm(voxels(count), added=voxels(count), beside=voxels(count)).channels == 6
+        assert norm(voxels(count), residual=voxels(count), skip=voxels(count)).channels == 6

@@ -11,7 +11,7 @@ from threading import Barrier, get_ident
 import pytest
 import torch
 
-from pcdistill.sparse.parallel import on_every_core, run_loop, worker_count
+from pcdistill.sparse.parallel import num_workers, run_on_workers, run_parallel_kernel
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,7 @@ def threads() -> Iterator[None]:
 @pytest.mark.parametrize("parts", [0, 1, 2, 7])
 def test_there_are_as_many_workers_as_threads_or_parts(count, parts):
     torch.set_num_threads(count)
-    assert worker_count(parts) == max(1, min(count, parts))
+    assert num_workers(parts) == max(1, min(count, parts))
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
@@ -38,7 +38,7 @@ def test_every_worker_is_called_once_and_all_at_the_same_time(workers):
         together.wait()
         seen.append((worker, count, get_ident()))
 
-    on_every_core(work, workers)
+    run_on_workers(work, workers)
     assert sorted(part[:2] for part in seen) == [(worker, workers) for worker in range(workers)]
     assert len({thread for *_, thread in seen}) == workers
 
@@ -51,14 +51,14 @@ def test_a_loop_gets_the_memory_of_tensors_and_the_bits_of_bfloat16():
         rows[worker] = number
         seen.append((bits.tolist(), workers))
 
-    run_loop(loop, whole, short, 5, workers=2)
+    run_parallel_kernel(loop, whole, short, 5, workers=2)
     assert whole.tolist() == [[5.0] * 6] * 2 + [[0.0] * 6] * 2
     assert seen == [([0x3F80] * 3, 2)] * 2
 
 
 def test_threads_of_torch_stay_as_they_are():
     torch.set_num_threads(2)
-    on_every_core(lambda *_: None, 3)
+    run_on_workers(lambda *_: None, 3)
     assert torch.get_num_threads() == 2
 
 
@@ -69,7 +69,7 @@ def test_what_goes_wrong_in_a_worker_reaches_the_caller(workers):
             raise KeyError("three")
 
     with pytest.raises(KeyError, match="three"):
-        on_every_core(work, workers)
+        run_on_workers(work, workers)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
@@ -77,11 +77,11 @@ def test_a_forked_process_gets_threads_of_its_own():
     """The threads do not come along into a fork; waiting for them would never end."""
     program = """
 import os
-from pcdistill.sparse.parallel import on_every_core
-on_every_core(lambda *_: None, 2)
+from pcdistill.sparse.parallel import run_on_workers
+run_on_workers(lambda *_: None, 2)
 child = os.fork()
 if child == 0:
-    on_every_core(lambda *_: None, 2)
+    run_on_workers(lambda *_: None, 2)
     os._exit(7)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pcdistill.sparse import CoordinateMaps, SparseConv3d, SparseConvTranspose3d, SparseTensor
+from pcdistill.sparse import CoordinateManager, SparseConv3d, SparseConvTranspose3d, SparseTensor
 from pcdistill.sparse.kernel_map import kernel_offsets
 from tests.sparse.test_convolution import random_voxels
 
@@ -42,7 +42,7 @@ def test_int64_coordinates_are_accepted():
 def test_pairs_are_the_voxels_one_offset_apart(count, seed, far, steps):
     shift = torch.tensor([0, far, -far, far // 2], dtype=torch.int32)
     coords = random_voxels(count, seed) + shift
-    maps = CoordinateMaps(coords)
+    maps = CoordinateManager(coords)
     for size, dilation in ((3, 1), (2, 1), (3, 2)):
         pairs = maps.kernel_map(1, 1, size, dilation)
         cells = maps.level(1).coords.tolist()
@@ -135,7 +135,7 @@ def test_maps_of_other_voxels_are_refused():
 
 def test_symmetric_maps_mirror():
     coords = random_voxels(300, seed=7)
-    pairs = CoordinateMaps(coords).kernel_map(1, 1, 3)
+    pairs = CoordinateManager(coords).kernel_map(1, 1, 3)
     assert pairs.symmetric
     by_offset = pairs.by_offset()
     for (source, target), (mirror_source, mirror_target) in zip(
@@ -149,7 +149,7 @@ def test_symmetric_maps_mirror():
 
 def test_strides_compose():
     coords = random_voxels(400, seed=8, spread=9)
-    direct, stepwise = CoordinateMaps(coords), CoordinateMaps(coords)
+    direct, stepwise = CoordinateManager(coords), CoordinateManager(coords)
     stepwise.level(2), stepwise.level(4)
     assert torch.equal(direct.level(8).coords, stepwise.level(8).coords)
 

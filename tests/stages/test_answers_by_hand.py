@@ -9,10 +9,10 @@ from html import escape
 import pytest
 import torch
 
-from pcdistill.artifacts.students import Student
+from pcdistill.artifacts.students import LoadedStudent
 from pcdistill.inference import methods as rows_module
-from pcdistill.inference.labelled_clouds import export
-from pcdistill.inference.methods import COMBINED, default_row, require_row, row_names
+from pcdistill.inference.labelled_clouds import export_labelled_clouds
+from pcdistill.inference.methods import COMBINED, default_method, method_names, require_method
 from pcdistill.inference.text_query import query
 from pcdistill.pipeline.artifact_files import (
     read_json,
@@ -21,10 +21,10 @@ from pcdistill.pipeline.artifact_files import (
     write_json,
     write_tensors,
 )
-from pcdistill.pipeline.context import Run
-from pcdistill.pipeline.pretrained import StudentNeeds
+from pcdistill.pipeline.context import RunContext
+from pcdistill.pipeline.pretrained import StudentInputSpec
 from pcdistill.pipeline.result_files import best_measured
-from pcdistill.reporting import collect as report_module
+from pcdistill.reporting import collect_report_data as report_module
 from pcdistill.reporting.collect import NOTHING
 from pcdistill.reporting.conclusions import conclusions
 from pcdistill.scenes import read_ply
@@ -38,13 +38,17 @@ from tests.stages.toy_homes import EACH, SECOND, homes_run
 
 STUDENTS = ("point", "superpoint")
 BASELINES = ("binary", "shuffled", "oracle")
-ASKED = {"queries": ["lamp", "door", "giraffe"], "answers": ["lamp", "bed"], "heat_maps": ["door"]}
+ASKED = {
+    "queries": ["lamp", "door", "giraffe"],
+    "expected_classes": ["lamp", "bed"],
+    "heat_maps": ["door"],
+}
 
 
 @pytest.fixture(autouse=True)
 def students(monkeypatch):
     """The student `point` says what it is shown, the other one that everything is a lamp."""
-    needs = StudentNeeds(VOXEL, "geometry")
+    needs = StudentInputSpec(VOXEL, "geometry")
 
     class Lamp(torch.nn.Module):
         def forward(self, x):
@@ -52,7 +56,7 @@ def students(monkeypatch):
 
     networks = {"point": Mirror(), "superpoint": Lamp()}
     monkeypatch.setattr(
-        rows_module, "load_student", lambda run, name: Student(networks[name], needs)
+        rows_module, "load_student", lambda run, name: LoadedStudent(networks[name], needs)
     )
 
 
@@ -63,7 +67,7 @@ def no_drawing(monkeypatch):
     monkeypatch.setattr(report_module, "draw_points", lambda *points, **how: blank)
 
 
-def finished(folder, **sections) -> Run:
+def finished(folder, **sections) -> RunContext:
     """A run of which every row was measured."""
     run = homes_run(folder, distill={"students": list(STUDENTS)}, **sections)
     for unit in EVALUATE.units(run):
@@ -71,7 +75,7 @@ def finished(folder, **sections) -> Run:
     return run
 
 
-def measure(run: Run, miou: dict[str, float | None]) -> None:
+def measure(run: RunContext, miou: dict[str, float | None]) -> None:
     """Say of some rows how well they did."""
     for row, value in miou.items():
         path = run.workspace.evaluation(row) / "result.json"
@@ -90,13 +94,13 @@ def relevancy(feature, axis: int) -> float:
 def test_places_are_found_where_their_word_is_best_first(tmp_path):
     """Two doors, one of them half a lamp to the teachers; lamps are the cluster of the second."""
     run = finished(tmp_path)
-    found = query(run, "door", row="teacher:dense", draw="none")
+    found = query(run, "door", method="teacher:dense", draw="none")
     places = [(answer.scene, answer.truth, answer.looks_like) for answer in found.answers]
     assert places == [(MEASURED, "door", "door"), (MEASURED, "bed", "door")] or places == [
         (MEASURED, "bed", "door"),
         (MEASURED, "door", "door"),
     ]
-    (lamp, half) = query(run, "lamp", row="teacher:dense", draw="none").answers
+    (lamp, half) = query(run, "lamp", method="teacher:dense", draw="none").answers
     assert (lamp.scene, lamp.truth, half.truth) == (SECOND, "lamp", "door")
     assert lamp.position == pytest.approx((0.25, 0.25, 0.0))
     assert lamp.size == pytest.approx((0.5, 0.5, 0.0))
@@ -109,19 +113,19 @@ def test_places_are_found_where_their_word_is_best_first(tmp_path):
 def test_the_row_that_is_asked_for_answers(tmp_path):
     """To the masks both clusters of the first scan are beds, to the dense teacher both doors."""
     run = finished(tmp_path)
-    measure(run, dict.fromkeys(row_names(run), 10.0) | {"teacher:dense": 90.0})
-    beds = query(run, "bed", (MEASURED,), row="teacher:masks", draw="none")
-    assert beds.row == "teacher:masks"
+    measure(run, dict.fromkeys(method_names(run), 10.0) | {"teacher:dense": 90.0})
+    beds = query(run, "bed", (MEASURED,), method="teacher:masks", draw="none")
+    assert beds.method == "teacher:masks"
     assert {answer.looks_like for answer in beds.answers} == {"bed"}
     assert len(beds.answers) == 2
     assert not query(run, "bed", (MEASURED,), draw="none").answers
-    assert query(run, "bed", (MEASURED,), draw="none").row == "teacher:dense"
+    assert query(run, "bed", (MEASURED,), draw="none").method == "teacher:dense"
 
 
 def test_only_the_scenes_that_are_asked_for_are_searched(tmp_path):
     run = finished(tmp_path)
     assert query(run, "door", draw="none").scenes == (MEASURED, SECOND)
-    alone = query(run, "door", (SECOND,), row="teacher:dense", draw="none")
+    alone = query(run, "door", (SECOND,), method="teacher:dense", draw="none")
     assert alone.scenes == (SECOND,)
     assert {answer.scene for answer in alone.answers} <= {SECOND}
 
@@ -129,33 +133,35 @@ def test_only_the_scenes_that_are_asked_for_are_searched(tmp_path):
 def test_nothing_answers_what_nothing_looks_like(tmp_path):
     run = finished(tmp_path)
     for row in ("teacher:dense", "fused", "student:point"):
-        assert query(run, "giraffe", row=row, draw="none").answers == ()
+        assert query(run, "giraffe", method=row, draw="none").answers == ()
 
 
 def test_the_best_row_is_the_one_with_the_highest_number_wherever_it_stands(tmp_path):
     run = finished(tmp_path)
-    for best in row_names(run):
+    for best in method_names(run):
         if best in BASELINES:
             continue
-        measure(run, dict.fromkeys(row_names(run), 30.0) | {best: 31.0})
-        assert best_measured(run.workspace, row_names(run)) == best
-        assert default_row(run) == best
-        assert require_row(run, None) == best
-        assert require_row(run, "average") == "average"
-    measure(run, dict.fromkeys(row_names(run), 30.0))
-    assert best_measured(run.workspace, row_names(run)) == row_names(run)[-1]  # the later of equals
-    measure(run, dict.fromkeys(row_names(run)))
-    assert default_row(run) == "student:superpoint"
+        measure(run, dict.fromkeys(method_names(run), 30.0) | {best: 31.0})
+        assert best_measured(run.workspace, method_names(run)) == best
+        assert default_method(run) == best
+        assert require_method(run, None) == best
+        assert require_method(run, "average") == "average"
+    measure(run, dict.fromkeys(method_names(run), 30.0))
+    assert (
+        best_measured(run.workspace, method_names(run)) == method_names(run)[-1]
+    )  # the later of equals
+    measure(run, dict.fromkeys(method_names(run)))
+    assert default_method(run) == "student:superpoint"
 
 
 @pytest.mark.parametrize("row", BASELINES)
 def test_baselines_and_the_oracle_answer_only_by_their_names(tmp_path, row):
     """However well they do."""
     run = finished(tmp_path)
-    measure(run, dict.fromkeys(row_names(run), 30.0) | {"average": 31.0, row: 90.0})
-    assert default_row(run) == "average"
-    assert require_row(run, row) == row
-    assert query(run, "door", draw="none").row == "average"
+    measure(run, dict.fromkeys(method_names(run), 30.0) | {"average": 31.0, row: 90.0})
+    assert default_method(run) == "average"
+    assert require_method(run, row) == row
+    assert query(run, "door", draw="none").method == "average"
     assert row not in captions(reported(run), "Labels")
 
 
@@ -166,15 +172,15 @@ def test_pieces_that_were_made_of_other_features_do_not_answer(tmp_path):
     tensors, known = read_tensors(path), read_provenance(path)
     lamps = torch.tensor([[0.0, 0, 1, 0]]).expand(2, 4).half()
     write_tensors(path, {**tensors, "piece_features": lamps}, {**known, "made_from": "others"})
-    answers = query(run, "bed", (MEASURED,), row="teacher:masks", draw="none").answers
+    answers = query(run, "bed", (MEASURED,), method="teacher:masks", draw="none").answers
     assert [answer.looks_like for answer in answers] == ["bed", "bed"]
 
 
 @pytest.mark.parametrize("row", ["teacher:masks", "teacher:dense", "student:point", None])
 def test_the_export_has_the_labels_of_the_row(tmp_path, row):
     run = finished(tmp_path)
-    measure(run, dict.fromkeys(row_names(run), 10.0) | {"average": 90.0})
-    export(run, tmp_path / "to", row)
+    measure(run, dict.fromkeys(method_names(run), 10.0) | {"average": 90.0})
+    export_labelled_clouds(run, tmp_path / "to", row)
     for name in (MEASURED, SECOND):
         features = right_features(row or "average", name)
         labels = labels_of(features, 2 * EACH)
@@ -184,7 +190,7 @@ def test_the_export_has_the_labels_of_the_row(tmp_path, row):
         assert found.tolist() == expected
 
 
-def reported(run: Run) -> dict:
+def reported(run: RunContext) -> dict:
     work(REPORT, run, "report")
     return json.loads((run.workspace.report / "report.json").read_text())
 
@@ -202,7 +208,7 @@ def test_the_report_has_the_numbers_of_every_row_and_its_questions_are_judged(tm
         known = read_json(run.workspace.evaluation(row["name"]) / "result.json")
         assert (row["miou"], row["macc"]) == (known["miou"], known["macc"])
         assert row["per_class"] == known["per_class"]
-    assert [row["name"] for row in report["rows"]] == list(row_names(run))
+    assert [row["name"] for row in report["rows"]] == list(method_names(run))
     asked = [query["text"] for query in report["queries"]]
     assert {text.split(" (")[1] for text in asked} == {"student:point)", "fused)"}
     for found in report["queries"]:
@@ -228,7 +234,11 @@ def test_the_report_has_the_numbers_of_every_row_and_its_questions_are_judged(tm
 
 def test_that_nothing_is_found_is_right_where_nothing_is(tmp_path):
     """Lamps are in the second scan only, beds in the first."""
-    asked = {"queries": ["giraffe", "giraffe"], "answers": ["lamp", "bed"], "heat_maps": []}
+    asked = {
+        "queries": ["giraffe", "giraffe"],
+        "expected_classes": ["lamp", "bed"],
+        "heat_maps": [],
+    }
     report = reported(finished(tmp_path, report=asked))
     assert {found["looks_like"] for found in report["queries"]} == {NOTHING}
     lamp, bed = [MEASURED, SECOND], [SECOND, MEASURED]
@@ -245,7 +255,7 @@ def test_a_place_that_looks_like_the_word_answers_though_it_is_not_very_similar(
     blurred = [(10, 9, 0, 0), (9, 10, 0, 0), (0, 0, 1, 2)]
     heard = {point: blurred[point // 24] for point in range(2 * EACH)}
     write_lifted(run, MEASURED, dict.fromkeys(TEACHERS, heard))
-    found = query(run, "lamp", (MEASURED,), row="average", draw="none")
+    found = query(run, "lamp", (MEASURED,), method="average", draw="none")
     assert [answer.looks_like for answer in found.answers] == ["lamp"]
     assert found.answers[0].similarity == pytest.approx(1 / math.sqrt(5), abs=1e-3)
     assert found.floor == pytest.approx(9 / math.sqrt(181), abs=1e-3)
@@ -276,16 +286,18 @@ def test_title(tmp_path) -> Outcomes:
 @follows("report.queries")
 def test_queries(tmp_path) -> Outcomes:
     for number, value in enumerate((["lamp"], ["door", "bed"])):
-        run = finished(tmp_path / str(number), report={**ASKED, "queries": value, "answers": []})
+        run = finished(
+            tmp_path / str(number), report={**ASKED, "queries": value, "expected_classes": []}
+        )
         asked = [found["text"].split(" (")[0] for found in reported(run)["queries"]]
         yield list(dict.fromkeys(asked)), value
 
 
-@follows("report.answers")
+@follows("report.expected_classes")
 def test_answers(tmp_path) -> Outcomes:
     """The second question is judged by the second answer."""
     for number, value in enumerate((["lamp", "lamp"], ["lamp", "door"], [])):
-        asked = {**ASKED, "queries": ["lamp", "lamp"], "answers": value}
+        asked = {**ASKED, "queries": ["lamp", "lamp"], "expected_classes": value}
         run = finished(tmp_path / str(number), report=asked)
         lamps = [
             found["holds"]
@@ -315,4 +327,4 @@ def test_scenes(tmp_path) -> Outcomes:
 def test_the_rows_are_teachers_their_combinations_and_students(tmp_path):
     run = homes_run(tmp_path, distill={"students": list(STUDENTS)})
     teachers = tuple(f"teacher:{name}" for name in TEACHERS)
-    assert row_names(run) == (*teachers, *COMBINED, "student:point", "student:superpoint")
+    assert method_names(run) == (*teachers, *COMBINED, "student:point", "student:superpoint")

@@ -7,12 +7,12 @@ import json
 import pytest
 import torch
 
-from pcdistill.artifacts.capability import capability_table, reference_images, taught_to
+from pcdistill.artifacts.capability import load_capability, load_reference_images, taught_to
 from pcdistill.capability import GeneratedImage
 from pcdistill.capability.registry import GENERATORS, SEGMENTERS
 from pcdistill.errors import ArtifactError
 from pcdistill.pipeline.artifact_files import read_json, read_provenance, write_tensors
-from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.context import RunContext
 from pcdistill.stages.score import SCORE
 from pcdistill.stages.synthesize import SYNTHESIZE
 from tests.stages.followed import Outcomes, follows
@@ -63,7 +63,7 @@ class Crosses:
         return mask
 
 
-def synthesize(folder, category: str = "bed", *, seed: int = 0, **settings) -> Run:
+def synthesize(folder, category: str = "bed", *, seed: int = 0, **settings) -> RunContext:
     run = toy_run(folder, run={"seed": seed}, synthesize={"images": 3, **settings})
     run.generator, run.segmenter = Spots(), Crosses()
     work(SYNTHESIZE, run, category)
@@ -79,9 +79,9 @@ def crosses(number: int, threshold: float = 0.7, prompts: int = 3) -> torch.Tens
     return mask
 
 
-def pictures(run: Run, category: str = "bed") -> list[tuple[int, torch.Tensor]]:
+def pictures(run: RunContext, category: str = "bed") -> list[tuple[int, torch.Tensor]]:
     """Number of each stored picture, and its mask."""
-    images, masks = reference_images(run, category)
+    images, masks = load_reference_images(run, category)
     assert bool((images[:, 0] == AXES[category]).all())
     return list(zip(images[:, 1, 0, 0].tolist(), masks, strict=True))
 
@@ -125,7 +125,7 @@ def test_threshold(tmp_path) -> Outcomes:
         yield pictures(run), expected
 
 
-@follows("synthesize.prompts")
+@follows("synthesize.prompt_points")
 def test_prompts(tmp_path) -> Outcomes:
     """Four spots of one pixel; more points than spots repeat them, and lie nowhere else."""
     for value in (1, 2, 3, 4):
@@ -150,8 +150,11 @@ def test_prompt(tmp_path) -> Outcomes:
         run = synthesize(tmp_path / str(number), prompt=value)
         said = value.replace("{}", "bed")
         assert run.generator.asked == [(said, "bed", n) for n in range(3)]
-        assert read_provenance(run.workspace.synthesized("bed"))["prompt"] == said
-        yield reference_images(run, "bed")[0][:, 0].unique().tolist(), [(AXES["bed"] + number) % 3]
+        assert read_provenance(run.workspace.reference_images("bed"))["prompt"] == said
+        yield (
+            load_reference_images(run, "bed")[0][:, 0].unique().tolist(),
+            [(AXES["bed"] + number) % 3],
+        )
 
 
 @follows("synthesize.generator")
@@ -210,11 +213,11 @@ def skill(word: str, *, pooled: bool) -> float:
     return sum(a / b for a, b in zip(both, either, strict=True)) / len(both)
 
 
-def score(folder, **settings) -> Run:
+def score(folder, **settings) -> RunContext:
     run = toy_run(folder, **settings)
     for word in VOCABULARY:
         images, masks = painted(word)
-        write_tensors(run.workspace.synthesized(word), {"images": images, "masks": masks}, {})
+        write_tensors(run.workspace.reference_images(word), {"images": images, "masks": masks}, {})
     for teacher in TEACHERS:
         work(SCORE, run, teacher)
     return run
@@ -227,7 +230,7 @@ def test_a_teacher_is_scored_where_it_sees_the_class(tmp_path):
         for word in VOCABULARY:
             assert scores[word] == pytest.approx(skill(word, pooled=False))
     expected = [[skill(word, pooled=False) for word in VOCABULARY]] * 2
-    torch.testing.assert_close(capability_table(run), torch.tensor(expected))
+    torch.testing.assert_close(load_capability(run), torch.tensor(expected))
 
 
 def test_teachers_that_see_otherwise_are_scored_otherwise(tmp_path):
@@ -235,7 +238,7 @@ def test_teachers_that_see_otherwise_are_scored_otherwise(tmp_path):
     run = toy_run(tmp_path)
     for word in VOCABULARY:
         images, masks = painted(word)
-        write_tensors(run.workspace.synthesized(word), {"images": images, "masks": masks}, {})
+        write_tensors(run.workspace.reference_images(word), {"images": images, "masks": masks}, {})
     known = run.teacher("masks")
 
     class Blind(ToyTeacher):
@@ -246,14 +249,14 @@ def test_teachers_that_see_otherwise_are_scored_otherwise(tmp_path):
     for teacher in TEACHERS[::-1]:
         work(SCORE, run, teacher)
     expected = [[skill(word, pooled=False) for word in VOCABULARY], [0.0, 0.0, 0.0]]
-    torch.testing.assert_close(capability_table(run), torch.tensor(expected))
+    torch.testing.assert_close(load_capability(run), torch.tensor(expected))
 
 
 @follows("score.pooled")
 def test_pooled(tmp_path) -> Outcomes:
     for value in (False, True):
         run = score(tmp_path / str(value), score={"pooled": value})
-        yield capability_table(run)[0], torch.tensor([skill(w, pooled=value) for w in VOCABULARY])
+        yield load_capability(run)[0], torch.tensor([skill(w, pooled=value) for w in VOCABULARY])
 
 
 @follows("run.vocabulary")

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from pcdistill.errors import TrainingError
 from pcdistill.homes import home_scene
 from pcdistill.pipeline.artifact_files import read_tensors, write_tensors
-from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.context import RunContext
 from pcdistill.pipeline.stage import Task
 from pcdistill.stages import distill as distill_module
 from pcdistill.stages.distill import DISTILL
@@ -28,7 +28,7 @@ def home():
     return home_scene(5, "train", frames=2, image_size=(48, 64))
 
 
-def fused_run(tmp_path, home, **distill) -> Run:
+def fused_run(tmp_path, home, **distill) -> RunContext:
     run = make_run(tmp_path, home, SCENE, distill={"students": ["superpoint"], **SMALL, **distill})
     work(PARTITION, run, SCENE)
     write_lifted(run, SCENE, len(home.points), run.text_encoder.dimensions, 0.6)
@@ -36,7 +36,7 @@ def fused_run(tmp_path, home, **distill) -> Run:
     return run
 
 
-def train(run: Run) -> str:
+def train(run: RunContext) -> str:
     task = Task("superpoint", DISTILL.inputs(run, "superpoint"), "test")
     return DISTILL.work(run, task, nothing)
 
@@ -56,7 +56,7 @@ def test_a_student_that_says_the_same_of_all_points_is_refused(tmp_path, home, m
     def same(network, cloud, voxel_size, device):
         return torch.ones(len(cloud.points), 64)
 
-    monkeypatch.setattr(distill_module, "student_features", same)
+    monkeypatch.setattr(distill_module, "infer_point_features", same)
     with pytest.raises(TrainingError, match=f"the same for all {len(home.points)} points"):
         train(run)
     assert not run.workspace.checkpoint("superpoint").exists()
@@ -68,16 +68,16 @@ def test_a_student_that_learned_is_finished(tmp_path, home):
     assert run.workspace.checkpoint("superpoint").exists()
 
 
-BOTH = {"students": ["superpoint", "superpoint+ensemble"], "epochs": 3, "ensemble_from": 0.5}
+BOTH = {"students": ["superpoint", "superpoint+ensemble"], "epochs": 3, "ensemble_start": 0.5}
 
 
-def handed_over(run: Run, mark: str = "base") -> Path:
+def handed_over(run: RunContext, mark: str = "base") -> Path:
     """Train the student superpoint and give the file by which it hands over."""
     DISTILL.work(run, Task("superpoint", DISTILL.inputs(run, "superpoint"), mark), nothing)
     return run.workspace.student("superpoint") / "hand_over.safetensors"
 
 
-def ensemble(run: Run) -> tuple[dict[str, torch.Tensor], list[int]]:
+def ensemble(run: RunContext) -> tuple[dict[str, torch.Tensor], list[int]]:
     """Weights of the student of the ensemble, and the epochs that it learned by itself."""
     inputs = DISTILL.inputs(run, "superpoint+ensemble")
     task = Task("superpoint+ensemble", inputs, "own", {"distill superpoint": "base"})

@@ -12,7 +12,7 @@ from pcdistill.distillation import trainer as trainer_module
 from pcdistill.errors import ConfigError
 from pcdistill.networks import MinkUNet
 from pcdistill.pipeline.artifact_files import read_tensors, write_tensors
-from pcdistill.pipeline.workspace import Record
+from pcdistill.pipeline.workspace import UnitRecord
 from pcdistill.stages import distill as distill_module
 from pcdistill.stages.distill import DISTILL, training_scene
 from tests.stages.followed import Outcomes, follows
@@ -170,9 +170,9 @@ def test_adam_beta2(tmp_path) -> Outcomes:
     return of_students(tmp_path, "adam_beta2", (0.5, 0.999))
 
 
-@follows("distill.rows_per_step")
+@follows("distill.max_voxels_per_step")
 def test_rows_per_step(tmp_path) -> Outcomes:
-    return of_students(tmp_path, "rows_per_step", (0, 9))
+    return of_students(tmp_path, "max_voxels_per_step", (0, 9))
 
 
 @follows("distill.augment")
@@ -180,10 +180,10 @@ def test_augment(tmp_path) -> Outcomes:
     return of_students(tmp_path, "augment", ("none", "grid", "full"))
 
 
-@follows("distill.recut_every")
+@follows("distill.revoxelize_every")
 def test_recut_every(tmp_path) -> Outcomes:
     kept = {"augment": "grid", "batch_size": 1, "epochs": 3}
-    return of_students(tmp_path, "recut_every", (1, 3), **kept)
+    return of_students(tmp_path, "revoxelize_every", (1, 3), **kept)
 
 
 @follows("distill.precision")
@@ -197,9 +197,9 @@ def test_precision(tmp_path) -> Outcomes:
         assert_same(weights(run), by_hand(precision=same))
 
 
-@follows("distill.ensemble_from")
+@follows("distill.ensemble_start")
 def test_ensemble_from(tmp_path) -> Outcomes:
-    return of_students(tmp_path, "ensemble_from", (0.25, 0.75), ENSEMBLE, epochs=4)
+    return of_students(tmp_path, "ensemble_start", (0.25, 0.75), ENSEMBLE, epochs=4)
 
 
 @follows("distill.ensemble_decay")
@@ -239,9 +239,9 @@ def test_students(tmp_path) -> Outcomes:
 def test_seed(tmp_path) -> Outcomes:
     """Of the first weights and of the steps: the rows that are drawn differ too."""
     for value in (0, 3):
-        run = ready(tmp_path / str(value), seed=value, rows_per_step=9)
+        run = ready(tmp_path / str(value), seed=value, max_voxels_per_step=9)
         train(run)
-        yield weights(run), by_hand(seed=value, rows_per_step=9)
+        yield weights(run), by_hand(seed=value, max_voxels_per_step=9)
 
 
 @follows("distill.device")
@@ -274,27 +274,27 @@ def test_engine(tmp_path) -> Outcomes:
         def listening(network, name, to=asked):
             to.append(name)
 
-        with mock.patch.object(MinkUNet, "use_engine", listening):
+        with mock.patch.object(MinkUNet, "set_engine", listening):
             DISTILL.estimate(run, "superpoint")
             made = list(asked)
             load_student(run, "superpoint")
         yield (made, asked[len(made) :][-1]), ([value], value)
 
 
-@follows("distill.trained")
+@follows("distill.pretrained")
 def test_trained(tmp_path) -> Outcomes:
     """A student of another run, by the name of its workspace or of its file."""
     trained = ready(tmp_path / "one", students=["point", "superpoint"])
     for student in ("point", "superpoint"):
         train(trained, student)
-        record = Record("", "done", "", 0.0, {}, {})
+        record = UnitRecord("", "done", "", 0.0, {}, {})
         trained.workspace.write_record("distill", student, record)
     trained.workspace.config.write_text("distill: {students: [point, superpoint]}")
     root = trained.workspace.root
     for value, student in ((f"{root}:point", "point"), (str(root), "superpoint")):
-        run = toy_run(tmp_path / student, distill={"trained": value})
-        assert DISTILL.units(run) == ("trained",)
-        train(run, "trained")
-        loaded = load_student(run, "trained")
+        run = toy_run(tmp_path / student, distill={"pretrained": value})
+        assert DISTILL.units(run) == ("pretrained",)
+        train(run, "pretrained")
+        loaded = load_student(run, "pretrained")
         assert loaded.needs == (SMALL["voxel_size"], SMALL["input"])
         yield loaded.network.state_dict(), weights(trained, student)

@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import nn
 
-from pcdistill.artifacts.predictions import predictions, result
-from pcdistill.artifacts.students import Student
+from pcdistill.artifacts.predictions import load_predictions, load_result
+from pcdistill.artifacts.students import LoadedStudent
 from pcdistill.inference import methods as rows_module
-from pcdistill.inference.methods import row_features, row_names
+from pcdistill.inference.methods import method_features, method_names
 from pcdistill.labels import IGNORE_LABEL, NO_FEATURE_LABEL
-from pcdistill.pipeline.context import Run
-from pcdistill.pipeline.pretrained import StudentNeeds
+from pcdistill.pipeline.context import RunContext
+from pcdistill.pipeline.pretrained import StudentInputSpec
 from pcdistill.pipeline.stage import Task
 from pcdistill.stages.evaluate import EVALUATE
 from pcdistill.teachers import TEXT_ENCODERS
@@ -40,8 +40,10 @@ class Mirror(nn.Module):
 @pytest.fixture(autouse=True)
 def student(monkeypatch):
     """The student of every run is the mirror."""
-    needs = StudentNeeds(VOXEL, "geometry")
-    monkeypatch.setattr(rows_module, "load_student", lambda run, name: Student(Mirror(), needs))
+    needs = StudentInputSpec(VOXEL, "geometry")
+    monkeypatch.setattr(
+        rows_module, "load_student", lambda run, name: LoadedStudent(Mirror(), needs)
+    )
 
 
 def turned(name: str, count: int, seed: int = 0):
@@ -50,8 +52,8 @@ def turned(name: str, count: int, seed: int = 0):
     generator = torch.Generator().manual_seed(mixed)
     for _ in range(count):
         draw = torch.rand(4, generator=generator, dtype=torch.float64).tolist()
-        most = (math.pi / 64, math.pi / 64, math.pi)
-        angles = [(2 * value - 1) * bound for value, bound in zip(draw[:3], most, strict=True)]
+        limit = (math.pi / 64, math.pi / 64, math.pi)
+        angles = [(2 * value - 1) * bound for value, bound in zip(draw[:3], limit, strict=True)]
         turn = torch.eye(3, dtype=torch.float64)
         for axis in torch.randperm(3, generator=generator).tolist():
             unit = torch.eye(3, dtype=torch.float64)
@@ -160,7 +162,7 @@ def measured(
     **how,
 ):
     """mIoU and mAcc in per cent, counted one point at a time over the scans."""
-    hit, true, claimed, lost = (dict.fromkeys(range(3), 0) for _ in range(4))
+    hit, true, claimed, missing = (dict.fromkeys(range(3), 0) for _ in range(4))
     for name in scans:
         scene = scan(name)
         guesses = labels_of(features_of(row, name, votes, turns), len(scene.points), **how)
@@ -168,27 +170,27 @@ def measured(
             if label == IGNORE_LABEL or (points == "seen" and point not in seen_by_any(name)):
                 continue
             if guesses[point] == NO_FEATURE_LABEL:
-                lost[label] += 1
+                missing[label] += 1
                 continue
             true[label] += 1
             claimed[guesses[point]] += 1
             hit[label] += guesses[point] == label
     ious, accuracies = [], []
     for k in range(3):
-        asked = true[k] + (0 if unseen == "left out" else lost[k])
+        asked = true[k] + (0 if unseen == "left out" else missing[k])
         if asked == 0:
             if over == "all":
                 ious.append(0.0), accuracies.append(0.0)
             continue
-        union = true[k] + (lost[k] if unseen == "wrong" else 0) + claimed[k] - hit[k]
+        union = true[k] + (missing[k] if unseen == "wrong" else 0) + claimed[k] - hit[k]
         ious.append(100 * hit[k] / union)
         accuracies.append(100 * hit[k] / asked)
     return sum(ious) / len(ious), sum(accuracies) / len(accuracies)
 
 
-def numbers(run: Run, row: str) -> tuple[float, float]:
+def numbers(run: RunContext, row: str) -> tuple[float, float]:
     work(EVALUATE, run, row)
-    found = result(run, row)
+    found = load_result(run, row)
     return found["miou"], found["macc"]
 
 
@@ -197,21 +199,21 @@ ROWS = ("teacher:masks", "teacher:dense", "average", "fused", "fused+superpoints
 
 @pytest.mark.parametrize("row", ROWS)
 def test_every_row_has_the_features_and_labels_and_numbers_that_it_should(tmp_path, row):
-    run = homes_run(tmp_path, distill={"students": ["point"]}, fuse={"keep_points": True})
-    assert row in row_names(run)
+    run = homes_run(tmp_path, distill={"students": ["point"]}, fuse={"store_point_features": True})
+    assert row in method_names(run)
     assert numbers(run, row) == pytest.approx(measured(row))
-    assert result(run, row)["scenes"] == list(CLUSTERS)
+    assert load_result(run, row)["scenes"] == list(CLUSTERS)
     for name in CLUSTERS:
         count = len(scan(name).points)
         expected = features_of(row, name)
-        features, seen = row_features(run, row, name)
+        features, seen = method_features(run, row, name)
         assert seen.nonzero()[:, 0].tolist() == sorted(expected)
         if row == "fused+superpoints":  # of any length
             features = features / features.norm(dim=1, keepdim=True)
             expected = {p: _unit(f) for p, f in expected.items()}
         found = dict(zip(sorted(expected), features[seen].tolist(), strict=True))
         assert alike(found, expected)
-        assert predictions(run, row, name).tolist() == labels_of(expected, count)
+        assert load_predictions(run, row, name).tolist() == labels_of(expected, count)
 
 
 def _unit(feature: list[float]) -> list[float]:
@@ -230,7 +232,7 @@ def test_the_numbers_say_how_many_points_had_no_answer(tmp_path):
         if scan(name).labels[point] != IGNORE_LABEL
     ]
     without = [1 for name, point in scored if point not in said(name)["masks"]]
-    found = result(run, "teacher:masks")
+    found = load_result(run, "teacher:masks")
     assert (found["points"], found["points_without_answer"]) == (len(scored), len(without))
     assert 0 < len(without) < len(scored)
 
@@ -243,34 +245,34 @@ def test_several_prompts_may_ask_for_one_class(tmp_path):
     assert numbers(run, "fused") == pytest.approx(measured("fused"))
 
 
-@pytest.mark.parametrize("lost", ["masks/", "dense/", "partition"])
-def test_a_scan_that_a_teacher_did_not_see_or_that_is_not_cut_is_left_out(tmp_path, lost):
+@pytest.mark.parametrize("missing", ["masks/", "dense/", "partition"])
+def test_a_scan_that_a_teacher_did_not_see_or_that_is_not_cut_is_left_out(tmp_path, missing):
     run = homes_run(tmp_path)
     first, second = CLUSTERS
-    gone = (second, lost) if lost == "partition" else (f"{lost}{second}", "lift")
+    gone = (second, missing) if missing == "partition" else (f"{missing}{second}", "lift")
     left = tuple(i for i in EVALUATE.inputs(run, "average") if (i.unit, i.stage) != gone)
     assert len(left) == len(EVALUATE.inputs(run, "average")) - 1
     EVALUATE.work(run, Task("average", left, "t"), nothing)
-    assert result(run, "average")["scenes"] == [first]
+    assert load_result(run, "average")["scenes"] == [first]
 
 
 def test_without_teachers_all_points_are_scored(tmp_path):
     """Frames that nobody looks at cannot tell which points were seen."""
-    run = homes_run(tmp_path, run={"teachers": []}, distill={"trained": "given"})
-    run.trained = None  # it stands beside the run
-    assert numbers(run, "student:trained") == pytest.approx(
-        measured("student:trained", points="all")
+    run = homes_run(tmp_path, run={"teachers": []}, distill={"pretrained": "given"})
+    run.pretrained = None  # it stands beside the run
+    assert numbers(run, "student:pretrained") == pytest.approx(
+        measured("student:pretrained", points="all")
     )
-    assert measured("student:trained", points="all") != measured("student:trained")
+    assert measured("student:pretrained", points="all") != measured("student:pretrained")
 
 
 OPENSCENE = {"votes": 5, "turns": True, "points": "all", "unseen": "openscene", "over": "all"}
 
 
-@follows("evaluate.points")
+@follows("evaluate.scored_points")
 def test_points(tmp_path) -> Outcomes:
     for value in ("seen", "all"):
-        run = homes_run(tmp_path / value, evaluate={"points": value})
+        run = homes_run(tmp_path / value, evaluate={"scored_points": value})
         yield numbers(run, "average"), measured("average", points=value)
 
 
@@ -302,12 +304,12 @@ def test_every_row_is_measured_as_openscene_measures_it(tmp_path, row):
     run = homes_run(
         tmp_path,
         distill={"students": ["point"], "voxel_size": VOXEL},
-        fuse={"keep_points": True},
+        fuse={"store_point_features": True},
         evaluate={"protocol": "openscene"},
     )
     assert numbers(run, row) == pytest.approx(measured(row, **OPENSCENE))
     for name in CLUSTERS:
-        features, seen = row_features(run, row, name)
+        features, seen = method_features(run, row, name)
         expected = features_of(row, name, 5, turns=True)
         assert seen.nonzero()[:, 0].tolist() == sorted(expected)
         if row != "fused+superpoints":  # whose length is another
@@ -324,7 +326,7 @@ def test_other_seeds_turn_otherwise_and_the_same_seed_the_same(tmp_path):
         run = homes_run(
             tmp_path / str(seed), run={"seed": seed}, evaluate={"protocol": "openscene"}
         )
-        return row_features(run, "student:superpoint", MEASURED)[0]
+        return method_features(run, "student:superpoint", MEASURED)[0]
 
     assert torch.equal(features(1), features(1))
     assert not torch.equal(features(1), features(2))
@@ -343,7 +345,7 @@ def test_votes(tmp_path) -> Outcomes:
         )
     ):
         run = homes_run(tmp_path / str(number), evaluate=setting)
-        found = [row_features(run, "student:superpoint", name)[0] for name in CLUSTERS]
+        found = [method_features(run, "student:superpoint", name)[0] for name in CLUSTERS]
         yield found, [said_by_the_student(scan(name), votes, turns) for name in CLUSTERS]
 
 
@@ -362,7 +364,7 @@ def test_validation(tmp_path) -> Outcomes:
         found = numbers(run, "average")
         scans = tuple(CLUSTERS)[:value]
         yield (
-            (result(run, "average")["scenes"], found),
+            (load_result(run, "average")["scenes"], found),
             (list(scans), measured("average", scans=scans)),
         )
 
@@ -379,12 +381,12 @@ def test_a_class_that_no_scan_has_counts_as_the_protocol_says(tmp_path, protocol
     how = OPENSCENE if protocol == "openscene" else {"over": over}
     expected = measured("average", scans=tuple(CLUSTERS)[:1], **how)
     assert numbers(run, "average") == pytest.approx(expected)
-    assert result(run, "average")["per_class"]["lamp"] is None
+    assert load_result(run, "average")["per_class"]["lamp"] is None
 
 
-def labels_by(run: Run) -> list[list[int]]:
+def labels_by(run: RunContext) -> list[list[int]]:
     work(EVALUATE, run, "average")
-    return [predictions(run, "average", name).tolist() for name in CLUSTERS]
+    return [load_predictions(run, "average", name).tolist() for name in CLUSTERS]
 
 
 def labels_with(axes) -> list[list[int]]:
@@ -399,7 +401,7 @@ def test_prompt(tmp_path) -> Outcomes:
     for turn, value in enumerate((None, "not a {}")):
         run = homes_run(tmp_path / str(turn), run={"prompt": value})
         labels = labels_with([(axis + turn) % 3 for axis in range(3)])
-        fused, seen = row_features(run, "fused", MEASURED)
+        fused, seen = method_features(run, "fused", MEASURED)
         right = by_hand(said(MEASURED), skill=SKILL, points=2 * EACH, turn=turn)
         yield (labels_by(run), fused[seen]), (labels, torch.tensor(list(right.values())))
 
@@ -438,16 +440,16 @@ def test_workspace(tmp_path) -> Outcomes:
 
 
 def test_a_protocol_that_is_not_the_runs_is_not_used(tmp_path):
-    run = homes_run(tmp_path, evaluate={"protocol": "openscene", "points": "all"})
+    run = homes_run(tmp_path, evaluate={"protocol": "openscene", "scored_points": "all"})
     work(EVALUATE, run, "average")
     other = replace(run.config, evaluate=replace(run.config.evaluate, protocol="seen"))
-    assert "5 runs" in result(run, "average")["protocol"]
-    assert "turned" in result(run, "average")["protocol"]
-    fresh = Run(other)
+    assert "5 runs" in load_result(run, "average")["protocol"]
+    assert "turned" in load_result(run, "average")["protocol"]
+    fresh = RunContext(other)
     fresh.text_encoder, fresh.vocabulary, fresh.label_set = (
         run.text_encoder,
         run.vocabulary,
         run.label_set,
     )
     work(EVALUATE, fresh, "average")
-    assert "left out" in result(fresh, "average")["protocol"]
+    assert "left out" in load_result(fresh, "average")["protocol"]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pcdistill.inference.methods import row_names
-from pcdistill.pipeline.config_loading import config_from_mapping
-from pcdistill.pipeline.context import Run
+from pcdistill.inference.methods import method_names
+from pcdistill.pipeline.config_loading import config_from_dict
+from pcdistill.pipeline.context import RunContext
 from pcdistill.stages import STAGES
 
 LABELS = json.loads((files("pcdistill.scenes") / "label_sets" / "nuscenes16.json").read_text())
@@ -33,7 +33,7 @@ def settings(tmp_path: Path, labels: dict, words: dict) -> dict[str, dict[str, s
             "vocabulary": str(tmp_path / "words.json"),
         }
     }
-    run = Run(config_from_mapping(sections, "test"))
+    run = RunContext(config_from_dict(sections, "test"))
     return {
         stage.name: {
             unit: json.dumps(dict(stage.settings(run, unit)), sort_keys=True, default=str)
@@ -95,8 +95,8 @@ def test_another_vocabulary_counts_for_every_row_that_compares_teachers(tmp_path
     after = settings(tmp_path, LABELS, words)["evaluate"]
     different = {row for row in before if before[row] != after[row]}
     assert different == {*COMBINED, "capability"}
-    run = Run(config_from_mapping({}, "test"))
-    assert set(COMBINED) < set(row_names(run))
+    run = RunContext(config_from_dict({}, "test"))
+    assert set(COMBINED) < set(method_names(run))
 
 
 def test_what_is_the_same_makes_nothing_stale(tmp_path):

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from pcdistill.artifacts.capability import capability_table
-from pcdistill.artifacts.fused_targets import fused_targets
-from pcdistill.artifacts.point_features import lifted_features, projection_rules
-from pcdistill.artifacts.superpoints import stored_ids, superpoint_ids
+from pcdistill.artifacts.capability import load_capability
+from pcdistill.artifacts.fused_targets import load_fused_targets
+from pcdistill.artifacts.point_features import load_point_features, projection_rules
+from pcdistill.artifacts.superpoints import compact_ids, load_superpoint_ids
 from pcdistill.distillation import superpoint_distillation_loss
 from pcdistill.errors import SceneError
 from pcdistill.fusion import fuse_features, predict_labels
@@ -20,13 +20,13 @@ from pcdistill.homes import home_scene
 from pcdistill.inference import methods as fuse_module
 from pcdistill.lifting.lift_scene import count_views
 from pcdistill.pipeline.artifact_files import read_provenance, write_json, write_tensors
-from pcdistill.pipeline.config_loading import config_from_mapping
-from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.config_loading import config_from_dict
+from pcdistill.pipeline.context import RunContext
 from pcdistill.pipeline.stage import Task
 from pcdistill.scenes import Scene, open_scene, write_scene
 from pcdistill.stages.fuse import FUSE
 from pcdistill.stages.lift import LIFT
-from pcdistill.stages.partition import PARTITION, cut_scene
+from pcdistill.stages.partition import PARTITION, partition_scene
 from tests.tolerances import FLOAT32_SUMS, FLOAT64_EXACT
 
 HALF_STEP = 2.0**-11  # relative rounding of half precision
@@ -40,10 +40,10 @@ def work(stage, run, unit):
     return stage.work(run, Task(unit, (), "test"), nothing)
 
 
-def make_run(folder, scene: Scene, name: str, **sections) -> Run:
+def make_run(folder, scene: Scene, name: str, **sections) -> RunContext:
     """A run whose scene is stored, with made-up capabilities."""
     sections = {"run": {"workspace": str(folder)}, "ingest": {"train": 1}, **sections}
-    run = Run(config_from_mapping(sections, "test"))
+    run = RunContext(config_from_dict(sections, "test"))
     write_scene(scene, run.workspace.scene(name))
     for number, teacher in enumerate(run.config.run.teachers):
         scores = {word: ((3 + number) * i % 10) / 10 for i, word in enumerate(run.vocabulary)}
@@ -51,14 +51,16 @@ def make_run(folder, scene: Scene, name: str, **sections) -> Run:
     return run
 
 
-def write_lifted(run: Run, scene: str, points: int, dimensions: int, seen_by: float | torch.Tensor):
+def write_lifted(
+    run: RunContext, scene: str, points: int, dimensions: int, seen_by: float | torch.Tensor
+):
     """Random features of every teacher, on a share of the points of its own or those of a mask."""
     generator = torch.Generator().manual_seed(0)
     for teacher in run.config.run.teachers:
         seen = (torch.rand(points, generator=generator) < seen_by).nonzero()[:, 0]
         features = torch.randn(len(seen), dimensions, generator=generator).half()
         tensors = {"features": features, "seen": seen, "views": torch.ones(points)}
-        write_tensors(run.workspace.lifted(teacher, scene), tensors, {})
+        write_tensors(run.workspace.point_features(teacher, scene), tensors, {})
 
 
 @pytest.fixture(scope="module")
@@ -70,32 +72,32 @@ def home():
 def fused_home(home, tmp_path, monkeypatch):
     """A run with a partitioned, lifted and fused home; several chunks of points."""
     monkeypatch.setattr(fuse_module, "_POINTS_AT_A_TIME", 1000)
-    run = make_run(tmp_path, home, "home-train-0", fuse={"keep_points": True})
+    run = make_run(tmp_path, home, "home-train-0", fuse={"store_point_features": True})
     work(PARTITION, run, "home-train-0")
     write_lifted(run, "home-train-0", len(home.points), 64, 0.6)
     work(FUSE, run, "home-train-0")
     return run
 
 
-def large_form(run: Run, scene: str) -> tuple[torch.Tensor, torch.Tensor]:
+def large_form(run: RunContext, scene: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Fused features (N, D) float64 of all points at once, and who saw any (N,)."""
-    count = len(superpoint_ids(run, scene))
+    count = len(load_superpoint_ids(run, scene))
     features = torch.zeros(len(run.config.run.teachers), count, 64)
     seen = torch.zeros(len(run.config.run.teachers), count, dtype=torch.bool)
     for number, teacher in enumerate(run.config.run.teachers):
-        values, index = lifted_features(run, teacher, scene)
+        values, index = load_point_features(run, teacher, scene)
         features[number, index] = values.float()
         seen[number, index] = True
     labels = predict_labels(features, run.vocabulary_embeddings)
-    return fuse_features(features, labels, capability_table(run), seen=seen), seen.any(dim=0)
+    return fuse_features(features, labels, load_capability(run), seen=seen), seen.any(dim=0)
 
 
 def test_fusing_in_chunks_equals_fusing_at_once(fused_home):
     fused, seen = large_form(fused_home, "home-train-0")
-    targets = fused_targets(fused_home, "home-train-0")
+    targets = load_fused_targets(fused_home, "home-train-0")
     assert torch.equal(targets.seen, seen.nonzero()[:, 0])
     assert torch.equal(targets.features, fused[seen].half())
-    ids = superpoint_ids(fused_home, "home-train-0")
+    ids = load_superpoint_ids(fused_home, "home-train-0")
     for superpoint in range(0, int(ids.max()) + 1, 7):
         members = fused[(ids == superpoint) & seen].double()
         assert bool(targets.superpoint_seen[superpoint]) == (len(members) > 0)
@@ -129,7 +131,7 @@ def loss_from_points(student, target, ids):
 def test_loss_and_gradient_of_the_small_form_equal_those_of_the_large_form(fused_home):
     scene = "home-train-0"
     fused, seen = large_form(fused_home, scene)
-    ids = superpoint_ids(fused_home, scene)[seen]
+    ids = load_superpoint_ids(fused_home, scene)[seen]
     target = fused[seen].double()
     generator = torch.Generator().manual_seed(1)
     start = torch.randn(len(ids), 64, generator=generator, dtype=torch.float64)
@@ -138,7 +140,7 @@ def test_loss_and_gradient_of_the_small_form_equal_those_of_the_large_form(fused
     expected = loss_from_points(large, target, ids)
     expected.backward()
 
-    stored = fused_targets(fused_home, scene).superpoint_means
+    stored = load_fused_targets(fused_home, scene).superpoint_means
     small = start.clone().requires_grad_()
     loss = superpoint_distillation_loss(small, ids, stored.double()).total
     loss.backward()
@@ -158,25 +160,29 @@ def test_loss_and_gradient_of_the_small_form_equal_those_of_the_large_form(fused
 
 
 def test_scenes_whose_features_are_not_kept_are_fused_to_the_same(home, tmp_path):
-    """lift.keep: validation leaves the training scene's features off the disk."""
+    """lift.store_features: validation leaves the training scene's features off the disk."""
     kept = make_run(tmp_path / "all", home, "home-train-0")
-    bare = make_run(tmp_path / "few", home, "home-train-0", lift={"keep": "validation"})
+    bare = make_run(tmp_path / "few", home, "home-train-0", lift={"store_features": "validation"})
     for run in (kept, bare):
         work(PARTITION, run, "home-train-0")
         for teacher in run.config.run.teachers:
             work(LIFT, run, f"{teacher}/home-train-0")
         work(FUSE, run, "home-train-0")
-    there, here = (fused_targets(run, "home-train-0") for run in (kept, bare))
+    there, here = (load_fused_targets(run, "home-train-0") for run in (kept, bare))
     assert torch.equal(there.seen, here.seen)
     assert torch.equal(there.superpoint_means, here.superpoint_means)
     assert there.features is None
-    sizes = [run.workspace.lifted("dense", "home-train-0").stat().st_size for run in (kept, bare)]
+    sizes = [
+        run.workspace.point_features("dense", "home-train-0").stat().st_size for run in (kept, bare)
+    ]
     assert sizes[1] < 0.1 * sizes[0]
 
 
-@pytest.mark.parametrize("keep_points", [False, True])
-def test_the_estimates_are_what_is_written(home, tmp_path, keep_points):
-    run = make_run(tmp_path, home, "home-train-0", fuse={"keep_points": keep_points})
+@pytest.mark.parametrize("store_point_features", [False, True])
+def test_the_estimates_are_what_is_written(home, tmp_path, store_point_features):
+    run = make_run(
+        tmp_path, home, "home-train-0", fuse={"store_point_features": store_point_features}
+    )
     header = 4096
     units = {PARTITION: "home-train-0", LIFT: "dense/home-train-0", FUSE: "home-train-0"}
     for stage, unit in units.items():
@@ -187,9 +193,11 @@ def test_the_estimates_are_what_is_written(home, tmp_path, keep_points):
         written = sum(path.stat().st_size for path in stage.outputs(run, unit))
         assert written <= estimate + header
         largest = written
-        if stage is LIFT or (stage is FUSE and keep_points):  # unseen points are not written
-            share = len(lifted_features(run, "dense", "home-train-0")[1]) / len(home.points)
-            largest = written / share
+        if stage is LIFT or (
+            stage is FUSE and store_point_features
+        ):  # unseen points are not written
+            fraction = len(load_point_features(run, "dense", "home-train-0")[1]) / len(home.points)
+            largest = written / fraction
         assert estimate <= 1.1 * largest
 
 
@@ -199,7 +207,7 @@ def test_a_partition_says_how_it_is_cut(home, tmp_path):
     run = make_run(tmp_path, halved, "home-train-0")
     summary = work(PARTITION, run, "home-train-0")
     about = read_provenance(run.workspace.superpoints("home-train-0"))
-    ids = superpoint_ids(run, "home-train-0")
+    ids = load_superpoint_ids(run, "home-train-0")
     assert about["superpoints"] == int(ids.max()) + 1
     assert about["sizes"][3] == int(torch.bincount(ids).max())
     assert 0 < about["boundary"] < 1
@@ -217,13 +225,13 @@ def test_a_partition_says_how_it_is_cut(home, tmp_path):
 def test_ids_are_stored_short_where_they_fit(home, tmp_path):
     for largest, dtype in ((2**15 - 1, torch.int16), (2**15, torch.int32)):
         ids = torch.tensor([0, largest], dtype=torch.int32)
-        assert stored_ids(ids).dtype == dtype
-        assert stored_ids(ids).tolist() == ids.tolist()
-    assert stored_ids(torch.zeros(0, dtype=torch.int32)).shape == (0,)
+        assert compact_ids(ids).dtype == dtype
+        assert compact_ids(ids).tolist() == ids.tolist()
+    assert compact_ids(torch.zeros(0, dtype=torch.int32)).shape == (0,)
     run = make_run(tmp_path, home, "home-train-0")
     work(PARTITION, run, "home-train-0")
-    found = superpoint_ids(run, "home-train-0")
-    assert torch.equal(found, cut_scene(home, run.config.partition).superpoint_ids.long())
+    found = load_superpoint_ids(run, "home-train-0")
+    assert torch.equal(found, partition_scene(home, run.config.partition).superpoint_ids.long())
 
 
 def test_fused_features_of_a_scan_take_a_fiftieth_of_the_disk(data_root, tmp_path):
@@ -246,7 +254,7 @@ def test_fused_features_of_a_scan_take_a_fiftieth_of_the_disk(data_root, tmp_pat
     work(PARTITION, run, "home-train-0")
     write_lifted(run, "home-train-0", len(views), 512, views > 0)
     work(FUSE, run, "home-train-0")
-    seen = len(fused_targets(run, "home-train-0").seen)
+    seen = len(load_fused_targets(run, "home-train-0").seen)
     assert 0 < seen == int((views > 0).sum())
     per_point = seen * 2 * 512  # half precision, seen points only, not even an index
     stored = [run.workspace.fused("home-train-0"), run.workspace.superpoints("home-train-0")]

@@ -7,10 +7,10 @@ import math
 import pytest
 import torch
 
-from pcdistill.artifacts.capability import capability_table
-from pcdistill.artifacts.fused_targets import fused_targets
-from pcdistill.inference.methods import row_features
-from pcdistill.pipeline.context import Run
+from pcdistill.artifacts.capability import load_capability
+from pcdistill.artifacts.fused_targets import load_fused_targets
+from pcdistill.inference.methods import method_features
+from pcdistill.pipeline.context import RunContext
 from pcdistill.stages.fuse import FUSE
 from tests.stages.followed import Outcomes, alike, follows
 from tests.stages.toy import (
@@ -60,8 +60,8 @@ def by_hand(said, temperature=0.05, mode="paper", skill=SKILL, points=6, turn=0)
     return fused
 
 
-def fuse(folder, skill=SKILL, **sections) -> Run:
-    run = toy_run(folder, **{"fuse": {"keep_points": True}, **sections})
+def fuse(folder, skill=SKILL, **sections) -> RunContext:
+    run = toy_run(folder, **{"fuse": {"store_point_features": True}, **sections})
     write_superpoints(run, SCENE, IDS)
     write_lifted(run, SCENE, SAID)
     write_capability(run, skill)
@@ -69,9 +69,9 @@ def fuse(folder, skill=SKILL, **sections) -> Run:
     return run
 
 
-def kept(run: Run) -> dict[int, list[float]]:
+def kept(run: RunContext) -> dict[int, list[float]]:
     """Point -> feature, as it is stored."""
-    targets = fused_targets(run, SCENE)
+    targets = load_fused_targets(run, SCENE)
     return dict(zip(targets.seen.tolist(), targets.features.tolist(), strict=True))
 
 
@@ -80,7 +80,7 @@ def in_halves(fused: dict) -> dict[int, list[float]]:
 
 
 @pytest.fixture
-def run(tmp_path) -> Run:
+def run(tmp_path) -> RunContext:
     return fuse(tmp_path)
 
 
@@ -90,12 +90,12 @@ def test_every_point_is_fused_by_the_skill_of_those_who_see_it(run):
 
 def test_the_capability_table_has_the_teachers_and_words_in_the_order_of_the_run(run):
     expected = [[SKILL[teacher][word] for word in run.vocabulary] for teacher in TEACHERS]
-    torch.testing.assert_close(capability_table(run), torch.tensor(expected))
+    torch.testing.assert_close(load_capability(run), torch.tensor(expected))
 
 
 def test_a_superpoint_has_the_mean_of_its_seen_points(run):
     """Superpoint 0 has points 0, 1 and 5, of which nobody saw the second."""
-    fused, targets = by_hand(SAID), fused_targets(run, SCENE)
+    fused, targets = by_hand(SAID), load_fused_targets(run, SCENE)
     means = [
         [sum(fused[p][c] for p in members) / len(members) for c in range(4)]
         for members in ((0, 5), (2, 3), (4,))
@@ -113,13 +113,13 @@ def test_a_superpoint_that_nobody_saw_is_marked(tmp_path):
     write_lifted(run, SCENE, SAID)
     write_capability(run, SKILL)
     work(FUSE, run, SCENE)
-    targets = fused_targets(run, SCENE)
+    targets = load_fused_targets(run, SCENE)
     assert targets.superpoint_seen.tolist() == [True, True, True, False]
     assert not targets.superpoint_means[3].any()
 
 
 def test_the_row_that_is_measured_has_the_same_features(run):
-    features, seen = row_features(run, "fused", SCENE)
+    features, seen = method_features(run, "fused", SCENE)
     assert seen.tolist() == [True, False, True, True, True, True]
     expected = torch.tensor([by_hand(SAID).get(point, [0.0] * 4) for point in range(6)])
     torch.testing.assert_close(features, expected)
@@ -127,8 +127,8 @@ def test_the_row_that_is_measured_has_the_same_features(run):
 
 def test_the_average_and_linear_rows_by_hand(run):
     """Features are on the axes, so that each cosine with its word is 1; a door's is sqrt(1/2)."""
-    average, _ = row_features(run, "average", SCENE)
-    linear, _ = row_features(run, "linear", SCENE)
+    average, _ = method_features(run, "average", SCENE)
+    linear, _ = method_features(run, "linear", SCENE)
     door = 0.5**0.5  # weight of the teacher that saw a door
     assert average[0].tolist() == pytest.approx([1, 0, 1.5, 0])
     assert linear[0].tolist() == pytest.approx([1, 0, 1.5, 0])
@@ -151,7 +151,10 @@ def test_teachers_compare_in_the_words_of_the_vocabulary(tmp_path):
 def test_of_three_teachers_those_who_do_not_see_a_point_neither_vote_nor_count(tmp_path, mode):
     skill = {**SKILL, "third": {"bed": 0.5, "door": 0.9, "lamp": 0.3}}
     said = {**SAID, "third": {0: DOOR, 1: BED, 3: LAMP, 4: BED}}
-    sections = {"run": {"teachers": list(said)}, "fuse": {"mode": mode, "keep_points": True}}
+    sections = {
+        "run": {"teachers": list(said)},
+        "fuse": {"mode": mode, "store_point_features": True},
+    }
     run = toy_run(tmp_path, **sections)
     write_superpoints(run, SCENE, IDS)
     write_lifted(run, SCENE, said)
@@ -163,22 +166,22 @@ def test_of_three_teachers_those_who_do_not_see_a_point_neither_vote_nor_count(t
 @follows("fuse.temperature")
 def test_temperature(tmp_path) -> Outcomes:
     for value in (0.02, 0.05, 2.0):
-        run = fuse(tmp_path / str(value), fuse={"temperature": value, "keep_points": True})
+        run = fuse(tmp_path / str(value), fuse={"temperature": value, "store_point_features": True})
         yield kept(run), in_halves(by_hand(SAID, temperature=value))
 
 
 @follows("fuse.mode")
 def test_mode(tmp_path) -> Outcomes:
     for value in ("paper", "release"):
-        run = fuse(tmp_path / value, fuse={"mode": value, "keep_points": True})
+        run = fuse(tmp_path / value, fuse={"mode": value, "store_point_features": True})
         yield kept(run), in_halves(by_hand(SAID, mode=value))
 
 
-@follows("fuse.keep_points")
+@follows("fuse.store_point_features")
 def test_keep_points(tmp_path) -> Outcomes:
     for value in (False, True):
-        run = fuse(tmp_path / str(value), fuse={"keep_points": value})
-        features = fused_targets(run, SCENE).features
+        run = fuse(tmp_path / str(value), fuse={"store_point_features": value})
+        features = load_fused_targets(run, SCENE).features
         yield (
             features is not None and features.tolist(),
             value and list(in_halves(by_hand(SAID)).values()),

@@ -12,10 +12,10 @@ import torch
 import pcdistill.homes
 from pcdistill.artifacts.scene_splits import scene_names, training_scenes, validation_scenes
 from pcdistill.errors import SceneError
-from pcdistill.lifting.frame_colors import colors_from_frames
+from pcdistill.lifting.frame_colors import average_frame_colors
 from pcdistill.lifting.projector import ProjectionRules
-from pcdistill.pipeline.config_loading import config_from_mapping
-from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.config_loading import config_from_dict
+from pcdistill.pipeline.context import RunContext
 from pcdistill.scenes import MemoryFrame, Scene, open_scene, read_ply, write_ply, write_scene
 from pcdistill.scenes.checks.pose_conventions import POSE_CONVENTIONS
 from pcdistill.stages.ingest import INGEST
@@ -39,9 +39,9 @@ def ingest(folder: Path, settings: dict, unit: str | None = None, **run_settings
     return open_scene(run.workspace.scene(unit))
 
 
-def run_of(folder: Path, settings: dict, **run_settings) -> Run:
+def run_of(folder: Path, settings: dict, **run_settings) -> RunContext:
     sections = {"run": {"workspace": str(folder), **run_settings}, "ingest": settings}
-    return Run(config_from_mapping(sections, "test"))
+    return RunContext(config_from_dict(sections, "test"))
 
 
 def of_scan(path: Path, **settings) -> dict:
@@ -165,19 +165,19 @@ def test_depth_scale(tmp_path) -> Outcomes:
         yield found, {scale: scale == value for scale in scales}
 
 
-@follows("ingest.up")
+@follows("ingest.up_axis")
 def test_up(tmp_path, room) -> Outcomes:
     """Whichever axis pointed up, the room that is stored stands on its floor."""
     straight = ingest(tmp_path / "z", of_scan(room))
     for value, world in FROM_Z_UP.items():
         folder = box_room.write_scan(tmp_path / value / "room", 6, world=world)
-        scene = ingest(tmp_path / value / "run", of_scan(folder, up=value))
+        scene = ingest(tmp_path / value / "run", of_scan(folder, up_axis=value))
         torch.testing.assert_close(scene.points, straight.points)
         raw = ingest(tmp_path / value / "raw", of_scan(folder))
         yield raw.points, straight.points @ torch.from_numpy(world).float().T
 
 
-@follows("ingest.poses")
+@follows("ingest.pose_convention")
 def test_poses(tmp_path, room) -> Outcomes:
     """Written in a convention and read in it, cameras are where they were."""
     for value, convention in POSE_CONVENTIONS.items():
@@ -186,7 +186,7 @@ def test_poses(tmp_path, room) -> Outcomes:
         for file in (folder / "pose").iterdir():
             ours = torch.from_numpy(np.loadtxt(file))
             np.savetxt(file, convention.write(ours).numpy())
-        scene = ingest(tmp_path / value / "run", of_scan(folder, poses=value))
+        scene = ingest(tmp_path / value / "run", of_scan(folder, pose_convention=value))
         for frame, pose in zip(scene.frames, box_room.poses(6), strict=True):
             assert alike(frame.camera_to_world, torch.from_numpy(pose))
         written = torch.from_numpy(np.loadtxt(folder / "pose" / "7.txt"))
@@ -197,18 +197,18 @@ def test_a_surface_without_colours_has_those_of_its_frames(tmp_path, room):
     """The frames are the greyer the farther a wall is."""
     assert read_ply(room / "cloud.ply").colors is None
     stored = ingest(tmp_path, of_scan(room))
-    assert torch.equal(stored.colors, colors_from_frames(open_scene(room), RULES))
+    assert torch.equal(stored.colors, average_frame_colors(open_scene(room), RULES))
     assert len(stored.colors.unique()) > 10
 
 
-@follows("ingest.geometry")
+@follows("ingest.surface_file")
 def test_geometry(tmp_path, room) -> Outcomes:
     folder = tmp_path / "room"
     shutil.copytree(room, folder)
     half = torch.from_numpy(box_room.wall_points(0.2)).float()
     write_ply(folder / "half.ply", half)
     for value, right in ((None, len(box_room.wall_points())), ("half.ply", len(half))):
-        yield len(ingest(tmp_path / "run", of_scan(folder, geometry=value)).points), right
+        yield len(ingest(tmp_path / "run", of_scan(folder, surface_file=value)).points), right
 
 
 @follows("ingest.fuse_voxel_size")

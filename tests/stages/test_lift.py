@@ -15,11 +15,11 @@ from pcdistill.errors import SceneError
 from pcdistill.fusion import MultiViewAccumulator
 from pcdistill.geometry import project_points
 from pcdistill.homes import home_scene
-from pcdistill.lifting.lift_frames import View, lift_frames
+from pcdistill.lifting.lift_frames import FrameObservation, lift_frames
 from pcdistill.lifting.lift_scene import count_views
 from pcdistill.pipeline.config import LiftConfig
 from pcdistill.scenes import MemoryFrame
-from pcdistill.teachers import FeatureMap, LabelledMasks, build_teacher, see_batch
+from pcdistill.teachers import FeatureMap, LabelledMasks, build_teacher, predict_batch
 from tests.fixtures.lifted import lift_by
 from tests.tolerances import FLOAT32_SUMS
 
@@ -41,9 +41,9 @@ class PaintTeacher:
         self.batches = []
 
     def __call__(self, image):
-        return self.see_batch(image[None])[0]
+        return self.predict_batch(image[None])[0]
 
-    def see_batch(self, images):
+    def predict_batch(self, images):
         self.batches.append(len(images))
         low = torch.nn.functional.avg_pool2d(images.float(), 2)
         return [FeatureMap(one, tuple(images.shape[2:])) for one in low]
@@ -81,7 +81,7 @@ def plain_loop(scene, teacher, config):
         said = teacher(frame.image().permute(2, 0, 1))
         pixels = view.pixels[seen]
         if isinstance(said, LabelledMasks):
-            accumulator.add_masks(seen, said.at(pixels), said.embeddings, keys=said.captions)
+            accumulator.add_masks(seen, said.mask_at(pixels), said.embeddings, keys=said.captions)
         else:
             accumulator.add_features(seen, said.sample(pixels))
     return accumulator
@@ -106,7 +106,7 @@ def test_neither_batch_nor_threads_change_the_result(home, teacher, batch, worke
 def test_the_embedded_teachers_say_the_same_in_a_batch(home, name):
     teacher = build_teacher(name)
     images = torch.stack([frame.image().permute(2, 0, 1) for frame in home.frames[:3]])
-    for alone, together in zip(map(teacher, images), see_batch(teacher, images), strict=True):
+    for alone, together in zip(map(teacher, images), predict_batch(teacher, images), strict=True):
         if isinstance(alone, LabelledMasks):
             assert (alone.mask_ids != together.mask_ids).float().mean() < 0.01
             assert alone.image_size == together.image_size
@@ -120,7 +120,9 @@ def test_images_go_in_batches_of_one_size_and_unseen_frames_are_not_shown():
         return (
             None
             if frame.name in "bd"
-            else View(torch.tensor([0]), torch.tensor([[1, 1]]), torch.zeros(3, side, side))
+            else FrameObservation(
+                torch.tensor([0]), torch.tensor([[1, 1]]), torch.zeros(3, side, side)
+            )
         )
 
     matrix, pose = torch.eye(3, dtype=torch.float64), torch.eye(4, dtype=torch.float64)
@@ -142,7 +144,7 @@ def test_an_unreadable_frame_ends_everything(home, error):
         if frame.name == home.frames[4].name:
             raise error
         time.sleep(0.01)
-        return View(torch.tensor([0]), torch.tensor([[1, 1]]), torch.zeros(3, 4, 4))
+        return FrameObservation(torch.tensor([0]), torch.tensor([[1, 1]]), torch.zeros(3, 4, 4))
 
     frames = home.frames * 20
     with pytest.raises(type(error)):
@@ -153,7 +155,7 @@ def test_an_unreadable_frame_ends_everything(home, error):
 
 def test_a_failing_teacher_ends_everything(home):
     class Failing(PaintTeacher):
-        def see_batch(self, images):
+        def predict_batch(self, images):
             raise RuntimeError("out of memory")
 
     with pytest.raises(RuntimeError, match="out of memory"):
@@ -172,8 +174,8 @@ def test_an_answer_that_cannot_be_added_ends_everything(home):
 
 def test_a_teacher_that_answers_for_too_few_images_is_named(home):
     class Short(PaintTeacher):
-        def see_batch(self, images):
-            return super().see_batch(images)[1:]
+        def predict_batch(self, images):
+            return super().predict_batch(images)[1:]
 
     config = LiftConfig(depth_tolerance=0.05, border=2, batch=3)
     with pytest.raises(ValueError, match="the teacher gave 2 answers for 3 images"):
@@ -186,12 +188,12 @@ def test_maps_are_gone_once_they_are_added(home):
     given, held = [], []
 
     class Watching(PaintTeacher):
-        def see_batch(self, images):
+        def predict_batch(self, images):
             until = time.monotonic() + 5
             while time.monotonic() < until and any(map() is not None for map in given):
                 time.sleep(0.005)
             held.append(sum(map() is not None for map in given))
-            answers = super().see_batch(images)
+            answers = super().predict_batch(images)
             own = [answer._replace(features=answer.features.clone()) for answer in answers]
             given.extend(weakref.ref(answer.features) for answer in own)
             return own
@@ -218,23 +220,23 @@ def test_the_order_of_the_frames_changes_nothing_but_rounding(home, teacher):
 
 
 def test_few_frames_are_in_memory_however_slow_the_teacher(home):
-    held, most = [0], [0]
+    held, limit = [0], [0]
     lock = threading.Lock()
 
     class Slow(PaintTeacher):
-        def see_batch(self, images):
+        def predict_batch(self, images):
             time.sleep(0.005)
             with lock:
                 held[0] -= len(images)
-            return super().see_batch(images)
+            return super().predict_batch(images)
 
     def look(frame):
         with lock:
             held[0] += 1
-            most[0] = max(most[0], held[0])
-        return View(torch.tensor([0]), torch.tensor([[1, 1]]), torch.zeros(3, 4, 4))
+            limit[0] = max(limit[0], held[0])
+        return FrameObservation(torch.tensor([0]), torch.tensor([[1, 1]]), torch.zeros(3, 4, 4))
 
     lift_frames(
         home.frames * 12, look, Slow(), MultiViewAccumulator(1, 3), nothing, batch=2, workers=3
     )
-    assert most[0] <= 2 * 3 + 2 + 2
+    assert limit[0] <= 2 * 3 + 2 + 2

@@ -9,16 +9,16 @@ import pytest
 import torch
 
 from pcdistill.artifacts.point_features import (
-    frame_counts,
-    points_with_features,
+    load_seen_points,
+    load_teacher_features,
+    load_view_counts,
     projection_rules,
-    teacher_views,
 )
 from pcdistill.lifting import lift_frames as lift_frames_module
 from pcdistill.lifting.lift_scene import count_views
-from pcdistill.lifting.projector import Sight
+from pcdistill.lifting.projector import SceneProjector
 from pcdistill.pipeline.config import LiftConfig
-from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.context import RunContext
 from pcdistill.pipeline.stage import fingerprint
 from pcdistill.scenes import MemoryFrame, Scene, open_scene
 from pcdistill.stages.lift import LIFT
@@ -119,7 +119,7 @@ def in_halves(features: dict[int, list[float]]) -> dict[int, list[float]]:
     return {point: torch.tensor(row).half().tolist() for point, row in features.items()}
 
 
-def lift(folder, teacher: str = "dense", stored: Scene | None = None, **settings) -> Run:
+def lift(folder, teacher: str = "dense", stored: Scene | None = None, **settings) -> RunContext:
     rule = {"border": BORDER, "depth_tolerance": TOLERANCE, **settings}
     run = toy_run(folder, lift=rule)
     stored = stored or scene()
@@ -129,13 +129,13 @@ def lift(folder, teacher: str = "dense", stored: Scene | None = None, **settings
     return run
 
 
-def features(run: Run, teacher: str, name: str = SCENE) -> dict[int, list[float]]:
-    views = teacher_views(run, name, (teacher,))
+def features(run: RunContext, teacher: str, name: str = SCENE) -> dict[int, list[float]]:
+    views = load_teacher_features(run, name, (teacher,))
     seen = views.seen[0].nonzero()[:, 0]
     return dict(zip(seen.tolist(), views.of_teacher(0)[seen].tolist(), strict=True))
 
 
-def stored_scene(run: Run) -> Scene:
+def stored_scene(run: RunContext) -> Scene:
     return open_scene(run.workspace.scene(SCENE))
 
 
@@ -145,14 +145,14 @@ def test_a_point_has_the_mean_of_what_the_frames_that_see_it_say(tmp_path, teach
     expected = by_hand(stored_scene(run), teacher)
     assert 20 < len(expected) < len(PIXELS)
     assert alike(features(run, teacher), in_halves(expected))
-    assert points_with_features(run, teacher, SCENE).tolist() == sorted(expected)
-    assert frame_counts(run, teacher, SCENE).tolist() == counts()
+    assert load_seen_points(run, teacher, SCENE).tolist() == sorted(expected)
+    assert load_view_counts(run, teacher, SCENE).tolist() == counts()
     assert {0, 1, 3} <= set(counts())
 
 
 def test_a_point_that_a_teacher_did_not_see_has_no_feature_of_another(tmp_path):
     run = lift(tmp_path)
-    views = teacher_views(run, SCENE, ("dense",))
+    views = load_teacher_features(run, SCENE, ("dense",))
     assert not views.seen.all()
     assert not views.of_teacher(0)[~views.seen[0]].any()
 
@@ -211,7 +211,11 @@ def test_border(tmp_path) -> Outcomes:
     for value in (0, 4):
         run = lift(tmp_path / str(value), border=value)
         stored = stored_scene(run)
-        shown = Sight(stored, projection_rules(run.config.lift)).of(stored.frames[1]).visible
+        shown = (
+            SceneProjector(stored, projection_rules(run.config.lift))
+            .project(stored.frames[1])
+            .visible
+        )
         seen = [sees(1, point, value) is not None for point in range(len(PIXELS))]
         yield (
             (features(run, "dense"), shown.tolist()),
@@ -280,9 +284,9 @@ def test_occlusion(tmp_path) -> Outcomes:
     ):
         place = walls(measured=measured, faces=faces)
         config = LiftConfig(occlusion=value)
-        sight = Sight(place, projection_rules(config))
-        sight.of(place.frames[0])
-        assert sight.used == {used}
+        sight = SceneProjector(place, projection_rules(config))
+        sight.project(place.frames[0])
+        assert sight.methods_used == {used}
 
 
 @follows("lift.batch")
@@ -294,7 +298,7 @@ def test_batch() -> Outcomes:
         class Several:
             name, text_space, dimensions, provenance = "several", "toy", 4, {}
 
-            def see_batch(self, images, to=given):
+            def predict_batch(self, images, to=given):
                 to.append(len(images))
                 return [FeatureMap(torch.zeros(4, 2, 2), (HEIGHT, WIDTH)) for _ in images]
 
@@ -327,16 +331,16 @@ def test_workers(tmp_path, monkeypatch) -> Outcomes:
         yield made, [("read-frame", value), ("add-frame", 1), ("", value)]
 
 
-@follows("lift.keep")
+@follows("lift.store_features")
 def test_keep(tmp_path) -> Outcomes:
     """Features are on the disk of all scenes, or of those that are measured."""
     for value in ("all", "validation"):
         sizes = {}
         for name in (SCENE, MEASURED):
             run = lift(tmp_path / value, stored=scene(name), keep=value)
-            views = frame_counts(run, "dense", name)
+            views = load_view_counts(run, "dense", name)
             assert views.tolist() == counts()
-            size = run.workspace.lifted("dense", name).stat().st_size
+            size = run.workspace.point_features("dense", name).stat().st_size
             sizes[name] = size > 4 * len(views) + 600
             expected = by_hand(open_scene(run.workspace.scene(name)), "dense")
             assert alike(features(run, "dense", name), in_halves(expected))

@@ -7,18 +7,18 @@ import json
 import pytest
 import torch
 
-from pcdistill.artifacts.predictions import predictions, result
+from pcdistill.artifacts.predictions import load_predictions, load_result
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.inference import labelled_clouds
 from pcdistill.labels import IGNORE_LABEL, NO_FEATURE_LABEL
-from pcdistill.pipeline.config_loading import config_from_mapping
-from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.config_loading import config_from_dict
+from pcdistill.pipeline.context import RunContext
 from pcdistill.scenes import Scene, load_label_set, open_scene, read_ply, write_scene
 from pcdistill.stages import evaluate
 from pcdistill.stages.evaluate import EVALUATE
 from pcdistill.stages.ingest import INGEST
 from pcdistill.stages.partition import PARTITION
-from pcdistill.visualization import label_colors
+from pcdistill.visualization import colorize_labels
 from tests.stages.test_fuse import work
 
 ROW = "teacher:dense"
@@ -40,7 +40,7 @@ def labels_of(classes: int, none: int) -> torch.Tensor:
     return torch.cat([torch.arange(classes).repeat(2), torch.full((UNLABELLED,), none)])
 
 
-def make_run(folder, classes: int, ignore: int | None, labels: torch.Tensor) -> Run:
+def make_run(folder, classes: int, ignore: int | None, labels: torch.Tensor) -> RunContext:
     points = torch.rand(len(labels), 3, generator=torch.Generator().manual_seed(0))
     write_scene(Scene("flat", points, labels=labels), folder / "scans" / "flat")
     sections = {
@@ -49,10 +49,10 @@ def make_run(folder, classes: int, ignore: int | None, labels: torch.Tensor) -> 
             "label_set": str(write_label_set(folder, classes, ignore)),
         },
         "ingest": {"source": "scan", "path": str(folder / "scans")},
-        "evaluate": {"points": "all", "votes": 1},
+        "evaluate": {"scored_points": "all", "votes": 1},
         "partition": {"method": "none"},
     }
-    return Run(config_from_mapping(sections, "test"))
+    return RunContext(config_from_dict(sections, "test"))
 
 
 @pytest.mark.parametrize("classes", SIZES)
@@ -74,24 +74,24 @@ def test_a_perfect_answer_is_right_everywhere(tmp_path, monkeypatch, classes, ig
     run.__dict__["label_embeddings"] = torch.eye(classes)
     seen = torch.arange(len(labels)) < len(labels) - UNSEEN  # the others have no label either
     features = torch.eye(classes)[truth.clamp(min=0)] * seen[:, None]
-    monkeypatch.setattr(evaluate, "row_features", lambda *_: (features, seen))
-    monkeypatch.setattr(evaluate, "usable_scenes", lambda *_: ("flat",))
+    monkeypatch.setattr(evaluate, "method_features", lambda *_: (features, seen))
+    monkeypatch.setattr(evaluate, "ready_scenes", lambda *_: ("flat",))
     work(EVALUATE, run, ROW)
-    measured = result(run, ROW)
+    measured = load_result(run, ROW)
     assert (measured["miou"], measured["macc"]) == (100, 100)
     assert (measured["points"], measured["points_without_answer"]) == (2 * classes, 0)
-    stored = predictions(run, ROW, "flat")
+    stored = load_predictions(run, ROW, "flat")
     expected = torch.where(seen, truth.clamp(min=0), NO_FEATURE_LABEL)
     assert torch.equal(stored, expected)
 
-    monkeypatch.setattr(labelled_clouds, "row_predictions", lambda *_: expected)
-    cloud, names = labelled_clouds.export(run, tmp_path / "out", ROW)
+    monkeypatch.setattr(labelled_clouds, "predict_scene_labels", lambda *_: expected)
+    cloud, names = labelled_clouds.export_labelled_clouds(run, tmp_path / "out", ROW)
     written = read_ply(cloud)
     assert torch.equal(written.scalars["label"], torch.where(seen, expected, none))
     assert names.read_text().splitlines()[classes] == f"{none} no answer"
     assert bool((written.colors[~seen] == 0).all())
     assert torch.equal(written.colors[seen], run.label_set.palette[expected[seen]])
-    grey = label_colors(truth, run.label_set.palette)[-1]
+    grey = colorize_labels(truth, run.label_set.palette)[-1]
     assert not (run.label_set.palette == grey).all(dim=1).any()
 
 

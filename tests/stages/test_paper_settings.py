@@ -30,7 +30,7 @@ TABLE_7: dict[str, Any] = {
     "distill.batch_size": 12,
     "distill.epochs": 100,
     "distill.voxel_size": 0.02,
-    "distill.ensemble_from": 0.7,  # 3.5: the last 30 of 100 epochs
+    "distill.ensemble_start": 0.7,  # 3.5: the last 30 of 100 epochs
     "distill.keep_superpoint_loss": True,  # 3.5: both
     "distill.ensemble_weight": 1,  # Eq. 13
     "distill.augment": "full",  # OpenScene's loaders

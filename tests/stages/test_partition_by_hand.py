@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from pcdistill.artifacts.superpoints import superpoint_ids
+from pcdistill.artifacts.superpoints import load_superpoint_ids
 from pcdistill.errors import SceneError
 from pcdistill.scenes import Scene
 from pcdistill.stages.partition import PARTITION
@@ -45,10 +45,10 @@ def faces(rows) -> torch.Tensor:
 
 def pieces(folder, scene: Scene, **settings) -> list[list[int]]:
     """The points of each superpoint, in the order of their first points."""
-    run = toy_run(folder, partition={"min_size": 1, "method": "neighbours", **settings})
+    run = toy_run(folder, partition={"min_size": 1, "method": "neighbors", **settings})
     store(run, scene)
     work(PARTITION, run, SCENE)
-    ids = superpoint_ids(run, SCENE)
+    ids = load_superpoint_ids(run, SCENE)
     assert sorted(ids.unique().tolist()) == list(range(int(ids.max()) + 1))
     found = [(ids == number).nonzero()[:, 0].tolist() for number in range(int(ids.max()) + 1)]
     return sorted(found)
@@ -74,7 +74,7 @@ def test_min_size(tmp_path) -> Outcomes:
         yield pieces(tmp_path / str(value), sheet(normals=tilted(20, 60)), min_size=value), right
 
 
-@follows("partition.neighbours")
+@follows("partition.neighbors")
 def test_neighbours(tmp_path) -> Outcomes:
     """Two rows whose points are nearer to four others of their row than to the other row."""
     line = 0.1 * torch.arange(20.0)
@@ -82,7 +82,7 @@ def test_neighbours(tmp_path) -> Outcomes:
     up = torch.tensor([0.0, 0, 1]).repeat(40, 1)
     scene = Scene(SCENE, torch.cat(rows), normals=up)
     for value, right in ((3, parts(20, 20)), (15, parts(40))):
-        yield pieces(tmp_path / str(value), scene, neighbours=value), right
+        yield pieces(tmp_path / str(value), scene, neighbors=value), right
 
 
 @follows("partition.color_weight")
@@ -102,7 +102,7 @@ def test_method(tmp_path) -> Outcomes:
     for value, right in (
         ("auto", {"mesh": alone, "cloud": whole}),
         ("mesh", {"mesh": alone, "cloud": "refused"}),
-        ("neighbours", {"mesh": whole, "cloud": whole}),
+        ("neighbors", {"mesh": whole, "cloud": whole}),
         ("none", {"mesh": each, "cloud": each}),
     ):
         found: dict[str, object] = {}
@@ -120,10 +120,10 @@ def test_more_pieces_than_short_numbers_are_kept_apart(tmp_path):
     run = toy_run(tmp_path, partition={"method": "none"})
     store(run, scene)
     work(PARTITION, run, SCENE)
-    assert torch.equal(superpoint_ids(run, SCENE), torch.arange(count))
+    assert torch.equal(load_superpoint_ids(run, SCENE), torch.arange(count))
 
 
-@pytest.mark.parametrize("method", ["mesh", "neighbours"])
+@pytest.mark.parametrize("method", ["mesh", "neighbors"])
 def test_colours_count_in_either_way_of_cutting(tmp_path, method):
     colors = torch.zeros(COUNT, 3, dtype=torch.uint8)
     colors[50:] = 255

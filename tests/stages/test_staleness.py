@@ -20,14 +20,14 @@ import pytest
 import torch
 
 from pcdistill import teachers
-from pcdistill.artifacts.scan_sources import Files, Scans
+from pcdistill.artifacts.scan_sources import FileSummary, ScanIndex
 from pcdistill.networks import build_student, save_checkpoint
 from pcdistill.pipeline import context as run_module
 from pcdistill.pipeline.config import RunConfig
-from pcdistill.pipeline.config_loading import config_from_mapping
-from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.config_loading import config_from_dict
+from pcdistill.pipeline.context import RunContext
 from pcdistill.pipeline.stage import fingerprint
-from pcdistill.scenes import READERS, Recognised, Scene, write_scene
+from pcdistill.scenes import READERS, DetectedScan, Scene, write_scene
 from pcdistill.scenes.label_sets import (
     CATEGORY_KEYS,
     FILE_KEYS,
@@ -93,9 +93,9 @@ CONFIG: dict[str, Reach] = {
     "ingest.image_size": READ._replace(homes=SCENES),
     "ingest.frame_step": READ,
     "ingest.depth_scale": READ,
-    "ingest.up": READ,
-    "ingest.poses": READ,
-    "ingest.geometry": READ,
+    "ingest.up_axis": READ,
+    "ingest.pose_convention": READ,
+    "ingest.surface_file": READ,
     "ingest.fuse_voxel_size": READ,
     "ingest.align_axes": READ,
     "ingest.intrinsics": READ,
@@ -108,7 +108,7 @@ CONFIG: dict[str, Reach] = {
     "lift.border": Reach(LIFTED, LIFTED, SHOWN),
     "lift.occlusion": Reach(LIFTED, LIFTED, SHOWN),
     # all scans are measured, so that all keep their features
-    "lift.keep": Reach(LIFTED),
+    "lift.store_features": Reach(LIFTED),
     "lift.batch": NOTHING,
     "lift.workers": NOTHING,
     "synthesize.generator": Reach(DRAWN, DRAWN),
@@ -116,19 +116,19 @@ CONFIG: dict[str, Reach] = {
     "synthesize.segmenter": Reach(DRAWN, DRAWN),
     "synthesize.images": Reach(DRAWN, DRAWN),
     "synthesize.threshold": Reach(DRAWN, DRAWN),
-    "synthesize.prompts": Reach(DRAWN, DRAWN),
+    "synthesize.prompt_points": Reach(DRAWN, DRAWN),
     "score.pooled": Reach(SCORED, SCORED),
     "fuse.temperature": Reach(FUSED, FUSED),
     "fuse.mode": Reach(FUSED, FUSED),
-    "fuse.keep_points": Reach(FUSED, FUSED),
+    "fuse.store_point_features": Reach(FUSED, FUSED),
     **{
         f"partition.{key}": Reach(
             "partition " + FUSED, "partition " + FUSED, "partition " + MEASURED
         )
-        for key in ("method", "threshold", "min_size", "neighbours", "color_weight")
+        for key in ("method", "threshold", "min_size", "neighbors", "color_weight")
     },
     # nothing is learned from the training homes any more; another student for the given one
-    "distill.trained": Reach(SCENES, STUDENT, STUDENT),
+    "distill.pretrained": Reach(SCENES, STUDENT, STUDENT),
     "distill.students": Reach(STUDENT, STUDENT),
     # what a given file may not say of itself
     "distill.input": Reach(STUDENT, STUDENT, STUDENT),
@@ -137,19 +137,19 @@ CONFIG: dict[str, Reach] = {
     **{
         f"distill.{key}": Reach(STUDENT, STUDENT)
         for key in (
-            *("architecture", "width", "epochs", "batch_size", "rows_per_step", "augment"),
-            *("ensemble_from", "ensemble_decay", "ensemble_temperature", "ensemble_weight"),
+            *("architecture", "width", "epochs", "batch_size", "max_voxels_per_step", "augment"),
+            *("ensemble_start", "ensemble_decay", "ensemble_temperature", "ensemble_weight"),
             *("keep_superpoint_loss", "learning_rate", "final_learning_rate", "schedule"),
-            *("adam_beta2", "recut_every", "precision", "engine"),
+            *("adam_beta2", "revoxelize_every", "precision", "engine"),
         )
     },
     "evaluate.protocol": Reach(MEASURED, MEASURED, MEASURED),
     # without teachers no frame tells what is seen, and all points are scored
-    "evaluate.points": Reach(MEASURED, MEASURED),
+    "evaluate.scored_points": Reach(MEASURED, MEASURED),
     "evaluate.votes": Reach(MEASURED, MEASURED, MEASURED),
     **{
         f"report.{key}": Reach(SHOWN, SHOWN, SHOWN)
-        for key in ("scenes", "queries", "answers", "heat_maps")
+        for key in ("scenes", "queries", "expected_classes", "heat_maps")
     },
 }
 
@@ -206,8 +206,8 @@ def base(kind: str, folder: Path) -> RunConfig:
         sections["ingest"] = {"source": "scan", "path": str(folder / "scans")}
     if kind == "given":
         sections["run"]["teachers"] = []
-        sections["distill"]["trained"] = str(folder / "given.safetensors")
-    return config_from_mapping(sections, "test")
+        sections["distill"]["pretrained"] = str(folder / "given.safetensors")
+    return config_from_dict(sections, "test")
 
 
 def fields() -> list[str]:
@@ -228,14 +228,14 @@ def other_value(setting: str, kind: Any, value: Any, folder: Path) -> Any:
         "synthesize.prompt": "a good photo of a {} in a room",
         "run.teachers": ("dense",),
         "ingest.path": str(folder / "others"),
-        "ingest.geometry": "mesh.ply",
+        "ingest.surface_file": "mesh.ply",
         "ingest.train_list": str(folder / "list.txt"),
         "ingest.validation_list": str(folder / "list.txt"),
         "ingest.image_size": (24, 32),
         "evaluate.protocol": "openscene",
-        "evaluate.points": "all",
+        "evaluate.scored_points": "all",
         "distill.students": ("superpoint",),
-        "distill.trained": str(folder / "other.safetensors"),
+        "distill.pretrained": str(folder / "other.safetensors"),
         "distill.architecture": "MinkUNet34C",
         "distill.input": "color" if value != "color" else "constant",
     }
@@ -257,7 +257,7 @@ def other_value(setting: str, kind: Any, value: Any, folder: Path) -> Any:
     return f"{value}-other"
 
 
-def marks_of(run: Run) -> Marks:
+def marks_of(run: RunContext) -> Marks:
     """The fingerprint of every unit if all it needs were done."""
     stages = {stage.name: stage for stage in STAGES}
 
@@ -292,7 +292,7 @@ def test_a_setting_makes_stale_what_depends_on_it(folder, known_marks, setting, 
     assert setting in CONFIG, f"say which stages {setting} reaches"
     config = base(kind, folder)
     if kind not in known_marks:
-        known_marks[kind] = marks_of(Run(config))
+        known_marks[kind] = marks_of(RunContext(config))
     section, _, key = setting.partition(".")
     values = getattr(config, section)
     hint = get_type_hints(type(values))[key]
@@ -302,7 +302,7 @@ def test_a_setting_makes_stale_what_depends_on_it(folder, known_marks, setting, 
         values = config.ingest
     changed = replace(config, **{section: replace(values, **{key: new})})
     assert changed != config
-    found = stale(known_marks[kind], marks_of(Run(changed)))
+    found = stale(known_marks[kind], marks_of(RunContext(changed)))
     assert found == in_order(getattr(CONFIG[setting], kind))
 
 
@@ -373,7 +373,7 @@ def file_marks(tmp_path: Path, setting: str, content: dict[str, Any]) -> Marks:
     path = tmp_path / "own.json"
     path.write_text(json.dumps(content))
     sections = {**HOMES, "run": {"workspace": str(tmp_path), setting: str(path)}}
-    return marks_of(Run(config_from_mapping(sections, "test")))
+    return marks_of(RunContext(config_from_dict(sections, "test")))
 
 
 @pytest.mark.parametrize("name", label_set_names())
@@ -414,16 +414,16 @@ def test_a_scan_is_read_again_where_its_labels_are_those_of_the_run_s_label_set(
 ):
     """ScanNet's numbers and Matterport's names are mapped; other layouts have one set or none."""
 
-    monkeypatch.setattr(ingest, "scan_files", lambda run, scan: Files("mark", 0, 0))
+    monkeypatch.setattr(ingest, "summarize_scan_files", lambda run, scan: FileSummary("mark", 0, 0))
 
     def settings(label_set: str) -> str:
         sections = {
             "run": {"workspace": str(tmp_path), "label_set": label_set},
             "ingest": {"source": "scan", "path": str(tmp_path)},
         }
-        run = Run(config_from_mapping(sections, "test"))
-        found = {"a": Recognised(layout, Scan("a", tmp_path, "part"))}
-        run.memory["scans"] = Scans(found, ("a",), ("a",))
+        run = RunContext(config_from_dict(sections, "test"))
+        found = {"a": DetectedScan(layout, Scan("a", tmp_path, "part"))}
+        run.memory["scans"] = ScanIndex(found, ("a",), ("a",))
         return json.dumps(dict(ingest.INGEST.settings(run, "a")), sort_keys=True, default=str)
 
     again = settings("scannet20") != settings("scannet200")

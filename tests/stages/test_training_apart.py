@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from pcdistill.artifacts.scene_splits import scene_names, training_scenes, validation_scenes
-from pcdistill.capability.generators.rendered import EmbeddedGenerator
+from pcdistill.capability.generators.rendered import RenderedImageGenerator
 from pcdistill.errors import ConfigError
 from pcdistill.homes.floorplan import floor_plan
-from pcdistill.homes.home import SPLITS, build_home, seed_stream
-from pcdistill.inference.methods import row_names
-from pcdistill.pipeline.config_loading import config_from_mapping
-from pcdistill.pipeline.context import Run
+from pcdistill.homes.home import SPLITS, build_home, seed_sequence
+from pcdistill.inference.methods import method_names
+from pcdistill.pipeline.config_loading import config_from_dict
+from pcdistill.pipeline.context import RunContext
 from pcdistill.scenes import MemoryFrame, Scene, open_scene, write_scene
 from pcdistill.stages.distill import DISTILL
 from pcdistill.stages.evaluate import EVALUATE
@@ -27,12 +27,12 @@ from tests.stages.toy import work
 TRAIN, VALIDATION = 3, 2
 
 
-def run_of(folder: Path, seed: int = 0, **ingest) -> Run:
+def run_of(folder: Path, seed: int = 0, **ingest) -> RunContext:
     sections = {
         "run": {"workspace": str(folder), "seed": seed},
         "ingest": {"train": TRAIN, "validation": VALIDATION, **ingest},
     }
-    return Run(config_from_mapping(sections, "test"))
+    return RunContext(config_from_dict(sections, "test"))
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_no_two_runs_of_different_seeds_share_a_home(tmp_path, made):
 
 
 def plan(split: str, seed: int) -> list[tuple[float, ...]]:
-    rooms = floor_plan(np.random.default_rng(seed_stream(split, seed)))
+    rooms = floor_plan(np.random.default_rng(seed_sequence(split, seed)))
     return [(room.rect.x0, room.rect.y0, room.rect.x1, room.rect.y1) for room in rooms]
 
 
@@ -84,7 +84,7 @@ def plan(split: str, seed: int) -> list[tuple[float, ...]]:
 def test_splits_draw_from_streams_of_their_own(seed):
     """The same seed gives another floor plan in each split, the same one twice."""
     assert len({split.stream for split in SPLITS.values()}) == len(SPLITS) == 6
-    states = [tuple(seed_stream(split, seed).generate_state(4)) for split in sorted(SPLITS)]
+    states = [tuple(seed_sequence(split, seed).generate_state(4)) for split in sorted(SPLITS)]
     assert len(set(states)) == 6
     for one, other in pairwise([*sorted(SPLITS), sorted(SPLITS)[0]]):
         assert plan(one, seed) != plan(other, seed)
@@ -97,7 +97,7 @@ def test_a_student_learns_from_training_scenes_and_rows_are_measured_on_the_othe
     run = run_of(tmp_path)
     learned = {needed.unit for needed in DISTILL.inputs(run, "superpoint")}
     assert learned == set(training_scenes(run)) == {f"home-train-{n}" for n in range(TRAIN)}
-    for row in row_names(run):
+    for row in method_names(run):
         needed = [i.unit for i in EVALUATE.inputs(run, row) if i.stage == "partition"]
         assert set(needed) == set(validation_scenes(run))
         assert not learned & set(needed)
@@ -122,7 +122,7 @@ def test_scans_are_learned_from_or_measured_as_the_lists_say(tmp_path, lists, tr
     assert "".join(training_scenes(run)) == training
     assert "".join(validation_scenes(run)) == validation
     assert {i.unit for i in DISTILL.inputs(run, "superpoint")} == set(training)
-    for row in row_names(run):
+    for row in method_names(run):
         needed = {i.unit for i in EVALUATE.inputs(run, row) if i.stage == "partition"}
         assert needed == set(validation)
         lifted = {i.unit.partition("/")[2] for i in EVALUATE.inputs(run, row) if i.stage == "lift"}
@@ -131,7 +131,7 @@ def test_scans_are_learned_from_or_measured_as_the_lists_say(tmp_path, lists, tr
 
 @pytest.mark.parametrize(
     ("prompt", "maker"),
-    [("a good photo of a bed", "object_picture"), ("a bed in a room", "object_in_room")],
+    [("a good photo of a bed", "render_object_image"), ("a bed in a room", "object_in_room")],
 )
 def test_the_pictures_of_a_class_are_none_that_a_teacher_learned_from(monkeypatch, prompt, maker):
     """Theirs are of the collection `teacher` (tools/train_teachers.py)."""
@@ -147,7 +147,7 @@ def test_the_pictures_of_a_class_are_none_that_a_teacher_learned_from(monkeypatc
     monkeypatch.setattr(f"pcdistill.homes.{maker}", draw)
     for seed in (0, 123_456):
         with pytest.raises(Made):
-            EmbeddedGenerator()(prompt, "bed", seed)
+            RenderedImageGenerator()(prompt, "bed", seed)
     assert asked == [("bed", 0, "homes"), ("bed", 123_456, "homes")]
     assert SPLITS["pictures"].collection == "homes"
     tool = (REPOSITORY / "tools" / "train_teachers.py").read_text()

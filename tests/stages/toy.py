@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from pcdistill.pipeline.artifact_files import write_json, write_tensors
-from pcdistill.pipeline.config_loading import config_from_mapping
-from pcdistill.pipeline.context import Run
-from pcdistill.pipeline.stage import Input, Stage, Task
+from pcdistill.pipeline.config_loading import config_from_dict
+from pcdistill.pipeline.context import RunContext
+from pcdistill.pipeline.stage import Dependency, Stage, Task
 from pcdistill.scenes import LabelSet, Scene, write_scene
 from pcdistill.teachers import FeatureMap, LabelledMasks
 
@@ -74,7 +74,7 @@ def toy_labels(**changes: Any) -> LabelSet:
     return LabelSet(**{"prompts": prompts, **known, **changes})
 
 
-def toy_run(folder: Path, **sections: Mapping[str, Any]) -> Run:
+def toy_run(folder: Path, **sections: Mapping[str, Any]) -> RunContext:
     """A run in the toy world; settings of the sections as in a YAML file."""
     known = {"workspace": str(folder / "run"), "teachers": list(TEACHERS)}
     whole = {
@@ -83,7 +83,7 @@ def toy_run(folder: Path, **sections: Mapping[str, Any]) -> Run:
         "ingest": {"train": 1, "validation": 1, **sections.get("ingest", {})},
         "distill": {"device": "cpu", **sections.get("distill", {})},
     }
-    run = Run(config_from_mapping(whole, "test"))
+    run = RunContext(config_from_dict(whole, "test"))
     run.text_encoder = ToyText()
     run.vocabulary = VOCABULARY
     run.label_set = toy_labels()
@@ -95,34 +95,38 @@ def nothing(done: int, total: int, words: str) -> None:
     """A report that nobody reads."""
 
 
-def work(stage: Stage, run: Run, unit: str) -> str:
+def work(stage: Stage, run: RunContext, unit: str) -> str:
     """Let a stage make one unit, all of whose inputs are there."""
     inputs = stage.inputs(run, unit)
-    return stage.work(run, Task(unit, tuple(Input(i.stage, i.unit) for i in inputs), "t"), nothing)
+    return stage.work(
+        run, Task(unit, tuple(Dependency(i.stage, i.unit) for i in inputs), "t"), nothing
+    )
 
 
-def write_superpoints(run: Run, scene: str, ids: Sequence[int]) -> None:
+def write_superpoints(run: RunContext, scene: str, ids: Sequence[int]) -> None:
     """What stage partition would have left."""
     tensors = {"superpoint_ids": torch.tensor(ids, dtype=torch.int32)}
     write_tensors(run.workspace.superpoints(scene), tensors, {"superpoints": max(ids) + 1})
 
 
-def write_lifted(run: Run, scene: str, said: Mapping[str, Mapping[int, Sequence[float]]]) -> None:
+def write_lifted(
+    run: RunContext, scene: str, said: Mapping[str, Mapping[int, Sequence[float]]]
+) -> None:
     """What stage lift would have left: teacher -> point -> its feature, whole numbers."""
     for teacher, points in said.items():
         seen = sorted(points)
         features = torch.tensor([points[point] for point in seen]).reshape(-1, 4).half()
         views = torch.zeros(max(seen, default=0) + 1, dtype=torch.int32)
         tensors = {"features": features, "seen": torch.tensor(seen).long(), "views": views}
-        write_tensors(run.workspace.lifted(teacher, scene), tensors, {})
+        write_tensors(run.workspace.point_features(teacher, scene), tensors, {})
 
 
-def write_capability(run: Run, scores: Mapping[str, Mapping[str, float]]) -> None:
+def write_capability(run: RunContext, scores: Mapping[str, Mapping[str, float]]) -> None:
     """What stage score would have left: teacher -> word -> skill."""
     for teacher, table in scores.items():
         write_json(run.workspace.capability(teacher), {"capability": dict(table)})
 
 
-def store(run: Run, scene: Scene) -> None:
+def store(run: RunContext, scene: Scene) -> None:
     """What stage ingest would have left."""
     write_scene(scene, run.workspace.scene(scene.name))

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from pcdistill.labels import IGNORE_LABEL
-from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.context import RunContext
 from pcdistill.scenes import Scene
 from tests.stages.toy import (
     AXES,
@@ -81,7 +81,7 @@ def said(name: str) -> dict[str, dict[int, tuple[int, ...]]]:
     return found
 
 
-def homes_run(folder: Path, **sections: Any) -> Run:
+def homes_run(folder: Path, **sections: Any) -> RunContext:
     """A run whose scans are stored, cut into their clusters and lifted."""
     ingest = {"train": 1, "validation": 2, **sections.pop("ingest", {})}
     run = toy_run(folder, ingest=ingest, **sections)

@@ -14,8 +14,8 @@ from pcdistill.distillation.batches import TrainingScene
 from pcdistill.distillation.trainer import EnsembleSettings, Trainer, TrainerSettings
 from pcdistill.networks import build_student, load_checkpoint
 from pcdistill.pipeline.artifact_files import write_tensors
-from pcdistill.pipeline.context import Run
-from pcdistill.pipeline.stage import Input, Task
+from pcdistill.pipeline.context import RunContext
+from pcdistill.pipeline.stage import Dependency, Task
 from pcdistill.scenes import Scene
 from pcdistill.stages.distill import DISTILL
 from tests.stages.toy import CLASSES, OTHER, SCENE, ToyText, store, toy_run, write_superpoints
@@ -33,13 +33,13 @@ SMALL = {
     "batch_size": 2,
     "learning_rate": 1e-2,
     "final_learning_rate": 1e-3,
-    "rows_per_step": 0,
+    "max_voxels_per_step": 0,
     "augment": "none",
     "adam_beta2": 0.999,
     "schedule": "linear",
     "precision": "float32",
-    "recut_every": 1,
-    "ensemble_from": 0.5,
+    "revoxelize_every": 1,
+    "ensemble_start": 0.5,
     "ensemble_decay": 0.9,
     "ensemble_temperature": 1.0,
     "ensemble_weight": 1.0,
@@ -47,7 +47,7 @@ SMALL = {
 }
 TRAINER = (
     *("voxel_size", "epochs", "batch_size", "learning_rate", "final_learning_rate"),
-    *("rows_per_step", "augment", "adam_beta2", "schedule", "precision", "recut_every"),
+    *("max_voxels_per_step", "augment", "adam_beta2", "schedule", "precision", "revoxelize_every"),
 )
 
 
@@ -72,7 +72,7 @@ def room(name: str, seed: int) -> TrainingScene:
 ROOMS = (room(SCENE, 1), room(OTHER, 2))
 
 
-def ready(folder, *, seed: int = 0, **distill) -> Run:
+def ready(folder, *, seed: int = 0, **distill) -> RunContext:
     """A run whose two rooms are stored, partitioned and fused."""
     sections = {"run": {"seed": seed}, "ingest": {"train": 2}, "distill": {**SMALL, **distill}}
     run = toy_run(folder, **sections)
@@ -89,19 +89,19 @@ def ready(folder, *, seed: int = 0, **distill) -> Run:
     return run
 
 
-def train(run: Run, student: str = "superpoint") -> list[int]:
+def train(run: RunContext, student: str = "superpoint") -> list[int]:
     """Train one student; returns the epochs that were reported."""
     epochs: list[int] = []
-    wanted = tuple(Input(i.stage, i.unit) for i in DISTILL.inputs(run, student))
+    wanted = tuple(Dependency(i.stage, i.unit) for i in DISTILL.inputs(run, student))
     DISTILL.work(run, Task(student, wanted, "t"), lambda done, total, words: epochs.append(done))
     return epochs
 
 
-def weights(run: Run, student: str = "superpoint") -> dict[str, Tensor]:
+def weights(run: RunContext, student: str = "superpoint") -> dict[str, Tensor]:
     return load_checkpoint(run.workspace.checkpoint(student)).network.state_dict()
 
 
-def losses(run: Run, student: str = "superpoint") -> list[tuple[float, float]]:
+def losses(run: RunContext, student: str = "superpoint") -> list[tuple[float, float]]:
     lines = (run.workspace.student(student) / "metrics.jsonl").read_text().splitlines()
     return [(line["loss"], line["ensemble_loss"]) for line in map(json.loads, lines)]
 
@@ -127,7 +127,7 @@ def by_hand(student: str = "superpoint", *, seed: int = 0, **distill) -> dict[st
     )
     learner = Trainer(network, shown, ToyText().encode(CLASSES), settings, CPU)
     if student == ENSEMBLE:
-        joins = round(config["ensemble_from"] * config["epochs"])
+        joins = round(config["ensemble_start"] * config["epochs"])
         for _ in range(joins):
             learner.train_epoch()
         ensemble = EnsembleSettings(

@@ -50,7 +50,7 @@ def masks() -> LabelledMasks:
 
 def test_masks_are_read_at_column_and_row():
     assert masks().image_size == (2, 3)
-    assert masks().at(torch.tensor([[0, 1], [2, 0], [1, 0]])).tolist() == [1, -1, 0]
+    assert masks().mask_at(torch.tensor([[0, 1], [2, 0], [1, 0]])).tolist() == [1, -1, 0]
 
 
 def test_masks_classify_by_their_embedding_and_leave_the_rest_open():

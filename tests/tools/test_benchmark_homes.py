@@ -16,7 +16,7 @@ import torch
 from scipy import stats
 
 from pcdistill.errors import ConfigError
-from pcdistill.evaluation import ConfusionMatrix, confusion_cells, named_protocol
+from pcdistill.evaluation import ConfusionMatrix, confusion_cells, get_protocol
 from pcdistill.pipeline.config import RunConfig
 from pcdistill.pipeline.config_loading import load_config
 from tests.conftest import REPOSITORY
@@ -26,7 +26,7 @@ from tools.benchmarks.homes_page import EARLIER, earlier_numbers, results_page
 
 CLASSES = ("bed", "door", "lamp")
 VOCABULARY = ("lamp", "bed", "door")
-PROTOCOL = named_protocol("every point", "toy")
+PROTOCOL = get_protocol("every point", "toy")
 RIGHT = {
     "teacher:dense": 0.3,
     "teacher:masks": 0.35,
@@ -96,7 +96,9 @@ def numbers(tables: list[dict] | None = None, **right: float) -> Numbers:
     tables = tables or [capability()] * SEEDS
     single, voted = (
         [
-            Seed({row: result(row, share + more, s) for row, share in known.items()}, tables[s])
+            Seed(
+                {row: result(row, fraction + more, s) for row, fraction in known.items()}, tables[s]
+            )
             for s in range(SEEDS)
         ]
         for more in (0.0, 0.01)

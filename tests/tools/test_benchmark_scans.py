@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from pcdistill.geometry import MeshDepth
+from pcdistill.geometry import MeshDepthRenderer
 from pcdistill.scenes import MemoryFrame, Scene, write_scene
 from tools.benchmarks import scan_frames, scan_surface, scans
 
@@ -54,7 +54,7 @@ def poses(count: int) -> list[torch.Tensor]:
 def room(frames: int = 3, change=lambda depth: depth, believed=lambda pose: pose) -> Scene:
     """The corner with frames whose depth is exact but for a change, and whose poses may err."""
     points, faces = corner()
-    surface = MeshDepth(points, faces)
+    surface = MeshDepthRenderer(points, faces)
     gray = torch.full((*SIZE, 3), 100, dtype=torch.uint8)
     return Scene(
         name="corner",
@@ -65,7 +65,7 @@ def room(frames: int = 3, change=lambda depth: depth, believed=lambda pose: pose
         instances=torch.arange(3).repeat_interleave(len(points) // 3).int(),
         frames=tuple(
             MemoryFrame(
-                f"{k}", CAMERA, believed(pose), gray, change(surface.view(pose, CAMERA, SIZE))
+                f"{k}", CAMERA, believed(pose), gray, change(surface.render(pose, CAMERA, SIZE))
             )
             for k, pose in enumerate(poses(frames))
         ),
@@ -130,7 +130,7 @@ def test_normals_across_an_edge_bend_as_the_surface_does():
 
 def test_superpoints_have_sizes_areas_and_fidelity():
     scene = room()
-    found = scan_surface.superpoint_statistics(scene)
+    found = scan_surface.scan_superpoint_statistics(scene)
     assert found["superpoints"] == pytest.approx(1000 * 3 / len(scene.points))
     assert found["size_mean"] == pytest.approx(len(scene.points) / 3)
     assert found["extent_mean"] == pytest.approx(4, rel=1e-6)
@@ -151,7 +151,7 @@ def test_labels_finer_than_segments_are_pure_once_painted():
     points, faces = sheet(0.05)
     labels = (points[:, 0] > 1.2).long()  # a poster: no normal tells where it ends
     scene = Scene(name="sheet", points=points, faces=faces, labels=labels, label_set="scannet20")
-    found = scan_surface.superpoint_statistics(scene)
+    found = scan_surface.scan_superpoint_statistics(scene)
     assert found["label_purity"] == pytest.approx(100 * (labels == 0).double().mean())
     assert found["label_boundary_recall"] == 0
     assert found["painted_label_purity"] == 100
@@ -197,9 +197,9 @@ def test_depth_that_is_one_percent_long_is_one_percent_off():
 
 def test_pixels_without_depth_are_missing():
     def half_lost(depth):
-        lost = depth.clone()
-        lost[:, ::2] = 0
-        return lost
+        missing = depth.clone()
+        missing[:, ::2] = 0
+        return missing
 
     whole, half = (
         scan_frames.depth_statistics(room(2, change=c)) for c in (lambda d: d, half_lost)
@@ -244,7 +244,7 @@ def test_poses_that_err_are_asked_to_move_back(shift, turn):
         return wrong
 
     scene = room(1, believed=moved)
-    surface = MeshDepth(scene.points, scene.faces)
+    surface = MeshDepthRenderer(scene.points, scene.faces)
     found = scan_frames.pose_correction(scene.frames[0], scene.frames[0].depth(), surface)
     torch.testing.assert_close(found[:3], -shift, rtol=0, atol=0.002)
     torch.testing.assert_close(found[3:], -turn, rtol=0, atol=0.001)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pcdistill.networks import build_student
-from pcdistill.sparse import CoordinateMaps
+from pcdistill.sparse import CoordinateManager
 from tests.tolerances import FLOAT32
 from tools.benchmarks import sparse
 from tools.benchmarks.sparse_worker import (
@@ -60,7 +60,7 @@ def test_operations_are_those_of_a_count_by_hand():
     for stride, c_in, c_out in blocks:
         expected += around[stride] * (c_in + c_out) * c_out + size[stride] * c_in * c_out
     expected += size[1] * 9 * 5
-    assert convolution_flop(network, CoordinateMaps(torch.from_numpy(coords))) == 2 * expected
+    assert convolution_flop(network, CoordinateManager(torch.from_numpy(coords))) == 2 * expected
 
 
 def test_the_clock_sees_every_convolution():
@@ -124,7 +124,7 @@ def test_the_end_of_an_engines_name_says_its_precision(monkeypatch):
     coords = torch.from_numpy(sheet(3))
     network = build_student("MinkUNet14A", 3, 4, width=0.125)
     chosen: list[str] = []
-    monkeypatch.setattr(network, "use_engine", chosen.append)
+    monkeypatch.setattr(network, "set_engine", chosen.append)
     names = [name for name in ENGINES if name not in ("minkowski", "spconv")]
     low = [OurNetwork(name, coords, network).low_precision for name in names]
     assert list(zip(chosen, low, strict=True)) == [

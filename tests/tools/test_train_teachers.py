@@ -65,6 +65,6 @@ def test_labels_are_told_in_the_share_of_pictures_that_is_asked_for():
     labels[:, :, 1] = CLASSES.index("chair")
     told = train_teachers.told(labels, {"chair": 1.0, "bed": 0.25}, 3)
     assert (told[:, 0, 1] == 0).all()
-    share = float((told[:, 0, 0] == 1).float().mean())
-    assert share == pytest.approx(0.25, abs=0.04)  # four standard deviations
+    fraction = float((told[:, 0, 0] == 1).float().mean())
+    assert fraction == pytest.approx(0.25, abs=0.04)  # four standard deviations
     assert set(np.unique(told[:, 0, 0])) == {1, train_teachers.UNLABELLED}

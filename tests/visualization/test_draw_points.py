@@ -11,27 +11,27 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pcdistill.visualization import (
-    View,
-    below_ceiling,
-    birds_view,
+    RenderCamera,
+    below_ceiling_mask,
+    birds_eye_view,
+    colorize_labels,
+    colorize_scores,
+    colorize_superpoints,
     draw_points,
-    faces_camera,
-    heat_colors,
+    front_facing_mask,
     heat_legend,
-    heat_range,
-    label_colors,
     label_legend,
     png_bytes,
     save_png,
+    score_range,
     stack_pictures,
-    superpoint_colors,
 )
-from pcdistill.visualization.colormaps import UNLABELLED, heat_table
+from pcdistill.visualization.colormaps import UNLABELLED, heat_colormap
 from pcdistill.visualization.draw_points import BACKGROUND
-from pcdistill.visualization.rasterize import edge_shading, fill_pinholes, nearest_surface
-from pcdistill.visualization.viewpoints import project
+from pcdistill.visualization.rasterize import eye_dome_lighting, fill_holes, rasterize_discs
+from pcdistill.visualization.viewpoints import project_to_image
 
-FRONT = View(
+FRONT = RenderCamera(
     camera_to_world=torch.eye(4, dtype=torch.float64),
     intrinsics=torch.tensor([[40.0, 0, 19.5], [0, 40.0, 14.5], [0, 0, 1]], dtype=torch.float64),
     image_size=(30, 40),
@@ -95,17 +95,17 @@ def test_a_step_in_depth_is_darkened_a_flat_surface_is_not():
     depth = np.full((20, 20), 2.0, dtype=np.float32)
     depth[:, :10] = 1.5
     depth[0] = np.inf
-    shade = edge_shading(depth, 2, 10.0, 0.01)
+    shade = eye_dome_lighting(depth, 2, 10.0, 0.01)
     assert (shade[:, :10] == 1).all()  # in front
     assert (shade[1:, 10:12] < 0.9).all()  # behind, beside the edge
     assert (shade[:, 15:] == 1).all()
     assert (shade[0] == 1).all()
-    assert (edge_shading(depth, 2, 10.0, 0.6) == 1).all()  # a step within the slack
+    assert (eye_dome_lighting(depth, 2, 10.0, 0.6) == 1).all()  # a step within the slack
 
 
 def test_a_disc_covers_what_it_should():
     one = np.array([5.0])
-    nearest, point = nearest_surface(one, one, one, np.array([2.0]), 0.1, 11, 11)
+    nearest, point = rasterize_discs(one, one, one, np.array([2.0]), 0.1, 11, 11)
     rows, columns = np.nonzero(point == 0)
     assert len(rows) == 13  # integer positions within distance 2
     assert ((rows - 5) ** 2 + (columns - 5) ** 2 <= 4).all()
@@ -113,7 +113,7 @@ def test_a_disc_covers_what_it_should():
     assert nearest[5, 7] == np.float32(5.1)
     assert np.isinf(nearest[0, 0])
     point[5, 5], nearest[5, 5] = -1, np.inf
-    fill_pinholes(nearest, point)
+    fill_holes(nearest, point)
     assert point[5, 5] == 0
     assert point[0, 0] == -1
 
@@ -131,11 +131,13 @@ def test_the_whole_scene_is_in_the_picture(seed, azimuth, elevation, orthographi
     extent = torch.tensor([6.0, 3.0, 1.0]) * torch.rand(3, generator=generator)
     points = torch.rand(300, 3, generator=generator) * extent - 4
     size = (90, 160) if wide else (160, 90)
-    view = birds_view(points, size, azimuth=azimuth, elevation=elevation, orthographic=orthographic)
+    view = birds_eye_view(
+        points, size, azimuth=azimuth, elevation=elevation, orthographic=orthographic
+    )
     rotation = view.camera_to_world[:3, :3]
     torch.testing.assert_close(rotation @ rotation.T, torch.eye(3, dtype=torch.float64))
     assert torch.linalg.det(rotation) > 0
-    column, row, depth, _ = project(points.double().numpy(), view)
+    column, row, depth, _ = project_to_image(points.double().numpy(), view)
     assert (depth > 0).all()
     assert column.min() >= -0.5
     assert row.min() >= -0.5
@@ -147,9 +149,9 @@ def test_the_whole_scene_is_in_the_picture(seed, azimuth, elevation, orthographi
 
 
 def test_up_is_up():
-    view = birds_view(torch.rand(50, 3), azimuth=30, elevation=20)
+    view = birds_eye_view(torch.rand(50, 3), azimuth=30, elevation=20)
     low, high = np.array([[0.5, 0.5, 0.0]]), np.array([[0.5, 0.5, 1.0]])
-    assert project(high, view)[1] < project(low, view)[1]  # rows count downwards
+    assert project_to_image(high, view)[1] < project_to_image(low, view)[1]  # rows count downwards
     camera = view.camera_to_world[:3, 3] - 0.5
     # the view looks at the middle of fifty random points, which is only near 0.5
     assert math.degrees(math.atan2(camera[1], camera[0])) == pytest.approx(30, abs=8)
@@ -159,27 +161,27 @@ def test_the_ceiling_goes_the_rest_stays():
     points, normals = room()
     ceiling = points[:, 2] > 2.45
     for given_normals in (None, normals):
-        keep = below_ceiling(points, given_normals)
+        keep = below_ceiling_mask(points, given_normals)
         assert not keep[ceiling].any()
         assert keep[points[:, 2] < 2.3].all()
     without = points[~ceiling & (points[:, 2] < 1.7)]
-    assert below_ceiling(without).all()
-    assert below_ceiling(points[:0]).shape == (0,)
+    assert below_ceiling_mask(without).all()
+    assert below_ceiling_mask(points[:0]).shape == (0,)
 
 
 def test_walls_before_the_room_go_the_others_stay():
     points, normals = room()
-    keep = below_ceiling(points)
+    keep = below_ceiling_mask(points)
     points, normals = points[keep], normals[keep]
-    view = birds_view(points, azimuth=-90.0)  # the camera stands at negative y
-    kept = faces_camera(points, normals, view)
+    view = birds_eye_view(points, azimuth=-90.0)  # the camera stands at negative y
+    kept = front_facing_mask(points, normals, view)
     near = normals[:, 1] == 1
     assert not kept[near].any()
     assert kept[normals[:, 1] == -1].all()
     assert kept[normals[:, 2] != 0].all()
     # Normals that do not say where the room is are not trusted.
-    assert faces_camera(points, -normals, view).all()
-    assert faces_camera(points, torch.zeros_like(normals), view).all()
+    assert front_facing_mask(points, -normals, view).all()
+    assert front_facing_mask(points, torch.zeros_like(normals), view).all()
     # With the near wall gone, the table is to be seen.
     table = points[:, 2] == 0.75
     colors = torch.where(table[:, None], torch.tensor([250, 0, 0]), torch.tensor([0, 0, 90]))
@@ -191,7 +193,7 @@ def test_the_chosen_side_shows_more_than_the_hidden_one():
     """A room with one wall missing is looked at through the gap."""
     points, _ = room()
     points = points[(points[:, 2] < 2.45) & (points[:, 1] < 3.95)]  # open towards +y
-    view = birds_view(points, elevation=30)
+    view = birds_eye_view(points, elevation=30)
     assert view.camera_to_world[1, 3] > 4
 
 
@@ -223,37 +225,39 @@ def test_points_without_position_are_left_out():
 
 def test_heat_goes_from_pale_blue_to_red_in_even_steps():
     scores = torch.linspace(0, 1, 101)
-    colors = heat_colors(scores, low=0, high=1).int()
+    colors = colorize_scores(scores, low=0, high=1).int()
     assert colors[0, 2] > colors[0, 0]
     assert colors[-1].tolist() == [190, 18, 44]
-    scaled = heat_colors(scores * 7 - 3, low=-3, high=4).int()
+    scaled = colorize_scores(scores * 7 - 3, low=-3, high=4).int()
     assert (scaled - colors).abs().max() <= 8  # one entry of the table
-    assert torch.equal(heat_colors(torch.tensor([-5.0, 9.0]), low=0, high=1).int(), colors[[0, -1]])
-    unknown = heat_colors(torch.tensor([0.0, math.nan, 1.0]))
+    assert torch.equal(
+        colorize_scores(torch.tensor([-5.0, 9.0]), low=0, high=1).int(), colors[[0, -1]]
+    )
+    unknown = colorize_scores(torch.tensor([0.0, math.nan, 1.0]))
     assert unknown[1].tolist() == list(UNLABELLED)
-    assert heat_colors(torch.full((3,), 0.5)).shape == (3, 3)
-    steps = heat_table(64).double().diff(dim=0).norm(dim=1)
+    assert colorize_scores(torch.full((3,), 0.5)).shape == (3, 3)
+    steps = heat_colormap(64).double().diff(dim=0).norm(dim=1)
     assert steps.max() < 6 * steps.median()  # no jump
-    assert heat_range(torch.cat([scores, torch.tensor([math.nan])])) == pytest.approx(
+    assert score_range(torch.cat([scores, torch.tensor([math.nan])])) == pytest.approx(
         # percentiles of 100 values lie between two of them
         (0.05, 0.995),
         abs=0.01,
     )
-    assert heat_range(torch.tensor([])) == (0.0, 1.0)
+    assert score_range(torch.tensor([])) == (0.0, 1.0)
 
 
 def test_labels_have_their_palette_and_others_are_grey():
     palette = torch.tensor([[1, 2, 3], [4, 5, 6]], dtype=torch.uint8)
-    colors = label_colors(torch.tensor([1, 255, 0, 256, -1]), palette)
+    colors = colorize_labels(torch.tensor([1, 255, 0, 256, -1]), palette)
     assert colors.tolist() == [[4, 5, 6], [*UNLABELLED], [1, 2, 3], [*UNLABELLED], [*UNLABELLED]]
 
 
 def test_superpoints_next_to_each_other_differ():
     ids = torch.arange(-1, 500)
-    colors = superpoint_colors(ids.int()).int()
+    colors = colorize_superpoints(ids.int()).int()
     assert colors[0].tolist() == list(UNLABELLED)
     assert (colors[1:-1] - colors[2:]).abs().sum(dim=1).min() > 40
-    assert torch.equal(superpoint_colors(torch.tensor([7, 7])), colors[[8, 8]].to(torch.uint8))
+    assert torch.equal(colorize_superpoints(torch.tensor([7, 7])), colors[[8, 8]].to(torch.uint8))
 
 
 def test_png_holds_the_picture(tmp_path):
@@ -284,8 +288,8 @@ def test_wrong_shapes_are_named():
     with pytest.raises(ValueError, match=r"normals has shape \(2, 3\), expected \(4, 3\)"):
         draw_points(points, torch.zeros(4, 3, dtype=torch.uint8), normals=torch.zeros(2, 3))
     with pytest.raises(ValueError, match="points is empty"):
-        birds_view(points[:0])
+        birds_eye_view(points[:0])
     with pytest.raises(ValueError, match="elevation is 120"):
-        birds_view(points, elevation=120)
+        birds_eye_view(points, elevation=120)
     with pytest.raises(ValueError, match="field_of_view is 0"):
-        birds_view(points, field_of_view=0)
+        birds_eye_view(points, field_of_view=0)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pcdistill.pipeline.artifact_files import read_json
 from pcdistill.pipeline.config_loading import load_config
-from pcdistill.pipeline.context import Run
+from pcdistill.pipeline.context import RunContext
 from pcdistill.reporting.conclusions import measured_rows
 
 from . import DOCS
@@ -103,6 +103,6 @@ def measure(workspace: Path, seed: int, changes: list[str]) -> Seed:
     return Seed(rows, read_json(found.workspace.true_capability))
 
 
-def opened(workspace: Path) -> Run:
+def opened(workspace: Path) -> RunContext:
     """The run of a workspace."""
-    return Run(load_config(workspace / "config.yaml", [f"run.workspace={workspace}"]))
+    return RunContext(load_config(workspace / "config.yaml", [f"run.workspace={workspace}"]))

@@ -68,8 +68,8 @@ def run(arguments: argparse.Namespace) -> dict:
     """
     workspace, always = arguments.workspace, [*ALWAYS, *arguments.set]
     wanted = sorted({one for curve in CURVES.values() for one in curve})
-    most = f"ingest.train={max(one.homes for one in wanted)}"
-    _pcdistill(workspace, BEFORE, [most, *always])
+    limit = f"ingest.train={max(one.homes for one in wanted)}"
+    _pcdistill(workspace, BEFORE, [limit, *always])
     kept = workspace / "learning.json"
     known = json.loads(kept.read_text()) if kept.exists() else {}
     for one in wanted:

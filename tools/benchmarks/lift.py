@@ -159,7 +159,7 @@ def disk_use(folder: Path, scene: Scene, arguments: argparse.Namespace) -> dict[
     The small form counts the superpoint ids too; the large one is the features of the points that
     some frame sees, in half precision, and their mask.
     """
-    from pcdistill.artifacts.superpoints import stored_ids
+    from pcdistill.artifacts.superpoints import compact_ids
     from pcdistill.geometry import mesh_superpoints
     from pcdistill.lifting.lift_scene import count_views
     from pcdistill.lifting.projector import ProjectionRules
@@ -183,7 +183,7 @@ def disk_use(folder: Path, scene: Scene, arguments: argparse.Namespace) -> dict[
         "seen_bits": torch.from_numpy(np.packbits(seen.numpy())),
     }
     write_tensors(folder / "small.safetensors", small, {})
-    write_tensors(folder / "ids.safetensors", {"superpoint_ids": stored_ids(ids)}, {})
+    write_tensors(folder / "ids.safetensors", {"superpoint_ids": compact_ids(ids)}, {})
     written = [folder / "small.safetensors", folder / "ids.safetensors"]
     return {
         "partition_seconds": round(seconds, 4),
@@ -244,7 +244,7 @@ def lift_ours(inputs: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     grid = PointGrid(points)
     accumulator = MultiViewAccumulator(len(points), feature_map.shape[0])
     for frame, pose in enumerate(inputs["poses"]):
-        found = grid.seen_from(
+        found = grid.visible_from(
             torch.from_numpy(pose),
             torch.from_numpy(inputs["intrinsics"][frame]),
             image_size,

@@ -109,8 +109,8 @@ def segment_plainly(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
         if length[number] == 0:
             continue
         for vertex in face:
-            share = np.float32(1) / np.float32(seen[vertex] + 1)
-            normals[vertex] = share * normal[number] + (1 - share) * normals[vertex]
+            fraction = np.float32(1) / np.float32(seen[vertex] + 1)
+            normals[vertex] = fraction * normal[number] + (1 - fraction) * normals[vertex]
             seen[vertex] += 1
     edges = faces[:, [0, 1, 0, 2, 2, 1]].reshape(-1, 2)
     a, b = edges.T

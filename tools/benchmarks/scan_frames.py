@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pcdistill.geometry import MeshDepth, camera_rays, project_points
+from pcdistill.geometry import MeshDepthRenderer, camera_rays, project_points
 from pcdistill.pipeline.config import LiftConfig
 from pcdistill.scenes import Frame, Scene
 
@@ -72,7 +72,7 @@ def sees(points: Tensor, frame: Frame, depth: Tensor, tolerance: float):
 
 def depth_statistics(scene: Scene) -> Statistics:
     """Depth images by themselves and against the surface, and the poses that they ask for."""
-    surface = MeshDepth(scene.points, scene.faces)
+    surface = MeshDepthRenderer(scene.points, scene.faces)
     compared = [compare_depth(frame, surface) for frame in scene.frames]
     together = DepthComparison(*(torch.cat(column) for column in zip(*compared, strict=True)))
     relative = together.difference.abs() / together.depth
@@ -85,14 +85,14 @@ def depth_statistics(scene: Scene) -> Statistics:
     return {
         "missing": 100 * float(missing.mean()),
         "missing_90": 100 * float(np.quantile(missing, 0.9)),
-        "missing_edges": 100 * share(lost[edge & together.surface]),
-        "missing_flat": 100 * share(lost[~edge & together.surface]),
+        "missing_edges": 100 * fraction(lost[edge & together.surface]),
+        "missing_flat": 100 * fraction(lost[~edge & together.surface]),
         "off": 100 * quantile(relative, 0.5),
         "off_95": 100 * quantile(relative, 0.95),
         "off_mm": 1000 * quantile(together.difference[same].abs(), 0.5),
         "bias": 1000 * quantile(together.difference[same], 0.5),
-        "elsewhere": 100 * share(~same),
-        "no_surface": 100 * share(~together.surface[~lost]),
+        "elsewhere": 100 * fraction(~same),
+        "no_surface": 100 * fraction(~together.surface[~lost]),
         "depth_noise": 1000 * quantile(together.noise, 0.5),
         "drift": 1000 * quantile(shift, 0.5),
         "drift_90": 1000 * quantile(shift, 0.9),
@@ -121,10 +121,10 @@ class DepthComparison(NamedTuple):
     """(1, 6) metres and radians, see `pose_correction`."""
 
 
-def compare_depth(frame: Frame, surface: MeshDepth) -> DepthComparison:
+def compare_depth(frame: Frame, surface: MeshDepthRenderer) -> DepthComparison:
     """Compare the depth of a frame with that of the surface from its pose."""
     depth = frame.depth()
-    rendered = surface.view(frame.camera_to_world, frame.intrinsics, frame.image_size)
+    rendered = surface.render(frame.camera_to_world, frame.intrinsics, frame.image_size)
     both = (depth > 0) & (rendered > 0)
     width = 2 * _BESIDE + 1
     high = F.max_pool2d(rendered[None], width, 1, _BESIDE)[0]
@@ -145,7 +145,7 @@ def quantile(values: Tensor, at: float) -> float:
     return float(np.quantile(values.double().numpy(), at)) if len(values) else float("nan")
 
 
-def share(flags: Tensor) -> float:
+def fraction(flags: Tensor) -> float:
     """Of those that are set; not a number without any."""
     return float(flags.double().mean()) if len(flags) else float("nan")
 
@@ -168,7 +168,7 @@ def depth_noise(depth: Tensor) -> Tensor:
     return spread * 2.0**2  # |dz| = z2 |d(1/z)|
 
 
-def pose_correction(frame: Frame, depth: Tensor, surface: MeshDepth) -> Tensor:
+def pose_correction(frame: Frame, depth: Tensor, surface: MeshDepthRenderer) -> Tensor:
     """(6,) how a pose has to move for its depth to lie on the surface: metres, then radians.
 
     Least squares of the distances from readings to the surface along its normals, with a weak
@@ -201,11 +201,11 @@ def cross_matrix(axis: Tensor) -> Tensor:
 
 
 def readings_on_surface(
-    frame: Frame, pose: Tensor, depth: Tensor, surface: MeshDepth
+    frame: Frame, pose: Tensor, depth: Tensor, surface: MeshDepthRenderer
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Some readings (M, 3) in the world, the surface's normals (M, 3) there, distances (M,)."""
     height, width = frame.image_size
-    rendered = surface.view(pose, frame.intrinsics, frame.image_size).double()
+    rendered = surface.render(pose, frame.intrinsics, frame.image_size).double()
     rays = camera_rays(torch.arange(height * width), width, frame.intrinsics)
     rays = (rays @ pose[:3, :3].T).view(height, width, 3)
     hits = rays * rendered[..., None]  # from the camera

@@ -11,15 +11,15 @@ from torch import Tensor
 
 from pcdistill.geometry import (
     ThinnedTree,
-    describe_superpoints,
     mesh_superpoints,
+    superpoint_statistics,
     vertex_normals,
     weld_faces,
 )
 from pcdistill.labels import IGNORE_LABEL
 from pcdistill.pipeline.config import PartitionConfig
 from pcdistill.scenes import Scene
-from pcdistill.stages.partition import cut_scene
+from pcdistill.stages.partition import partition_scene
 
 RADIUS = 0.10
 """Metres around a place within which it is asked to be flat: the same for every resolution."""
@@ -154,14 +154,14 @@ def angles(first: Tensor, second: Tensor) -> np.ndarray:
     return torch.rad2deg(torch.arccos(cosine.clamp(max=1))).numpy()
 
 
-def superpoint_statistics(scene: Scene) -> Statistics:
+def scan_superpoint_statistics(scene: Scene) -> Statistics:
     """Sizes of the superpoints of the default partition, and how well they keep things apart."""
-    ids, edges, _ = cut_scene(scene, PartitionConfig(method="mesh"))
+    ids, edges, _ = partition_scene(scene, PartitionConfig(method="mesh"))
     areas = face_areas(scene.points, scene.faces)
-    share = torch.zeros(len(ids), dtype=torch.float64)
-    share.index_add_(0, scene.faces.flatten(), areas.repeat_interleave(3) / 3)
+    fraction = torch.zeros(len(ids), dtype=torch.float64)
+    fraction.index_add_(0, scene.faces.flatten(), areas.repeat_interleave(3) / 3)
     members = torch.bincount(ids.long()).double()
-    extent = torch.zeros_like(members).index_add_(0, ids.long(), share)
+    extent = torch.zeros_like(members).index_add_(0, ids.long(), fraction)
     found = {
         "superpoints": 1000 * len(members) / len(ids),
         "superpoints_per_m2": len(members) / float(areas.sum()),
@@ -178,7 +178,7 @@ def superpoint_statistics(scene: Scene) -> Statistics:
         if truth is None or not bool((truth != unknown).any()):
             continue
         for prefix, answers in (("", truth), ("painted_", painted(segments, truth))):
-            fidelity = describe_superpoints(ids, edges, answers, ignore_label=unknown).labels
+            fidelity = superpoint_statistics(ids, edges, answers, ignore_label=unknown).labels
             found |= {
                 f"{prefix}{kind}_{name}": 100 * value
                 for name, value in fidelity._asdict().items()

@@ -260,7 +260,7 @@ def merged(scene, spacing: float):
 def measure(scene) -> dict[str, float]:
     """All statistics of one scan; those that it cannot have are missing."""
     from .scan_frames import color_statistics, depth_statistics, view_statistics
-    from .scan_surface import superpoint_statistics, surface_statistics
+    from .scan_surface import scan_superpoint_statistics, surface_statistics
 
     found: dict[str, float] = {}
     for part in (
@@ -268,7 +268,7 @@ def measure(scene) -> dict[str, float]:
         view_statistics,
         depth_statistics,
         color_statistics,
-        superpoint_statistics,
+        scan_superpoint_statistics,
     ):
         found |= part(scene)
     found["frame_density"] = 10 * found["frames"] / found["area"]

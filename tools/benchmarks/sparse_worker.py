@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from pcdistill.networks import MinkUNet, build_student
 from pcdistill.sparse import (
-    CoordinateMaps,
+    CoordinateManager,
     SparseConv3d,
     SparseConvTranspose3d,
     SparseTensor,
@@ -40,9 +40,9 @@ SAMPLED_ROWS = 512
 PARTS = {
     (torch_engine, "cpu_convolution"): "convolutions",
     (torch_engine, "cpu_kernel_gradient"): "convolutions",
-    (normalization, "normalise_by_batch"): "norm and ReLU",
-    (normalization, "normalise_by_running"): "norm and ReLU",
-    (cpu_norm, "differentiate_norm"): "norm and ReLU",
+    (normalization, "batch_norm_train"): "norm and ReLU",
+    (normalization, "batch_norm_eval"): "norm and ReLU",
+    (cpu_norm, "batch_norm_backward"): "norm and ReLU",
 }
 """What does the arithmetic on the CPU, forward and backward, and what the profile calls it."""
 MATRIX, RATE_SECONDS = 2048, 0.4
@@ -54,16 +54,16 @@ class OurNetwork:
 
     def __init__(self, engine: str, coords: Tensor, network: MinkUNet) -> None:
         self.low_precision = engine.endswith(BFLOAT16)
-        network.use_engine(engine.removesuffix(BFLOAT16))
+        network.set_engine(engine.removesuffix(BFLOAT16))
         self.network, self.coords = network, coords
         self.features = torch.ones(len(coords), IN_CHANNELS, device=coords.device)
 
-    def __call__(self, maps: CoordinateMaps | None = None) -> Tensor:
+    def __call__(self, maps: CoordinateManager | None = None) -> Tensor:
         """Features of every voxel, from voxels whose kernel maps are unknown unless given."""
         with torch.autocast(self.coords.device.type, torch.bfloat16, enabled=self.low_precision):
             return self.network(SparseTensor(self.features, self.coords, maps=maps)).float()
 
-    def maps(self) -> CoordinateMaps:
+    def maps(self) -> CoordinateManager:
         """The voxels at every stride, with all kernel maps of the network."""
         x = SparseTensor(self.features, self.coords)
         with torch.no_grad():
@@ -86,7 +86,7 @@ class Worker:
         else:
             self.model = OurNetwork(engine, coords, self.network)
         self.modules = self.model if engine == "spconv" else self.network
-        self.known_maps: CoordinateMaps | None = None
+        self.known_maps: CoordinateManager | None = None
         self.shape = (len(coords), out_channels)
         self._upstream: Tensor | None = None
 
@@ -262,7 +262,7 @@ class ConvolutionClock:
         self._watch.__exit__(*error)
 
 
-def convolution_flop(network: MinkUNet, maps: CoordinateMaps) -> int:
+def convolution_flop(network: MinkUNet, maps: CoordinateManager) -> int:
     """Two operations for every pair of voxels, input channel and output channel."""
     total = 0
 

@@ -13,7 +13,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
-from pcdistill.capability.attention import divided_by_maximum, enlarge, min_max
+from pcdistill.capability.attention import min_max, normalize_by_max, upsample_bicubic
 from pcdistill.capability.interfaces import GeneratedImage
 from pcdistill.errors import ConfigError
 from pcdistill.suggest import suggest
@@ -27,12 +27,12 @@ _DISPLACEMENT = 0.025
 _SPILL = (0.05, 0.35)
 """How bright an object that touches the wanted one is in its map."""
 _IN_EVERY_ROOM = ("wall", "floor", "ceiling")
-_NEIGHBOURS = 3
+_NEIGHBORS = 3
 _BLOBS = 3
 """Bright spots per coarse map that have nothing to do with the object."""
 
 
-class EmbeddedGenerator:
+class RenderedImageGenerator:
     """Renders what a prompt names and hides where it is behind a coarse heat map.
 
     It stands where a diffusion model with its cross-attention stands, and is as vague: the exact
@@ -59,7 +59,7 @@ class EmbeddedGenerator:
             raise ValueError(f"image_size is {image_size}, expected at least 32 x 32 pixels")
         self.image_size = image_size
 
-    def cannot_draw(self, prompt: str, categories: Sequence[str]) -> tuple[str, ...]:
+    def unsupported_categories(self, prompt: str, categories: Sequence[str]) -> tuple[str, ...]:
         """Those of `categories` that it cannot draw in place of the {} of `prompt`."""
         return tuple(
             name for name in categories if _trouble(prompt.replace("{}", name), name) is not None
@@ -79,7 +79,7 @@ class EmbeddedGenerator:
                 than the words; or it does not have the words. The text says which.
             ValueError: a negative seed.
         """
-        from pcdistill.homes import CLASSES, object_in_room, object_picture
+        from pcdistill.homes import CLASSES, object_in_room, render_object_image
 
         trouble = _trouble(prompt, words)
         if trouble is not None:
@@ -87,11 +87,11 @@ class EmbeddedGenerator:
         if seed < 0:
             raise ValueError(f"seed is {seed}, expected 0 or more")
         name = _thing(_named(prompt))
-        draw = object_in_room if _IN_A_ROOM.search(prompt.lower()) else object_picture
+        draw = object_in_room if _IN_A_ROOM.search(prompt.lower()) else render_object_image
         picture = draw(name, seed, image_size=self.image_size)
         image = picture.rendering.image.permute(2, 0, 1).contiguous()
         chance = np.random.default_rng([CLASSES.index(name), seed])
-        attention = coarse_map(picture.mask, picture.rendering.instances, chance)
+        attention = blur_to_attention(picture.mask, picture.rendering.instances, chance)
         return GeneratedImage(image, attention)
 
 
@@ -137,7 +137,7 @@ def _words(text: str) -> list[str]:
     return re.findall(r"\w+", text.lower())
 
 
-def coarse_map(mask: Tensor, instances: Tensor, chance: np.random.Generator) -> Tensor:
+def blur_to_attention(mask: Tensor, instances: Tensor, chance: np.random.Generator) -> Tensor:
     """Blur an outline until it is about as vague as a cross-attention map.
 
     Args:
@@ -159,8 +159,8 @@ def coarse_map(mask: Tensor, instances: Tensor, chance: np.random.Generator) -> 
     for side, blur in _GRIDS:
         cells = functional.adaptive_avg_pool2d(torch.from_numpy(bright)[None, None], side)[0, 0]
         grid = ndimage.gaussian_filter(cells.numpy(), blur) + _spots(side, chance)
-        enlarged = enlarge(torch.from_numpy(grid)[None], (exact.shape[0], exact.shape[1]))
-        total += divided_by_maximum(enlarged.flatten(1)).reshape(exact.shape)
+        enlarged = upsample_bicubic(torch.from_numpy(grid)[None], (exact.shape[0], exact.shape[1]))
+        total += normalize_by_max(enlarged.flatten(1)).reshape(exact.shape)
     return min_max(total).float().clamp(0, 1)
 
 
@@ -168,7 +168,7 @@ def _touching(exact: NDArray[np.bool_], instances: NDArray[Any]) -> list[NDArray
     """Masks (H, W) of the objects that share most of the object's rim."""
     rim = ndimage.binary_dilation(exact, iterations=3) & ~exact
     numbers, lengths = np.unique(instances[rim], return_counts=True)
-    order = np.argsort(-lengths, kind="stable")[:_NEIGHBOURS]
+    order = np.argsort(-lengths, kind="stable")[:_NEIGHBORS]
     return [(instances == number) & ~exact for number in numbers[order] if number >= 0]
 
 

@@ -21,7 +21,7 @@ Array = NDArray[Any]
 
 _HARD = 1e5
 """Cost of giving up a region that the points are on; beyond any sum of others."""
-_LEAST_SPREAD = 0.05
+_MIN_SPREAD = 0.05
 """Spread of the points below which it is not believed, as a share of the image's shorter side."""
 
 
@@ -48,9 +48,9 @@ class SuperpixelSegmenter:
     """How far the first guess goes beyond the points, in mean distances between them."""
     nearness: float = 1.5
     """Weight of lying near the points."""
-    colour: float = 2.0
+    color: float = 2.0
     """Weight of the colour densities."""
-    colour_width: float = 3.5
+    color_width: float = 3.5
     """Width of their kernels, in units of Lab."""
     path: float = 0.03
     """Weight of the colour steps on the way from the points to a region."""
@@ -102,9 +102,9 @@ class SuperpixelSegmenter:
         hull = _hull(places, graph.region_of_pixel.shape)
         certain = _certain(graph, places, hull)
         nearness = self.nearness * self._nearness(graph, places, hull)
-        detour = self.path * _colour_path(graph, certain)
+        detour = self.path * _color_path(graph, certain)
         kernel = np.exp(
-            -cdist(graph.appearance, graph.appearance, "sqeuclidean") / (2 * self.colour_width**2)
+            -cdist(graph.appearance, graph.appearance, "sqeuclidean") / (2 * self.color_width**2)
         )
         weights = graph.areas / graph.areas.mean()
         side = np.sqrt(graph.areas.mean())
@@ -115,7 +115,7 @@ class SuperpixelSegmenter:
                 break
             inside = _density(kernel, graph.areas * (1.0 + certain) * chosen)
             outside = _density(kernel, graph.areas * ~chosen)
-            favour = self.colour * np.log(inside / outside) + nearness - detour
+            favour = self.color * np.log(inside / outside) + nearness - detour
             favour = np.where(certain, _HARD, favour * weights)
             before, chosen = chosen, _minimum_cut(graph, favour, cut_costs)
             if (chosen == before).all():
@@ -125,7 +125,7 @@ class SuperpixelSegmenter:
     def _nearness(self, graph: RegionGraph, places: Array, hull: Array) -> Array:
         """(R,) float, 1 at the points, 0 at `reach` of their spread, not below -3."""
         spread = float(pdist(places.astype(float)).mean()) if len(places) > 1 else 0.0
-        spread = max(spread, _LEAST_SPREAD * min(hull.shape))
+        spread = max(spread, _MIN_SPREAD * min(hull.shape))
         away = ndimage.distance_transform_edt(~hull)
         flat = graph.region_of_pixel.ravel()
         mean = np.bincount(flat, away.ravel()) / graph.areas
@@ -159,7 +159,7 @@ def _certain(graph: RegionGraph, places: Array, hull: Array) -> Array:
     return certain
 
 
-def _colour_path(graph: RegionGraph, certain: Array) -> Array:
+def _color_path(graph: RegionGraph, certain: Array) -> Array:
     """(R,) float: smallest sum of colour steps on a way from a certain region to each."""
     count = len(graph.areas)
     steps = np.minimum(graph.steps, 30.0) + 0.3  # a step of 0 would not be an edge

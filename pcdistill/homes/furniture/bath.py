@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import numpy as np
 
-from pcdistill.homes.collection import any_kind, measure, pick
+from pcdistill.homes.collection import any_kind, choose, measure
 from pcdistill.homes.furniture.kitchen import tap
 from pcdistill.homes.furniture.storage import fronts
-from pcdistill.homes.materials import ceramic, chance, finish, metal, stone, wood_or_paint
-from pcdistill.homes.model import Model
+from pcdistill.homes.materials import bernoulli, ceramic, make_finish, metal, stone, wood_or_paint
+from pcdistill.homes.model import FurnitureModel
 from pcdistill.homes.portable_math import sine
 from pcdistill.homes.primitives import (
     Array,
     box,
     cylinder,
     loft,
-    moved,
+    rotate_x,
     rounded_box,
     rounded_ring,
     sheet,
-    tilted,
+    translate,
 )
 
 
-def toilet(rng: np.random.Generator) -> Model:
+def toilet(rng: np.random.Generator) -> FurnitureModel:
     """A bowl with seat and lid: with a tank behind it, or hung from a panel in the wall."""
     look = ceramic(rng)
     tank_kind = any_kind(rng, ("tank", "tank", "square tank", "hung"))
     back = 0.2 if tank_kind != "hung" else 0.08
-    power = 2.0 if chance(rng, 0.7) else 3.2
+    power = 2.0 if bernoulli(rng, 0.7) else 3.2
     parts = [_bowl(back, power, hung=tank_kind == "hung")]
     if tank_kind == "hung":
         parts.append(box((-0.27, 0, 0), (0.27, 0.1, 1.05)))
@@ -41,10 +41,10 @@ def toilet(rng: np.random.Generator) -> Model:
         plate = cylinder((0, 0.1, top), (0, 0.1, top + 0.012), 0.025)
     lid_look = (
         look
-        if chance(rng, 0.8)
-        else finish(rng, "wood", pick(rng, ("light brown", "brown")), "grain", scale=0.03)
+        if bernoulli(rng, 0.8)
+        else make_finish(rng, "wood", choose(rng, ("light brown", "brown")), "grain", scale=0.03)
     )
-    return Model().add(
+    return FurnitureModel().add(
         "toilet",
         (parts, look),
         (_seat(rng, back, power), lid_look),
@@ -77,19 +77,19 @@ def _seat(rng: np.random.Generator, back: float, power: float) -> list[Array]:
     seat = loft([rounded_ring((0, middle, z), x, y, power) for z, x, y in edges])
     flat = [rounded_ring((0, middle, z), 0.188, 0.27, power) for z in (0.428, 0.446)]
     lid = loft(flat, cap_start=True, cap_end=True)
-    if chance(rng, 0.45):
-        lid = tilted(lid, 1.65, (back + 0.0, 0.43))
+    if bernoulli(rng, 0.45):
+        lid = rotate_x(lid, 1.65, (back + 0.0, 0.43))
     return [seat, lid]
 
 
-def bathroom_sink(rng: np.random.Generator) -> Model:
+def bathroom_sink(rng: np.random.Generator) -> FurnitureModel:
     """A wash basin: on a pedestal, hung from the wall, or in a vanity cabinet; perhaps a mirror."""
     kind = any_kind(rng, ("pedestal", "pedestal", "hung", "vanity", "vessel"))
     model = _vanity(rng, kind) if kind in ("vanity", "vessel") else _free_basin(rng, kind)
-    if chance(rng, 0.6):
+    if bernoulli(rng, 0.6):
         half = measure(rng, 0.2, 0.32)
-        frame = metal(rng, ("silver", "black")) if chance(rng, 0.5) else wood_or_paint(rng)
-        mirror = finish(rng, "mirror", "silver", "mirror")
+        frame = metal(rng, ("silver", "black")) if bernoulli(rng, 0.5) else wood_or_paint(rng)
+        mirror = make_finish(rng, "mirror", "silver", "mirror")
         glass = box((-half, 0.02, 1.2), (half, 0.022, 1.85), ("back",))
         edge = box((-half - 0.02, 0.0, 1.18), (half + 0.02, 0.02, 1.87), ("back",))
         model.add("otherfurniture", ([glass], mirror), ([edge], frame))
@@ -112,29 +112,29 @@ def _basin(
     return loft(rings, cap_start=True, cap_end=True)
 
 
-def _free_basin(rng: np.random.Generator, kind: str) -> Model:
+def _free_basin(rng: np.random.Generator, kind: str) -> FurnitureModel:
     look, z = ceramic(rng), measure(rng, 0.8, 0.87)
     x, y = measure(rng, 0.24, 0.3), measure(rng, 0.2, 0.24)
-    power = 2.2 if chance(rng, 0.5) else 4.0
+    power = 2.2 if bernoulli(rng, 0.5) else 4.0
     parts = [_basin((0, y, z), x, y, 0.17, power)]
     if kind == "pedestal":
         levels = [(0.0, 0.11), (0.04, 0.09), (0.4, 0.065), (z - 0.14, 0.1)]
         parts.append(loft([rounded_ring((0, y - 0.02, h), r, r, 2.5) for h, r in levels]))
     else:
         parts.append(cylinder((0, y, z - 0.4), (0, y, z - 0.14), 0.03))
-    return Model().add(
+    return FurnitureModel().add(
         "sink", (parts, look), (tap((0, 0.05, z), 0.1, 0.12), metal(rng, ("silver",)))
     )
 
 
-def _vanity(rng: np.random.Generator, kind: str) -> Model:
+def _vanity(rng: np.random.Generator, kind: str) -> FurnitureModel:
     half, depth, height = measure(rng, 0.28, 0.38), 0.46, measure(rng, 0.76, 0.82)
     body = wood_or_paint(rng)
-    foot = 0.0 if chance(rng, 0.5) else 0.22
+    foot = 0.0 if bernoulli(rng, 0.5) else 0.22
     skip = ("top",) if kind == "vanity" else ()
     carcass = box((-half, 0, foot), (half, depth - 0.02, height), skip)
     doors, handles = fronts(rng, (-half, half), (foot + 0.02, height - 0.02), depth - 0.02, (2, 1))
-    model = Model().add("cabinet", ([carcass], body), (doors, body), (handles, metal(rng)))
+    model = FurnitureModel().add("cabinet", ([carcass], body), (doors, body), (handles, metal(rng)))
     look = ceramic(rng)
     if kind == "vessel":
         slab = box((-half - 0.01, 0, height), (half + 0.01, depth + 0.01, height + 0.03))
@@ -155,7 +155,7 @@ def _vanity(rng: np.random.Generator, kind: str) -> Model:
     )
 
 
-def bathtub(rng: np.random.Generator, length: float, *, built_in: bool) -> Model:
+def bathtub(rng: np.random.Generator, length: float, *, built_in: bool) -> FurnitureModel:
     """A hollow tub along the wall: boxed in, or standing free with a rolled rim."""
     look, depth, height = ceramic(rng), measure(rng, 0.68, 0.74), measure(rng, 0.52, 0.58)
     half, y = length / 2, depth / 2
@@ -180,34 +180,34 @@ def bathtub(rng: np.random.Generator, length: float, *, built_in: bool) -> Model
     ]
     rings += [rounded_ring((0, y, z), a, b, power) for z, a, b in inside]
     shell = loft(rings, cap_end=True)
-    side = half - 0.16 if chance(rng, 0.5) else -half + 0.16
-    faucet = [moved(part, (side, 0, 0)) for part in tap((0, 0.03, height), 0.08, 0.12)]
+    side = half - 0.16 if bernoulli(rng, 0.5) else -half + 0.16
+    faucet = [translate(part, (side, 0, 0)) for part in tap((0, 0.03, height), 0.08, 0.12)]
     parts = [([shell], look), (faucet, metal(rng, ("silver", "silver", "gold")))]
-    if not built_in and chance(rng, 0.4):
+    if not built_in and bernoulli(rng, 0.4):
         feet = [
             cylinder((a, y + b, 0.0), (a, y + b, 0.06), 0.03)
             for a in (-half * 0.5, half * 0.5)
             for b in (-y * 0.5, y * 0.5)
         ]
         parts.append((feet, metal(rng)))
-    return Model().add("bathtub", *parts)
+    return FurnitureModel().add("bathtub", *parts)
 
 
-def shower_curtain(rng: np.random.Generator, length: float, depth: float) -> Model:
+def shower_curtain(rng: np.random.Generator, length: float, depth: float) -> FurnitureModel:
     """A curtain on a rail above the outer edge of a tub; drawn over part of its length."""
     top, low = measure(rng, 1.9, 2.0), measure(rng, 0.18, 0.35)
     span = length * measure(rng, 0.4, 0.65)
-    side = 1 if chance(rng, 0.5) else -1
+    side = 1 if bernoulli(rng, 0.5) else -1
     start, end = sorted((side * length / 2, side * (length / 2 - span)))
-    color = pick(rng, ("white", "light blue", "teal", "cream", "blue", "pink", "green", "gray"))
-    pattern = pick(rng, ("plain", "stripes", "dots", "checks", "plain"))
-    look = finish(
+    color = choose(rng, ("white", "light blue", "teal", "cream", "blue", "pink", "green", "gray"))
+    pattern = choose(rng, ("plain", "stripes", "dots", "checks", "plain"))
+    look = make_finish(
         rng,
-        "plastic" if chance(rng, 0.6) else "fabric",
+        "plastic" if bernoulli(rng, 0.6) else "fabric",
         color,
         pattern,
         scale=measure(rng, 0.12, 0.2),
-        second=pick(rng, ("white", "dark blue", "gray")) if pattern != "plain" else None,
+        second=choose(rng, ("white", "dark blue", "gray")) if pattern != "plain" else None,
     )
     y = depth + 0.02
     cloth = hanging_cloth(rng, start, end, low, top - 0.03, y, wave=0.03)
@@ -216,7 +216,9 @@ def shower_curtain(rng: np.random.Generator, length: float, depth: float) -> Mod
         cylinder((x - 0.004, y, top - 0.012), (x + 0.004, y, top - 0.012), 0.026, segments=8)
         for x in np.linspace(start + 0.03, end - 0.03, 9)
     ]
-    return Model().add("shower curtain", ([cloth], look), (rail, metal(rng, ("silver", "black"))))
+    return FurnitureModel().add(
+        "shower curtain", ([cloth], look), (rail, metal(rng, ("silver", "black")))
+    )
 
 
 def hanging_cloth(
@@ -243,7 +245,7 @@ def hanging_cloth(
     return sheet(np.stack([across, depth, up], axis=-1))
 
 
-def towel(rng: np.random.Generator) -> Model:
+def towel(rng: np.random.Generator) -> FurnitureModel:
     """A towel over a bar on the wall; its lower edge is at z = 0."""
     half, drop = measure(rng, 0.18, 0.28), measure(rng, 0.4, 0.6)
     bar = cylinder((-half - 0.05, 0.06, drop), (half + 0.05, 0.06, drop), 0.01)
@@ -252,11 +254,13 @@ def towel(rng: np.random.Generator) -> Model:
         for x in (-half - 0.05, half + 0.05)
     ]
     cloth = rounded_box((-half, 0.045, 0), (half, 0.082, drop + 0.015), 0.012)
-    look = finish(
+    look = make_finish(
         rng,
         "fabric",
-        pick(rng, ("white", "blue", "red", "green", "gray", "pink", "teal")),
+        choose(rng, ("white", "blue", "red", "green", "gray", "pink", "teal")),
         "weave",
         scale=0.008,
     )
-    return Model().add("otherfurniture", ([cloth], look), ([bar, *ends], metal(rng, ("silver",))))
+    return FurnitureModel().add(
+        "otherfurniture", ([cloth], look), ([bar, *ends], metal(rng, ("silver",)))
+    )

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from pcdistill.homes.collection import any_kind, measure, pick
+from pcdistill.homes.collection import any_kind, choose, measure
 from pcdistill.homes.materials import (
     Finish,
-    chance,
+    bernoulli,
     fabric,
-    finish,
+    make_finish,
     metal,
     plain_fabric,
     plastic,
@@ -19,19 +19,19 @@ from pcdistill.homes.materials import (
     wood,
     wood_or_paint,
 )
-from pcdistill.homes.model import Model
+from pcdistill.homes.model import FurnitureModel
 from pcdistill.homes.portable_math import cosine, sine
 from pcdistill.homes.primitives import (
     Array,
     box,
     cylinder,
     lathe,
-    moved,
+    rotate_x,
+    rotate_z,
     rounded_box,
     sheet,
-    tilted,
+    translate,
     tube,
-    turned,
 )
 
 
@@ -50,10 +50,10 @@ def legs(
     return made
 
 
-def bed(rng: np.random.Generator) -> Model:
+def bed(rng: np.random.Generator) -> FurnitureModel:
     """A bed with its head at the wall: slatted, panelled, box spring, metal frame or daybed."""
     kind = any_kind(rng, ("panel", "slats", "boxspring", "metal", "low"))
-    width = float(pick(rng, (0.9, 1.2, 1.4, 1.6)))
+    width = float(choose(rng, (0.9, 1.2, 1.4, 1.6)))
     length, seat = measure(rng, 1.85, 2.0), measure(rng, 0.26, 0.36)
     frame = wood_or_paint(rng)
     model_parts: list[tuple[list[Array], Finish]] = []
@@ -69,7 +69,7 @@ def bed(rng: np.random.Generator) -> Model:
     else:
         model_parts.append((_wooden_bedstead(rng, kind, width, length, seat), frame))
     model_parts += _bedding(rng, width, length, seat)
-    return Model().add("bed", *model_parts)
+    return FurnitureModel().add("bed", *model_parts)
 
 
 def _wooden_bedstead(
@@ -109,7 +109,9 @@ def _bedding(
     rng: np.random.Generator, width: float, length: float, seat: float
 ) -> list[tuple[list[Array], Finish]]:
     half, top = width / 2 - 0.01, seat + measure(rng, 0.16, 0.22)
-    sheet_look = finish(rng, "fabric", pick(rng, ("white", "cream", "light blue", "gray")), "weave")
+    sheet_look = make_finish(
+        rng, "fabric", choose(rng, ("white", "cream", "light blue", "gray")), "weave"
+    )
     cover = fabric(rng)
     mattress = rounded_box((-half, 0.08, seat), (half, length - 0.04, top), 0.06)
     start = measure(rng, 0.5, 0.75)
@@ -117,16 +119,16 @@ def _bedding(
     blanket = _draped(rng, half, start, length - 0.03, top, drop)
     made = [([mattress], sheet_look), ([blanket], cover)]
     count = 1 if width < 1.1 else 2
-    pillow_look = sheet_look if chance(rng, 0.5) else fabric(rng)
+    pillow_look = sheet_look if bernoulli(rng, 0.5) else fabric(rng)
     pillows = []
     for index in range(count):
         middle = (index - (count - 1) / 2) * width / count
         reach = min(width / count, 0.7) / 2 - 0.03
         pillow = rounded_box((-reach, 0.12, top), (reach, 0.48, top + 0.14), 0.07)
-        tip = tilted(pillow, -measure(rng, 0, 0.5), (0.12, top))
-        pillows.append(moved(turned(tip, rng.normal(0, 0.05), (0, 0.3)), (middle, 0, 0.01)))
+        tip = rotate_x(pillow, -measure(rng, 0, 0.5), (0.12, top))
+        pillows.append(translate(rotate_z(tip, rng.normal(0, 0.05), (0, 0.3)), (middle, 0, 0.01)))
     made.append((pillows, pillow_look))
-    if chance(rng, 0.4):
+    if bernoulli(rng, 0.4):
         throw = _draped(rng, half + 0.015, length - 0.65, length - 0.2, top + 0.02, drop + 0.05)
         made.append(([throw], plain_fabric(rng)))
     return made
@@ -150,7 +152,7 @@ def _draped(
     return sheet(grid)
 
 
-def chair(rng: np.random.Generator) -> Model:
+def chair(rng: np.random.Generator) -> FurnitureModel:
     """A chair that looks along +y: wooden, padded, office, shell, or now and then an armchair."""
     kind = any_kind(rng, ("wooden", "wooden", "padded", "office", "shell", "armchair"))
     makers = {
@@ -163,59 +165,59 @@ def chair(rng: np.random.Generator) -> Model:
     return makers[kind](rng)
 
 
-def dining_chair(rng: np.random.Generator) -> Model:
+def dining_chair(rng: np.random.Generator) -> FurnitureModel:
     """A chair that fits under a table."""
-    return pick_maker(rng, (_wooden_chair, _wooden_chair, _padded_chair, _shell_chair))
+    return choose_model(rng, (_wooden_chair, _wooden_chair, _padded_chair, _shell_chair))
 
 
-def desk_chair(rng: np.random.Generator) -> Model:
+def desk_chair(rng: np.random.Generator) -> FurnitureModel:
     """A chair for a desk: mostly one on castors."""
-    return pick_maker(rng, (_office_chair, _office_chair, _office_chair, _wooden_chair))
+    return choose_model(rng, (_office_chair, _office_chair, _office_chair, _wooden_chair))
 
 
-def pick_maker(
-    rng: np.random.Generator, makers: Sequence[Callable[[np.random.Generator], Model]]
-) -> Model:
+def choose_model(
+    rng: np.random.Generator, makers: Sequence[Callable[[np.random.Generator], FurnitureModel]]
+) -> FurnitureModel:
     """A model by one of several makers."""
     return makers[int(rng.integers(len(makers)))](rng)
 
 
-def _wooden_chair(rng: np.random.Generator) -> Model:
+def _wooden_chair(rng: np.random.Generator) -> FurnitureModel:
     half, depth = measure(rng, 0.19, 0.23), measure(rng, 0.38, 0.44)
     seat, top, look = measure(rng, 0.43, 0.47), measure(rng, 0.82, 1.0), wood_or_paint(rng, 0.7)
     t = measure(rng, 0.03, 0.045)
-    made = legs(half - t / 2, t / 2, depth - t / 2, seat, t, round_=chance(rng, 0.4))
+    made = legs(half - t / 2, t / 2, depth - t / 2, seat, t, round_=bernoulli(rng, 0.4))
     made.append(box((-half, 0, seat), (half, depth, seat + 0.025)))
     posts = [box((x - t / 2, 0, seat), (x + t / 2, t, top)) for x in (-half + t / 2, half - t / 2)]
-    if chance(rng, 0.5):
+    if bernoulli(rng, 0.5):
         heights = np.linspace(seat + 0.15, top - 0.03, int(rng.integers(2, 5)))
         rails = [box((-half + t, 0.005, z - 0.03), (half - t, 0.025, z + 0.03)) for z in heights]
     else:
         places = np.linspace(-half + 0.07, half - 0.07, int(rng.integers(3, 6)))
         rails = [box((x - 0.012, 0.005, seat), (x + 0.012, 0.025, top - 0.05)) for x in places]
         rails.append(box((-half, 0, top - 0.06), (half, 0.03, top)))
-    back = [tilted(part, 0.12, (0, seat)) for part in posts + rails]
+    back = [rotate_x(part, 0.12, (0, seat)) for part in posts + rails]
     parts = [(made + back, look)]
-    if chance(rng, 0.35):
+    if bernoulli(rng, 0.35):
         pad = rounded_box(
             (-half + 0.02, 0.04, seat + 0.02), (half - 0.02, depth - 0.01, seat + 0.06), 0.02
         )
         parts.append(([pad], fabric(rng)))
-    return Model().add("chair", *parts)
+    return FurnitureModel().add("chair", *parts)
 
 
-def _padded_chair(rng: np.random.Generator) -> Model:
+def _padded_chair(rng: np.random.Generator) -> FurnitureModel:
     half, depth, seat = measure(rng, 0.21, 0.25), measure(rng, 0.42, 0.48), measure(rng, 0.42, 0.46)
-    cover, frame = upholstery(rng), wood(rng) if chance(rng, 0.6) else metal(rng)
+    cover, frame = upholstery(rng), wood(rng) if bernoulli(rng, 0.6) else metal(rng)
     cushion = rounded_box((-half, 0.02, seat - 0.05), (half, depth, seat + 0.04), 0.03)
-    back = tilted(
+    back = rotate_x(
         rounded_box((-half, 0, seat), (half, 0.07, measure(rng, 0.85, 1.0)), 0.03), 0.15, (0, seat)
     )
     made = legs(half - 0.03, 0.05, depth - 0.04, seat - 0.04, 0.035, round_=True)
-    return Model().add("chair", ([cushion, back], cover), (made, frame))
+    return FurnitureModel().add("chair", ([cushion, back], cover), (made, frame))
 
 
-def _office_chair(rng: np.random.Generator) -> Model:
+def _office_chair(rng: np.random.Generator) -> FurnitureModel:
     seat, half = measure(rng, 0.43, 0.5), measure(rng, 0.22, 0.25)
     cover = plain_fabric(rng, ("black", "dark gray", "blue", "red", "gray", "green"))
     dark, y = plastic(rng, ("black", "gray", "white")), 0.27
@@ -231,14 +233,16 @@ def _office_chair(rng: np.random.Generator) -> Model:
         column.append(
             cylinder(tip - np.array([0, 0.018, 0.03]), tip + np.array([0, 0.018, -0.03]), 0.03)
         )
-    if chance(rng, 0.6):
+    if bernoulli(rng, 0.6):
         for side in (-half - 0.02, half + 0.02):
             column.append(tube([(side, 0.2, seat), (side, 0.2, seat + 0.2)], 0.015))
             column.append(box((side - 0.03, 0.08, seat + 0.2), (side + 0.03, 0.36, seat + 0.225)))
-    return Model().add("chair", ([cushion, tilted(back, 0.08, (0, seat))], cover), (column, dark))
+    return FurnitureModel().add(
+        "chair", ([cushion, rotate_x(back, 0.08, (0, seat))], cover), (column, dark)
+    )
 
 
-def _shell_chair(rng: np.random.Generator) -> Model:
+def _shell_chair(rng: np.random.Generator) -> FurnitureModel:
     seat = measure(rng, 0.42, 0.46)
     shell = plastic(rng, ("white", "black", "red", "yellow", "green", "blue", "gray", "orange"))
     profile = np.array(
@@ -253,25 +257,27 @@ def _shell_chair(rng: np.random.Generator) -> Model:
         grid[row, :, 2] = seat + z + 0.04 * side**2 * (z < 0.1)
     outer = grid + np.array([0, -0.012, -0.012])
     made = []
-    look = metal(rng) if chance(rng, 0.5) else wood(rng)
+    look = metal(rng) if bernoulli(rng, 0.5) else wood(rng)
     for x in (-1, 1):
         for y, foot in ((0.14, 0.03), (0.36, 0.46)):
             made.append(cylinder((x * 0.22, foot, 0), (x * 0.13, y, seat), 0.013, segments=6))
     skin = np.concatenate([sheet(grid), sheet(outer)[:, ::-1]])
-    return Model().add("chair", ([skin], shell), (made, look))
+    return FurnitureModel().add("chair", ([skin], shell), (made, look))
 
 
-def _armchair(rng: np.random.Generator) -> Model:
+def _armchair(rng: np.random.Generator) -> FurnitureModel:
     return _upholstered(rng, "chair", measure(rng, 0.72, 0.85), 1)
 
 
-def sofa(rng: np.random.Generator) -> Model:
+def sofa(rng: np.random.Generator) -> FurnitureModel:
     """A sofa for two or three: boxy, with round arms, on wooden legs, or with a chaise."""
-    seats = int(pick(rng, (2, 3, 3)))
+    seats = int(choose(rng, (2, 3, 3)))
     return _upholstered(rng, "sofa", seats * measure(rng, 0.58, 0.66) + 0.35, seats)
 
 
-def _upholstered(rng: np.random.Generator, category: str, width: float, seats: int) -> Model:
+def _upholstered(
+    rng: np.random.Generator, category: str, width: float, seats: int
+) -> FurnitureModel:
     depth, seat = measure(rng, 0.78, 0.9), measure(rng, 0.38, 0.44)
     back, arm_top = measure(rng, 0.72, 0.88), measure(rng, 0.54, 0.64)
     arm, lift = measure(rng, 0.1, 0.2), measure(rng, 0.04, 0.14)
@@ -287,12 +293,12 @@ def _upholstered(rng: np.random.Generator, category: str, width: float, seats: i
             rounded_box((x0 + 0.004, 0.14, seat - 0.13), (x1 - 0.004, depth, seat + 0.02), 0.045)
         )
         rest = rounded_box((x0 + 0.01, 0.13, seat + 0.02), (x1 - 0.01, 0.3, back + 0.05), 0.06)
-        cushions.append(tilted(rest, 0.14, (0.2, seat)))
+        cushions.append(rotate_x(rest, 0.14, (0.2, seat)))
     parts = [([base, spine, *arms, *cushions], cover)]
     feet = legs(half - 0.08, 0.07, depth - 0.08, lift + 0.01, 0.045, round_=True)
-    parts.append((feet, wood(rng) if chance(rng, 0.7) else metal(rng)))
-    if category == "sofa" and seats == 3 and chance(rng, 0.3):
-        side = -1 if chance(rng, 0.5) else 1
+    parts.append((feet, wood(rng) if bernoulli(rng, 0.7) else metal(rng)))
+    if category == "sofa" and seats == 3 and bernoulli(rng, 0.3):
+        side = -1 if bernoulli(rng, 0.5) else 1
         x0, x1 = sorted((side * inner, side * (inner - 2 * inner / seats)))
         chaise = [
             rounded_box((x0, depth - 0.03, lift), (x1, depth + 0.55, seat - 0.13), 0.02),
@@ -301,17 +307,18 @@ def _upholstered(rng: np.random.Generator, category: str, width: float, seats: i
         parts.append((chaise, cover))
     for _ in range(int(rng.integers(0, 3)) if seats > 1 else 0):
         pillow = rounded_box((-0.2, 0, 0), (0.2, 0.13, 0.38), 0.06)
-        pillow = moved(
-            tilted(pillow, 0.3, (0, 0)), (rng.uniform(-inner + 0.2, inner - 0.2), 0.33, seat + 0.02)
+        pillow = translate(
+            rotate_x(pillow, 0.3, (0, 0)),
+            (rng.uniform(-inner + 0.2, inner - 0.2), 0.33, seat + 0.02),
         )
         parts.append(([pillow], fabric(rng)))
-    return Model().add(category, *parts)
+    return FurnitureModel().add(category, *parts)
 
 
 def _arms(
     rng: np.random.Generator, half: float, depth: float, lift: float, arm: float, top: float
 ) -> list[Array]:
-    if chance(rng, 0.35):  # round rolls on thin panels
+    if bernoulli(rng, 0.35):  # round rolls on thin panels
         roll, made = arm * 0.55, []
         for x in (-half + roll, half - roll):
             made.append(cylinder((x, 0.02, top - roll), (x, depth, top - roll), roll, segments=12))
@@ -319,18 +326,18 @@ def _arms(
                 box((x - roll * 0.8, 0.02, lift), (x + roll * 0.8, depth - 0.01, top - roll))
             )
         return made
-    radius = float(pick(rng, (0.02, 0.05)))
+    radius = float(choose(rng, (0.02, 0.05)))
     return [
         rounded_box((-half, 0, lift), (-half + arm, depth, top), radius),
         rounded_box((half - arm, 0, lift), (half, depth, top), radius),
     ]
 
 
-def ottoman(rng: np.random.Generator) -> Model:
+def ottoman(rng: np.random.Generator) -> FurnitureModel:
     """A pouf: a low round or square cushion."""
     height, cover = measure(rng, 0.32, 0.44), upholstery(rng)
     radius = measure(rng, 0.2, 0.27)
-    if chance(rng, 0.5):
+    if bernoulli(rng, 0.5):
         body = lathe(
             (0, radius, 0),
             [
@@ -344,4 +351,4 @@ def ottoman(rng: np.random.Generator) -> Model:
         )
     else:
         body = rounded_box((-radius, 0, 0.02), (radius, 2 * radius, height), 0.06)
-    return Model().add("otherfurniture", ([body], cover))
+    return FurnitureModel().add("otherfurniture", ([body], cover))

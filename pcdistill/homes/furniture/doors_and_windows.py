@@ -7,31 +7,31 @@ from __future__ import annotations
 
 import numpy as np
 
-from pcdistill.homes.collection import any_kind, measure, pick
+from pcdistill.homes.collection import any_kind, choose, measure
 from pcdistill.homes.furniture.bath import hanging_cloth
 from pcdistill.homes.materials import (
     Finish,
-    chance,
+    bernoulli,
     fabric,
-    finish,
+    make_finish,
     metal,
     painted,
     plain_fabric,
     wood,
     wood_or_paint,
 )
-from pcdistill.homes.model import Model
-from pcdistill.homes.primitives import Array, ball, box, cylinder, moved, turned
+from pcdistill.homes.model import FurnitureModel
+from pcdistill.homes.primitives import Array, ball, box, cylinder, rotate_z, translate
 
 _ALL_BUT_FRONT = ("back", "top", "bottom", "left", "right")
 _ALL_BUT_BACK = ("front", "top", "bottom", "left", "right")
 
 
-def door_look(rng: np.random.Generator) -> Finish:
+def door_finish(rng: np.random.Generator) -> Finish:
     """Wood or a quiet paint."""
     return (
         wood(rng)
-        if chance(rng, 0.55)
+        if bernoulli(rng, 0.55)
         else painted(rng, ("white", "white", "cream", "gray", "blue", "green"))
     )
 
@@ -94,10 +94,12 @@ def _knob(width: float, side: int, thick: float, *, level: bool) -> list[Array]:
     return [stem, box((width - 0.19, near, 1.02), (width - 0.06, far, 1.045))]
 
 
-def closed_door(rng: np.random.Generator, width: float, height: float, thickness: float) -> Model:
+def closed_door(
+    rng: np.random.Generator, width: float, height: float, thickness: float
+) -> FurnitureModel:
     """A shut door in an outer wall: the leaf is recessed behind the casing."""
-    look, case = door_look(rng), door_look(rng)
-    return _door(rng, width, height, thickness, look, look if chance(rng, 0.6) else case, None)
+    look, case = door_finish(rng), door_finish(rng)
+    return _door(rng, width, height, thickness, look, look if bernoulli(rng, 0.6) else case, None)
 
 
 def open_door(
@@ -107,11 +109,11 @@ def open_door(
     thickness: float,
     angle: float,
     hinge: int,
-) -> Model:
+) -> FurnitureModel:
     """A door whose leaf stands open into y > 0 by `angle` radians; `hinge` is -1 left, 1 right."""
-    look, case = door_look(rng), door_look(rng)
+    look, case = door_finish(rng), door_finish(rng)
     return _door(
-        rng, width, height, thickness, look, look if chance(rng, 0.6) else case, (angle, hinge)
+        rng, width, height, thickness, look, look if bernoulli(rng, 0.6) else case, (angle, hinge)
     )
 
 
@@ -123,25 +125,25 @@ def _door(
     look: Finish,
     case: Finish,
     opened: tuple[float, int] | None,
-) -> Model:
+) -> FurnitureModel:
     finishes = {
         "leaf": look,
-        "glass": finish(rng, "glass", "light blue"),
+        "glass": make_finish(rng, "glass", "light blue"),
         "metal": metal(rng, ("silver", "gold", "black")),
     }
     half = width / 2
     parts = []
     for surfaces, role in door_leaf(rng, width - 0.03, height - 0.015):
         if opened is None:
-            placed = [moved(quads, (-half + 0.015, -0.045, 0)) for quads in surfaces]
+            placed = [translate(quads, (-half + 0.015, -0.045, 0)) for quads in surfaces]
         else:
             angle, hinge = opened
             if hinge > 0:
                 surfaces = [mirrored(quads) for quads in surfaces]
-            swung = [turned(quads, -hinge * angle) for quads in surfaces]
-            placed = [moved(quads, (hinge * (half - 0.015), 0.03, 0)) for quads in swung]
+            swung = [rotate_z(quads, -hinge * angle) for quads in surfaces]
+            placed = [translate(quads, (hinge * (half - 0.015), 0.03, 0)) for quads in swung]
         parts.append((placed, finishes[role]))
-    model = Model().add("door", *parts, (door_frame(width, height, thickness), case))
+    model = FurnitureModel().add("door", *parts, (door_frame(width, height, thickness), case))
     return model
 
 
@@ -150,11 +152,11 @@ def mirrored(quads: Array) -> Array:
     return np.asarray((quads * np.array([-1.0, 1, 1]))[:, ::-1])
 
 
-def window(rng: np.random.Generator, width: float, low: float, high: float) -> Model:
+def window(rng: np.random.Generator, width: float, low: float, high: float) -> FurnitureModel:
     """A window recessed in the wall: reveal, frame with sashes or bars, bright panes, a sill."""
     frame = (
         painted(rng, ("white", "white", "white", "gray", "dark gray", "cream"))
-        if chance(rng, 0.7)
+        if bernoulli(rng, 0.7)
         else wood(rng)
     )
     half, deep, t = width / 2, measure(rng, 0.09, 0.14), 0.05
@@ -176,7 +178,7 @@ def window(rng: np.random.Generator, width: float, low: float, high: float) -> M
         box((-half + t, -deep, high - t), (half - t, -deep + 0.05, high), ("back", "top")),
     ]
     bars += _window_bars(rng, half, low, high, deep)
-    if chance(rng, 0.7):  # the handle
+    if bernoulli(rng, 0.7):  # the handle
         x, z = -half + t / 2, (low + high) / 2
         bars.append(box((x - 0.01, -deep + 0.05, z - 0.05), (x + 0.01, -deep + 0.08, z + 0.06)))
     sill = box((-half - 0.06, -deep + 0.01, low - 0.03), (half + 0.06, 0.09, low + 0.004))
@@ -185,8 +187,10 @@ def window(rng: np.random.Generator, width: float, low: float, high: float) -> M
         (half, -deep + 0.006, high),
         _ALL_BUT_FRONT,
     )
-    view = finish(rng, "glass", "light blue", "outdoors", scale=float(rng.integers(1, 9999)))
-    return Model().add("window", (bars, frame), ([sill], frame), ([pane], view), (reveal, frame))
+    view = make_finish(rng, "glass", "light blue", "outdoors", scale=float(rng.integers(1, 9999)))
+    return FurnitureModel().add(
+        "window", (bars, frame), ([sill], frame), ([pane], view), (reveal, frame)
+    )
 
 
 def _window_bars(
@@ -210,14 +214,14 @@ def _window_bars(
 
 def curtain(
     rng: np.random.Generator, width: float, low: float, high: float, ceiling: float
-) -> Model:
+) -> FurnitureModel:
     """Curtains before a window on a rod: a pair at its sides, or one drawn most of the way."""
     top = min(high + measure(rng, 0.1, 0.2), ceiling - 0.06)
-    bottom = 0.03 if chance(rng, 0.6) else low - measure(rng, 0.08, 0.2)
+    bottom = 0.03 if bernoulli(rng, 0.6) else low - measure(rng, 0.08, 0.2)
     half = width / 2 + measure(rng, 0.12, 0.2)
     cover = measure(rng, 0.28, 0.5)
     kind = any_kind(rng, ("pair", "pair", "pair", "single"))
-    look = plain_fabric(rng) if chance(rng, 0.6) else fabric(rng)
+    look = plain_fabric(rng) if bernoulli(rng, 0.6) else fabric(rng)
     y = 0.14
     spans = [(-half, -half + cover * width), (half - cover * width, half)]
     if kind == "single":
@@ -231,28 +235,30 @@ def curtain(
         cylinder((x, 0, top + 0.015), (x, y, top + 0.015), 0.008, segments=6)
         for x in (-half - 0.03, half + 0.03)
     ]
-    return Model().add(
-        "curtain", (cloths, look), (rod, metal(rng) if chance(rng, 0.6) else wood_or_paint(rng))
+    return FurnitureModel().add(
+        "curtain", (cloths, look), (rod, metal(rng) if bernoulli(rng, 0.6) else wood_or_paint(rng))
     )
 
 
-def picture(rng: np.random.Generator) -> Model:
+def picture(rng: np.random.Generator) -> FurnitureModel:
     """A framed picture or a canvas, 3 to 4 cm thick; its centre is at z = 0."""
     half, tall = measure(rng, 0.15, 0.42), measure(rng, 0.15, 0.36)
     deep, edge = measure(rng, 0.03, 0.042), measure(rng, 0.02, 0.045)
-    art = finish(rng, "paper", "white", "artwork", scale=float(rng.integers(1, 99999)))
+    art = make_finish(rng, "paper", "white", "artwork", scale=float(rng.integers(1, 99999)))
     kind = any_kind(rng, ("framed", "matted", "canvas"))
     if kind == "canvas":
         body = box((-half, 0, -tall), (half, deep, tall), ("back", "front"))
         face = box(
             (-half, 0, -tall), (half, deep, tall), ("back", "top", "bottom", "left", "right")
         )
-        return Model().add("picture", ([face], art), ([body], finish(rng, "fabric", "white")))
+        return FurnitureModel().add(
+            "picture", ([face], art), ([body], make_finish(rng, "fabric", "white"))
+        )
     frame = (
         wood(rng)
-        if chance(rng, 0.5)
+        if bernoulli(rng, 0.5)
         else painted(rng, ("black", "white", "gray"))
-        if chance(rng, 0.7)
+        if bernoulli(rng, 0.7)
         else metal(rng, ("gold", "silver"))
     )
     bars = [
@@ -269,5 +275,5 @@ def picture(rng: np.random.Generator) -> Model:
     parts: list[tuple[list[Array], Finish]] = [(bars, frame), ([sheet_], art)]
     if kind == "matted":
         mat = box((-half, 0, -tall), (half, deep - 0.014, tall), only_front)
-        parts.append(([mat], finish(rng, "paper", pick(rng, ("white", "cream")))))
-    return Model().add("picture", *parts)
+        parts.append(([mat], make_finish(rng, "paper", choose(rng, ("white", "cream")))))
+    return FurnitureModel().add("picture", *parts)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from pcdistill.homes.collection import any_kind, measure, pick
+from pcdistill.homes.collection import any_kind, choose, measure
 from pcdistill.homes.furniture.storage import fronts, wall_cabinet
 from pcdistill.homes.materials import (
     Finish,
+    bernoulli,
     ceramic,
-    chance,
-    finish,
+    make_finish,
     metal,
     plastic,
     steel,
@@ -18,7 +18,7 @@ from pcdistill.homes.materials import (
     wood,
     wood_or_paint,
 )
-from pcdistill.homes.model import Model
+from pcdistill.homes.model import FurnitureModel
 from pcdistill.homes.primitives import (
     Array,
     box,
@@ -33,12 +33,12 @@ from pcdistill.homes.primitives import (
 _CABINET_DEPTH = 0.56
 
 
-def counter(rng: np.random.Generator, width: float, *, with_sink: bool = True) -> Model:
+def counter(rng: np.random.Generator, width: float, *, with_sink: bool = True) -> FurnitureModel:
     """Base units under a worktop that overhangs them, with a sink and now and then a stove."""
     height, half = measure(rng, 0.87, 0.92), width / 2
     body = wood_or_paint(rng, 0.4)
-    front = body if chance(rng, 0.8) else wood_or_paint(rng, 0.3)
-    top_look = stone(rng) if chance(rng, 0.6) else wood(rng)
+    front = body if bernoulli(rng, 0.8) else wood_or_paint(rng, 0.3)
+    top_look = stone(rng) if bernoulli(rng, 0.6) else wood(rng)
     depth, deck = _CABINET_DEPTH, height - 0.04
     carcass = [
         box((-half + 0.005, 0, 0.1), (half - 0.005, depth, deck), ("top",)),
@@ -50,9 +50,9 @@ def counter(rng: np.random.Generator, width: float, *, with_sink: bool = True) -
     basin = _basin_place(rng, half) if with_sink else None
     top = _worktop(half, depth + 0.05, deck, height, basin)
     back_edge = [box((-half, 0, height), (half, 0.02, height + measure(rng, 0.05, 0.1)))]
-    if chance(rng, 0.5):
+    if bernoulli(rng, 0.5):
         back_edge = []
-    model = Model().add(
+    model = FurnitureModel().add(
         "counter",
         ([*top, *back_edge], top_look),
         (carcass, body),
@@ -60,12 +60,12 @@ def counter(rng: np.random.Generator, width: float, *, with_sink: bool = True) -
         (handles, metal(rng)),
     )
     if basin:
-        model.join(_inset_sink(rng, basin, height))
+        model.extend(_inset_sink(rng, basin, height))
     free = -1 if basin and basin[0] > 0 else 1
-    if width > 1.35 and chance(rng, 0.8):
-        model.join(_hob(rng, (free * (half - 0.36), 0.3, height)))
-    elif width > 1.1 and chance(rng, 0.7):
-        model.join(_appliance(rng).placed(free * (half - 0.25), 0.12, height))
+    if width > 1.35 and bernoulli(rng, 0.8):
+        model.extend(_hob(rng, (free * (half - 0.36), 0.3, height)))
+    elif width > 1.1 and bernoulli(rng, 0.7):
+        model.extend(_appliance(rng).transformed(free * (half - 0.25), 0.12, height))
     return model
 
 
@@ -87,7 +87,7 @@ def _unit_fronts(
 def _basin_place(rng: np.random.Generator, half: float) -> tuple[float, float, float]:
     """(x, half width, half depth) of the sink in the worktop."""
     wide = measure(rng, 0.21, 0.27)
-    side = 1 if chance(rng, 0.5) else -1
+    side = 1 if bernoulli(rng, 0.5) else -1
     room = half - wide - 0.12
     return (float(side * measure(rng, 0.3, 1.0) * max(room, 0)), float(wide), 0.18)
 
@@ -114,9 +114,9 @@ def _worktop(
 
 def _inset_sink(
     rng: np.random.Generator, basin: tuple[float, float, float], height: float
-) -> Model:
+) -> FurnitureModel:
     x, wide, deep = basin
-    look = steel(rng) if chance(rng, 0.75) else ceramic(rng)
+    look = steel(rng) if bernoulli(rng, 0.75) else ceramic(rng)
     z = height
     lip, power = 0.025, 5.0
     rings = [
@@ -128,9 +128,9 @@ def _inset_sink(
     ]
     bowl = loft(rings, cap_end=True)
     drainer = []
-    if look.pattern == steel(rng).pattern and chance(rng, 0.3):
+    if look.pattern == steel(rng).pattern and bernoulli(rng, 0.3):
         drainer.append(box((x + wide + 0.01, 0.14, z), (x + wide + 0.1, 0.46, z + 0.012)))
-    return Model().add(
+    return FurnitureModel().add(
         "sink", ([bowl, *drainer], look), (tap((x, 0.07, z), 0.24, 0.17), metal(rng, ("silver",)))
     )
 
@@ -153,9 +153,9 @@ def tap(place: tuple[float, float, float], rise: float, reach: float) -> list[Ar
     return [spout, base, lever]
 
 
-def _hob(rng: np.random.Generator, place: tuple[float, float, float]) -> Model:
+def _hob(rng: np.random.Generator, place: tuple[float, float, float]) -> FurnitureModel:
     x, y, z = place
-    plate = finish(rng, "glass", "black")
+    plate = make_finish(rng, "glass", "black")
     top = box((x - 0.27, y - 0.22, z), (x + 0.27, y + 0.22, z + 0.012))
     rings_look = metal(rng, ("black", "silver"))
     burners = [
@@ -167,8 +167,8 @@ def _hob(rng: np.random.Generator, place: tuple[float, float, float]) -> Model:
         for i in (-0.13, 0.13)
         for j in (-0.1, 0.1)
     ]
-    model = Model().add("otherfurniture", ([top], plate), (burners, rings_look))
-    if chance(rng, 0.5):
+    model = FurnitureModel().add("otherfurniture", ([top], plate), (burners, rings_look))
+    if bernoulli(rng, 0.5):
         pot = [(0.09, 0.015), (0.1, 0.13), (0.095, 0.13), (0.085, 0.03), (0.001, 0.03)]
         body = lathe((x - 0.13, y + 0.1, z + 0.012), pot, 14)
         grip = box((x - 0.03, y + 0.09, z + 0.12), (x + 0.1, y + 0.115, z + 0.135))
@@ -176,30 +176,32 @@ def _hob(rng: np.random.Generator, place: tuple[float, float, float]) -> Model:
     return model
 
 
-def _appliance(rng: np.random.Generator) -> Model:
+def _appliance(rng: np.random.Generator) -> FurnitureModel:
     """A microwave or a kettle for the worktop."""
-    if chance(rng, 0.6):
+    if bernoulli(rng, 0.6):
         case = plastic(rng, ("white", "black", "silver"))
         body = box((-0.23, 0, 0.01), (0.23, 0.33, 0.27))
         door = box((-0.21, 0.33, 0.03), (0.1, 0.34, 0.25), ("back",))
-        return Model().add(
-            "otherfurniture", ([body], case), ([door], finish(rng, "glass", "black"))
+        return FurnitureModel().add(
+            "otherfurniture", ([body], case), ([door], make_finish(rng, "glass", "black"))
         )
     shape = [(0.075, 0), (0.08, 0.03), (0.06, 0.18), (0.03, 0.2), (0.001, 0.22)]
-    look = steel(rng) if chance(rng, 0.5) else plastic(rng)
-    return Model().add("otherfurniture", ([lathe((0, 0.12, 0), shape, 12)], look))
+    look = steel(rng) if bernoulli(rng, 0.5) else plastic(rng)
+    return FurnitureModel().add("otherfurniture", ([lathe((0, 0.12, 0), shape, 12)], look))
 
 
-def hanging_cabinets(rng: np.random.Generator, width: float) -> Model:
+def hanging_cabinets(rng: np.random.Generator, width: float) -> FurnitureModel:
     """A row of wall cabinets at eye height."""
     body = wood_or_paint(rng, 0.4)
     front = (
-        body if chance(rng, 0.8) else finish(rng, "paint", pick(rng, ("white", "gray", "cream")))
+        body
+        if bernoulli(rng, 0.8)
+        else make_finish(rng, "paint", choose(rng, ("white", "gray", "cream")))
     )
-    return wall_cabinet(rng, width, body, front).placed(0, 0, measure(rng, 1.38, 1.48))
+    return wall_cabinet(rng, width, body, front).transformed(0, 0, measure(rng, 1.38, 1.48))
 
 
-def refrigerator(rng: np.random.Generator) -> Model:
+def refrigerator(rng: np.random.Generator) -> FurnitureModel:
     """A tall appliance with rounded doors and handles, white or steel as a rule."""
     kind = any_kind(rng, ("freezer below", "freezer above", "two doors", "retro"))
     half = measure(rng, 0.38, 0.44) if kind == "two doors" else measure(rng, 0.29, 0.34)
@@ -222,10 +224,10 @@ def refrigerator(rng: np.random.Generator) -> Model:
         cut = split * height / 1.7
         doors.append(rounded_box((-half, front[0], 0.05), (half, front[1], cut - 0.005), radius))
         doors.append(rounded_box((-half, front[0], cut + 0.005), (half, front[1], height), radius))
-        x = (half - 0.06) * (1 if chance(rng, 0.5) else -1)
+        x = (half - 0.06) * (1 if bernoulli(rng, 0.5) else -1)
         bars.append(_grip(x, depth, max(cut - 0.4, 0.1), cut - 0.06))
         bars.append(_grip(x, depth, cut + 0.06, min(cut + 0.46, height - 0.06)))
-    return Model().add(
+    return FurnitureModel().add(
         "refrigerator",
         ([carcass, *doors], body),
         ([plinth], plastic(rng, ("black",))),
@@ -235,10 +237,12 @@ def refrigerator(rng: np.random.Generator) -> Model:
 
 def _fridge_look(rng: np.random.Generator, kind: str) -> Finish:
     if kind == "retro":
-        return finish(rng, "metal", pick(rng, ("red", "light blue", "cream", "teal", "white")))
-    if chance(rng, 0.45):
+        return make_finish(
+            rng, "metal", choose(rng, ("red", "light blue", "cream", "teal", "white"))
+        )
+    if bernoulli(rng, 0.45):
         return steel(rng)
-    return finish(rng, "metal", pick(rng, ("white", "white", "white", "black")), jitter=0.02)
+    return make_finish(rng, "metal", choose(rng, ("white", "white", "white", "black")), jitter=0.02)
 
 
 def _grip(x: float, y: float, low: float, high: float) -> Array:

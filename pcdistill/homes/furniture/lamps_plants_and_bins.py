@@ -5,25 +5,25 @@ from __future__ import annotations
 import numpy as np
 
 from pcdistill.homes.classes import MATERIAL_INDEX
-from pcdistill.homes.collection import any_kind, measure, pick
+from pcdistill.homes.collection import any_kind, choose, measure
 from pcdistill.homes.furniture.beds_and_seats import legs
 from pcdistill.homes.furniture.storage import fronts
 from pcdistill.homes.materials import (
     PATTERN_INDEX,
     Finish,
-    chance,
+    bernoulli,
     fabric,
-    finish,
+    make_finish,
     metal,
     plastic,
     wood_or_paint,
 )
-from pcdistill.homes.model import Model
+from pcdistill.homes.model import FurnitureModel
 from pcdistill.homes.portable_math import cosine, power, sine
 from pcdistill.homes.primitives import Array, box, cylinder, lathe, rounded_box, sheet, tube
 
 
-def shade_look(rng: np.random.Generator) -> Finish:
+def lampshade_finish(rng: np.random.Generator) -> Finish:
     """A lamp shade that glows a little."""
     warm = measure(rng, 0.82, 0.95)
     color = (0.97, float(warm), float(warm * measure(rng, 0.75, 0.95)))
@@ -37,12 +37,12 @@ def lamp_shade(
     return lathe(center, [(radius, 0), (radius * taper, tall)], 14)
 
 
-def floor_lamp(rng: np.random.Generator) -> Model:
+def floor_lamp(rng: np.random.Generator) -> FurnitureModel:
     """A standing lamp: straight pole, tripod, or an arc."""
     height, radius = measure(rng, 1.35, 1.6), measure(rng, 0.16, 0.22)
-    look = metal(rng) if chance(rng, 0.6) else wood_or_paint(rng)
+    look = metal(rng) if bernoulli(rng, 0.6) else wood_or_paint(rng)
     y = radius
-    if chance(rng, 0.35):
+    if bernoulli(rng, 0.35):
         body = [
             cylinder((0.24 * cosine(a), y + 0.2 * sine(a), 0), (0, y, height - 0.05), 0.014)
             for a in np.pi / 2 + np.arange(3) * 2 * np.pi / 3
@@ -53,46 +53,48 @@ def floor_lamp(rng: np.random.Generator) -> Model:
             cylinder((0, y, 0.02), (0, y, height), 0.012),
         ]
     shade = lamp_shade((0, y, height - 0.1), radius, 0.28, measure(rng, 0.6, 0.95))
-    return Model().add("otherfurniture", ([shade], shade_look(rng)), (body, look))
+    return FurnitureModel().add("otherfurniture", ([shade], lampshade_finish(rng)), (body, look))
 
 
-def table_lamp(rng: np.random.Generator) -> Model:
+def table_lamp(rng: np.random.Generator) -> FurnitureModel:
     """A bedside lamp with a turned foot, standing at z = 0 around the origin."""
     foot = [(0.06, 0), (0.065, 0.02), (0.03, 0.05), (0.05, 0.12), (0.015, 0.2), (0.012, 0.26)]
-    look = plastic(rng) if chance(rng, 0.5) else metal(rng)
-    return Model().add(
+    look = plastic(rng) if bernoulli(rng, 0.5) else metal(rng)
+    return FurnitureModel().add(
         "otherfurniture",
-        ([lamp_shade((0, 0, 0.22), 0.12, 0.17, 0.65)], shade_look(rng)),
+        ([lamp_shade((0, 0, 0.22), 0.12, 0.17, 0.65)], lampshade_finish(rng)),
         ([lathe((0, 0, 0), foot, 12)], look),
     )
 
 
-def nightstand(rng: np.random.Generator) -> Model:
+def nightstand(rng: np.random.Generator) -> FurnitureModel:
     """A small bedside unit with a drawer or two and often a lamp."""
     half, depth, height = (
         measure(rng, 0.19, 0.24),
         measure(rng, 0.34, 0.4),
         measure(rng, 0.42, 0.55),
     )
-    look, foot = wood_or_paint(rng), float(pick(rng, (0.0, 0.14)))
+    look, foot = wood_or_paint(rng), float(choose(rng, (0.0, 0.14)))
     body = [box((-half, 0, foot), (half, depth, height))]
     if foot:
-        body += legs(half - 0.025, 0.025, depth - 0.025, foot, 0.035, round_=chance(rng, 0.5))
+        body += legs(half - 0.025, 0.025, depth - 0.025, foot, 0.035, round_=bernoulli(rng, 0.5))
     rows = int(rng.integers(1, 3))
     doors, handles = fronts(
         rng, (-half, half), (foot + 0.01, height - 0.01), depth, (1, rows), drawers=True
     )
-    model = Model().add("otherfurniture", (body, look), (doors, look), (handles, metal(rng)))
-    if chance(rng, 0.75):
-        model.join(table_lamp(rng).placed(0, depth / 2, height))
+    model = FurnitureModel().add(
+        "otherfurniture", (body, look), (doors, look), (handles, metal(rng))
+    )
+    if bernoulli(rng, 0.75):
+        model.extend(table_lamp(rng).transformed(0, depth / 2, height))
     return model
 
 
-def plant(rng: np.random.Generator) -> Model:
+def plant(rng: np.random.Generator) -> FurnitureModel:
     """A pot plant, on the floor or on a small stand."""
-    y, lift = 0.2, float(pick(rng, (0.0, 0.0, 0.35)))
+    y, lift = 0.2, float(choose(rng, (0.0, 0.0, 0.35)))
     pot = lathe((0, y, lift), [(0.09, 0), (0.13, 0.24), (0.12, 0.24), (0.11, 0.2), (1e-3, 0.2)], 12)
-    green = finish(rng, "plant", pick(rng, ("green", "dark green", "green")), jitter=0.12)
+    green = make_finish(rng, "plant", choose(rng, ("green", "dark green", "green")), jitter=0.12)
     leaves = []
     tall = measure(rng, 0.45, 0.9)
     for index in range(int(rng.integers(12, 20))):
@@ -107,8 +109,10 @@ def plant(rng: np.random.Generator) -> Model:
             for b in (-0.1, 0.1)
         ]
         stand.append(box((-0.13, y - 0.13, lift - 0.02), (0.13, y + 0.13, lift)))
-    pot_look = finish(rng, "ceramic", pick(rng, ("white", "orange", "gray", "blue", "brown")))
-    return Model().add(
+    pot_look = make_finish(
+        rng, "ceramic", choose(rng, ("white", "orange", "gray", "blue", "brown"))
+    )
+    return FurnitureModel().add(
         "otherfurniture", (leaves, green), ([pot], pot_look), (stand, wood_or_paint(rng))
     )
 
@@ -131,7 +135,7 @@ def _leaf(
     return sheet(grid)
 
 
-def tv_stand(rng: np.random.Generator) -> Model:
+def tv_stand(rng: np.random.Generator) -> FurnitureModel:
     """A low media unit with a television on it."""
     half, depth, height = measure(rng, 0.5, 0.7), measure(rng, 0.36, 0.42), measure(rng, 0.4, 0.52)
     look, t = wood_or_paint(rng), 0.025
@@ -151,23 +155,25 @@ def tv_stand(rng: np.random.Generator) -> Model:
         made = fronts(rng, (a, b), (0.07, height - t), depth, (1, 1))
         doors += made[0]
         handles += made[1]
-    model = Model().add("otherfurniture", (body, look), (doors, look), (handles, metal(rng)))
-    return model.join(television(rng).placed(0, depth * 0.4, height))
+    model = FurnitureModel().add(
+        "otherfurniture", (body, look), (doors, look), (handles, metal(rng))
+    )
+    return model.extend(television(rng).transformed(0, depth * 0.4, height))
 
 
-def television(rng: np.random.Generator) -> Model:
+def television(rng: np.random.Generator) -> FurnitureModel:
     """A flat screen on two feet; faces +y."""
     half = measure(rng, 0.4, 0.55)
     tall = half * 1.13
     case = plastic(rng, ("black", "black", "dark gray"))
-    glass = finish(rng, "glass", "black", "screen", scale=float(rng.integers(1, 9999)))
+    glass = make_finish(rng, "glass", "black", "screen", scale=float(rng.integers(1, 9999)))
     body = box((-half, 0, 0.05), (half, 0.045, 0.05 + tall))
     face = box((-half + 0.012, 0.046, 0.065), (half - 0.012, 0.047, 0.04 + tall), ("back",))
     feet = [box((x - 0.01, -0.07, 0), (x + 0.01, 0.12, 0.05)) for x in (-half * 0.6, half * 0.6)]
-    return Model().add("otherfurniture", ([body], case), ([face], glass), (feet, case))
+    return FurnitureModel().add("otherfurniture", ([body], case), ([face], glass), (feet, case))
 
 
-def clothes_rack(rng: np.random.Generator) -> Model:
+def clothes_rack(rng: np.random.Generator) -> FurnitureModel:
     """A rail on posts with clothes on hangers."""
     half, height = measure(rng, 0.4, 0.5), measure(rng, 1.4, 1.6)
     y, look = 0.25, metal(rng)
@@ -180,10 +186,10 @@ def clothes_rack(rng: np.random.Generator) -> Model:
             (x - 0.025, y - 0.2, height - 0.08 - drop), (x + 0.025, y + 0.2, height - 0.06), 0.024
         )
         parts.append(([cloth], fabric(rng)))
-    return Model().add("otherfurniture", *parts, (rods, look))
+    return FurnitureModel().add("otherfurniture", *parts, (rods, look))
 
 
-def bin_(rng: np.random.Generator) -> Model:
+def waste_bin(rng: np.random.Generator) -> FurnitureModel:
     """A waste bin or laundry basket."""
     radius, height = measure(rng, 0.12, 0.2), measure(rng, 0.3, 0.55)
     shape = [
@@ -195,13 +201,15 @@ def bin_(rng: np.random.Generator) -> Model:
     ]
     look = (
         plastic(rng)
-        if chance(rng, 0.6)
-        else finish(rng, "fabric", pick(rng, ("beige", "cream", "gray")), "weave", scale=0.02)
+        if bernoulli(rng, 0.6)
+        else make_finish(
+            rng, "fabric", choose(rng, ("beige", "cream", "gray")), "weave", scale=0.02
+        )
     )
-    return Model().add("otherfurniture", ([lathe((0, radius, 0), shape, 14)], look))
+    return FurnitureModel().add("otherfurniture", ([lathe((0, radius, 0), shape, 14)], look))
 
 
-def pendant(rng: np.random.Generator, drop: float) -> Model:
+def pendant(rng: np.random.Generator, drop: float) -> FurnitureModel:
     """A lamp that hangs from the ceiling (z = 0) by `drop` metres."""
     shape = any_kind(rng, ("bell", "globe", "flat"))
     profile = {
@@ -210,8 +218,8 @@ def pendant(rng: np.random.Generator, drop: float) -> Model:
         "flat": [(0.22, -0.08), (0.22, 0.0), (0.02, 0.0)],
     }[shape]
     cord = cylinder((0, 0, -drop), (0, 0, 0), 0.006, segments=6)
-    return Model().add(
+    return FurnitureModel().add(
         "otherfurniture",
-        ([lathe((0, 0, -drop), profile, 14)], shade_look(rng)),
+        ([lathe((0, 0, -drop), profile, 14)], lampshade_finish(rng)),
         ([cord], plastic(rng, ("black", "white"))),
     )

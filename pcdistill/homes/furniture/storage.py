@@ -6,9 +6,9 @@ import itertools
 
 import numpy as np
 
-from pcdistill.homes.collection import any_kind, measure, pick
-from pcdistill.homes.materials import Finish, chance, finish, metal, painted, wood_or_paint
-from pcdistill.homes.model import Model
+from pcdistill.homes.collection import any_kind, choose, measure
+from pcdistill.homes.materials import Finish, bernoulli, make_finish, metal, painted, wood_or_paint
+from pcdistill.homes.model import FurnitureModel
 from pcdistill.homes.primitives import Array, box, cylinder
 
 _BOOK_COLORS = (
@@ -28,7 +28,7 @@ _BOOK_COLORS = (
 )
 
 
-def cabinet(rng: np.random.Generator, kind: str | None = None) -> Model:
+def cabinet(rng: np.random.Generator, kind: str | None = None) -> FurnitureModel:
     """A closed cabinet: sideboard, chest of drawers, wardrobe or cupboard; its back at the wall."""
     kind = kind or any_kind(rng, ("sideboard", "chest", "wardrobe", "cupboard"))
     sizes = {
@@ -39,11 +39,11 @@ def cabinet(rng: np.random.Generator, kind: str | None = None) -> Model:
     }[kind]
     width, depth, height = (float(measure(rng, *span)) for span in sizes)
     body = wood_or_paint(rng, 0.55)
-    front = body if chance(rng, 0.7) else painted(rng)
+    front = body if bernoulli(rng, 0.7) else painted(rng)
     if kind == "chest":
         grid = (1 if width < 0.8 else 2, int(rng.integers(3, 5)))
     else:
-        grid = (max(2, round(width / 0.45)), 2 if kind == "cupboard" and chance(rng, 0.5) else 1)
+        grid = (max(2, round(width / 0.45)), 2 if kind == "cupboard" and bernoulli(rng, 0.5) else 1)
     return _closed_box(rng, width, depth, height, grid, body, front, drawers=kind == "chest")
 
 
@@ -57,7 +57,7 @@ def _closed_box(
     front: Finish,
     *,
     drawers: bool = False,
-) -> Model:
+) -> FurnitureModel:
     half = width / 2
     foot = measure(rng, 0.0, 0.1)
     carcass = [box((-half, 0, foot), (half, depth - 0.02, height))]
@@ -73,7 +73,7 @@ def _closed_box(
     doors, handles = fronts(
         rng, (-half, half), (foot + 0.01, height - 0.005), depth - 0.02, grid, drawers=drawers
     )
-    return Model().add("cabinet", (carcass, body), (doors, front), (handles, metal(rng)))
+    return FurnitureModel().add("cabinet", (carcass, body), (doors, front), (handles, metal(rng)))
 
 
 def fronts(
@@ -87,7 +87,7 @@ def fronts(
 ) -> tuple[list[Array], list[Array]]:
     """Door or drawer fronts (columns, rows) with gaps between, plain or framed, and handles."""
     columns, rows = grid
-    framed, style = chance(rng, 0.4), any_kind(rng, ("bar", "knob"))
+    framed, style = bernoulli(rng, 0.4), any_kind(rng, ("bar", "knob"))
     doors, handles = [], []
     for column in range(columns):
         x0, x1 = (x_span[0] + (x_span[1] - x_span[0]) * (column + k) / columns for k in (0, 1))
@@ -128,16 +128,18 @@ def _handle(place: tuple[float, float, float], style: str, *, level: bool) -> Ar
     return box((x - 0.008, y + 0.012, z - reach), (x + 0.008, y + 0.03, z + reach))
 
 
-def wall_cabinet(rng: np.random.Generator, width: float, body: Finish, front: Finish) -> Model:
+def wall_cabinet(
+    rng: np.random.Generator, width: float, body: Finish, front: Finish
+) -> FurnitureModel:
     """A cabinet that hangs above a worktop; its lower edge is at z = 0."""
     half, height, depth = width / 2, measure(rng, 0.5, 0.65), measure(rng, 0.3, 0.34)
     carcass = box((-half, 0, 0), (half, depth - 0.018, height))
     columns = max(1, round(width / 0.5))
     doors, handles = fronts(rng, (-half, half), (0.0, height), depth - 0.018, (columns, 1))
-    return Model().add("cabinet", ([carcass], body), (doors, front), (handles, metal(rng)))
+    return FurnitureModel().add("cabinet", ([carcass], body), (doors, front), (handles, metal(rng)))
 
 
-def bookshelf(rng: np.random.Generator) -> Model:
+def bookshelf(rng: np.random.Generator) -> FurnitureModel:
     """Open shelves with books: tall, wide and low, in cubes, or on a frame of posts."""
     kind = any_kind(rng, ("tall", "tall", "low", "cubes", "posts"))
     spans = {
@@ -163,9 +165,11 @@ def bookshelf(rng: np.random.Generator) -> Model:
         ]
     else:
         posts = [box((x - t / 2, 0, 0), (x + t / 2, depth, height)) for x in walls]
-        if chance(rng, 0.75):
+        if bernoulli(rng, 0.75):
             posts.append(box((-half, 0, 0.03), (half, 0.008, height)))
-    model = Model().add("bookshelf", (boards + posts, look), *_books(rng, walls, levels, depth, t))
+    model = FurnitureModel().add(
+        "bookshelf", (boards + posts, look), *_books(rng, walls, levels, depth, t)
+    )
     return model
 
 
@@ -174,10 +178,10 @@ def _books(
 ) -> list[tuple[list[Array], Finish]]:
     """Rows of books of differing height and colour; some cells stay partly or wholly empty."""
     shelves: dict[str, list[Array]] = {}
-    palette = [pick(rng, _BOOK_COLORS) for _ in range(6)]
+    palette = [choose(rng, _BOOK_COLORS) for _ in range(6)]
     for left, right in itertools.pairwise(walls):
         for low, high in itertools.pairwise(levels):
-            if chance(rng, 0.1):
+            if bernoulli(rng, 0.1):
                 continue
             stop = left + (right - left) * measure(rng, 0.55, 1.0)
             x, room = left + t / 2 + 0.01, high - low - t
@@ -189,6 +193,8 @@ def _books(
                     (x + thick, depth * measure(rng, 0.65, 0.92), low + t + tall),
                     ("bottom",),
                 )
-                shelves.setdefault(pick(rng, palette), []).append(block)
+                shelves.setdefault(choose(rng, palette), []).append(block)
                 x += thick + 0.002
-    return [(blocks, finish(rng, "paper", name, jitter=0.12)) for name, blocks in shelves.items()]
+    return [
+        (blocks, make_finish(rng, "paper", name, jitter=0.12)) for name, blocks in shelves.items()
+    ]

@@ -8,15 +8,15 @@ from pcdistill.homes.collection import any_kind, measure
 from pcdistill.homes.furniture.beds_and_seats import legs
 from pcdistill.homes.materials import (
     Finish,
-    chance,
-    finish,
+    bernoulli,
+    make_finish,
     metal,
     painted,
     plastic,
     wood,
     wood_or_paint,
 )
-from pcdistill.homes.model import Model
+from pcdistill.homes.model import FurnitureModel
 from pcdistill.homes.portable_math import cosine, sine
 from pcdistill.homes.primitives import (
     Array,
@@ -25,13 +25,13 @@ from pcdistill.homes.primitives import (
     lathe,
     loft,
     ring,
+    rotate_x,
     rounded_box,
-    tilted,
     tube,
 )
 
 
-def table(rng: np.random.Generator) -> Model:
+def table(rng: np.random.Generator) -> FurnitureModel:
     """A dining table: four legs, trestles, or a round top on a pedestal; centred on x, y >= 0."""
     kind = any_kind(rng, ("legs", "legs", "trestle", "pedestal", "round"))
     height, look = measure(rng, 0.71, 0.77), wood_or_paint(rng, 0.75)
@@ -41,7 +41,9 @@ def table(rng: np.random.Generator) -> Model:
     top = box((-half, 0, height - 0.035), (half, depth, height))
     if kind == "legs":
         thick = measure(rng, 0.045, 0.08)
-        made = legs(half - 0.06, 0.06, depth - 0.06, height - 0.03, thick, round_=chance(rng, 0.4))
+        made = legs(
+            half - 0.06, 0.06, depth - 0.06, height - 0.03, thick, round_=bernoulli(rng, 0.4)
+        )
         made += _apron(half - 0.06, 0.06, depth - 0.06, height - 0.035)
     else:
         made = []
@@ -53,8 +55,8 @@ def table(rng: np.random.Generator) -> Model:
         made.append(
             box((-half + 0.18, depth / 2 - 0.02, 0.25), (half - 0.18, depth / 2 + 0.02, 0.32))
         )
-    other = look if chance(rng, 0.7) else painted(rng)
-    return Model().add("table", ([top], look), (made, other))
+    other = look if bernoulli(rng, 0.7) else painted(rng)
+    return FurnitureModel().add("table", ([top], look), (made, other))
 
 
 def _apron(half: float, low: float, high: float, top: float) -> list[Array]:
@@ -68,7 +70,7 @@ def _apron(half: float, low: float, high: float, top: float) -> list[Array]:
 
 def _round_table(
     rng: np.random.Generator, radius: float, height: float, pedestal: bool, look: Finish
-) -> Model:
+) -> FurnitureModel:
     center = (0.0, radius)
     discs = [
         ring((*center, height - 0.03), radius, radius, 20),
@@ -94,10 +96,12 @@ def _round_table(
             foot = (reach * cosine(turn), radius + reach * sine(turn), 0)
             head = (0.7 * foot[0], radius + 0.7 * (foot[1] - radius), height - 0.03)
             made.append(cylinder(foot, head, 0.018, 0.025))
-    return Model().add("table", ([top], look), (made, look if chance(rng, 0.6) else metal(rng)))
+    return FurnitureModel().add(
+        "table", ([top], look), (made, look if bernoulli(rng, 0.6) else metal(rng))
+    )
 
 
-def coffee_table(rng: np.random.Generator) -> Model:
+def coffee_table(rng: np.random.Generator) -> FurnitureModel:
     """A low table for the space before a sofa."""
     half, depth, height = (
         measure(rng, 0.38, 0.5),
@@ -115,13 +119,17 @@ def coffee_table(rng: np.random.Generator) -> Model:
             box((-half + 0.03, 0.02, 0.12), (half - 0.03, depth - 0.02, 0.14)),
         ]
     else:
-        made = legs(half - 0.04, 0.04, depth - 0.04, height - 0.03, 0.04, round_=chance(rng, 0.5))
+        made = legs(
+            half - 0.04, 0.04, depth - 0.04, height - 0.03, 0.04, round_=bernoulli(rng, 0.5)
+        )
         if kind == "shelf":
             made.append(box((-half + 0.03, 0.03, 0.1), (half - 0.03, depth - 0.03, 0.12)))
-    return Model().add("table", ([top], look), (made, look if chance(rng, 0.6) else metal(rng)))
+    return FurnitureModel().add(
+        "table", ([top], look), (made, look if bernoulli(rng, 0.6) else metal(rng))
+    )
 
 
-def desk(rng: np.random.Generator, *, furnished: bool = True) -> Model:
+def desk(rng: np.random.Generator, *, furnished: bool = True) -> FurnitureModel:
     """A desk with its back at the wall: drawer pedestal, side panels, trestles or a hutch."""
     kind = any_kind(rng, ("pedestal", "pedestal", "double", "panels", "hutch"))
     half, depth = measure(rng, 0.5, 0.65), measure(rng, 0.52, 0.62)
@@ -132,7 +140,7 @@ def desk(rng: np.random.Generator, *, furnished: bool = True) -> Model:
     ]
     seams: list[Array] = []
     knobs: list[Array] = []
-    side = -1 if chance(rng, 0.5) else 1
+    side = -1 if bernoulli(rng, 0.5) else 1
     for end in (-1, 1):
         x0, x1 = sorted((end * half, end * (half - 0.03)))
         if kind == "double" or (kind in ("pedestal", "hutch") and end == side):
@@ -151,11 +159,11 @@ def desk(rng: np.random.Generator, *, furnished: bool = True) -> Model:
             box((-half, 0, top), (half, 0.22, top + 0.02)),
             box((-half + 0.02, 0, top - 0.2), (half - 0.02, 0.2, top - 0.18)),
         ]
-    front = look if chance(rng, 0.5) else painted(rng)
-    model = Model().add("desk", (made, look), (seams, front), (knobs, metal(rng)))
+    front = look if bernoulli(rng, 0.5) else painted(rng)
+    model = FurnitureModel().add("desk", (made, look), (seams, front), (knobs, metal(rng)))
     if furnished:
         for thing in _desk_things(rng, half, depth, height):
-            model.join(thing)
+            model.extend(thing)
     return model
 
 
@@ -179,25 +187,29 @@ def _drawers(
     return fronts, knobs
 
 
-def _desk_things(rng: np.random.Generator, half: float, depth: float, height: float) -> list[Model]:
+def _desk_things(
+    rng: np.random.Generator, half: float, depth: float, height: float
+) -> list[FurnitureModel]:
     made = []
     where = rng.uniform(-0.15, 0.15)
-    if chance(rng, 0.75):
-        made.append(monitor(rng).placed(where, 0.12, height))
-        if chance(rng, 0.8):
+    if bernoulli(rng, 0.75):
+        made.append(monitor(rng).transformed(where, 0.12, height))
+        if bernoulli(rng, 0.8):
             board = box((-0.2, 0, 0), (0.2, 0.14, 0.02))
-            thing = Model().add(
+            thing = FurnitureModel().add(
                 "otherfurniture", ([board], plastic(rng, ("black", "white", "gray")))
             )
-            made.append(thing.placed(where, 0.34, height))
-    elif chance(rng, 0.7):
-        made.append(laptop(rng).placed(where, 0.2, height))
-    if chance(rng, 0.55):
-        made.append(desk_lamp(rng).placed(-half + 0.14 if where > 0 else half - 0.14, 0.16, height))
+            made.append(thing.transformed(where, 0.34, height))
+    elif bernoulli(rng, 0.7):
+        made.append(laptop(rng).transformed(where, 0.2, height))
+    if bernoulli(rng, 0.55):
+        made.append(
+            desk_lamp(rng).transformed(-half + 0.14 if where > 0 else half - 0.14, 0.16, height)
+        )
     return made
 
 
-def monitor(rng: np.random.Generator) -> Model:
+def monitor(rng: np.random.Generator) -> FurnitureModel:
     """A computer screen on its foot; faces +y."""
     half, tall, case = (
         measure(rng, 0.22, 0.32),
@@ -205,7 +217,7 @@ def monitor(rng: np.random.Generator) -> Model:
         plastic(rng, ("black", "gray")),
     )
     low = 0.09
-    glass = finish(rng, "glass", "black", "screen", scale=float(rng.integers(1, 9999)))
+    glass = make_finish(rng, "glass", "black", "screen", scale=float(rng.integers(1, 9999)))
     body = box((-half, 0, low), (half, 0.035, low + tall))
     face = box(
         (-half + 0.012, 0.036, low + 0.015), (half - 0.012, 0.037, low + tall - 0.012), ("back",)
@@ -214,54 +226,54 @@ def monitor(rng: np.random.Generator) -> Model:
         box((-0.11, -0.04, 0), (0.11, 0.13, 0.012)),
         box((-0.025, 0, 0.01), (0.025, 0.03, low + 0.05)),
     ]
-    return Model().add("otherfurniture", ([body], case), ([face], glass), (foot, case))
+    return FurnitureModel().add("otherfurniture", ([body], case), ([face], glass), (foot, case))
 
 
-def laptop(rng: np.random.Generator) -> Model:
+def laptop(rng: np.random.Generator) -> FurnitureModel:
     """An open laptop; faces +y."""
     case = plastic(rng, ("black", "gray", "silver"))
-    glass = finish(rng, "glass", "black", "screen", scale=float(rng.integers(1, 3333) * 3))
+    glass = make_finish(rng, "glass", "black", "screen", scale=float(rng.integers(1, 3333) * 3))
     lid = box((-0.17, 0, 0.015), (0.17, 0.01, 0.23))
     face = box((-0.16, 0.011, 0.03), (0.16, 0.012, 0.22), ("back",))
     base = box((-0.17, 0, 0), (0.17, 0.23, 0.018))
-    return Model().add(
+    return FurnitureModel().add(
         "otherfurniture",
-        ([base, tilted(lid, 0.25, (0, 0.015))], case),
-        ([tilted(face, 0.25, (0, 0.015))], glass),
+        ([base, rotate_x(lid, 0.25, (0, 0.015))], case),
+        ([rotate_x(face, 0.25, (0, 0.015))], glass),
     )
 
 
-def desk_lamp(rng: np.random.Generator) -> Model:
+def desk_lamp(rng: np.random.Generator) -> FurnitureModel:
     """A reading lamp with a bent arm."""
-    look = metal(rng, ("black", "silver", "gold")) if chance(rng, 0.5) else painted(rng)
+    look = metal(rng, ("black", "silver", "gold")) if bernoulli(rng, 0.5) else painted(rng)
     base = lathe((0, 0, 0), [(0.085, 0), (0.08, 0.02), (1e-3, 0.025)], 12)
     arm = tube([(0, 0, 0.02), (0, -0.06, 0.22), (0, 0.08, 0.4)], 0.009)
     shade = lathe((0, 0.1, 0.32), [(0.085, 0), (0.04, 0.1), (1e-3, 0.11)], 12)
-    return Model().add("otherfurniture", ([shade, base, arm], look))
+    return FurnitureModel().add("otherfurniture", ([shade, base, arm], look))
 
 
-def table_top_things(rng: np.random.Generator, height: float) -> list[Model]:
+def table_top_things(rng: np.random.Generator, height: float) -> list[FurnitureModel]:
     """A bowl or a vase for the middle of a table, at its origin."""
-    if chance(rng, 0.5):
+    if bernoulli(rng, 0.5):
         return []
-    look = plastic(rng) if chance(rng, 0.5) else wood(rng)
-    if chance(rng, 0.5):
+    look = plastic(rng) if bernoulli(rng, 0.5) else wood(rng)
+    if bernoulli(rng, 0.5):
         shape = [(0.04, 0), (0.1, 0.03), (0.14, 0.08), (0.13, 0.08), (0.09, 0.035), (1e-3, 0.02)]
     else:
         shape = [(0.04, 0), (0.07, 0.08), (0.05, 0.18), (0.035, 0.24), (0.045, 0.27), (0.02, 0.2)]
-    return [Model().add("otherfurniture", ([lathe((0, 0, height), shape, 12)], look))]
+    return [FurnitureModel().add("otherfurniture", ([lathe((0, 0, height), shape, 12)], look))]
 
 
-def crate(rng: np.random.Generator) -> Model:
+def crate(rng: np.random.Generator) -> FurnitureModel:
     """A cardboard box or a storage crate on the floor."""
     half, depth, height = (
         measure(rng, 0.15, 0.25),
         measure(rng, 0.25, 0.38),
         measure(rng, 0.2, 0.38),
     )
-    look = finish(rng, "paper", "light brown") if chance(rng, 0.6) else plastic(rng)
+    look = make_finish(rng, "paper", "light brown") if bernoulli(rng, 0.6) else plastic(rng)
     body = box((-half, 0, 0), (half, depth, height))
     lid = rounded_box(
         (-half - 0.01, -0.01, height - 0.05), (half + 0.01, depth + 0.01, height + 0.01), 0.01
     )
-    return Model().add("otherfurniture", ([body, lid], look))
+    return FurnitureModel().add("otherfurniture", ([body, lid], look))

@@ -10,9 +10,9 @@ from torch.nn import functional
 
 from pcdistill.geometry import estimate_normals
 from pcdistill.scenes.checks.findings import Finding
-from pcdistill.scenes.checks.samples import Capture
+from pcdistill.scenes.checks.samples import SceneSample
 
-_MOST_POINTS = 12_000
+_MAX_POINTS = 12_000
 _HELD_UPRIGHT = 0.6  # length of the mean of the cameras' up directions
 _TURNED = 60.0  # degrees
 _TILTED = 8.0  # degrees; floors of captures are level within 3
@@ -20,7 +20,7 @@ _PARALLEL = math.cos(math.radians(8))
 _LEVEL_SHARE = 0.08  # of the normals, that make a floor
 
 
-def check_axis(capture: Capture, up_setting: str) -> list[Finding]:
+def check_axis(capture: SceneSample, up_setting: str) -> list[Finding]:
     """A scan whose z axis does not point up.
 
     Args:
@@ -36,14 +36,14 @@ def check_axis(capture: Capture, up_setting: str) -> list[Finding]:
         return []
     up = functional.normalize(mean, dim=0)
     normals = _normals(capture)
-    floor, share = _level(normals, up)
-    if share >= _LEVEL_SHARE:
+    floor, fraction = _level(normals, up)
+    if fraction >= _LEVEL_SHARE:
         up = floor
     level_now = _parallel(normals, torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64))
     angle = math.degrees(math.acos(min(1.0, max(-1.0, float(up[2])))))
     numbers = (
         f"the cameras' own up direction is {angle:.0f} degrees from z, they agree on it by "
-        f"{held:.2f} of 1; {share:.0%} of the surface is level to it"
+        f"{held:.2f} of 1; {fraction:.0%} of the surface is level to it"
     )
     if angle > _TURNED:
         axis = int(up.abs().argmax())
@@ -54,13 +54,13 @@ def check_axis(capture: Capture, up_setting: str) -> list[Finding]:
                 "The scan is upside down: its z axis points down."
                 if name == "-z"
                 else f"The scan lies on its side: {name} points up, not z.",
-                "sure" if held > 0.75 and share >= _LEVEL_SHARE else "likely",
+                "sure" if held > 0.75 and fraction >= _LEVEL_SHARE else "likely",
                 numbers,
                 _mend(name, up_setting),
                 lifting_works=True,
             )
         ]
-    if angle > _TILTED and share >= _LEVEL_SHARE and level_now < share / 2:
+    if angle > _TILTED and fraction >= _LEVEL_SHARE and level_now < fraction / 2:
         return [
             Finding(
                 "axis_tilted",
@@ -76,22 +76,22 @@ def check_axis(capture: Capture, up_setting: str) -> list[Finding]:
 
 def _mend(name: str, up_setting: str) -> str:
     if name in ("y", "-y") and up_setting == "z":
-        return f"set `up: {name}`"
+        return f"set `up_axis: {name}`"
     if up_setting != "z":
-        return "leave the setting `up` at z, or set it to the axis that points up in the files"
+        return "leave the setting `up_axis` at z, or set it to the axis that points up in the files"
     return f"turn poses and surface together so that {name} becomes z"
 
 
-def _normals(capture: Capture) -> Tensor:
+def _normals(capture: SceneSample) -> Tensor:
     """(n, 3) float64 directions of some of the surface."""
-    points = capture.points[:: max(1, len(capture.points) // _MOST_POINTS)]
+    points = capture.points[:: max(1, len(capture.points) // _MAX_POINTS)]
     if len(points) < 200:
         return torch.empty((0, 3), dtype=torch.float64)
     return estimate_normals(points).double()
 
 
 def _level(normals: Tensor, up: Tensor) -> tuple[Tensor, float]:
-    """The direction nearest to `up` in which much of the surface faces, and how much of it."""
+    """The direction nearest to `up_axis` in which much of the surface faces, and how much of it."""
     direction = up
     for degrees in (30.0, 20.0, 12.0, 8.0):
         along = normals @ direction

@@ -7,8 +7,8 @@ from pathlib import Path
 from torch import Tensor
 
 from pcdistill.errors import SceneError
-from pcdistill.scenes.formats.images import image_size_of, orientation_of
-from pcdistill.scenes.issues import refuse
+from pcdistill.scenes.formats.images import orientation_of, read_image_size
+from pcdistill.scenes.issues import report_issue
 
 _CENTERED = 0.03
 """Of an image's side: how far a principal point that is not cropped is from the middle at most."""
@@ -16,17 +16,17 @@ _NOT_CENTERED = 0.08
 """How far it must be from the middle of an image that it is not the one of."""
 
 
-def require_center(where: Path, intrinsics: Tensor, image: Path) -> tuple[int, int]:
+def check_principal_point(where: Path, intrinsics: Tensor, image: Path) -> tuple[int, int]:
     """(H, W) of an image, whose camera's principal point must be in its middle third or so.
 
     Raises:
         SceneError: it is not: the camera matrix is for images of another size.
     """
-    height, width = image_size_of(image)
+    height, width = read_image_size(image)
     center = float(intrinsics[0, 2]) / width, float(intrinsics[1, 2]) / height
     if not all(0.2 <= place <= 0.8 for place in center):
         guess = f"{2 * float(intrinsics[0, 2]):.4g} x {2 * float(intrinsics[1, 2]):.4g}"
-        refuse(
+        report_issue(
             "intrinsics",
             f"{where}: its principal point is that of images of about {guess} pixels, {image.name} "
             f"is {width} x {height}; scale the camera matrix to the images",
@@ -58,7 +58,7 @@ def require_upright(
         < _NOT_CENTERED
         <= min(abs((center[0] + 0.5) / width - 0.5), abs((center[1] + 0.5) / height - 0.5))
     ):
-        refuse(
+        report_issue(
             "intrinsics",
             f"{where}: its principal point ({center[0]:.4g}, {center[1]:.4g}) is that of images of "
             f"{height} x {width} pixels, {image.name} is {width} x {height}, expected the camera "
@@ -77,25 +77,25 @@ def require_size(where: Path, expected: tuple[int, int], image: Path) -> None:
     Raises:
         SceneError: the sizes differ.
     """
-    found = image_size_of(image)
+    found = read_image_size(image)
     if found == expected:
         return
-    mend = "give the images that the cameras were made for"
+    fix = "give the images that the cameras were made for"
     if found == expected[::-1]:
-        mend = "turn the images as they were when the cameras were made"
+        fix = "turn the images as they were when the cameras were made"
         if orientation_of(image) > 4:
-            mend = (
+            fix = (
                 "its EXIF orientation says that it is to be turned, which is not done here: write "
                 "the images turned (`mogrify -auto-orient`)"
             )
     raise SceneError(
         f"{image}: is {found[1]} x {found[0]} pixels, {where.name} has a camera for "
-        f"{expected[1]} x {expected[0]}; {mend}"
+        f"{expected[1]} x {expected[0]}; {fix}"
     )
 
 
-def require_one_shape(
-    depth: Path, depth_size: tuple[int, int], image_size: tuple[int, int], mend: str
+def check_depth_aspect(
+    depth: Path, depth_size: tuple[int, int], image_size: tuple[int, int], fix: str
 ) -> None:
     """Refuse depth whose sides are in another proportion than those of its image.
 
@@ -103,7 +103,7 @@ def require_one_shape(
         depth: the file, for the message.
         depth_size: (h, w), pixels.
         image_size: (H, W), pixels.
-        mend: what to do, for the message.
+        fix: what to do, for the message.
 
     Raises:
         SceneError: the proportions differ by more than 5 %.
@@ -111,5 +111,5 @@ def require_one_shape(
     if abs(depth_size[0] * image_size[1] / (depth_size[1] * image_size[0]) - 1) > 0.05:
         raise SceneError(
             f"{depth}: is {depth_size[1]} x {depth_size[0]} pixels, its image {image_size[1]} x "
-            f"{image_size[0]}, expected one shape; {mend}"
+            f"{image_size[0]}, expected one shape; {fix}"
         )

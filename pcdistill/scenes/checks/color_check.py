@@ -13,16 +13,16 @@ from torch import Tensor
 from pcdistill.geometry import invert_pose, project_to_pixels
 from pcdistill.scenes.checks.camera_hypotheses import camera_readings
 from pcdistill.scenes.checks.findings import Finding
-from pcdistill.scenes.checks.hypothesis import OTHER_WAYS_ROUND, Assumptions, Reading
-from pcdistill.scenes.checks.samples import Capture, Sight
+from pcdistill.scenes.checks.hypothesis import OTHER_WAYS_ROUND, Assumptions, Hypothesis
+from pcdistill.scenes.checks.samples import FrameSample, SceneSample
 
 _AGREES = 0.5  # correlation; captures that are right have 0.89 to 0.97
 _UNRELATED = 0.35  # the pictures of the neighbouring frames have as much
 _MENDED = 0.75
 _GAIN = 0.3
-_LEAST_SIGHTINGS = 300
-_LEAST_CONTRAST = 6.0  # of 255, standard deviation of the points' brightness
-_MOST_POINTS = 60_000
+_MIN_SIGHTINGS = 300
+_MIN_CONTRAST = 6.0  # of 255, standard deviation of the points' brightness
+_MAX_POINTS = 60_000
 _POINTS_PER_TILE = 8
 _NEAR = 0.05  # of the depth
 
@@ -35,7 +35,7 @@ class Likeness(NamedTuple):
     sightings: int
 
 
-def check_colours(capture: Capture, read: Assumptions) -> list[Finding]:
+def check_colors(capture: SceneSample, read: Assumptions) -> list[Finding]:
     """Pictures that do not show what their camera sees.
 
     Args:
@@ -45,7 +45,7 @@ def check_colours(capture: Capture, read: Assumptions) -> list[Finding]:
     found = likeness(capture)
     if found is None or found.correlation >= _AGREES:
         return []
-    best: tuple[Reading, Likeness] | None = None
+    best: tuple[Hypothesis, Likeness] | None = None
     for reading in _readings(capture, read):
         other = likeness(reading.apply(capture))
         if other is not None and (best is None or other.correlation > best[1].correlation):
@@ -62,7 +62,7 @@ def check_colours(capture: Capture, read: Assumptions) -> list[Finding]:
                 reading.sentence,
                 "sure",
                 f"{numbers} as it is, by {other.correlation:.2f} if it were not so",
-                reading.mend,
+                reading.fix,
                 lifting_works=False,
             )
         ]
@@ -88,17 +88,17 @@ def _mends(other: Likeness, found: Likeness) -> bool:
     )
 
 
-def likeness(capture: Capture) -> Likeness | None:
+def likeness(capture: SceneSample) -> Likeness | None:
     """Compare points with the pixels that show them; None where there is too little to compare."""
     if capture.brightness is None or len(capture.points) == 0:
         return None
-    step = max(1, len(capture.points) // _MOST_POINTS)
+    step = max(1, len(capture.points) // _MAX_POINTS)
     points, brightness = capture.points[::step].double(), capture.brightness[::step]
-    if float(brightness.std()) < _LEAST_CONTRAST:
+    if float(brightness.std()) < _MIN_CONTRAST:
         return None
     pairs = [_sightings(points, brightness, sight) for sight in capture.sights]
     of_points = torch.cat([pair[0] for pair in pairs]) if pairs else torch.empty(0)
-    if len(of_points) < _LEAST_SIGHTINGS:
+    if len(of_points) < _MIN_SIGHTINGS:
         return None
     of_pixels = torch.cat([pair[1] for pair in pairs])
     size = float(of_points.norm() * of_pixels.norm())
@@ -107,7 +107,7 @@ def likeness(capture: Capture) -> Likeness | None:
     return Likeness(float(of_points @ of_pixels) / size, len(of_points))
 
 
-def _sightings(points: Tensor, brightness: Tensor, sight: Sight) -> tuple[Tensor, Tensor]:
+def _sightings(points: Tensor, brightness: Tensor, sight: FrameSample) -> tuple[Tensor, Tensor]:
     """(n,) float32 each: brightness of the points in view and of their pixels, less its mean."""
     height, width = sight.gray.shape
     pixels, z = project_to_pixels(points, invert_pose(sight.camera_to_world), sight.intrinsics)
@@ -131,34 +131,35 @@ def _sightings(points: Tensor, brightness: Tensor, sight: Sight) -> tuple[Tensor
     return of_points - of_points.mean(), of_pixels - of_pixels.mean()
 
 
-def _readings(capture: Capture, read: Assumptions) -> Iterator[Reading]:
+def _readings(capture: SceneSample, read: Assumptions) -> Iterator[Hypothesis]:
     yield from _pictures()
     if all(sight.depth is None for sight in capture.sights):
         yield from camera_readings(capture, read)
 
 
-def _showing(sight: Sight, grays: Mapping[int, Tensor], index: int) -> Sight:
+def _showing(sight: FrameSample, grays: Mapping[int, Tensor], index: int) -> FrameSample:
     gray = grays.get(index, sight.gray)
     return replace(sight, gray=gray) if gray.shape == sight.gray.shape else sight
 
 
-def _pictures() -> Iterator[Reading]:
-    for sides, (words, mend) in OTHER_WAYS_ROUND.items():
-        yield Reading(
+def _pictures() -> Iterator[Hypothesis]:
+    for sides, (words, fix) in OTHER_WAYS_ROUND.items():
+        yield Hypothesis(
             "pictures_flipped",
             f"The pictures are {words}.",
-            mend,
+            fix,
             partial(
-                Capture.with_sights, change=partial(Sight.turned_round, sides=sides, depth=False)
+                SceneSample.with_sights,
+                change=partial(FrameSample.turned_round, sides=sides, depth=False),
             ),
         )
     for shift in (-2, -1, 1, 2):
 
-        def moved(capture: Capture, shift: int = shift) -> Capture:
+        def moved(capture: SceneSample, shift: int = shift) -> SceneSample:
             grays = {sight.index: sight.gray for sight in capture.sights}
             return capture.with_sights(lambda sight: _showing(sight, grays, sight.index + shift))
 
-        yield Reading(
+        yield Hypothesis(
             "poses_shifted",
             f"Pictures and poses are out of step: frame i has the pose of frame i{-shift:+d}.",
             f"pair every pose with the picture {abs(shift)} "

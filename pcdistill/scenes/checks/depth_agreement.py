@@ -17,15 +17,15 @@ from pcdistill.geometry import back_project, invert_pose, project_to_pixels
 TOLERANCE = 0.25
 """Relative to the measured depth, as in the occlusion test of the paper's code."""
 _TILES = 28  # along the geometric mean of an image's sides, where the surface is dense enough
-_LARGEST_TILE = 1 / 6  # of the shorter side
+_MAX_TILE = 1 / 6  # of the shorter side
 _POINTS_PER_TILE = 8  # on average; with fewer, tiles look between them at what lies behind
-_LEAST_VALID = 0.5  # share of a tile's pixels that must have a reading
-_MOST_POINTS = 200_000
+_MIN_VALID = 0.5  # share of a tile's pixels that must have a reading
+_MAX_POINTS = 200_000
 _PIXEL_STEP = 4
 
 
 @dataclass(frozen=True, eq=False)
-class View:
+class DepthView:
     """What one frame says about the surface."""
 
     depth: Tensor
@@ -36,12 +36,12 @@ class View:
     """(4, 4) float64, metres."""
 
 
-class Agreement(NamedTuple):
+class DepthAgreement(NamedTuple):
     """How well surface and depth fit, over tiles of the images that have both."""
 
     compared: int
     """Tiles with depth readings and with points of the surface."""
-    share: float
+    fraction: float
     """Part of them in which the nearest point is at the measured depth, 0 to 1."""
     ratio: float
     """Median of distance to the nearest point over measured depth; 1 where all is right."""
@@ -54,18 +54,18 @@ class Agreement(NamedTuple):
     @property
     def explained(self) -> float:
         """Part of the tiles with depth readings in which the surface is where they say, 0 to 1."""
-        return self.share * self.coverage
+        return self.fraction * self.coverage
 
     @property
     def not_contradicted(self) -> float:
         """Part that agrees of those that agree or have the surface before the depth, 0 to 1."""
-        agreeing = self.share * self.compared
+        agreeing = self.fraction * self.compared
         return agreeing / max(agreeing + self.before * self.compared, 1.0)
 
 
 def measure_agreement(
-    views: Sequence[View], points: Tensor | None, *, tolerance: float = TOLERANCE
-) -> Agreement:
+    views: Sequence[DepthView], points: Tensor | None, *, tolerance: float = TOLERANCE
+) -> DepthAgreement:
     """Compare what is seen first along the rays of some frames with their depth.
 
     Points behind the first surface do not count, so that other rooms do not matter.
@@ -90,7 +90,7 @@ def measure_agreement(
         measured += int(known.sum())
         ratios.append((2 * nearest / (low + high))[both])
     together = torch.cat(ratios) if ratios else torch.empty(0)
-    return Agreement(
+    return DepthAgreement(
         compared,
         agreeing / max(compared, 1),
         float(together.median()) if len(together) else 0.0,
@@ -99,10 +99,10 @@ def measure_agreement(
     )
 
 
-def _surfaces(views: Sequence[View], points: Tensor | None) -> Iterator[Tensor]:
+def _surfaces(views: Sequence[DepthView], points: Tensor | None) -> Iterator[Tensor]:
     """What each view is compared with, (N, 3) float64."""
     if points is not None:
-        thinned = points[:: max(1, len(points) // _MOST_POINTS)].double()
+        thinned = points[:: max(1, len(points) // _MAX_POINTS)].double()
         yield from itertools.repeat(thinned, len(views))
         return
     clouds = [_cloud(view) for view in views]
@@ -111,12 +111,12 @@ def _surfaces(views: Sequence[View], points: Tensor | None) -> Iterator[Tensor]:
         yield torch.cat(others) if others else torch.empty((0, 3), dtype=torch.float64)
 
 
-def _cloud(view: View) -> Tensor:
+def _cloud(view: DepthView) -> Tensor:
     points, _ = back_project(view.depth, view.intrinsics, view.camera_to_world)
     return points[:: _PIXEL_STEP * _PIXEL_STEP].double()
 
 
-def tiles(view: View, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def tiles(view: DepthView, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """What is seen first and what was measured, in each tile of an image.
 
     Args:
@@ -139,7 +139,7 @@ def tiles(view: View, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     valid = tiled > 0
     low = torch.where(valid, tiled, torch.inf).amin(dim=1)
     high = tiled.amax(dim=1)
-    low[valid.double().mean(dim=1) < _LEAST_VALID] = torch.inf
+    low[valid.double().mean(dim=1) < _MIN_VALID] = torch.inf
 
     tile = torch.round(pixels[inside]).long() // side
     nearest = torch.full((rows * columns,), torch.inf, dtype=torch.float64)
@@ -151,4 +151,4 @@ def _tile_side(height: int, width: int, points: int) -> int:
     """Pixels along a tile: small, but wide enough for some points in each."""
     area = height * width
     wanted = max(math.sqrt(area) / _TILES, math.sqrt(_POINTS_PER_TILE * area / max(points, 1)))
-    return max(1, round(min(wanted, min(height, width) * _LARGEST_TILE)))
+    return max(1, round(min(wanted, min(height, width) * _MAX_TILE)))

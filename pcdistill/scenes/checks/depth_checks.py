@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pcdistill.scenes.checks.depth_agreement import View
-from pcdistill.scenes.issues import refuse
+from pcdistill.scenes.checks.depth_agreement import DepthView
+from pcdistill.scenes.issues import report_issue
 
-_NEAREST, _FARTHEST = 0.05, 100.0  # metres; a median depth outside is a wrong unit
+_NEAREST, _MAX_DISTANCE = 0.05, 100.0  # metres; a median depth outside is a wrong unit
 
 
-def require_metres(where: Path, views: Sequence[View], depth_scale: float) -> None:
+def check_depth_unit(where: Path, views: Sequence[DepthView], depth_scale: float) -> None:
     """Refuse depth whose unit cannot be what `depth_scale` says.
 
     Args:
@@ -27,24 +27,24 @@ def require_metres(where: Path, views: Sequence[View], depth_scale: float) -> No
     """
     known = _readings(views)
     if len(known) == 0:
-        return refuse(
+        return report_issue(
             "depth_empty",
             f"{where}: none of the {len(views)} depth images looked at has a reading, expected "
             "counts above 0; export the depth again",
         )
     median = float(known.median())
-    if _NEAREST <= median <= _FARTHEST:
+    if _NEAREST <= median <= _MAX_DISTANCE:
         return
     counts = median * depth_scale
     likely = [scale for scale in (1000.0, 1.0) if 0.2 <= counts / scale <= 50]
-    mend = f"`depth_scale: {likely[0]:g}`" if likely else "`depth_scale` to the counts per metre"
-    refuse(
+    fix = f"`depth_scale: {likely[0]:g}`" if likely else "`depth_scale` to the counts per metre"
+    report_issue(
         "depth_unit",
         f"{where}: the median depth is {median:.3g} m with `depth_scale: {depth_scale:g}`, "
-        f"expected {_NEAREST:g} to {_FARTHEST:g} m; set {mend} (floating-point .npy files must "
+        f"expected {_NEAREST:g} to {_MAX_DISTANCE:g} m; set {fix} (floating-point .npy files must "
         "hold metres)",
     )
 
 
-def _readings(views: Sequence[View]) -> Tensor:
+def _readings(views: Sequence[DepthView]) -> Tensor:
     return torch.cat([view.depth[view.depth > 0] for view in views])

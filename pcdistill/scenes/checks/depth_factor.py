@@ -8,18 +8,18 @@ from dataclasses import replace
 from torch import Tensor
 
 from pcdistill.geometry import back_project, invert_pose, project_to_pixels
-from pcdistill.scenes.checks.depth_agreement import View
+from pcdistill.scenes.checks.depth_agreement import DepthView
 
 _FACTORS = (0.8, 0.84, 0.88, 0.91, 0.94, 0.97, 1.0, 1.03, 1.06, 1.1, 1.14, 1.19, 1.25)
 _NEXT_TO_1 = (0.94, 1.0, 1.06)
 _CLOSE = 0.02  # relative to the depth
 _SAME_SURFACE = 0.15  # farther off, one hides the other
 _STEP = 6  # pixels between those that are compared
-_LEAST_PAIRS = 3000  # of pixels that show the same surface
-_LEAST_GAIN = 0.05  # in the share of them that is close
+_MIN_PAIRS = 3000  # of pixels that show the same surface
+_MIN_GAIN = 0.05  # in the share of them that is close
 
 
-def depth_factor(views: Sequence[View]) -> float | None:
+def depth_factor(views: Sequence[DepthView]) -> float | None:
     """The factor for all depth under which the frames agree best with each other.
 
     A camera that moves sees through a wrong scale: what it measured from one place is not where it
@@ -36,16 +36,16 @@ def depth_factor(views: Sequence[View]) -> float | None:
     for factors in (_NEXT_TO_1, _FACTORS):  # there is one peak: most captures are done at once
         for factor in factors:
             close, pairs = _closeness([replace(view, depth=view.depth * factor) for view in views])
-            if pairs < _LEAST_PAIRS:
+            if pairs < _MIN_PAIRS:
                 return None
             shares[factor] = close / pairs
         best = max(shares, key=lambda factor: shares[factor])
         if best == 1:
             return None
-    return best if shares[best] - shares[1.0] >= _LEAST_GAIN else None
+    return best if shares[best] - shares[1.0] >= _MIN_GAIN else None
 
 
-def _closeness(views: Sequence[View]) -> tuple[int, int]:
+def _closeness(views: Sequence[DepthView]) -> tuple[int, int]:
     """Pixels that lie within 2 % of what another frame measures there, of those that show it."""
     close = pairs = 0
     for one in views:
@@ -60,7 +60,7 @@ def _closeness(views: Sequence[View]) -> tuple[int, int]:
     return close, pairs
 
 
-def _gaps(points: Tensor, view: View) -> Tensor:
+def _gaps(points: Tensor, view: DepthView) -> Tensor:
     """(n,) float64: how far from the measured depth each point in view is, relative to it."""
     height, width = view.depth.shape
     pixels, z = project_to_pixels(points, invert_pose(view.camera_to_world), view.intrinsics)

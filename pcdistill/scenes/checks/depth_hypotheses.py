@@ -9,35 +9,35 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from pcdistill.scenes.checks.hypothesis import UNITS, Assumptions, Reading
-from pcdistill.scenes.checks.samples import Capture, Sight
+from pcdistill.scenes.checks.hypothesis import UNITS, Assumptions, Hypothesis
+from pcdistill.scenes.checks.samples import FrameSample, SceneSample
 
 DEPTH_SCALES = (1.0, 10.0, 100.0, 256.0, 1000.0, 2000.0, 4000.0, 5000.0, 6553.5, 10000.0)
 """Counts per metre that depth images are stored with."""
 
 
-def scaled_depth(capture: Capture, factor: float) -> Capture:
+def scaled_depth(capture: SceneSample, factor: float) -> SceneSample:
     """With all depth readings multiplied."""
     return capture.with_sights(
         lambda sight: sight if sight.depth is None else replace(sight, depth=sight.depth * factor)
     )
 
 
-def ray_readings() -> Iterator[Reading]:
+def ray_readings() -> Iterator[Hypothesis]:
     """Distances along each ray instead of depth."""
 
-    def shortened(sight: Sight) -> Sight:
+    def shortened(sight: FrameSample) -> FrameSample:
         if sight.depth is None:
             return sight
         depth = sight.depth / _ray_lengths(sight.intrinsics, sight.depth)
         return replace(sight, depth=depth.float())
 
-    yield Reading(
+    yield Hypothesis(
         "depth_along_rays",
         "The depth images hold the distance from the camera along each ray, not along the "
         "optical axis.",
         "divide each reading by the length of its ray, sqrt(1 + x^2 + y^2)",
-        partial(Capture.with_sights, change=shortened),
+        partial(SceneSample.with_sights, change=shortened),
     )
 
 
@@ -49,7 +49,7 @@ def _ray_lengths(intrinsics: Tensor, depth: Tensor) -> Tensor:
     return torch.sqrt(1 + x * x + y * y)
 
 
-def scale_readings(capture: Capture, read: Assumptions) -> Iterator[Reading]:
+def scale_readings(capture: SceneSample, read: Assumptions) -> Iterator[Hypothesis]:
     """Each other usual scale."""
     for scale in DEPTH_SCALES:
         factor = read.depth_scale / scale
@@ -58,14 +58,14 @@ def scale_readings(capture: Capture, read: Assumptions) -> Iterator[Reading]:
         yield depth_reading(capture, read, factor)
 
 
-def depth_reading(capture: Capture, read: Assumptions, factor: float) -> Reading:
+def depth_reading(capture: SceneSample, read: Assumptions, factor: float) -> Hypothesis:
     """The reading under which depth is `factor` times what it was taken for."""
     medians = torch.tensor([s.facts.median for s in capture.sights if s.facts and s.facts.known])
     median = float(medians.median()) if len(medians) else 0.0
     if not 0.02 <= factor <= 50 and 0.2 <= median <= 20:
         units = [(name, 1 / m) for name, m in UNITS.items() if abs(m * factor - 1) < 0.1]
         unit, factor = units[0] if units else ("", factor)
-        return Reading(
+        return Hypothesis(
             "scale",
             f"Poses and surface are {factor:.3g} times as large as the depth says"
             + (f": they are in {unit}." if unit else "."),
@@ -73,7 +73,7 @@ def depth_reading(capture: Capture, read: Assumptions, factor: float) -> Reading
             partial(scaled_depth, factor=factor),
         )
     usual = _usual_scale(read.depth_scale / factor)
-    mend = (
+    fix = (
         f"set `depth_scale: {usual:g}`"
         if usual is not None and "depth_scale" in read.settable
         else "write the depth in the unit of this layout"
@@ -81,11 +81,11 @@ def depth_reading(capture: Capture, read: Assumptions, factor: float) -> Reading
         else "find the counts per metre in the camera's own files and set `depth_scale`; none of "
         f"the usual scales ({', '.join(f'{scale:g}' for scale in DEPTH_SCALES)}) fits"
     )
-    return Reading(
+    return Hypothesis(
         "depth_unit",
         f"The depth is in another unit: it is {factor:.3g} times what `depth_scale: "
         f"{read.depth_scale:g}` makes of it.",
-        mend,
+        fix,
         partial(scaled_depth, factor=factor),
     )
 

@@ -18,7 +18,7 @@ from pcdistill.scenes.issues import is_examination
 _LOG = logging.getLogger(__name__)
 
 _FRAMES = 12  # looked at, spread over the scan
-_LEAST_FRAMES = 3  # of different directions that end at the same number
+_MIN_FRAMES = 3  # of different directions that end at the same number
 _SHARES = (0.005, 0.9)  # of a frame's readings; a wall straight ahead may be all of them
 _SAME_DIRECTION = math.cos(math.radians(10))
 _SLACK = 1 - 1e-6
@@ -30,7 +30,7 @@ class _End(NamedTuple):
     """Where the readings of one frame end."""
 
     farthest: float
-    share: float
+    fraction: float
     direction: Tensor
 
 
@@ -64,10 +64,10 @@ def _find_limit(frames: Sequence[StoredFrame]) -> float:
     for end in ends:
         directions = alike[end.farthest]
         is_new = all(float(end.direction @ other) < _SAME_DIRECTION for other in directions)
-        if _SHARES[0] <= end.share <= _SHARES[1] and is_new:
+        if _SHARES[0] <= end.fraction <= _SHARES[1] and is_new:
             directions.append(end.direction)
     farthest = max((end.farthest for end in ends), default=math.inf)
-    return farthest if len(alike[farthest]) >= _LEAST_FRAMES else math.inf
+    return farthest if len(alike[farthest]) >= _MIN_FRAMES else math.inf
 
 
 def _end_of(frame: StoredFrame) -> _End | None:
@@ -78,5 +78,5 @@ def _end_of(frame: StoredFrame) -> _End | None:
     if known == 0:
         return None
     farthest = float(depth.max())
-    share = int((depth == farthest).sum()) / known
-    return _End(farthest, share, frame.camera_to_world[:3, 2])
+    fraction = int((depth == farthest).sum()) / known
+    return _End(farthest, fraction, frame.camera_to_world[:3, 2])

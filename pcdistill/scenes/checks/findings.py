@@ -14,12 +14,12 @@ class Finding:
 
     code: str
     """Short name; the same fault always has the same."""
-    sentence: str
+    message: str
     """What is wrong, in plain words."""
     certainty: Certainty
     evidence: str
     """The number that the certainty rests on."""
-    mend: str
+    fix: str
     """Setting or action that mends it."""
     lifting_works: bool
     """Whether lifting teachers' features still gives something useful if nothing is done."""
@@ -64,6 +64,8 @@ class Diagnosis:
         }
 
 
-def named(names: list[str], most: int = 5) -> str:
+def join_names(names: list[str], limit: int = 5) -> str:
     """A few names in a sentence."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return ", ".join(names[:limit]) + (
+        f" and {len(names) - limit} more" if len(names) > limit else ""
+    )

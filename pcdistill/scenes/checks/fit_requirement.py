@@ -8,12 +8,12 @@ from pathlib import Path
 
 from pcdistill.errors import SceneError
 from pcdistill.scenes.checks.axis_check import check_axis
-from pcdistill.scenes.checks.color_check import check_colours
+from pcdistill.scenes.checks.color_check import check_colors
 from pcdistill.scenes.checks.findings import Finding
 from pcdistill.scenes.checks.geometry_check import check_geometry
 from pcdistill.scenes.checks.hypothesis import Assumptions, assumptions_of
 from pcdistill.scenes.checks.registration_check import check_registration
-from pcdistill.scenes.checks.samples import look_at, look_at_frames
+from pcdistill.scenes.checks.samples import sample_frames, sample_scene
 from pcdistill.scenes.frames import Frame
 from pcdistill.scenes.issues import is_examination
 from pcdistill.scenes.scene import Scene
@@ -36,14 +36,14 @@ def require_fitting_scene(where: Path, scene: Scene) -> None:
     """
     if not scene.frames or is_examination():
         return
-    capture = look_at(scene, _LOOKED_AT)
+    capture = sample_scene(scene, _LOOKED_AT)
     read = assumptions_of(scene.provenance)
     place, findings = str(where), []
     if capture.surface is not None:
         place = f"{where} with {scene.provenance.get('surface', 'its surface')}"
         findings = check_geometry(capture, read).findings
     if not findings:
-        findings = check_registration(capture) or check_colours(capture, read)
+        findings = check_registration(capture) or check_colors(capture, read)
         findings += check_axis(capture, str(scene.provenance.get("up", "z")))
     _say(place, findings)
 
@@ -60,7 +60,7 @@ def require_fitting_frames(where: Path, frames: Sequence[Frame], read: Assumptio
         SceneError: as `require_fitting_scene`.
     """
     if not is_examination():
-        _say(str(where), check_geometry(look_at_frames(frames, _LOOKED_AT), read).findings)
+        _say(str(where), check_geometry(sample_frames(frames, _LOOKED_AT), read).findings)
 
 
 def is_refused(finding: Finding) -> bool:
@@ -70,8 +70,8 @@ def is_refused(finding: Finding) -> bool:
 
 def refusal_of(where: str, finding: Finding) -> str:
     """The sentence for it."""
-    what = finding.sentence[0].lower() + finding.sentence[1:].rstrip(".")
-    return f"{where}: {what} ({finding.evidence}); {finding.mend}"
+    what = finding.message[0].lower() + finding.message[1:].rstrip(".")
+    return f"{where}: {what} ({finding.evidence}); {finding.fix}"
 
 
 def _say(where: str, findings: Sequence[Finding]) -> None:

@@ -6,14 +6,19 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import NamedTuple
 
-from pcdistill.scenes.checks.depth_agreement import Agreement, measure_agreement
+from pcdistill.scenes.checks.depth_agreement import DepthAgreement, measure_agreement
 from pcdistill.scenes.checks.depth_factor import depth_factor
 from pcdistill.scenes.checks.depth_hypotheses import depth_reading, scaled_depth
 from pcdistill.scenes.checks.findings import Certainty, Finding
-from pcdistill.scenes.checks.hypotheses import double_readings, other_readings
-from pcdistill.scenes.checks.hypothesis import Assumptions, Reading
+from pcdistill.scenes.checks.hypotheses import alternative_hypotheses, double_readings
+from pcdistill.scenes.checks.hypothesis import Assumptions, Hypothesis
 from pcdistill.scenes.checks.per_frame_agreement import stretched_frames
-from pcdistill.scenes.checks.samples import Capture, halved, spread, with_depth_as_points
+from pcdistill.scenes.checks.samples import (
+    SceneSample,
+    downsample_half,
+    evenly_spaced,
+    with_depth_as_points,
+)
 
 TOLERANCE = 0.05
 """Of the measured depth; tight enough to notice a focal length that is 15 % off."""
@@ -23,26 +28,26 @@ WELL = 0.9
 """Share of the covered tiles that agree in a capture that is right; real ones have 0.96 to 1."""
 _MENDED = 0.85  # share under a reading that is given as advice
 _ROUGHLY = 0.8  # share within LOOSE, of captures that can be lifted although they are inaccurate
-_LEAST_TILES = 50
-_LEAST_COVERAGE = 0.8  # of the tiles with depth, in which there must be surface
-_LEAST_OVERLAP = 0.1  # of the tiles with depth, that frames must share to judge each other
+_MIN_TILES = 50
+_MIN_COVERAGE = 0.8  # of the tiles with depth, in which there must be surface
+_MIN_OVERLAP = 0.1  # of the tiles with depth, that frames must share to judge each other
 _HALF = 0.5  # of the tiles with depth; less surface is hardly meant
-_FACTOR_NOTICED, _LARGEST_FACTOR = 0.06, 0.25  # off 1, of the depth
+_FACTOR_NOTICED, _MAX_FACTOR = 0.06, 0.25  # off 1, of the depth
 _DENSE = 5000  # points; with fewer one looks through walls
 _ROUGH_VIEWS, _VIEWS = 5, 12
 _ROUGH_POINTS = 15_000
 
 
-class Fit(NamedTuple):
+class GeometryResult(NamedTuple):
     """What came out, and the capture as it would be if mended."""
 
     findings: list[Finding]
-    capture: Capture
-    agreement: Agreement | None
+    capture: SceneSample
+    agreement: DepthAgreement | None
     """Of the mended capture; None where nothing can be compared."""
 
 
-def check_geometry(capture: Capture, read: Assumptions) -> Fit:
+def check_geometry(capture: SceneSample, read: Assumptions) -> GeometryResult:
     """Compare depth images with the surface, or with each other where there is no other surface.
 
     A finding that is sure breaks lifting; `Finding.lifting_works` says so for each.
@@ -52,18 +57,18 @@ def check_geometry(capture: Capture, read: Assumptions) -> Fit:
         read: how.
     """
     if not any(facts.known for facts in (s.facts for s in capture.sights) if facts):
-        return Fit([], capture, None)
+        return GeometryResult([], capture, None)
     found = agreement(capture)
-    if capture.surface is None and (len(capture.views()) < 3 or found.compared < _LEAST_TILES):
-        return Fit([], capture, found)
+    if capture.surface is None and (len(capture.views()) < 3 or found.compared < _MIN_TILES):
+        return GeometryResult([], capture, found)
     factor = _factor(capture, found)
     if factor is not None:
-        mended = with_depth_as_points(scaled_depth(capture, factor))
-        return Fit([_wrong_factor(factor, capture)], mended, found)
+        corrected = with_depth_as_points(scaled_depth(capture, factor))
+        return GeometryResult([_wrong_factor(factor, capture)], corrected, found)
     fits = _fits(found, capture)
     if fits and (capture.surface is None or _covers(found, capture)):
-        return Fit([], capture, found)
-    best = _best_reading(capture, found, other_readings(capture, read))
+        return GeometryResult([], capture, found)
+    best = _best_reading(capture, found, alternative_hypotheses(capture, read))
     if best is None and capture.surface is not None:
         best = _best_reading(capture, found, double_readings(capture, read))
     if found.ratio > 0:  # a unit nobody thought of
@@ -72,7 +77,7 @@ def check_geometry(capture: Capture, read: Assumptions) -> Fit:
         best = _best_reading(capture, found, candidates) or best
     if best is None:
         findings = _uncovered(found) if fits else _unexplained(capture, found)
-        return Fit(findings, capture, found)
+        return GeometryResult(findings, capture, found)
     reading, other = best
     certainty = _certainty(found, other)
     finding = Finding(
@@ -80,36 +85,36 @@ def check_geometry(capture: Capture, read: Assumptions) -> Fit:
         reading.sentence,
         certainty,
         _as_it_is(found, other),
-        reading.mend,
+        reading.fix,
         lifting_works=certainty != "sure",
     )
-    return Fit([finding], with_depth_as_points(reading.apply(capture)), other)
+    return GeometryResult([finding], with_depth_as_points(reading.apply(capture)), other)
 
 
-def agreement(capture: Capture, tolerance: float = TOLERANCE) -> Agreement:
+def agreement(capture: SceneSample, tolerance: float = TOLERANCE) -> DepthAgreement:
     """How well depth and surface of a capture agree, over up to 12 of its frames."""
     return measure_agreement(capture.views(_VIEWS), capture.surface, tolerance=tolerance)
 
 
-def _share(found: Agreement, capture: Capture) -> float:
+def _share(found: DepthAgreement, capture: SceneSample) -> float:
     """What agrees, of what should; a part of the surface may be hidden by the rest."""
-    return found.not_contradicted if capture.surface_is_part else found.share
+    return found.not_contradicted if capture.surface_is_part else found.fraction
 
 
-def _fits(found: Agreement, capture: Capture) -> bool:
-    return _share(found, capture) >= WELL and found.compared >= _LEAST_TILES
+def _fits(found: DepthAgreement, capture: SceneSample) -> bool:
+    return _share(found, capture) >= WELL and found.compared >= _MIN_TILES
 
 
-def _covers(found: Agreement, capture: Capture) -> bool:
+def _covers(found: DepthAgreement, capture: SceneSample) -> bool:
     """Whether the surface is all over what the frames see: one that is elsewhere is not."""
     if capture.surface is None or capture.surface_is_part:
-        return found.coverage >= _LEAST_OVERLAP
-    return found.coverage >= _LEAST_COVERAGE
+        return found.coverage >= _MIN_OVERLAP
+    return found.coverage >= _MIN_COVERAGE
 
 
 def _best_reading(
-    capture: Capture, found: Agreement, readings: Iterable[Reading]
-) -> tuple[Reading, Agreement] | None:
+    capture: SceneSample, found: DepthAgreement, readings: Iterable[Hypothesis]
+) -> tuple[Hypothesis, DepthAgreement] | None:
     """The reading that explains most, judged on few frames first; None where none is far better."""
     few = _few(capture)
     rough = sorted(
@@ -119,7 +124,7 @@ def _best_reading(
         ),
         reverse=True,
     )
-    best: tuple[Reading, Agreement] | None = None
+    best: tuple[Hypothesis, DepthAgreement] | None = None
     for _, _, reading in rough[:4]:
         other = agreement(reading.apply(capture))
         if _mends(other, found, capture) and (
@@ -129,61 +134,63 @@ def _best_reading(
     return best
 
 
-def _few(capture: Capture) -> Capture:
+def _few(capture: SceneSample) -> SceneSample:
     """A few frames decide which readings deserve a closer look; frames alone need neighbours."""
     with_depth = [s for s in capture.sights if s.facts is not None and s.facts.known > 0]
-    most = _VIEWS if capture.surface is None else _ROUGH_VIEWS
-    few = replace(capture, sights=tuple(with_depth[i] for i in spread(len(with_depth), most)))
+    limit = _VIEWS if capture.surface is None else _ROUGH_VIEWS
+    few = replace(
+        capture, sights=tuple(with_depth[i] for i in evenly_spaced(len(with_depth), limit))
+    )
     surface = few.surface
     if surface is not None:
         surface = surface[:: max(1, len(surface) // _ROUGH_POINTS)]
-    return replace(few, points=few.points[:0], surface=surface).with_sights(halved)
+    return replace(few, points=few.points[:0], surface=surface).with_sights(downsample_half)
 
 
-def _mends(other: Agreement, found: Agreement, capture: Capture) -> bool:
+def _mends(other: DepthAgreement, found: DepthAgreement, capture: SceneSample) -> bool:
     """Whether following the advice ends in a capture that fits: it is not given otherwise.
 
     Half of what is unexplained, or less; and not by looking away.
     """
     seen = max(other.coverage, found.coverage)
     return (
-        other.compared >= _LEAST_TILES
+        other.compared >= _MIN_TILES
         and _share(other, capture) >= _MENDED
         and _covers(other, capture)
         and seen - other.explained <= 0.5 * (seen - found.explained)
     )
 
 
-def _certainty(found: Agreement, other: Agreement) -> Certainty:
+def _certainty(found: DepthAgreement, other: DepthAgreement) -> Certainty:
     gain = other.explained - found.explained
     return "sure" if gain >= 0.2 else "likely" if gain >= 0.1 else "possible"
 
 
-def _as_it_is(found: Agreement, other: Agreement) -> str:
-    if other.coverage - found.coverage > other.share - found.share:
+def _as_it_is(found: DepthAgreement, other: DepthAgreement) -> str:
+    if other.coverage - found.coverage > other.fraction - found.fraction:
         return (
             f"there is surface in {found.coverage:.0%} of the parts of the images that have depth "
             f"as it is, in {other.coverage:.0%} if it were not so"
         )
     return (
-        f"{found.share:.0%} of the compared depth agrees within {TOLERANCE:.0%} as it is, "
-        f"{other.share:.0%} would"
+        f"{found.fraction:.0%} of the compared depth agrees within {TOLERANCE:.0%} as it is, "
+        f"{other.fraction:.0%} would"
     )
 
 
-def _factor(capture: Capture, found: Agreement) -> float | None:
+def _factor(capture: SceneSample, found: DepthAgreement) -> float | None:
     """By how much the depth should be longer, where that is some per cent and nothing else."""
     if capture.surface is not None:
-        factor = found.ratio if found.compared >= _LEAST_TILES else 1.0
+        factor = found.ratio if found.compared >= _MIN_TILES else 1.0
     else:
-        factor = (depth_factor(capture.views(_VIEWS)) or 1.0) if found.share > _HALF else 1.0
-    if not _FACTOR_NOTICED <= abs(factor - 1) <= _LARGEST_FACTOR:
+        factor = (depth_factor(capture.views(_VIEWS)) or 1.0) if found.fraction > _HALF else 1.0
+    if not _FACTOR_NOTICED <= abs(factor - 1) <= _MAX_FACTOR:
         return None
     scaled = agreement(scaled_depth(capture, factor))
-    return factor if _fits(scaled, capture) and scaled.share >= found.share else None
+    return factor if _fits(scaled, capture) and scaled.fraction >= found.fraction else None
 
 
-def _wrong_factor(factor: float, capture: Capture) -> Finding:
+def _wrong_factor(factor: float, capture: SceneSample) -> Finding:
     others = "the poses say" if capture.surface is None else "the poses and the surface say"
     return Finding(
         "depth_factor",
@@ -195,7 +202,7 @@ def _wrong_factor(factor: float, capture: Capture) -> Finding:
     )
 
 
-def _uncovered(found: Agreement) -> list[Finding]:
+def _uncovered(found: DepthAgreement) -> list[Finding]:
     """Frames that see much where the surface is not."""
     return [
         Finding(
@@ -210,7 +217,7 @@ def _uncovered(found: Agreement) -> list[Finding]:
     ]
 
 
-def _unexplained(capture: Capture, found: Agreement) -> list[Finding]:
+def _unexplained(capture: SceneSample, found: DepthAgreement) -> list[Finding]:
     numbers = _numbers(capture, found)
     stretched = stretched_frames(capture, TOLERANCE)
     if stretched is not None:
@@ -227,13 +234,13 @@ def _unexplained(capture: Capture, found: Agreement) -> list[Finding]:
             )
         ]
     loose = agreement(capture, LOOSE)
-    roughly = _share(loose, capture) >= _ROUGHLY and loose.compared >= _LEAST_TILES
+    roughly = _share(loose, capture) >= _ROUGHLY and loose.compared >= _MIN_TILES
     if capture.surface is not None:
         elsewhere = _elsewhere(capture, found, numbers)
         if elsewhere is not None:
             return [elsewhere]
-        whole = found._replace(share=found.not_contradicted)
-        if _fits(whole, capture) and loose.share >= _HALF:
+        whole = found._replace(fraction=found.not_contradicted)
+        if _fits(whole, capture) and loose.fraction >= _HALF:
             if len(capture.points) < _DENSE:
                 return []
             return [
@@ -247,7 +254,7 @@ def _unexplained(capture: Capture, found: Agreement) -> list[Finding]:
                     lifting_works=True,
                 )
             ]
-    elif found.coverage < _LEAST_OVERLAP:
+    elif found.coverage < _MIN_OVERLAP:
         return []  # frames that hardly overlap cannot judge each other
     if roughly:
         if capture.surface is not None and len(capture.points) < _DENSE:
@@ -275,27 +282,27 @@ def _unexplained(capture: Capture, found: Agreement) -> list[Finding]:
     ]
 
 
-def _numbers(capture: Capture, found: Agreement) -> str:
+def _numbers(capture: SceneSample, found: DepthAgreement) -> str:
     other = "what other frames see" if capture.surface is None else "the surface"
     if not found.compared:
         return "the surface is in no frame's view"
-    return f"{found.share:.0%} of the compared depth agrees with {other} within {TOLERANCE:.0%}"
+    return f"{found.fraction:.0%} of the compared depth agrees with {other} within {TOLERANCE:.0%}"
 
 
-def _elsewhere(capture: Capture, found: Agreement, numbers: str) -> Finding | None:
+def _elsewhere(capture: SceneSample, found: DepthAgreement, numbers: str) -> Finding | None:
     """Frames that fit each other but not the surface."""
     alone = measure_agreement(capture.views(_VIEWS), None, tolerance=TOLERANCE)
-    gap = alone.share - _share(found, capture)
-    if alone.compared < _LEAST_TILES or alone.share < _MENDED or gap < 0.15:
+    gap = alone.fraction - _share(found, capture)
+    if alone.compared < _MIN_TILES or alone.fraction < _MENDED or gap < 0.15:
         return None
-    if found.compared >= _LEAST_TILES and found.not_contradicted >= WELL:
+    if found.compared >= _MIN_TILES and found.not_contradicted >= WELL:
         return None  # holes, through which one looks at what is behind
     return Finding(
         "surface_elsewhere",
         "The frames agree with each other but not with the surface, which is in another "
         "frame of reference or of another scan.",
         "sure" if gap >= 0.25 else "likely",
-        f"{numbers}; {alone.share:.0%} agrees among the frames",
+        f"{numbers}; {alone.fraction:.0%} agrees among the frames",
         "export poses and surface from one program, or leave the surface out (move it "
         "away) to fuse the depth instead",
         lifting_works=gap < 0.25,

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pcdistill.scenes.checks import camera_hypotheses as cameras
 from pcdistill.scenes.checks import depth_hypotheses as depth
 from pcdistill.scenes.checks import surface_hypotheses as surfaces
-from pcdistill.scenes.checks.hypothesis import Assumptions, Reading, rotations
-from pcdistill.scenes.checks.samples import Capture
+from pcdistill.scenes.checks.hypothesis import Assumptions, Hypothesis, rotations
+from pcdistill.scenes.checks.samples import SceneSample
 
 
-def other_readings(capture: Capture, read: Assumptions) -> Iterator[Reading]:
+def alternative_hypotheses(capture: SceneSample, read: Assumptions) -> Iterator[Hypothesis]:
     """Every assumption about a capture that is often wrong, changed one at a time.
 
     Args:
@@ -36,7 +36,7 @@ def other_readings(capture: Capture, read: Assumptions) -> Iterator[Reading]:
         yield from surfaces.surface_origin_readings(capture)
 
 
-def double_readings(capture: Capture, read: Assumptions) -> Iterator[Reading]:
+def double_readings(capture: SceneSample, read: Assumptions) -> Iterator[Hypothesis]:
     """Two assumptions that are often wrong together, for where one does not explain it.
 
     Args:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from pcdistill.scenes.checks.samples import Capture
+from pcdistill.scenes.checks.samples import SceneSample
 
 SAME_AXES = torch.eye(3, dtype=torch.float64)
 UNITS: Mapping[str, float] = {
@@ -29,14 +29,14 @@ OTHER_WAYS_ROUND: Mapping[tuple[int, ...], tuple[str, str]] = {
 what is said of them, and what mends it."""
 
 
-class Reading(NamedTuple):
+class Hypothesis(NamedTuple):
     """One assumption changed."""
 
     code: str
     sentence: str
     """What is wrong if this is the right reading."""
-    mend: str
-    apply: Callable[[Capture], Capture]
+    fix: str
+    apply: Callable[[SceneSample], SceneSample]
 
 
 class Assumptions(NamedTuple):

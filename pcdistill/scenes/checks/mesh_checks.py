@@ -9,10 +9,10 @@ from torch import Tensor
 
 from pcdistill.errors import SceneError
 
-_FARTHEST_POINT = 10_000.0  # metres from the origin
+_MAX_DISTANCE = 10_000.0  # metres from the origin
 
 
-def require_extent(mesh: Path, points: Tensor) -> None:
+def check_mesh_extent(mesh: Path, points: Tensor) -> None:
     """Refuse a mesh without points, or with points where no room is.
 
     Args:
@@ -25,14 +25,14 @@ def require_extent(mesh: Path, points: Tensor) -> None:
     if len(points) == 0:
         raise SceneError(f"{mesh}: has no points, expected a mesh; restore the original file")
     farthest = float(points.abs().max())
-    if not farthest <= _FARTHEST_POINT:  # NaN as well
+    if not farthest <= _MAX_DISTANCE:  # NaN as well
         raise SceneError(
             f"{mesh}: a point has the coordinate {farthest:g}, expected metres of at most "
-            f"{_FARTHEST_POINT:g}; the file is damaged or of another unit, restore it"
+            f"{_MAX_DISTANCE:g}; the file is damaged or of another unit, restore it"
         )
 
 
-def unit_normals(normals: Tensor | None) -> Tensor | None:
+def normalize_normals(normals: Tensor | None) -> Tensor | None:
     """Normals of a mesh file at unit length.
 
     Args:

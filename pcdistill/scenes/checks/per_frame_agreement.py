@@ -8,11 +8,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pcdistill.scenes.checks.depth_agreement import View, measure_agreement, tiles
-from pcdistill.scenes.checks.samples import Capture
+from pcdistill.scenes.checks.depth_agreement import DepthView, measure_agreement, tiles
+from pcdistill.scenes.checks.samples import SceneSample
 
-_LEAST_FRAMES = 3
-_LEAST_TILES = 30
+_MIN_FRAMES = 3
+_MIN_TILES = 30
 _ROUNDS = 8
 _FITS = 0.8  # share of the compared depth, with a line of its own for every frame
 _BETTER = 0.3  # more of it than with one scale for all
@@ -25,7 +25,7 @@ class Stretched(NamedTuple):
     after: float
 
 
-def stretched_frames(capture: Capture, tolerance: float) -> Stretched | None:
+def stretched_frames(capture: SceneSample, tolerance: float) -> Stretched | None:
     """Find depth that was stretched image by image, between its nearest and its farthest.
 
     Args:
@@ -40,20 +40,20 @@ def stretched_frames(capture: Capture, tolerance: float) -> Stretched | None:
     views = [view for view in capture.views() if (view.depth > 0).any()]
     surface = capture.surface.double()
     straightened = [line for line in (_straightened(v, surface) for v in views) if line is not None]
-    if len(straightened) < max(_LEAST_FRAMES, len(views) / 2):
+    if len(straightened) < max(_MIN_FRAMES, len(views) / 2):
         return None
     ratio = measure_agreement(views, surface).ratio
     scaled = [replace(view, depth=view.depth * ratio) for view in views]
-    before = measure_agreement(scaled, surface, tolerance=tolerance).share
-    after = measure_agreement(straightened, surface, tolerance=tolerance).share
+    before = measure_agreement(scaled, surface, tolerance=tolerance).fraction
+    after = measure_agreement(straightened, surface, tolerance=tolerance).fraction
     return Stretched(before, after) if after >= max(_FITS, before + _BETTER) else None
 
 
-def _straightened(view: View, surface: Tensor) -> View | None:
+def _straightened(view: DepthView, surface: Tensor) -> DepthView | None:
     """The frame with its depth replaced by the straight line of it that fits the surface best."""
     nearest, low, high = tiles(view, surface)
     both = nearest.isfinite() & low.isfinite()
-    if int(both.sum()) < _LEAST_TILES:
+    if int(both.sum()) < _MIN_TILES:
         return None
     distance, counts = nearest[both], (low + high)[both] / 2
     weight = 1 / distance

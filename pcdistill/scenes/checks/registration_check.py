@@ -13,18 +13,18 @@ from torch import Tensor
 
 from pcdistill.scenes.checks.findings import Finding
 from pcdistill.scenes.checks.hypothesis import OTHER_WAYS_ROUND
-from pcdistill.scenes.checks.samples import Capture, Sight
+from pcdistill.scenes.checks.samples import FrameSample, SceneSample
 
 _SEARCHED = 0.12  # of the image's width, on each side
 _NOTICED = 0.02  # of the image's width; a few pixels are lost at the shadows of depth cameras
 _JUMP = 0.08  # of the depth, between neighbouring pixels
-_LEAST_FRAMES = 3
+_MIN_FRAMES = 3
 _BETTER = 1.15  # times the agreement of the edges as they are
 _ABOVE_CHANCE = 1.5  # times that of edges in mirrored pictures, somewhere
 _FLIPPED = 0.04  # correlation; captures that are right have 0.06 to 0.15
 
 
-class Offset(NamedTuple):
+class RegistrationOffset(NamedTuple):
     """Where the edges of colour lie, seen from those of depth."""
 
     right: float
@@ -37,13 +37,13 @@ class Offset(NamedTuple):
     """Correlation of the edges if colour were moved back."""
 
 
-def check_registration(capture: Capture) -> list[Finding]:
+def check_registration(capture: SceneSample) -> list[Finding]:
     """Colour that is displaced from depth, or lies the other way round."""
     sights = [s for s in capture.sights if s.facts is not None and s.facts.known > 0.2]
-    if len(sights) < _LEAST_FRAMES:
+    if len(sights) < _MIN_FRAMES:
         return []
     edges = _edges(sights)
-    if len(edges) < _LEAST_FRAMES:
+    if len(edges) < _MIN_FRAMES:
         return []
     found = _measure_offset(edges)
     other_way = {sides: _measure_offset(edges, sides) for sides in OTHER_WAYS_ROUND}
@@ -78,14 +78,14 @@ def check_registration(capture: Capture) -> list[Finding]:
     ]
 
 
-def _flipped(words: str, mend: str, found: Offset, other: Offset) -> Finding:
+def _flipped(words: str, fix: str, found: RegistrationOffset, other: RegistrationOffset) -> Finding:
     return Finding(
         "pictures_flipped",
         f"The pictures are {words}, the depth images are not.",
         "sure",
         f"their edges correlate by {found.here:.3f} as they are, by {other.here:.3f} if the "
         "pictures lay the other way",
-        mend,
+        fix,
         lifting_works=False,
     )
 
@@ -93,28 +93,28 @@ def _flipped(words: str, mend: str, found: Offset, other: Offset) -> Finding:
 class _Edges(NamedTuple):
     """Of one frame, both (h, w) float32 without their mean."""
 
-    colour: Tensor
+    color: Tensor
     depth: Tensor
 
 
-def _edges(sights: Sequence[Sight]) -> list[_Edges]:
+def _edges(sights: Sequence[FrameSample]) -> list[_Edges]:
     """Of the sights that have the size of the first."""
     size = sights[0].gray.shape
     return [
-        _Edges(_edges_of_colour(sight.gray), _edges_of_depth(sight.depth))
+        _Edges(_edges_of_color(sight.gray), _edges_of_depth(sight.depth))
         for sight in sights
         if sight.depth is not None and sight.gray.shape == size
     ]
 
 
-def _measure_offset(edges: Sequence[_Edges], sides: tuple[int, ...] = ()) -> Offset:
+def _measure_offset(edges: Sequence[_Edges], sides: tuple[int, ...] = ()) -> RegistrationOffset:
     """The displacement under which edges of colour and depth correlate best, over all frames.
 
     Args:
         edges: of frames of one size.
         sides: along which the pictures are turned round first.
     """
-    height, width = edges[0].colour.shape
+    height, width = edges[0].color.shape
     total = torch.zeros(2 * height, 2 * width)
     for colour, depth in edges:
         spectrum = torch.fft.rfft2(colour.flip(sides), s=total.shape)
@@ -127,14 +127,16 @@ def _measure_offset(edges: Sequence[_Edges], sides: tuple[int, ...] = ()) -> Off
     near = F.avg_pool2d(near[None, None], 3, 1, 1, count_include_pad=False)[0, 0]
     best = int(near.argmax())
     down, right = best // near.shape[1] - reach, best % near.shape[1] - reach
-    return Offset(right / width, down / width, float(near[reach, reach]), float(near.max()))
+    return RegistrationOffset(
+        right / width, down / width, float(near[reach, reach]), float(near.max())
+    )
 
 
-def _edges_of_colour(gray: Tensor) -> Tensor:
+def _edges_of_color(gray: Tensor) -> Tensor:
     right, down = _differences(gray)
     strength = (right * right + down * down).sqrt()
     strength = strength.clamp(max=float(4 * strength.mean()) + 1e-6)
-    return _centred(strength)
+    return _centered(strength)
 
 
 def _edges_of_depth(depth: Tensor) -> Tensor:
@@ -146,7 +148,7 @@ def _edges_of_depth(depth: Tensor) -> Tensor:
     filled = torch.from_numpy(np.ascontiguousarray(depth.numpy()[rows, columns]))
     far = F.max_pool2d(filled[None, None], 3, 1, 1)[0, 0]
     near = -F.max_pool2d(-filled[None, None], 3, 1, 1)[0, 0]
-    return _centred(((far - near) > _JUMP * near).float())
+    return _centered(((far - near) > _JUMP * near).float())
 
 
 def _differences(image: Tensor) -> tuple[Tensor, Tensor]:
@@ -157,5 +159,5 @@ def _differences(image: Tensor) -> tuple[Tensor, Tensor]:
     )
 
 
-def _centred(edges: Tensor) -> Tensor:
+def _centered(edges: Tensor) -> Tensor:
     return edges - edges.mean()

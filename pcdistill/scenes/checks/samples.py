@@ -12,12 +12,12 @@ from torch import Tensor
 
 from pcdistill.errors import SceneError
 from pcdistill.geometry import back_project, invert_pose, sample_surface
-from pcdistill.scenes.checks.depth_agreement import View
+from pcdistill.scenes.checks.depth_agreement import DepthView
 from pcdistill.scenes.frames import Frame
 from pcdistill.scenes.origin import scene_to_source
 from pcdistill.scenes.scene import Scene
 
-MOST_SIGHTS = 24
+MAX_SIGHTS = 24
 """Frames that are decoded, spread over the scan."""
 _WIDTH = 320  # pixels; what is examined need not be larger
 _SURFACE_POINTS = 120_000
@@ -26,7 +26,7 @@ FUSED = "fused depth"
 """Name of a surface that is in no file but made from the depth images."""
 
 
-class DepthFacts(NamedTuple):
+class DepthStatistics(NamedTuple):
     """What can be said of one depth image without its pose."""
 
     known: float
@@ -40,7 +40,7 @@ class DepthFacts(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Sight:
+class FrameSample:
     """One decoded frame."""
 
     index: int
@@ -54,7 +54,7 @@ class Sight:
     """(3, 3) float64, for `gray`."""
     camera_to_world: Tensor
     """(4, 4) float64, metres."""
-    facts: DepthFacts | None
+    facts: DepthStatistics | None
     flipped: tuple[int, ...] = ()
     """Sides (0 rows, 1 columns) along which `gray` was turned round since it was decoded."""
 
@@ -63,20 +63,20 @@ class Sight:
         """Of the frame."""
         return self.frame.name
 
-    def turned_round(self, sides: tuple[int, ...], *, depth: bool) -> Sight:
+    def turned_round(self, sides: tuple[int, ...], *, depth: bool) -> FrameSample:
         """The picture, and perhaps the depth, the other way round; the camera stays as given."""
         turned = self.depth.flip(sides) if depth and self.depth is not None else self.depth
         return replace(self, gray=self.gray.flip(sides), depth=turned, flipped=sides)
 
-    def view(self) -> View | None:
+    def view(self) -> DepthView | None:
         """Depth and camera; None without depth."""
         if self.depth is None:
             return None
-        return View(self.depth, self.intrinsics, self.camera_to_world)
+        return DepthView(self.depth, self.intrinsics, self.camera_to_world)
 
 
 @dataclass(frozen=True, eq=False)
-class Capture:
+class SceneSample:
     """A scan as it was opened, however wrong it may be."""
 
     frames: tuple[Frame, ...]
@@ -86,7 +86,7 @@ class Capture:
     """(N,) float32, of the points' own colours, 0 to 255."""
     surface: Tensor | None
     """(M, 3) float32, metres, spread over the surface; None where it was made from the depth."""
-    sights: tuple[Sight, ...]
+    sights: tuple[FrameSample, ...]
     """In the order of the scan."""
     damaged: tuple[tuple[str, str], ...] = ()
     """Frames that could not be decoded: name, and the sentence that says why."""
@@ -95,7 +95,7 @@ class Capture:
     to_source: Tensor = field(default_factory=lambda: torch.eye(4, dtype=torch.float64))
     """(4, 4) float64, rigid: to the coordinates of the files, in which faults are to be mended."""
 
-    def with_sights(self, change: Callable[[Sight], Sight]) -> Capture:
+    def with_sights(self, change: Callable[[FrameSample], FrameSample]) -> SceneSample:
         """The same with every sight changed."""
         return replace(self, sights=tuple(change(sight) for sight in self.sights))
 
@@ -106,7 +106,7 @@ class Capture:
             return torch.empty((0, 4, 4), dtype=torch.float64)
         return torch.stack([frame.camera_to_world for frame in self.frames])
 
-    def with_surface(self, change: Callable[[Tensor], Tensor]) -> Capture:
+    def with_surface(self, change: Callable[[Tensor], Tensor]) -> SceneSample:
         """The same with the points of the surface's file changed.
 
         Args:
@@ -120,7 +120,7 @@ class Capture:
         surface = None if self.surface is None else changed(self.surface)
         return replace(self, points=changed(self.points), surface=surface)
 
-    def with_poses(self, change: Callable[[Tensor], Tensor]) -> Capture:
+    def with_poses(self, change: Callable[[Tensor], Tensor]) -> SceneSample:
         """The same with every pose changed.
 
         Args:
@@ -133,19 +133,19 @@ class Capture:
             )
         )
 
-    def views(self, most: int | None = None) -> list[View]:
+    def views(self, limit: int | None = None) -> list[DepthView]:
         """Depth and camera of the sights that have depth, at most some of them, spread."""
         found = [view for view in (sight.view() for sight in self.sights) if view is not None]
-        return found if most is None else [found[i] for i in spread(len(found), most)]
+        return found if limit is None else [found[i] for i in evenly_spaced(len(found), limit)]
 
 
-def look_at(scene: Scene, most: int = MOST_SIGHTS) -> Capture:
+def sample_scene(scene: Scene, limit: int = MAX_SIGHTS) -> SceneSample:
     """Decode some frames of a scene.
 
     Args:
         scene: its provenance says whether the surface is that of the depth images (`surface`), or
             a part of what they see (`surface_is_part`).
-        most: how many frames.
+        limit: how many frames.
     """
     finite = torch.isfinite(scene.points).all(dim=1)
     points = scene.points[finite]
@@ -155,7 +155,7 @@ def look_at(scene: Scene, most: int = MOST_SIGHTS) -> Capture:
         surface = _spread_surface(scene, points)
     part = bool(scene.provenance.get("surface_is_part"))
     return replace(
-        look_at_frames(scene.frames, most),
+        sample_frames(scene.frames, limit),
         points=points,
         brightness=brightness,
         surface=surface,
@@ -164,16 +164,18 @@ def look_at(scene: Scene, most: int = MOST_SIGHTS) -> Capture:
     )
 
 
-def look_at_frames(frames: Sequence[Frame], most: int = MOST_SIGHTS) -> Capture:
+def sample_frames(frames: Sequence[Frame], limit: int = MAX_SIGHTS) -> SceneSample:
     """Decode some frames that come without a surface."""
-    sights: list[Sight] = []
+    sights: list[FrameSample] = []
     damaged: list[tuple[str, str]] = []
-    for index in spread(len(frames), most):
+    for index in evenly_spaced(len(frames), limit):
         try:
-            sights.append(look_at_frame(frames, index))
+            sights.append(sample_frame(frames, index))
         except SceneError as error:
             damaged.append((frames[index].name, str(error)))
-    return Capture(tuple(frames), torch.empty((0, 3)), None, None, tuple(sights), tuple(damaged))
+    return SceneSample(
+        tuple(frames), torch.empty((0, 3)), None, None, tuple(sights), tuple(damaged)
+    )
 
 
 def _spread_surface(scene: Scene, points: Tensor) -> Tensor:
@@ -188,14 +190,14 @@ def _spread_surface(scene: Scene, points: Tensor) -> Tensor:
     return points[:: max(1, len(points) // _SURFACE_POINTS)]
 
 
-def spread(count: int, most: int) -> list[int]:
-    """At most `most` of `count` places, first and last included, at equal distances."""
-    if count <= most:
+def evenly_spaced(count: int, limit: int) -> list[int]:
+    """At most `limit` of `count` places, first and last included, at equal distances."""
+    if count <= limit:
         return list(range(count))
-    return [round(i * (count - 1) / (most - 1)) for i in range(most)] if most > 1 else [0]
+    return [round(i * (count - 1) / (limit - 1)) for i in range(limit)] if limit > 1 else [0]
 
 
-def gray_of(frame: Frame) -> tuple[Tensor, int]:
+def to_grayscale(frame: Frame) -> tuple[Tensor, int]:
     """(h, w) float32 brightness of a frame, 0 to 255, and how many pixels became one."""
     image = frame.image()
     step = max(1, round(image.shape[1] / _WIDTH))
@@ -207,7 +209,7 @@ def _gray(colors: Tensor) -> Tensor:
     return colors.float() @ torch.tensor([0.299, 0.587, 0.114])
 
 
-def with_depth_as_points(capture: Capture) -> Capture:
+def with_depth_as_points(capture: SceneSample) -> SceneSample:
     """A capture that was changed, with the points that its depth now makes.
 
     One with a surface of its own keeps that.
@@ -224,7 +226,7 @@ def with_depth_as_points(capture: Capture) -> Capture:
     return replace(capture, points=torch.cat(clouds).float(), brightness=torch.cat(shades))
 
 
-def halved(sight: Sight) -> Sight:
+def downsample_half(sight: FrameSample) -> FrameSample:
     """Every second row and column."""
     intrinsics = sight.intrinsics.clone()
     intrinsics[:2] /= 2
@@ -232,14 +234,14 @@ def halved(sight: Sight) -> Sight:
     return replace(sight, gray=sight.gray[::2, ::2], depth=depth, intrinsics=intrinsics)
 
 
-def look_at_frame(frames: Sequence[Frame], index: int) -> Sight:
+def sample_frame(frames: Sequence[Frame], index: int) -> FrameSample:
     """Decode one frame.
 
     Raises:
         SceneError: a file of it is missing or damaged.
     """
     frame = frames[index]
-    gray, step = gray_of(frame)
+    gray, step = to_grayscale(frame)
     depth = frame.depth()
     middle = (step - 1) // 2
     small = None
@@ -249,14 +251,14 @@ def look_at_frame(frames: Sequence[Frame], index: int) -> Sight:
     intrinsics[:2, 2] -= middle
     intrinsics[:2] /= step
     facts = None if depth is None else _facts(depth)
-    return Sight(index, frame, gray, small, intrinsics, frame.camera_to_world, facts)
+    return FrameSample(index, frame, gray, small, intrinsics, frame.camera_to_world, facts)
 
 
-def _facts(depth: Tensor) -> DepthFacts:
+def _facts(depth: Tensor) -> DepthStatistics:
     readings = depth[depth > 0]
     if len(readings) == 0:
-        return DepthFacts(0.0, 0.0, 0.0, readings)
-    return DepthFacts(
+        return DepthStatistics(0.0, 0.0, 0.0, readings)
+    return DepthStatistics(
         known=len(readings) / depth.numel(),
         median=float(readings.median()),
         at_largest=float((readings == readings.max()).float().mean()),

@@ -26,17 +26,17 @@ NOT_FINITE = "not finite numbers"
 REPEATED = "in masses at one place"
 FAR = "far from all others"
 
-_MOST_ROWS = 200_000  # looked at for what is usual, chosen by chance but always alike
+_MAX_ROWS = 200_000  # looked at for what is usual, chosen by chance but always alike
 _LARGEST = 1e30  # metres; float32 ends a little later
-_LEAST_MASS = 50  # equal points that are a mass
-_LEAST_MISSES = 10  # equal points at the origin of coordinates that are
+_MIN_MASS = 50  # equal points that are a mass
+_MIN_MISSES = 10  # equal points at the origin of coordinates that are
 _TIMES_USUAL = 20  # as many equal points as at nine of ten places, so that coarse grids stay whole
 _TIMES_USUAL_MISSES = 5
 _REACH = 200.0  # times the distance between the quartiles
-_LEAST_REACH = 1000.0  # metres
-_LARGEST_SHARE_FAR = 0.1
+_MIN_REACH = 1000.0  # metres
+_MAX_SHARE_FAR = 0.1
 _EMPTINESS = 100.0  # times the rest of the extent: a gap that parts two places
-_LEAST_PLACES = 5  # that tell where a scan is
+_MIN_PLACES = 5  # that tell where a scan is
 
 
 def clean_surface(file: Path, surface: Ply, *, drop_broken: bool = True) -> Ply:
@@ -54,7 +54,7 @@ def without_strays(file: Path, surface: Ply, *, drop_broken: bool = True) -> Ply
 
     Args:
         file: where the surface comes from, for messages.
-        surface: any; its `left_out` then says how many points went, by reason.
+        surface: any; its `excluded_classes` then says how many points went, by reason.
         drop_broken: whether points that are not finite go too, rather than stay to be refused.
 
     Raises:
@@ -107,14 +107,14 @@ def _masses(points: Tensor, kept: Tensor, surface: Ply) -> Tensor:
         return mass
     places, counts = torch.unique(_keys(rows), return_counts=True)
     usual = int(counts.kthvalue(1 + int(0.9 * (len(counts) - 1))).values)
-    least = max(_LEAST_MASS if len(rows) < _MOST_ROWS else 0, _TIMES_USUAL * usual)
+    least = max(_MIN_MASS if len(rows) < _MAX_ROWS else 0, _TIMES_USUAL * usual)
     heavy = places[counts >= least]
-    for start in range(0, len(points) if len(heavy) else 0, _MOST_ROWS):
-        part = slice(start, start + _MOST_ROWS)
+    for start in range(0, len(points) if len(heavy) else 0, _MAX_ROWS):
+        part = slice(start, start + _MAX_ROWS)
         mass[part] = free[part] & torch.isin(_keys(points[part]), heavy)
     origin = free & (points == (-surface.offset).float()).all(dim=1)
     misses = _of_one_color(origin, surface.colors)
-    if int(misses.sum()) >= max(_LEAST_MISSES, _TIMES_USUAL_MISSES * usual):
+    if int(misses.sum()) >= max(_MIN_MISSES, _TIMES_USUAL_MISSES * usual):
         return (mass & ~origin) | misses
     return mass
 
@@ -126,7 +126,7 @@ def _of_one_color(origin: Tensor, colors: Tensor | None) -> Tensor:
         return origin
     _, shade, counts = torch.unique(colors[index], dim=0, return_inverse=True, return_counts=True)
     others = index[shade != counts.argmax()]
-    if len(others) >= _LEAST_MISSES:
+    if len(others) >= _MIN_MISSES:
         return origin
     misses = origin.clone()
     misses[others] = False
@@ -136,17 +136,18 @@ def _of_one_color(origin: Tensor, colors: Tensor | None) -> Tensor:
 def _far(file: Path, points: Tensor, kept: Tensor) -> Tensor:
     """(N,) bool: points much farther out than the others are from each other."""
     rows = different_places(_some(points, kept))
-    if len(rows) < _LEAST_PLACES:
+    if len(rows) < _MIN_PLACES:
         return torch.zeros_like(kept)
     low, middle, high = (
-        rows.kthvalue(1 + int(share * (len(rows) - 1)), dim=0).values for share in (0.25, 0.5, 0.75)
+        rows.kthvalue(1 + int(fraction * (len(rows) - 1)), dim=0).values
+        for fraction in (0.25, 0.5, 0.75)
     )
-    reach = max(_LEAST_REACH, _REACH * float((high - low).max()))
+    reach = max(_MIN_REACH, _REACH * float((high - low).max()))
     far: Tensor = kept & ((points - middle).abs() > reach).any(dim=1)
-    share = int(far.sum()) / max(int(kept.sum()), 1)
-    if share > _LARGEST_SHARE_FAR:
+    fraction = int(far.sum()) / max(int(kept.sum()), 1)
+    if fraction > _MAX_SHARE_FAR:
         raise SceneError(
-            f"{file}: {share:.0%} of its points lie more than {reach:.0f} m from the others, "
+            f"{file}: {fraction:.0%} of its points lie more than {reach:.0f} m from the others, "
             "expected one place; give each part its own file, or all of them one coordinate frame"
         )
     _require_one_place(file, rows[((rows - middle).abs() <= reach).all(dim=1)])
@@ -155,11 +156,11 @@ def _far(file: Path, points: Tensor, kept: Tensor) -> Tensor:
 
 def _require_one_place(file: Path, rows: Tensor) -> None:
     """Refuse different points, (M, 3), with a gap between them that dwarfs both sides."""
-    for axis in range(3 if len(rows) >= _LEAST_PLACES else 0):
+    for axis in range(3 if len(rows) >= _MIN_PLACES else 0):
         values = rows[:, axis].sort().values
         gap = float((values[1:] - values[:-1]).max())
         rest = float(values[-1] - values[0]) - gap
-        if gap > max(_LEAST_REACH, _EMPTINESS * rest):
+        if gap > max(_MIN_REACH, _EMPTINESS * rest):
             raise SceneError(
                 f"{file}: its points lie in two places {gap / 1000:.4g} km apart, expected one; "
                 "give each part its own file, or both one coordinate frame"
@@ -167,11 +168,11 @@ def _require_one_place(file: Path, rows: Tensor) -> None:
 
 
 def _some(points: Tensor, allowed: Tensor) -> Tensor:
-    """At most `_MOST_ROWS` of the allowed points."""
+    """At most `_MAX_ROWS` of the allowed points."""
     index = allowed.nonzero()[:, 0]
-    if len(index) > _MOST_ROWS:
+    if len(index) > _MAX_ROWS:
         chance = torch.Generator().manual_seed(0)
-        index = index[torch.randint(len(index), (_MOST_ROWS,), generator=chance)]
+        index = index[torch.randint(len(index), (_MAX_ROWS,), generator=chance)]
     return points[index]
 
 

@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 
 from pcdistill.geometry import back_project
-from pcdistill.scenes.checks.hypothesis import SAME_AXES, UNITS, Reading, rotations
-from pcdistill.scenes.checks.samples import Capture
+from pcdistill.scenes.checks.hypothesis import SAME_AXES, UNITS, Hypothesis, rotations
+from pcdistill.scenes.checks.samples import SceneSample
 
 _PLACES = 95  # cells along the longest side of the grid in which a surface is moved
 _COARSE_PLACES = 31  # where many rotations are tried
 
 
-def surface_unit_readings() -> Iterator[Reading]:
+def surface_unit_readings() -> Iterator[Hypothesis]:
     """The surface in other units."""
     for unit, metres in UNITS.items():
-        yield Reading(
+        yield Hypothesis(
             "surface_unit",
             f"The surface is in {unit}.",
             f"multiply its points by {metres:g} and write it in metres",
@@ -27,10 +27,10 @@ def surface_unit_readings() -> Iterator[Reading]:
         )
 
 
-def surface_axes_readings() -> Iterator[Reading]:
+def surface_axes_readings() -> Iterator[Hypothesis]:
     """The surface with its axes exchanged."""
     for turn in rotations():
-        yield Reading(
+        yield Hypothesis(
             "surface_elsewhere",
             "The surface has other axes than the poses.",
             f"replace each of its points x, y, z by {_axes(turn)}, or export poses and surface "
@@ -39,13 +39,13 @@ def surface_axes_readings() -> Iterator[Reading]:
         )
 
 
-def surface_origin_readings(capture: Capture) -> Iterator[Reading]:
+def surface_origin_readings(capture: SceneSample) -> Iterator[Hypothesis]:
     """The surface moved to where most of it lies on the depth."""
     found = _best_shift(capture, SAME_AXES, _PLACES)
     if found is None:
         return
     shift, _ = found
-    yield Reading(
+    yield Hypothesis(
         "surface_elsewhere",
         f"The surface has another origin than the poses, {float(shift.norm()):.2f} m away.",
         f"add about ({_metres(shift)}) m to each of its points, or export poses and surface from "
@@ -54,18 +54,18 @@ def surface_origin_readings(capture: Capture) -> Iterator[Reading]:
     )
 
 
-def with_axes_too(reading: Reading, turn: Tensor) -> Reading:
+def with_axes_too(reading: Hypothesis, turn: Tensor) -> Hypothesis:
     """Another reading, and the surface with its axes exchanged as well."""
-    return Reading(
+    return Hypothesis(
         "surface_elsewhere",
         f"{reading.sentence.partition(', they')[0]}, and the surface has other axes than they.",
-        f"{reading.mend} and replace each point x, y, z of the surface by {_axes(turn)}, or export "
+        f"{reading.fix} and replace each point x, y, z of the surface by {_axes(turn)}, or export "
         "poses and surface from one program",
         lambda capture: _with_points(reading.apply(capture), turn=turn),
     )
 
 
-def axes_and_origin_readings(capture: Capture) -> Iterator[Reading]:
+def axes_and_origin_readings(capture: SceneSample) -> Iterator[Hypothesis]:
     """Readings under which the surface has both other axes and another origin than the poses.
 
     The two rotations whose grids match best, each with its translation.
@@ -82,8 +82,8 @@ def axes_and_origin_readings(capture: Capture) -> Iterator[Reading]:
             yield _placed(turn, match[0])
 
 
-def _placed(turn: Tensor, shift: Tensor) -> Reading:
-    return Reading(
+def _placed(turn: Tensor, shift: Tensor) -> Hypothesis:
+    return Hypothesis(
         "surface_elsewhere",
         "The surface has other axes and another origin than the poses.",
         f"replace each of its points x, y, z by {_axes(turn)}, then add about ({_metres(shift)}) "
@@ -102,7 +102,7 @@ def _axes(turn: Tensor) -> str:
     )
 
 
-def _best_shift(capture: Capture, turn: Tensor, places: int) -> tuple[Tensor, float] | None:
+def _best_shift(capture: SceneSample, turn: Tensor, places: int) -> tuple[Tensor, float] | None:
     """The translation that lays most of the turned surface onto the back-projected depth.
 
     Returns:
@@ -152,5 +152,5 @@ def _every(intrinsics: Tensor, step: int) -> Tensor:
     return scaled
 
 
-def _with_points(capture: Capture, turn: Tensor) -> Capture:
+def _with_points(capture: SceneSample, turn: Tensor) -> SceneSample:
     return capture.with_surface(lambda points: points @ turn.T)

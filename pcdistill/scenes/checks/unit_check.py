@@ -9,13 +9,13 @@ from pcdistill.geometry import ThinnedTree
 
 _SAMPLE = 5000
 """Points whose nearest neighbour is looked up."""
-_FARTHEST = 6.0
+_MAX_DISTANCE = 6.0
 """Voxels between points beyond which hardly any voxel has a neighbour; LiDAR stays below."""
-_SHORTEST = 10.0
+_MIN_LENGTH = 10.0
 """Voxels along the longest side of a cloud below which there is nothing to tell apart."""
 
 
-def unit_doubt(points: Tensor, voxel_size: float) -> str:
+def metric_unit_warning(points: Tensor, voxel_size: float) -> str:
     """What makes it doubtful that a cloud is in metres, as a clause; empty where nothing does.
 
     Args:
@@ -29,8 +29,8 @@ def unit_doubt(points: Tensor, voxel_size: float) -> str:
     some = cloud[:: max(1, len(cloud) // _SAMPLE)]
     spacing = float(np.median(ThinnedTree(cloud, 2).nearest(some, 2)[0][:, 1]))
     voxels = f"the student's voxels are {voxel_size:g} m: is its unit the metre?"
-    if spacing > _FARTHEST * voxel_size:
+    if spacing > _MAX_DISTANCE * voxel_size:
         return f"its points are {spacing:.3g} m apart but {voxels}"
-    if length < _SHORTEST * voxel_size:
+    if length < _MIN_LENGTH * voxel_size:
         return f"it is {length:.3g} m long and {voxels}"
     return ""

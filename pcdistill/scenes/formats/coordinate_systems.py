@@ -65,8 +65,8 @@ _GEOGRAPHIC_MODEL, _GEOCENTRIC_MODEL = 2, 3
 _USER_DEFINED = 32767
 _DOUBLES = 34736
 _PROJECT = "project it to metres (`pdal translate`, filter reprojection) and give the result"
-_MOST_NODES = 10_000
-_DEEPEST = 50  # nodes inside of each other
+_MAX_NODES = 10_000
+_MAX_DEPTH = 50  # nodes inside of each other
 _STATED_UNIT = r"(?:length )?units?(?: is| are)?\s*[:= ]\s*([a-z_ ]+)"
 
 
@@ -110,7 +110,7 @@ def units_of_wkt(file: Path, text: str) -> Units | None:
     if flat is None:
         kinds = {n.keyword for n in nodes}
         if kinds & {"GEOCCS"} or _is_geocentric(nodes):
-            raise _from_the_centre(file)
+            raise _from_the_center(file)
         if kinds & {"GEOGCS", "GEOGCRS", "GEOGRAPHICCRS", "GEODCRS", "GEODETICCRS"}:
             raise _angles(file, root.values[0] if root.values else root.keyword)
         flat = root
@@ -141,7 +141,7 @@ def units_of_geokeys(file: Path, directory: bytes, doubles: bytes) -> Units | No
     direct = {key: value for key, (place, value) in keys.items() if place == 0}
     model = direct.get(_MODEL)
     if model == _GEOCENTRIC_MODEL:
-        raise _from_the_centre(file)
+        raise _from_the_center(file)
     only_angles = model is None and _GEOGRAPHIC in keys and _PROJECTED not in keys
     if model == _GEOGRAPHIC_MODEL or only_angles:
         raise _angles(file, f"EPSG {direct.get(_GEOGRAPHIC, 'unknown')}")
@@ -186,12 +186,12 @@ def _parse(text: str) -> _Node | None:
     """The first node of well-known text; None where brackets or words make none."""
     stack: list[_Node] = []
     words = re.findall(r'"(?:[^"]|"")*"|[\[\](),]|[^\s\[\](),"]+', text.replace("\0", " "))
-    if len(words) > _MOST_NODES:
+    if len(words) > _MAX_NODES:
         return None
     previous = ""
     for word in words:
         if word in "[(":
-            if not re.fullmatch(r"[A-Za-z_0-9]+", previous) or len(stack) == _DEEPEST:
+            if not re.fullmatch(r"[A-Za-z_0-9]+", previous) or len(stack) == _MAX_DEPTH:
                 return None
             node = _Node(previous.upper(), [], [])
             if stack:
@@ -249,7 +249,7 @@ def _angles(file: Path, name: str) -> SceneError:
     )
 
 
-def _from_the_centre(file: Path) -> SceneError:
+def _from_the_center(file: Path) -> SceneError:
     return SceneError(
         f"{file}: its coordinates are counted from the centre of the Earth, expected metres with z "
         f"up; {_PROJECT}"

@@ -33,7 +33,7 @@ _SPHERICAL = ("sphericalRange", "sphericalAzimuth", "sphericalElevation")
 _COLORS = ("colorRed", "colorGreen", "colorBlue")
 _STATES = {_CARTESIAN: "cartesianInvalidState", _SPHERICAL: "sphericalInvalidState"}
 _NO_COLOR = "isColorInvalid"
-_WIDEST = 1e6  # limits beyond are those of the number's type
+_MAX_WIDTH = 1e6  # limits beyond are those of the number's type
 
 _Floats = npt.NDArray[np.float64]
 
@@ -71,14 +71,14 @@ def read_e57(file: Path) -> Ply:
     _say_what_differs(file, scans)
     points, offset = near_origin(torch.from_numpy(np.concatenate([s.points for s in scans])))
     colors = [scan.colors for scan in scans if scan.colors is not None]
-    lost = sum(scan.not_measured for scan in scans)
-    if lost:
-        _LOG.warning("%s: left out %d points, %s", file, lost, NOT_MEASURED)
+    missing = sum(scan.not_measured for scan in scans)
+    if missing:
+        _LOG.warning("%s: left out %d points, %s", file, missing, NOT_MEASURED)
     return Ply(
         points,
         torch.from_numpy(np.concatenate(colors)) if len(colors) == len(scans) else None,
         offset=offset,
-        left_out={NOT_MEASURED: lost} if lost else {},
+        left_out={NOT_MEASURED: missing} if missing else {},
     )
 
 
@@ -169,19 +169,19 @@ def _read_colors(
     if _NO_COLOR in columns:
         valid = columns[_NO_COLOR] == 0
     channels = [columns[name][valid] for name in _COLORS]
-    lost = int((~valid).sum())
-    if lost * 2 > len(valid):
+    missing = int((~valid).sum())
+    if missing * 2 > len(valid):
         _LOG.warning(
             "%s: scan %d has colours for %d of %d points, taken as none",
-            *(file, number, len(valid) - lost, len(valid)),
+            *(file, number, len(valid) - missing, len(valid)),
         )
         return None
     colors = np.empty((len(valid), 3), dtype=np.uint8)
     colors[valid] = color_bytes(file, channels, _COLORS, _limits(libe57, header, channels))
-    if lost:
+    if missing:
         colors[~valid] = np.rint(colors[valid].mean(axis=0)).astype(np.uint8)
         _LOG.warning(
-            "%s: %d points of scan %d have no colour, they get its mean", file, lost, number
+            "%s: %d points of scan %d have no colour, they get its mean", file, missing, number
         )
     return colors
 
@@ -202,7 +202,7 @@ def _limits(libe57: Any, header: Any, channels: Sequence[_Floats]) -> tuple[floa
     low = min((float(values.min()) for values in channels if len(values)), default=0.0)
     high = max((float(values.max()) for values in channels if len(values)), default=0.0)
     for dark, full in places:
-        if -_WIDEST < dark < full < _WIDEST and dark <= low and high <= full:
+        if -_MAX_WIDTH < dark < full < _MAX_WIDTH and dark <= low and high <= full:
             return dark, full
     return None
 

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from pcdistill.errors import SceneError
 from pcdistill.scenes.formats.extras import import_extra
-from pcdistill.scenes.formats.images import LARGEST_IMAGE, drop_sentinels
+from pcdistill.scenes.formats.images import MAX_IMAGE_PIXELS, drop_sentinels
 
 _MAGIC = 20000630
-_LARGEST_HEADER = 1 << 20
-_LARGEST_FILE = 256 << 20
-_LARGEST_BLOCK = 64 << 20  # bytes of at most 16 lines
+_MAX_HEADER = 1 << 20
+_MAX_FILE = 256 << 20
+_MAX_BLOCK = 64 << 20  # bytes of at most 16 lines
 _LINES = {"none": 1, "RLE": 1, "ZIPS": 1, "ZIP": 16}  # in a block
 _PACKED_LINES = {
     "PIZ": 32,
@@ -63,13 +63,13 @@ class _Header:
         return sum(kind.itemsize for _, kind in self.channels) * self.size[1]
 
 
-def exr_size(path: Path) -> tuple[int, int]:
+def read_exr_size(path: Path) -> tuple[int, int]:
     """(H, W) as the header declares it.
 
     Raises:
         SceneError: the file is missing, damaged, or of a kind that is not read.
     """
-    return _read_header(path, _bytes(path, _LARGEST_HEADER)).size
+    return _read_header(path, _bytes(path, _MAX_HEADER)).size
 
 
 def read_exr_depth(path: Path) -> Tensor:
@@ -88,7 +88,7 @@ def read_exr_depth(path: Path) -> Tensor:
 
     Source: OpenEXR, "OpenEXR File Layout" and its ZIP and RLE compressors.
     """
-    content = _bytes(path, _LARGEST_FILE)
+    content = _bytes(path, _MAX_FILE)
     header = _read_header(path, content)
     blocks = _blocks(path, content, header)
     if header.compression in _LINES:
@@ -102,7 +102,7 @@ def _blocks(path: Path, content: bytes, header: _Header) -> list[_Block]:
     """Where the blocks of lines lie; refuse an image that lacks some or is too large."""
     height = header.size[0]
     lines = _LINES.get(header.compression) or _PACKED_LINES[header.compression]
-    if min(lines, height) * header.row_bytes > _LARGEST_BLOCK:
+    if min(lines, height) * header.row_bytes > _MAX_BLOCK:
         raise _damaged(path, f"declares lines of {header.row_bytes} bytes")
     count = -(-height // lines)
     if header.end + 8 * count > len(content):
@@ -162,10 +162,10 @@ def _depth_through_package(path: Path, header: _Header) -> _Depth:
         return pixels.astype(np.float32)
 
 
-def _bytes(path: Path, most: int) -> bytes:
+def _bytes(path: Path, limit: int) -> bytes:
     try:
         with path.open("rb") as stream:
-            return stream.read(most)
+            return stream.read(limit)
     except OSError as error:
         raise SceneError(
             f"{path}: cannot be read ({error.strerror or error}); restore it or drop its frame"
@@ -199,7 +199,7 @@ def _read_header(path: Path, content: bytes) -> _Header:
             raise _damaged(path, "ends within its header")
         (size,) = struct.unpack_from("<i", content, place)
         place += 4
-        if not 0 <= size <= min(len(content) - place, _LARGEST_HEADER):
+        if not 0 <= size <= min(len(content) - place, _MAX_HEADER):
             raise _damaged(path, f"has an attribute '{name[:40]}' of {size} bytes")
         attributes[name] = content[place : place + size]
         place += size
@@ -214,7 +214,7 @@ def _read_header(path: Path, content: bytes) -> _Header:
         )
     left, top, right, bottom = struct.unpack("<4i", window)
     height, width = bottom - top + 1, right - left + 1
-    if height < 1 or width < 1 or height * width > LARGEST_IMAGE:
+    if height < 1 or width < 1 or height * width > MAX_IMAGE_PIXELS:
         raise _damaged(path, f"declares {width} x {height} pixels")
     channels = _channels(path, attributes)
     return _Header((height, width), top, _COMPRESSIONS[packing[0]], channels, place)

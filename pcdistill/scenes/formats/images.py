@@ -14,9 +14,9 @@ from torch import Tensor
 
 from pcdistill.errors import SceneError
 
-LARGEST_IMAGE = 64_000_000
+MAX_IMAGE_PIXELS = 64_000_000
 """Pixels; a header that declares more is taken for damage, before anything is allocated."""
-LARGEST_FILE = 256 << 20
+MAX_FILE_BYTES = 256 << 20
 """Bytes of an image file; one that has more is not read."""
 
 _ABSURD = 1000.0  # times the usual distance
@@ -92,7 +92,7 @@ def drop_sentinels(metres: NDArray[np.float32]) -> NDArray[np.float32]:
     return metres
 
 
-def image_size_of(path: Path) -> tuple[int, int]:
+def read_image_size(path: Path) -> tuple[int, int]:
     """(H, W) as the file's header declares it; the pixels are not decoded.
 
     Raises:
@@ -148,14 +148,14 @@ def encode_depth(depth: Tensor, depth_scale: float) -> bytes:
 def _bytes(path: Path, checksum: int | None) -> io.BytesIO:
     try:
         with path.open("rb") as stream:
-            content = stream.read(LARGEST_FILE + 1)
+            content = stream.read(MAX_FILE_BYTES + 1)
     except OSError as missing:
         raise SceneError(
             f"{path}: cannot be read ({missing.strerror}); restore the file or drop its frame"
         ) from missing
-    if len(content) > LARGEST_FILE:
+    if len(content) > MAX_FILE_BYTES:
         raise SceneError(
-            f"{path}: has more than the {LARGEST_FILE} bytes an image file may have; replace the "
+            f"{path}: has more than the {MAX_FILE_BYTES} bytes an image file may have; replace the "
             "damaged file"
         )
     if checksum is not None and zlib.crc32(content) != checksum:
@@ -171,10 +171,10 @@ def _open(path: Path, stream: io.BufferedReader | io.BytesIO) -> Image.Image:
         image = Image.open(stream, formats=_FORMATS)
     except Exception as damage:
         raise _unreadable(path, damage) from damage
-    if image.width * image.height > LARGEST_IMAGE:
+    if image.width * image.height > MAX_IMAGE_PIXELS:
         raise SceneError(
             f"{path}: its header declares {image.width} x {image.height} pixels, "
-            f"more than the {LARGEST_IMAGE} an image may have; replace the damaged file"
+            f"more than the {MAX_IMAGE_PIXELS} an image may have; replace the damaged file"
         )
     size = stream.seek(0, io.SEEK_END)
     if image.width * image.height > size * _most_pixels_of_a_byte(image):
@@ -219,10 +219,10 @@ def _open_npy(path: Path) -> np.ndarray:
     if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind not in "fiu":
         found = f"{values.dtype} {values.shape}" if isinstance(values, np.ndarray) else "an archive"
         raise SceneError(f"{path}: holds {found}, a depth array is (H, W) metres; store it so")
-    if values.size > LARGEST_IMAGE:
+    if values.size > MAX_IMAGE_PIXELS:
         raise SceneError(
             f"{path}: holds {values.shape[1]} x {values.shape[0]} pixels, more than the "
-            f"{LARGEST_IMAGE} an image may have; replace the damaged file"
+            f"{MAX_IMAGE_PIXELS} an image may have; replace the damaged file"
         )
     return values
 

@@ -27,11 +27,11 @@ NOISE = "classified as noise"
 _CHUNK = 1_000_000  # points that are decoded at once
 _RECORD = 54  # bytes of the smallest record before the points
 _COLORS = ("red", "green", "blue")
-_FARTHEST = 1e30  # metres; float32 ends a little later
+_MAX_DISTANCE = 1e30  # metres; float32 ends a little later
 _NOISE_CLASSES = (7, 18)
 _GEOKEYS, _GEODOUBLES, _WKT = 34735, 34736, 2112
 _DEGREE_STEP = 1e-6  # or less: 10 cm on the ground
-_LARGEST_RECORD = 1 << 20  # bytes of a coordinate system
+_MAX_RECORD = 1 << 20  # bytes of a coordinate system
 
 _Grid = npt.NDArray[np.int32]
 _Floats = npt.NDArray[np.float64]
@@ -168,7 +168,7 @@ def _projection_records(file: Path) -> dict[int, bytes]:
                 if len(record) < struct.calcsize(layout):
                     break
                 user, key, length = struct.unpack(layout, record)
-                if user.rstrip(b"\0") == b"LASF_Projection" and length <= _LARGEST_RECORD:
+                if user.rstrip(b"\0") == b"LASF_Projection" and length <= _MAX_RECORD:
                     found.setdefault(key, stream.read(length))
                 else:
                     stream.seek(min(length, file.stat().st_size), os.SEEK_CUR)
@@ -184,7 +184,7 @@ def _in_metres(
     if len(grid):
         with np.errstate(over="ignore", invalid="ignore"):
             corners = np.stack([grid.min(axis=0), grid.max(axis=0)]) * scales + origin
-        if not (np.abs(corners) < _FARTHEST).all():
+        if not (np.abs(corners) < _MAX_DISTANCE).all():
             raise SceneError(
                 f"{file}: its header places points at {corners.tolist()} m, expected a scale and "
                 "offset in metres; it is damaged, export it again"

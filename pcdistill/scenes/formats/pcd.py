@@ -27,9 +27,9 @@ _LOG = logging.getLogger(__name__)
 _NORMALS = (("normal_x", "normal_y", "normal_z"), ("nx", "ny", "nz"))
 _COLORS = (("r", "g", "b"), ("red", "green", "blue"))
 _COLOR_HINTS = ("rgb", "rgba", "r", "g", "b", "red", "green", "blue", "color", "colour", "colors")
-_LARGEST_HEADER_LINE = 4096
-_MOST_HEADER_LINES = 100
-_LARGEST_EXPANSION = 90  # bytes that one byte of LZF can become, rounded up
+_MAX_HEADER_LINE = 4096
+_MAX_HEADER_LINES = 100
+_MAX_EXPANSION = 90  # bytes that one byte of LZF can become, rounded up
 _TYPES = {
     ("F", 4): "<f4",
     ("F", 8): "<f8",
@@ -151,7 +151,7 @@ def _say_what_is_ignored(path: Path, header: _Header, has_colors: bool) -> None:
         )
 
 
-def as_ply(cloud: PcdCloud) -> Ply:
+def to_ply(cloud: PcdCloud) -> Ply:
     """The cloud as what PLY files hold, less the offset it needs."""
     points, offset = near_origin(torch.from_numpy(cloud.points))
     return Ply(
@@ -184,8 +184,8 @@ def _colors(path: Path, columns: _Columns) -> npt.NDArray[np.uint8] | None:
 
 def _read_header(path: Path, stream: BinaryIO) -> _Header:
     found: dict[str, list[str]] = {}
-    for _ in range(_MOST_HEADER_LINES):
-        raw = stream.readline(_LARGEST_HEADER_LINE)
+    for _ in range(_MAX_HEADER_LINES):
+        raw = stream.readline(_MAX_HEADER_LINE)
         line = raw.removeprefix(BOM_UTF8).decode("ascii", "replace")
         words = line.split()
         if not line:
@@ -265,7 +265,7 @@ def _read_columns(path: Path, stream: BinaryIO, header: _Header) -> _Columns:
             if field.is_used
         }
     packed, expanded = struct.unpack("<II", stream.read(8).ljust(8, b"\0"))
-    if packed > remaining - 8 or expanded != size or size > max(packed, 1) * _LARGEST_EXPANSION:
+    if packed > remaining - 8 or expanded != size or size > max(packed, 1) * _MAX_EXPANSION:
         raise _truncated(path, header, remaining)
     content = np.frombuffer(stream.read(packed), dtype=np.uint8)
     plain = np.empty(size, dtype=np.uint8)

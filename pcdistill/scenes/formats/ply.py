@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pcdistill.atomic_io import whole_file
+from pcdistill.atomic_io import atomic_file
 from pcdistill.errors import SceneError
 from pcdistill.scenes.formats.color_depth import color_bytes
 from pcdistill.scenes.formats.coordinate_systems import METRE, unit_of_comments
-from pcdistill.scenes.formats.ply_elements import Column, Lists, PlyContent, Table, read_tables
+from pcdistill.scenes.formats.ply_elements import Column, ListColumn, PlyContent, Table, read_tables
 from pcdistill.scenes.origin import near_origin, no_offset
 
 _LOG = logging.getLogger(__name__)
@@ -154,7 +154,7 @@ def write_ply(
         triangles = np.empty(len(faces), dtype=[("length", "u1"), ("points", "<i4", 3)])
         triangles["length"] = 3
         triangles["points"] = faces.numpy(force=True)
-    with whole_file(Path(path)) as temporary, temporary.open("wb") as stream:
+    with atomic_file(Path(path)) as temporary, temporary.open("wb") as stream:
         stream.write("\n".join([*header, "end_header\n"]).encode("ascii"))
         stream.write(vertices.tobytes())
         if triangles is not None:
@@ -178,7 +178,9 @@ def _add_columns(
 
 def _assemble(path: Path, tables: dict[str, Table], offset: Tensor | None, unit: float) -> Ply:
     vertex = tables.get("vertex", {})
-    scalars = {name: values for name, values in vertex.items() if not isinstance(values, Lists)}
+    scalars = {
+        name: values for name, values in vertex.items() if not isinstance(values, ListColumn)
+    }
     if not {"x", "y", "z"} <= scalars.keys():
         raise SceneError(f"{path}: has no vertices with x, y and z; give a mesh or a cloud")
     rows = _rows(scalars, ("x", "y", "z"))
@@ -218,7 +220,7 @@ def _scalar(values: Column) -> Tensor:
 
 def _triangles(path: Path, face: Table, points: int) -> Tensor:
     lists = next((face[name] for name in _FACE_LISTS if name in face), None)
-    if not isinstance(lists, Lists) or lists.values.dtype.kind == "f":
+    if not isinstance(lists, ListColumn) or lists.values.dtype.kind == "f":
         raise SceneError(
             f"{path}: its faces have no integer list 'vertex_indices'; write the mesh again"
         )
@@ -243,7 +245,7 @@ def _strip_triangles(path: Path, strips: Table, points: int) -> Tensor:
     the first; those that use a corner twice, which only join strips, have no area and are left out.
     """
     lists = next((strips[name] for name in _FACE_LISTS if name in strips), None)
-    if not isinstance(lists, Lists) or lists.values.dtype.kind == "f":
+    if not isinstance(lists, ListColumn) or lists.values.dtype.kind == "f":
         raise SceneError(
             f"{path}: its tristrips have no integer list 'vertex_indices'; write the mesh again"
         )

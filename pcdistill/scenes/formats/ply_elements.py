@@ -23,7 +23,7 @@ from pcdistill.scenes.formats.ply_lists import (
 
 _LOG = logging.getLogger(__name__)
 
-LONGEST_HEADER = 1 << 20
+MAX_HEADER_BYTES = 1 << 20
 """Bytes; a header that has not ended by then is not one."""
 
 _TYPES = {
@@ -61,14 +61,14 @@ class _Element(NamedTuple):
     properties: list[_Property]
 
 
-class Lists(NamedTuple):
+class ListColumn(NamedTuple):
     """A list property: `lengths` (rows,), `values` one after the other."""
 
     lengths: Column
     values: Column
 
 
-Table = dict[str, "Column | Lists"]
+Table = dict[str, "Column | ListColumn"]
 
 
 class PlyContent(NamedTuple):
@@ -119,8 +119,8 @@ def _read_header(path: Path, stream: BinaryIO) -> tuple[str, list[_Element], lis
     elements: list[_Element] = []
     comments: list[str] = []
     while True:
-        raw = stream.readline(LONGEST_HEADER)
-        if not raw.endswith(b"\n") or stream.tell() > LONGEST_HEADER:
+        raw = stream.readline(MAX_HEADER_BYTES)
+        if not raw.endswith(b"\n") or stream.tell() > MAX_HEADER_BYTES:
             raise SceneError(f"{path}: its header has no 'end_header' line; the file is truncated")
         line = raw.decode("ascii", errors="replace").strip()
         words = line.split()
@@ -195,9 +195,9 @@ def _read_element(path: Path, stream: BinaryIO, order: str, element: _Element) -
     return {prop.name: rows[prop.name] for prop in element.properties}
 
 
-def _nothing(prop: _Property) -> Column | Lists:
+def _nothing(prop: _Property) -> Column | ListColumn:
     empty = np.empty(0, dtype=prop.type)
-    return empty if prop.count_type is None else Lists(np.empty(0, dtype=np.int64), empty)
+    return empty if prop.count_type is None else ListColumn(np.empty(0, dtype=np.int64), empty)
 
 
 def _truncated(path: Path, element: _Element, remaining: int) -> SceneError:
@@ -228,7 +228,7 @@ def _read_binary_lists(path: Path, stream: BinaryIO, element: _Element, remainin
                 return {
                     prop.name: rows[prop.name]
                     if prop.count_type is None
-                    else Lists(
+                    else ListColumn(
                         np.full(element.rows, length, dtype=np.int64),
                         rows[prop.name].reshape(-1),
                     )
@@ -283,7 +283,7 @@ def _read_uneven(path: Path, stream: BinaryIO, element: _Element, remaining: int
 
 def _table(element: _Element, values: Sequence[Column], lengths: Sequence[Column | None]) -> Table:
     return {
-        prop.name: column if counted is None else Lists(counted, column)
+        prop.name: column if counted is None else ListColumn(counted, column)
         for prop, column, counted in zip(element.properties, values, lengths, strict=True)
     }
 

@@ -31,14 +31,14 @@ from PIL import Image
 from torch import Tensor
 
 from pcdistill.errors import SceneError
-from pcdistill.scenes.formats.images import LARGEST_IMAGE
+from pcdistill.scenes.formats.images import MAX_IMAGE_PIXELS
 
 VERSION = 4
 COLOR_COMPRESSIONS = {0: "raw", 1: "png", 2: "jpeg"}
 DEPTH_COMPRESSIONS = {0: "raw_ushort", 1: "zlib_ushort", 2: "occi_ushort"}
 
-_LONGEST_NAME = 1 << 12
-_MOST_FRAMES = 1 << 18  # two hours and a half of 30 frames a second
+_MAX_NAME = 1 << 12
+_MAX_FRAMES = 1 << 18  # two hours and a half of 30 frames a second
 _FIXED = struct.Struct("<64f2i4IfQ")  # what follows the sensor's name
 _FRAME = np.dtype(
     [
@@ -51,7 +51,7 @@ _FRAME = np.dtype(
 _IMU_BYTES = 128
 _OVERHEAD = 1 << 16  # bytes that headers of a compressed image may add
 _EXPANSION = 2  # how much more room than the plain pixels a compressed image may take
-_LARGEST_BLOB = 1 << 28  # bytes, of one compressed image
+_MAX_BLOB = 1 << 28  # bytes, of one compressed image
 
 Counts = np.ndarray[Any, np.dtype[np.uint16]]
 
@@ -232,10 +232,10 @@ def _read_header(path: Path, stream: io.FileIO, size: int) -> tuple[SensHeader, 
             f"{path}: is version {version} of the .sens format or no .sens file, expected version "
             f"{VERSION}; {_AGAIN}"
         )
-    if name_length > _LONGEST_NAME:
+    if name_length > _MAX_NAME:
         raise SceneError(
             f"{path}: its header declares a sensor name of {name_length} bytes, expected at most "
-            f"{_LONGEST_NAME}, so it is damaged; {_AGAIN}"
+            f"{_MAX_NAME}, so it is damaged; {_AGAIN}"
         )
     rest = _read_at(stream, 12, name_length + _FIXED.size)
     if len(rest) < name_length + _FIXED.size:
@@ -272,9 +272,9 @@ def _read_header(path: Path, stream: io.FileIO, size: int) -> tuple[SensHeader, 
             f"{path}: its header declares {frame_count} frames, its {size} bytes cannot hold them; "
             f"it is truncated or damaged, {_AGAIN}"
         )
-    if frame_count > _MOST_FRAMES:
+    if frame_count > _MAX_FRAMES:
         raise SceneError(
-            f"{path}: its header declares {frame_count} frames, expected at most {_MOST_FRAMES}, "
+            f"{path}: its header declares {frame_count} frames, expected at most {_MAX_FRAMES}, "
             f"so it is damaged; {_AGAIN}"
         )
     return header, frame_count, place
@@ -290,7 +290,7 @@ def _index(
     frame_step: int,
 ) -> tuple[list[SensRecord], int]:
     largest = [
-        min(_EXPANSION * height * width * channels + _OVERHEAD, _LARGEST_BLOB)
+        min(_EXPANSION * height * width * channels + _OVERHEAD, _MAX_BLOB)
         for (height, width), channels in ((header.color_size, 3), (header.depth_size, 2))
     ]
     records = []
@@ -400,9 +400,9 @@ def _compression(path: Path, which: str, kind: int, known: dict[int, str]) -> st
 
 
 def _size(path: Path, which: str, height: int, width: int) -> tuple[int, int]:
-    if not (0 < height * width <= LARGEST_IMAGE):
+    if not (0 < height * width <= MAX_IMAGE_PIXELS):
         raise SceneError(
             f"{path}: its header declares {which} images of {width} x {height} pixels, expected 1 "
-            f"to {LARGEST_IMAGE} pixels; {_AGAIN}"
+            f"to {MAX_IMAGE_PIXELS} pixels; {_AGAIN}"
         )
     return height, width

@@ -16,9 +16,9 @@ from typing import Any
 
 from pcdistill.errors import SceneError
 
-LARGEST_TEXT = 64 << 20
+MAX_TEXT_BYTES = 64 << 20
 """Bytes; the text files of scans are far smaller."""
-LARGEST_NUMBERS = 1 << 16
+MAX_NUMBERS = 1 << 16
 """Bytes of a file with one matrix or one camera."""
 
 _MARKS = (
@@ -33,7 +33,7 @@ _NUMERIC = re.compile(r"[-+0-9.,eE]*[0-9][-+0-9.,eE]*")
 _DECIMAL_COMMA = re.compile(r"[-+]?[0-9]+,[0-9]+(?:[eE][-+]?[0-9]+)?")
 
 
-def read_text(path: Path, what: str, *, largest: int = LARGEST_TEXT) -> str:
+def read_text(path: Path, what: str, *, largest: int = MAX_TEXT_BYTES) -> str:
     """A text file of a scan.
 
     Args:
@@ -84,7 +84,7 @@ def _decoded(content: bytes, errors: str = "strict") -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def read_json(path: Path, what: str, *, largest: int = LARGEST_TEXT) -> dict[str, Any]:
+def read_json(path: Path, what: str, *, largest: int = MAX_TEXT_BYTES) -> dict[str, Any]:
     """A JSON object of a scan.
 
     Args:
@@ -113,7 +113,9 @@ def read_json(path: Path, what: str, *, largest: int = LARGEST_TEXT) -> dict[str
     return content
 
 
-def read_rows(path: Path, what: str, *, largest: int = LARGEST_TEXT) -> list[tuple[int, list[str]]]:
+def read_rows(
+    path: Path, what: str, *, largest: int = MAX_TEXT_BYTES
+) -> list[tuple[int, list[str]]]:
     """The lines of a table that hold something: the number of each, from 1, and its fields.
 
     Args:
@@ -171,7 +173,7 @@ def _fields(line: str, decimal: bool) -> list[str]:
     return [word.replace(",", ".") if _DECIMAL_COMMA.fullmatch(word) else word for word in words]
 
 
-def numbers_of(where: str, words: list[str], count: int) -> list[float]:
+def parse_numbers(where: str, words: list[str], count: int) -> list[float]:
     """Numbers of one line of text; they may be infinite or NaN.
 
     Args:
@@ -207,7 +209,7 @@ def number_of(word: str) -> float:
     return float(word)
 
 
-def read_numbers(path: Path, shapes: str, *, largest: int = LARGEST_NUMBERS) -> list[float]:
+def read_numbers(path: Path, shapes: str, *, largest: int = MAX_NUMBERS) -> list[float]:
     """All numbers of a small text file, row by row; they may be infinite or NaN.
 
     Args:
@@ -243,7 +245,7 @@ def stream_lines(path: Path, what: str) -> Iterator[str]:
             start = stream.read(4)
         encoding = next((name for mark, name in _MARKS if start.startswith(mark)), "utf-8")
         with path.open(encoding=encoding, errors="replace") as text:  # names may be in any encoding
-            while line := text.readline(LARGEST_TEXT):
+            while line := text.readline(MAX_TEXT_BYTES):
                 yield line.rstrip("\n")
     except OSError as error:
         raise SceneError(

@@ -27,36 +27,41 @@ import torch
 from torch import Tensor
 
 from pcdistill.errors import SceneError
-from pcdistill.geometry import invert_pose, pinhole, pose_of, scale_intrinsics
-from pcdistill.scenes.checks.camera_checks import require_center, require_size
-from pcdistill.scenes.checks.depth_checks import require_metres
+from pcdistill.geometry import (
+    invert_pose,
+    pinhole_intrinsics,
+    pose_from_quaternion,
+    resize_intrinsics,
+)
+from pcdistill.scenes.checks.camera_checks import check_principal_point, require_size
+from pcdistill.scenes.checks.depth_checks import check_depth_unit
 from pcdistill.scenes.checks.depth_limits import within_limit
-from pcdistill.scenes.formats.images import image_size_of
+from pcdistill.scenes.formats.images import read_image_size
 from pcdistill.scenes.formats.ply import Ply
-from pcdistill.scenes.formats.text import numbers_of, read_rows
+from pcdistill.scenes.formats.text import parse_numbers, read_rows
 from pcdistill.scenes.frames import StoredFrame
-from pcdistill.scenes.paths import entries_of, is_folder, is_there
-from pcdistill.scenes.readers.base import Reader, ReadSettings, Scan
+from pcdistill.scenes.paths import entries_of, is_existing_file, is_folder
+from pcdistill.scenes.readers.base import Reader, ReaderSettings, Scan
 from pcdistill.scenes.readers.capture.build_scene import build_scene
-from pcdistill.scenes.readers.capture.camera_files import checked_camera_matrix
+from pcdistill.scenes.readers.capture.camera_files import validate_camera_matrix
 from pcdistill.scenes.readers.capture.frame_checks import (
     CaptureFrame,
-    require_frames,
+    check_frames,
     require_unset,
-    spread_views,
-    video_step,
+    sample_depth_views,
+    video_frame_step,
 )
-from pcdistill.scenes.readers.capture.naming import scans_below
-from pcdistill.scenes.readers.capture.surface import fuse_frames, named_surface, read_surface
+from pcdistill.scenes.readers.capture.naming import find_scan_folders
+from pcdistill.scenes.readers.capture.surface import fuse_frames, read_surface, surface_file
 from pcdistill.scenes.scene import Scene
 
 _LOG = logging.getLogger(__name__)
 
 DEPTH_SCALE = 1000.0
 """Counts per metre of the depth images."""
-LARGEST_GAP = 0.018
+MAX_GAP = 0.018
 """Seconds between an image and its depth or camera: one image of 60 a second."""
-LARGEST_POSE_GAP = 0.35
+MAX_POSE_GAP = 0.35
 """Seconds between the two poses that an image lies between; there are ten a second."""
 
 _COLORS = ("vga_wide", "lowres_wide")
@@ -64,9 +69,16 @@ _TRAJECTORY = "lowres_wide.traj"
 _MESH = "_3dod_mesh.ply"
 _SPLITS = ("Training", "Validation")
 _SAME_TIME = 1e-3  # seconds; times in file names are rounded
-_LONGEST_CAMERA = 1 << 10  # bytes of a .pincam file
-_LONGEST_TRAJECTORY = 16 << 20
-_SETTINGS = ("depth_scale", "up", "frame_step", "image_size", "geometry", "fuse_voxel_size")
+_MAX_CAMERA = 1 << 10  # bytes of a .pincam file
+_MAX_TRAJECTORY = 16 << 20
+_SETTINGS = (
+    "depth_scale",
+    "up_axis",
+    "frame_step",
+    "image_size",
+    "surface_file",
+    "fuse_voxel_size",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,10 +89,10 @@ class _Timed:
     paths: tuple[Path, ...]
 
     def nearest(self, time: float) -> Path | None:
-        """The file nearest to `time`; None where none is within `LARGEST_GAP`."""
+        """The file nearest to `time`; None where none is within `MAX_GAP`."""
         near = _around(self.times, time)
         best = min(near, key=lambda place: abs(self.times[place] - time), default=None)
-        if best is None or abs(self.times[best] - time) > LARGEST_GAP:
+        if best is None or abs(self.times[best] - time) > MAX_GAP:
             return None
         return self.paths[best]
 
@@ -100,17 +112,19 @@ class _Trajectory:
         near = _around(self.times, time)
         for place in near:
             if abs(self.times[place] - time) <= _SAME_TIME:
-                return pose_of(self.quaternions[place].tolist(), self.centers[place].tolist())
-        if len(near) < 2 or self.times[near[1]] - self.times[near[0]] > LARGEST_POSE_GAP:
+                return pose_from_quaternion(
+                    self.quaternions[place].tolist(), self.centers[place].tolist()
+                )
+        if len(near) < 2 or self.times[near[1]] - self.times[near[0]] > MAX_POSE_GAP:
             return None
         first, second = near
-        share = (time - self.times[first]) / (self.times[second] - self.times[first])
+        fraction = (time - self.times[first]) / (self.times[second] - self.times[first])
         before, after = self.quaternions[first], self.quaternions[second]
         if float(before @ after) < 0:  # the same rotation, on the near side of the sphere
             after = -after
-        turn = torch.lerp(before, after, share)
-        center = torch.lerp(self.centers[first], self.centers[second], share)
-        return pose_of(turn.tolist(), center.tolist())
+        turn = torch.lerp(before, after, fraction)
+        center = torch.lerp(self.centers[first], self.centers[second], fraction)
+        return pose_from_quaternion(turn.tolist(), center.tolist())
 
 
 def find_arkitscenes(folder: Path) -> tuple[Scan, ...]:
@@ -119,7 +133,7 @@ def find_arkitscenes(folder: Path) -> tuple[Scan, ...]:
     if _has_frames(folder) and own.name == f"{own.parent.name}_frames":
         return (Scan(own.parent.name, own.parent),)
     places = [folder, *(folder / split for split in _SPLITS)]
-    return tuple(scan for place in places for scan in scans_below(place, _is_scan))
+    return tuple(scan for place in places for scan in find_scan_folders(place, _is_scan))
 
 
 def _is_scan(folder: Path) -> bool:
@@ -131,10 +145,10 @@ def _nested(folder: Path) -> Path:
 
 
 def _has_frames(folder: Path) -> bool:
-    return is_there(folder / _TRAJECTORY) or is_folder(folder / "lowres_wide_intrinsics")
+    return is_existing_file(folder / _TRAJECTORY) or is_folder(folder / "lowres_wide_intrinsics")
 
 
-def open_arkitscenes(scan: Scan, settings: ReadSettings) -> Scene:
+def open_arkitscenes(scan: Scan, settings: ReaderSettings) -> Scene:
     """Read one scan of ARKitScenes; images stay on disk until they are asked for.
 
     Images without a pose, without a camera file or without depth are left out and counted.
@@ -150,22 +164,22 @@ def open_arkitscenes(scan: Scan, settings: ReadSettings) -> Scene:
     cameras = _timed(folder / f"{kind}_intrinsics", ".pincam")
     depths = _timed(folder / "lowres_depth", ".png")
     trajectory = _read_trajectory(folder / _TRAJECTORY)
-    step = video_step(scan, settings, len(images.paths))
+    step = video_frame_step(scan, settings, len(images.paths))
     frames: list[StoredFrame] = []
-    lost = incomplete = 0
+    missing = incomplete = 0
     for time, image in list(zip(images.times, images.paths, strict=True))[::step]:
         pose, camera, depth = trajectory.at(time), cameras.nearest(time), depths.nearest(time)
         if pose is None or not torch.isfinite(pose).all():
-            lost += 1
+            missing += 1
         elif camera is None or depth is None:
             incomplete += 1
         else:
             frames.append(_frame(image, camera, depth, pose, settings))
-    require_frames(folder / kind, frames, lost, incomplete)
+    check_frames(folder / kind, frames, missing, incomplete)
     frames = within_limit(folder, frames)
     depth_scale = settings.depth_scale or DEPTH_SCALE
-    views = spread_views(frames)
-    require_metres(folder / "lowres_depth", views, depth_scale)
+    views = sample_depth_views(frames)
+    check_depth_unit(folder / "lowres_depth", views, depth_scale)
     surface, name = _surface(scan, folder, frames, settings)
     provenance: dict[str, Any] = {
         "reader": "arkitscenes",
@@ -173,20 +187,20 @@ def open_arkitscenes(scan: Scan, settings: ReadSettings) -> Scene:
         "images": kind,
         "frame_step": step,
         "depth_scale": depth_scale,
-        "skipped_frames": lost + incomplete,
-        "frames_without_pose": lost,
+        "skipped_frames": missing + incomplete,
+        "frames_without_pose": missing,
         "frames_without_file": incomplete,
     }
-    return build_scene(scan, settings, frames, surface, up=settings.up, provenance=provenance)
+    return build_scene(scan, settings, frames, surface, up=settings.up_axis, provenance=provenance)
 
 
 def _frame(
-    image: Path, camera: Path, depth: Path, pose: Tensor, settings: ReadSettings
+    image: Path, camera: Path, depth: Path, pose: Tensor, settings: ReaderSettings
 ) -> StoredFrame:
     image_size, intrinsics = _read_camera(camera)
     require_size(camera, image_size, image)
-    require_center(camera, intrinsics, image)
-    depth_size = image_size_of(depth)
+    check_principal_point(camera, intrinsics, image)
+    depth_size = read_image_size(depth)
     if abs(depth_size[0] * image_size[1] / (depth_size[1] * image_size[0]) - 1) > 0.05:
         raise SceneError(
             f"{depth}: is {depth_size[1]} x {depth_size[0]} pixels, its image {image_size[1]} x "
@@ -200,19 +214,19 @@ def _frame(
         image_path=image,
         depth_path=depth,
         depth_scale=settings.depth_scale or DEPTH_SCALE,
-        depth_intrinsics=scale_intrinsics(intrinsics, image_size, depth_size),
+        depth_intrinsics=resize_intrinsics(intrinsics, image_size, depth_size),
         depth_size=depth_size,
     )
 
 
 def _surface(
-    scan: Scan, folder: Path, frames: Sequence[StoredFrame], settings: ReadSettings
+    scan: Scan, folder: Path, frames: Sequence[StoredFrame], settings: ReaderSettings
 ) -> tuple[Ply, str]:
-    named = named_surface(scan, settings)
+    named = surface_file(scan, settings)
     if named is None:
         own = scan.folder / f"{scan.folder.resolve().name}{_MESH}"
         meshes = [path for path in entries_of(scan.folder) if path.name.endswith(_MESH)]
-        named = own if is_there(own) else next(iter(meshes), None)
+        named = own if is_existing_file(own) else next(iter(meshes), None)
     if named is not None:
         return read_surface(named), named.name
     _LOG.warning("%s: has no *%s, its depth is fused instead", scan.folder, _MESH)
@@ -246,24 +260,24 @@ def _timed(folder: Path, suffix: str) -> _Timed:
 def _read_camera(file: Path) -> tuple[tuple[int, int], Tensor]:
     """(H, W) and the (3, 3) float64 camera matrix of a .pincam file."""
     what = "width height fx fy cx cy of a camera"
-    rows = read_rows(file, what, largest=_LONGEST_CAMERA)
+    rows = read_rows(file, what, largest=_MAX_CAMERA)
     words = [word for _, row in rows for word in row]
-    width, height, fx, fy, cx, cy = numbers_of(str(file), words, 6)
+    width, height, fx, fy, cx, cy = parse_numbers(str(file), words, 6)
     if not (1 <= width <= 1e5 and 1 <= height <= 1e5) or width % 1 or height % 1:
         raise SceneError(
             f"{file}: has images of {width:g} x {height:g} pixels, expected {what}; download the "
             "file again"
         )
-    matrix = checked_camera_matrix(file, pinhole(fx, fy, cx, cy))
+    matrix = validate_camera_matrix(file, pinhole_intrinsics(fx, fy, cx, cy))
     return (int(height), int(width)), matrix
 
 
 def _read_trajectory(file: Path) -> _Trajectory:
     what = "lines of a time, an axis-angle rotation and a translation"
     entries: dict[float, tuple[list[float], list[float]]] = {}
-    for number, words in read_rows(file, what, largest=_LONGEST_TRAJECTORY):
+    for number, words in read_rows(file, what, largest=_MAX_TRAJECTORY):
         where = f"{file}:{number}"
-        time, *motion = numbers_of(where, words, 7)
+        time, *motion = parse_numbers(where, words, 7)
         if not math.isfinite(time):
             raise SceneError(
                 f"{where}: its time is {words[0][:40]}, expected seconds; download the file again"
@@ -288,7 +302,7 @@ def _camera_to_world(
         return [math.nan] * 4, [math.nan] * 3
     half = 0.5 * math.sin(0.5 * angle) / (0.5 * angle) if angle > 1e-12 else 0.5
     quaternion = [half * value for value in axis_angle] + [math.cos(0.5 * angle)]
-    world_to_camera = pose_of(quaternion, translation)
+    world_to_camera = pose_from_quaternion(quaternion, translation)
     inverse = [-value for value in quaternion[:3]] + quaternion[3:]
     return inverse, invert_pose(world_to_camera)[:3, 3].tolist()
 

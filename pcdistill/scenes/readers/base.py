@@ -30,7 +30,7 @@ class Scan(NamedTuple):
 
 
 @dataclass(frozen=True)
-class ReadSettings:
+class ReaderSettings:
     """How a raw scan is to be read; None leaves it to the layout, whose docs name its choice.
 
     Raises:
@@ -39,15 +39,15 @@ class ReadSettings:
 
     depth_scale: float | None = None
     """Counts per metre of 16-bit depth images."""
-    up: UpAxis = "z"
+    up_axis: UpAxis = "z"
     """Which axis of the scan's world points up; only for layouts that do not say it themselves."""
     frame_step: int | None = None
     """Use every n-th frame."""
     image_size: tuple[int, int] | None = None
     """(H, W) pixels to which frames are resized."""
-    poses: str = "camera_to_world"
+    pose_convention: str = "camera_to_world"
     """What pose files hold, one of `POSE_CONVENTIONS`; "..._opengl" cameras look along -z, y up."""
-    geometry: str | None = None
+    surface_file: str | None = None
     """Mesh or cloud (PLY), relative to the scan, instead of the layout's own."""
     fuse_voxel_size: float = 0.02
     """Metres between points where the depth images have to be fused."""
@@ -65,17 +65,20 @@ class ReadSettings:
             raise ConfigError(
                 f"depth_scale is {self.depth_scale}, expected counts per metre; 1000 = millimetres"
             )
-        if self.up not in get_args(UpAxis):
-            raise ConfigError(f"up is '{self.up}', expected one of z, y, -y; name the axis that is")
+        if self.up_axis not in get_args(UpAxis):
+            raise ConfigError(
+                f"up_axis is '{self.up_axis}', expected one of z, y, -y; name the axis that is"
+            )
         if self.intrinsics not in get_args(Intrinsics):
             raise ConfigError(f"intrinsics is '{self.intrinsics}', expected own or openscene")
         if self.frame_step is not None and self.frame_step < 1:
             raise ConfigError(f"frame_step is {self.frame_step}, expected at least 1")
         if self.image_size is not None and min(self.image_size) < 1:
             raise ConfigError(f"image_size is {self.image_size}, expected (H, W) pixels > 0")
-        if self.poses not in POSE_CONVENTIONS:
+        if self.pose_convention not in POSE_CONVENTIONS:
             raise ConfigError(
-                f"unknown poses '{self.poses}', {suggest(self.poses, POSE_CONVENTIONS)}"
+                f"unknown pose_convention '{self.pose_convention}', "
+                f"{suggest(self.pose_convention, POSE_CONVENTIONS)}"
             )
         if not 0 < self.fuse_voxel_size < math.inf:
             raise ConfigError(f"fuse_voxel_size is {self.fuse_voxel_size}, expected metres > 0")
@@ -94,12 +97,12 @@ class Division(NamedTuple):
 class Reader(NamedTuple):
     """One layout of scans on disk."""
 
-    looks_for: str
+    required_files: str
     """What a folder must have, for the message where no reader fits."""
     find: Callable[[Path], Sequence[Scan]]
     """Scans of this layout in a folder: the folder itself, or those of a data set whose root it
     is; none where it is another layout. Looks at names only, and takes no time."""
-    open: Callable[[Scan, ReadSettings], Scene]
+    open: Callable[[Scan, ReaderSettings], Scene]
     """Read one scan; images stay on disk until they are asked for."""
     files: Callable[[Scan], Sequence[Path]] | None = None
     """Files and folders that a scan is read from, where they are not just its folder: a scan is

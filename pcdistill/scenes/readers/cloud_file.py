@@ -19,13 +19,13 @@ from pcdistill.errors import SceneError
 from pcdistill.scenes.checks.strays import clean_surface
 from pcdistill.scenes.formats.e57 import read_e57
 from pcdistill.scenes.formats.las import read_las
-from pcdistill.scenes.formats.pcd import as_ply, read_pcd
+from pcdistill.scenes.formats.pcd import read_pcd, to_ply
 from pcdistill.scenes.formats.ply import read_ply
-from pcdistill.scenes.paths import entries_of, is_folder, is_there
-from pcdistill.scenes.readers.base import Reader, ReadSettings, Scan
+from pcdistill.scenes.paths import entries_of, is_existing_file, is_folder
+from pcdistill.scenes.readers.base import Reader, ReaderSettings, Scan
 from pcdistill.scenes.readers.capture.build_scene import build_scene
 from pcdistill.scenes.readers.capture.frame_checks import require_unset
-from pcdistill.scenes.readers.capture.naming import by_number
+from pcdistill.scenes.readers.capture.naming import natural_sort_key
 from pcdistill.scenes.scene import Scene
 
 _LOG = logging.getLogger(__name__)
@@ -33,18 +33,20 @@ _LOG = logging.getLogger(__name__)
 SUFFIXES = (".ply", ".pcd", ".las", ".laz", ".e57")
 
 
-def find_bare(path: Path) -> tuple[Scan, ...]:
+def find_cloud_file(path: Path) -> tuple[Scan, ...]:
     """The file itself where it is a cloud, or all clouds in a folder."""
-    if is_there(path):
+    if is_existing_file(path):
         return (Scan(path.stem, path),) if path.suffix.lower() in SUFFIXES else ()
     if not is_folder(path):
         return ()
     files = [
         entry
         for entry in entries_of(path)
-        if entry.suffix.lower() in SUFFIXES and not entry.name.startswith(".") and is_there(entry)
+        if entry.suffix.lower() in SUFFIXES
+        and not entry.name.startswith(".")
+        and is_existing_file(entry)
     ]
-    files.sort(key=lambda file: by_number(file.name))
+    files.sort(key=lambda file: natural_sort_key(file.name))
     stems = [file.stem for file in files]
     return tuple(
         Scan(file.stem if stems.count(file.stem) == 1 else file.name, file, file.name)
@@ -52,7 +54,7 @@ def find_bare(path: Path) -> tuple[Scan, ...]:
     )
 
 
-def open_bare(scan: Scan, settings: ReadSettings) -> Scene:
+def open_cloud_file(scan: Scan, settings: ReaderSettings) -> Scene:
     """Read one file with a cloud or mesh.
 
     Points that measure nothing (an organised cloud's empty pixels, a scanner's misses, strays) are
@@ -61,15 +63,15 @@ def open_bare(scan: Scan, settings: ReadSettings) -> Scene:
     Raises:
         SceneError: the file is missing, damaged, or has no points.
         MissingExtraError: LAS or E57, and no package that reads it.
-        ConfigError: a setting other than `up`.
+        ConfigError: a setting other than `up_axis`.
     """
-    require_unset(scan, settings, "up")
+    require_unset(scan, settings, "up_axis")
     file = scan.folder
     suffix = file.suffix.lower()
     if suffix == ".ply":
         surface = read_ply(file)
     elif suffix == ".pcd":
-        surface = as_ply(read_pcd(file))
+        surface = to_ply(read_pcd(file))
     elif suffix in (".las", ".laz"):
         surface = read_las(file)
     elif suffix == ".e57":
@@ -97,7 +99,9 @@ def open_bare(scan: Scan, settings: ReadSettings) -> Scene:
         "dropped_points": sum(surface.left_out.values()),
         "skipped_frames": 0,
     }
-    return build_scene(scan, settings, [], surface, up=settings.up, provenance=provenance)
+    return build_scene(scan, settings, [], surface, up=settings.up_axis, provenance=provenance)
 
 
-BARE = Reader("a .ply, .pcd, .las, .laz or .e57 file (a cloud or mesh)", find_bare, open_bare)
+CLOUD_FILE = Reader(
+    "a .ply, .pcd, .las, .laz or .e57 file (a cloud or mesh)", find_cloud_file, open_cloud_file
+)

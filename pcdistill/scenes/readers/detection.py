@@ -13,14 +13,14 @@ from pcdistill.errors import ConfigError, SceneError
 from pcdistill.scenes.checks.fit_requirement import require_fitting_scene
 from pcdistill.scenes.paths import (
     entries_of,
+    is_existing_file,
     is_folder,
-    is_there,
     leaving_out_unreadable,
     require_readable,
 )
 from pcdistill.scenes.readers.arkitscenes import ARKITSCENES
-from pcdistill.scenes.readers.base import Reader, ReadSettings, Scan
-from pcdistill.scenes.readers.cloud_file import BARE
+from pcdistill.scenes.readers.base import Reader, ReaderSettings, Scan
+from pcdistill.scenes.readers.cloud_file import CLOUD_FILE
 from pcdistill.scenes.readers.colmap.reader import COLMAP
 from pcdistill.scenes.readers.matterport.region import MATTERPORT
 from pcdistill.scenes.readers.nerfstudio.reader import NERFSTUDIO
@@ -39,7 +39,7 @@ from pcdistill.suggest import suggest
 
 _LOG = logging.getLogger(__name__)
 
-_MOST_LISTED = 8
+_MAX_LISTED = 8
 
 
 READERS: Mapping[str, Reader] = {
@@ -59,12 +59,12 @@ READERS: Mapping[str, Reader] = {
     "nerfstudio": NERFSTUDIO,
     "colmap": COLMAP,
     "rgbd": RGBD,
-    "bare": BARE,
+    "bare": CLOUD_FILE,
 }
 """Tried in this order; the one that takes any cloud comes last."""
 
 
-class Recognised(NamedTuple):
+class DetectedScan(NamedTuple):
     """A scan, and who reads it."""
 
     layout: str
@@ -74,7 +74,7 @@ class Recognised(NamedTuple):
 
 def is_scene_folder(path: str | Path) -> bool:
     """Whether some reader recognises the folder; opening it may still find it broken."""
-    return bool(_recognise_here(Path(path)))
+    return bool(_recognize_here(Path(path)))
 
 
 def find_scans(path: str | Path) -> tuple[Scan, ...]:
@@ -91,23 +91,23 @@ def find_scans(path: str | Path) -> tuple[Scan, ...]:
     Raises:
         SceneError: there is nothing at `path`, or it may not be read.
     """
-    return tuple(found.scan for found in recognise_scans(path))
+    return tuple(found.scan for found in detect_scans(path))
 
 
-def recognise_scans(path: str | Path) -> tuple[Recognised, ...]:
+def detect_scans(path: str | Path) -> tuple[DetectedScan, ...]:
     """`find_scans`, with the layout of each scan."""
     path = Path(path)
-    if not (is_folder(path) or is_there(path)):
+    if not (is_folder(path) or is_existing_file(path)):
         raise SceneError(f"{path}: no such folder; check the path of the scan")
     require_readable(path)
     with leaving_out_unreadable() as left_out:
-        found = _recognise_here(path)
+        found = _recognize_here(path)
         known = {recognised.scan.folder for recognised in found}
         if is_folder(path) and all(f.parent == path and is_folder(f) for f in known):
             others = [
                 place for place in entries_of(path) if place not in known and _may_hold_scans(place)
             ]
-            found += [scan for place in others for scan in _recognise_here(place)]
+            found += [scan for place in others for scan in _recognize_here(place)]
     if left_out and not found:
         raise left_out[0]
     for unreadable in dict.fromkeys(map(str, left_out)):
@@ -115,8 +115,8 @@ def recognise_scans(path: str | Path) -> tuple[Recognised, ...]:
     return tuple(_with_different_names(found))
 
 
-def open_scan(recognised: Recognised, settings: ReadSettings) -> Scene:
-    """Read a scan that `recognise_scans` found.
+def open_scan(recognised: DetectedScan, settings: ReaderSettings) -> Scene:
+    """Read a scan that `detect_scans` found.
 
     Raises:
         ConfigError: a setting does not fit the layout.
@@ -134,7 +134,7 @@ def open_scene(path: str | Path, part: str = "", **settings: Any) -> Scene:
     Args:
         path: the folder of a scan, a file with a cloud, or a folder with several scans.
         part: which of several scans, by its name or in the layout's own words.
-        settings: how to read raw data, the fields of `ReadSettings`; a stored scene takes none
+        settings: how to read raw data, the fields of `ReaderSettings`; a stored scene takes none
             but `label_set`, which then must be its own.
 
     Raises:
@@ -142,25 +142,25 @@ def open_scene(path: str | Path, part: str = "", **settings: Any) -> Scene:
         SceneError: there is nothing at `path`, no reader recognises it, it holds several scans and
             `part` names none of them, or its content is unusable.
     """
-    known = [field.name for field in fields(ReadSettings)]
+    known = [field.name for field in fields(ReaderSettings)]
     for key in settings:
         if key not in known:
             raise ConfigError(f"unknown scene setting '{key}', {suggest(key, known)}")
-    parsed = ReadSettings(**settings)
+    parsed = ReaderSettings(**settings)
     return open_scan(_the_one(Path(path), part), parsed)
 
 
-def require_scans(path: str | Path) -> tuple[Recognised, ...]:
-    """`recognise_scans` where there must be one.
+def require_scans(path: str | Path) -> tuple[DetectedScan, ...]:
+    """`detect_scans` where there must be one.
 
     Raises:
         SceneError: there is nothing at `path`, or no reader recognises it.
     """
     path = Path(path)
-    found = recognise_scans(path)
+    found = detect_scans(path)
     if found:
         return found
-    looked = "; ".join(reader.looks_for for reader in READERS.values())
+    looked = "; ".join(reader.required_files for reader in READERS.values())
     if not is_folder(path):
         raise SceneError(
             f"{path}: is a file, expected the folder of a scan or a file that can be read "
@@ -174,44 +174,44 @@ def require_scans(path: str | Path) -> tuple[Recognised, ...]:
     )
 
 
-def _the_one(path: Path, part: str) -> Recognised:
+def _the_one(path: Path, part: str) -> DetectedScan:
     found = require_scans(path)
     chosen = [scan for scan in found if part in ("", scan.scan.name, scan.scan.part)]
     if len(chosen) == 1:
         return chosen[0]
     names = [scan.scan.part or scan.scan.name for scan in found]
     if not chosen:
-        hint = suggest(part, names) if len(names) <= _MOST_LISTED else _suggested(part, names)
+        hint = suggest(part, names) if len(names) <= _MAX_LISTED else _suggested(part, names)
         raise SceneError(f"{path}: has no scan '{part}'; {hint}")
     raise SceneError(
-        f"{path}: holds {len(chosen)} scans ({_listed(names, _MOST_LISTED)}), expected one; choose "
+        f"{path}: holds {len(chosen)} scans ({_listed(names, _MAX_LISTED)}), expected one; choose "
         f'it with part="{names[0]}", or give its own folder'
     )
 
 
 def _suggested(part: str, names: list[str]) -> str:
     hint = suggest(part, names)
-    return hint if not hint.startswith("expected") else f"there are {_listed(names, _MOST_LISTED)}"
+    return hint if not hint.startswith("expected") else f"there are {_listed(names, _MAX_LISTED)}"
 
 
-def _listed(names: list[str], most: int) -> str:
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+def _listed(names: list[str], limit: int) -> str:
+    return ", ".join(names[:limit]) + (", ..." if len(names) > limit else "")
 
 
 def _may_hold_scans(entry: Path) -> bool:
     return is_folder(entry) and not entry.name.startswith(".")
 
 
-def _recognise_here(path: Path) -> list[Recognised]:
+def _recognize_here(path: Path) -> list[DetectedScan]:
     """What the first reader that knows the place finds there."""
     for layout, reader in READERS.items():
         scans = reader.find(path)
         if scans:
-            return [Recognised(layout, scan) for scan in scans]
+            return [DetectedScan(layout, scan) for scan in scans]
     return []
 
 
-def _with_different_names(found: list[Recognised]) -> list[Recognised]:
+def _with_different_names(found: list[DetectedScan]) -> list[DetectedScan]:
     """Put the folder before names that several scans share."""
     times = Counter(recognised.scan.name for recognised in found)
     different = []
@@ -219,5 +219,5 @@ def _with_different_names(found: list[Recognised]) -> list[Recognised]:
         scan = recognised.scan
         if times[scan.name] > 1:
             scan = scan._replace(name=f"{scan.folder.resolve().parent.name}-{scan.name}")
-        different.append(Recognised(recognised.layout, scan))
+        different.append(DetectedScan(recognised.layout, scan))
     return different

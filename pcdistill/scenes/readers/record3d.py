@@ -22,34 +22,38 @@ import torch
 from torch import Tensor
 
 from pcdistill.errors import SceneError
-from pcdistill.geometry import pinhole, pose_of, scale_intrinsics
-from pcdistill.scenes.checks.camera_checks import require_center, require_one_shape, require_size
-from pcdistill.scenes.checks.depth_checks import require_metres
+from pcdistill.geometry import pinhole_intrinsics, pose_from_quaternion, resize_intrinsics
+from pcdistill.scenes.checks.camera_checks import (
+    check_depth_aspect,
+    check_principal_point,
+    require_size,
+)
+from pcdistill.scenes.checks.depth_checks import check_depth_unit
 from pcdistill.scenes.checks.depth_limits import within_limit
 from pcdistill.scenes.checks.pose_conventions import POSE_CONVENTIONS
-from pcdistill.scenes.formats.exr import exr_size, read_exr_depth
+from pcdistill.scenes.formats.exr import read_exr_depth, read_exr_size
 from pcdistill.scenes.formats.images import (
     COLOR_SUFFIXES,
-    LARGEST_IMAGE,
+    MAX_IMAGE_PIXELS,
     drop_sentinels,
-    image_size_of,
+    read_image_size,
 )
 from pcdistill.scenes.formats.lzfse_stream import expand_lzfse, is_lzfse, lzfse_size
 from pcdistill.scenes.formats.text import read_json
 from pcdistill.scenes.frames import StoredFrame
-from pcdistill.scenes.paths import entries_of, is_folder, is_there
-from pcdistill.scenes.readers.base import Reader, ReadSettings, Scan
+from pcdistill.scenes.paths import entries_of, is_existing_file, is_folder
+from pcdistill.scenes.readers.base import Reader, ReaderSettings, Scan
 from pcdistill.scenes.readers.capture.build_scene import build_scene
-from pcdistill.scenes.readers.capture.camera_files import checked_camera_matrix
+from pcdistill.scenes.readers.capture.camera_files import validate_camera_matrix
 from pcdistill.scenes.readers.capture.frame_checks import (
     CaptureFrame,
-    require_frames,
+    check_frames,
     require_unset,
-    spread_views,
-    video_step,
+    sample_depth_views,
+    video_frame_step,
 )
-from pcdistill.scenes.readers.capture.naming import by_number, scans_below
-from pcdistill.scenes.readers.capture.surface import fuse_frames, named_surface, read_surface
+from pcdistill.scenes.readers.capture.naming import find_scan_folders, natural_sort_key
+from pcdistill.scenes.readers.capture.surface import fuse_frames, read_surface, surface_file
 from pcdistill.scenes.scene import Scene
 
 DEPTH_SCALE = 1000.0
@@ -66,8 +70,15 @@ _DEPTH_PLACES = (
     ("depth", ".depth"),
     ("rgbd", ".depth"),
 )
-_LARGEST_BLOB = 8 << 20  # bytes; depth has 0.2 MB, and what is compressed may expand a lot
-_SETTINGS = ("depth_scale", "up", "frame_step", "image_size", "geometry", "fuse_voxel_size")
+_MAX_BLOB = 8 << 20  # bytes; depth has 0.2 MB, and what is compressed may expand a lot
+_SETTINGS = (
+    "depth_scale",
+    "up_axis",
+    "frame_step",
+    "image_size",
+    "surface_file",
+    "fuse_voxel_size",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,16 +101,16 @@ class Record3dFrame(CaptureFrame):
 
 def find_record3d(folder: Path) -> tuple[Scan, ...]:
     """The folder itself where it is a Record3D capture, or those of its folders that are."""
-    return scans_below(folder, _is_record3d)
+    return find_scan_folders(folder, _is_record3d)
 
 
 def _is_record3d(folder: Path) -> bool:
-    return any(is_there(folder / name) for name in _METADATA) and any(
+    return any(is_existing_file(folder / name) for name in _METADATA) and any(
         is_folder(folder / name) for name in _COLOR_FOLDERS
     )
 
 
-def open_record3d(scan: Scan, settings: ReadSettings) -> Scene:
+def open_record3d(scan: Scan, settings: ReaderSettings) -> Scene:
     """Read a Record3D capture; images stay on disk until they are asked for.
 
     Raises:
@@ -109,31 +120,31 @@ def open_record3d(scan: Scan, settings: ReadSettings) -> Scene:
     """
     require_unset(scan, settings, *_SETTINGS)
     folder = scan.folder
-    file = next(folder / name for name in _METADATA if is_there(folder / name))
+    file = next(folder / name for name in _METADATA if is_existing_file(folder / name))
     content = read_json(file, "K, w, h and poses of a Record3D capture")
     size = (_count(file, content, "h"), _count(file, content, "w"))
     poses = _poses(file, content)
     images = _images(folder)
-    names = sorted(images, key=by_number)
-    names = names[:: video_step(scan, settings, len(names))]
+    names = sorted(images, key=natural_sort_key)
+    names = names[:: video_frame_step(scan, settings, len(names))]
     frames: list[StoredFrame] = []
-    lost = incomplete = 0
+    missing = incomplete = 0
     for name in names:
         number = int(name) if name.isascii() and name.isdecimal() and len(name) < 10 else -1
         depth = _depth_file(folder, name)
         if not 0 <= number < len(poses) or not torch.isfinite(poses[number]).all():
-            lost += 1
+            missing += 1
             continue
         if depth is None:
             incomplete += 1
             continue
         frames.append(_frame(file, content, number, size, images[name], depth, poses, settings))
-    left_out = require_frames(file, frames, lost, incomplete)
+    left_out = check_frames(file, frames, missing, incomplete)
     frames = within_limit(folder, frames)
-    views = spread_views(frames)
+    views = sample_depth_views(frames)
     depth_scale = settings.depth_scale or DEPTH_SCALE
-    require_metres(folder / "depth", views, depth_scale)
-    named = named_surface(scan, settings)
+    check_depth_unit(folder / "depth", views, depth_scale)
+    named = surface_file(scan, settings)
     if named is not None:
         surface = read_surface(named)
     else:
@@ -143,7 +154,7 @@ def open_record3d(scan: Scan, settings: ReadSettings) -> Scene:
         "surface": "fused depth" if named is None else named.name,
         **left_out,
     }
-    up = "y" if settings.up == "z" else settings.up
+    up = "y" if settings.up_axis == "z" else settings.up_axis
     return build_scene(scan, settings, frames, surface, up=up, provenance=provenance)
 
 
@@ -155,23 +166,23 @@ def _frame(
     image: Path,
     depth: Path,
     poses: list[Tensor],
-    settings: ReadSettings,
+    settings: ReaderSettings,
 ) -> StoredFrame:
     intrinsics = _intrinsics(file, content, number)
-    image_size = image_size_of(image)
+    image_size = read_image_size(image)
     if image_size != size:
         ratio = image_size[0] / size[0], image_size[1] / size[1]
         if abs(ratio[0] / ratio[1] - 1) > 0.02:
             require_size(file, size, image)
-        intrinsics = scale_intrinsics(intrinsics, size, image_size)
-    require_center(file, intrinsics, image)
+        intrinsics = resize_intrinsics(intrinsics, size, image_size)
+    check_principal_point(file, intrinsics, image)
     if depth.suffix == ".depth":
         depth_size = _blob_size(file, content, depth, image_size)
     elif depth.suffix == ".exr":
-        depth_size = exr_size(depth)
+        depth_size = read_exr_size(depth)
     else:
-        depth_size = image_size_of(depth)
-    require_one_shape(depth, depth_size, image_size, "turn both the same way")
+        depth_size = read_image_size(depth)
+    check_depth_aspect(depth, depth_size, image_size, "turn both the same way")
     return Record3dFrame(
         name=str(number),
         image_size=image_size,
@@ -180,7 +191,7 @@ def _frame(
         image_path=image,
         depth_path=depth,
         depth_scale=settings.depth_scale or DEPTH_SCALE,
-        depth_intrinsics=scale_intrinsics(intrinsics, image_size, depth_size),
+        depth_intrinsics=resize_intrinsics(intrinsics, image_size, depth_size),
         depth_size=depth_size,
     )
 
@@ -201,7 +212,7 @@ def _images(folder: Path) -> dict[str, Path]:
 
 def _depth_file(folder: Path, name: str) -> Path | None:
     places = [folder / kind / f"{name}{suffix}" for kind, suffix in _DEPTH_PLACES]
-    return next((place for place in places if is_there(place)), None)
+    return next((place for place in places if is_existing_file(place)), None)
 
 
 def _numbers(file: Path, what: str, values: Any, count: int) -> list[float]:
@@ -240,7 +251,7 @@ def _poses(file: Path, content: dict[str, Any]) -> list[Tensor]:
     poses = []
     for place, entry in enumerate(entries):
         numbers = _numbers(file, f"pose {place}", entry, 7)
-        poses.append(pose_of(numbers[:4], numbers[4:]))
+        poses.append(pose_from_quaternion(numbers[:4], numbers[4:]))
     still = torch.eye(4, dtype=torch.float64)
     if len(poses) > 1 and all(torch.equal(pose, still) for pose in poses):
         raise SceneError(
@@ -254,10 +265,12 @@ def _intrinsics(file: Path, content: dict[str, Any], number: int) -> Tensor:
     each = content.get("perFrameIntrinsicCoeffs")
     if isinstance(each, list) and number < len(each):
         what = f"perFrameIntrinsicCoeffs of frame {number}"
-        return checked_camera_matrix(file, pinhole(*_numbers(file, what, each[number], 4)))
+        return validate_camera_matrix(
+            file, pinhole_intrinsics(*_numbers(file, what, each[number], 4))
+        )
     columns = _numbers(file, "K", content.get("K"), 9)
     matrix = torch.tensor(columns, dtype=torch.float64).view(3, 3).T.contiguous()
-    return checked_camera_matrix(file, matrix)
+    return validate_camera_matrix(file, matrix)
 
 
 def _blob_size(
@@ -268,7 +281,7 @@ def _blob_size(
         size = _count(file, content, "dh"), _count(file, content, "dw")
     else:
         size = (256, 192) if image_size[0] >= image_size[1] else (192, 256)
-    if size[0] * size[1] * 4 > _LARGEST_BLOB or size[0] * size[1] > LARGEST_IMAGE:
+    if size[0] * size[1] * 4 > _MAX_BLOB or size[0] * size[1] > MAX_IMAGE_PIXELS:
         raise SceneError(
             f"{file}: declares depth of {size[1]} x {size[0]} pixels, more than {depth.name} can "
             "hold; export the capture again"
@@ -279,7 +292,7 @@ def _blob_size(
 def _read_blob(path: Path, size: tuple[int, int]) -> Tensor:
     try:
         with path.open("rb") as stream:
-            content = stream.read(_LARGEST_BLOB + 1)
+            content = stream.read(_MAX_BLOB + 1)
     except OSError as error:
         raise SceneError(
             f"{path}: cannot be read ({error.strerror or error}); restore it or drop its frame"

@@ -27,14 +27,18 @@ import torch
 from torch import Tensor
 
 from pcdistill.errors import ConfigError, SceneError
-from pcdistill.scenes.checks.mesh_checks import require_extent, unit_normals
+from pcdistill.scenes.checks.mesh_checks import check_mesh_extent, normalize_normals
 from pcdistill.scenes.formats.ply import read_ply
-from pcdistill.scenes.formats.text import numbers_of, read_json, read_rows
+from pcdistill.scenes.formats.text import parse_numbers, read_json, read_rows
 from pcdistill.scenes.frames import check_camera, name_backwards
 from pcdistill.scenes.origin import describe_way_back, moved_pose
-from pcdistill.scenes.paths import entries_of, is_folder, is_there
-from pcdistill.scenes.readers.base import Reader, ReadSettings, Scan
-from pcdistill.scenes.resampled_frames import ResizedFrame, common_file_size, resize_camera
+from pcdistill.scenes.paths import entries_of, is_existing_file, is_folder
+from pcdistill.scenes.readers.base import Reader, ReaderSettings, Scan
+from pcdistill.scenes.resampled_frames import (
+    ResizedFrame,
+    check_matching_sizes,
+    resize_intrinsics_by_rule,
+)
 from pcdistill.scenes.scene import Scene
 
 _LOG = logging.getLogger(__name__)
@@ -48,7 +52,7 @@ _CAMERA = "cam_params.json"
 _POSES = "traj.txt"
 _IMAGES = "results"
 _MESH = "_mesh.ply"
-_NOT_APPLICABLE = ("up", "poses", "fuse_voxel_size", "align_axes", "sweeps")
+_NOT_APPLICABLE = ("up_axis", "pose_convention", "fuse_voxel_size", "align_axes", "sweeps")
 
 
 class _Camera(NamedTuple):
@@ -78,13 +82,13 @@ def find_replica(folder: Path) -> tuple[Scan, ...]:
     return ()
 
 
-def open_replica(scan: Scan, settings: ReadSettings) -> Scene:
+def open_replica(scan: Scan, settings: ReaderSettings) -> Scene:
     """Read one scene; images stay on disk until they are asked for.
 
     Args:
         scan: of `find_replica`.
         settings: `image_size` (360, 640), `frame_step` 10, `depth_scale` of cam_params.json and
-            `geometry` the scene's mesh unless set; what has no meaning here must stay at its
+            `surface_file` the scene's mesh unless set; what has no meaning here must stay at its
             default.
 
     Raises:
@@ -98,7 +102,7 @@ def open_replica(scan: Scan, settings: ReadSettings) -> Scene:
     poses = _read_poses(scan.folder / _POSES)
     mesh = _mesh(scan, settings)
     surface = read_ply(mesh)
-    require_extent(mesh, surface.points)
+    check_mesh_extent(mesh, surface.points)
     step = settings.frame_step or FRAME_STEP
     images = _images(scan.folder / _IMAGES, len(poses))
     size = settings.image_size or IMAGE_SIZE
@@ -107,14 +111,14 @@ def open_replica(scan: Scan, settings: ReadSettings) -> Scene:
     missing: list[str] = []
     for number, color in images[::step]:
         depth = color.with_name(color.name.replace("frame", "depth")).with_suffix(".png")
-        if not is_there(depth):
+        if not is_existing_file(depth):
             missing.append(color.stem)
             continue
         if not bool(torch.isfinite(poses[number]).all()):
             lost.append(color.stem)
             continue
         check_camera(f"{scan.folder / _POSES}: line {number + 1}", camera.intrinsics, poses[number])
-        file_size = common_file_size(camera_file, camera.intrinsics, color, depth)
+        file_size = check_matching_sizes(camera_file, camera.intrinsics, color, depth)
         if file_size != camera.image_size:
             raise SceneError(
                 f"{color}: is {file_size[1]} x {file_size[0]} pixels, {camera_file.name} is for "
@@ -124,7 +128,9 @@ def open_replica(scan: Scan, settings: ReadSettings) -> Scene:
             ResizedFrame(
                 name=color.stem,
                 image_size=size,
-                intrinsics=resize_camera(camera.intrinsics, file_size, size, settings.intrinsics),
+                intrinsics=resize_intrinsics_by_rule(
+                    camera.intrinsics, file_size, size, settings.intrinsics
+                ),
                 camera_to_world=moved_pose(poses[number], surface.offset),
                 image_path=color,
                 depth_path=depth,
@@ -147,7 +153,7 @@ def open_replica(scan: Scan, settings: ReadSettings) -> Scene:
         name=scan.name,
         points=surface.points,
         colors=surface.colors,
-        normals=unit_normals(surface.normals),
+        normals=normalize_normals(surface.normals),
         faces=surface.faces if surface.faces is not None and len(surface.faces) else None,
         frames=tuple(frames),
         provenance={
@@ -178,10 +184,10 @@ def _children(folder: Path) -> list[Path]:
 def _is_scene(folder: Path) -> bool:
     """Also where one of its parts is missing."""
     parts = (
-        is_there(folder / _POSES),
+        is_existing_file(folder / _POSES),
         is_folder(folder / _IMAGES),
-        is_there(folder.resolve().parent / f"{folder.resolve().name}{_MESH}"),
-        any(is_there(parent / _CAMERA) for parent in (folder, folder.resolve().parent)),
+        is_existing_file(folder.resolve().parent / f"{folder.resolve().name}{_MESH}"),
+        any(is_existing_file(parent / _CAMERA) for parent in (folder, folder.resolve().parent)),
     )
     return any(parts[:3]) and sum(parts) >= 2
 
@@ -189,10 +195,10 @@ def _is_scene(folder: Path) -> bool:
 def _beside(folder: Path, name: str) -> Path:
     """A file in the scene's folder or, as distributed, in the one above."""
     own = folder / name
-    return own if is_there(own) else folder.resolve().parent / name
+    return own if is_existing_file(own) else folder.resolve().parent / name
 
 
-def _refuse_settings(settings: ReadSettings) -> None:
+def _refuse_settings(settings: ReaderSettings) -> None:
     for field in fields(settings):
         value = getattr(settings, field.name)
         if field.name in _NOT_APPLICABLE and value != field.default:
@@ -201,17 +207,17 @@ def _refuse_settings(settings: ReadSettings) -> None:
             )
 
 
-def _mesh(scan: Scan, settings: ReadSettings) -> Path:
-    if settings.geometry is not None:
-        path = scan.folder / settings.geometry
-        if not is_there(path):
-            raise SceneError(f"{path}: no such file; correct or remove the setting `geometry`")
+def _mesh(scan: Scan, settings: ReaderSettings) -> Path:
+    if settings.surface_file is not None:
+        path = scan.folder / settings.surface_file
+        if not is_existing_file(path):
+            raise SceneError(f"{path}: no such file; correct or remove the setting `surface_file`")
         return path
     path = _beside(scan.folder, f"{scan.folder.resolve().name}{_MESH}")
-    if not is_there(path):
+    if not is_existing_file(path):
         raise SceneError(
             f"{path}: is missing, expected the scene's mesh beside its folder; restore the file or "
-            "set `geometry`"
+            "set `surface_file`"
         )
     return path
 
@@ -224,11 +230,11 @@ def _read_camera(path: Path) -> _Camera:
         value = camera.get(key) if isinstance(camera, dict) else None
         number = _number(value)
         if not number > 0:
-            mend = "restore the original file"
+            fix = "restore the original file"
             if key in ("fx", "fy") and number < 0:
-                mend = name_backwards(*((number, 1) if key == "fx" else (1, number)))
+                fix = name_backwards(*((number, 1) if key == "fx" else (1, number)))
             raise SceneError(
-                f"{path}: camera.{key} is {str(value)[:40]}, expected a number above 0; {mend}"
+                f"{path}: camera.{key} is {str(value)[:40]}, expected a number above 0; {fix}"
             )
         numbers[key] = number
     width, height = numbers["w"], numbers["h"]
@@ -258,7 +264,7 @@ def _number(value: object) -> float:
 def _read_poses(path: Path) -> Tensor:
     """Camera-to-world of every image, (P, 4, 4) float64; lost ones are not finite."""
     lines = read_rows(path, "a pose of 16 numbers a line")
-    rows = [numbers_of(f"{path}: line {number}", words, 16) for number, words in lines]
+    rows = [parse_numbers(f"{path}: line {number}", words, 16) for number, words in lines]
     if not rows:
         raise SceneError(f"{path}: has no poses, expected one a line; restore the original file")
     return torch.tensor(rows, dtype=torch.float64).view(-1, 4, 4)
@@ -299,4 +305,4 @@ def replica_files(scan: Scan) -> list[Path]:
         for place in folder.parents[:3]
         for name in (f"{folder.name}_mesh.ply", "cam_params.json")
     ]
-    return [scan.folder, *(path for path in above if is_there(path))]
+    return [scan.folder, *(path for path in above if is_existing_file(path))]

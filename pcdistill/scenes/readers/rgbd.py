@@ -21,19 +21,19 @@ import torch
 from torch import Tensor
 
 from pcdistill.errors import SceneError
-from pcdistill.scenes.checks.camera_checks import require_center, require_upright
+from pcdistill.scenes.checks.camera_checks import check_principal_point, require_upright
 from pcdistill.scenes.checks.depth_limits import within_limit
 from pcdistill.scenes.checks.pose_conventions import POSE_CONVENTIONS
-from pcdistill.scenes.formats.images import COLOR_SUFFIXES, DEPTH_SUFFIXES, image_size_of
+from pcdistill.scenes.formats.images import COLOR_SUFFIXES, DEPTH_SUFFIXES, read_image_size
 from pcdistill.scenes.frames import StoredFrame, check_camera
-from pcdistill.scenes.issues import refuse
-from pcdistill.scenes.paths import entries_of, is_folder, is_there
-from pcdistill.scenes.readers.base import Reader, ReadSettings, Scan
+from pcdistill.scenes.issues import report_issue
+from pcdistill.scenes.paths import entries_of, is_existing_file, is_folder
+from pcdistill.scenes.readers.base import Reader, ReaderSettings, Scan
 from pcdistill.scenes.readers.capture.build_scene import build_scene
 from pcdistill.scenes.readers.capture.camera_files import read_camera_matrix, read_matrix
 from pcdistill.scenes.readers.capture.frame_checks import require_unset
-from pcdistill.scenes.readers.capture.naming import by_number, scans_below
-from pcdistill.scenes.readers.capture.surface import agreed_surface, named_surface
+from pcdistill.scenes.readers.capture.naming import find_scan_folders, natural_sort_key
+from pcdistill.scenes.readers.capture.surface import load_checked_surface, surface_file
 from pcdistill.scenes.scene import Scene
 
 _LOG = logging.getLogger(__name__)
@@ -45,11 +45,11 @@ _FOLDERS = {"color": COLOR_SUFFIXES, "depth": DEPTH_SUFFIXES, "pose": (".txt",)}
 _SURFACES = ("mesh.ply", "cloud.ply")
 _SETTINGS = (
     "depth_scale",
-    "up",
+    "up_axis",
     "frame_step",
     "image_size",
-    "poses",
-    "geometry",
+    "pose_convention",
+    "surface_file",
     "fuse_voxel_size",
 )
 
@@ -61,10 +61,10 @@ def is_rgbd_folder(folder: Path) -> bool:
 
 def find_rgbd(folder: Path) -> tuple[Scan, ...]:
     """The folder itself where it holds posed RGB-D frames, or those of its folders that do."""
-    return scans_below(folder, is_rgbd_folder)
+    return find_scan_folders(folder, is_rgbd_folder)
 
 
-def open_rgbd(scan: Scan, settings: ReadSettings) -> Scene:
+def open_rgbd(scan: Scan, settings: ReaderSettings) -> Scene:
     """Read a folder of posed RGB-D frames; images stay on disk until they are asked for.
 
     Frames whose pose is not finite (lost tracking), or that lack a file, are left out, counted in
@@ -77,22 +77,22 @@ def open_rgbd(scan: Scan, settings: ReadSettings) -> Scene:
     folder = scan.folder
     depth_scale = settings.depth_scale or DEPTH_SCALE
     files, incomplete = _match_files(folder)
-    names = sorted(files["color"], key=by_number)[:: settings.frame_step or 1]
+    names = sorted(files["color"], key=natural_sort_key)[:: settings.frame_step or 1]
     intrinsics, depth_intrinsics = _read_cameras(folder)
     frames: list[StoredFrame] = []
-    lost: list[str] = []
+    missing: list[str] = []
     for name in names:
         pose = read_matrix(files["pose"][name], (16,))
         if not torch.isfinite(pose).all():
-            lost.append(name)
+            missing.append(name)
             continue
         check_camera(str(files["pose"][name]), intrinsics, pose)
         frames.append(
             StoredFrame(
                 name=name,
-                image_size=image_size_of(files["color"][name]),
+                image_size=read_image_size(files["color"][name]),
                 intrinsics=intrinsics,
-                camera_to_world=POSE_CONVENTIONS[settings.poses].read(pose),
+                camera_to_world=POSE_CONVENTIONS[settings.pose_convention].read(pose),
                 image_path=files["color"][name],
                 depth_path=files["depth"][name],
                 depth_scale=depth_scale,
@@ -106,36 +106,39 @@ def open_rgbd(scan: Scan, settings: ReadSettings) -> Scene:
         )
     _require_one_size(folder, frames)
     frames = within_limit(folder, frames)
-    if lost:
+    if missing:
         _LOG.warning(
-            "%s: %d of %d frames left out, their pose is not finite", folder, len(lost), len(names)
+            "%s: %d of %d frames left out, their pose is not finite",
+            folder,
+            len(missing),
+            len(names),
         )
     if incomplete:
         _LOG.warning("%s: %d frames left out, they lack a file", folder, len(incomplete))
-    return _with_surface(scan, settings, frames, lost, incomplete)
+    return _with_surface(scan, settings, frames, missing, incomplete)
 
 
 def _with_surface(
     scan: Scan,
-    settings: ReadSettings,
+    settings: ReaderSettings,
     frames: list[StoredFrame],
-    lost: list[str],
+    missing: list[str],
     incomplete: list[str],
 ) -> Scene:
     depth_scale = settings.depth_scale or DEPTH_SCALE
     named = _find_surface(scan, settings)
-    surface, surface_name = agreed_surface(scan, settings, named, frames, depth_scale)
+    surface, surface_name = load_checked_surface(scan, settings, named, frames, depth_scale)
     provenance: dict[str, Any] = {
         "reader": "rgbd",
         "surface": surface_name,
         "depth_scale": depth_scale,
         "frame_step": settings.frame_step or 1,
-        "poses": settings.poses,
-        "skipped_frames": len(lost) + len(incomplete),
-        "frames_without_pose": lost,
+        "poses": settings.pose_convention,
+        "skipped_frames": len(missing) + len(incomplete),
+        "frames_without_pose": missing,
         "frames_without_file": incomplete,
     }
-    return build_scene(scan, settings, frames, surface, up=settings.up, provenance=provenance)
+    return build_scene(scan, settings, frames, surface, up=settings.up_axis, provenance=provenance)
 
 
 def _match_files(folder: Path) -> tuple[dict[str, dict[str, Path]], list[str]]:
@@ -171,18 +174,18 @@ def _match_files(folder: Path) -> tuple[dict[str, dict[str, Path]], list[str]]:
             "expected the same names in all three; rename the files"
         )
     matched = {kind: {name: files[kind][name] for name in complete} for kind in files}
-    return matched, sorted(every - complete, key=by_number)
+    return matched, sorted(every - complete, key=natural_sort_key)
 
 
 def _read_cameras(folder: Path) -> tuple[Tensor, Tensor | None]:
     file = folder / "intrinsics.txt"
-    if not is_there(file):
+    if not is_existing_file(file):
         raise SceneError(
             f"{file}: is missing, expected the 3 x 3 camera matrix in pixels; write it there"
         )
     intrinsics = read_camera_matrix(file)
     own = folder / "intrinsics_depth.txt"
-    return intrinsics, read_camera_matrix(own) if is_there(own) else None
+    return intrinsics, read_camera_matrix(own) if is_existing_file(own) else None
 
 
 def _require_one_size(folder: Path, frames: Sequence[StoredFrame]) -> None:
@@ -199,9 +202,9 @@ def _require_one_size(folder: Path, frames: Sequence[StoredFrame]) -> None:
             continue
         if frame.depth_intrinsics is not None:
             own = folder / "intrinsics_depth.txt"
-            require_center(own, frame.depth_intrinsics, frame.depth_path)
+            check_principal_point(own, frame.depth_intrinsics, frame.depth_path)
             continue
-        depth_size = image_size_of(frame.depth_path)
+        depth_size = read_image_size(frame.depth_path)
         if depth_size != frame.image_size:
             raise SceneError(
                 f"{frame.depth_path}: is {_size(depth_size)} pixels but its image "
@@ -211,7 +214,7 @@ def _require_one_size(folder: Path, frames: Sequence[StoredFrame]) -> None:
     center = float(first.intrinsics[0, 2]) / width, float(first.intrinsics[1, 2]) / height
     if max(center) < 0.3 or min(center) > 0.7:
         guess = f"{2 * first.intrinsics[0, 2]:.0f} x {2 * first.intrinsics[1, 2]:.0f}"
-        refuse(
+        report_issue(
             "intrinsics",
             f"{folder / 'intrinsics.txt'}: its principal point is that of images of about {guess} "
             f"pixels, the images are {_size(first.image_size)}; scale the camera matrix to them",
@@ -225,14 +228,14 @@ def _size(image_size: tuple[int, int]) -> str:
     return f"{image_size[1]} x {image_size[0]}"
 
 
-def _find_surface(scan: Scan, settings: ReadSettings) -> Path | None:
-    named = named_surface(scan, settings)
+def _find_surface(scan: Scan, settings: ReaderSettings) -> Path | None:
+    named = surface_file(scan, settings)
     if named is not None:
         return named
-    found = [scan.folder / name for name in _SURFACES if is_there(scan.folder / name)]
+    found = [scan.folder / name for name in _SURFACES if is_existing_file(scan.folder / name)]
     if len(found) > 1:
         _LOG.warning(
-            "%s: has %s, taking %s (`geometry` names another)",
+            "%s: has %s, taking %s (`surface_file` names another)",
             *(scan.folder, " and ".join(path.name for path in found), found[0].name),
         )
     return next(iter(found), None)

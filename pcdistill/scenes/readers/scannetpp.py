@@ -29,27 +29,27 @@ import torch
 from torch import Tensor
 
 from pcdistill.errors import SceneError
-from pcdistill.geometry import pinhole, scale_intrinsics
-from pcdistill.scenes.checks.camera_checks import require_center, require_size
-from pcdistill.scenes.checks.depth_checks import require_metres
+from pcdistill.geometry import pinhole_intrinsics, resize_intrinsics
+from pcdistill.scenes.checks.camera_checks import check_principal_point, require_size
+from pcdistill.scenes.checks.depth_checks import check_depth_unit
 from pcdistill.scenes.checks.depth_limits import within_limit
-from pcdistill.scenes.formats.images import COLOR_SUFFIXES, image_size_of
+from pcdistill.scenes.formats.images import COLOR_SUFFIXES, read_image_size
 from pcdistill.scenes.formats.text import read_json
 from pcdistill.scenes.frames import StoredFrame
-from pcdistill.scenes.paths import entries_of, is_folder, is_there
-from pcdistill.scenes.readers.base import Reader, ReadSettings, Scan
+from pcdistill.scenes.paths import entries_of, is_existing_file, is_folder
+from pcdistill.scenes.readers.base import Reader, ReaderSettings, Scan
 from pcdistill.scenes.readers.capture.build_scene import build_scene
-from pcdistill.scenes.readers.capture.camera_files import checked_camera_matrix
+from pcdistill.scenes.readers.capture.camera_files import validate_camera_matrix
 from pcdistill.scenes.readers.capture.frame_checks import (
     CaptureFrame,
-    require_frames,
-    require_points_in_view,
+    check_frames,
+    check_points_in_view,
     require_unset,
-    spread_views,
-    video_step,
+    sample_depth_views,
+    video_frame_step,
 )
-from pcdistill.scenes.readers.capture.naming import by_number, scans_below
-from pcdistill.scenes.readers.capture.surface import named_surface, read_whole_surface
+from pcdistill.scenes.readers.capture.naming import find_scan_folders, natural_sort_key
+from pcdistill.scenes.readers.capture.surface import read_whole_surface, surface_file
 from pcdistill.scenes.readers.colmap.model import read_images
 from pcdistill.scenes.readers.scannet.annotations import object_instances, read_objects
 from pcdistill.scenes.scene import Scene
@@ -58,7 +58,7 @@ _LOG = logging.getLogger(__name__)
 
 DEPTH_SCALE = 1000.0
 """Counts per metre of the iPhone's depth images."""
-LONGEST_SIDE = 960
+MAX_SIDE = 960
 """Pixels; where `image_size` is not set, images are shrunk by a whole factor to at most this."""
 
 Camera = Literal["dslr", "iphone"]
@@ -70,9 +70,9 @@ _DSLR_IMAGES = "dslr/resized_undistorted_images"
 _DSLR_CAMERA = "dslr/nerfstudio/transforms_undistorted.json"
 _IPHONE_POSES = "iphone/pose_intrinsic_imu.json"
 _MARKS = (_MESH, _OBJECTS, _IPHONE_POSES, "dslr/train_test_lists.json")
-_LARGEST_POSES = 128 << 20  # bytes; a frame takes about 1.5 kB
+_MAX_POSES = 128 << 20  # bytes; a frame takes about 1.5 kB
 _DISTORTIONS = ("k1", "k2", "k3", "k4", "p1", "p2")
-_SETTINGS = ("depth_scale", "frame_step", "image_size", "geometry")
+_SETTINGS = ("depth_scale", "frame_step", "image_size", "surface_file")
 _UNDISTORT = "write them with `python -m dslr.undistort` of the ScanNet++ toolkit"
 _EXTRACT = "extract them with `python -m iphone.prepare_iphone_data` of the ScanNet++ toolkit"
 _AGAIN = "download the file again"
@@ -82,7 +82,7 @@ class _Frames(NamedTuple):
     """Frames of one camera, and what was left out."""
 
     frames: list[StoredFrame]
-    lost: int
+    missing: int
     incomplete: int
     bad: int
 
@@ -92,15 +92,15 @@ def find_scannetpp(folder: Path) -> tuple[Scan, ...]:
     own = folder.resolve()
     if own.name in ("dslr", "iphone") and _is_scan(own.parent):
         return (Scan(own.parent.name, own.parent, own.name),)
-    found = scans_below(folder, _is_scan)
-    return found or scans_below(folder / "data", _is_scan)
+    found = find_scan_folders(folder, _is_scan)
+    return found or find_scan_folders(folder / "data", _is_scan)
 
 
 def _is_scan(folder: Path) -> bool:
-    return any(is_there(folder / mark) for mark in _MARKS)
+    return any(is_existing_file(folder / mark) for mark in _MARKS)
 
 
-def open_scannetpp(scan: Scan, settings: ReadSettings) -> Scene:
+def open_scannetpp(scan: Scan, settings: ReaderSettings) -> Scene:
     """Read one scan of ScanNet++; images stay on disk until they are asked for.
 
     Objects become instances; their names (over a thousand) are not mapped to a label set. Frames
@@ -115,15 +115,15 @@ def open_scannetpp(scan: Scan, settings: ReadSettings) -> Scene:
     camera = _camera_of(scan)
     found = _dslr(folder, settings) if camera == "dslr" else _iphone(scan, settings)
     where = folder / (_DSLR_CAMERA if camera == "dslr" else _IPHONE_POSES)
-    require_frames(where, found.frames, found.lost, found.incomplete)
+    check_frames(where, found.frames, found.missing, found.incomplete)
     found = found._replace(frames=within_limit(folder, found.frames))
-    named = named_surface(scan, settings)
+    named = surface_file(scan, settings)
     mesh_file = folder / _MESH if named is None else named
     mesh = read_whole_surface(mesh_file)
-    views = spread_views(found.frames)
+    views = sample_depth_views(found.frames)
     if views:
-        require_metres(folder / "iphone/depth", views, settings.depth_scale or DEPTH_SCALE)
-    require_points_in_view(where, found.frames, mesh)
+        check_depth_unit(folder / "iphone/depth", views, settings.depth_scale or DEPTH_SCALE)
+    check_points_in_view(where, found.frames, mesh)
     instances, notes = None, dict[str, Any]()
     if named is None:
         instances, notes = _instances(folder, len(mesh.points))
@@ -131,8 +131,8 @@ def open_scannetpp(scan: Scan, settings: ReadSettings) -> Scene:
         "reader": "scannetpp",
         "surface": mesh_file.name,
         "images": camera,
-        "skipped_frames": found.lost + found.incomplete + found.bad,
-        "frames_without_pose": found.lost,
+        "skipped_frames": found.missing + found.incomplete + found.bad,
+        "frames_without_pose": found.missing,
         "frames_without_file": found.incomplete,
         "frames_marked_bad": found.bad,
         "frames_without_depth": sum(frame.depth_path is None for frame in found.frames),
@@ -156,11 +156,11 @@ def _camera_of(scan: Scan) -> Camera:
 
 
 def _shrunk(image_size: tuple[int, int]) -> tuple[int, int]:
-    factor = -(-max(image_size) // LONGEST_SIDE)
+    factor = -(-max(image_size) // MAX_SIDE)
     return max(image_size[0] // factor, 1), max(image_size[1] // factor, 1)
 
 
-def _dslr(folder: Path, settings: ReadSettings) -> _Frames:
+def _dslr(folder: Path, settings: ReaderSettings) -> _Frames:
     file = folder / _DSLR_CAMERA
     place = folder / _DSLR_IMAGES
     if not is_folder(place):
@@ -169,15 +169,15 @@ def _dslr(folder: Path, settings: ReadSettings) -> _Frames:
     image_size, intrinsics = _dslr_camera(file, content)
     bad = _bad_images(file, content)
     frames: list[StoredFrame] = []
-    lost = incomplete = left_out = 0
+    missing = incomplete = left_out = 0
     for image in read_images(folder / "dslr/colmap")[:: settings.frame_step or 1]:
         name = image.name.replace("\\", "/").rpartition("/")[2]
         path = place / name
         if name in bad:
             left_out += 1
         elif not torch.isfinite(image.camera_to_world).all():
-            lost += 1
-        elif path.suffix.lower() not in COLOR_SUFFIXES or not is_there(path):
+            missing += 1
+        elif path.suffix.lower() not in COLOR_SUFFIXES or not is_existing_file(path):
             incomplete += 1
         else:
             require_size(file, image_size, path)
@@ -185,8 +185,8 @@ def _dslr(folder: Path, settings: ReadSettings) -> _Frames:
                 CaptureFrame(path.stem, image_size, intrinsics, image.camera_to_world, path)
             )
     if frames:
-        require_center(file, intrinsics, frames[0].image_path)
-    return _Frames(frames, lost, incomplete, left_out)
+        check_principal_point(file, intrinsics, frames[0].image_path)
+    return _Frames(frames, missing, incomplete, left_out)
 
 
 def _dslr_camera(file: Path, content: Mapping[str, Any]) -> tuple[tuple[int, int], Tensor]:
@@ -204,7 +204,7 @@ def _dslr_camera(file: Path, content: Mapping[str, Any]) -> tuple[tuple[int, int
         raise SceneError(
             f"{file}: has images of {width:g} x {height:g} pixels, expected their size; {_AGAIN}"
         )
-    matrix = checked_camera_matrix(file, pinhole(fx, fy, cx - 0.5, cy - 0.5))
+    matrix = validate_camera_matrix(file, pinhole_intrinsics(fx, fy, cx - 0.5, cy - 0.5))
     return (int(height), int(width)), matrix
 
 
@@ -219,7 +219,7 @@ def _bad_images(file: Path, content: Mapping[str, Any]) -> set[str]:
     return bad
 
 
-def _iphone(scan: Scan, settings: ReadSettings) -> _Frames:
+def _iphone(scan: Scan, settings: ReaderSettings) -> _Frames:
     file = scan.folder / _IPHONE_POSES
     place = scan.folder / "iphone/rgb"
     if not is_folder(place):
@@ -231,34 +231,34 @@ def _iphone(scan: Scan, settings: ReadSettings) -> _Frames:
     if not images:
         raise SceneError(f"{place}: has no image, expected those of the video; {_EXTRACT}")
     what = "intrinsic and aligned_pose of each frame"
-    content = read_json(file, what, largest=_LARGEST_POSES)
-    names = sorted(images, key=by_number)
+    content = read_json(file, what, largest=_MAX_POSES)
+    names = sorted(images, key=natural_sort_key)
     frames: list[StoredFrame] = []
-    lost = incomplete = 0
-    for name in names[:: video_step(scan, settings, len(names))]:
+    missing = incomplete = 0
+    for name in names[:: video_frame_step(scan, settings, len(names))]:
         entry = content.get(name)
         if entry is None:
-            lost += 1
+            missing += 1
             continue
         if not isinstance(entry, dict):
             raise SceneError(f"{file}: {name[:40]} is no object, expected {what}; {_AGAIN}")
         pose = _matrix(file, name, entry, "aligned_pose", 4)
         if not torch.isfinite(pose).all():
-            lost += 1
+            missing += 1
             continue
-        intrinsics = checked_camera_matrix(file, _matrix(file, name, entry, "intrinsic", 3))
+        intrinsics = validate_camera_matrix(file, _matrix(file, name, entry, "intrinsic", 3))
         frames.append(_iphone_frame(file, images[name], intrinsics, pose, settings))
-    return _Frames(frames, lost, incomplete, 0)
+    return _Frames(frames, missing, incomplete, 0)
 
 
 def _iphone_frame(
-    file: Path, image: Path, intrinsics: Tensor, pose: Tensor, settings: ReadSettings
+    file: Path, image: Path, intrinsics: Tensor, pose: Tensor, settings: ReaderSettings
 ) -> StoredFrame:
-    image_size = require_center(file, intrinsics, image)
+    image_size = check_principal_point(file, intrinsics, image)
     depth = image.parents[1] / "depth" / f"{image.stem}.png"
     depth_path = depth_size = None
-    if is_there(depth):
-        depth_path, depth_size = depth, image_size_of(depth)
+    if is_existing_file(depth):
+        depth_path, depth_size = depth, read_image_size(depth)
         if abs(depth_size[0] * image_size[1] / (depth_size[1] * image_size[0]) - 1) > 0.05:
             raise SceneError(
                 f"{depth}: is {depth_size[1]} x {depth_size[0]} pixels, its image {image_size[1]} "
@@ -274,7 +274,7 @@ def _iphone_frame(
         depth_scale=settings.depth_scale or DEPTH_SCALE,
         depth_intrinsics=None
         if depth_size is None
-        else scale_intrinsics(intrinsics, image_size, depth_size),
+        else resize_intrinsics(intrinsics, image_size, depth_size),
         depth_size=depth_size,
     )
 
@@ -282,7 +282,7 @@ def _iphone_frame(
 def _instances(folder: Path, count: int) -> tuple[Tensor | None, dict[str, Any]]:
     """(N,) int32 objects and notes for the provenance; none of a scan of the test split."""
     objects, segments = folder / _OBJECTS, folder / _SEGMENTS
-    if not is_there(objects):
+    if not is_existing_file(objects):
         _LOG.info("%s: has no annotated objects", folder)
         return None, {}
     found = read_objects(objects, segments, count)

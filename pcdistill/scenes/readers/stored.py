@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.scenes.label_sets import load_label_set
-from pcdistill.scenes.readers.base import Division, ReadSettings, Scan
+from pcdistill.scenes.readers.base import Division, ReaderSettings, Scan
 from pcdistill.scenes.scene import Scene
 from pcdistill.scenes.store import has_labels, is_stored_scene, open_stored_scene
 
@@ -16,7 +16,7 @@ def find_stored(folder: Path) -> tuple[Scan, ...]:
     return (Scan(folder.resolve().name, folder),) if is_stored_scene(folder) else ()
 
 
-def open_stored(scan: Scan, settings: ReadSettings) -> Scene:
+def open_stored(scan: Scan, settings: ReaderSettings) -> Scene:
     for field in fields(settings):
         if field.name != "label_set" and getattr(settings, field.name) != field.default:
             raise ConfigError(

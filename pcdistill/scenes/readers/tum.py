@@ -22,19 +22,23 @@ from typing import Any, NamedTuple, TypeVar
 from torch import Tensor, isfinite
 
 from pcdistill.errors import SceneError
-from pcdistill.geometry import pinhole, pose_of
-from pcdistill.scenes.checks.camera_checks import require_center, require_size
+from pcdistill.geometry import pinhole_intrinsics, pose_from_quaternion
+from pcdistill.scenes.checks.camera_checks import check_principal_point, require_size
 from pcdistill.scenes.checks.depth_limits import within_limit
 from pcdistill.scenes.checks.pose_conventions import POSE_CONVENTIONS
-from pcdistill.scenes.formats.text import numbers_of, read_numbers, read_rows
+from pcdistill.scenes.formats.text import parse_numbers, read_numbers, read_rows
 from pcdistill.scenes.frames import StoredFrame
-from pcdistill.scenes.paths import is_there
-from pcdistill.scenes.readers.base import Reader, ReadSettings, Scan
+from pcdistill.scenes.paths import is_existing_file
+from pcdistill.scenes.readers.base import Reader, ReaderSettings, Scan
 from pcdistill.scenes.readers.capture.build_scene import build_scene
-from pcdistill.scenes.readers.capture.camera_files import checked_camera_matrix, read_camera_matrix
-from pcdistill.scenes.readers.capture.frame_checks import require_frames, require_unset, video_step
-from pcdistill.scenes.readers.capture.naming import frame_names, scans_below
-from pcdistill.scenes.readers.capture.surface import agreed_surface, named_surface
+from pcdistill.scenes.readers.capture.camera_files import read_camera_matrix, validate_camera_matrix
+from pcdistill.scenes.readers.capture.frame_checks import (
+    check_frames,
+    require_unset,
+    video_frame_step,
+)
+from pcdistill.scenes.readers.capture.naming import find_scan_folders, unique_frame_names
+from pcdistill.scenes.readers.capture.surface import load_checked_surface, surface_file
 from pcdistill.scenes.scene import Scene
 
 _LOG = logging.getLogger(__name__)
@@ -42,7 +46,7 @@ _LOG = logging.getLogger(__name__)
 DEPTH_SCALE = 5000.0
 """Counts per metre of the depth images."""
 
-LARGEST_GAP = 0.02
+MAX_GAP = 0.02
 """Seconds between a colour image and its depth image or pose, as in the benchmark's tools."""
 
 FREIBURG = {
@@ -56,11 +60,11 @@ _DISTORTED = ("freiburg1", "freiburg2")
 _CAMERA_FILES = ("intrinsics.txt", "camera.txt", "calibration.txt")
 _SETTINGS = (
     "depth_scale",
-    "up",
+    "up_axis",
     "frame_step",
     "image_size",
-    "poses",
-    "geometry",
+    "pose_convention",
+    "surface_file",
     "fuse_voxel_size",
 )
 
@@ -75,15 +79,17 @@ class _Camera(NamedTuple):
 
 def find_tum(folder: Path) -> tuple[Scan, ...]:
     """The folder itself where it is a TUM RGB-D sequence, or those of its folders that are."""
-    return scans_below(folder, _is_tum)
+    return find_scan_folders(folder, _is_tum)
 
 
 def _is_tum(folder: Path) -> bool:
     lists = ("rgb.txt", "depth.txt", "groundtruth.txt")
-    return is_there(folder / "rgb.txt") and any(is_there(folder / name) for name in lists[1:])
+    return is_existing_file(folder / "rgb.txt") and any(
+        is_existing_file(folder / name) for name in lists[1:]
+    )
 
 
-def open_tum(scan: Scan, settings: ReadSettings) -> Scene:
+def open_tum(scan: Scan, settings: ReaderSettings) -> Scene:
     """Read a TUM RGB-D sequence; images stay on disk until they are asked for.
 
     The lens distortion of freiburg1 and 2 is not corrected (the benchmark's depth is registered to
@@ -100,20 +106,24 @@ def open_tum(scan: Scan, settings: ReadSettings) -> Scene:
     images = _read_list(folder / "rgb.txt")
     depths = _read_list(folder / "depth.txt")
     poses = _read_poses(folder / "groundtruth.txt")
-    images = images[:: video_step(scan, settings, len(images))]
+    images = images[:: video_frame_step(scan, settings, len(images))]
     frames: list[StoredFrame] = []
-    lost = incomplete = 0
+    missing = incomplete = 0
     image_size = None
-    for name, (time, path) in zip(frame_names([p for _, p in images]), images, strict=True):
+    for name, (time, path) in zip(unique_frame_names([p for _, p in images]), images, strict=True):
         depth, pose = _nearest(depths, time), _nearest(poses, time)
         if pose is None or not isfinite(pose).all():
-            lost += 1
+            missing += 1
             continue
-        if depth is None or not (is_there(folder / path) and is_there(folder / depth)):
+        if depth is None or not (
+            is_existing_file(folder / path) and is_existing_file(folder / depth)
+        ):
             incomplete += 1
             continue
         if image_size is None:
-            image_size = require_center(folder / camera.source, camera.intrinsics, folder / path)
+            image_size = check_principal_point(
+                folder / camera.source, camera.intrinsics, folder / path
+            )
         for file in (folder / path, folder / depth):
             require_size(folder / camera.source, image_size, file)
         frames.append(
@@ -121,30 +131,30 @@ def open_tum(scan: Scan, settings: ReadSettings) -> Scene:
                 name=name,
                 image_size=image_size,
                 intrinsics=camera.intrinsics,
-                camera_to_world=POSE_CONVENTIONS[settings.poses].read(pose),
+                camera_to_world=POSE_CONVENTIONS[settings.pose_convention].read(pose),
                 image_path=folder / path,
                 depth_path=folder / depth,
                 depth_scale=depth_scale,
             )
         )
-    left_out = require_frames(folder / "rgb.txt", frames, lost, incomplete)
+    left_out = check_frames(folder / "rgb.txt", frames, missing, incomplete)
     frames = within_limit(folder, frames)
-    named = named_surface(scan, settings)
-    surface, surface_name = agreed_surface(scan, settings, named, frames, depth_scale)
+    named = surface_file(scan, settings)
+    surface, surface_name = load_checked_surface(scan, settings, named, frames, depth_scale)
     provenance: dict[str, Any] = {
         "reader": "tum",
         "surface": surface_name,
         "camera": camera.source,
         "distortion_ignored": camera.distortion_ignored,
         "depth_scale": depth_scale,
-        "poses": settings.poses,
+        "poses": settings.pose_convention,
         **left_out,
     }
-    return build_scene(scan, settings, frames, surface, up=settings.up, provenance=provenance)
+    return build_scene(scan, settings, frames, surface, up=settings.up_axis, provenance=provenance)
 
 
 def _read_camera(folder: Path) -> _Camera:
-    files = [folder / name for name in _CAMERA_FILES if is_there(folder / name)]
+    files = [folder / name for name in _CAMERA_FILES if is_existing_file(folder / name)]
     file = next(iter(files), None)
     if len(files) > 1:
         _LOG.warning(
@@ -160,7 +170,7 @@ def _read_camera(folder: Path) -> _Camera:
                 f"{file}: has {len(numbers)} numbers, expected a 3 x 3 matrix or fx fy cx cy with "
                 "up to 5 distortion coefficients; write the camera so"
             )
-        matrix = checked_camera_matrix(file, pinhole(*numbers[:4]))
+        matrix = validate_camera_matrix(file, pinhole_intrinsics(*numbers[:4]))
         distorted = any(number != 0 for number in numbers[4:])
         camera = _Camera(matrix, file.name, distorted)
     else:
@@ -172,7 +182,7 @@ def _read_camera(folder: Path) -> _Camera:
                 "freiburg1, 2 or 3, expected the camera; write its 3 x 3 matrix in pixels there"
             )
         known = found.group()
-        camera = _Camera(pinhole(*FREIBURG[known]), known, known in _DISTORTED)
+        camera = _Camera(pinhole_intrinsics(*FREIBURG[known]), known, known in _DISTORTED)
         _LOG.info("%s: no intrinsics.txt, taking the camera of %s", folder, known)
     if camera.distortion_ignored:
         _LOG.warning(
@@ -205,19 +215,19 @@ def _read_list(file: Path) -> list[tuple[float, str]]:
 def _read_poses(file: Path) -> list[tuple[float, Tensor]]:
     entries = []
     for where, words in _lines(file, "lines of a timestamp, a position and a quaternion"):
-        numbers = numbers_of(where, words[1:], 7)
+        numbers = parse_numbers(where, words[1:], 7)
         length = math.hypot(*numbers[3:])
         if math.isfinite(length) and length > 0 and abs(length - 1) > 0.1:
             raise SceneError(
                 f"{where}: its quaternion has length {length:.3g}, expected 1 from "
                 "'timestamp tx ty tz qx qy qz qw'; write the poses so"
             )
-        entries.append((_time(where, words[0]), pose_of(numbers[3:], numbers[:3])))
+        entries.append((_time(where, words[0]), pose_from_quaternion(numbers[3:], numbers[:3])))
     return sorted(entries, key=lambda entry: entry[0])
 
 
 def _time(where: str, word: str) -> float:
-    (time,) = numbers_of(where, [word], 1)
+    (time,) = parse_numbers(where, [word], 1)
     if not math.isfinite(time):
         raise SceneError(f"{where}: its timestamp is {word}, expected seconds; restore the file")
     return time
@@ -227,7 +237,7 @@ def _nearest(entries: list[tuple[float, T]], time: float) -> T | None:
     place = bisect_left(entries, time, key=lambda entry: entry[0])
     near = entries[max(place - 1, 0) : place + 1]
     best = min(near, key=lambda entry: abs(entry[0] - time), default=None)
-    return best[1] if best is not None and abs(best[0] - time) <= LARGEST_GAP else None
+    return best[1] if best is not None and abs(best[0] - time) <= MAX_GAP else None
 
 
 TUM = Reader("rgb.txt depth.txt groundtruth.txt (a TUM RGB-D sequence)", find_tum, open_tum)

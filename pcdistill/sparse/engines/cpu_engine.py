@@ -13,12 +13,12 @@ from torch.nn import functional
 
 from pcdistill.sparse.engines import cpu_kernels
 from pcdistill.sparse.kernel_map import KernelMap
-from pcdistill.sparse.memory_pool import fresh_rows
-from pcdistill.sparse.parallel import run_loop, worker_count
+from pcdistill.sparse.memory_pool import empty_pooled
+from pcdistill.sparse.parallel import num_workers, run_parallel_kernel
 
-LARGEST_BLOCK = 512
+MAX_BLOCK = 512
 """Most target rows of a block: what they and their neighbours hold stays in a core's own cache."""
-SMALLEST_SHARE = 64
+MIN_SHARE = 64
 """Fewest target rows that are worth a thread."""
 PACKED_SHARE = 1 << 16
 """Fewest weights that are worth a thread, while they are put in order."""
@@ -27,64 +27,67 @@ TOTALS_BYTES = 512 << 20
 
 
 def cpu_convolution(
-    features: Tensor, kernel: Tensor, pairs: KernelMap, *, turned: bool = False
+    features: Tensor, kernel: Tensor, kernel_map: KernelMap, *, transposed_kernel: bool = False
 ) -> Tensor:
     """Sum over the offsets k of features[source] @ kernel[k]; see `sparse_convolution`.
 
     Args:
         features, kernel, pairs: see `sparse_convolution`.
-        turned: take every slice of the kernel transposed, as the gradient of the features does.
+        transposed_kernel: take every slice of the kernel transposed, as the gradient of the
+            features does.
     """
     kind = _kind(features.dtype)
     short = kind == torch.bfloat16
-    features, weights, order = features.to(kind), kernel.to(kind), _order(pairs)
-    n_out = kernel.shape[1 if turned else 2]
+    features, weights, order = features.to(kind), kernel.to(kind), _order(kernel_map)
+    n_out = kernel.shape[1 if transposed_kernel else 2]
     if short and features.shape[1] % 2:  # its numbers are multiplied two and two
         features = functional.pad(features, (0, 1))
-        weights = functional.pad(weights, (0, 1) if turned else (0, 0, 0, 1))
+        weights = functional.pad(weights, (0, 1) if transposed_kernel else (0, 0, 0, 1))
     n_in, width = features.shape[1], _width(kind)
     columns = -(-n_out // width) * width
-    packed = fresh_rows(len(order), n_in * columns, kind)
-    out = fresh_rows(pairs.n_target, columns, kind)
-    run_loop(
-        cpu_kernels.pack,
-        *(weights, order, turned, packed, n_out, width, 2 if short else 1),
-        workers=worker_count(kernel.numel() // PACKED_SHARE),
+    packed = empty_pooled(len(order), n_in * columns, kind)
+    out = empty_pooled(kernel_map.n_target, columns, kind)
+    run_parallel_kernel(
+        cpu_kernels.pack_weights,
+        *(weights, order, transposed_kernel, packed, n_out, width, 2 if short else 1),
+        workers=num_workers(kernel.numel() // PACKED_SHARE),
     )
-    rows, workers = pairs.table.rows, _workers(pairs)
-    height = _block_rows(pairs, workers)
+    rows, workers = kernel_map.table.rows, _workers(kernel_map)
+    height = _block_rows(kernel_map, workers)
     loop = cpu_kernels.convolve_bfloat16 if short else cpu_kernels.convolve
-    run_loop(loop, rows, pairs.n_source, packed, features, out, width, height, workers=workers)
+    run_parallel_kernel(
+        loop, rows, kernel_map.n_source, packed, features, out, width, height, workers=workers
+    )
     if columns > n_out:
         out = out[:, :n_out].clone(memory_format=torch.contiguous_format)  # never a view
     return out.to(kernel.dtype)
 
 
 def cpu_kernel_gradient(
-    features: Tensor, upstream: Tensor, pairs: KernelMap, dtype: torch.dtype
+    features: Tensor, upstream: Tensor, kernel_map: KernelMap, dtype: torch.dtype
 ) -> Tensor:
     """Gradient (K, C_in, C_out) of the kernel, summed in `dtype`."""
-    n_in, n_out, n_offsets = features.shape[1], upstream.shape[1], len(pairs.table.rows)
+    n_in, n_out, n_offsets = features.shape[1], upstream.shape[1], len(kernel_map.table.rows)
     kind, width = _kind(features.dtype), _width(dtype)
     features, upstream = features.to(kind), upstream.to(kind)
     if n_out % width:
         upstream = functional.pad(upstream, (0, -n_out % width))
     size = n_offsets * n_in * upstream.shape[1] * dtype.itemsize
-    workers = max(1, min(_workers(pairs), TOTALS_BYTES // max(1, size)))
-    totals = fresh_rows(workers * n_offsets * n_in, upstream.shape[1], dtype).zero_()
+    workers = max(1, min(_workers(kernel_map), TOTALS_BYTES // max(1, size)))
+    totals = empty_pooled(workers * n_offsets * n_in, upstream.shape[1], dtype).zero_()
     totals = totals.view(workers, n_offsets, n_in, upstream.shape[1])
-    height = _block_rows(pairs, workers)
-    run_loop(
+    height = _block_rows(kernel_map, workers)
+    run_parallel_kernel(
         cpu_kernels.add_kernel_gradient,
-        *(pairs.table.rows, pairs.n_source, features, upstream, totals, width, height),
+        *(kernel_map.table.rows, kernel_map.n_source, features, upstream, totals, width, height),
         workers=workers,
     )
     total = totals[0] if workers == 1 else totals.sum(dim=0)
     total = total[..., :n_out].contiguous()
-    if pairs.slices is None:
+    if kernel_map.slices is None:
         return total
     ordered = torch.empty_like(total)
-    ordered[list(pairs.slices)] = total
+    ordered[list(kernel_map.slices)] = total
     return ordered
 
 
@@ -100,16 +103,16 @@ def _width(dtype: torch.dtype) -> int:
     return cpu_kernels.VECTOR_BYTES // max(4, dtype.itemsize)
 
 
-def _order(pairs: KernelMap) -> np.ndarray:
-    slices = range(len(pairs.table.rows)) if pairs.slices is None else pairs.slices
+def _order(kernel_map: KernelMap) -> np.ndarray:
+    slices = range(len(kernel_map.table.rows)) if kernel_map.slices is None else kernel_map.slices
     return np.array(slices, dtype=np.int64)
 
 
-def _workers(pairs: KernelMap) -> int:
-    return worker_count(pairs.n_target // SMALLEST_SHARE)
+def _workers(kernel_map: KernelMap) -> int:
+    return num_workers(kernel_map.n_target // MIN_SHARE)
 
 
-def _block_rows(pairs: KernelMap, workers: int) -> int:
+def _block_rows(kernel_map: KernelMap, workers: int) -> int:
     """Target rows of a block, such that all workers have as many blocks."""
-    rounds = max(1, -(-pairs.n_target // (workers * LARGEST_BLOCK)))
-    return max(1, -(-pairs.n_target // (workers * rounds)))
+    rounds = max(1, -(-kernel_map.n_target // (workers * MAX_BLOCK)))
+    return max(1, -(-kernel_map.n_target // (workers * rounds)))

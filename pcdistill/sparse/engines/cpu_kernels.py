@@ -26,7 +26,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from pcdistill.jit import njit
-from pcdistill.sparse.bfloat16 import nearest_bfloat16
+from pcdistill.sparse.bfloat16 import round_to_bfloat16_bits
 
 Array = NDArray[Any]
 
@@ -350,10 +350,10 @@ add_outer_narrow = _add_outer(1)
 
 
 @njit(nogil=True)
-def pack(
+def pack_weights(
     weights: Array,
     order: Array,
-    turned: bool,
+    transposed_kernel: bool,
     packed: Array,
     n_out: int,
     width: int,
@@ -364,9 +364,9 @@ def pack(
     """Copy weights[order[k]] into packed[k], panel after panel, each row by row.
 
     Args:
-        weights: (K, C_in, C_out), or (K, C_out, C_in) where `turned`.
+        weights: (K, C_in, C_out), or (K, C_out, C_in) where `transposed_kernel`.
         order: (K,) int64.
-        turned: whether each slice is to be transposed.
+        transposed_kernel: whether each slice is to be transposed.
         packed: (K, C_in * columns), columns being C_out filled up to a multiple of `width`.
         n_out: C_out.
         width: columns of a narrow tile.
@@ -386,7 +386,7 @@ def pack(
             panel[:, there:] = 0
             for i in range(n_in):
                 row = panel[i // per_step, :, i % per_step]
-                if turned:
+                if transposed_kernel:
                     row[:there] = slice_[column : column + there, i]
                 else:
                     row[:there] = slice_[i, column : column + there]
@@ -444,7 +444,7 @@ def convolve_bfloat16(
         _convolve_block(near, absent, packed, features, sums, width, source, target)
         for row in range(len(sums)):
             for column in range(sums.shape[1]):
-                out[first + row, column] = nearest_bfloat16(sums[row, column])
+                out[first + row, column] = round_to_bfloat16_bits(sums[row, column])
 
 
 @njit(nogil=True)

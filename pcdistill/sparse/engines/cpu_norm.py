@@ -13,62 +13,62 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from pcdistill.sparse.engines import cpu_norm_kernels
-from pcdistill.sparse.memory_pool import fresh_rows
-from pcdistill.sparse.parallel import run_loop, worker_count
+from pcdistill.sparse.memory_pool import empty_pooled
+from pcdistill.sparse.parallel import num_workers, run_parallel_kernel
 
 KINDS = (torch.float32, torch.float64, torch.bfloat16)
 """Types of features that there are loops for."""
-SMALLEST_SHARE = 1 << 17
+MIN_SHARE = 1 << 17
 """Fewest numbers that are worth a thread."""
 
 
-def normalise_by_batch(
+def batch_norm_train(
     x: Tensor,
     bn: nn.BatchNorm1d,
-    added: Tensor | None,
+    residual: Tensor | None,
     relu: bool,
-    beside: Tensor | None,
-    consume: bool,
+    skip: Tensor | None,
+    inplace: bool,
 ) -> Tensor:
     """Normalise by mean and variance of the rows, and let `bn` take note of them.
 
     Args:
         x: (V, C) of one of `KINDS`, V at least 2.
         bn: weight, bias and running statistics, none of them missing.
-        added: (V, C) of the same type, added to what is normalised; None for nothing.
+        residual: (V, C) of the same type, added to what is normalised; None for nothing.
         relu: whether what is below 0 then becomes 0.
-        beside: (V, B) of the same type, further columns of the result; None for none.
-        consume: the gradient of the result may be overwritten.
+        skip: (V, B) of the same type, further columns of the result; None for none.
+        inplace: the gradient of the result may be overwritten.
 
     Returns:
         (V, C + B) of the same type.
     """
     x, count = x.contiguous(), len(x)
-    sums = _sums_of(x, cpu_norm_kernels.add_moments, x)
+    sums = _sums_of(x, cpu_norm_kernels.accumulate_moments, x)
     offset, spread = sums / count
     mean = x[0].detach().double() + offset
     variance = (spread - offset.square()).clamp_(min=0)
     _take_note(bn, mean, variance * (count / (count - 1)))
     scale = torch.rsqrt(variance + bn.eps)
     out: Tensor = _NormaliseByBatch.apply(  # type: ignore[no-untyped-call]
-        x, bn.weight, bn.bias, added, beside, mean, scale, relu, consume
+        x, bn.weight, bn.bias, residual, skip, mean, scale, relu, inplace
     )
     return out
 
 
-def normalise_by_running(
+def batch_norm_eval(
     x: Tensor,
     bn: nn.BatchNorm1d,
-    added: Tensor | None,
+    residual: Tensor | None,
     relu: bool,
-    beside: Tensor | None,
-    consume: bool,
+    skip: Tensor | None,
+    inplace: bool,
 ) -> Tensor:
-    """Normalise by what `bn` has seen, without gradients; `consume`: `x` may be overwritten."""
+    """Normalise by what `bn` has seen, without gradients; `inplace`: `x` may be overwritten."""
     seen_mean, seen_variance = _running(bn)
     scale = bn.weight.double() * torch.rsqrt(seen_variance.double() + bn.eps)
-    out = x if consume and beside is None and x.is_contiguous() else _wide(x, beside)
-    _normalise(x.contiguous(), seen_mean, scale, bn.bias, added, relu, beside, out)
+    out = x if inplace and skip is None and x.is_contiguous() else _wide(x, skip)
+    _normalize(x.contiguous(), seen_mean, scale, bn.bias, residual, relu, skip, out)
     return out
 
 
@@ -79,16 +79,16 @@ class _NormaliseByBatch(torch.autograd.Function):
         x: Tensor,
         weight: Tensor,
         bias: Tensor,
-        added: Tensor | None,
-        beside: Tensor | None,
+        residual: Tensor | None,
+        skip: Tensor | None,
         mean: Tensor,
         scale: Tensor,
         relu: bool,
-        consume: bool,
+        inplace: bool,
     ) -> Tensor:
-        ctx.consume = consume
-        out = _wide(x, beside)
-        _normalise(x, mean, weight.double() * scale, bias, added, relu, beside, out)
+        ctx.inplace = inplace
+        out = _wide(x, skip)
+        _normalize(x, mean, weight.double() * scale, bias, residual, relu, skip, out)
         ctx.save_for_backward(x, weight, mean, scale, out if relu else None)
         return out
 
@@ -96,23 +96,23 @@ class _NormaliseByBatch(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, scale, out = ctx.saved_tensors
-        parts = differentiate_norm(
-            x, weight, mean, scale, out, upstream.contiguous(), ctx.needs_input_grad[3], ctx.consume
+        parts = batch_norm_backward(
+            x, weight, mean, scale, out, upstream.contiguous(), ctx.needs_input_grad[3], ctx.inplace
         )
         return (*parts, None, None, None, None)
 
 
-def differentiate_norm(
+def batch_norm_backward(
     x: Tensor,
     weight: Tensor,
     mean: Tensor,
     scale: Tensor,
     out: Tensor | None,
     upstream: Tensor,
-    wants_added: bool,
-    consume: bool,
+    wants_residual: bool,
+    inplace: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
-    """Gradients of `normalise_by_batch` by x, weight, bias, added and beside.
+    """Gradients of `batch_norm_train` by x, weight, bias, added and beside.
 
     Args:
         x: (V, C) what was normalised.
@@ -120,54 +120,56 @@ def differentiate_norm(
         mean, scale: (C,) float64, of x, and one over its deviation.
         out: (V, C + B) the result if ReLU made it, else None.
         upstream: (V, C + B) gradient of the result.
-        wants_added: whether something was added whose gradient is wanted.
-        consume: `upstream` may be overwritten.
+        wants_residual: whether something was added whose gradient is wanted.
+        inplace: `upstream` may be overwritten.
     """
     kind, more = _exact(x.dtype), upstream.shape[1] - x.shape[1]
     middle = mean.to(kind)
-    rest = fresh_rows(len(x), more, x.dtype) if more else None
-    in_place = consume and not more
-    kept = upstream if in_place else fresh_rows(len(x), x.shape[1], x.dtype)
+    rest = empty_pooled(len(x), more, x.dtype) if more else None
+    in_place = inplace and not more
+    kept = upstream if in_place else empty_pooled(len(x), x.shape[1], x.dtype)
     total, along = _sums_of(
-        x, cpu_norm_kernels.begin_gradient, x, middle, out, upstream, kept, rest
+        x, cpu_norm_kernels.reduce_gradient_sums, x, middle, out, upstream, kept, rest
     )
-    gradient = fresh_rows(len(x), x.shape[1], x.dtype) if wants_added else kept
+    gradient = empty_pooled(len(x), x.shape[1], x.dtype) if wants_residual else kept
     parts = (weight.double() * scale, total / len(x), along * scale.square() / len(x))
-    run_loop(
-        cpu_norm_kernels.finish_gradient,
+    run_parallel_kernel(
+        cpu_norm_kernels.apply_input_gradient,
         *(x, middle, kept, *(part.to(kind) for part in parts), gradient),
         workers=_workers(x),
     )
     of_weight, of_bias = (along * scale).to(weight.dtype), total.to(weight.dtype)
-    return gradient, of_weight, of_bias, kept if wants_added else None, rest
+    return gradient, of_weight, of_bias, kept if wants_residual else None, rest
 
 
-def _normalise(
+def _normalize(
     x: Tensor,
     mean: Tensor,
     scale: Tensor,
     shift: Tensor,
-    added: Tensor | None,
+    residual: Tensor | None,
     relu: bool,
-    beside: Tensor | None,
+    skip: Tensor | None,
     out: Tensor,
 ) -> None:
-    more, rest = (None if part is None else part.contiguous() for part in (added, beside))
+    more, rest = (None if part is None else part.contiguous() for part in (residual, skip))
     columns = (part.to(_exact(x.dtype)) for part in (mean, scale, shift))
-    run_loop(cpu_norm_kernels.normalise, x, *columns, more, relu, rest, out, workers=_workers(x))
+    run_parallel_kernel(
+        cpu_norm_kernels.normalize, x, *columns, more, relu, rest, out, workers=_workers(x)
+    )
 
 
-def _wide(x: Tensor, beside: Tensor | None) -> Tensor:
+def _wide(x: Tensor, skip: Tensor | None) -> Tensor:
     """Memory for rows of x and what comes beside them."""
-    columns = x.shape[1] + (0 if beside is None else beside.shape[1])
-    return fresh_rows(len(x), columns, x.dtype)
+    columns = x.shape[1] + (0 if skip is None else skip.shape[1])
+    return empty_pooled(len(x), columns, x.dtype)
 
 
 def _sums_of(x: Tensor, loop: Any, *arguments: Any) -> Tensor:
     """(2, C) float64 sums that the loop takes."""
     workers = _workers(x)
     sums = torch.zeros(workers, 2, x.shape[1], dtype=torch.float64)
-    run_loop(loop, *arguments, sums, workers=workers)
+    run_parallel_kernel(loop, *arguments, sums, workers=workers)
     return sums.sum(dim=0)
 
 
@@ -191,4 +193,4 @@ def _exact(dtype: torch.dtype) -> torch.dtype:
 
 
 def _workers(x: Tensor) -> int:
-    return worker_count(x.numel() // SMALLEST_SHARE)
+    return num_workers(x.numel() // MIN_SHARE)

@@ -17,7 +17,7 @@ from numba.extending import overload
 from numpy.typing import NDArray
 
 from pcdistill.jit import njit
-from pcdistill.sparse.bfloat16 import nearest_bfloat16
+from pcdistill.sparse.bfloat16 import round_to_bfloat16_bits
 
 Array = NDArray[Any]
 
@@ -42,12 +42,12 @@ def _element(number: Any, dtype: Any) -> Any:
 @overload(_element, strict=False)
 def _element_of(number: Any, dtype: Any) -> Callable[[Any, Any], Any]:
     if dtype.dtype == types.uint16:
-        return lambda number, dtype: nearest_bfloat16(number)
+        return lambda number, dtype: round_to_bfloat16_bits(number)
     return lambda number, dtype: number
 
 
 @njit(nogil=True)
-def add_moments(x: Array, sums: Array, worker: int, workers: int) -> None:
+def accumulate_moments(x: Array, sums: Array, worker: int, workers: int) -> None:
     """sums[worker] += sum of d and of d^2 over the rows, with d = x - x[0].
 
     Args:
@@ -64,14 +64,14 @@ def add_moments(x: Array, sums: Array, worker: int, workers: int) -> None:
 
 
 @njit(nogil=True)
-def normalise(
+def normalize(
     x: Array,
     mean: Array,
     scale: Array,
     shift: Array,
-    added: Array | None,
+    residual: Array | None,
     relu: bool,
-    beside: Array | None,
+    skip: Array | None,
     out: Array,
     worker: int,
     workers: int,
@@ -83,9 +83,9 @@ def normalise(
     Args:
         x: (V, C).
         mean, scale, shift: (C,) float32, or float64 as x.
-        added: (V, C), or None for nothing.
+        residual: (V, C), or None for nothing.
         relu: whether what is below 0 becomes 0.
-        beside: (V, B), or None for no more columns.
+        skip: (V, B), or None for no more columns.
         out: (V, C + B), written; may be `x` where B is 0.
         worker, workers: which share is done here.
     """
@@ -93,22 +93,22 @@ def normalise(
     for row in range(worker * n // workers, (worker + 1) * n // workers):
         for c in range(x.shape[1]):
             number = (_number(x[row, c]) - mean[c]) * scale[c] + shift[c]
-            if added is not None:
-                number += _number(added[row, c])
+            if residual is not None:
+                number += _number(residual[row, c])
             out[row, c] = _element(floor if number < floor else number, out.dtype)
-        if beside is not None:
-            for c in range(beside.shape[1]):
-                out[row, width + c] = beside[row, c]
+        if skip is not None:
+            for c in range(skip.shape[1]):
+                out[row, width + c] = skip[row, c]
 
 
 @njit(nogil=True)
-def begin_gradient(
+def reduce_gradient_sums(
     x: Array,
     mean: Array,
     out: Array | None,
     upstream: Array,
     kept: Array,
-    beside: Array | None,
+    skip: Array | None,
     sums: Array,
     worker: int,
     workers: int,
@@ -121,7 +121,7 @@ def begin_gradient(
         out: (V, C + B) what ReLU made, or None where there was none.
         upstream: (V, C + B).
         kept: (V, C), written; may be `upstream` where B is 0.
-        beside: (V, B) the other columns of `upstream`, written, or None for none.
+        skip: (V, B) the other columns of `upstream`, written, or None for none.
         sums: (workers, 2, C) float64.
         worker, workers: which share is done here.
     """
@@ -133,9 +133,9 @@ def begin_gradient(
             for c in range(x.shape[1]):
                 if _number(out[row, c]) <= 0:
                     kept[row, c] = 0
-        if beside is not None:
-            for c in range(beside.shape[1]):
-                beside[row, c] = upstream[row, x.shape[1] + c]
+        if skip is not None:
+            for c in range(skip.shape[1]):
+                skip[row, c] = upstream[row, x.shape[1] + c]
         for c in range(x.shape[1]):
             gradient = _number(kept[row, c])
             own[0, c] += gradient
@@ -143,7 +143,7 @@ def begin_gradient(
 
 
 @njit(nogil=True)
-def finish_gradient(
+def apply_input_gradient(
     x: Array,
     mean: Array,
     kept: Array,

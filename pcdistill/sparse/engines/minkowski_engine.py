@@ -1,6 +1,6 @@
 """The arithmetic of a sparse convolution, done by MinkowskiEngine where that is installed.
 
-The same layers and weights run on either engine: a tensor that went through `on_minkowski` carries
+The same layers and weights run on either engine: a tensor that went through `to_minkowski` carries
 coordinates that MinkowskiEngine manages, and a convolution of such a tensor is MinkowskiEngine's.
 Everything that treats rows alone (batch norm, ReLU, 1x1 convolutions) is torch in both.
 """
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from pcdistill.errors import MissingExtraError
-from pcdistill.sparse.coordinates import CoordinateMaps, Level, RowOrder
+from pcdistill.sparse.coordinates import CoordinateManager, RowPermutation, VoxelLevel
 from pcdistill.sparse.kernel_map import KernelMap
 from pcdistill.sparse.tensor import SparseTensor
 
@@ -30,7 +30,7 @@ MOVED_NAMES = ("Iterable", "Mapping", "MutableMapping", "Sequence")
 
 
 @cache
-def minkowski_engine() -> Any:
+def import_minkowski() -> Any:
     """The package MinkowskiEngine, imported when first asked for.
 
     Raises:
@@ -55,7 +55,7 @@ def minkowski_engine() -> Any:
 
 
 @dataclass(frozen=True, eq=False)
-class MinkowskiPairs:
+class MinkowskiKernelMap:
     """One kernel map inside MinkowskiEngine, named by what it connects."""
 
     manager: Any
@@ -64,20 +64,20 @@ class MinkowskiPairs:
     target_key: Any
     generator: Any
     """MinkowskiEngine's KernelGenerator: size, stride and dilation."""
-    transposed: bool = False
+    is_transposed: bool = False
 
     @property
-    def swapped(self) -> MinkowskiPairs:
+    def transposed(self) -> MinkowskiKernelMap:
         """The same pairs seen from the other side, for the transposed convolution."""
-        return MinkowskiPairs(
-            self.manager, self.target_key, self.source_key, self.generator, not self.transposed
+        return MinkowskiKernelMap(
+            self.manager, self.target_key, self.source_key, self.generator, not self.is_transposed
         )
 
 
-class MinkowskiMaps(CoordinateMaps):
+class MinkowskiCoordinateManager(CoordinateManager):
     """The voxels of a batch at every stride, as MinkowskiEngine orders them."""
 
-    def __init__(self, finest: Level) -> None:
+    def __init__(self, finest: VoxelLevel) -> None:
         """Hand voxels to MinkowskiEngine.
 
         Args:
@@ -87,7 +87,7 @@ class MinkowskiMaps(CoordinateMaps):
             MissingExtraError: MinkowskiEngine is absent, or was built without CUDA and is needed
                 there.
         """
-        engine = minkowski_engine()
+        engine = import_minkowski()
         self.device = finest.coords.device
         on_cpu = self.device.type == "cpu"
         if not on_cpu and not engine.is_cuda_available():
@@ -115,7 +115,7 @@ class MinkowskiMaps(CoordinateMaps):
             self._keys[stride] = self._manager.stride(self._keys[finer], stride // finer)
         return self._keys[stride]
 
-    def level(self, stride: int) -> Level:
+    def level(self, stride: int) -> VoxelLevel:
         """The voxels of one edge length, in MinkowskiEngine's row order.
 
         Raises:
@@ -126,68 +126,70 @@ class MinkowskiMaps(CoordinateMaps):
                 f"there are no voxels of stride {stride}; known strides are {self.strides}, and "
                 "only their multiples can be made"
             )
-        return Level(stride, self._manager.get_coordinates(self._key(stride)), None)
+        return VoxelLevel(stride, self._manager.get_coordinates(self._key(stride)), None)
 
-    def row_order(self, coords: Tensor, stride: int) -> RowOrder | None:
-        """Not offered: tensors come to this engine by `on_minkowski` only."""
+    def row_order(self, coords: Tensor, stride: int) -> RowPermutation | None:
+        """Not offered: tensors come to this engine by `to_minkowski` only."""
         raise ValueError("`maps` belongs to the engine 'minkowski'; leave it out")
 
     def kernel_map(
         self, in_stride: int, out_stride: int, kernel_size: int, dilation: int = 1
     ) -> KernelMap:
         """What `minkowski_convolution` needs, in the place of a kernel map of ours."""
-        generator = minkowski_engine().KernelGenerator(
+        generator = import_minkowski().KernelGenerator(
             kernel_size=kernel_size,
             stride=out_stride // in_stride,
             dilation=dilation,
             dimension=DIMENSION,
         )
-        pairs = MinkowskiPairs(
+        kernel_map = MinkowskiKernelMap(
             self._manager, self._key(in_stride), self._key(out_stride), generator
         )
-        return cast(KernelMap, pairs)
+        return cast(KernelMap, kernel_map)
 
 
-def on_minkowski(x: SparseTensor) -> SparseTensor:
+def to_minkowski(x: SparseTensor) -> SparseTensor:
     """The same tensor on coordinates that MinkowskiEngine manages.
 
     Its `features` and `coords` keep the caller's row order. A tensor without voxels, which
     MinkowskiEngine cannot hold, stays as it is.
 
     Raises:
-        MissingExtraError: see `minkowski_engine` and `MinkowskiMaps`.
+        MissingExtraError: see `minkowski_engine` and `MinkowskiCoordinateManager`.
     """
-    minkowski_engine()
-    if len(x) == 0 or isinstance(x.maps, MinkowskiMaps):
+    import_minkowski()
+    if len(x) == 0 or isinstance(x.maps, MinkowskiCoordinateManager):
         return x
-    maps = MinkowskiMaps(x.maps.placed_level(x.stride))
+    maps = MinkowskiCoordinateManager(x.maps.transformed_level(x.stride))
     order = maps.sorted_rows if x.rows is None else x.rows.order[maps.sorted_rows]
     rank = torch.empty_like(order)
     rank[order] = torch.arange(len(order), device=order.device)
     features = x.sorted_features.index_select(0, maps.sorted_rows)
-    return SparseTensor._on(features, x.stride, maps, RowOrder(order, rank))
+    return SparseTensor._on(features, x.stride, maps, RowPermutation(order, rank))
 
 
-def minkowski_convolution(features: Tensor, kernel: Tensor, pairs: MinkowskiPairs) -> Tensor:
+def minkowski_convolution(
+    features: Tensor, kernel: Tensor, kernel_map: MinkowskiKernelMap
+) -> Tensor:
     """Convolve by MinkowskiEngine, differentiably.
 
     Args:
         features: (V_in, C_in) in MinkowskiEngine's row order; half precision is computed as float.
         kernel: (K, C_in, C_out).
-        pairs: from the `MinkowskiMaps` of these rows.
+        kernel_map: from the `MinkowskiCoordinateManager` of these rows.
 
     Returns:
         (V_out, C_out), of the dtype of `features`.
     """
-    engine = minkowski_engine()
-    if kernel.shape[0] != math.prod(pairs.generator.kernel_size):
+    engine = import_minkowski()
+    if kernel.shape[0] != math.prod(kernel_map.generator.kernel_size):
         raise ValueError(
             f"the kernel has {kernel.shape[0]} offsets, expected "
-            f"{math.prod(pairs.generator.kernel_size)}"
+            f"{math.prod(kernel_map.generator.kernel_size)}"
         )
     function = (
         engine.MinkowskiConvolutionTransposeFunction
-        if pairs.transposed
+        if kernel_map.is_transposed
         else engine.MinkowskiConvolutionFunction
     )
     whole = torch.float64 if features.dtype == torch.float64 else torch.float32
@@ -195,10 +197,10 @@ def minkowski_convolution(features: Tensor, kernel: Tensor, pairs: MinkowskiPair
         out: Tensor = function.apply(
             features.to(whole),
             kernel.to(whole).contiguous(),
-            pairs.generator,
+            kernel_map.generator,
             importlib.import_module("MinkowskiEngineBackend._C").ConvolutionMode.DEFAULT,
-            pairs.source_key,
-            pairs.target_key,
-            pairs.manager,
+            kernel_map.source_key,
+            kernel_map.target_key,
+            kernel_map.manager,
         )
     return out.to(features.dtype)

@@ -2,7 +2,7 @@
 
 The same layers, weights and kernel maps as with the engine 'torch'; what `dense_engine` does with a
 gathered matrix and one product is done here without writing what is gathered. A tensor that went
-through `on_triton` has its convolutions computed so. All else is torch in both.
+through `to_triton` has its convolutions computed so. All else is torch in both.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from pcdistill.errors import MissingExtraError
-from pcdistill.sparse.coordinates import CoordinateMaps, Level
-from pcdistill.sparse.engines.minkowski_engine import MinkowskiMaps
-from pcdistill.sparse.grid_symmetry import GridTurn
+from pcdistill.sparse.coordinates import CoordinateManager, VoxelLevel
+from pcdistill.sparse.engines.minkowski_engine import MinkowskiCoordinateManager
+from pcdistill.sparse.grid_symmetry import GridSymmetry
 from pcdistill.sparse.kernel_map import KernelMap
 from pcdistill.sparse.tensor import SparseTensor
 
@@ -32,7 +32,7 @@ PROGRAMS = 2048
 processor of a large GPU. A number of its own for every GPU would change the order of the sums."""
 STAGES = 2
 """Chunks of operands under way at once; more would leave less room for other programs."""
-SMALLEST_SPLIT = 512
+MIN_SPLIT = 512
 """Target rows below which a partial sum costs more than it saves."""
 
 
@@ -75,7 +75,7 @@ def _narrow_side(channels: int) -> int:
 
 
 @cache
-def triton_kernels() -> Any:
+def import_triton_kernels() -> Any:
     """The module `triton_kernels`, imported when first asked for.
 
     Raises:
@@ -92,47 +92,47 @@ def triton_kernels() -> Any:
     return importlib.import_module("pcdistill.sparse.engines.triton_kernels")
 
 
-class TritonPairs(KernelMap):
+class TritonKernelMap(KernelMap):
     """One of our kernel maps, whose convolutions are computed by `triton_convolution`."""
 
     @property
-    def swapped(self) -> TritonPairs:
+    def transposed(self) -> TritonKernelMap:
         """The same pairs seen from the other side: sources become targets."""
-        return _for_triton(super().swapped)
+        return _for_triton(super().transposed)
 
-    def with_slices(self, slices: tuple[int, ...]) -> TritonPairs:
+    def with_slices(self, slices: tuple[int, ...]) -> TritonKernelMap:
         """The same pairs for weights whose slices are taken in another order."""
         return _for_triton(super().with_slices(slices))
 
 
-def _for_triton(pairs: KernelMap) -> TritonPairs:
-    return TritonPairs(pairs.table, pairs.slices)
+def _for_triton(kernel_map: KernelMap) -> TritonKernelMap:
+    return TritonKernelMap(kernel_map.table, kernel_map.slices)
 
 
-class TritonMaps(CoordinateMaps):
+class TritonCoordinateManager(CoordinateManager):
     """Voxels and kernel maps of other maps, shared with them whichever is asked first."""
 
-    def __init__(self, maps: CoordinateMaps) -> None:
+    def __init__(self, maps: CoordinateManager) -> None:
         """Take the maps; what they make later is found here too."""
         self.__dict__.update(maps.__dict__)
         self._maps = maps
 
     def kernel_map(
         self, in_stride: int, out_stride: int, kernel_size: int, dilation: int = 1
-    ) -> TritonPairs:
+    ) -> TritonKernelMap:
         """Pairs of a convolution from one level to a coarser or equal one."""
         return _for_triton(self._maps.kernel_map(in_stride, out_stride, kernel_size, dilation))
 
-    def turned(self, turn: GridTurn) -> TritonMaps:
-        """See `CoordinateMaps.turned`."""
-        return TritonMaps(self._maps.turned(turn))
+    def transformed(self, turn: GridSymmetry) -> TritonCoordinateManager:
+        """See `CoordinateManager.transformed`."""
+        return TritonCoordinateManager(self._maps.transformed(turn))
 
-    def placed_level(self, stride: int) -> Level:
-        """See `CoordinateMaps.placed_level`."""
-        return self._maps.placed_level(stride)
+    def transformed_level(self, stride: int) -> VoxelLevel:
+        """See `CoordinateManager.transformed_level`."""
+        return self._maps.transformed_level(stride)
 
 
-def on_triton(x: SparseTensor) -> SparseTensor:
+def to_triton(x: SparseTensor) -> SparseTensor:
     """The same tensor, whose convolutions are computed by Triton; rows and kernel maps stay.
 
     Raises:
@@ -140,26 +140,27 @@ def on_triton(x: SparseTensor) -> SparseTensor:
         ValueError: the tensor is not on a CUDA device, or is on the engine 'minkowski'.
     """
     _require_gpu(x.sorted_features.device)
-    if isinstance(x.maps, TritonMaps):
+    if isinstance(x.maps, TritonCoordinateManager):
         return x
-    if isinstance(x.maps, MinkowskiMaps):
+    if isinstance(x.maps, MinkowskiCoordinateManager):
         raise ValueError(
             "the tensor is on the engine 'minkowski', whose kernel maps 'triton' cannot use; make "
             "it anew from features and coords"
         )
-    return SparseTensor._on(x.sorted_features, x.stride, TritonMaps(x.maps), x.rows)
+    return SparseTensor._on(x.sorted_features, x.stride, TritonCoordinateManager(x.maps), x.rows)
 
 
-def triton_convolution(features: Tensor, kernel: Tensor, pairs: KernelMap) -> Tensor:
+def triton_convolution(features: Tensor, kernel: Tensor, kernel_map: KernelMap) -> Tensor:
     """Sum over the offsets k of features[source] @ kernel[k], differentiably.
 
     Nothing that is gathered is kept, and the host waits for nothing but, once for each order of
     the weight slices, the copy of that order to the device. The same input gives the same bits.
 
     Args:
-        features: (V_in, C_in) float32, float16 or bfloat16 on a CUDA device, rows as in `pairs`.
+        features: (V_in, C_in) float32, float16 or bfloat16 on a CUDA device, rows as in
+            `kernel_map`.
         kernel: (K, C_in, C_out), same dtype and device.
-        pairs: source and target rows of each offset.
+        kernel_map: source and target rows of each offset.
 
     Returns:
         (V_out, C_out), dtype of `features`; sums are taken in float32. Products of float32 are
@@ -176,74 +177,80 @@ def triton_convolution(features: Tensor, kernel: Tensor, pairs: KernelMap) -> Te
             "'triton' takes float32, float16 or bfloat16, the same for both; cast them, or use "
             "the engine 'torch'"
         )
-    if not features.device == kernel.device == pairs.table.rows.device:
+    if not features.device == kernel.device == kernel_map.table.rows.device:
         raise ValueError(
             f"features are on {features.device}, the kernel is on {kernel.device} and the kernel "
-            f"map on {pairs.table.rows.device}; move them to one device"
+            f"map on {kernel_map.table.rows.device}; move them to one device"
         )
-    wanted = (len(pairs.table.rows), features.shape[1])
-    if features.shape[0] != pairs.n_source or kernel.shape[:2] != wanted:
+    wanted = (len(kernel_map.table.rows), features.shape[1])
+    if features.shape[0] != kernel_map.n_source or kernel.shape[:2] != wanted:
         raise ValueError(
             f"features are {tuple(features.shape)} and the kernel is {tuple(kernel.shape)}, "
-            f"expected {pairs.n_source} rows and {wanted[0]} slices as in the kernel map, and the "
+            f"expected {kernel_map.n_source} rows and {wanted[0]} slices as in the kernel map, "
+            "and the "
             "same channels"
         )
-    result: Tensor = _TritonConvolution.apply(features, kernel, pairs)  # type: ignore[no-untyped-call]
+    result: Tensor = _TritonConvolution.apply(features, kernel, kernel_map)  # type: ignore[no-untyped-call]
     return result
 
 
 class _TritonConvolution(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, features: Tensor, kernel: Tensor, pairs: KernelMap) -> Tensor:
+    def forward(ctx: Any, features: Tensor, kernel: Tensor, kernel_map: KernelMap) -> Tensor:
         features = features.contiguous()
         ctx.save_for_backward(features, kernel)
-        ctx.pairs = pairs
-        return _convolution(features, kernel, pairs)
+        ctx.pairs = kernel_map
+        return _convolution(features, kernel, kernel_map)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         features, kernel = ctx.saved_tensors
-        upstream, pairs = upstream.contiguous(), ctx.pairs
+        upstream, kernel_map = upstream.contiguous(), ctx.pairs
         wants_features, wants_kernel, _ = ctx.needs_input_grad
         grad_features = grad_kernel = None
         if wants_features:
-            grad_features = _convolution(upstream, kernel.transpose(1, 2), pairs.swapped)
+            grad_features = _convolution(upstream, kernel.transpose(1, 2), kernel_map.transposed)
         if wants_kernel:
-            grad_kernel = _kernel_gradient(features, upstream, pairs).to(kernel.dtype)
+            grad_kernel = _kernel_gradient(features, upstream, kernel_map).to(kernel.dtype)
         return grad_features, grad_kernel, None
 
 
-def _convolution(features: Tensor, kernel: Tensor, pairs: KernelMap) -> Tensor:
+def _convolution(features: Tensor, kernel: Tensor, kernel_map: KernelMap) -> Tensor:
     n_offsets, n_in, n_out = kernel.shape
-    out = features.new_empty(pairs.n_target, n_out)
+    out = features.new_empty(kernel_map.n_target, n_out)
     tile = convolution_tile(n_in, n_out, features.dtype)
-    kernels, table, rows, offsets = triton_kernels(), pairs.table, pairs.n_target, 1
+    kernels, table, rows, offsets = (
+        import_triton_kernels(),
+        kernel_map.table,
+        kernel_map.n_target,
+        1,
+    )
     options: dict[str, int] = {}
     if table.one_source:
         # From the other side fewer neighbours are absent, and no target row is met twice.
-        function, table = kernels.one_source_kernel, pairs.swapped.table
-        rows, offsets = pairs.n_source, n_offsets
+        function, table = kernels.one_source_kernel, kernel_map.transposed.table
+        rows, offsets = kernel_map.n_source, n_offsets
     elif n_in <= FEW_CHANNELS:
         function, tile = kernels.few_channels_kernel, tile._replace(inner=32)
         options["WIDTH"] = _power_of_two(n_in)
     else:
         function = kernels.convolution_kernel
     programs = _ceil(rows, tile.rows) * offsets * _ceil(n_out, tile.outer)
-    order = _slice_order(pairs.slices, n_offsets, features.device)
+    order = _slice_order(kernel_map.slices, n_offsets, features.device)
     tensors = (features, kernel, table.rows.contiguous(), order, out)
-    sizes = (pairs.n_source, pairs.n_target, n_offsets, n_in, n_out, *kernel.stride())
+    sizes = (kernel_map.n_source, kernel_map.n_target, n_offsets, n_in, n_out, *kernel.stride())
     _launch(function, programs, tensors, sizes, tile, options)
     return out
 
 
-def _kernel_gradient(features: Tensor, upstream: Tensor, pairs: KernelMap) -> Tensor:
+def _kernel_gradient(features: Tensor, upstream: Tensor, kernel_map: KernelMap) -> Tensor:
     """(K, C_in, C_out) float32."""
-    if pairs.table.one_source:  # from the other side fewer neighbours are absent
-        return _kernel_gradient(upstream, features, pairs.swapped).transpose(1, 2)
-    n_offsets, n_in, n_out = len(pairs.table.rows), features.shape[1], upstream.shape[1]
+    if kernel_map.table.one_source:  # from the other side fewer neighbours are absent
+        return _kernel_gradient(upstream, features, kernel_map.transposed).transpose(1, 2)
+    n_offsets, n_in, n_out = len(kernel_map.table.rows), features.shape[1], upstream.shape[1]
     tile = gradient_tile(n_in, n_out, features.dtype)
-    kernels = triton_kernels()
+    kernels = import_triton_kernels()
     options: dict[str, int] = {}
     if n_in <= FEW_CHANNELS:
         function, tile = kernels.few_channels_gradient_kernel, tile._replace(inner=64)
@@ -255,14 +262,14 @@ def _kernel_gradient(features: Tensor, upstream: Tensor, pairs: KernelMap) -> Te
     wanted = min(
         _ceil(PROGRAMS, tiles),
         PARTIAL_BYTES // (4 * n_offsets * n_in * n_out),
-        pairs.n_target // SMALLEST_SPLIT,
+        kernel_map.n_target // MIN_SPLIT,
     )
-    rows_each = tile.rows * _ceil(pairs.n_target, tile.rows * max(1, wanted))
-    splits = _ceil(pairs.n_target, max(1, rows_each))
+    rows_each = tile.rows * _ceil(kernel_map.n_target, tile.rows * max(1, wanted))
+    splits = _ceil(kernel_map.n_target, max(1, rows_each))
     parts = features.new_empty(splits, n_offsets, n_in, n_out, dtype=torch.float32)
-    order = _slice_order(pairs.slices, n_offsets, features.device)
-    tensors = (features, upstream, pairs.table.rows.contiguous(), order, parts)
-    sizes = (pairs.n_source, pairs.n_target, n_offsets, n_in, n_out, rows_each)
+    order = _slice_order(kernel_map.slices, n_offsets, features.device)
+    tensors = (features, upstream, kernel_map.table.rows.contiguous(), order, parts)
+    sizes = (kernel_map.n_source, kernel_map.n_target, n_offsets, n_in, n_out, rows_each)
     _launch(function, splits * tiles, tensors, sizes, tile, options)
     return parts.sum(dim=0)
 
@@ -301,7 +308,7 @@ def _slice_order(slices: tuple[int, ...] | None, count: int, device: torch.devic
 
 
 def _require_gpu(device: torch.device) -> None:
-    if device.type != "cuda" and not triton_kernels().RUNS_ON_CPU:
+    if device.type != "cuda" and not import_triton_kernels().RUNS_ON_CPU:
         raise ValueError(
             f"the engine 'triton' computes on NVIDIA GPUs only, the features are on {device}; move "
             "network and voxels to a GPU, or use the engine 'torch'"

@@ -20,7 +20,7 @@ from pcdistill.errors import ArtifactError, UnreadableError, file_trouble
 
 @dataclass(frozen=True)
 class NetworkShape:
-    """What fixes the tensors of an `EmbeddedNetwork`."""
+    """What fixes the tensors of a `DemoNetwork`."""
 
     channels: tuple[int, int, int, int]
     """Feature channels at 1/2, 1/4, 1/8 and 1/16 of the input."""
@@ -38,7 +38,7 @@ def _convolution(inputs: int, outputs: int, stride: int = 1, kernel: int = 3) ->
     )
 
 
-class EmbeddedNetwork(nn.Module):
+class DemoNetwork(nn.Module):
     """A U-shaped convolutional network whose result has half the resolution of its input."""
 
     def __init__(self, shape: NetworkShape) -> None:
@@ -81,7 +81,7 @@ def prepare_images(images: Tensor, input_size: tuple[int, int]) -> Tensor:
     return scaled
 
 
-def save_network(path: Path, network: EmbeddedNetwork, details: Mapping[str, Any]) -> None:
+def save_network(path: Path, network: DemoNetwork, details: Mapping[str, Any]) -> None:
     """Write weights in half precision together with their shape and `details` (JSON values).
 
     The same values give the same file, byte by byte: there is one entry of metadata, because the
@@ -95,7 +95,7 @@ def save_network(path: Path, network: EmbeddedNetwork, details: Mapping[str, Any
     save_file(weights, path, metadata={"network": json.dumps(header)})
 
 
-def load_network(path: Path) -> tuple[EmbeddedNetwork, dict[str, Any]]:
+def load_network(path: Path) -> tuple[DemoNetwork, dict[str, Any]]:
     """Read what `save_network` wrote; the network is frozen, in float32.
 
     Raises:
@@ -123,7 +123,7 @@ def load_network(path: Path) -> tuple[EmbeddedNetwork, dict[str, Any]]:
         outputs=values["outputs"],
         input_size=tuple(values["input_size"]),
     )
-    network = EmbeddedNetwork(shape)
+    network = DemoNetwork(shape)
     network.load_state_dict(
         {key: v.float() if v.is_floating_point() else v for key, v in weights.items()}
     )

@@ -19,12 +19,12 @@ from torch.nn import functional
 
 from pcdistill.teachers.base import FeatureMap, LabelledMasks
 from pcdistill.teachers.demo.color_names import color_name
-from pcdistill.teachers.demo.network import EmbeddedNetwork, load_network, prepare_images
+from pcdistill.teachers.demo.network import DemoNetwork, load_network, prepare_images
 from pcdistill.teachers.text_encoders import StaticTextEncoder
 
 TEMPERATURE = 0.05
 """Divides the dense teacher's cosines before the softmax, unitless."""
-SMALLEST_MASK = 0.0008
+MIN_MASK = 0.0008
 """Share of the image below which a region is no mask of its own."""
 SUREST_BELOW = 0.35
 """Mean probability below which a region is left without a label."""
@@ -41,12 +41,12 @@ _ADJECTIVES = {
 """How a material is said before a noun, where that is not the material's own name."""
 
 
-def _weights(name: str) -> tuple[EmbeddedNetwork, dict[str, Any]]:
+def _weights(name: str) -> tuple[DemoNetwork, dict[str, Any]]:
     with as_file(files("pcdistill.teachers.demo") / "weights" / f"{name}.safetensors") as path:
         return load_network(path)
 
 
-class EmbeddedDenseTeacher:
+class DemoDenseTeacher:
     """Gives every cell of a grid a unit vector in the text space, as LSeg does.
 
     The network's own vectors hesitate between words; each is replaced by the mixture of the words
@@ -72,9 +72,9 @@ class EmbeddedDenseTeacher:
 
     def __call__(self, image: Tensor) -> FeatureMap:
         """See a (3, H, W) uint8 image."""
-        return self.see_batch(image[None])[0]
+        return self.predict_batch(image[None])[0]
 
-    def see_batch(self, images: Tensor) -> list[FeatureMap]:
+    def predict_batch(self, images: Tensor) -> list[FeatureMap]:
         """See (B, 3, H, W) uint8 images."""
         batch = prepare_images(images, self._network.shape.input_size)
         with torch.inference_mode():
@@ -90,7 +90,7 @@ class EmbeddedDenseTeacher:
         return functional.normalize(mixture, dim=0)
 
 
-class EmbeddedMaskTeacher:
+class DemoMaskTeacher:
     """Cuts the image into labelled masks and describes each in words, as SEEM and TAP do.
 
     A caption is "{label}: a {colour} {material} {label}"; its text embedding stands for the mask.
@@ -116,9 +116,9 @@ class EmbeddedMaskTeacher:
 
     def __call__(self, image: Tensor) -> LabelledMasks:
         """See a (3, H, W) uint8 image."""
-        return self.see_batch(image[None])[0]
+        return self.predict_batch(image[None])[0]
 
-    def see_batch(self, images: Tensor) -> list[LabelledMasks]:
+    def predict_batch(self, images: Tensor) -> list[LabelledMasks]:
         """See (B, 3, H, W) uint8 images."""
         batch = prepare_images(images, self._network.shape.input_size)
         with torch.inference_mode():
@@ -135,7 +135,7 @@ class EmbeddedMaskTeacher:
             probability = raw[: len(self._labels)].softmax(dim=0)
             material = raw[len(self._labels) :]
         best = probability.max(dim=0)
-        regions = _regions(best.indices.numpy(), int(SMALLEST_MASK * height * width))
+        regions = _regions(best.indices.numpy(), int(MIN_MASK * height * width))
         mask_ids = torch.full((height, width), -1, dtype=torch.int32)
         labels: list[str] = []
         captions: list[str] = []

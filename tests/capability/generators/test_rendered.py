@@ -10,10 +10,10 @@ import torch
 
 import pcdistill.homes
 from pcdistill.capability import GeneratedImage, binarize_attention, mask_iou, prompt_points
-from pcdistill.capability.generators.rendered import EmbeddedGenerator, coarse_map
+from pcdistill.capability.generators.rendered import RenderedImageGenerator, blur_to_attention
 from pcdistill.capability.segmenters.superpixel import SuperpixelSegmenter
 from pcdistill.errors import ConfigError
-from pcdistill.homes import CLASSES, SPLITS, object_in_room, object_picture
+from pcdistill.homes import CLASSES, SPLITS, object_in_room, render_object_image
 
 
 def box_map(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -22,7 +22,7 @@ def box_map(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     instances[30:70, 40:80] = 0
     instances[30:70, 80:120] = 1
     mask = instances == 0
-    return mask, coarse_map(mask, instances, np.random.default_rng(seed))
+    return mask, blur_to_attention(mask, instances, np.random.default_rng(seed))
 
 
 def test_the_map_spans_0_to_1_and_is_brightest_around_the_object():
@@ -56,12 +56,12 @@ def test_the_map_spills_onto_what_touches_the_object():
     assert spilt > alone + 1
 
 
-def photo(generator: EmbeddedGenerator, category: str, seed: int) -> GeneratedImage:
+def photo(generator: RenderedImageGenerator, category: str, seed: int) -> GeneratedImage:
     return generator(f"a good photo of a {category}", category, seed)
 
 
 def test_a_prompt_and_a_seed_make_one_image():
-    generator = EmbeddedGenerator((64, 96))
+    generator = RenderedImageGenerator((64, 96))
     first, again = photo(generator, "chair", 3), photo(generator, "chair", 3)
     assert torch.equal(first.image, again.image)
     assert torch.equal(first.attention, again.attention)
@@ -78,28 +78,28 @@ def rendered(monkeypatch):
     pictures = []
 
     def recorded(category, seed, **options):
-        picture = object_picture(category, seed, **options)
+        picture = render_object_image(category, seed, **options)
         pictures.append((seed, picture.mask, category))
         return picture
 
-    monkeypatch.setattr(pcdistill.homes, "object_picture", recorded)
+    monkeypatch.setattr(pcdistill.homes, "render_object_image", recorded)
     return pictures
 
 
 def test_no_image_is_of_what_teachers_are_trained_on(rendered):
     """They learn from pictures and homes of another collection."""
-    photo(EmbeddedGenerator((48, 64)), "sofa", 7)
+    photo(RenderedImageGenerator((48, 64)), "sofa", 7)
     assert [seed for seed, *_ in rendered] == [7]
-    theirs = object_picture("sofa", 7, image_size=(48, 64), collection="teacher")
+    theirs = render_object_image("sofa", 7, image_size=(48, 64), collection="teacher")
     assert not torch.equal(rendered[0][1], theirs.mask)
     assert SPLITS["pictures"].collection != SPLITS["teacher"].collection
 
 
 def test_in_a_room_things_are_smaller_and_stand_among_others():
-    generator = EmbeddedGenerator((96, 128))
+    generator = RenderedImageGenerator((96, 128))
     kinds, shares = {}, {}
     for prompt in ("a good photo of a sink", "a good photo of a sink in a room"):
-        draw = object_in_room if "in a room" in prompt else object_picture
+        draw = object_in_room if "in a room" in prompt else render_object_image
         made = generator(prompt, "sink", 2)
         exact = draw("sink", 2, image_size=(96, 128))
         assert torch.equal(made.image, exact.rendering.image.permute(2, 0, 1))
@@ -112,7 +112,7 @@ def test_in_a_room_things_are_smaller_and_stand_among_others():
 
 
 def test_spaces_in_a_category_do_not_matter():
-    generator = EmbeddedGenerator((48, 64))
+    generator = RenderedImageGenerator((48, 64))
     there, back = (photo(generator, name, 1) for name in ("other furniture", "otherfurniture"))
     assert torch.equal(there.image, back.image)
 
@@ -134,12 +134,12 @@ def test_spaces_in_a_category_do_not_matter():
     ],
 )
 def test_what_the_prompt_names_is_drawn(rendered, prompt, words, drawn):
-    EmbeddedGenerator((48, 64))(prompt, words, 3)
+    RenderedImageGenerator((48, 64))(prompt, words, 3)
     assert [category for _, _, category in rendered] == [drawn]
 
 
 def test_the_other_words_of_a_prompt_change_nothing():
-    generator = EmbeddedGenerator((48, 64))
+    generator = RenderedImageGenerator((48, 64))
     one = generator("a good photo of a chair", "chair", 3)
     other = generator("Chair, oak, 4k", "chair", 3)
     assert torch.equal(one.image, other.image)
@@ -163,29 +163,29 @@ def test_the_other_words_of_a_prompt_change_nothing():
 def test_a_prompt_it_cannot_draw_is_a_mistake_in_the_configuration(prompt, words, message):
     start = f"the embedded image generator cannot draw '{prompt}': it "
     with pytest.raises(ConfigError, match=f"^{start}.*") as refused:
-        EmbeddedGenerator()(prompt, words, 0)
+        RenderedImageGenerator()(prompt, words, 0)
     assert re.search(message, str(refused.value))
 
 
 def test_what_it_cannot_draw_is_known_before_it_is_asked():
     words = ("sofa", "car", "shower curtain", "showercurtain", "traffic cone")
-    generator = EmbeddedGenerator()
+    generator = RenderedImageGenerator()
     for prompt in ("a good photo of a {}", "{}", "a {} in a {room} on the floor"):
-        assert generator.cannot_draw(prompt, words) == ("car", "traffic cone")
-        assert generator.cannot_draw(prompt.removesuffix(" on the floor"), CLASSES) == ()
-    others = generator.cannot_draw("a bed beside a {}", CLASSES)
+        assert generator.unsupported_categories(prompt, words) == ("car", "traffic cone")
+        assert generator.unsupported_categories(prompt.removesuffix(" on the floor"), CLASSES) == ()
+    others = generator.unsupported_categories("a bed beside a {}", CLASSES)
     assert set(CLASSES) - set(others) == {"bed"}
 
 
 def test_other_bad_input_is_refused():
     with pytest.raises(ValueError, match="seed is -1, expected 0 or more"):
-        photo(EmbeddedGenerator(), "chair", -1)
+        photo(RenderedImageGenerator(), "chair", -1)
     with pytest.raises(ValueError, match=r"image_size is \(16, 64\), expected at least 32 x 32"):
-        EmbeddedGenerator((16, 64))
+        RenderedImageGenerator((16, 64))
 
 
 def test_pseudo_masks_from_points_agree_with_the_exact_masks(rendered):
-    generator, segmenter = EmbeddedGenerator(), SuperpixelSegmenter()
+    generator, segmenter = RenderedImageGenerator(), SuperpixelSegmenter()
     ious, on_object = [], []
     for category in CLASSES:
         made = photo(generator, category, 200)

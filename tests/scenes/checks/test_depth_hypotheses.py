@@ -94,11 +94,11 @@ def test_ordinary_distances_stay(tmp_path, metres):
     assert torch.equal(read_depth(tmp_path / "door.npy", depth_scale=1), torch.from_numpy(far))
 
 
-def spoiled(files, value, share=4):
+def spoiled(files, value, fraction=4):
     """Every so many pixels say that nothing was seen."""
     for file in files:
         counts = np.array(Image.open(file))
-        counts.ravel()[::share] = value
+        counts.ravel()[::fraction] = value
         Image.fromarray(counts).save(file)
 
 

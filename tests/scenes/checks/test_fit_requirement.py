@@ -17,15 +17,15 @@ from torch import Tensor
 
 from pcdistill.doctor import examine
 from pcdistill.errors import SceneError
-from pcdistill.geometry import fuse_depth, sample_surface, scale_intrinsics
+from pcdistill.geometry import fuse_depth, resize_intrinsics, sample_surface
 from pcdistill.scenes import MemoryFrame, Scene, open_scene, write_ply
 from pcdistill.scenes.checks import (
     FUSED,
     Assumptions,
     check_geometry,
-    look_at,
     require_fitting_frames,
     require_fitting_scene,
+    sample_scene,
 )
 from tests.doctor.test_examine import write_home
 
@@ -42,7 +42,7 @@ def capture(data_root) -> Scene:
     for frame in scene.frames:
         pixels, depth = frame.image(), frame.depth()
         assert depth is not None
-        intrinsics = scale_intrinsics(frame.intrinsics, frame.image_size, SIZE)
+        intrinsics = resize_intrinsics(frame.intrinsics, frame.image_size, SIZE)
         frames.append(
             MemoryFrame(
                 frame.name,
@@ -124,7 +124,7 @@ FAULTS: dict[str, tuple[Callable[[Scene], Scene], str]] = {
         r"axes of the cameras are exchanged.*\[\[?0, 1, 0\], \[-1, 0, 0\], \[0, 0, 1\]",
     ),
     "cameras look along -z": (posed(lambda pose: pose @ OPENGL), "camera_to_world_opengl"),
-    "poses inverted": (posed(torch.linalg.inv), "`poses: world_to_camera`"),
+    "poses inverted": (posed(torch.linalg.inv), "`pose_convention: world_to_camera`"),
     "poses shuffled": (shuffled, "contradict each other"),
     "focal length times 1.5": (longer_lens(1.5), r"about 0\.67 times as long"),
     "focal length over 1.5": (longer_lens(1 / 1.5), r"about 1\.5 times as long"),
@@ -209,37 +209,40 @@ def fused_scene(scene: Scene) -> Scene:
 @pytest.mark.parametrize("name", ["rows flipped", "poses inverted", "depth times 5"])
 def test_a_mended_capture_without_a_surface_has_the_points_that_its_depth_makes(capture, name):
     """What the doctor draws and goes on with; what was fused from wrong frames is no place."""
-    broken = look_at(fused_scene(FAULTS[name][0](capture)), 12)
-    mended = check_geometry(broken, Assumptions()).capture
+    broken = sample_scene(fused_scene(FAULTS[name][0](capture)), 12)
+    corrected = check_geometry(broken, Assumptions()).capture
     tree = KDTree(capture.points.numpy())
     near, far = (
-        np.median(tree.query(points[::50].numpy())[0]) for points in (mended.points, broken.points)
+        np.median(tree.query(points[::50].numpy())[0])
+        for points in (corrected.points, broken.points)
     )
     assert near < 0.03 < far
-    assert mended.brightness is not None
-    assert len(mended.brightness) == len(mended.points)
-    assert all(sight.flipped == ((0,) if name == "rows flipped" else ()) for sight in mended.sights)
+    assert corrected.brightness is not None
+    assert len(corrected.brightness) == len(corrected.points)
+    assert all(
+        sight.flipped == ((0,) if name == "rows flipped" else ()) for sight in corrected.sights
+    )
 
 
 # harmless
 
 
-def noisy_depth(share: float) -> Callable[[Scene], Scene]:
+def noisy_depth(fraction: float) -> Callable[[Scene], Scene]:
     generator = torch.Generator().manual_seed(1)
 
     def noisy(frame: MemoryFrame) -> MemoryFrame:
-        noise = 1 + share * torch.randn(frame.depth_pixels.shape, generator=generator)
+        noise = 1 + fraction * torch.randn(frame.depth_pixels.shape, generator=generator)
         return replace(frame, depth_pixels=frame.depth_pixels * noise)
 
     return changed(noisy)
 
 
-def with_holes(share: float, side: int) -> Callable[[Scene], Scene]:
+def with_holes(fraction: float, side: int) -> Callable[[Scene], Scene]:
     generator = torch.Generator().manual_seed(2)
 
     def holed(frame: MemoryFrame) -> MemoryFrame:
         height, width = frame.image_size
-        coarse = torch.rand(height // side, width // side, generator=generator) < share
+        coarse = torch.rand(height // side, width // side, generator=generator) < fraction
         hole = coarse.repeat_interleave(side, 0).repeat_interleave(side, 1)
         return replace(frame, depth_pixels=torch.where(hole, 0.0, frame.depth_pixels))
 
@@ -425,17 +428,17 @@ def test_reported_scans_are_refused_and_the_doctor_says_why(data_root, name):
         "19_portrait_landscape_k": ("intrinsics_swapped", "exchange fx with fy and cx with cy"),
     }[name]
     assert finding.code == expected[0]
-    assert re.search(expected[1], finding.mend)
-    assert "depth_scale" not in finding.mend
+    assert re.search(expected[1], finding.fix)
+    assert "depth_scale" not in finding.fix
     assert "depth_scale" not in str(caught.value)
 
 
 def test_following_half_of_the_advice_does_not_end_in_lifting_will_work(data_root):
     path = data_root / "reports/13_polycam_axes"
-    diagnosis = examine(path, poses="camera_to_world_opengl").diagnosis
+    diagnosis = examine(path, pose_convention="camera_to_world_opengl").diagnosis
     assert not diagnosis.lifting_works
     with pytest.raises(SceneError, match="surface has other axes"):
-        open_scene(path, poses="camera_to_world_opengl")
+        open_scene(path, pose_convention="camera_to_world_opengl")
     for scale in (14700.0, 16000.0):
         assert not examine(
             data_root / "reports/14_depth_normalised", depth_scale=scale
@@ -470,16 +473,16 @@ def test_advice_is_in_the_axes_of_the_files(tmp_path):
     whole[:3, :3] = to_y_up
     for file in (folder / "pose").iterdir():
         np.savetxt(file, whole @ np.loadtxt(file))
-    open_scene(folder, up="y")  # both are y up
+    open_scene(folder, up_axis="y")  # both are y up
     write_ply(folder / "mesh.ply", points=mesh.points, colors=mesh.colors, faces=mesh.faces)
     with pytest.raises(SceneError, match="x, y, z by x, z, -y"):
-        open_scene(folder, up="y")
+        open_scene(folder, up_axis="y")
     # about an axis that `up` turns: in the scene's axes the advice would be another
     y_up = mesh.points @ torch.from_numpy(to_y_up.T).float()
     beside = torch.stack([-y_up[:, 1], y_up[:, 0], y_up[:, 2]], dim=1)
     write_ply(folder / "mesh.ply", points=beside, colors=mesh.colors, faces=mesh.faces)
     with pytest.raises(SceneError, match="x, y, z by y, -x, z"):
-        open_scene(folder, up="y")
+        open_scene(folder, up_axis="y")
 
 
 def test_a_surface_is_sampled_evenly():
@@ -491,8 +494,8 @@ def test_a_surface_is_sampled_evenly():
     sides = vertices[faces]
     areas = torch.linalg.cross(sides[:, 1] - sides[:, 0], sides[:, 2] - sides[:, 0]).norm(dim=1) / 2
     sampled = sample_surface(vertices, faces, 20_000)
-    share = float((sampled[:, 2] == 5).double().mean())
-    assert share == pytest.approx(float(areas[-1] / areas.sum()), abs=1e-3)
+    fraction = float((sampled[:, 2] == 5).double().mean())
+    assert fraction == pytest.approx(float(areas[-1] / areas.sum()), abs=1e-3)
     inside = sampled[sampled[:, 2] == 5]
     assert bool((inside[:, 0] + inside[:, 1] <= 10 + 1e-9).all())
     quarter = (inside[:, 0] + inside[:, 1] <= 5).double().mean()  # a quarter of its area

@@ -106,10 +106,10 @@ def test_strays_at_impossible_distances_go():
     assert left.left_out == {FAR: 3}
 
 
-@pytest.mark.parametrize("share", [0.15, 0.5, 0.85])
-def test_two_places_are_no_scan_with_strays(share):
+@pytest.mark.parametrize("fraction", [0.15, 0.5, 0.85])
+def test_two_places_are_no_scan_with_strays(fraction):
     points = room()
-    points[: int(share * len(points))] += torch.tensor([451234.0, 5411876, 0])
+    points[: int(fraction * len(points))] += torch.tensor([451234.0, 5411876, 0])
     with pytest.raises(SceneError, match="expected one"):
         without_strays(FILE, Ply(points))
 
@@ -134,7 +134,7 @@ def test_corners_that_many_faces_share_are_no_mass():
 
 
 def test_masses_are_found_in_clouds_of_which_only_some_is_looked_at(monkeypatch):
-    monkeypatch.setattr(strays_module, "_MOST_ROWS", 2000)
+    monkeypatch.setattr(strays_module, "_MAX_ROWS", 2000)
     points, real = mixed(room(30_000), torch.tensor([[1.0, 1.0, 1.0]]).repeat(3000, 1))
     left = without_strays(FILE, Ply(points))
     assert torch.equal(left.points, points[real])
@@ -158,7 +158,7 @@ def test_captures_too_are_without_misses_strays_and_empty_colours(tmp_path):
     points = torch.cat([walls, bad.double()])
     grey = torch.full((len(points), 3), 128, dtype=torch.uint8)
     write_ply(folder / "cloud.ply", points, colors=grey)
-    scene = open_scene(folder, geometry="cloud.ply")
+    scene = open_scene(folder, surface_file="cloud.ply")
     torch.testing.assert_close(scene.points.double(), walls, rtol=0, atol=1e-6)
     assert scene.provenance["points_left_out"] == {REPEATED: 80, FAR: 1}
     assert scene.colors is None

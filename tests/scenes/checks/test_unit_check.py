@@ -7,7 +7,7 @@ import re
 import pytest
 import torch
 
-from pcdistill.scenes.checks.unit_check import unit_doubt
+from pcdistill.scenes.checks.unit_check import metric_unit_warning
 
 
 def room() -> torch.Tensor:
@@ -21,7 +21,7 @@ def room() -> torch.Tensor:
 
 @pytest.mark.parametrize("voxel_size", [0.02, 0.05, 0.125])
 def test_a_room_in_metres_is_not_doubted(voxel_size):
-    assert unit_doubt(room(), voxel_size) == ""
+    assert metric_unit_warning(room(), voxel_size) == ""
 
 
 @pytest.mark.parametrize(
@@ -33,9 +33,9 @@ def test_a_room_in_metres_is_not_doubted(voxel_size):
     ],
 )
 def test_other_units_are_doubted(factor, said):
-    assert re.search(said, unit_doubt(room() * factor, 0.125))
+    assert re.search(said, metric_unit_warning(room() * factor, 0.125))
 
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_a_cloud_of_no_extent_is_left_to_others(count):
-    assert unit_doubt(torch.zeros(count, 3), 0.1) == ""
+    assert metric_unit_warning(torch.zeros(count, 3), 0.1) == ""

@@ -83,10 +83,10 @@ def test_points_that_were_not_measured_are_left_out_and_counted(written, caplog)
         scene = open_scene(written(Scan(fields | colored(COLORS, 0, 255))))
     np.testing.assert_allclose(scene.points, POINTS[state == 0], atol=1e-6)
     np.testing.assert_array_equal(scene.colors, COLORS[state == 0])
-    lost = int((state != 0).sum())
-    assert scene.provenance["points_left_out"] == {NOT_MEASURED: lost}
-    assert scene.provenance["dropped_points"] == lost
-    assert f"left out {lost} points, marked as not measured" in caplog.text
+    missing = int((state != 0).sum())
+    assert scene.provenance["points_left_out"] == {NOT_MEASURED: missing}
+    assert scene.provenance["dropped_points"] == missing
+    assert f"left out {missing} points, marked as not measured" in caplog.text
 
 
 def test_spherical_coordinates_and_their_marks(written):

@@ -11,7 +11,7 @@ import pytest
 
 from pcdistill.errors import MissingExtraError, SceneError
 from pcdistill.scenes.formats import exr as exr_module
-from pcdistill.scenes.formats.exr import exr_size, read_exr_depth
+from pcdistill.scenes.formats.exr import read_exr_depth, read_exr_size
 
 openexr = pytest.importorskip("OpenEXR", reason="OpenEXR is not installed (extra exr)")
 
@@ -43,7 +43,7 @@ def depth():
 @pytest.mark.parametrize("compression", [*LOSSLESS, *LOSSY])
 def test_depth_is_that_which_was_written(tmp_path, depth, compression):
     file = write(tmp_path / "a.exr", compression, depth, R=depth + 1, A=np.float16(depth))
-    assert exr_size(file) == (300, 41)
+    assert read_exr_size(file) == (300, 41)
     found = read_exr_depth(file).numpy()
     np.testing.assert_allclose(found, depth, rtol=LOSSY.get(compression, 0), atol=0)
 
@@ -67,7 +67,7 @@ def test_no_reading_is_zero(tmp_path, compression):
 def test_the_missing_extra_is_named(tmp_path, monkeypatch, depth, compression):
     file = write(tmp_path / "a.exr", compression, depth)
     monkeypatch.setitem(sys.modules, "OpenEXR", None)
-    assert exr_size(file) == (300, 41)
+    assert read_exr_size(file) == (300, 41)
     with pytest.raises(MissingExtraError, match=r"a\.exr: .*pip install 'pcdistill\[exr\]'"):
         read_exr_depth(file)
 

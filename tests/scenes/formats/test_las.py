@@ -250,7 +250,7 @@ def test_units_are_those_that_the_file_states(tmp_path, points, records, units, 
     found = surface.points.double().numpy() + surface.offset.numpy()
     np.testing.assert_allclose(found, (points + far) * length, rtol=0, atol=1e-6)
     np.testing.assert_allclose(surface.metres_per_unit, length, rtol=1e-9)
-    scene = open_scene(file, up="y")
+    scene = open_scene(file, up_axis="y")
     np.testing.assert_allclose(source_coordinates(scene), points + far, rtol=0, atol=2e-5)
 
 

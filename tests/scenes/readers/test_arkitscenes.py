@@ -84,14 +84,14 @@ def test_a_pose_lies_between_its_neighbours_in_time(scan):
     (scan / "lowres_wide.traj").write_text("\n".join(lines))
     (scan / f"{scannetpp_arkitscenes.VIDEO}_3dod_mesh.ply").unlink()
     scannetpp_arkitscenes.write_mesh(scan / "walls.ply")
-    (frame,) = open_scene(scan, geometry="walls.ply").frames
-    share = (305.377 - 305.3) / 0.2
+    (frame,) = open_scene(scan, surface_file="walls.ply").frames
+    fraction = (305.377 - 305.3) / 0.2
     turns = Rotation.from_matrix(np.stack([first[:3, :3], last[:3, :3]]))
     pose = frame.camera_to_world.numpy()
     np.testing.assert_allclose(
-        pose[:3, :3], Slerp([0, 1], turns)(share).as_matrix(), atol=FLOAT32_SUMS
+        pose[:3, :3], Slerp([0, 1], turns)(fraction).as_matrix(), atol=FLOAT32_SUMS
     )
-    center = first[:3, 3] * (1 - share) + last[:3, 3] * share
+    center = first[:3, 3] * (1 - fraction) + last[:3, 3] * fraction
     np.testing.assert_allclose(pose[:3, 3], center, atol=FLOAT64)
 
 
@@ -177,7 +177,7 @@ def test_what_is_wrong_is_said_in_one_sentence(scan, harm, words):
 
 def test_a_setting_without_meaning_is_refused(scan):
     with pytest.raises(ConfigError, match="`poses` has no meaning"):
-        open_scene(scan, poses="world_to_camera")
+        open_scene(scan, pose_convention="world_to_camera")
 
 
 def test_a_picture_is_the_files(scan):

@@ -13,16 +13,16 @@ import torch
 from pcdistill.errors import ConfigError, MissingExtraError, SceneError
 from pcdistill.scenes import write_ply
 from pcdistill.scenes.formats.pcd import read_pcd
-from pcdistill.scenes.readers.base import ReadSettings, Scan
-from pcdistill.scenes.readers.cloud_file import find_bare, open_bare
+from pcdistill.scenes.readers.base import ReaderSettings, Scan
+from pcdistill.scenes.readers.cloud_file import find_cloud_file, open_cloud_file
 from tests.fixtures import box_room, user_captures
 
 COLORS = np.random.default_rng(3).integers(0, 256, (len(box_room.wall_points()), 3))
 
 
 def read(file, **settings):
-    (scan,) = find_bare(file)
-    return open_bare(scan, ReadSettings(**settings))
+    (scan,) = find_cloud_file(file)
+    return open_cloud_file(scan, ReaderSettings(**settings))
 
 
 def refused(file, message, **settings):
@@ -62,7 +62,7 @@ def test_pcd_with_normals_padding_and_an_organised_cloud(tmp_path):
         for place in [(1, 2, 3), (float("nan"),) * 3, (4, 5, 6), (float("inf"), 0, 0)]
     )
     (tmp_path / "a.pcd").write_bytes(header.encode() + rows)
-    scene = read(tmp_path / "a.pcd", up="y")
+    scene = read(tmp_path / "a.pcd", up_axis="y")
     assert scene.points.tolist() == [[1, -3, 2], [4, -6, 5]]
     assert scene.normals.tolist() == [[0, -1, 0]] * 2
     assert scene.provenance["dropped_points"] == 2
@@ -182,10 +182,10 @@ def test_las_whose_header_lies_is_refused_before_its_package_sees_it(tmp_path, m
 def test_finding_clouds(tmp_path):
     for name in ("b10.ply", "b9.ply", "b9.pcd", "notes.txt", ".hidden.ply"):
         (tmp_path / name).write_bytes(b"")
-    assert [scan.name for scan in find_bare(tmp_path)] == ["b9.pcd", "b9.ply", "b10"]
-    assert find_bare(tmp_path / "b10.ply") == (Scan("b10", tmp_path / "b10.ply"),)
-    assert find_bare(tmp_path / "notes.txt") == ()
-    assert find_bare(tmp_path / "none") == ()
+    assert [scan.name for scan in find_cloud_file(tmp_path)] == ["b9.pcd", "b9.ply", "b10"]
+    assert find_cloud_file(tmp_path / "b10.ply") == (Scan("b10", tmp_path / "b10.ply"),)
+    assert find_cloud_file(tmp_path / "notes.txt") == ()
+    assert find_cloud_file(tmp_path / "none") == ()
 
 
 def test_settings_without_meaning(tmp_path):

@@ -10,9 +10,9 @@ from pcdistill.scenes import (
     READERS,
     Scan,
     Scene,
+    detect_scans,
     find_scans,
     open_scene,
-    recognise_scans,
     write_scene,
 )
 
@@ -39,7 +39,7 @@ def test_every_scan_of_a_folder_is_found_by_its_name(several):
     assert [scan.name for scan in find_scans(several)] == ["attic", "bath", "cellar"]
     assert find_scans(several / "bath") == (Scan("bath", several / "bath"),)
     assert find_scans(several / "notes") == ()
-    assert {found.layout for found in recognise_scans(several)} == {"stored"}
+    assert {found.layout for found in detect_scans(several)} == {"stored"}
 
 
 def test_one_of_several_is_opened_by_its_name(several):
@@ -73,7 +73,7 @@ def test_scans_of_one_name_are_told_apart_by_the_folder_above(tmp_path, monkeypa
 def test_a_folder_may_hold_scans_of_different_layouts(several):
     for kind in ("color", "depth", "pose"):
         (several / "capture" / kind).mkdir(parents=True)
-    found = {recognised.scan.name: recognised.layout for recognised in recognise_scans(several)}
+    found = {recognised.scan.name: recognised.layout for recognised in detect_scans(several)}
     expected = dict.fromkeys(("attic", "bath", "cellar"), "stored")
     assert found == {**expected, "capture": "rgbd"}
 

@@ -14,10 +14,10 @@ import torch
 
 from pcdistill.errors import MissingExtraError, SceneError
 from pcdistill.scenes import write_ply
-from pcdistill.scenes.formats.exr import exr_size, read_exr_depth
+from pcdistill.scenes.formats.exr import read_exr_depth, read_exr_size
 from pcdistill.scenes.readers import record3d
-from pcdistill.scenes.readers.base import ReadSettings
-from pcdistill.scenes.readers.detection import Recognised, open_scan
+from pcdistill.scenes.readers.base import ReaderSettings
+from pcdistill.scenes.readers.detection import DetectedScan, open_scan
 from pcdistill.scenes.readers.record3d import find_record3d
 from tests.fixtures import box_room, user_captures
 
@@ -36,7 +36,7 @@ def capture(written, tmp_path):
 def read(folder, **settings):
     (scan,) = find_record3d(folder)
     settings = {"fuse_voxel_size": 0.1} | settings
-    return open_scan(Recognised("record3d", scan), ReadSettings(**settings))
+    return open_scan(DetectedScan("record3d", scan), ReaderSettings(**settings))
 
 
 def refused(folder, message, **settings):
@@ -72,7 +72,7 @@ def test_focus_that_changes(capture):
         capture / "walls.ply",
         torch.from_numpy(box_room.wall_points() @ user_captures.Y_UP[:3, :3].T),
     )
-    scene = read(capture, geometry="walls.ply")
+    scene = read(capture, surface_file="walls.ply")
     assert [float(frame.intrinsics[0, 0]) for frame in scene.frames] == [60.0 + i for i in range(8)]
     assert len(scene.points) == len(box_room.wall_points())
     # float32 at a few metres
@@ -82,7 +82,7 @@ def test_focus_that_changes(capture):
 def test_a_cloud_of_another_size_is_refused(capture):
     walls = 0.5 * box_room.wall_points() @ user_captures.Y_UP[:3, :3].T
     write_ply(capture / "walls.ply", torch.from_numpy(walls))
-    refused(capture, r"with walls\.ply: .* the surface", geometry="walls.ply")
+    refused(capture, r"with walls\.ply: .* the surface", surface_file="walls.ply")
 
 
 def test_frames_without_depth_or_pose_are_left_out(capture):
@@ -186,7 +186,7 @@ def test_depth_of_exr_images(tmp_path, compression, kind):
     (tmp_path / "a.exr").write_bytes(user_captures.exr(depth, compression, kind=kind))
     expected = depth.astype(kind).astype(np.float32)
     expected[5, 5] = expected[6, 6] = 0
-    assert exr_size(tmp_path / "a.exr") == (37, 53)
+    assert read_exr_size(tmp_path / "a.exr") == (37, 53)
     np.testing.assert_array_equal(read_exr_depth(tmp_path / "a.exr"), expected)
 
 

@@ -13,10 +13,10 @@ from PIL import Image
 
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.scenes import Scene, load_label_set
-from pcdistill.scenes.readers.base import ReadSettings
-from pcdistill.scenes.readers.detection import Recognised, open_scan
+from pcdistill.scenes.readers.base import ReaderSettings
+from pcdistill.scenes.readers.detection import DetectedScan, open_scan
 from pcdistill.scenes.readers.replica import find_replica, open_replica
-from pcdistill.scenes.resampled_frames import resize, resize_camera
+from pcdistill.scenes.resampled_frames import resize, resize_intrinsics_by_rule
 from tests.conftest import DATA, golden_cases, load_npz
 from tests.fixtures import box_room, matterport_replica
 from tests.scenes.readers.matterport.test_region import damage, edit
@@ -48,7 +48,7 @@ def own_scene(scene_folder, tmp_path):
 
 def opened(folder, **settings):
     (scan,) = find_replica(folder)
-    return open_scan(Recognised("replica", scan), ReadSettings(**{"frame_step": 1, **settings}))
+    return open_scan(DetectedScan("replica", scan), ReaderSettings(**{"frame_step": 1, **settings}))
 
 
 def refused(folder, message, **settings):
@@ -63,7 +63,7 @@ def refused(folder, message, **settings):
 @pytest.mark.parametrize("file", golden_cases("preprocess/replica_3d_*.npz"))
 def test_points_and_colours_are_those_of_the_reference(file):
     scan, reference = raw_scene(file.stem.removeprefix("replica_3d_")), load_npz(file)
-    scene = open_scan(Recognised("replica", scan), ReadSettings())
+    scene = open_scan(DetectedScan("replica", scan), ReaderSettings())
     np.testing.assert_array_equal(scene.points, reference["coords"])
     np.testing.assert_allclose(scene.colors / 127.5 - 1, reference["colors"], atol=FLOAT32)
     assert (reference["labels"] == 255).all()
@@ -73,7 +73,7 @@ def test_points_and_colours_are_those_of_the_reference(file):
 @pytest.mark.parametrize("file", golden_cases("preprocess/replica_2d_*.npz"))
 def test_frames_are_those_of_the_reference(file):
     scan, reference = raw_scene(file.stem.removeprefix("replica_2d_")), load_npz(file)
-    scene = open_scan(Recognised("replica", scan), ReadSettings(intrinsics="openscene"))
+    scene = open_scan(DetectedScan("replica", scan), ReaderSettings(intrinsics="openscene"))
     assert [int(frame.name[5:]) // 10 for frame in scene.frames] == reference["ids"].tolist()
     for row, frame in enumerate(scene.frames):
         np.testing.assert_array_equal(frame.camera_to_world, reference["pose"][row])
@@ -116,7 +116,7 @@ def test_a_scene_is_read_right(scene_folder):
 
 def test_every_tenth_image_at_640_x_360_unless_set(tmp_path):
     scene = open_replica(
-        *find_replica(matterport_replica.write_replica(tmp_path, count=12)), ReadSettings()
+        *find_replica(matterport_replica.write_replica(tmp_path, count=12)), ReaderSettings()
     )
     assert [frame.name for frame in scene.frames] == ["frame000000", "frame000010"]
     assert scene.frames[0].image().shape == (360, 640, 3)
@@ -137,8 +137,8 @@ def test_a_smaller_image_shows_the_same_rays(scene_folder):
 
 def test_the_camera_of_openscene_is_an_option():
     camera = torch.tensor([[600, 0, 599.5], [0, 600, 339.5], [0, 0, 1]], dtype=torch.float64)
-    own = resize_camera(camera, (680, 1200), (360, 640), "own")
-    released = resize_camera(camera, (680, 1200), (360, 640), "openscene")
+    own = resize_intrinsics_by_rule(camera, (680, 1200), (360, 640), "own")
+    released = resize_intrinsics_by_rule(camera, (680, 1200), (360, 640), "openscene")
     np.testing.assert_allclose(own.diagonal(), [320, 600 * 360 / 680, 1])
     np.testing.assert_allclose(released.diagonal(), [317.5, 600 * 360 / 680, 1])
     np.testing.assert_allclose(own[:2, 2], [319.5, 179.5])
@@ -196,8 +196,8 @@ def test_images_keep_their_pose_where_others_are_missing(own_scene):
 def test_another_mesh_can_be_given(own_scene):
     shutil.move(own_scene.parent / "attic3_mesh.ply", own_scene / "other.ply")
     refused(own_scene, "attic3_mesh.ply: is missing")
-    assert opened(own_scene, geometry="other.ply").provenance["surface"] == "other.ply"
-    refused(own_scene, "absent.ply: no such file; correct or remove", geometry="absent.ply")
+    assert opened(own_scene, surface_file="other.ply").provenance["surface"] == "other.ply"
+    refused(own_scene, "absent.ply: no such file; correct or remove", surface_file="absent.ply")
 
 
 def test_the_label_set_holds_the_classes_of_the_eight_scenes():
@@ -282,7 +282,7 @@ def test_a_wrong_depth_scale_or_pose_convention_is_noticed(own_scene):
 
 def test_settings_that_mean_nothing_here_are_refused(scene_folder):
     with pytest.raises(ConfigError, match="`up` is 'y', Replica says this itself"):
-        opened(scene_folder, up="y")
+        opened(scene_folder, up_axis="y")
 
 
 # damage at random places: a valid scene or one sentence, nothing else
@@ -299,7 +299,7 @@ def test_any_damage_gives_a_scene_or_a_sentence(tmp_path, name):
     for _ in range(300):
         path.write_bytes(damage(whole, generator))
         try:
-            scene = open_replica(scan, ReadSettings(image_size=(30, 40), frame_step=1))
+            scene = open_replica(scan, ReaderSettings(image_size=(30, 40), frame_step=1))
         except SceneError as error:
             refusals.append(str(error))
             continue

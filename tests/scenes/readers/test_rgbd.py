@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.scenes import is_scene_folder, open_scene, read_ply, write_ply, write_scene
-from pcdistill.scenes.checks.depth_agreement import View, measure_agreement
+from pcdistill.scenes.checks.depth_agreement import DepthView, measure_agreement
 from pcdistill.scenes.checks.pose_conventions import POSE_CONVENTIONS
 from tests.fixtures import box_room
 from tests.tolerances import FLOAT64, FLOAT64_EXACT, MILLIMETRE
@@ -79,7 +79,7 @@ def test_a_scan_without_a_surface_is_fused(tmp_path):
 def test_other_axes_are_turned_up(tmp_path, up, surface):
     turned = box_room.write_scan(tmp_path / "turned", world=FROM_Z_UP[up], surface=surface)
     straight = open_scene(box_room.write_scan(tmp_path / "straight", surface=surface))
-    scene = open_scene(turned, up=up)
+    scene = open_scene(turned, up_axis=up)
     for frame, same in zip(scene.frames, straight.frames, strict=True):
         torch.testing.assert_close(frame.camera_to_world, same.camera_to_world)
     if surface:
@@ -98,7 +98,7 @@ def test_poses_of_other_conventions_are_read_by_setting_and_named_otherwise(own_
     for file in (own_scan / "pose").iterdir():
         ours = torch.from_numpy(np.loadtxt(file))
         np.savetxt(file, POSE_CONVENTIONS[poses].write(ours).numpy())
-    scene = open_scene(own_scan, poses=poses)
+    scene = open_scene(own_scan, pose_convention=poses)
     for frame, pose in zip(scene.frames, box_room.poses(10), strict=True):
         np.testing.assert_allclose(frame.camera_to_world, pose, atol=FLOAT64)
     for other in POSE_CONVENTIONS:
@@ -106,7 +106,7 @@ def test_poses_of_other_conventions_are_read_by_setting_and_named_otherwise(own_
             refused(
                 own_scan,
                 rf"room with cloud.ply: .* they were read as .*; set `poses: {poses}`",
-                poses=other,
+                pose_convention=other,
             )
 
 
@@ -115,8 +115,8 @@ def test_wrong_poses_are_found_without_a_surface(own_scan):
     for other in ("world_to_camera", "camera_to_world_opengl"):
         refused(
             own_scan,
-            "they were read as .*; set `poses: camera_to_world`",
-            poses=other,
+            "they were read as .*; set `pose_convention: camera_to_world`",
+            pose_convention=other,
         )
 
 
@@ -177,7 +177,7 @@ def test_a_few_frames_may_disagree(own_scan):
 
 def test_agreement_is_one_where_all_is_right_and_follows_the_scale():
     views = [
-        View(
+        DepthView(
             torch.from_numpy(box_room.depth_of(p)).float(),
             torch.from_numpy(box_room.INTRINSICS),
             torch.from_numpy(p),
@@ -186,18 +186,18 @@ def test_agreement_is_one_where_all_is_right_and_follows_the_scale():
     ]
     points = torch.from_numpy(box_room.wall_points(0.05))
     right = measure_agreement(views, points)
-    assert right.share > 0.99
+    assert right.fraction > 0.99
     assert right.coverage > 0.95
     # far below 1.1, the mildest wrong scale that has to be told apart
     assert right.ratio == pytest.approx(1, abs=0.03)
     double = measure_agreement(
-        [View(v.depth / 2, v.intrinsics, v.camera_to_world) for v in views], points
+        [DepthView(v.depth / 2, v.intrinsics, v.camera_to_world) for v in views], points
     )
-    assert double.share < 0.05
+    assert double.fraction < 0.05
     # a tenth of the mildest wrong scale
     assert double.ratio == pytest.approx(2 * right.ratio, rel=0.01)
     alone = measure_agreement(views[:1], None)
-    assert (alone.compared, alone.share, alone.coverage) == (0, 0, 0)
+    assert (alone.compared, alone.fraction, alone.coverage) == (0, 0, 0)
 
 
 def test_poses_that_are_not_finite_are_left_out_and_counted(own_scan, caplog):
@@ -330,11 +330,11 @@ def test_poses_that_are_no_poses(own_scan, change, message):
 
 
 @pytest.mark.parametrize("kind", ["color/21.jpg", "depth/21.png"])
-@pytest.mark.parametrize("share", [0, 0.3, 0.95])
-def test_truncated_images_are_named_and_never_stored(own_scan, tmp_path, kind, share):
+@pytest.mark.parametrize("fraction", [0, 0.3, 0.95])
+def test_truncated_images_are_named_and_never_stored(own_scan, tmp_path, kind, fraction):
     file = own_scan / kind
     content = file.read_bytes()
-    file.write_bytes(content[: int(share * len(content))])
+    file.write_bytes(content[: int(fraction * len(content))])
     with pytest.raises(SceneError, match=rf"{kind}: cannot be decoded as an image") as caught:
         write_scene(open_scene(own_scan), tmp_path / "stored")
     assert "\n" not in str(caught.value)
@@ -391,13 +391,13 @@ def test_a_surface_given_by_name_is_taken(own_scan):
     points = read_ply(own_scan / "cloud.ply").points
     normals = torch.nn.functional.normalize(points + 1, dim=1)
     write_ply(own_scan / "fine.ply", points[::2], normals=normals[::2])
-    scene = open_scene(own_scan, geometry="fine.ply")
+    scene = open_scene(own_scan, surface_file="fine.ply")
     assert torch.equal(scene.points, points[::2])
     torch.testing.assert_close(scene.normals, normals[::2])
     refused(
         own_scan,
         r"none\.ply: no such file; correct or remove the setting `geometry`",
-        geometry="none.ply",
+        surface_file="none.ply",
     )
 
 
@@ -416,9 +416,12 @@ def test_a_folder_that_is_no_scan(tmp_path):
     [
         ({"depthscale": 1.0}, "unknown scene setting 'depthscale', did you mean 'depth_scale'"),
         ({"depth_scale": 0.0}, "depth_scale is 0.0, expected counts per metre"),
-        ({"up": "x"}, "up is 'x', expected one of z, y, -y"),
+        ({"up_axis": "x"}, "up_axis is 'x', expected one of z, y, -y"),
         ({"frame_step": 0}, "frame_step is 0"),
-        ({"poses": "world2cam"}, "unknown poses 'world2cam', did you mean 'world_to_camera'"),
+        (
+            {"pose_convention": "world2cam"},
+            "unknown pose_convention 'world2cam', did you mean 'world_to_camera'",
+        ),
         ({"fuse_voxel_size": -1.0}, "fuse_voxel_size is -1.0"),
     ],
 )
@@ -455,9 +458,9 @@ def test_a_real_capture_opens_and_its_mesh_lies_on_its_depth(capture):
     assert names == sorted(names, key=int)
     assert scene.faces is not None
     assert scene.colors is not None
-    views = [View(f.depth(), f.intrinsics, f.camera_to_world) for f in scene.frames[::8]]
+    views = [DepthView(f.depth(), f.intrinsics, f.camera_to_world) for f in scene.frames[::8]]
     found = measure_agreement(views, scene.points)
-    assert found.share > 0.95
+    assert found.fraction > 0.95
     assert found.coverage > 0.9
     # far below 1.1, the mildest wrong scale that has to be told apart
     assert found.ratio == pytest.approx(1, abs=0.03)
@@ -480,4 +483,4 @@ def test_a_real_capture_without_its_mesh_gives_a_cloud_near_the_mesh(capture, tm
 
 @pytest.mark.parametrize("poses", [name for name in POSE_CONVENTIONS if name != "camera_to_world"])
 def test_a_real_capture_read_with_wrong_poses_is_refused(capture, poses):
-    refused(capture, "; set `poses: camera_to_world`", poses=poses)
+    refused(capture, "; set `pose_convention: camera_to_world`", pose_convention=poses)

@@ -65,7 +65,7 @@ def test_objects_are_instances(scan):
 
 
 def test_large_images_are_shrunk_by_a_whole_factor(scan, monkeypatch):
-    monkeypatch.setattr("pcdistill.scenes.readers.scannetpp.LONGEST_SIDE", 45)
+    monkeypatch.setattr("pcdistill.scenes.readers.scannetpp.MAX_SIDE", 45)
     assert open_scene(scan).frames[0].image_size == (30, 40)
     assert open_scene(scan, image_size=(15, 20)).frames[0].image_size == (15, 20)
 

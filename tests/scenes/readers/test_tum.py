@@ -12,8 +12,8 @@ import torch
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.geometry import invert_pose, project_to_pixels
 from pcdistill.scenes import write_ply
-from pcdistill.scenes.readers.base import ReadSettings, Scan
-from pcdistill.scenes.readers.detection import Recognised, open_scan
+from pcdistill.scenes.readers.base import ReaderSettings, Scan
+from pcdistill.scenes.readers.detection import DetectedScan, open_scan
 from pcdistill.scenes.readers.tum import FREIBURG, find_tum
 from tests.fixtures import box_room, user_captures
 from tests.tolerances import FLOAT32
@@ -32,7 +32,9 @@ def sequence(written, tmp_path):
 
 def read(folder, **settings):
     (scan,) = find_tum(folder)
-    return open_scan(Recognised("tum", scan), ReadSettings(**{"fuse_voxel_size": 0.1} | settings))
+    return open_scan(
+        DetectedScan("tum", scan), ReaderSettings(**{"fuse_voxel_size": 0.1} | settings)
+    )
 
 
 def refused(folder, message, **settings):
@@ -134,9 +136,14 @@ def test_every_second_frame_at_half_the_size(written):
 
 def test_an_own_cloud_is_the_surface(sequence):
     write_ply(sequence / "walls.ply", torch.from_numpy(box_room.wall_points()))
-    scene = read(sequence, geometry="walls.ply")
+    scene = read(sequence, surface_file="walls.ply")
     assert len(scene.points) == len(box_room.wall_points())
-    refused(sequence, r"poses: camera_to_world", geometry="walls.ply", poses="world_to_camera")
+    refused(
+        sequence,
+        r"pose_convention: camera_to_world",
+        surface_file="walls.ply",
+        pose_convention="world_to_camera",
+    )
 
 
 def test_what_cannot_be(sequence):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pcdistill.networks import build_student
-from pcdistill.sparse import CoordinateMaps, GridTurn, SparseTensor, on_minkowski
+from pcdistill.sparse import CoordinateManager, GridSymmetry, SparseTensor, to_minkowski
 
 WIDE = 512
 
@@ -46,7 +46,7 @@ def forward(coords: Tensor, features: Tensor) -> dict[str, float]:
     network, outputs = student().eval(), []
     with torch.no_grad():
         for engine in ("torch", "minkowski"):
-            network.use_engine(engine)
+            network.set_engine(engine)
             outputs.append(network(SparseTensor(features, coords)))
     return {"output": difference(*outputs), "rows": len(outputs[0])}
 
@@ -62,7 +62,7 @@ def step(coords: Tensor, features: Tensor) -> dict[str, float]:
     upstream = torch.randn(len(coords), WIDE, generator=generator).double()
     for engine in ("torch", "minkowski"):
         network = student().train().double()
-        network.use_engine(engine)
+        network.set_engine(engine)
         inputs = features.double().requires_grad_()
         out = network(SparseTensor(inputs, coords))
         out.backward(upstream)
@@ -81,10 +81,10 @@ def step(coords: Tensor, features: Tensor) -> dict[str, float]:
 def turned(coords: Tensor, features: Tensor) -> dict[str, float]:
     """Outputs on maps of a turned grid."""
     network, outputs = student().eval(), []
-    maps = CoordinateMaps(coords).turned(GridTurn((1, 0, 2), (True, False, False)))
+    maps = CoordinateManager(coords).transformed(GridSymmetry((1, 0, 2), (True, False, False)))
     with torch.no_grad():
         for engine in ("torch", "minkowski"):
-            network.use_engine(engine)
+            network.set_engine(engine)
             outputs.append(network(SparseTensor(features, coords, maps=maps)))
     return {"output": difference(*outputs)}
 
@@ -92,12 +92,12 @@ def turned(coords: Tensor, features: Tensor) -> dict[str, float]:
 def rows(coords: Tensor, features: Tensor) -> dict[str, bool]:
     """What going over to MinkowskiEngine keeps."""
     x = SparseTensor(features, coords)
-    there = on_minkowski(x)
+    there = to_minkowski(x)
     nothing = SparseTensor(features[:0], coords[:0])
     return {
         "coords": torch.equal(there.coords, x.coords),
         "features": torch.equal(there.features, x.features),
-        "empty": on_minkowski(nothing) is nothing,
+        "empty": to_minkowski(nothing) is nothing,
     }
 
 

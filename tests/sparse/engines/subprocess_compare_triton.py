@@ -20,16 +20,26 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from triton.runtime.interpreter import InterpreterBuilder
 
 from pcdistill.networks import build_student
-from pcdistill.sparse import CoordinateMaps, GridTurn, SparseConv3d, SparseTensor, triton_kernels
+from pcdistill.sparse import (
+    CoordinateManager,
+    GridSymmetry,
+    SparseConv3d,
+    SparseTensor,
+    import_triton_kernels,
+)
 from pcdistill.sparse.engines import triton_engine
 from pcdistill.sparse.engines.dense_engine import dense_convolution, dense_kernel_gradient
-from pcdistill.sparse.engines.triton_engine import TritonMaps, on_triton, triton_convolution
-from pcdistill.sparse.kernel_map import KernelMap, NeighbourTable
+from pcdistill.sparse.engines.triton_engine import (
+    TritonCoordinateManager,
+    to_triton,
+    triton_convolution,
+)
+from pcdistill.sparse.kernel_map import KernelMap, NeighborTable
 from tests.sparse.test_convolution import random_voxels
 
 DEVICE = torch.device(sys.argv[1])
-TURN = GridTurn((1, 0, 2), (True, False, False))
-FULL_TURN = GridTurn((1, 0, 2), (True, True, False))
+TURN = GridSymmetry((1, 0, 2), (True, False, False))
+FULL_TURN = GridSymmetry((1, 0, 2), (True, True, False))
 FULL, HALF, BRAIN = torch.float32, torch.float16, torch.bfloat16
 PATHS = (  # size, stride, swapped, turn, channels, dtypes
     (3, 1, False, None, (20, 36), (FULL, HALF, BRAIN)),
@@ -90,7 +100,7 @@ def by_torch(pairs: KernelMap, features: Tensor, kernel: Tensor, upstream: Tenso
     features, kernel, upstream = features.double(), kernel.double(), upstream.double()
     return [
         dense_convolution(features, kernel, pairs),
-        dense_convolution(upstream, kernel.transpose(1, 2), pairs.swapped),
+        dense_convolution(upstream, kernel.transpose(1, 2), pairs.transposed),
         dense_kernel_gradient(features, upstream, pairs, torch.float64),
     ]
 
@@ -108,10 +118,10 @@ def differences(pairs: KernelMap, channels: tuple[int, int], dtype: torch.dtype)
 
 def paths() -> Iterator[tuple[str, list[float]]]:
     """Every kind of kernel map, in the dtypes that matter for it."""
-    maps = CoordinateMaps(voxels(48, seed=3))
+    maps = CoordinateManager(voxels(48, seed=3))
     for size, stride, swapped, turn, channels, dtypes in PATHS:
-        pairs = (maps if turn is None else maps.turned(turn)).kernel_map(1, stride, size)
-        pairs = pairs.swapped if swapped else pairs
+        pairs = (maps if turn is None else maps.transformed(turn)).kernel_map(1, stride, size)
+        pairs = pairs.transposed if swapped else pairs
         name = f"{size} stride {stride} swapped {swapped} turned {turn is not None} {channels}"
         for dtype in dtypes:
             yield f"{name} {dtype}", differences(pairs, channels, dtype)
@@ -122,9 +132,9 @@ def shapes() -> Iterator[tuple[str, list[float]]]:
     for n_source, n_target in ((1, 1), (0, 5), (5, 0), (0, 0), (300, 2), (2, 300)):
         rows = torch.arange(3)[:, None] + torch.arange(n_target)
         rows = torch.where(rows < n_source, rows, n_source).to(DEVICE, torch.int32)
-        pairs = KernelMap(NeighbourTable(rows, n_source))
+        pairs = KernelMap(NeighborTable(rows, n_source))
         yield f"{n_source} to {n_target} rows", differences(pairs, (9, 4), FULL)
-    pairs = CoordinateMaps(voxels(40, seed=1)).kernel_map(1, 2, 2)
+    pairs = CoordinateManager(voxels(40, seed=1)).kernel_map(1, 2, 2)
     for channels in ((1, 1), (8, 8), (9, 16), (16, 17), (64, 65), (33, 96), (130, 1), (1, 130)):
         for dtype in (FULL, HALF):
             yield f"{channels} {dtype}", differences(pairs, channels, dtype)
@@ -132,8 +142,8 @@ def shapes() -> Iterator[tuple[str, list[float]]]:
 
 def splits() -> Iterator[tuple[str, list[float] | list[int] | bool]]:
     """Gradients of a kernel as sums of several parts, or of one for lack of room; their bits."""
-    pairs = CoordinateMaps(voxels(200, seed=2)).kernel_map(1, 1, 3)
-    triton_engine.SMALLEST_SPLIT = 60
+    pairs = CoordinateManager(voxels(200, seed=2)).kernel_map(1, 1, 3)
+    triton_engine.MIN_SPLIT = 60
     parts: list[int] = []
     plain = triton_engine._launch
 
@@ -156,26 +166,26 @@ def network() -> dict[str, float | bool]:
     """A step of a small network on turned maps by both engines, and whose kernel maps they use."""
     coords = voxels(48, seed=5, spread=6)
     features = torch.rand(len(coords), 3, generator=torch.Generator().manual_seed(2)).to(DEVICE)
-    maps = CoordinateMaps(coords)
+    maps = CoordinateManager(coords)
     results = []
     for engine in ("torch", "triton"):
         generator = torch.Generator().manual_seed(0)
         student = build_student(
             "MinkUNet14A", 3, 5, width=0.125, generator=generator, engine=engine
         ).to(DEVICE)
-        out = student(SparseTensor(features, coords, maps=maps.turned(TURN)))
+        out = student(SparseTensor(features, coords, maps=maps.transformed(TURN)))
         out.square().sum().backward()
         results.append([out.detach(), *(parameter.grad for parameter in student.parameters())])
         tables = {key: pairs.table for key, pairs in maps._pairs.items()}
     mine, other = (torch.cat([value.flatten() for value in result]) for result in results)
-    there = on_triton(SparseTensor(features, coords, maps=maps))
+    there = to_triton(SparseTensor(features, coords, maps=maps))
     return {
         "output": float((results[0][0] - results[1][0]).norm() / results[0][0].norm()),
         "gradients": float((mine - other).norm() / mine.norm()),
         "shared": all(there.maps.kernel_map(*key).table is tables[key] for key in tables),
         "found later": there.maps.kernel_map(1, 1, 7).table is maps.kernel_map(1, 1, 7).table,
         "rows": torch.equal(there.coords, coords) and torch.equal(there.features, features),
-        "once": on_triton(there) is there and isinstance(there.maps, TritonMaps),
+        "once": to_triton(there) is there and isinstance(there.maps, TritonCoordinateManager),
     }
 
 
@@ -207,7 +217,7 @@ def no_waiting() -> Iterator[None]:
 def promises() -> dict[str, list[str] | bool | str | float]:
     """What the host waits for, what is kept for the backward pass, and what autocast does."""
     coords = voxels(80, seed=1)
-    x = on_triton(SparseTensor(torch.randn(80, 12).to(DEVICE), coords))
+    x = to_triton(SparseTensor(torch.randn(80, 12).to(DEVICE), coords))
     first, second = SparseConv3d(12, 9, 3).to(DEVICE), SparseConv3d(9, 4, 2, stride=2).to(DEVICE)
     kept: list[Tensor] = []
 
@@ -250,7 +260,7 @@ def far() -> dict[str, list[float]]:
     near = torch.tensor([[0, 3, last], [last, 1, 7]], dtype=torch.int32, device=DEVICE)
     table = torch.where(near < last, near + n_source - last, n_source).to(torch.int32)
     pairs, near_pairs = (
-        KernelMap(NeighbourTable(rows, count)) for rows, count in ((table, n_source), (near, last))
+        KernelMap(NeighborTable(rows, count)) for rows, count in ((table, n_source), (near, last))
     )
     features, kernel, upstream = drawn(near_pairs, (channels, 20), HALF)
     long = features.new_zeros(n_source, channels)
@@ -268,7 +278,7 @@ def far() -> dict[str, list[float]]:
 def main() -> None:
     """Compare everything."""
     torch.manual_seed(0)
-    if triton_kernels().RUNS_ON_CPU:
+    if import_triton_kernels().RUNS_ON_CPU:
         repair_bfloat16_products()
     parts = (paths, shapes, far, network, promises, splits)
     print(json.dumps({part.__name__: dict(part()) for part in parts}))

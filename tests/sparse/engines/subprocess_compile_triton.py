@@ -20,7 +20,7 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from pcdistill.sparse import CoordinateMaps
+from pcdistill.sparse import CoordinateManager
 from pcdistill.sparse.engines import triton_engine
 from pcdistill.sparse.engines.triton_engine import STAGES, Tile, triton_convolution
 from tests.sparse.test_convolution import random_voxels
@@ -96,10 +96,10 @@ def noted() -> Launches:
     launches = Launches()
     triton_engine._launch = launches
     triton_engine._require_gpu = lambda device: None
-    maps = CoordinateMaps(random_voxels(64, seed=3))
+    maps = CoordinateManager(random_voxels(64, seed=3))
     for size, stride, n_in, n_out, dtypes in LAYERS:
         pairs = maps.kernel_map(1, stride, size)
-        for side in (pairs, pairs.swapped):
+        for side in (pairs, pairs.transposed):
             for dtype in dtypes:
                 features = torch.zeros(side.n_source, n_in, dtype=dtype, requires_grad=True)
                 kernel = torch.zeros(size**3, n_in, n_out, dtype=dtype, requires_grad=True)

@@ -20,15 +20,15 @@ import torch
 from pcdistill.errors import MissingExtraError
 from pcdistill.networks import build_student
 from pcdistill.sparse import (
-    CoordinateMaps,
+    CoordinateManager,
     SparseMaxPool3d,
     SparseTensor,
-    on_triton,
-    triton_kernels,
+    import_triton_kernels,
+    to_triton,
 )
 from pcdistill.sparse.engines import triton_engine
-from pcdistill.sparse.engines.minkowski_engine import MinkowskiMaps
-from pcdistill.sparse.engines.triton_engine import TritonMaps, triton_convolution
+from pcdistill.sparse.engines.minkowski_engine import MinkowskiCoordinateManager
+from pcdistill.sparse.engines.triton_engine import TritonCoordinateManager, triton_convolution
 from tests.conftest import REPOSITORY
 from tests.sparse.test_convolution import random_voxels
 
@@ -155,9 +155,9 @@ def test_a_tensor_on_the_cpu_is_refused_in_one_sentence():
     network = build_student("MinkUNet14A", 3, 8, width=0.125, engine="triton")
     for attempt in (
         lambda: network(x),
-        lambda: on_triton(x),
+        lambda: to_triton(x),
         lambda: triton_convolution(
-            x.features, torch.ones(27, 3, 4), CoordinateMaps(x.coords).kernel_map(1, 1, 3)
+            x.features, torch.ones(27, 3, 4), CoordinateManager(x.coords).kernel_map(1, 1, 3)
         ),
     ):
         with pytest.raises(ValueError, match=r"on NVIDIA GPUs only, .* are on cpu; move") as raised:
@@ -167,7 +167,7 @@ def test_a_tensor_on_the_cpu_is_refused_in_one_sentence():
 
 def test_absence_is_one_sentence_that_says_what_to_do(monkeypatch):
     monkeypatch.setitem(sys.modules, "triton", None)
-    triton_kernels.cache_clear()
+    import_triton_kernels.cache_clear()
     with pytest.raises(MissingExtraError, match=r"pip install 'pcdistill\[gpu\]'") as raised:
         build_student("MinkUNet14A", 3, 8, width=0.125, engine="triton")
     assert "\n" not in str(raised.value)
@@ -186,7 +186,7 @@ def test_absence_is_one_sentence_that_says_what_to_do(monkeypatch):
 )
 def test_what_does_not_fit_is_refused(changes, message, monkeypatch):
     monkeypatch.setattr(triton_engine, "_require_gpu", lambda device: None)
-    pairs = CoordinateMaps(random_voxels(30, seed=1)).kernel_map(1, 1, 3)
+    pairs = CoordinateManager(random_voxels(30, seed=1)).kernel_map(1, 1, 3)
     arguments = {"features": torch.ones(30, 3), "kernel": torch.ones(27, 3, 4), **changes}
     with pytest.raises(ValueError, match=message):
         triton_convolution(**arguments, pairs=pairs)
@@ -194,7 +194,7 @@ def test_what_does_not_fit_is_refused(changes, message, monkeypatch):
 
 def test_pooling_takes_the_same_kernel_maps():
     x = SparseTensor(torch.randn(30, 3), random_voxels(30, seed=1))
-    there = SparseTensor(x.features, x.coords, maps=TritonMaps(x.maps))
+    there = SparseTensor(x.features, x.coords, maps=TritonCoordinateManager(x.maps))
     pool = SparseMaxPool3d(2, 2)
     assert torch.equal(pool(there).features, pool(x).features)
 
@@ -202,6 +202,6 @@ def test_pooling_takes_the_same_kernel_maps():
 def test_a_tensor_of_minkowski_engine_is_refused(monkeypatch):
     monkeypatch.setattr(triton_engine, "_require_gpu", lambda device: None)
     x = SparseTensor(torch.ones(30, 3), random_voxels(30, seed=1))
-    x.maps = MinkowskiMaps.__new__(MinkowskiMaps)
+    x.maps = MinkowskiCoordinateManager.__new__(MinkowskiCoordinateManager)
     with pytest.raises(ValueError, match="is on the engine 'minkowski'"):
-        on_triton(x)
+        to_triton(x)

@@ -11,8 +11,8 @@ import torch
 from pcdistill.scenes.formats.ply import Ply
 from pcdistill.scenes.frames import Frame, StoredFrame
 from pcdistill.scenes.origin import describe_way_back, move_frames
-from pcdistill.scenes.readers.base import ReadSettings, Scan, UpAxis
-from pcdistill.scenes.resampled_frames import ScaledFrame
+from pcdistill.scenes.readers.base import ReaderSettings, Scan, UpAxis
+from pcdistill.scenes.resampled_frames import ResampledFrame
 from pcdistill.scenes.scene import Scene
 
 _TO_Z_UP: dict[str, list[list[float]]] = {
@@ -24,7 +24,7 @@ _TO_Z_UP: dict[str, list[list[float]]] = {
 
 def build_scene(
     scan: Scan,
-    settings: ReadSettings,
+    settings: ReaderSettings,
     frames: Sequence[StoredFrame],
     surface: Ply,
     *,
@@ -49,7 +49,7 @@ def build_scene(
         for frame in move_frames(frames, surface.offset)
     ]
     if settings.image_size is not None:
-        turned = [ScaledFrame(frame, settings.image_size) for frame in turned]
+        turned = [ResampledFrame(frame, settings.image_size) for frame in turned]
     normals = None
     if surface.normals is not None and bool((surface.normals != 0).any()):
         lengths = surface.normals.double().norm(dim=1, keepdim=True)

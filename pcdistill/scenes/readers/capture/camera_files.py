@@ -18,10 +18,10 @@ def read_camera_matrix(file: Path) -> Tensor:
     Raises:
         SceneError: the file is missing, damaged, or no camera matrix.
     """
-    return checked_camera_matrix(file, read_matrix(file, (9, 16))[:3, :3].clone())
+    return validate_camera_matrix(file, read_matrix(file, (9, 16))[:3, :3].clone())
 
 
-def checked_camera_matrix(file: Path, matrix: Tensor) -> Tensor:
+def validate_camera_matrix(file: Path, matrix: Tensor) -> Tensor:
     """`matrix` where it is one of a pinhole camera.
 
     Raises:

@@ -12,21 +12,21 @@ import torch
 
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.geometry import invert_pose, project_to_pixels
-from pcdistill.scenes.checks.depth_agreement import View
+from pcdistill.scenes.checks.depth_agreement import DepthView
 from pcdistill.scenes.formats.ply import Ply
 from pcdistill.scenes.frames import Frame, StoredFrame
-from pcdistill.scenes.issues import refuse
+from pcdistill.scenes.issues import report_issue
 from pcdistill.scenes.origin import moved_pose
-from pcdistill.scenes.readers.base import ReadSettings, Scan
-from pcdistill.scenes.resampled_frames import ScaledFrame
+from pcdistill.scenes.readers.base import ReaderSettings, Scan
+from pcdistill.scenes.resampled_frames import ResampledFrame
 
 _LOG = logging.getLogger(__name__)
 
-MOST_VIDEO_FRAMES = 300
+MAX_VIDEO_FRAMES = 300
 """Frames of a video that are used where `frame_step` is left open; neighbours show the same."""
 
 _CHECKED_FRAMES = 12
-_MOST_PROJECTED = 200_000
+_MAX_PROJECTED = 200_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,17 +37,17 @@ class CaptureFrame(StoredFrame):
     """(h, w), pixels, of `depth_path`; of the image's shape."""
 
 
-def video_step(scan: Scan, settings: ReadSettings, frames: int) -> int:
-    """`frame_step`, or the smallest that leaves at most `MOST_VIDEO_FRAMES` frames."""
+def video_frame_step(scan: Scan, settings: ReaderSettings, frames: int) -> int:
+    """`frame_step`, or the smallest that leaves at most `MAX_VIDEO_FRAMES` frames."""
     if settings.frame_step is not None:
         return settings.frame_step
-    step = max(-(-frames // MOST_VIDEO_FRAMES), 1)
+    step = max(-(-frames // MAX_VIDEO_FRAMES), 1)
     if step > 1:
         _LOG.info("%s: taking every %d-th of %d frames (`frame_step`)", scan.name, step, frames)
     return step
 
 
-def require_unset(scan: Scan, settings: ReadSettings, *taken: str) -> None:
+def require_unset(scan: Scan, settings: ReaderSettings, *taken: str) -> None:
     """Refuse settings that the layout does not know, rather than ignore them.
 
     Args:
@@ -68,8 +68,8 @@ def require_unset(scan: Scan, settings: ReadSettings, *taken: str) -> None:
             )
 
 
-def require_frames(
-    where: Path, frames: Sequence[Frame], lost: int, incomplete: int
+def check_frames(
+    where: Path, frames: Sequence[Frame], missing: int, incomplete: int
 ) -> dict[str, Any]:
     """Refuse a capture without a frame; log those that were left out.
 
@@ -79,31 +79,33 @@ def require_frames(
     Raises:
         SceneError: no frame is left.
     """
-    total = len(frames) + lost + incomplete
+    total = len(frames) + missing + incomplete
     if not frames:
         raise SceneError(
             f"{where}: none of the {total} frames has both its image and a pose of finite numbers "
-            f"({incomplete} lack a file or partner, {lost} a pose), expected at least one; "
+            f"({incomplete} lack a file or partner, {missing} a pose), expected at least one; "
             "export the capture again"
         )
-    if lost:
-        _LOG.warning("%s: %d of %d frames left out, they have no finite pose", where, lost, total)
+    if missing:
+        _LOG.warning(
+            "%s: %d of %d frames left out, they have no finite pose", where, missing, total
+        )
     if incomplete:
         _LOG.warning("%s: %d of %d frames left out, they lack a file", where, incomplete, total)
     return {
-        "skipped_frames": lost + incomplete,
-        "frames_without_pose": lost,
+        "skipped_frames": missing + incomplete,
+        "frames_without_pose": missing,
         "frames_without_file": incomplete,
     }
 
 
-def spread_views(frames: Sequence[Frame]) -> list[View]:
+def sample_depth_views(frames: Sequence[Frame]) -> list[DepthView]:
     """Some frames, spread over the scan, with their depth at its own size."""
     count = min(len(frames), _CHECKED_FRAMES)
     spread = [round(i * (len(frames) - 1) / max(count - 1, 1)) for i in range(count)]
     chosen = [at_depth_size(frames[place]) for place in spread]
     return [
-        View(depth, frame.intrinsics, frame.camera_to_world)
+        DepthView(depth, frame.intrinsics, frame.camera_to_world)
         for frame in chosen
         if (depth := frame.depth()) is not None
     ]
@@ -112,10 +114,10 @@ def spread_views(frames: Sequence[Frame]) -> list[View]:
 def at_depth_size(frame: Frame) -> Frame:
     """The frame with as many pixels as its depth file has, where they are known."""
     size = frame.depth_size if isinstance(frame, CaptureFrame) else None
-    return frame if size is None or size == frame.image_size else ScaledFrame(frame, size)
+    return frame if size is None or size == frame.image_size else ResampledFrame(frame, size)
 
 
-def require_points_in_view(where: Path, frames: Sequence[Frame], surface: Ply) -> None:
+def check_points_in_view(where: Path, frames: Sequence[Frame], surface: Ply) -> None:
     """Refuse poses under which no frame has a point of the surface before it.
 
     Args:
@@ -129,7 +131,7 @@ def require_points_in_view(where: Path, frames: Sequence[Frame], surface: Ply) -
     points = surface.points
     if not frames or not torch.isfinite(points).all():
         return
-    thinned = points[:: max(1, len(points) // _MOST_PROJECTED)].double()
+    thinned = points[:: max(1, len(points) // _MAX_PROJECTED)].double()
     for frame in frames[:: max(1, len(frames) // _CHECKED_FRAMES)]:
         pixels, depth = project_to_pixels(
             *(thinned, invert_pose(moved_pose(frame.camera_to_world, surface.offset))),
@@ -139,7 +141,7 @@ def require_points_in_view(where: Path, frames: Sequence[Frame], surface: Ply) -
         limits = torch.tensor([width, height], dtype=torch.float64) - 0.5
         if bool(((depth > 0) & ((pixels > -0.5) & (pixels < limits)).all(dim=1)).any()):
             return
-    refuse(
+    report_issue(
         "geometry_disagrees",
         f"{where}: no frame looked at has a single point of the cloud in view, expected the frames "
         "to look at it; check that cameras and cloud are in one coordinate frame",

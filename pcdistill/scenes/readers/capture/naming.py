@@ -10,22 +10,22 @@ from pcdistill.scenes.paths import entries_of
 from pcdistill.scenes.readers.base import Scan
 
 
-def scans_below(folder: Path, is_scan: Callable[[Path], bool]) -> tuple[Scan, ...]:
+def find_scan_folders(folder: Path, is_scan: Callable[[Path], bool]) -> tuple[Scan, ...]:
     """`folder` as the one scan, or the scans among its folders, in the order of their numbers."""
     if is_scan(folder):
         return (Scan(folder.resolve().name or "scan", folder),)
     below = [entry for entry in entries_of(folder) if not entry.name.startswith(".")]
-    names = sorted((entry.name for entry in below if is_scan(entry)), key=by_number)
+    names = sorted((entry.name for entry in below if is_scan(entry)), key=natural_sort_key)
     return tuple(Scan(name, folder / name) for name in names)
 
 
-def by_number(name: str) -> tuple[list[tuple[int, str]], str]:
+def natural_sort_key(name: str) -> tuple[list[tuple[int, str]], str]:
     """Key that sorts names by the numbers in them, 9 before 10."""
     parts = re.split(r"(\d{1,18})", name)
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts if part], name
 
 
-def frame_names(paths: Sequence[str]) -> list[str]:
+def unique_frame_names(paths: Sequence[str]) -> list[str]:
     """A name for each image path of a scan: a valid file name, and no two alike.
 
     The file's own name without suffix where those differ, else with its folders.

@@ -10,24 +10,24 @@ from torch import Tensor
 
 from pcdistill.errors import SceneError
 from pcdistill.geometry import fuse_depth
-from pcdistill.scenes.checks.depth_checks import require_metres
+from pcdistill.scenes.checks.depth_checks import check_depth_unit
 from pcdistill.scenes.checks.fit_requirement import require_fitting_frames
 from pcdistill.scenes.checks.hypothesis import Assumptions
 from pcdistill.scenes.checks.samples import FUSED
 from pcdistill.scenes.checks.strays import clean_surface
 from pcdistill.scenes.formats.ply import Ply, read_ply
 from pcdistill.scenes.frames import StoredFrame
-from pcdistill.scenes.issues import refuse
+from pcdistill.scenes.issues import report_issue
 from pcdistill.scenes.origin import find_camera_offset, move_frames
-from pcdistill.scenes.paths import is_there
-from pcdistill.scenes.readers.base import ReadSettings, Scan
-from pcdistill.scenes.readers.capture.frame_checks import at_depth_size, spread_views
+from pcdistill.scenes.paths import is_existing_file
+from pcdistill.scenes.readers.base import ReaderSettings, Scan
+from pcdistill.scenes.readers.capture.frame_checks import at_depth_size, sample_depth_views
 
 _LOG = logging.getLogger(__name__)
 
 
-def read_or_fuse(
-    where: Path, named: Path | None, frames: Sequence[StoredFrame], settings: ReadSettings
+def load_or_fuse_surface(
+    where: Path, named: Path | None, frames: Sequence[StoredFrame], settings: ReaderSettings
 ) -> tuple[Ply, str] | None:
     """The surface of a capture whose frames may lack depth, and its name.
 
@@ -50,9 +50,9 @@ def read_or_fuse(
     return None
 
 
-def agreed_surface(
+def load_checked_surface(
     scan: Scan,
-    settings: ReadSettings,
+    settings: ReaderSettings,
     named: Path | None,
     frames: Sequence[StoredFrame],
     depth_scale: float,
@@ -61,7 +61,7 @@ def agreed_surface(
 
     Args:
         scan: its depth images are in its folder `depth`.
-        settings: `poses` and `fuse_voxel_size` are used.
+        settings: `pose_convention` and `fuse_voxel_size` are used.
         named: the file that holds the surface; None to fuse the depth.
         frames: all with depth.
         depth_scale: counts per metre the depth is read with.
@@ -72,29 +72,33 @@ def agreed_surface(
     """
     surface = None if named is None else read_ply(named)
     if surface is not None and len(surface.points) == 0:
-        refuse("no_points", f"{named}: has no points, expected a mesh or cloud; write it again")
+        report_issue(
+            "no_points", f"{named}: has no points, expected a mesh or cloud; write it again"
+        )
         named = surface = None
     elif surface is not None and named is not None:
         surface = clean_surface(named, surface, drop_broken=False)
-    require_metres(scan.folder / "depth", spread_views(frames), depth_scale)
+    check_depth_unit(scan.folder / "depth", sample_depth_views(frames), depth_scale)
     if named is None or surface is None:
-        read = Assumptions(settings.poses, depth_scale, frozenset({"poses", "depth_scale"}))
+        read = Assumptions(
+            settings.pose_convention, depth_scale, frozenset({"poses", "depth_scale"})
+        )
         place = scan.folder / "depth"
         return fuse_frames(place, frames, settings.fuse_voxel_size, read), FUSED
     return surface, named.name
 
 
-def named_surface(scan: Scan, settings: ReadSettings) -> Path | None:
-    """The file of the setting `geometry`.
+def surface_file(scan: Scan, settings: ReaderSettings) -> Path | None:
+    """The file of the setting `surface_file`.
 
     Raises:
         SceneError: there is no such file.
     """
-    if settings.geometry is None:
+    if settings.surface_file is None:
         return None
-    path = scan.folder / settings.geometry
-    if not is_there(path):
-        raise SceneError(f"{path}: no such file; correct or remove the setting `geometry`")
+    path = scan.folder / settings.surface_file
+    if not is_existing_file(path):
+        raise SceneError(f"{path}: no such file; correct or remove the setting `surface_file`")
     return path
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from pcdistill.errors import SceneError
-from pcdistill.geometry import pinhole
-from pcdistill.scenes.formats.images import LARGEST_IMAGE
+from pcdistill.geometry import pinhole_intrinsics
+from pcdistill.scenes.formats.images import MAX_IMAGE_PIXELS
 from pcdistill.scenes.frames import check_camera
 
 
@@ -141,7 +141,7 @@ def pinhole_camera(
     """
     require_read(where, model)
     height, width = image_size
-    if width < 1 or height < 1 or width * height > LARGEST_IMAGE:
+    if width < 1 or height < 1 or width * height > MAX_IMAGE_PIXELS:
         raise SceneError(
             f"{where} has images of {width} x {height} pixels, expected a size; {WRITE_AGAIN}"
         )
@@ -152,6 +152,6 @@ def pinhole_camera(
             f"({model.number}, {model.name}), {_MEND}"
         )
     cx, cy = parameters[focals], parameters[focals + 1]
-    intrinsics = pinhole(parameters[0], parameters[focals - 1], cx - 0.5, cy - 0.5)
+    intrinsics = pinhole_intrinsics(parameters[0], parameters[focals - 1], cx - 0.5, cy - 0.5)
     check_camera(where, intrinsics, torch.eye(4, dtype=torch.float64))
     return ColmapCamera(image_size, intrinsics)

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from pcdistill.errors import SceneError
-from pcdistill.geometry import invert_pose, pose_of
-from pcdistill.scenes.formats.images import LARGEST_IMAGE, drop_sentinels
+from pcdistill.geometry import invert_pose, pose_from_quaternion
+from pcdistill.scenes.formats.images import MAX_IMAGE_PIXELS, drop_sentinels
 from pcdistill.scenes.formats.text import number_of, split_fields, stream_lines
-from pcdistill.scenes.paths import is_there
+from pcdistill.scenes.paths import is_existing_file
 from pcdistill.scenes.readers.colmap.cameras import (
     WRITE_AGAIN,
     CameraModel,
@@ -30,8 +30,8 @@ from pcdistill.scenes.readers.colmap.cameras import (
     require_read,
 )
 
-_LARGEST_NAME = 1024
-_LARGEST_MODEL = 4 << 30
+_MAX_NAME = 1024
+_MAX_MODEL = 4 << 30
 _SUFFIXES = (".bin", ".txt")  # COLMAP itself prefers the binary one
 
 
@@ -92,7 +92,7 @@ def read_images(folder: Path, suffix: str = "") -> list[ColmapImage]:
     images = []
     for quaternion, translation, camera_id, name in rows:
         w, x, y, z = quaternion
-        world_to_camera = pose_of((x, y, z, w), translation)
+        world_to_camera = pose_from_quaternion((x, y, z, w), translation)
         finite = bool(torch.isfinite(world_to_camera).all())
         pose = invert_pose(world_to_camera) if finite else world_to_camera
         images.append(ColmapImage(name, camera_id, pose))
@@ -118,7 +118,7 @@ def read_points(folder: Path, suffix: str = "") -> ColmapPoints | None:
     Raises:
         SceneError: the file cannot be read or is damaged.
     """
-    if not any(is_there(folder / f"points3D{kind}") for kind in _SUFFIXES):
+    if not any(is_existing_file(folder / f"points3D{kind}") for kind in _SUFFIXES):
         return None
     file = _model_file(folder, "points3D", suffix)
     rows = list(_binary_points(file) if file.suffix == ".bin" else _text_points(file))
@@ -176,7 +176,12 @@ def _depth_header(path: Path, stream: BinaryIO) -> tuple[int, int]:
     start = sum(len(word) + 1 for word in words[:3])
     expected = start + 4 * width * height
     found = os.fstat(stream.fileno()).st_size
-    if channels != 1 or width * height == 0 or width * height > LARGEST_IMAGE or found != expected:
+    if (
+        channels != 1
+        or width * height == 0
+        or width * height > MAX_IMAGE_PIXELS
+        or found != expected
+    ):
         raise SceneError(
             f"{path}: declares {width} x {height} pixels of {channels} channels and has {found} "
             "bytes, expected one channel of 4 bytes a pixel; run `colmap patch_match_stereo` again"
@@ -187,7 +192,7 @@ def _depth_header(path: Path, stream: BinaryIO) -> tuple[int, int]:
 
 def _model_file(folder: Path, name: str, wanted: str) -> Path:
     for suffix in (wanted, *_SUFFIXES):
-        if suffix and is_there(folder / f"{name}{suffix}"):
+        if suffix and is_existing_file(folder / f"{name}{suffix}"):
             return folder / f"{name}{suffix}"
     raise SceneError(
         f"{folder}: has neither {name}.bin nor {name}.txt, expected a COLMAP model; copy all of "
@@ -240,7 +245,7 @@ def _binary_images(file: Path) -> Iterator[_ImageRow]:
             name = bytearray()
             while (letter := _read(file, stream, 1)) != b"\0":
                 name += letter
-                if len(name) > _LARGEST_NAME:
+                if len(name) > _MAX_NAME:
                     raise SceneError(f"{file}: has an image name without end; {WRITE_AGAIN}")
             (seen,) = struct.unpack("<Q", _read(file, stream, 8))
             _skip(file, stream, 24 * seen)
@@ -326,7 +331,7 @@ def _unreadable(file: Path, error: OSError) -> SceneError:
 def _record_count(file: Path, stream: BinaryIO, smallest: int) -> int:
     size = os.fstat(stream.fileno()).st_size
     (count,) = struct.unpack("<Q", _read(file, stream, 8))
-    if count * smallest > size or size > _LARGEST_MODEL:
+    if count * smallest > size or size > _MAX_MODEL:
         raise SceneError(
             f"{file}: declares {count} records of at least {smallest} bytes and has {size}; "
             f"{WRITE_AGAIN}"

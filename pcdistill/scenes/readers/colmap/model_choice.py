@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pcdistill.errors import SceneError
-from pcdistill.scenes.paths import entries_of, is_folder, is_there
-from pcdistill.scenes.readers.capture.naming import by_number
+from pcdistill.scenes.paths import entries_of, is_existing_file, is_folder
+from pcdistill.scenes.readers.capture.naming import natural_sort_key
 from pcdistill.scenes.readers.colmap.model import count_images, read_cameras
 
 _LOG = logging.getLogger(__name__)
@@ -17,7 +17,7 @@ _LOG = logging.getLogger(__name__)
 _DENSE = "dense"
 _SPARSE = "sparse"
 _SUFFIXES = (".bin", ".txt")
-_LEAST_SHARE = 0.5  # of the images of the largest model, for one that is read in its place
+_MIN_SHARE = 0.5  # of the images of the largest model, for one that is read in its place
 
 
 class ColmapModel(NamedTuple):
@@ -63,7 +63,7 @@ def choose_model(where: Path, models: Sequence[ColmapModel]) -> tuple[ColmapMode
     order = sorted(range(len(models)), key=lambda place: -counts[place])
     chosen = order[0]
     if not _is_read(models[chosen]):
-        rest = [place for place in order[1:] if counts[place] >= _LEAST_SHARE * counts[chosen]]
+        rest = [place for place in order[1:] if counts[place] >= _MIN_SHARE * counts[chosen]]
         chosen = next((place for place in rest if _is_read(models[place])), chosen)
     others = [
         f"{_name(where, model)} ({count} images)"
@@ -80,13 +80,13 @@ def choose_model(where: Path, models: Sequence[ColmapModel]) -> tuple[ColmapMode
 def _numbered(folder: Path) -> list[Path]:
     """sparse/0, sparse/1, ..., or dense/0, dense/1, ..."""
     inside = [entry for entry in entries_of(folder) if entry.name.isdecimal() and is_folder(entry)]
-    return sorted(inside, key=lambda entry: by_number(entry.name))
+    return sorted(inside, key=lambda entry: natural_sort_key(entry.name))
 
 
 def _suffixes(place: Path) -> list[str]:
     """The kinds of files that are a whole model; the kind that some are of where none is whole."""
     kinds = [
-        [suffix for suffix in _SUFFIXES if is_there(place / f"{name}{suffix}")]
+        [suffix for suffix in _SUFFIXES if is_existing_file(place / f"{name}{suffix}")]
         for name in ("cameras", "images")
     ]
     return [kind for kind in kinds[0] if kind in kinds[1]] or (kinds[0] or kinds[1])[:1]

@@ -23,25 +23,25 @@ import torch
 from torch import Tensor
 
 from pcdistill.errors import SceneError
-from pcdistill.geometry import scale_intrinsics
-from pcdistill.scenes.checks.camera_checks import require_one_shape, require_size, require_upright
+from pcdistill.geometry import resize_intrinsics
+from pcdistill.scenes.checks.camera_checks import check_depth_aspect, require_size, require_upright
 from pcdistill.scenes.checks.depth_limits import within_limit
 from pcdistill.scenes.checks.strays import clean_surface
-from pcdistill.scenes.formats.images import image_size_of
+from pcdistill.scenes.formats.images import read_image_size
 from pcdistill.scenes.formats.ply import Ply
 from pcdistill.scenes.frames import StoredFrame
 from pcdistill.scenes.origin import near_origin
-from pcdistill.scenes.paths import is_folder, is_there
-from pcdistill.scenes.readers.base import Reader, ReadSettings, Scan
+from pcdistill.scenes.paths import is_existing_file, is_folder
+from pcdistill.scenes.readers.base import Reader, ReaderSettings, Scan
 from pcdistill.scenes.readers.capture.build_scene import build_scene
 from pcdistill.scenes.readers.capture.frame_checks import (
     CaptureFrame,
-    require_frames,
-    require_points_in_view,
+    check_frames,
+    check_points_in_view,
     require_unset,
 )
-from pcdistill.scenes.readers.capture.naming import frame_names, scans_below
-from pcdistill.scenes.readers.capture.surface import named_surface, read_or_fuse
+from pcdistill.scenes.readers.capture.naming import find_scan_folders, unique_frame_names
+from pcdistill.scenes.readers.capture.surface import load_or_fuse_surface, surface_file
 from pcdistill.scenes.readers.colmap.cameras import ColmapCamera
 from pcdistill.scenes.readers.colmap.model import (
     ColmapImage,
@@ -59,13 +59,20 @@ _LOG = logging.getLogger(__name__)
 DEPTH_SCALE = 1000.0
 """Counts per unit of the model of depth PNGs."""
 
-LEAST_VIEWS = 3
+MIN_VIEWS = 3
 """Observations of a sparse point; those of two images are often wrong."""
-LARGEST_ERROR = 2.0
+MAX_ERROR = 2.0
 """Pixels of mean reprojection error of a sparse point."""
 
 _IMAGES = ("images", "input")
-_SETTINGS = ("depth_scale", "up", "frame_step", "image_size", "geometry", "fuse_voxel_size")
+_SETTINGS = (
+    "depth_scale",
+    "up_axis",
+    "frame_step",
+    "image_size",
+    "surface_file",
+    "fuse_voxel_size",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,10 +90,10 @@ class ColmapFrame(CaptureFrame):
 
 def find_colmap(folder: Path) -> tuple[Scan, ...]:
     """The folder itself where it holds a COLMAP model, or those of its folders that do."""
-    return scans_below(folder, lambda place: bool(find_models(place)))
+    return find_scan_folders(folder, lambda place: bool(find_models(place)))
 
 
-def open_colmap(scan: Scan, settings: ReadSettings) -> Scene:
+def open_colmap(scan: Scan, settings: ReaderSettings) -> Scene:
     """Read a COLMAP reconstruction; images stay on disk until they are asked for.
 
     Raises:
@@ -104,11 +111,11 @@ def open_colmap(scan: Scan, settings: ReadSettings) -> Scene:
     workspace, model, suffix = chosen
     cameras = read_cameras(model, suffix)
     images = read_images(model, suffix)[:: settings.frame_step or 1]
-    frames, lost, incomplete = _frames(workspace, model, cameras, images, settings)
-    left_out = require_frames(model, frames, lost, incomplete)
+    frames, missing, incomplete = _frames(workspace, model, cameras, images, settings)
+    left_out = check_frames(model, frames, missing, incomplete)
     frames = within_limit(workspace, frames)
     surface, name, dropped = _surface(scan, chosen, frames, settings)
-    require_points_in_view(model, frames, surface)
+    check_points_in_view(model, frames, surface)
     _LOG.warning(
         "%s: the unit of a COLMAP model is arbitrary; unless it was scaled to metres (`colmap "
         "model_aligner`), voxel sizes and distances do not mean metres",
@@ -125,7 +132,7 @@ def open_colmap(scan: Scan, settings: ReadSettings) -> Scene:
         "dropped_points": dropped,
         **left_out,
     }
-    return build_scene(scan, settings, frames, surface, up=settings.up, provenance=provenance)
+    return build_scene(scan, settings, frames, surface, up=settings.up_axis, provenance=provenance)
 
 
 def _frames(
@@ -133,13 +140,13 @@ def _frames(
     model: Path,
     cameras: dict[int, ColmapCamera],
     images: list[ColmapImage],
-    settings: ReadSettings,
+    settings: ReaderSettings,
 ) -> tuple[list[StoredFrame], int, int]:
     """Frames, how many have no pose, and how many have no image."""
     places = [workspace / name for name in _IMAGES if is_folder(workspace / name)]
     frames: list[StoredFrame] = []
-    lost = incomplete = 0
-    for name, image in zip(frame_names([i.name for i in images]), images, strict=True):
+    missing = incomplete = 0
+    for name, image in zip(unique_frame_names([i.name for i in images]), images, strict=True):
         camera = cameras.get(image.camera_id)
         if camera is None:
             raise SceneError(
@@ -148,7 +155,7 @@ def _frames(
             )
         path, spelled = _image_file(places, image.name)
         if not torch.isfinite(image.camera_to_world).all():
-            lost += 1
+            missing += 1
             continue
         if path is None:
             incomplete += 1
@@ -168,18 +175,18 @@ def _frames(
                 depth_scale=settings.depth_scale or DEPTH_SCALE,
                 depth_intrinsics=None
                 if size is None
-                else scale_intrinsics(camera.intrinsics, camera.image_size, size),
+                else resize_intrinsics(camera.intrinsics, camera.image_size, size),
                 depth_size=size,
             )
         )
-    return frames, lost, incomplete
+    return frames, missing, incomplete
 
 
 def _image_file(places: list[Path], name: str) -> tuple[Path | None, str]:
     """The image of a name, and the name as it is found: models of Windows have backslashes."""
     for spelled in (name, name.replace("\\", "/")):
         for place in places:
-            if is_there(place / spelled):
+            if is_existing_file(place / spelled):
                 return place / spelled, spelled
     return None, name
 
@@ -190,27 +197,27 @@ def _depth_file(workspace: Path, image: str) -> Path | None:
         *(workspace / folder / f"{stem}{s}" for folder in ("depth", "depths") for s in _PIXELS),
         workspace / "stereo" / "depth_maps" / f"{image}.geometric.bin",
     ]
-    return next((place for place in places if is_there(place)), None)
+    return next((place for place in places if is_existing_file(place)), None)
 
 
 _PIXELS = (".png", ".npy")
 
 
 def _depth_size(camera: ColmapCamera, depth: Path) -> tuple[int, int]:
-    size = depth_map_size(depth) if depth.suffix == ".bin" else image_size_of(depth)
-    require_one_shape(depth, size, camera.image_size, "make the depth from the same images")
+    size = depth_map_size(depth) if depth.suffix == ".bin" else read_image_size(depth)
+    check_depth_aspect(depth, size, camera.image_size, "make the depth from the same images")
     return size
 
 
 def _surface(
-    scan: Scan, chosen: ColmapModel, frames: list[StoredFrame], settings: ReadSettings
+    scan: Scan, chosen: ColmapModel, frames: list[StoredFrame], settings: ReaderSettings
 ) -> tuple[Ply, str, int]:
     """The cloud, its name, and how many sparse points were left out."""
     workspace, model, suffix = chosen
-    named = named_surface(scan, settings)
-    if named is None and is_there(workspace / "fused.ply"):
+    named = surface_file(scan, settings)
+    if named is None and is_existing_file(workspace / "fused.ply"):
         named = workspace / "fused.ply"
-    found = read_or_fuse(workspace, named, frames, settings)
+    found = load_or_fuse_surface(workspace, named, frames, settings)
     if found is not None:
         return *found, 0
     surface, dropped = sparse_cloud(model, suffix)
@@ -235,7 +242,7 @@ def sparse_cloud(model: Path, suffix: str = "") -> tuple[Ply | None, int]:
     found = read_points(model, suffix)
     if found is None or len(found.points) == 0:
         return None, 0
-    sure = (found.views >= LEAST_VIEWS) & (found.errors <= LARGEST_ERROR)
+    sure = (found.views >= MIN_VIEWS) & (found.errors <= MAX_ERROR)
     finite = torch.isfinite(found.points.float()).all(dim=1)
     kept = sure & finite if bool((sure & finite).any()) else finite
     dropped = len(kept) - int(kept.sum())
@@ -245,8 +252,8 @@ def sparse_cloud(model: Path, suffix: str = "") -> tuple[Ply | None, int]:
             model,
             dropped,
             len(kept),
-            LEAST_VIEWS,
-            LARGEST_ERROR,
+            MIN_VIEWS,
+            MAX_ERROR,
         )
     if not kept.any():
         return None, dropped

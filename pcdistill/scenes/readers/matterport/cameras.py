@@ -23,13 +23,13 @@ from torch import Tensor
 
 from pcdistill.errors import SceneError
 from pcdistill.scenes.checks.pose_conventions import POSE_CONVENTIONS
-from pcdistill.scenes.formats.text import numbers_of, read_rows
+from pcdistill.scenes.formats.text import parse_numbers, read_rows
 from pcdistill.scenes.frames import check_camera
 
 _LOG = logging.getLogger(__name__)
 
 _FILE_CONVENTION = POSE_CONVENTIONS["camera_to_world_opengl"]
-_MOST_IMAGES = 1_000_000
+_MAX_IMAGES = 1_000_000
 
 
 class HouseCamera(NamedTuple):
@@ -117,11 +117,11 @@ def read_conf(path: Path) -> tuple[HouseCamera, ...]:
 def _count(where: str, words: list[str]) -> int:
     if len(words) != 2 or not words[1].isascii() or not words[1].isdecimal():
         raise SceneError(f"{where}: is not 'n_images NUMBER'; the file is damaged, restore it")
-    return min(int(words[1][:20]), _MOST_IMAGES)
+    return min(int(words[1][:20]), _MAX_IMAGES)
 
 
 def _intrinsics(where: str, words: list[str]) -> Tensor:
-    matrix = torch.tensor(numbers_of(where, words, 9), dtype=torch.float64).view(3, 3)
+    matrix = torch.tensor(parse_numbers(where, words, 9), dtype=torch.float64).view(3, 3)
     check_camera(where, matrix, torch.eye(4, dtype=torch.float64))
     bottom = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
     if float(matrix[1, 0]) != 0 or not torch.equal(matrix[2], bottom):
@@ -145,7 +145,7 @@ def _entry(where: str, words: list[str], intrinsics: Tensor) -> _Entry:
                 f"{where}: '{name[:80]}' is no {suffix} file name, expected the depth file and "
                 "then the colour file; the file is damaged, restore it"
             )
-    return _Entry(where, color, depth, intrinsics, numbers_of(where, words[2:], 16))
+    return _Entry(where, color, depth, intrinsics, parse_numbers(where, words[2:], 16))
 
 
 def _poses(entries: list[_Entry]) -> Tensor:

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from pcdistill.errors import SceneError
-from pcdistill.scenes.formats.ply_elements import Lists, read_tables
+from pcdistill.scenes.formats.ply_elements import ListColumn, read_tables
 from pcdistill.scenes.formats.text import read_json
-from pcdistill.scenes.paths import is_there
+from pcdistill.scenes.paths import is_existing_file
 from pcdistill.scenes.readers.matterport.labels import vote_of_faces
 
 _LOG = logging.getLogger(__name__)
 
-_LARGEST_OBJECT = 2**31 - 1
+_MAX_OBJECT = 2**31 - 1
 
 
 class RegionFaces(NamedTuple):
@@ -51,7 +51,7 @@ def read_faces(mesh: Path, triangles: Tensor) -> RegionFaces:
         values = face.get(name)
         if values is None:
             continue
-        if isinstance(values, Lists) or values.dtype.kind == "f":
+        if isinstance(values, ListColumn) or values.dtype.kind == "f":
             raise SceneError(
                 f"{mesh}: '{name}' of its faces is no integer; restore the original file"
             )
@@ -62,7 +62,7 @@ def read_faces(mesh: Path, triangles: Tensor) -> RegionFaces:
             "restore the original file"
         )
     corners = next(face[name] for name in ("vertex_indices", "vertex_index") if name in face)
-    lengths = corners.lengths if isinstance(corners, Lists) else np.empty(0, dtype=np.int64)
+    lengths = corners.lengths if isinstance(corners, ListColumn) else np.empty(0, dtype=np.int64)
     of_triangle = np.repeat(np.arange(len(lengths)), np.maximum(lengths - 2, 0))
     return RegionFaces(
         triangles,
@@ -88,7 +88,7 @@ def read_instances(mesh: Path, faces: RegionFaces, points: int) -> tuple[Tensor 
     """
     segments = mesh.with_name(f"{mesh.stem}.fsegs.json")
     groups = mesh.with_name(f"{mesh.stem}.semseg.json")
-    if is_there(segments) and is_there(groups):
+    if is_existing_file(segments) and is_existing_file(groups):
         objects = _objects_of_faces(segments, groups, len(faces.category))
         source = f"{segments.name}, {groups.name}"
     elif faces.object is not None:
@@ -100,7 +100,7 @@ def read_instances(mesh: Path, faces: RegionFaces, points: int) -> tuple[Tensor 
     else:
         _LOG.warning("%s: has no objects, %s is missing", mesh, groups.name)
         return None, "none"
-    objects = torch.where((objects < 0) | (objects > _LARGEST_OBJECT), -1, objects)
+    objects = torch.where((objects < 0) | (objects > _MAX_OBJECT), -1, objects)
     return vote_of_faces(objects[faces.of_triangle], faces.triangles, points).int(), source
 
 
@@ -121,10 +121,10 @@ def _objects_of_faces(segments: Path, groups: Path, faces: int) -> Tensor:
     for place_in_list, group in enumerate(listed):
         fields = group if isinstance(group, dict) else {}
         number = fields.get("objectId", fields.get("id", place_in_list))
-        if not isinstance(number, int) or not 0 <= number <= _LARGEST_OBJECT:
+        if not isinstance(number, int) or not 0 <= number <= _MAX_OBJECT:
             raise SceneError(
                 f"{groups}: an object has the number {str(number)[:40]}, expected "
-                f"0 to {_LARGEST_OBJECT}; the file is damaged, restore it"
+                f"0 to {_MAX_OBJECT}; the file is damaged, restore it"
             )
         for segment in _integers(groups, "segments", fields.get("segments")):
             object_of_segment.setdefault(int(segment), number)  # the first of two keeps it

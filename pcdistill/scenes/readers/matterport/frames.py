@@ -12,10 +12,14 @@ from torch import Tensor
 
 from pcdistill.errors import SceneError
 from pcdistill.geometry import invert_pose, project_to_pixels
-from pcdistill.scenes.paths import entries_of, is_folder, is_there
-from pcdistill.scenes.readers.base import ReadSettings, Scan
+from pcdistill.scenes.paths import entries_of, is_existing_file, is_folder
+from pcdistill.scenes.readers.base import ReaderSettings, Scan
 from pcdistill.scenes.readers.matterport.cameras import HouseCamera, read_conf
-from pcdistill.scenes.resampled_frames import ResizedFrame, common_file_size, resize_camera
+from pcdistill.scenes.resampled_frames import (
+    ResizedFrame,
+    check_matching_sizes,
+    resize_intrinsics_by_rule,
+)
 
 _LOG = logging.getLogger(__name__)
 
@@ -26,13 +30,13 @@ DEPTH_SCALE = 4000.0
 
 _CAMERAS = "undistorted_camera_parameters"
 _COLOR, _DEPTH = "undistorted_color_images", "undistorted_depth_images"
-_MOST_OUTSIDE_FRAMES = 100
-_LEAST_IN_VIEW = 0.01  # of a region's points
+_MAX_OUTSIDE_FRAMES = 100
+_MIN_IN_VIEW = 0.01  # of a region's points
 _COUNTED_POINTS = 2000
 
 
 def region_frames(
-    scan: Scan, settings: ReadSettings, points: Tensor
+    scan: Scan, settings: ReaderSettings, points: Tensor
 ) -> tuple[list[ResizedFrame], dict[str, Any]]:
     """The frames that may see a region.
 
@@ -74,15 +78,17 @@ def region_frames(
     frames, missing = [], []
     for camera in chosen:
         color, depth = scan.folder / _COLOR / camera.color, scan.folder / _DEPTH / camera.depth
-        if not (is_there(color) and is_there(depth)):
+        if not (is_existing_file(color) and is_existing_file(depth)):
             missing.append(camera.name)
             continue
-        file_size = common_file_size(conf, camera.intrinsics, color, depth)
+        file_size = check_matching_sizes(conf, camera.intrinsics, color, depth)
         frames.append(
             ResizedFrame(
                 name=camera.name,
                 image_size=size,
-                intrinsics=resize_camera(camera.intrinsics, file_size, size, settings.intrinsics),
+                intrinsics=resize_intrinsics_by_rule(
+                    camera.intrinsics, file_size, size, settings.intrinsics
+                ),
                 camera_to_world=camera.camera_to_world,
                 image_path=color,
                 depth_path=depth,
@@ -112,7 +118,7 @@ def region_frames(
 
 def _conf(house: Path) -> Path:
     own = house / _CAMERAS / f"{house.resolve().name}.conf"
-    if is_there(own):
+    if is_existing_file(own):
         return own
     found = [path for path in entries_of(house / _CAMERAS) if path.suffix == ".conf"]
     if len(found) != 1:
@@ -153,8 +159,8 @@ def _with_points_in_view(cameras: Sequence[HouseCamera], points: Tensor) -> list
         # an image is about twice its principal point wide; its file may be missing
         extent = 2 * camera.intrinsics[:2, 2]
         seen = (depth > 0) & ((pixels >= 0) & (pixels < extent)).all(dim=1)
-        if float(seen.double().mean()) >= _LEAST_IN_VIEW:
+        if float(seen.double().mean()) >= _MIN_IN_VIEW:
             found.add(camera.name)
-        if len(found) == _MOST_OUTSIDE_FRAMES:
+        if len(found) == _MAX_OUTSIDE_FRAMES:
             break
     return [camera for camera in cameras if camera.name in found]

@@ -15,7 +15,7 @@ from pcdistill.scenes.formats.text import read_text
 from pcdistill.scenes.label_sets import load_label_set
 from pcdistill.suggest import suggest
 
-_MOST_CATEGORIES = 100_000
+_MAX_CATEGORIES = 100_000
 
 _NYU40_OF_SCANNET20 = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 16, 24, 28, 33, 34, 36, 39)
 _NYU40_LABELS: Mapping[str, tuple[int, ...]] = {
@@ -85,7 +85,7 @@ def read_category_labels(path: Path, label_set: str) -> Tensor:
                 "first line; the table is damaged or truncated, restore it"
             )
         index, nyu40, name = (cells[column].strip() for column in columns)
-        if not _is_number(index) or int(index) > _MOST_CATEGORIES or int(index) in labels:
+        if not _is_number(index) or int(index) > _MAX_CATEGORIES or int(index) in labels:
             raise SceneError(
                 f"{path}: line {number} has the index '{index[:20]}', expected another number than "
                 "the lines before; restore the original file"

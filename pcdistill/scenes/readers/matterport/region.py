@@ -25,11 +25,11 @@ from dataclasses import fields
 from pathlib import Path
 
 from pcdistill.errors import ConfigError, SceneError
-from pcdistill.scenes.checks.mesh_checks import require_extent, unit_normals
+from pcdistill.scenes.checks.mesh_checks import check_mesh_extent, normalize_normals
 from pcdistill.scenes.formats.ply import read_ply
 from pcdistill.scenes.origin import no_offset
-from pcdistill.scenes.paths import entries_of, is_folder, is_there
-from pcdistill.scenes.readers.base import Division, Reader, ReadSettings, Scan
+from pcdistill.scenes.paths import entries_of, is_existing_file, is_folder
+from pcdistill.scenes.readers.base import Division, Reader, ReaderSettings, Scan
 from pcdistill.scenes.readers.matterport.faces import read_faces, read_instances
 from pcdistill.scenes.readers.matterport.frames import region_frames
 from pcdistill.scenes.readers.matterport.labels import (
@@ -45,7 +45,14 @@ _CAMERAS = "undistorted_camera_parameters"
 _COLOR, _DEPTH = "undistorted_color_images", "undistorted_depth_images"
 _TABLE = "category_mapping.tsv"
 
-_NOT_APPLICABLE = ("up", "poses", "geometry", "fuse_voxel_size", "align_axes", "sweeps")
+_NOT_APPLICABLE = (
+    "up_axis",
+    "pose_convention",
+    "surface_file",
+    "fuse_voxel_size",
+    "align_axes",
+    "sweeps",
+)
 
 
 def find_matterport(folder: Path) -> tuple[Scan, ...]:
@@ -71,7 +78,7 @@ def find_matterport(folder: Path) -> tuple[Scan, ...]:
     return ()
 
 
-def open_matterport(scan: Scan, settings: ReadSettings) -> Scene:
+def open_matterport(scan: Scan, settings: ReaderSettings) -> Scene:
     """Read one region of a house; images stay on disk until they are asked for.
 
     Args:
@@ -91,7 +98,7 @@ def open_matterport(scan: Scan, settings: ReadSettings) -> Scene:
     table = find_table(house)
     category_labels = read_category_labels(table, label_set)
     surface = read_ply(mesh, offset=no_offset())
-    require_extent(mesh, surface.points)
+    check_mesh_extent(mesh, surface.points)
     if surface.faces is None or len(surface.faces) == 0:
         raise SceneError(
             f"{mesh}: has no faces, expected a mesh with a category per face; restore it"
@@ -110,7 +117,7 @@ def open_matterport(scan: Scan, settings: ReadSettings) -> Scene:
         name=scan.name,
         points=surface.points,
         colors=surface.colors,
-        normals=unit_normals(surface.normals),
+        normals=normalize_normals(surface.normals),
         labels=labels,
         instances=instances,
         faces=surface.faces,
@@ -175,7 +182,7 @@ def find_table(house: Path) -> Path:
 def _tables(house: Path) -> list[Path]:
     above = [house.resolve(), *house.resolve().parents[:4]]
     places = (place for folder in above for place in (folder, folder / "metadata"))
-    return [place / _TABLE for place in places if is_there(place / _TABLE)]
+    return [place / _TABLE for place in places if is_existing_file(place / _TABLE)]
 
 
 def _children(folder: Path) -> list[Path]:
@@ -219,7 +226,7 @@ def _mesh(scan: Scan) -> Path:
             "as the part"
         )
     mesh = place / f"{part}.ply"
-    if not is_there(mesh):
+    if not is_existing_file(mesh):
         raise SceneError(
             f"{mesh}: is missing, only other files of the region are there, expected its mesh; "
             "download region_segmentations of the house again"
@@ -227,7 +234,7 @@ def _mesh(scan: Scan) -> Path:
     return mesh
 
 
-def _refuse_settings(settings: ReadSettings) -> None:
+def _refuse_settings(settings: ReaderSettings) -> None:
     for field in fields(settings):
         value = getattr(settings, field.name)
         if field.name in _NOT_APPLICABLE and value != field.default:

@@ -15,7 +15,7 @@ from torch import Tensor
 from pcdistill.errors import SceneError
 from pcdistill.scenes.formats.images import COLOR_SUFFIXES
 from pcdistill.scenes.formats.text import read_json
-from pcdistill.scenes.paths import entries_of, is_there
+from pcdistill.scenes.paths import entries_of, is_existing_file
 
 _LOG = logging.getLogger(__name__)
 
@@ -174,7 +174,7 @@ def _count_images(folder: Path, transforms: Transforms) -> int:
 
 def _with_suffix(path: Path, suffixes: Sequence[str]) -> Path | None:
     """The path itself where it is a file of these kinds, or it with one of the suffixes."""
-    if path.suffix.lower() in suffixes and is_there(path):
+    if path.suffix.lower() in suffixes and is_existing_file(path):
         return path
     every = (*suffixes, *(suffix.upper() for suffix in suffixes))
-    return next((p for s in every if is_there(p := Path(f"{path}{s}"))), None)
+    return next((p for s in every if is_existing_file(p := Path(f"{path}{s}"))), None)

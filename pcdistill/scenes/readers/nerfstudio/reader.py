@@ -25,28 +25,32 @@ import torch
 from torch import Tensor
 
 from pcdistill.errors import SceneError
-from pcdistill.geometry import pinhole, scale_intrinsics
-from pcdistill.scenes.checks.camera_checks import require_center, require_one_shape, require_size
-from pcdistill.scenes.checks.depth_checks import require_metres
+from pcdistill.geometry import pinhole_intrinsics, resize_intrinsics
+from pcdistill.scenes.checks.camera_checks import (
+    check_depth_aspect,
+    check_principal_point,
+    require_size,
+)
+from pcdistill.scenes.checks.depth_checks import check_depth_unit
 from pcdistill.scenes.checks.depth_limits import within_limit
 from pcdistill.scenes.checks.pose_conventions import POSE_CONVENTIONS
-from pcdistill.scenes.formats.images import COLOR_SUFFIXES, DEPTH_SUFFIXES, image_size_of
+from pcdistill.scenes.formats.images import COLOR_SUFFIXES, DEPTH_SUFFIXES, read_image_size
 from pcdistill.scenes.formats.ply import Ply
 from pcdistill.scenes.frames import StoredFrame, check_camera
 from pcdistill.scenes.origin import near_origin
-from pcdistill.scenes.paths import is_there
-from pcdistill.scenes.readers.base import Reader, ReadSettings, Scan
+from pcdistill.scenes.paths import is_existing_file
+from pcdistill.scenes.readers.base import Reader, ReaderSettings, Scan
 from pcdistill.scenes.readers.capture.build_scene import build_scene
-from pcdistill.scenes.readers.capture.camera_files import checked_camera_matrix
+from pcdistill.scenes.readers.capture.camera_files import validate_camera_matrix
 from pcdistill.scenes.readers.capture.frame_checks import (
     CaptureFrame,
-    require_frames,
-    require_points_in_view,
+    check_frames,
+    check_points_in_view,
     require_unset,
-    spread_views,
+    sample_depth_views,
 )
-from pcdistill.scenes.readers.capture.naming import frame_names, scans_below
-from pcdistill.scenes.readers.capture.surface import named_surface, read_or_fuse
+from pcdistill.scenes.readers.capture.naming import find_scan_folders, unique_frame_names
+from pcdistill.scenes.readers.capture.surface import load_or_fuse_surface, surface_file
 from pcdistill.scenes.readers.colmap.model_choice import choose_model, find_models
 from pcdistill.scenes.readers.colmap.reader import sparse_cloud
 from pcdistill.scenes.readers.nerfstudio.files import (
@@ -75,7 +79,14 @@ _PINHOLES = (
 )
 _DISTORTIONS = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2", "p3", "p4")
 _DEPTHS = ("depth_file_path", "depth_path")  # the second is Instant NGP's
-_SETTINGS = ("depth_scale", "up", "frame_step", "image_size", "geometry", "fuse_voxel_size")
+_SETTINGS = (
+    "depth_scale",
+    "up_axis",
+    "frame_step",
+    "image_size",
+    "surface_file",
+    "fuse_voxel_size",
+)
 _UNDISTORT = (
     "undistort the images (`colmap image_undistorter --image_path images --input_path "
     "colmap/sparse/0 --output_path dense`) and give the folder dense"
@@ -97,10 +108,12 @@ class NerfstudioFrame(CaptureFrame):
 
 def find_nerfstudio(folder: Path) -> tuple[Scan, ...]:
     """The folder itself where it has a transforms.json, or those of its folders that have."""
-    return scans_below(folder, lambda place: any(is_there(place / mark) for mark in MARKS))
+    return find_scan_folders(
+        folder, lambda place: any(is_existing_file(place / mark) for mark in MARKS)
+    )
 
 
-def open_nerfstudio(scan: Scan, settings: ReadSettings) -> Scene:
+def open_nerfstudio(scan: Scan, settings: ReaderSettings) -> Scene:
     """Read a nerfstudio capture; images stay on disk until they are asked for.
 
     The scale of a capture whose poses come from COLMAP is arbitrary; nothing in the file tells.
@@ -119,20 +132,20 @@ def open_nerfstudio(scan: Scan, settings: ReadSettings) -> Scene:
         applied_scale = positive_in(file, content, "applied_scale", what)
     frames: list[StoredFrame] = []
     images: list[tuple[str, Path]] = []
-    lost = incomplete = 0
+    missing = incomplete = 0
     paths = [entry["file_path"] for entry in entries]
-    for name, entry in zip(frame_names(paths), entries, strict=True):
+    for name, entry in zip(unique_frame_names(paths), entries, strict=True):
         pose = matrix_in(file, name, entry.get("transform_matrix"))
         pose[:3, 3] /= applied_scale  # depth and clouds were not scaled with the poses
         image = named_file(folder, entry["file_path"], COLOR_SUFFIXES)
         if not torch.isfinite(pose).all():
-            lost += 1
+            missing += 1
         elif image is None:
             incomplete += 1
         else:
             images.append((entry["file_path"], image))
             frames.append(_frame(file, {**content, **entry}, name, pose, image, settings))
-    left_out = require_frames(file, frames, lost, incomplete)
+    left_out = check_frames(file, frames, missing, incomplete)
     frames = within_limit(folder, frames)
     _require_different(file, images)
     masked = sum("mask_path" in entry for entry in entries)
@@ -140,7 +153,7 @@ def open_nerfstudio(scan: Scan, settings: ReadSettings) -> Scene:
         _LOG.warning("%s: the masks of %d frames are not used", file, masked)
     scale = _depth_scale(file, {**content, **entries[0]}, settings)[0]
     surface, surface_name, dropped = _surface(scan, file, content, frames, settings, scale)
-    require_points_in_view(file, frames, surface)
+    check_points_in_view(file, frames, surface)
     applied = content.get("applied_transform")
     if applied is not None or find_models(folder / "colmap"):
         _LOG.warning(
@@ -161,7 +174,7 @@ def open_nerfstudio(scan: Scan, settings: ReadSettings) -> Scene:
         "dropped_points": dropped,
         **left_out,
     }
-    return build_scene(scan, settings, frames, surface, up=settings.up, provenance=provenance)
+    return build_scene(scan, settings, frames, surface, up=settings.up_axis, provenance=provenance)
 
 
 def _require_different(file: Path, images: list[tuple[str, Path]]) -> None:
@@ -181,17 +194,17 @@ def _frame(
     name: str,
     pose: Tensor,
     image: Path,
-    settings: ReadSettings,
+    settings: ReaderSettings,
 ) -> StoredFrame:
     """A frame, from what the file says of all frames and of this one."""
-    image_size = image_size_of(image)
+    image_size = read_image_size(image)
     _refuse_distortion(file, camera)
     if "w" in camera and "h" in camera:
         declared = int(number_in(file, camera, "h")), int(number_in(file, camera, "w"))
         if declared != image_size:
             require_size(file, declared, image)
-    intrinsics = checked_camera_matrix(file, _intrinsics(file, camera, image_size))
-    require_center(file, intrinsics, image)
+    intrinsics = validate_camera_matrix(file, _intrinsics(file, camera, image_size))
+    check_principal_point(file, intrinsics, image)
     check_camera(f"{file}: frame {name}", intrinsics, pose)
     depth = next((camera[key] for key in _DEPTHS if isinstance(camera.get(key), str)), None)
     depth_path = None
@@ -204,9 +217,9 @@ def _frame(
                 f"{' or '.join(DEPTH_SUFFIXES)} file that is there, expected one; restore it or "
                 "remove 'depth_file_path'"
             )
-        depth_size = image_size_of(depth_path)
-        require_one_shape(depth_path, depth_size, image_size, "register the depth to the image")
-        depth_intrinsics = scale_intrinsics(intrinsics, image_size, depth_size)
+        depth_size = read_image_size(depth_path)
+        check_depth_aspect(depth_path, depth_size, image_size, "register the depth to the image")
+        depth_intrinsics = resize_intrinsics(intrinsics, image_size, depth_size)
     scale = _depth_scale(file, camera, settings)
     return NerfstudioFrame(
         name=name,
@@ -254,7 +267,7 @@ def _intrinsics(file: Path, camera: dict[str, Any], image_size: tuple[int, int])
         fy = _focal_length(file, camera, "camera_angle_y", height)
     cx = number_in(file, camera, "cx") if "cx" in camera else width / 2
     cy = number_in(file, camera, "cy") if "cy" in camera else height / 2
-    return pinhole(fx, fy, cx - 0.5, cy - 0.5)
+    return pinhole_intrinsics(fx, fy, cx - 0.5, cy - 0.5)
 
 
 def _focal_length(file: Path, camera: dict[str, Any], key: str, side: int) -> float:
@@ -269,7 +282,7 @@ def _focal_length(file: Path, camera: dict[str, Any], key: str, side: int) -> fl
 
 
 def _depth_scale(
-    file: Path, content: dict[str, Any], settings: ReadSettings
+    file: Path, content: dict[str, Any], settings: ReaderSettings
 ) -> tuple[float, float]:
     """Units per metre of 16-bit depth, and of floating-point depth."""
     if settings.depth_scale is not None:
@@ -289,12 +302,12 @@ def _surface(
     file: Path,
     content: dict[str, Any],
     frames: list[StoredFrame],
-    settings: ReadSettings,
+    settings: ReaderSettings,
     depth_scale: float,
 ) -> tuple[Ply, str, int]:
     """The cloud, its name, and how many sparse points were left out."""
     folder = scan.folder
-    named = named_surface(scan, settings)
+    named = surface_file(scan, settings)
     declared = content.get("ply_file_path")
     if named is None and isinstance(declared, str):
         named = named_file(folder, declared, (".ply",))
@@ -303,10 +316,10 @@ def _surface(
                 f"{folder / declared}: no such file, expected the cloud that {file.name} names; "
                 "restore it or remove 'ply_file_path'"
             )
-    views = spread_views(frames)
+    views = sample_depth_views(frames)
     if views:
-        require_metres(folder, views, depth_scale)
-    found = read_or_fuse(folder, named, frames, settings)
+        check_depth_unit(folder, views, depth_scale)
+    found = load_or_fuse_surface(folder, named, frames, settings)
     if found is not None:
         return *found, 0
     sparse, dropped = None, 0
@@ -316,7 +329,7 @@ def _surface(
     if sparse is None:
         raise SceneError(
             f"{folder}: has neither depth nor a cloud, expected 'depth_file_path' of each frame, "
-            "'ply_file_path' or colmap/sparse/0; add one, or name a cloud with `geometry`"
+            "'ply_file_path' or colmap/sparse/0; add one, or name a cloud with `surface_file`"
         )
     return _applied(file, content, sparse), "sparse points", dropped
 

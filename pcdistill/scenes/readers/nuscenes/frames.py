@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pcdistill.errors import SceneError
-from pcdistill.geometry import adjust_intrinsics, scale_intrinsics
-from pcdistill.scenes.formats.images import image_size_of, read_color
+from pcdistill.geometry import resize_intrinsics, resize_intrinsics_openscene
+from pcdistill.scenes.formats.images import read_color, read_image_size
 from pcdistill.scenes.frames import check_camera
 from pcdistill.scenes.resampled_frames import Intrinsics
 
@@ -20,7 +20,7 @@ IMAGE_SIZE = (450, 800)
 
 
 @dataclass(frozen=True, eq=False)
-class CarFrame:
+class VehicleFrame:
     """A frame that has no depth; its image file stays on disk until it is asked for."""
 
     name: str
@@ -49,7 +49,7 @@ class CarFrame:
         return None
 
 
-def car_frame(
+def make_vehicle_frame(
     name: str,
     image_path: Path,
     file_size: tuple[int, int],
@@ -58,7 +58,7 @@ def car_frame(
     *,
     image_size: tuple[int, int] | None,
     scaling: Intrinsics,
-) -> CarFrame:
+) -> VehicleFrame:
     """A frame whose camera matrix is scaled with its image.
 
     Args:
@@ -77,12 +77,12 @@ def car_frame(
     """
     size = IMAGE_SIZE if image_size is None else image_size
     _require_pinhole(image_path, file_size, intrinsics, camera_to_world)
-    _require_size(image_path, image_size_of(image_path), file_size)
+    _require_size(image_path, read_image_size(image_path), file_size)
     if scaling == "openscene":
-        scaled = adjust_intrinsics(intrinsics, file_size, size)
+        scaled = resize_intrinsics_openscene(intrinsics, file_size, size)
     else:
-        scaled = scale_intrinsics(intrinsics, file_size, size)
-    return CarFrame(name, size, scaled, camera_to_world, image_path, file_size)
+        scaled = resize_intrinsics(intrinsics, file_size, size)
+    return VehicleFrame(name, size, scaled, camera_to_world, image_path, file_size)
 
 
 def resize_color(pixels: Tensor, image_size: tuple[int, int]) -> Tensor:

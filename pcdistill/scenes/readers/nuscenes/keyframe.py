@@ -33,14 +33,14 @@ from torch import Tensor
 from pcdistill.errors import SceneError
 from pcdistill.geometry import invert_pose
 from pcdistill.labels import IGNORE_LABEL
-from pcdistill.scenes.paths import entries_of, is_folder, is_there
-from pcdistill.scenes.readers.base import Division, Reader, ReadSettings, Scan
-from pcdistill.scenes.readers.nuscenes.frames import CarFrame, car_frame
+from pcdistill.scenes.paths import entries_of, is_existing_file, is_folder
+from pcdistill.scenes.readers.base import Division, Reader, ReaderSettings, Scan
+from pcdistill.scenes.readers.nuscenes.frames import VehicleFrame, make_vehicle_frame
 from pcdistill.scenes.readers.nuscenes.lidar_scene import (
-    FARTHEST_RETURN,
-    CarCameras,
-    CarCloud,
-    car_scene,
+    MAX_RANGE,
+    CameraRig,
+    LidarCloud,
+    build_keyframe_scene,
     refuse_settings,
 )
 from pcdistill.scenes.readers.nuscenes.split import official_side
@@ -60,15 +60,15 @@ from pcdistill.suggest import suggest
 
 _LOG = logging.getLogger(__name__)
 
-LARGEST_CLOUD = 1 << 28
+MAX_CLOUD_BYTES = 1 << 28
 """Bytes of one LiDAR file; those of nuScenes have 0.7 MB."""
 _RINGS = 128
 _COLUMNS = 5  # x y z intensity ring
-_MOST_SWEEPS = 100  # there are 9 between two keyframes
-_LONGEST_GAP = 2_000_000  # microseconds between a keyframe's LiDAR and another of its recordings
+_MAX_SWEEPS = 100  # there are 9 between two keyframes
+_MAX_GAP = 2_000_000  # microseconds between a keyframe's LiDAR and another of its recordings
 _FASTEST = 100.0  # metres a second
 _FASTEST_TURN = 3.0  # radians a second
-_LARGEST_CAR = 20.0  # metres from its origin to a sensor
+_MAX_CAR = 20.0  # metres from its origin to a sensor
 _TABLE_FILES = ("scene.json", "sample.json", "sample_data.json")
 _FIRST = ("v1.0-trainval", "v1.0-test")
 
@@ -108,7 +108,7 @@ def find_nuscenes(folder: Path) -> tuple[Scan, ...]:
     return tuple(scans.values())
 
 
-def open_nuscenes(scan: Scan, settings: ReadSettings) -> Scene:
+def open_nuscenes(scan: Scan, settings: ReaderSettings) -> Scene:
     """Read one keyframe; images stay on disk until they are asked for.
 
     Points carry no colour. Labels are those of `nuscenes16` where nuScenes-lidarseg is installed
@@ -141,7 +141,7 @@ def open_nuscenes(scan: Scan, settings: ReadSettings) -> Scene:
             f"has no {LIDAR} recording, expected one; download the tables again"
         )
     lidar = recordings[LIDAR]
-    if abs(lidar.timestamp - keyframe.timestamp) > _LONGEST_GAP:
+    if abs(lidar.timestamp - keyframe.timestamp) > _MAX_GAP:
         raise SceneError(
             f"{folder / 'sample.json'}: keyframe {keyframe.name} (sample {keyframe.token}) has the "
             f"time {keyframe.timestamp}, its {LIDAR} recording {lidar.timestamp} microseconds, "
@@ -167,7 +167,7 @@ def open_nuscenes(scan: Scan, settings: ReadSettings) -> Scene:
         "labels": "none" if cloud.labels is None else "lidarseg",
     }
     cameras = _read_frames(moment, recordings, settings)
-    return car_scene(scan, settings, keyframe.name, cloud, cameras, provenance)
+    return build_keyframe_scene(scan, settings, keyframe.name, cloud, cameras, provenance)
 
 
 def nuscenes_files(scan: Scan) -> tuple[Path, ...]:
@@ -203,7 +203,7 @@ def _versions(folder: Path) -> list[Path]:
 def _is_version(folder: Path) -> bool:
     """Whether tables lie here, perhaps with some missing."""
     return folder.resolve().name.startswith("v1.0-") and any(
-        is_there(folder / name) for name in _TABLE_FILES
+        is_existing_file(folder / name) for name in _TABLE_FILES
     )
 
 
@@ -242,7 +242,7 @@ def _locate(scan: Scan) -> tuple[Path, Keyframe]:
     )
 
 
-def _read_points(moment: _Moment, settings: ReadSettings) -> CarCloud:
+def _read_points(moment: _Moment, settings: ReaderSettings) -> LidarCloud:
     """The points of a keyframe, those of its sweeps first."""
     labels = None
     own = _cloud_of(moment, moment.lidar)
@@ -253,12 +253,12 @@ def _read_points(moment: _Moment, settings: ReadSettings) -> CarCloud:
         else:
             labels = _read_labels(moment.root / file, len(own), moment.tables)
     if not settings.sweeps:
-        return CarCloud(own, labels, 0)
+        return LidarCloud(own, labels, 0)
     clouds = [_cloud_of(moment, sweep) for sweep in _sweeps_before(moment)]
     before = sum(len(cloud) for cloud in clouds)
     if labels is not None:
         labels = torch.cat([torch.full((before,), IGNORE_LABEL), labels])
-    return CarCloud(torch.cat([*clouds, own]), labels, before)
+    return LidarCloud(torch.cat([*clouds, own]), labels, before)
 
 
 def _sweeps_before(moment: _Moment) -> list[Recording]:
@@ -268,9 +268,9 @@ def _sweeps_before(moment: _Moment) -> list[Recording]:
     token = moment.lidar.previous
     while token in tables.sweeps:
         found.append(tables.sweeps[token])
-        if len(found) > _MOST_SWEEPS:
+        if len(found) > _MAX_SWEEPS:
             raise SceneError(
-                f"{tables.folder / 'sample_data.json'}: more than {_MOST_SWEEPS} {LIDAR} sweeps "
+                f"{tables.folder / 'sample_data.json'}: more than {_MAX_SWEEPS} {LIDAR} sweeps "
                 f"come before keyframe {moment.keyframe.name}, expected about 9; the chain of "
                 "'prev' tokens is damaged, download the table again"
             )
@@ -301,7 +301,7 @@ def read_cloud(path: Path) -> Tensor:
     Raises:
         SceneError: the file is missing, truncated, or holds something else.
     """
-    content = _bytes_of(path, LARGEST_CLOUD)
+    content = _bytes_of(path, MAX_CLOUD_BYTES)
     if not content or len(content) % (4 * _COLUMNS):
         raise SceneError(
             f"{path}: has {len(content)} bytes, expected a multiple of {4 * _COLUMNS} (float32 x, "
@@ -309,7 +309,7 @@ def read_cloud(path: Path) -> Tensor:
         )
     values = np.frombuffer(content, dtype="<f4").reshape(-1, _COLUMNS)
     rings = values[:, 4]
-    far = ~(np.abs(values[:, :3]) <= FARTHEST_RETURN).all(axis=1)  # true for NaN
+    far = ~(np.abs(values[:, :3]) <= MAX_RANGE).all(axis=1)  # true for NaN
     wrong = far | ~((rings >= 0) & (rings < _RINGS))
     wrong |= rings != np.round(rings)
     if wrong.any():
@@ -317,7 +317,7 @@ def read_cloud(path: Path) -> Tensor:
         raise SceneError(
             f"{path}: {int(wrong.sum())} of {len(values)} points are no LiDAR returns (point "
             f"{first} is {', '.join(f'{value:.4g}' for value in values[first].tolist())}), "
-            f"expected x, y, z within {FARTHEST_RETURN:g} m, intensity and a ring number; the file "
+            f"expected x, y, z within {MAX_RANGE:g} m, intensity and a ring number; the file "
             "is damaged or of another format, download it again"
         )
     return torch.from_numpy(values[:, :3].astype(np.float32))
@@ -325,7 +325,7 @@ def read_cloud(path: Path) -> Tensor:
 
 def _read_labels(path: Path, points: int, tables: Tables) -> Tensor:
     """(N,) int64, categories of the label set."""
-    ids = np.frombuffer(_bytes_of(path, LARGEST_CLOUD), dtype=np.uint8)
+    ids = np.frombuffer(_bytes_of(path, MAX_CLOUD_BYTES), dtype=np.uint8)
     if len(ids) != points:
         raise SceneError(
             f"{path}: has {len(ids)} labels of one byte, its LiDAR cloud has {points} points; the "
@@ -362,11 +362,11 @@ def _sensor_to_world(moment: _Moment, recording: Recording) -> Tensor:
     tables = moment.tables
     ego_to_global = tables.ego_to_global(recording.ego_pose)
     gap = abs(recording.timestamp - moment.lidar.timestamp)
-    if gap > _LONGEST_GAP:
+    if gap > _MAX_GAP:
         raise SceneError(
             f"{tables.folder / 'sample_data.json'}: {recording.file} was recorded {gap / 1e6:.3g} "
             f"s away from the LiDAR of keyframe {moment.keyframe.name}, expected less than "
-            f"{_LONGEST_GAP / 1e6:g} s; the table is damaged, download it again"
+            f"{_MAX_GAP / 1e6:g} s; the table is damaged, download it again"
         )
     moved = float((ego_to_global - moment.ego_to_global)[:3, 3].norm())
     turned = _angle_between(ego_to_global, moment.ego_to_global)
@@ -378,7 +378,7 @@ def _sensor_to_world(moment: _Moment, recording: Recording) -> Tensor:
             "in metres; the table is damaged, download it again"
         )
     sensor_to_ego = tables.sensor_to_ego(recording.calibration)
-    if float(sensor_to_ego[:3, 3].norm()) > _LARGEST_CAR:  # false for NaN
+    if float(sensor_to_ego[:3, 3].norm()) > _MAX_CAR:  # false for NaN
         raise SceneError(
             f"{tables.folder / 'calibrated_sensor.json'}: the sensor of {recording.file} sits "
             f"{float(sensor_to_ego[:3, 3].norm()):.4g} m from the car's origin, expected metres on "
@@ -394,15 +394,15 @@ def _angle_between(pose: Tensor, other: Tensor) -> float:
 
 
 def _read_frames(
-    moment: _Moment, recordings: Mapping[str, Recording], settings: ReadSettings
-) -> CarCameras:
+    moment: _Moment, recordings: Mapping[str, Recording], settings: ReaderSettings
+) -> CameraRig:
     """The six images, but for cameras without an image file or a finite pose."""
-    frames: list[CarFrame] = []
+    frames: list[VehicleFrame] = []
     without_file: list[str] = []
     without_pose: list[str] = []
     for channel in CAMERAS:
         recording = recordings.get(channel)
-        if recording is None or not is_there(moment.root / recording.file):
+        if recording is None or not is_existing_file(moment.root / recording.file):
             without_file.append(channel)
             continue
         camera_to_world = _sensor_to_world(moment, recording)
@@ -411,7 +411,7 @@ def _read_frames(
             continue
         values = moment.tables.calibrations[recording.calibration].intrinsics
         frames.append(
-            car_frame(
+            make_vehicle_frame(
                 channel,
                 moment.root / recording.file,
                 recording.image_size,
@@ -427,13 +427,13 @@ def _read_frames(
             f"{moment.keyframe.name}, expected those of {', '.join(CAMERAS)}; download and unpack "
             "the camera blobs of its scene"
         )
-    return CarCameras(frames, without_file, without_pose)
+    return CameraRig(frames, without_file, without_pose)
 
 
 def nuscenes_division(scan: Scan) -> Division:
     """Labels are there with nuScenes-lidarseg; drives are on the side of the official split."""
     version = scan.folder.absolute().name
-    labelled = bool(scan.part) and is_there(scan.folder / "lidarseg.json")
+    labelled = bool(scan.part) and is_existing_file(scan.folder / "lidarseg.json")
     return Division(labelled, official_side(version, scan.part.rpartition("_")[0]))
 
 

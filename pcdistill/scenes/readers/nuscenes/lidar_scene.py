@@ -9,18 +9,18 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from pcdistill.errors import ConfigError
-from pcdistill.scenes.readers.base import ReadSettings, Scan
-from pcdistill.scenes.readers.nuscenes.frames import CarFrame
+from pcdistill.scenes.readers.base import ReaderSettings, Scan
+from pcdistill.scenes.readers.nuscenes.frames import VehicleFrame
 from pcdistill.scenes.readers.nuscenes.tables import LABEL_SET
 from pcdistill.scenes.scene import Scene
 
 _LOG = logging.getLogger(__name__)
 
-FARTHEST_RETURN = 500.0
+MAX_RANGE = 500.0
 """Metres; the LiDAR sees about 100."""
 
 
-class CarCloud(NamedTuple):
+class LidarCloud(NamedTuple):
     """The LiDAR points of a moment."""
 
     points: Tensor
@@ -31,20 +31,20 @@ class CarCloud(NamedTuple):
     """How many of them were measured before the moment."""
 
 
-class CarCameras(NamedTuple):
+class CameraRig(NamedTuple):
     """The images of a moment, and the cameras that were left out."""
 
-    frames: list[CarFrame]
+    frames: list[VehicleFrame]
     without_file: list[str]
     without_pose: list[str]
 
 
-def car_scene(
+def build_keyframe_scene(
     scan: Scan,
-    settings: ReadSettings,
+    settings: ReaderSettings,
     moment: str | Path,
-    cloud: CarCloud,
-    cameras: CarCameras,
+    cloud: LidarCloud,
+    cameras: CameraRig,
     provenance: dict[str, Any],
 ) -> Scene:
     """The scene of a moment; cameras that were left out are counted and logged.
@@ -78,18 +78,18 @@ def car_scene(
     )
 
 
-def refuse_settings(folder: Path, settings: ReadSettings) -> None:
+def refuse_settings(folder: Path, settings: ReaderSettings) -> None:
     """Refuse settings that would be without effect on LiDAR scans from a car.
 
     Raises:
         ConfigError: one of them is set.
     """
-    plain = ReadSettings()
+    plain = ReaderSettings()
     for key, why in {
         "depth_scale": "there are no depth images",
-        "up": "z points up",
-        "poses": "the layout says what its poses are",
-        "geometry": "the points are those of the LiDAR",
+        "up_axis": "z points up",
+        "pose_convention": "the layout says what its poses are",
+        "surface_file": "the points are those of the LiDAR",
         "align_axes": "x points forward already",
     }.items():
         if getattr(settings, key) != getattr(plain, key):

@@ -21,19 +21,19 @@ from torch import Tensor
 
 from pcdistill.errors import SceneError
 from pcdistill.labels import IGNORE_LABEL
-from pcdistill.scenes.formats.images import image_size_of
+from pcdistill.scenes.formats.images import read_image_size
 from pcdistill.scenes.formats.ply import read_ply
 from pcdistill.scenes.formats.text import read_numbers
 from pcdistill.scenes.frames import check_camera
 from pcdistill.scenes.origin import no_offset
-from pcdistill.scenes.paths import entries_of, is_folder, is_there
-from pcdistill.scenes.readers.base import Division, Reader, ReadSettings, Scan
-from pcdistill.scenes.readers.nuscenes.frames import CarFrame, car_frame
+from pcdistill.scenes.paths import entries_of, is_existing_file, is_folder
+from pcdistill.scenes.readers.base import Division, Reader, ReaderSettings, Scan
+from pcdistill.scenes.readers.nuscenes.frames import VehicleFrame, make_vehicle_frame
 from pcdistill.scenes.readers.nuscenes.lidar_scene import (
-    FARTHEST_RETURN,
-    CarCameras,
-    CarCloud,
-    car_scene,
+    MAX_RANGE,
+    CameraRig,
+    LidarCloud,
+    build_keyframe_scene,
     refuse_settings,
 )
 from pcdistill.scenes.readers.nuscenes.tables import NO_SUCH_ID, standard_labels
@@ -64,7 +64,7 @@ def find_nuscenes_clips(folder: Path) -> tuple[Scan, ...]:
     )
 
 
-def open_nuscenes_clips(scan: Scan, settings: ReadSettings) -> Scene:
+def open_nuscenes_clips(scan: Scan, settings: ReaderSettings) -> Scene:
     """Read one clip; images stay on disk until they are asked for.
 
     Points are those of the keyframe, the annotated ones; with `settings.sweeps` those of the whole
@@ -91,7 +91,7 @@ def open_nuscenes_clips(scan: Scan, settings: ReadSettings) -> Scene:
         "world": "the clip's own: the car at the keyframe, z up",
     }
     cameras = _read_frames(moment, settings)
-    return car_scene(scan, settings, moment, cloud, cameras, provenance)
+    return build_keyframe_scene(scan, settings, moment, cloud, cameras, provenance)
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -100,12 +100,12 @@ def _folders(folder: Path) -> list[Path]:
 
 def _is_clip(folder: Path) -> bool:
     """Whether the folder looks like a clip, perhaps with parts missing."""
-    if is_there(folder / _TIMES):
+    if is_existing_file(folder / _TIMES):
         return True
     frames = folder / _FRAMES
     if not is_folder(frames):
         return False
-    if is_there(folder / _POINTS):
+    if is_existing_file(folder / _POINTS):
         return True
     first = next(iter(_folders(frames)), None)
     return first is not None and any(is_folder(first / name) for name in CLIP_CAMERAS)
@@ -126,14 +126,14 @@ def _is_time(name: str) -> bool:
     return name.isascii() and name.isdecimal() and len(name) < 19
 
 
-def _read_points(folder: Path, time: str, settings: ReadSettings) -> CarCloud:
+def _read_points(folder: Path, time: str, settings: ReaderSettings) -> LidarCloud:
     """The points of the clip, or only those of its keyframe."""
     path = folder / _POINTS
     ply = read_ply(path, offset=no_offset())
-    far = ~(ply.points.abs() <= FARTHEST_RETURN).all(dim=1)  # true for NaN
+    far = ~(ply.points.abs() <= MAX_RANGE).all(dim=1)  # true for NaN
     if bool(far.any()):
         raise SceneError(
-            f"{path}: {int(far.sum())} of {len(far)} points are farther than {FARTHEST_RETURN:g} m "
+            f"{path}: {int(far.sum())} of {len(far)} points are farther than {MAX_RANGE:g} m "
             "from the car or no numbers, expected LiDAR returns in metres around the car; write "
             "the clip again"
         )
@@ -148,9 +148,9 @@ def _read_points(folder: Path, time: str, settings: ReadSettings) -> CarCloud:
         )
     sweep_points = int((~of_keyframe).sum())
     if settings.sweeps:
-        return CarCloud(ply.points, labels, sweep_points)
+        return LidarCloud(ply.points, labels, sweep_points)
     kept = None if labels is None else labels[of_keyframe]
-    return CarCloud(ply.points[of_keyframe], kept, 0)
+    return LidarCloud(ply.points[of_keyframe], kept, 0)
 
 
 def _labels_of(path: Path, ids: Tensor | None) -> Tensor | None:
@@ -197,14 +197,14 @@ def _read_times(path: Path, points: int) -> Tensor:
     )
 
 
-def _read_frames(moment: Path, settings: ReadSettings) -> CarCameras:
+def _read_frames(moment: Path, settings: ReaderSettings) -> CameraRig:
     """The six images, but for cameras that lack a file or a finite pose."""
-    frames: list[CarFrame] = []
+    frames: list[VehicleFrame] = []
     without_file: list[str] = []
     without_pose: list[str] = []
     for camera in CLIP_CAMERAS:
         folder = moment / camera
-        if not all(is_there(folder / name) for name in (_IMAGE, _POSE, _MATRIX)):
+        if not all(is_existing_file(folder / name) for name in (_IMAGE, _POSE, _MATRIX)):
             without_file.append(camera)
             continue
         camera_to_world = _read_matrix(folder / _POSE, 4)
@@ -213,17 +213,17 @@ def _read_frames(moment: Path, settings: ReadSettings) -> CarCameras:
             continue
         intrinsics = _read_matrix(folder / _MATRIX, 3)
         check_camera(str(folder), intrinsics, camera_to_world)
-        if float(camera_to_world[:3, 3].abs().max()) > FARTHEST_RETURN:
+        if float(camera_to_world[:3, 3].abs().max()) > MAX_RANGE:
             raise SceneError(
-                f"{folder / _POSE}: the camera is farther than {FARTHEST_RETURN:g} m from the "
+                f"{folder / _POSE}: the camera is farther than {MAX_RANGE:g} m from the "
                 "cloud's origin, expected a pose in the cloud's frame in metres; write the clip "
                 "again"
             )
         frames.append(
-            car_frame(
+            make_vehicle_frame(
                 camera,
                 folder / _IMAGE,
-                image_size_of(folder / _IMAGE),
+                read_image_size(folder / _IMAGE),
                 intrinsics,
                 camera_to_world,
                 image_size=settings.image_size,
@@ -235,7 +235,7 @@ def _read_frames(moment: Path, settings: ReadSettings) -> CarCameras:
             f"{moment}: has no usable camera, expected {_IMAGE}, {_POSE} and {_MATRIX} in each of "
             f"{', '.join(CLIP_CAMERAS)}; write the clip again"
         )
-    return CarCameras(frames, without_file, without_pose)
+    return CameraRig(frames, without_file, without_pose)
 
 
 def _read_matrix(path: Path, side: int) -> Tensor:
@@ -252,7 +252,7 @@ def _read_matrix(path: Path, side: int) -> Tensor:
 def clip_division(scan: Scan) -> Division:
     """Clips lie in a folder of their split."""
     split = scan.folder.resolve().parent.name
-    return Division(is_there(scan.folder / _POINTS), split if split in _SPLITS else "")
+    return Division(is_existing_file(scan.folder / _POINTS), split if split in _SPLITS else "")
 
 
 NUSCENES_CLIPS = Reader(

@@ -26,7 +26,7 @@ from torch import Tensor
 from pcdistill.errors import SceneError
 from pcdistill.labels import IGNORE_LABEL
 from pcdistill.scenes.label_sets import load_label_set
-from pcdistill.scenes.paths import is_there
+from pcdistill.scenes.paths import is_existing_file
 
 LABEL_SET = "nuscenes16"
 
@@ -41,12 +41,12 @@ CAMERAS = (
 """Clockwise from the front, the order of frames in a scene."""
 LIDAR = "LIDAR_TOP"
 
-LONGEST_ROW = 1 << 16
+MAX_ROW = 1 << 16
 """Characters; the longest row of the tables read here has under 1000."""
 _CHUNK = 1 << 20
 NO_SUCH_ID = -256
 """In place of a label: nuScenes-lidarseg has no such id."""
-_MOST_IDS = 256  # a lidarseg file has one byte a point
+_MAX_IDS = 256  # a lidarseg file has one byte a point
 _UNIT = 1e-2  # by how much the length of a quaternion may miss 1
 _BLANK = re.compile(r"[ \t\r\n]*")
 _SCENE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -184,7 +184,7 @@ class Tables:
         if row < 0:
             raise missing_token(self.folder / "ego_pose.json", "ego pose", token)
         placement: Placement = tuple(self.ego_poses[row].tolist())
-        return matrix_of(f"{self.folder / 'ego_pose.json'}: ego pose {token}", placement)
+        return pose_matrix(f"{self.folder / 'ego_pose.json'}: ego pose {token}", placement)
 
     def sensor_to_ego(self, token: str) -> Tensor:
         """(4, 4) float64, metres, where the sensor of a calibration sits on its car.
@@ -193,7 +193,7 @@ class Tables:
             SceneError: the rotation is not one.
         """
         where = f"{self.folder / 'calibrated_sensor.json'}: calibrated sensor {token}"
-        return matrix_of(where, self.calibrations[token].placement)
+        return pose_matrix(where, self.calibrations[token].placement)
 
 
 def missing_token(file: Path, what: str, token: str) -> SceneError:
@@ -204,7 +204,7 @@ def missing_token(file: Path, what: str, token: str) -> SceneError:
     )
 
 
-def matrix_of(where: str, placement: Placement) -> Tensor:
+def pose_matrix(where: str, placement: Placement) -> Tensor:
     """Translation and quaternion as a matrix.
 
     Args:
@@ -267,7 +267,7 @@ def load_tables(folder: Path, *, sweeps: bool) -> Tables:
     names = ("sensor", "calibrated_sensor", "sample_data", "ego_pose")
     files = [folder / f"{name}.json" for name in names]
     labels = folder / "lidarseg.json"
-    if is_there(labels):
+    if is_existing_file(labels):
         files += [labels, folder / "category.json"]
     found = _tables(str(folder), _stamps(files), sweeps)
     if isinstance(found, SceneError):
@@ -286,7 +286,7 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
     try:
         with path.open(encoding="utf-8-sig") as stream:
             while True:
-                if not ended and len(text) - place < LONGEST_ROW:
+                if not ended and len(text) - place < MAX_ROW:
                     more = stream.read(_CHUNK)
                     text, place, ended = text[place:] + more, 0, len(more) < _CHUNK
                 blank = _BLANK.match(text, place)
@@ -297,7 +297,7 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
                     if expected == "end":
                         return
                     raise _damaged(path, count, "the file ends there")
-                if not ended and len(text) - place < LONGEST_ROW:
+                if not ended and len(text) - place < MAX_ROW:
                     continue
                 sign = text[place]
                 if expected == "[" and sign == "[":
@@ -578,15 +578,15 @@ def _read_labels(folder: Path) -> tuple[dict[str, str], np.ndarray[Any, np.dtype
         used.add(file)
         files[recording] = file
     by_name = _label_of_name()
-    label_of_id = np.full(_MOST_IDS, NO_SUCH_ID, dtype=np.int64)
+    label_of_id = np.full(_MAX_IDS, NO_SUCH_ID, dtype=np.int64)
     names: set[str] = set()
     for row in _Table(folder / "category.json"):
         name = row.text("name")
         if "index" not in row.row:
             continue
         index = row.count_of("index")
-        if index >= _MOST_IDS or label_of_id[index] != NO_SUCH_ID:
-            raise row.wrong("index", f"a number of its own below {_MOST_IDS}")
+        if index >= _MAX_IDS or label_of_id[index] != NO_SUCH_ID:
+            raise row.wrong("index", f"a number of its own below {_MAX_IDS}")
         if name not in by_name or name in names:
             raise row.wrong("name", "one of the 32 names of nuScenes-lidarseg, each once")
         names.add(name)
@@ -603,7 +603,7 @@ def _label_of_name() -> dict[str, int]:
 
 
 def _standard_labels() -> np.ndarray[Any, np.dtype[np.int64]]:
-    label_of_id = np.full(_MOST_IDS, NO_SUCH_ID, dtype=np.int64)
+    label_of_id = np.full(_MAX_IDS, NO_SUCH_ID, dtype=np.int64)
     label_of_id[: len(LIDARSEG_NAMES)] = list(_label_of_name().values())
     return label_of_id
 

@@ -22,9 +22,9 @@ from pcdistill.scenes.origin import no_offset
 _LOG = logging.getLogger(__name__)
 
 _NYU_IDS = 40
-_LARGEST_NYU_ID = 149  # a few released meshes have ids above 40; the published code ignores these
+_MAX_NYU_ID = 149  # a few released meshes have ids above 40; the published code ignores these
 _SAME_PLACE = 1e-3  # metres
-_LARGEST_INT32 = 2**31 - 1
+_MAX_INT32 = 2**31 - 1
 
 Indices = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -75,12 +75,12 @@ def read_nyu_labels(file: Path, points: Tensor, label_set: LabelSet) -> tuple[Te
             "download both again"
         )
     low, high = (int(labels.min()), int(labels.max())) if len(labels) else (0, 0)
-    if low < 0 or high > _LARGEST_NYU_ID:
+    if low < 0 or high > _MAX_NYU_ID:
         raise SceneError(
             f"{file}: has labels from {low} to {high}, expected NYU's category numbers 0 to "
             f"{_NYU_IDS}; the file is damaged, download it again"
         )
-    return _to_categories(labels, label_set, _LARGEST_NYU_ID), int((labels > _NYU_IDS).sum())
+    return _to_categories(labels, label_set, _MAX_NYU_ID), int((labels > _NYU_IDS).sum())
 
 
 def read_objects(aggregation: Path, segments: Path, count: int) -> Objects:
@@ -109,7 +109,7 @@ def read_objects(aggregation: Path, segments: Path, count: int) -> Objects:
         name, number = group.get("label"), group.get("objectId")
         if not isinstance(name, str):
             raise _malformed(aggregation, "the label of an object", name, "a category in words")
-        if type(number) is not int or not 0 <= number <= _LARGEST_INT32:
+        if type(number) is not int or not 0 <= number <= _MAX_INT32:
             raise _malformed(aggregation, "an objectId", number, "a number from 0")
         own = _integers(aggregation, f"the segments of object {number}", group.get("segments"))
         place = np.minimum(np.searchsorted(known, own), max(len(known) - 1, 0))

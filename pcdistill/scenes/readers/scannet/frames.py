@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pcdistill.geometry import adjust_intrinsics
+from pcdistill.geometry import resize_intrinsics_openscene
 from pcdistill.scenes.formats.sens import SensFile, SensRecord
 from pcdistill.scenes.frames import check_camera, register_depth
 
@@ -72,13 +72,13 @@ class SensFrame:
         identity = torch.eye(4, dtype=torch.float64)
         if float((self.depth_to_image - identity).abs().max()) < _SAME_PLACE:
             return register_depth(depth, camera, self.intrinsics, self.image_size)
-        return move_depth(depth, camera, self.depth_to_image, self.intrinsics, self.image_size)
+        return reproject_depth(depth, camera, self.depth_to_image, self.intrinsics, self.image_size)
 
     def _metres(self, counts: np.ndarray[Any, Any]) -> Tensor:
         return torch.from_numpy(counts.astype(np.float32) / np.float32(self.depth_scale))
 
 
-def sampled_camera(
+def subsampled_intrinsics(
     intrinsics: Tensor, from_size: tuple[int, int], to_size: tuple[int, int]
 ) -> Tensor:
     """Camera matrix of an image whose pixels were picked at floor(index * from / to).
@@ -103,12 +103,12 @@ def sampled_camera(
     return resized
 
 
-def openscene_camera(image_size: tuple[int, int]) -> Tensor:
+def openscene_intrinsics(image_size: tuple[int, int]) -> Tensor:
     """The (3, 3) float64 matrix OpenScene's preprocessing writes for images of `image_size`."""
-    return adjust_intrinsics(OPENSCENE_INTRINSICS, OPENSCENE_SIZE, image_size)
+    return resize_intrinsics_openscene(OPENSCENE_INTRINSICS, OPENSCENE_SIZE, image_size)
 
 
-def move_depth(
+def reproject_depth(
     depth: Tensor,
     depth_intrinsics: Tensor,
     depth_to_image: Tensor,

@@ -28,18 +28,18 @@ from torch import Tensor
 
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.labels import IGNORE_LABEL
-from pcdistill.scenes.checks.camera_checks import require_center, require_upright
-from pcdistill.scenes.checks.depth_checks import require_metres
+from pcdistill.scenes.checks.camera_checks import check_principal_point, require_upright
+from pcdistill.scenes.checks.depth_checks import check_depth_unit
 from pcdistill.scenes.checks.depth_limits import within_limit
 from pcdistill.scenes.checks.pose_conventions import POSE_CONVENTIONS
-from pcdistill.scenes.formats.images import COLOR_SUFFIXES, image_size_of
-from pcdistill.scenes.formats.text import numbers_of, read_rows
+from pcdistill.scenes.formats.images import COLOR_SUFFIXES, read_image_size
+from pcdistill.scenes.formats.text import parse_numbers, read_rows
 from pcdistill.scenes.frames import StoredFrame, check_camera
 from pcdistill.scenes.label_sets import load_label_set
-from pcdistill.scenes.paths import entries_of, is_folder, is_there, require_readable
-from pcdistill.scenes.readers.base import Division, Reader, ReadSettings, Scan
-from pcdistill.scenes.readers.capture.frame_checks import spread_views
-from pcdistill.scenes.readers.scannet.frames import openscene_camera
+from pcdistill.scenes.paths import entries_of, is_existing_file, is_folder, require_readable
+from pcdistill.scenes.readers.base import Division, Reader, ReaderSettings, Scan
+from pcdistill.scenes.readers.capture.frame_checks import sample_depth_views
+from pcdistill.scenes.readers.scannet.frames import openscene_intrinsics
 from pcdistill.scenes.scene import Scene
 
 _LOG = logging.getLogger(__name__)
@@ -50,8 +50,8 @@ DEPTH_SCALE = 1000.0
 
 _POINTS_FOLDER, _FRAMES_FOLDER = "scannet_3d", "scannet_2d"
 _SUFFIX = "_vh_clean_2.pth"
-_MOST_UNPACKED = 1 << 29  # bytes of one file of points
-_LARGEST_MATRIX = 1 << 16  # bytes of a matrix in a text file
+_MAX_UNPACKED = 1 << 29  # bytes of one file of points
+_MAX_MATRIX = 1 << 16  # bytes of a matrix in a text file
 _COLOR_SLACK = 1e-3
 _UNLABELLED = -100  # what OpenScene's loaders ignore besides the number of the label set
 
@@ -79,7 +79,7 @@ def find_scannet_extracted(folder: Path) -> tuple[Scan, ...]:
     return ()
 
 
-def open_scannet_extracted(scan: Scan, settings: ReadSettings) -> Scene:
+def open_scannet_extracted(scan: Scan, settings: ReaderSettings) -> Scene:
     """Read one scan; images stay on disk until they are asked for.
 
     Frames whose pose is not finite (lost tracking) are left out, counted in the scene's provenance
@@ -94,12 +94,12 @@ def open_scannet_extracted(scan: Scan, settings: ReadSettings) -> Scene:
     name = name or scan.name
     file = _points_file(scan.folder, split, name)
     points, colors, labels = _read_points(file)
-    frames, lost = _frames(scan.folder / _FRAMES_FOLDER, name, settings)
+    frames, missing = _frames(scan.folder / _FRAMES_FOLDER, name, settings)
     if frames:
         frames = within_limit(scan.folder / _FRAMES_FOLDER / name, frames)
-        require_metres(
+        check_depth_unit(
             scan.folder / _FRAMES_FOLDER / name / "depth",
-            spread_views(frames),
+            sample_depth_views(frames),
             settings.depth_scale or DEPTH_SCALE,
         )
     return Scene(
@@ -114,16 +114,16 @@ def open_scannet_extracted(scan: Scan, settings: ReadSettings) -> Scene:
             "source": str(scan.folder),
             "surface": f"{_POINTS_FOLDER}/{split}/{file.name}",
             "frame_step": settings.frame_step or 1,
-            "skipped_frames": len(lost),
-            "frames_without_pose": lost,
+            "skipped_frames": len(missing),
+            "frames_without_pose": missing,
             "intrinsics": settings.intrinsics,
             "depth_scale": settings.depth_scale or DEPTH_SCALE,
-            "poses": settings.poses,
+            "poses": settings.pose_convention,
         },
     )
 
 
-def extracted_files(scan: Scan) -> tuple[Path, ...]:
+def openscene_files(scan: Scan) -> tuple[Path, ...]:
     """What a scan is read from."""
     split, _, name = scan.part.rpartition("/")
     frames = scan.folder / _FRAMES_FOLDER
@@ -145,7 +145,7 @@ SCANNET_EXTRACTED = Reader(
     "by OpenScene)",
     find_scannet_extracted,
     open_scannet_extracted,
-    extracted_files,
+    openscene_files,
     extracted_division,
 )
 
@@ -169,7 +169,7 @@ def _only(scans: Sequence[Scan], name: str) -> tuple[Scan, ...]:
     return tuple(scan for scan in scans if scan.name == name)
 
 
-def _require_possible(settings: ReadSettings) -> None:
+def _require_possible(settings: ReaderSettings) -> None:
     if settings.label_set not in (None, LABEL_SET):
         raise ConfigError(
             f"label_set is '{settings.label_set}', extracted ScanNet scans are labelled with "
@@ -180,18 +180,19 @@ def _require_possible(settings: ReadSettings) -> None:
             "align_axes is set, extracted ScanNet scans come without their alignment; leave the "
             "setting out, or give the original scans"
         )
-    if settings.geometry is not None:
+    if settings.surface_file is not None:
         raise ConfigError(
-            f"geometry is '{settings.geometry}', the points of extracted ScanNet scans are those "
+            f"surface_file is '{settings.surface_file}', the points of extracted ScanNet scans are "
+            "those "
             f"of {_POINTS_FOLDER}/; leave the setting out, or give the original scans"
         )
 
 
 def _points_file(root: Path, split: str, name: str) -> Path:
     file = root / _POINTS_FOLDER / split / f"{name}{_SUFFIX}"
-    if not is_there(file):
+    if not is_existing_file(file):
         found = [place / file.name for place in entries_of(root / _POINTS_FOLDER)]
-        there = next((place for place in found if is_there(place)), None)
+        there = next((place for place in found if is_existing_file(place)), None)
         if there is None:
             raise SceneError(
                 f"{root / _POINTS_FOLDER}: has no SPLIT/{name}{_SUFFIX}, expected the points of "
@@ -295,10 +296,10 @@ def _require_no_bomb(file: Path) -> None:
         raise SceneError(
             f"{file}: is a damaged archive ({str(damage)[:80]}); download it again"
         ) from damage
-    if size > _MOST_UNPACKED:
+    if size > _MAX_UNPACKED:
         raise SceneError(
             f"{file}: unpacks to {size} bytes, expected the points of one scan, at most "
-            f"{_MOST_UNPACKED}; download it again"
+            f"{_MAX_UNPACKED}; download it again"
         )
 
 
@@ -313,7 +314,9 @@ def _array(file: Path, name: str, value: Any) -> np.ndarray[Any, Any]:
     return array
 
 
-def _frames(place: Path, name: str, settings: ReadSettings) -> tuple[list[StoredFrame], list[str]]:
+def _frames(
+    place: Path, name: str, settings: ReaderSettings
+) -> tuple[list[StoredFrame], list[str]]:
     """Frames with a pose, and the names of those without; no frames without scannet_2d/."""
     if not is_folder(place):
         _LOG.warning("%s: is missing, scan %s has no frames", place, name)
@@ -321,11 +324,11 @@ def _frames(place: Path, name: str, settings: ReadSettings) -> tuple[list[Stored
     folder = place / name
     names = _frame_names(folder)[:: settings.frame_step or 1]
     color, depth_camera = _cameras(place, folder, settings)
-    frames, lost = [], []
+    frames, missing = [], []
     for frame in names:
         pose = _matrix(folder / "pose" / f"{frame}.txt", 4)
         if not torch.isfinite(pose).all():
-            lost.append(frame)
+            missing.append(frame)
             continue
         frames.append(_frame(folder, frame, pose, color, depth_camera, settings))
     if not frames:
@@ -333,11 +336,14 @@ def _frames(place: Path, name: str, settings: ReadSettings) -> tuple[list[Stored
             f"{folder / 'pose'}: none of the {len(names)} poses is finite, expected at least one "
             "rigid camera-to-world matrix; leave the scan out"
         )
-    if lost:
+    if missing:
         _LOG.warning(
-            "%s: %d of %d frames left out, their pose is not finite", folder, len(lost), len(names)
+            "%s: %d of %d frames left out, their pose is not finite",
+            folder,
+            len(missing),
+            len(names),
         )
-    return frames, lost
+    return frames, missing
 
 
 def _frame(
@@ -346,13 +352,15 @@ def _frame(
     pose: Tensor,
     camera: Tensor | None,
     depth_camera: Tensor | None,
-    settings: ReadSettings,
+    settings: ReaderSettings,
 ) -> StoredFrame:
     image = next(
-        file for suffix in COLOR_SUFFIXES if is_there(file := folder / "color" / f"{name}{suffix}")
+        file
+        for suffix in COLOR_SUFFIXES
+        if is_existing_file(file := folder / "color" / f"{name}{suffix}")
     )
     depth = folder / "depth" / f"{name}.png"
-    size, depth_size = image_size_of(image), image_size_of(depth)
+    size, depth_size = read_image_size(image), read_image_size(depth)
     if settings.image_size not in (None, size):
         raise ConfigError(
             f"image_size is {settings.image_size}, the extracted frames are {size}; leave the "
@@ -364,7 +372,7 @@ def _frame(
             f"{size[0]}, expected one size or a camera of its own for depth; extract both at one "
             "size"
         )
-    intrinsics = openscene_camera(size) if camera is None else camera
+    intrinsics = openscene_intrinsics(size) if camera is None else camera
     center = float(intrinsics[0, 2]) / size[1], float(intrinsics[1, 2]) / size[0]
     if min(center) < 0.3 or max(center) > 0.7:
         raise SceneError(
@@ -374,13 +382,13 @@ def _frame(
         )
     require_upright(image, intrinsics, size, image)
     if depth_camera is not None:
-        require_center(folder / "intrinsic" / "intrinsic_depth.txt", depth_camera, depth)
+        check_principal_point(folder / "intrinsic" / "intrinsic_depth.txt", depth_camera, depth)
     check_camera(str(folder / "pose" / f"{name}.txt"), intrinsics, pose)
     return StoredFrame(
         name=name,
         image_size=size,
         intrinsics=intrinsics,
-        camera_to_world=POSE_CONVENTIONS[settings.poses].read(pose),
+        camera_to_world=POSE_CONVENTIONS[settings.pose_convention].read(pose),
         image_path=image,
         depth_path=depth,
         depth_scale=settings.depth_scale or DEPTH_SCALE,
@@ -413,16 +421,18 @@ def _frame_names(folder: Path) -> list[str]:
 
 
 def _cameras(
-    place: Path, folder: Path, settings: ReadSettings
+    place: Path, folder: Path, settings: ReaderSettings
 ) -> tuple[Tensor | None, Tensor | None]:
     """Camera of colour, None for the one OpenScene takes; and of depth where it has its own."""
     if settings.intrinsics == "openscene":
         return None, None
     own = folder / "intrinsic"
-    if is_there(own / "intrinsic_color.txt") and is_there(own / "intrinsic_depth.txt"):
+    if is_existing_file(own / "intrinsic_color.txt") and is_existing_file(
+        own / "intrinsic_depth.txt"
+    ):
         return _camera(own / "intrinsic_color.txt"), _camera(own / "intrinsic_depth.txt")
     for file in (folder / "intrinsics.txt", place / "intrinsics.txt"):
-        if is_there(file):
+        if is_existing_file(file):
             return _camera(file), None
     raise SceneError(
         f"{place / 'intrinsics.txt'}: is missing, expected the camera matrix of the extracted "
@@ -444,10 +454,10 @@ def _camera(file: Path) -> Tensor:
 
 def _matrix(file: Path, *sides: int) -> Tensor:
     """A square matrix of numbers, float64; they may be infinite."""
-    rows = read_rows(file, "a matrix of numbers", largest=_LARGEST_MATRIX)
+    rows = read_rows(file, "a matrix of numbers", largest=_MAX_MATRIX)
     words = [word for _, row in rows for word in row]
     side = math.isqrt(len(words))
     if side not in sides:
         side = sides[0]
-    numbers = numbers_of(str(file), words, side * side)
+    numbers = parse_numbers(str(file), words, side * side)
     return torch.tensor(numbers, dtype=torch.float64).view(side, side)

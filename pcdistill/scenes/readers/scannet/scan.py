@@ -28,24 +28,28 @@ import torch
 from torch import Tensor
 
 from pcdistill.errors import ConfigError, SceneError
-from pcdistill.scenes.checks.depth_checks import require_metres
-from pcdistill.scenes.checks.mesh_checks import require_extent
+from pcdistill.scenes.checks.depth_checks import check_depth_unit
+from pcdistill.scenes.checks.mesh_checks import check_mesh_extent
 from pcdistill.scenes.checks.pose_conventions import POSE_CONVENTIONS
 from pcdistill.scenes.formats.ply import read_ply
 from pcdistill.scenes.formats.sens import SensFile, SensRecord, open_sens
 from pcdistill.scenes.formats.text import number_of, read_text, split_fields
 from pcdistill.scenes.label_sets import LabelSet, load_label_set
 from pcdistill.scenes.origin import no_offset
-from pcdistill.scenes.paths import entries_of, is_folder, is_there
-from pcdistill.scenes.readers.base import Division, Reader, ReadSettings, Scan
-from pcdistill.scenes.readers.capture.frame_checks import spread_views
+from pcdistill.scenes.paths import entries_of, is_existing_file, is_folder
+from pcdistill.scenes.readers.base import Division, Reader, ReaderSettings, Scan
+from pcdistill.scenes.readers.capture.frame_checks import sample_depth_views
 from pcdistill.scenes.readers.scannet.annotations import (
     object_instances,
     object_labels,
     read_nyu_labels,
     read_objects,
 )
-from pcdistill.scenes.readers.scannet.frames import SensFrame, openscene_camera, sampled_camera
+from pcdistill.scenes.readers.scannet.frames import (
+    SensFrame,
+    openscene_intrinsics,
+    subsampled_intrinsics,
+)
 from pcdistill.scenes.scene import Scene
 
 _LOG = logging.getLogger(__name__)
@@ -66,7 +70,7 @@ _OBJECTS = ".aggregation.json"
 _TEXT = ".txt"
 _SPLITS = ("scans", "scans_test")
 _SCENE_NAME = re.compile(r"scene\d{4}_\d{2}")
-_LARGEST_IMAGE_SIDE = 1 << 13
+_MAX_IMAGE_SIDE = 1 << 13
 
 
 def find_scannet(folder: Path) -> tuple[Scan, ...]:
@@ -85,7 +89,7 @@ def find_scannet(folder: Path) -> tuple[Scan, ...]:
     )
 
 
-def open_scannet(scan: Scan, settings: ReadSettings) -> Scene:
+def open_scannet(scan: Scan, settings: ReaderSettings) -> Scene:
     """Read one scan of ScanNet v2; images stay in the `.sens` file until they are asked for.
 
     Frames whose pose is not finite (lost tracking) are left out, counted in the scene's provenance
@@ -101,12 +105,12 @@ def open_scannet(scan: Scan, settings: ReadSettings) -> Scene:
     sens = open_sens(_required(folder, _SENS), step)
     mesh_file = _mesh_file(folder, settings)
     mesh = read_ply(mesh_file, offset=no_offset())
-    require_extent(mesh_file, mesh.points)
-    frames, lost = _frames(sens, settings)
+    check_mesh_extent(mesh_file, mesh.points)
+    frames, missing = _frames(sens, settings)
     labels, instances, notes = None, None, dict[str, Any]()
-    if settings.geometry is None:
+    if settings.surface_file is None:
         labels, instances, notes = _annotation(folder, mesh.points, label_set)
-    require_metres(sens.path, spread_views(frames), frames[0].depth_scale)
+    check_depth_unit(sens.path, sample_depth_views(frames), frames[0].depth_scale)
     alignment = _alignment(folder) if settings.align_axes else None
     provenance: dict[str, Any] = {
         "reader": "scannet",
@@ -114,11 +118,11 @@ def open_scannet(scan: Scan, settings: ReadSettings) -> Scene:
         "surface": mesh_file.name,
         "frames": sens.frame_count,
         "frame_step": step,
-        "skipped_frames": len(lost),
-        "frames_without_pose": lost,
+        "skipped_frames": len(missing),
+        "frames_without_pose": missing,
         "intrinsics": settings.intrinsics,
         "depth_scale": frames[0].depth_scale,
-        "poses": settings.poses,
+        "poses": settings.pose_convention,
         "axes_aligned": alignment is not None,
         **({} if alignment is None else {"scene_to_source": alignment.inverse().tolist()}),
         **notes,
@@ -145,7 +149,9 @@ def scannet_files(scan: Scan) -> tuple[Path, ...]:
 def scannet_division(scan: Scan) -> Division:
     """Labels need the mesh, and a scan its frames; `scans_test/` is the test set."""
     folder = scan.folder
-    own = [is_there(folder / f"{folder.resolve().name}{s}") for s in (_SENS, _MESH, _LABELS)]
+    own = [
+        is_existing_file(folder / f"{folder.resolve().name}{s}") for s in (_SENS, _MESH, _LABELS)
+    ]
     return Division(all(own), "test" if folder.resolve().parent.name == _SPLITS[1] else "")
 
 
@@ -163,7 +169,8 @@ def _table(folder: Path) -> Path | None:
     """The table of raw categories in the folder of a scan or in one of the three above it."""
     place = folder.resolve()
     return next(
-        (above / TABLE for above in (place, *place.parents[:3]) if is_there(above / TABLE)), None
+        (above / TABLE for above in (place, *place.parents[:3]) if is_existing_file(above / TABLE)),
+        None,
     )
 
 
@@ -194,7 +201,7 @@ def _has_scan_name(folder: Path) -> bool:
 def _file(folder: Path, suffix: str) -> Path | None:
     """The scan's own file of a kind, by the folder's name or, if it was renamed, the only one."""
     own = folder / f"{folder.resolve().name}{suffix}"
-    if is_there(own):
+    if is_existing_file(own):
         return own
     found = [
         file
@@ -219,16 +226,16 @@ def _required(folder: Path, suffix: str) -> Path:
     return file
 
 
-def _mesh_file(folder: Path, settings: ReadSettings) -> Path:
-    if settings.geometry is None:
+def _mesh_file(folder: Path, settings: ReaderSettings) -> Path:
+    if settings.surface_file is None:
         return _required(folder, _MESH)
-    file = folder / settings.geometry
-    if not is_there(file):
-        raise SceneError(f"{file}: no such file; correct or remove the setting `geometry`")
+    file = folder / settings.surface_file
+    if not is_existing_file(file):
+        raise SceneError(f"{file}: no such file; correct or remove the setting `surface_file`")
     return file
 
 
-def _label_set(settings: ReadSettings) -> LabelSet:
+def _label_set(settings: ReaderSettings) -> LabelSet:
     name = settings.label_set or LABEL_SETS[0]
     if name not in LABEL_SETS:
         raise ConfigError(
@@ -238,33 +245,33 @@ def _label_set(settings: ReadSettings) -> LabelSet:
     return load_label_set(name)
 
 
-def _frames(sens: SensFile, settings: ReadSettings) -> tuple[list[SensFrame], list[str]]:
+def _frames(sens: SensFile, settings: ReaderSettings) -> tuple[list[SensFrame], list[str]]:
     """Frames with a pose, and the names of those without."""
     image_size = settings.image_size or IMAGE_SIZE
-    if max(image_size) > _LARGEST_IMAGE_SIDE:
+    if max(image_size) > _MAX_IMAGE_SIDE:
         raise ConfigError(
-            f"image_size is {image_size}, expected (H, W) up to {_LARGEST_IMAGE_SIDE} pixels; "
+            f"image_size is {image_size}, expected (H, W) up to {_MAX_IMAGE_SIDE} pixels; "
             f"colour has {sens.header.color_size}"
         )
     header = sens.header
     own = settings.intrinsics == "own"
     depth_to_color = torch.linalg.inv(header.color_to_rig) @ header.depth_to_rig
     camera = (
-        sampled_camera(header.color_intrinsics, header.color_size, image_size)
+        subsampled_intrinsics(header.color_intrinsics, header.color_size, image_size)
         if own
-        else openscene_camera(image_size)
+        else openscene_intrinsics(image_size)
     )
     if own:
         _require_center(sens.path, "colour", header.color_intrinsics, header.color_size)
         _require_center(sens.path, "depth", header.depth_intrinsics, header.depth_size)
-    frames, lost = [], []
+    frames, missing = [], []
     for record in sens.records:
         name = str(record.number)
         if not _is_tracked(record):
-            lost.append(name)
+            missing.append(name)
             continue
         pose = record.camera_to_world if own else _six_decimals(record.camera_to_world)
-        pose = POSE_CONVENTIONS[settings.poses].read(pose)
+        pose = POSE_CONVENTIONS[settings.pose_convention].read(pose)
         frames.append(
             SensFrame(
                 name=name,
@@ -283,14 +290,14 @@ def _frames(sens: SensFile, settings: ReadSettings) -> tuple[list[SensFrame], li
             "a pose, expected at least one that was tracked; take more of them (`frame_step`) or "
             "leave the scan out"
         )
-    if lost:
+    if missing:
         _LOG.warning(
             "%s: %d of %d frames left out, their pose is not finite",
             sens.path,
-            len(lost),
+            len(missing),
             len(sens.records),
         )
-    return frames, lost
+    return frames, missing
 
 
 def _is_tracked(record: SensRecord) -> bool:

@@ -13,10 +13,10 @@ from PIL import Image
 
 from pcdistill.errors import SceneError
 from pcdistill.scenes import write_ply
-from pcdistill.scenes.readers.base import ReadSettings
+from pcdistill.scenes.readers.base import ReaderSettings
 from pcdistill.scenes.readers.colmap.model import read_depth_map
 from pcdistill.scenes.readers.colmap.reader import find_colmap
-from pcdistill.scenes.readers.detection import Recognised, open_scan
+from pcdistill.scenes.readers.detection import DetectedScan, open_scan
 from tests.fixtures import box_room, user_captures
 from tests.tolerances import FLOAT32, FLOAT64
 
@@ -40,7 +40,7 @@ def text(tmp_path):
 def read(folder, **settings):
     (scan,) = find_colmap(folder)
     settings = {"fuse_voxel_size": 0.1} | settings
-    return open_scan(Recognised("colmap", scan), ReadSettings(**settings))
+    return open_scan(DetectedScan("colmap", scan), ReaderSettings(**settings))
 
 
 def refused(folder, message, **settings):

@@ -16,8 +16,8 @@ from PIL import Image
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.labels import IGNORE_LABEL
 from pcdistill.scenes import Scene, load_label_set
-from pcdistill.scenes.readers.base import ReadSettings, Scan
-from pcdistill.scenes.readers.detection import Recognised, open_scan
+from pcdistill.scenes.readers.base import ReaderSettings, Scan
+from pcdistill.scenes.readers.detection import DetectedScan, open_scan
 from pcdistill.scenes.readers.matterport.labels import (
     MATTERPORT_LABEL_SETS,
     label_points,
@@ -56,7 +56,7 @@ def own_house(house, tmp_path):
 
 def opened(folder, **settings):
     (scan, *_) = find_matterport(folder)
-    return open_scan(Recognised("matterport", scan), ReadSettings(**settings))
+    return open_scan(DetectedScan("matterport", scan), ReaderSettings(**settings))
 
 
 def refused(folder, message, **settings):
@@ -74,7 +74,7 @@ def test_points_colours_and_labels_are_those_of_the_reference(file, key):
     scan, reference = raw_region(file.stem.removeprefix("matterport_3d_")), load_npz(file)
     if key not in reference:
         pytest.skip(f"{file.name} has no {key}")
-    scene = open_scan(Recognised("matterport", scan), ReadSettings(label_set=CLASSES[key]))
+    scene = open_scan(DetectedScan("matterport", scan), ReaderSettings(label_set=CLASSES[key]))
     np.testing.assert_array_equal(scene.points, reference["coords"])
     np.testing.assert_allclose(scene.colors / 127.5 - 1, reference["colors"], atol=FLOAT32)
     np.testing.assert_array_equal(scene.labels, labels_in_memory(reference[key]))
@@ -87,8 +87,8 @@ def test_frames_are_those_of_the_reference(file):
     scan = raw_region(file.stem.removeprefix("matterport_2d_") + "_region0")
     names = reference["names"].tolist()
     samples = reference["sample_names"].tolist()
-    scene = open_scan(Recognised("matterport", scan), ReadSettings(intrinsics="openscene"))
-    own = open_scan(Recognised("matterport", scan), ReadSettings()).frames
+    scene = open_scan(DetectedScan("matterport", scan), ReaderSettings(intrinsics="openscene"))
+    own = open_scan(DetectedScan("matterport", scan), ReaderSettings()).frames
     assert [frame.name for frame in scene.frames] == sorted(frame.name for frame in scene.frames)
     for frame, alone in zip(scene.frames, own, strict=True):
         row = names.index(frame.name)
@@ -115,7 +115,7 @@ def test_frames_are_those_of_the_reference(file):
 
 @pytest.mark.parametrize("file", golden_cases("preprocess/matterport_3d_*.npz"))
 def test_frames_are_the_images_taken_inside(file):
-    scene = open_matterport(raw_region(file.stem.removeprefix("matterport_3d_")), ReadSettings())
+    scene = open_matterport(raw_region(file.stem.removeprefix("matterport_3d_")), ReaderSettings())
     low, high = scene.bounds
     centers = torch.stack([frame.camera_to_world[:3, 3] for frame in scene.frames])
     inside = ((centers > low) & (centers < high)).all(dim=1)
@@ -236,7 +236,7 @@ def test_what_the_download_script_leaves_is_found(house, tmp_path):
     shutil.copytree(house, tmp_path / "v1" / "scans" / house.name / house.name)
     (scan,) = find_matterport(tmp_path)
     assert scan.folder == tmp_path / "v1" / "scans" / house.name / house.name
-    assert len(open_scan(Recognised("matterport", scan), ReadSettings()).frames) > 0
+    assert len(open_scan(DetectedScan("matterport", scan), ReaderSettings()).frames) > 0
 
 
 def test_a_region_without_a_view_inside_gets_those_that_may_see_it(own_house):
@@ -244,7 +244,7 @@ def test_a_region_without_a_view_inside_gets_those_that_may_see_it(own_house):
     points = np.array([[0.1, 0.1, 0.1], [0.2, 0.1, 0.1], [0.1, 0.2, 0.2], [0.2, 0.2, 0.1]])
     faces = np.array([[0, 1, 2], [1, 3, 2]])
     matterport_replica.write_region_mesh(mesh, points, faces, np.array([1, 1]), np.array([3, 3]))
-    scene = open_matterport(find_matterport(own_house)[1], ReadSettings())
+    scene = open_matterport(find_matterport(own_house)[1], ReaderSettings())
     assert scene.provenance["frames_chosen"] == "nearest with points in view"
     assert 0 < len(scene.frames) < 12
     assert scene.instances.tolist() == [3, 3, 3, 3]
@@ -272,7 +272,7 @@ def test_a_region_that_nobody_looks_at_is_a_scene_without_frames(own_house):
     matterport_replica.write_region_mesh(
         mesh, points, np.array([[0, 1, 2]]), np.array([1]), np.array([3])
     )
-    scene = open_matterport(find_matterport(own_house)[1], ReadSettings())
+    scene = open_matterport(find_matterport(own_house)[1], ReaderSettings())
     assert scene.frames == ()
     assert scene.labels.tolist() == [0, 0, 0]
 
@@ -369,7 +369,7 @@ def test_a_house_of_several_regions_needs_one_named(own_house):
     matterport_replica.write_region(own_house / "region_segmentations" / "region4.ply")
     for part, asked in (("", "none is named"), ("region9", "'region9' is none of them")):
         with pytest.raises(SceneError, match=rf"2 regions \(region0, region4\), {asked}"):
-            open_matterport(Scan("house", own_house, part), ReadSettings())
+            open_matterport(Scan("house", own_house, part), ReaderSettings())
 
 
 def test_an_unusable_mesh_is_named(own_house):
@@ -520,7 +520,7 @@ def test_any_damage_gives_a_scene_or_a_sentence(fuzzed, name):
         for _ in range(300):
             path.write_bytes(damage(whole, generator))
             try:
-                scene = open_matterport(scan, ReadSettings(image_size=(30, 40)))
+                scene = open_matterport(scan, ReaderSettings(image_size=(30, 40)))
             except SceneError as error:
                 refusals.append(str(error))
                 continue

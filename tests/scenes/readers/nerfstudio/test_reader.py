@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from pcdistill.errors import SceneError
-from pcdistill.scenes.readers.base import ReadSettings
-from pcdistill.scenes.readers.detection import Recognised, open_scan
+from pcdistill.scenes.readers.base import ReaderSettings
+from pcdistill.scenes.readers.detection import DetectedScan, open_scan
 from pcdistill.scenes.readers.nerfstudio.reader import find_nerfstudio
 from tests.fixtures import box_room, user_captures
 from tests.tolerances import FLOAT32, FLOAT32_SUMS, FLOAT64_EXACT, MILLIMETRE
@@ -33,7 +33,7 @@ def capture(written, tmp_path):
 def read(folder, **settings):
     (scan,) = find_nerfstudio(folder)
     settings = {"fuse_voxel_size": 0.1} | settings
-    return open_scan(Recognised("nerfstudio", scan), ReadSettings(**settings))
+    return open_scan(DetectedScan("nerfstudio", scan), ReaderSettings(**settings))
 
 
 def refused(folder, message, **settings):
@@ -138,7 +138,7 @@ def test_floating_point_depth_in_its_own_unit(tmp_path, factor):
 
 @pytest.mark.parametrize("up", ["y", "-y"])
 def test_up_is_a_setting(written, up):
-    straight, turned = read(written), read(written, up=up)
+    straight, turned = read(written), read(written, up_axis=up)
     rotation = np.array({"y": user_captures.Y_UP[:3, :3].T, "-y": user_captures.Y_UP[:3, :3]}[up])
     np.testing.assert_allclose(turned.points, straight.points.numpy() @ rotation.T, atol=FLOAT32)
     np.testing.assert_allclose(

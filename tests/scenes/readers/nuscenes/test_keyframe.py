@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from pcdistill.errors import ConfigError, SceneError
-from pcdistill.geometry import project_to_pixels, scale_intrinsics
+from pcdistill.geometry import project_to_pixels, resize_intrinsics
 from pcdistill.labels import IGNORE_LABEL
 from pcdistill.scenes import find_scans
-from pcdistill.scenes.readers.base import ReadSettings, Scan
+from pcdistill.scenes.readers.base import ReaderSettings, Scan
 from pcdistill.scenes.readers.nuscenes import tables as nuscenes_tables
 from pcdistill.scenes.readers.nuscenes.frames import resize_color
 from pcdistill.scenes.readers.nuscenes.keyframe import find_nuscenes, nuscenes_files, open_nuscenes
@@ -24,7 +24,7 @@ from tests.conftest import DATA, golden_cases, labels_in_memory, load_npz
 from tests.fixtures import nuscenes as drives
 from tests.tolerances import FLOAT32_SUMS, FLOAT64, FLOAT64_EXACT
 
-FULL_SIZE = ReadSettings(image_size=drives.FILE_SIZE)
+FULL_SIZE = ReaderSettings(image_size=drives.FILE_SIZE)
 GLOBAL_STEP = 1e-5  # metres: float32 within 128 m of the car
 
 
@@ -147,7 +147,7 @@ def test_without_lidarseg_there_are_no_labels(own_drive, caplog):
 
 
 def test_sweeps_come_before_the_keyframe_in_its_world(drive):
-    scene = opened(drive, settings=ReadSettings(image_size=drives.FILE_SIZE, sweeps=True))
+    scene = opened(drive, settings=ReaderSettings(image_size=drives.FILE_SIZE, sweeps=True))
     before = 3 * drives.POINTS
     assert scene.provenance["sweep_points"] == before
     times = [last_time() - step * 50_000 for step in (3, 2, 1, 0)]
@@ -159,13 +159,13 @@ def test_sweeps_come_before_the_keyframe_in_its_world(drive):
 
 
 def test_a_first_keyframe_has_no_sweeps(drive):
-    scene = opened(drive, "scene-0001_00", ReadSettings(sweeps=True))
+    scene = opened(drive, "scene-0001_00", ReaderSettings(sweeps=True))
     assert len(scene.points) == drives.POINTS
 
 
 def test_images_are_halved_with_their_camera(drive):
     half = (drives.FILE_SIZE[0] // 2, drives.FILE_SIZE[1] // 2)
-    small = opened(drive, settings=ReadSettings(image_size=half)).frames[0]
+    small = opened(drive, settings=ReaderSettings(image_size=half)).frames[0]
     full = opened(drive).frames[0]
     pixels = full.image().double()
     assert tuple(pixels.shape[:2]) == drives.FILE_SIZE
@@ -177,13 +177,13 @@ def test_images_are_halved_with_their_camera(drive):
         (small.intrinsics @ ray)[:2] + 0.5, ((full.intrinsics @ ray)[:2] + 0.5) / 2
     )
     openscene = opened(
-        drive, settings=ReadSettings(image_size=half, intrinsics="openscene")
+        drive, settings=ReaderSettings(image_size=half, intrinsics="openscene")
     ).frames[0]
     assert float(openscene.intrinsics[0, 2]) == pytest.approx(32.5 * 31 / 63, rel=FLOAT64_EXACT)
 
 
 def test_frames_have_half_the_size_of_nuscenes_by_default(drive):
-    frame = opened(drive, settings=ReadSettings()).frames[0]
+    frame = opened(drive, settings=ReaderSettings()).frames[0]
     assert frame.image_size == (450, 800)
     assert tuple(frame.image().shape) == (450, 800, 3)
 
@@ -197,8 +197,8 @@ def test_resizing_keeps_what_is_even():
 
 def test_scaling_there_and_back_changes_nothing():
     matrix = torch.tensor(drives.INTRINSICS, dtype=torch.float64)
-    there = scale_intrinsics(matrix, (36, 64), (450, 800))
-    torch.testing.assert_close(scale_intrinsics(there, (450, 800), (36, 64)), matrix)
+    there = resize_intrinsics(matrix, (36, 64), (450, 800))
+    torch.testing.assert_close(resize_intrinsics(there, (450, 800), (36, 64)), matrix)
 
 
 def test_a_part_is_a_name_or_a_sample_token(drive):
@@ -226,8 +226,8 @@ def test_scenes_of_mini_are_found_once_beside_the_whole(own_drive):
 def test_a_camera_without_image_or_pose_is_left_out(own_drive, caplog):
     time = last_time()
     (own_drive / f"samples/CAM_FRONT/{time}.png").unlink()
-    lost = f"e-CAM_BACK-{time - 5000 * drives.CAMERAS.index('CAM_BACK')}"
-    change(own_drive, "ego_pose", lost, translation=[float("nan"), 0, 0])
+    missing = f"e-CAM_BACK-{time - 5000 * drives.CAMERAS.index('CAM_BACK')}"
+    change(own_drive, "ego_pose", missing, translation=[float("nan"), 0, 0])
     with caplog.at_level(logging.WARNING):
         scene = opened(own_drive)
     assert [frame.name for frame in scene.frames] == [
@@ -341,7 +341,7 @@ def test_one_broken_keyframe_leaves_the_others(own_drive):
 
 
 def test_a_broken_chain_of_sweeps(own_drive):
-    sweeps = ReadSettings(sweeps=True)
+    sweeps = ReaderSettings(sweeps=True)
     change(own_drive, "sample_data", LIDAR, prev="nowhere")
     refused(own_drive, "has no LIDAR_TOP recording 'nowhere'", settings=sweeps)
     assert len(opened(own_drive).points) == drives.POINTS  # not needed without sweeps
@@ -444,16 +444,16 @@ def test_a_damaged_image_header_is_named(own_drive):
     "settings",
     [
         {"depth_scale": 1000.0},
-        {"up": "y"},
-        {"geometry": "mesh.ply"},
-        {"poses": "world_to_camera"},
+        {"up_axis": "y"},
+        {"surface_file": "mesh.ply"},
+        {"pose_convention": "world_to_camera"},
         {"align_axes": True},
         {"frame_step": 5},
     ],
 )
 def test_settings_without_effect_are_refused(drive, settings):
     with pytest.raises(ConfigError, match=next(iter(settings))):
-        opened(drive, settings=ReadSettings(**settings))
+        opened(drive, settings=ReaderSettings(**settings))
 
 
 # --- how much is read ---------------------------------------------------------------------------
@@ -580,7 +580,7 @@ def spoil_rows(content, rng):
 def test_damage_ends_in_a_scene_or_in_a_sentence(tmp_path, seed):
     rng = np.random.default_rng(seed)
     root = drives.write_drive(tmp_path / "nuscenes")
-    settings = ReadSettings(image_size=(18, 32), sweeps=True)
+    settings = ReaderSettings(image_size=(18, 32), sweeps=True)
     tables = sorted((root / "v1.0-mini").iterdir())
     time = last_time()
     others = [
@@ -622,7 +622,7 @@ KEYFRAMES = golden_cases("preprocess/nuscenes_devkit_*.npz")
 def scan_of(token):
     for root in sorted(DATA.glob("nuscenes_raw*")):
         for scan in find_nuscenes(root):
-            if token in (open_nuscenes(scan, ReadSettings()).provenance["sample_token"],):
+            if token in (open_nuscenes(scan, ReaderSettings()).provenance["sample_token"],):
                 return scan
     pytest.skip(f"no raw capture below {DATA} has the sample {token}")
 
@@ -630,7 +630,9 @@ def scan_of(token):
 @pytest.mark.parametrize("file", KEYFRAMES)
 def test_a_keyframe_is_that_of_the_devkit(file, data_root):
     case = load_npz(file)
-    scene = open_nuscenes(scan_of(str(case["sample_token"])), ReadSettings(image_size=(900, 1600)))
+    scene = open_nuscenes(
+        scan_of(str(case["sample_token"])), ReaderSettings(image_size=(900, 1600))
+    )
     world = torch.tensor(scene.provenance["world_to_global"], dtype=torch.float64)
     np.testing.assert_allclose(world, case["ego2global_lidar"], atol=FLOAT64)
     np.testing.assert_allclose(to_global(scene), case["points_global"], atol=GLOBAL_STEP)

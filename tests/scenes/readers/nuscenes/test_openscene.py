@@ -12,7 +12,7 @@ import torch
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.labels import IGNORE_LABEL
 from pcdistill.scenes import write_ply
-from pcdistill.scenes.readers.base import ReadSettings, Scan
+from pcdistill.scenes.readers.base import ReaderSettings, Scan
 from pcdistill.scenes.readers.nuscenes.keyframe import find_nuscenes, open_nuscenes
 from pcdistill.scenes.readers.nuscenes.openscene import (
     CLIP_CAMERAS,
@@ -27,7 +27,7 @@ TIMES = (1000, 3000)  # of cameras; points are of 2000, too
 POINTS = 30
 IDS = np.array([-1, 0, 2, 9, 17, 31])
 LABELS = np.array([IGNORE_LABEL, IGNORE_LABEL, 6, 0, 3, IGNORE_LABEL])
-FULL_SIZE = ReadSettings(image_size=nuscenes.FILE_SIZE)
+FULL_SIZE = ReaderSettings(image_size=nuscenes.FILE_SIZE)
 
 
 def write_clip(folder):
@@ -105,7 +105,7 @@ def test_a_scene_is_the_keyframe_of_the_clip(clip):
 
 
 def test_sweeps_are_the_whole_clip(clip):
-    scene = opened(clip, ReadSettings(sweeps=True))
+    scene = opened(clip, ReaderSettings(sweeps=True))
     assert len(scene.points) == POINTS
     assert scene.provenance["sweep_points"] == POINTS // 2
     np.testing.assert_array_equal(scene.labels, np.resize(LABELS, POINTS))
@@ -210,7 +210,7 @@ def test_a_header_that_lies_about_its_size_allocates_nothing(own_clip):
 
 def test_settings_without_effect_are_refused(clip):
     with pytest.raises(ConfigError, match="frame_step"):
-        opened(clip, ReadSettings(frame_step=2))
+        opened(clip, ReaderSettings(frame_step=2))
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -229,7 +229,7 @@ def test_damage_ends_in_a_scene_or_in_a_sentence(own_clip, seed):
             content = content[: int(rng.integers(len(content)))]
         path.write_bytes(bytes(content))
         try:
-            scene = opened(own_clip, ReadSettings(image_size=(18, 32), sweeps=bool(case % 2)))
+            scene = opened(own_clip, ReaderSettings(image_size=(18, 32), sweeps=bool(case % 2)))
             assert torch.isfinite(scene.points).all()
             for frame in scene.frames:
                 assert frame.image().shape == (18, 32, 3)
@@ -258,7 +258,7 @@ def clip_of(file):
 def test_a_clip_is_that_of_openscene(file, data_root):
     case, scan = load_npz(file), clip_of(file)
     for sweeps, part in ((True, ""), (False, "_keyframe")):
-        scene = open_nuscenes_clips(scan, ReadSettings(sweeps=sweeps))
+        scene = open_nuscenes_clips(scan, ReaderSettings(sweeps=sweeps))
         np.testing.assert_array_equal(scene.points, case[f"coords{part}"])
         np.testing.assert_array_equal(scene.labels, labels_in_memory(case[f"labels{part}"]))
 
@@ -266,7 +266,7 @@ def test_a_clip_is_that_of_openscene(file, data_root):
 @pytest.mark.parametrize("file", golden_cases("preprocess/nuscenes_2d_*.npz"))
 def test_its_cameras_are_those_of_openscene(file, data_root):
     case, scan = load_npz(file), clip_of(file)
-    scene = open_nuscenes_clips(scan, ReadSettings(intrinsics="openscene"))
+    scene = open_nuscenes_clips(scan, ReaderSettings(intrinsics="openscene"))
     assert [frame.name for frame in scene.frames] == case["cams"].tolist()
     for place, frame in enumerate(scene.frames):
         np.testing.assert_allclose(frame.camera_to_world, case["pose"][place], atol=FLOAT64)
@@ -291,11 +291,11 @@ def test_the_released_layout_gives_the_same_keyframe(file, data_root):
     ]
     if not raw:
         pytest.skip(f"no raw capture of {clip.name} below {DATA}")
-    scene = open_nuscenes(raw[-1], ReadSettings(intrinsics="openscene"))
+    scene = open_nuscenes(raw[-1], ReaderSettings(intrinsics="openscene"))
     np.testing.assert_allclose(scene.points, case["coords_keyframe"], atol=FLOAT32_SUMS)
     np.testing.assert_array_equal(scene.labels, labels_in_memory(case["labels_keyframe"]))
     cameras = {frame.name: frame for frame in scene.frames}
-    for other in open_nuscenes_clips(clip, ReadSettings(intrinsics="openscene")).frames:
+    for other in open_nuscenes_clips(clip, ReaderSettings(intrinsics="openscene")).frames:
         frame = cameras[f"CAM_{other.name.upper()}"]
         # a hundredth of a micrometre
         np.testing.assert_allclose(frame.camera_to_world, other.camera_to_world, atol=1e-8)

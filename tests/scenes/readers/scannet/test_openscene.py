@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 from pcdistill.errors import ConfigError, SceneError
-from pcdistill.scenes.readers.base import ReadSettings, Scan
-from pcdistill.scenes.readers.detection import Recognised, open_scan
-from pcdistill.scenes.readers.scannet.openscene import extracted_files, find_scannet_extracted
+from pcdistill.scenes.readers.base import ReaderSettings, Scan
+from pcdistill.scenes.readers.detection import DetectedScan, open_scan
+from pcdistill.scenes.readers.scannet.openscene import find_scannet_extracted, openscene_files
 from pcdistill.scenes.readers.scannet.scan import open_scannet
 from tests.conftest import DATA, golden_cases, labels_in_memory, load_npz
 from tests.fixtures import box_room
@@ -65,7 +65,7 @@ def points_file(root):
 
 def read(path, **settings):
     (found,) = find_scannet_extracted(path)
-    return open_scan(Recognised("scannet_extracted", found), ReadSettings(**settings))
+    return open_scan(DetectedScan("scannet_extracted", found), ReaderSettings(**settings))
 
 
 def refused(path, message, **settings):
@@ -112,7 +112,7 @@ def test_a_scan_is_found_from_everywhere(root, below):
     (found,) = find_scannet_extracted(place)
     assert (found.name, found.part) == (NAME, f"val/{NAME}")
     assert found.folder.resolve() == root.resolve()
-    assert [path.exists() for path in extracted_files(found)] == [True] * 3
+    assert [path.exists() for path in openscene_files(found)] == [True] * 3
 
 
 def test_splits_and_strangers(root):
@@ -262,7 +262,7 @@ def test_settings_that_were_decided_when_it_was_extracted(root):
     for settings, message in (
         ({"label_set": "scannet200"}, "label_set is 'scannet200', extracted"),
         ({"align_axes": True}, "align_axes is set, extracted"),
-        ({"geometry": "a.ply"}, "geometry is 'a.ply', the points of extracted"),
+        ({"surface_file": "a.ply"}, "surface_file is 'a.ply', the points of extracted"),
         (
             {"image_size": (30, 40)},
             r"image_size is \(30, 40\), the extracted frames are \(60, 80\)",
@@ -295,7 +295,7 @@ def test_the_written_reference_reads_as_the_scan_it_was_made_from(case, tmp_path
     np.savetxt(tmp_path / "scannet_2d/intrinsics.txt", images["intrinsics"])
     scene = read(tmp_path)
     step = int(np.gcd.reduce(images["frame_ids"]))
-    settings = ReadSettings(
+    settings = ReaderSettings(
         frame_step=step, intrinsics="openscene", image_size=images["depth"].shape[1:]
     )
     original = open_scannet(Scan(name, folder), settings)

@@ -16,9 +16,9 @@ from pcdistill.geometry import project_points
 from pcdistill.labels import IGNORE_LABEL
 from pcdistill.scenes import load_label_set, read_ply, write_ply, write_scene
 from pcdistill.scenes.frames import Frame
-from pcdistill.scenes.readers.base import ReadSettings, Scan
-from pcdistill.scenes.readers.detection import Recognised, open_scan
-from pcdistill.scenes.readers.scannet.frames import move_depth, sampled_camera
+from pcdistill.scenes.readers.base import ReaderSettings, Scan
+from pcdistill.scenes.readers.detection import DetectedScan, open_scan
+from pcdistill.scenes.readers.scannet.frames import reproject_depth, subsampled_intrinsics
 from pcdistill.scenes.readers.scannet.scan import find_scannet, open_scannet, scannet_files
 from tests.conftest import DATA, golden_cases, labels_in_memory, load_npz
 from tests.fixtures import box_room
@@ -43,7 +43,7 @@ def own_scan(scan, tmp_path):
 def read(folder, **settings):
     (found,) = find_scannet(folder)
     settings = {"frame_step": 1, "image_size": (48, 64), **settings}
-    return open_scan(Recognised("scannet", found), ReadSettings(**settings))
+    return open_scan(DetectedScan("scannet", found), ReaderSettings(**settings))
 
 
 def refused(folder, message, **settings):
@@ -101,7 +101,7 @@ def test_a_scan_of_the_test_split_has_no_labels(tmp_path):
 
 
 def test_every_twentieth_frame_at_240_by_320_where_nothing_is_set(scan):
-    scene = open_scannet(Scan(NAME, scan), ReadSettings())
+    scene = open_scannet(Scan(NAME, scan), ReaderSettings())
     assert [frame.name for frame in scene.frames] == ["0"]
     assert scene.provenance["frame_step"] == 20
     assert scene.frames[0].image().shape == (240, 320, 3)
@@ -142,9 +142,9 @@ def test_the_camera_is_that_of_the_pixels_that_were_picked(tmp_path, image_size)
 
 def test_picking_every_second_pixel_halves_the_camera():
     camera = torch.tensor([[585.0, 0, 320], [0, 585, 240], [0, 0, 1]], dtype=torch.float64)
-    halved = sampled_camera(camera, (480, 640), (240, 320))
+    halved = subsampled_intrinsics(camera, (480, 640), (240, 320))
     assert halved.tolist() == [[292.5, 0, 160], [0, 292.5, 120], [0, 0, 1]]
-    assert torch.equal(sampled_camera(camera, (480, 640), (480, 640)), camera)
+    assert torch.equal(subsampled_intrinsics(camera, (480, 640), (480, 640)), camera)
 
 
 def beside() -> np.ndarray:
@@ -183,7 +183,7 @@ def test_moved_depth_keeps_what_is_in_front():
     depth[4, 4], depth[4, 2] = 2.0, 1.0
     sideways = torch.eye(4, dtype=torch.float64)
     sideways[0, 3] = 0.4  # two pixels at 2 m, four at 1 m: both fall on column 6
-    moved = move_depth(depth, camera, sideways, camera, (9, 9))
+    moved = reproject_depth(depth, camera, sideways, camera, (9, 9))
     assert moved[4, 6] == 1.0
     assert float(moved.sum()) == 1.0
 
@@ -256,10 +256,10 @@ def test_frames_can_be_sent_to_other_processes_and_stored(scan, tmp_path):
 
 def test_another_mesh_of_the_scan_has_no_labels(own_scan):
     write_ply(own_scan / "fine.ply", torch.from_numpy(box_room.wall_points(0.05)))
-    scene = read(own_scan, geometry="fine.ply")
+    scene = read(own_scan, surface_file="fine.ply")
     assert len(scene.points) > 30_000
     assert scene.labels is None
-    refused(own_scan, "none.ply: no such file; correct or remove", geometry="none.ply")
+    refused(own_scan, "none.ply: no such file; correct or remove", surface_file="none.ply")
 
 
 def remove(suffix):
@@ -295,7 +295,7 @@ def moved_mesh(folder):
 
 
 def all_lost(folder):
-    frames = scannet_scans.room_frames(4, lost=range(4))
+    frames = scannet_scans.room_frames(4, missing=range(4))
     (folder / f"{NAME}.sens").write_bytes(scannet_scans.sens_bytes(frames))
 
 
@@ -394,7 +394,7 @@ def test_settings_that_cannot_be(scan):
 
 def test_a_wrong_depth_scale_or_pose_convention_is_named(scan):
     refused(scan, "median depth is .*`depth_scale: 1`", depth_scale=1.0)
-    refused(scan, r"would\); set `poses: camera_to_world`", poses="world_to_camera")
+    refused(scan, r"would\); set `pose_convention: camera_to_world`", poses="world_to_camera")
 
 
 def golden_scan(case):
@@ -418,7 +418,7 @@ def test_frames_are_those_of_the_reference(case):
     names = [str(number) for number in golden["frame_ids"][tracked]]
     assert [frame.name for frame in scene.frames] == names
     assert scene.provenance["skipped_frames"] == int((~tracked).sum())
-    default = open_scannet(Scan(folder.name, folder), ReadSettings())
+    default = open_scannet(Scan(folder.name, folder), ReaderSettings())
     listed = {int(frame.name) for frame in default.frames}
     listed |= {int(name) for name in default.provenance["frames_without_pose"]}
     assert sorted(listed) == golden["frame_ids_default_skip20"].tolist()
@@ -448,7 +448,7 @@ def test_points_colours_and_labels_are_those_of_the_reference(case):
 def opened_or_named(scan, **settings):
     """The scene; None where it is refused in one sentence that names the scan."""
     try:
-        return open_scannet(scan, ReadSettings(**settings))
+        return open_scannet(scan, ReaderSettings(**settings))
     except SceneError as error:
         sentence = str(error)
     assert "\n" not in sentence
@@ -467,7 +467,7 @@ def test_real_scans_open_or_say_what_is_damaged(data_root):
             continue
         assert int((scene.labels != IGNORE_LABEL).sum()) > 0.3 * len(scene.points)
         assert int(scene.instances.max()) + 1 <= scene.provenance["objects"]
-        twenty = open_scannet(scan, ReadSettings()).labels
+        twenty = open_scannet(scan, ReaderSettings()).labels
         names = load_label_set("scannet200").names, load_label_set("scannet20").names
         for word in ("wall", "floor", "table", "window"):
             fine, coarse = (s.index(word) for s in names)
@@ -485,6 +485,6 @@ def test_a_scan_cut_short_is_named_and_the_others_go_on(own_scan):
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
     scans = find_scannet(own_scan.parents[1])
     assert [scan.name for scan in scans] == [NAME, other.name]
-    open_scannet(scans[0], ReadSettings())
+    open_scannet(scans[0], ReaderSettings())
     with pytest.raises(SceneError, match=rf"{other.name}.sens: ends inside frame \d of the 6"):
-        open_scannet(scans[1], ReadSettings())
+        open_scannet(scans[1], ReaderSettings())
