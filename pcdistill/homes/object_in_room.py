@@ -49,7 +49,8 @@ def object_in_room(
 
     Returns:
         The view without depth noise, the exact mask of the category (all that is in view), and its
-        largest object in words. Where no home of a few shows the category, as `render_object_image`.
+        largest object in words. Where no home of a few shows the category, as
+        `render_object_image`.
 
     Raises:
         ConfigError: there is no such category, or the seed is negative.

@@ -188,7 +188,7 @@ def _pictures(run: RunContext, name: str) -> Iterator[Picture]:
         colors = colorize_labels(labels, run.label_set.palette)
         yield Picture("Labels", _NAMES.get(row, row), _draw(scene, view, colors))
     for text in run.config.report.heat_maps:
-        found = query_scene(run, text, name, best=1)
+        found = query_scene(run, text, name, top_k=1)
         low, high = score_range(found.relevancy)
         yield Picture(
             f"Questions to {default_method(run)}",
@@ -250,7 +250,7 @@ def _query_rows(run: RunContext, scenes: tuple[str, ...]) -> Iterator[QueryRow]:
         expected = config.expected_classes[number] if number < len(config.expected_classes) else ""
         rows = (_best_student(run), *(("fused",) if run.config.run.teachers else ()))
         for row, name in itertools.product(rows, scenes):
-            found = query_scene(run, text, name, best=1, row=row)
+            found = query_scene(run, text, name, top_k=1, method=row)
             if not found.answers:
                 truths = run.label_set.names
                 known = expected in truths  # one of another label set is told of by nobody

@@ -31,7 +31,8 @@ def made(tmp_path: Path, **sections: dict[str, Any]) -> RunContext:
         ({"report": {"heat_maps": ["☃"]}}, r"report\.heat_maps: the text '☃' has no word"),
         (
             {"report": {"expected_classes": ["sofa", "refrigerater"]}},
-            r"report\.expected_classes\[1\] is 'refrigerater', .* 'scannet20'; did you mean 'refrigerator'",
+            r"report\.expected_classes\[1\] is 'refrigerater', .* 'scannet20'; did you mean "
+            r"'refrigerator'",
         ),
         (
             {"report": {"queries": ["couch"], "expected_classes": ["sofa", "bed"]}},
