@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,7 +12,7 @@ from pcdistill.cli.words import OptionalPath, OptionalText, make_console, uncoll
 from pcdistill.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pcdistill.pipeline import RunContext
+    pass
 
 
 def query(
@@ -42,9 +41,10 @@ def query(
         from rich import box
         from rich.table import Table
 
+        from pcdistill.inference import open_context
         from pcdistill.inference import query as query_run
 
-        response = query_run(_opened(run), text, scene, top_k, method, draw)
+        response = query_run(open_context(run), text, scene, top_k, method, draw)
     console = make_console()
     if not console.is_terminal:
         console.width = max(console.width, 200)  # a pipe has no edge to wrap at
@@ -84,8 +84,9 @@ def evaluate(run: Positional[Path], redo: bool = False) -> int:
         redo: Measure anew.
     """
     from pcdistill.cli.execute import execute_run
+    from pcdistill.inference import open_context
 
-    opened = _opened(run)
+    opened = open_context(run)
     return execute_run(
         opened.config, make_console(), only=("evaluate", "report"), jobs=1, redo=redo
     )
@@ -100,25 +101,9 @@ def export(run: Positional[Path], to: OptionalPath = None, method: OptionalText 
         method: Whose labels, such as fused or student:superpoint; by default the best measured.
     """
     from pcdistill.inference import export_labelled_clouds as export_run
+    from pcdistill.inference import open_context
 
     console = make_console()
-    for path in export_run(_opened(run), to, method):
+    for path in export_run(open_context(run), to, method):
         console.print(str(path), markup=False)
     return 0
-
-
-def _opened(workspace: Path) -> RunContext:
-    from pcdistill.pipeline import load_config
-
-    path = workspace / "config.yaml" if workspace.is_dir() else workspace
-    if not path.exists():
-        raise ConfigError(
-            f"{workspace}: found no config.yaml of a run there; give the workspace of a run, "
-            "such as runs/demo"
-        )
-    config = load_config(path)
-    if workspace.is_dir():  # it may have been moved since
-        config = replace(config, run=replace(config.run, workspace=str(workspace)))
-    from pcdistill.pipeline import RunContext
-
-    return RunContext(config)

@@ -1,6 +1,8 @@
 """Answers to questions: how well places fit a text, and which superpoints make one place."""
 
+from pcdistill.inference.finished_run import FinishedRun, open_context, open_run
 from pcdistill.inference.labelled_clouds import export_labelled_clouds
+from pcdistill.inference.labeller import Labeller, load_student
 from pcdistill.inference.methods import (
     BINARY,
     CAPABILITY,
@@ -44,6 +46,8 @@ __all__ = [
     "POOLED",
     "SHUFFLED",
     "VOXELS",
+    "FinishedRun",
+    "Labeller",
     "Place",
     "average_pieces",
     "connected_places",
@@ -53,6 +57,7 @@ __all__ = [
     "ignored_words",
     "known_words",
     "load_seen_mask",
+    "load_student",
     "made_from",
     "meant_word",
     "measure_capability",
@@ -60,6 +65,8 @@ __all__ = [
     "method_dependencies",
     "method_features",
     "method_names",
+    "open_context",
+    "open_run",
     "predicted_labels",
     "query",
     "query_alternatives",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pcdistill.pipeline.config import (
         HOME_IMAGE_SIZE,
         PRETRAINED,
+        DistillConfig,
         LiftConfig,
         PartitionConfig,
         RunConfig,
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
     from pcdistill.pipeline.config_schema import schema_text
     from pcdistill.pipeline.context import RunContext
     from pcdistill.pipeline.pretrained import (
+        PretrainedStudent,
         StudentInputSpec,
         copy_checkpoint,
+        load_pretrained,
         read_input_spec,
         resolve_checkpoint,
     )
@@ -43,8 +46,10 @@ __all__ = [
     "PRETRAINED",
     "STAGE_NAMES",
     "Dependency",
+    "DistillConfig",
     "LiftConfig",
     "PartitionConfig",
+    "PretrainedStudent",
     "Progress",
     "RunConfig",
     "RunContext",
@@ -62,6 +67,7 @@ __all__ = [
     "find_settings",
     "kind_in_words",
     "load_config",
+    "load_pretrained",
     "no_inputs",
     "question_slug",
     "read_input_spec",

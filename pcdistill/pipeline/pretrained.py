@@ -85,8 +85,12 @@ class PretrainedStudent:
             )
 
 
-def resolve_checkpoint(given: str, workspace: Workspace) -> CheckpointSource:
+def resolve_checkpoint(given: str, workspace: Workspace | None) -> CheckpointSource:
     """The file that `distill.pretrained` names, or the workspace's own copy where that is gone.
+
+    Args:
+        given: a file, a workspace, or `WORKSPACE:STUDENT`.
+        workspace: of the run that is given the student; None where it is for no run.
 
     Raises:
         ConfigError: there is neither, or no finished student in the workspace it names.
@@ -94,8 +98,8 @@ def resolve_checkpoint(given: str, workspace: Workspace) -> CheckpointSource:
     path = _named_file(given, workspace)
     if path is not None:
         return CheckpointSource(path, _checksum(path))
-    copy = checkpoint_copy_path(workspace)
-    if copy.is_file():
+    copy = None if workspace is None else checkpoint_copy_path(workspace)
+    if copy is not None and copy.is_file():
         known = read_provenance(copy)
         if known.get("given") == given:
             return CheckpointSource(copy, str(known.get("checksum")))
@@ -172,7 +176,7 @@ def copy_checkpoint(
     save_checkpoint(checkpoint_copy_path(workspace), student.network, provenance)
 
 
-def _named_file(given: str, workspace: Workspace) -> Path | None:
+def _named_file(given: str, workspace: Workspace | None) -> Path | None:
     """The file that is named; None where there is nothing of that name."""
     path, student = Path(given), ""
     if not path.exists():
@@ -180,7 +184,7 @@ def _named_file(given: str, workspace: Workspace) -> Path | None:
         path = Path(folder)
         if not colon or not path.is_dir():
             return None
-    if path.resolve().is_relative_to(workspace.root.resolve()):
+    if workspace is not None and path.resolve().is_relative_to(workspace.root.resolve()):
         raise ConfigError(
             f"{path}: the student lies in the workspace of the run that is given it; set "
             "run.workspace to another folder (--workspace)"
