@@ -1,9 +1,9 @@
 """pcdistill: ask a 3D scan questions in plain words."""
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from pcdistill.lazy_face import lazy_face
+from pcdistill.version import __version__
 
 if TYPE_CHECKING:
     from pcdistill.evaluation import evaluate_semantic
@@ -12,11 +12,6 @@ if TYPE_CHECKING:
     from pcdistill.inference import load_student, open_run
     from pcdistill.scenes import load_label_set, open_scene
     from pcdistill.teachers import build_teacher, build_text_encoder
-
-try:
-    __version__ = version("pcdistill")
-except PackageNotFoundError:  # running from a source tree that was never installed
-    __version__ = "0+unknown"
 
 __all__ = [
     "__version__",

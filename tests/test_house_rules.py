@@ -14,7 +14,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "pcdistill"
 
 LAYERS = (
-    {"errors", "suggest", "atomic_io", "callbacks", "jit", "labels", "lazy_face"},
+    {"errors", "suggest", "atomic_io", "callbacks", "jit", "labels", "lazy_face", "version"},
     {"geometry"},
     {"sparse", "fusion", "evaluation", "visualization"},
     {"scenes"},

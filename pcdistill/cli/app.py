@@ -9,7 +9,6 @@ from io import TextIOWrapper
 
 import tyro
 
-from pcdistill import __version__
 from pcdistill.cli.doctor import doctor
 from pcdistill.cli.query import evaluate, export, query
 from pcdistill.cli.run import demo, run, status
@@ -18,6 +17,7 @@ from pcdistill.cli.words import merge_repeated_option, run_with_error_reporting,
 from pcdistill.errors import ConfigError
 from pcdistill.pipeline import require_stage_names
 from pcdistill.suggest import suggest
+from pcdistill.version import __version__
 
 COMMANDS: dict[str, Callable[..., int]] = {
     command.__name__: command

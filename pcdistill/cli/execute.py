@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pcdistill import __version__
 from pcdistill.artifacts import (
     counted,
     measured_on,
@@ -36,6 +35,7 @@ from pcdistill.pipeline import (
 )
 from pcdistill.reporting import best_of, conclusions, measured_rows
 from pcdistill.stages import STAGES
+from pcdistill.version import __version__
 
 _LOG = logging.getLogger(__name__)
 

@@ -8,12 +8,12 @@ from typing import Any, Literal
 
 import torch
 
-from pcdistill import __version__
 from pcdistill.callbacks import ProgressCallback
 from pcdistill.errors import ConfigError, PcdistillError, file_trouble
 from pcdistill.pipeline.context import RunContext
 from pcdistill.pipeline.stage import Stage, Task, list_files
 from pcdistill.pipeline.workspace import UnitRecord
+from pcdistill.version import __version__
 
 log = logging.getLogger(__name__)
 

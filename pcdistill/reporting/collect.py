@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from pcdistill import __version__
 from pcdistill.artifacts import (
     evaluation_protocol,
     load_capability,
@@ -39,6 +38,7 @@ from pcdistill.reporting.report_data import (
     StageCost,
 )
 from pcdistill.scenes import Scene, open_scene
+from pcdistill.version import __version__
 from pcdistill.visualization import (
     RenderCamera,
     birds_eye_view,
