@@ -29,6 +29,7 @@ def make_folder(path: Path, setting: str) -> None:
     """Make a folder to write to, unless it is there.
 
     Args:
+        path: the folder; those above it are made too.
         setting: what named it, such as --to.
 
     Raises:

@@ -39,6 +39,7 @@ def file_trouble(error: OSError, path: object = None) -> str:
     """What the operating system refused, as a message.
 
     Args:
+        error: what the system said.
         path: the file, where the error does not name it.
     """
     file, reason = error.filename if path is None else path, error.strerror or str(error)

@@ -37,7 +37,7 @@ BLAS_HEADERS = (
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
 
 
-class CannotBuild(Exception):
+class BuildError(Exception):
     """Something that the build needs is absent; the text says what."""
 
 
@@ -59,7 +59,7 @@ def main() -> None:
         if arguments.install:
             (wheel,) = cache_folder().glob("*.whl")
             run([*PIP, "install", "--no-deps", "--no-index", wheel], "installing the wheel")
-    except CannotBuild as error:
+    except BuildError as error:
         sys.exit(f"MinkowskiEngine was not built: {error}")
     print(site_folder())
 
@@ -81,9 +81,9 @@ def build(jobs: int) -> None:
     """Fill the cache folder, whole or not at all."""
     headers = next((path for path in BLAS_HEADERS if Path(path, "cblas.h").is_file()), None)
     if headers is None:
-        raise CannotBuild("cblas.h of OpenBLAS is absent; apt-get install libopenblas-dev")
+        raise BuildError("cblas.h of OpenBLAS is absent; apt-get install libopenblas-dev")
     if not (shutil.which(os.environ.get("CXX", "c++")) or shutil.which("g++")):
-        raise CannotBuild("there is no C++ compiler; apt-get install g++")
+        raise BuildError("there is no C++ compiler; apt-get install g++")
     cache_folder().parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache_folder().parent, prefix=".building-") as scratch:
         folder = Path(scratch)
@@ -141,7 +141,7 @@ def run(command: list, doing: str, **options) -> None:
     )
     if done.returncode:
         print(done.stdout, file=sys.stderr)
-        raise CannotBuild(f"{doing} failed with exit status {done.returncode}, see above")
+        raise BuildError(f"{doing} failed with exit status {done.returncode}, see above")
 
 
 if __name__ == "__main__":

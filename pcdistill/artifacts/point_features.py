@@ -105,6 +105,8 @@ def load_teacher_features(
     """Read the point features of one scene, or lift them where they are not kept.
 
     Args:
+        run: context of the run.
+        scene: name of a stored scene.
         teachers: their names, which are the teacher axis; None takes all of the run.
     """
     names = run.config.run.teachers if teachers is None else teachers

@@ -37,6 +37,8 @@ def load_student_input(run: RunContext, name: str, kind: str) -> StudentInput:
     """What a student is given of a scene; normals are estimated where the scene has none.
 
     Args:
+        run: context of the run.
+        name: of a stored scene.
         kind: what the student sees of a voxel, as `distill.input`.
 
     Raises:

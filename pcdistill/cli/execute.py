@@ -60,9 +60,13 @@ def execute_run(
     """Bring a run up to date, tell how it goes, and return the exit status.
 
     Args:
-        only, start, redo: as in `run_stages`.
+        config: of the run.
+        console: where it is told how the run goes.
+        only: as in `run_stages`.
+        start: as in `run_stages`.
         jobs: worker processes; 0 takes one per core, at most `MAX_DEFAULT_JOBS`.
         shard: "i/n".
+        redo: as in `run_stages`.
         questions: end with what to try next.
 
     Raises:

@@ -161,7 +161,7 @@ class ConfusionMatrix:
         Args:
             unseen: what points without prediction count as.
             mean_over: whether absent categories count as 0 or not at all.
-            excluded_classes: categories that take no part in the mean (they still can be wrong
+            left_out: categories that take no part in the mean (they still can be wrong
                 guesses).
         """
         return mean_over_classes(self.iou(unseen), mean_over, left_out)

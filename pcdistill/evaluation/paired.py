@@ -78,7 +78,7 @@ def paired_difference(
         second: the same of the other method; M may differ.
         unseen: what points without a prediction count as.
         mean_over: whether classes absent from a sample count as 0 or not at all.
-        excluded_classes: categories that take no part in the mean.
+        left_out: categories that take no part in the mean.
 
     Returns:
         the difference in points of per cent; scenes without a true point are left out.

@@ -48,7 +48,8 @@ def fuse_surface(
     Args:
         frames: (depth, intrinsics, camera_to_world) each; depth (H, W) float, metres, 0 = unknown;
             intrinsics (3, 3) float, pixels; camera_to_world (4, 4) float, metres. Read once.
-        low, high: (3,) float, metres, corners of the volume.
+        low: (3,) float64, metres, the lowest corner of the volume.
+        high: (3,) float64, metres, the highest.
         voxel_size: metres.
         truncation: metres; a few times the noise of depth, and less than the thickness of what
             is seen from both sides.

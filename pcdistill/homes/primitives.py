@@ -181,7 +181,8 @@ def panel(low: Vector, high: Vector, holes: Sequence[tuple[float, float, float, 
     """Upright rectangle in the plane y = 0 facing +y, with rectangular holes.
 
     Args:
-        low, high: (x, z) corners.
+        low: (3,) metres, the lowest corner.
+        high: (3,) metres, the highest.
         holes: (x0, z0, x1, z1) openings inside it, cut so that neighbours share whole edges.
     """
     x_cuts = sorted({low[0], high[0], *(v for hole in holes for v in (hole[0], hole[2]))})

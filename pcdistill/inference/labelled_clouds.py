@@ -25,6 +25,7 @@ def export_labelled_clouds(
     it), which is the last line of `classes.txt`.
 
     Args:
+        run: context of the run.
         folder: where to; `export/` of the workspace by default.
         method: whose labels, a name of the results table; by default the best measured row.
 

@@ -87,8 +87,11 @@ class Labeller:
         """(N,) int64: for each point the category whose text is most similar to its feature.
 
         Args:
-            points, colors, normals, votes: as in `features`.
+            points: as in `features`.
+            colors: as in `features`.
             categories: what to tell apart, in plain words; indices of the answer count in them.
+            normals: as in `features`.
+            votes: as in `features`.
 
         Raises:
             ConfigError: there is no category, or one has no word that the text encoder knows.

@@ -108,6 +108,8 @@ def method_capabilities(run: RunContext, row: str, scenes: tuple[str, ...]) -> t
     """The tables that a row fuses by, each (T, K) float32 in [0, 1].
 
     Args:
+        run: context of the run.
+        row: one of `method_names`.
         scenes: the measured ones, whose labels tell the oracle what is true.
 
     Returns:
@@ -135,6 +137,7 @@ def method_features(
     """Feature of every point of a scene as a row of the table has it.
 
     Args:
+        run: context of the run.
         row: one of `method_names`.
         scene: a stored scene.
         capability: (T, K), one of `method_capabilities`; by default the first.
@@ -266,6 +269,7 @@ def fuse_points(
     """One feature per point, (N, D) float32; zero where no teacher saw it.
 
     Args:
+        run: context of the run.
         views: of one scene.
         method: `fused` takes the teachers' capability into account.
         capability: (T, K) float in [0, 1]; by default what stage score measured.
@@ -285,8 +289,11 @@ def fuse_in_chunks(
     """Fuse some points at a time, so that no table of all of them is needed.
 
     Args:
-        views, method, capability: as in `fuse_points`.
+        run: context of the run.
+        views: features of all teachers.
+        method: how they are fused.
         points: (M,) int64.
+        capability: (T, K), where the method weighs by it.
 
     Yields:
         the next points, (n,) int64, and their features, (n, D) float32.

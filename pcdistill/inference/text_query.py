@@ -99,6 +99,7 @@ def query_scene(
     """Compare the pieces of a scene with a text and join those that fit into places.
 
     Args:
+        run: context of the run.
         text: what to look for.
         scene_name: a stored scene of the run.
         top_k: places at most.
@@ -171,6 +172,7 @@ def query(
     """Answer a question with places, and draw how well everything fits.
 
     Args:
+        run: context of the run.
         text: what to look for.
         scenes: where to look; by default everywhere that is measured.
         top_k: places at most.

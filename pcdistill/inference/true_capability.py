@@ -26,6 +26,7 @@ def true_capability(run: RunContext, scenes: tuple[str, ...]) -> Tensor:
     guess of whatever it is said of.
 
     Args:
+        run: context of the run.
         scenes: lifted by every teacher and partitioned; those without labels tell nothing.
 
     Returns:
@@ -59,6 +60,7 @@ def measure_capability(run: RunContext, scenes: tuple[str, ...]) -> str:
     """Write the teachers' measured and true capability side by side, and how far they agree.
 
     Args:
+        run: context of the run.
         scenes: as in `true_capability`.
 
     Returns:

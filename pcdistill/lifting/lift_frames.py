@@ -53,6 +53,11 @@ def lift_frames(
     frames are in memory, and the teacher's maps of ``2 * batch``.
 
     Args:
+        frames: of one scene.
+        look: reads a frame and tells which points it sees.
+        teacher: gives a feature map or labelled masks for each image.
+        accumulator: what is said is added to.
+        report: called after every frame.
         batch: images of one size that the teacher is given at once.
         workers: threads that read frames, at least 1.
 

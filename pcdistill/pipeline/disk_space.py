@@ -22,6 +22,7 @@ def check_disk_space(run: RunContext, needs: Mapping[str, int]) -> str:
     """Check that what a run will write fits.
 
     Args:
+        run: context of the run.
         needs: name of a stage -> bytes.
 
     Returns:

@@ -62,6 +62,7 @@ class PretrainedStudent:
         """Check that texts can be compared with what the student says.
 
         Args:
+            text_encoder: of the run.
             name: of the text encoder, for the message.
 
         Raises:
@@ -110,6 +111,7 @@ def load_pretrained(source: CheckpointSource, config: DistillConfig) -> Pretrain
     """Load a student, ready to look at scenes.
 
     Args:
+        source: the file.
         config: says what the file does not.
 
     Raises:
@@ -159,7 +161,9 @@ def copy_checkpoint(
     """Write the copy with all that inference needs, so that the workspace stands alone.
 
     Args:
+        student: as it was loaded.
         given: `distill.pretrained`.
+        workspace: that keeps the copy.
         known: takes its place in the provenance.
 
     Raises:

@@ -55,6 +55,7 @@ def run_stages(
     """Bring the run up to date.
 
     Args:
+        config: of the run.
         stages: all stages, in order.
         only: names of the stages to work on; all by default.
         start: name of the first stage to work on.

@@ -232,6 +232,7 @@ def _draw(scene: Scene, view: RenderCamera, colors: Tensor) -> Tensor:
 
 
 def drawn_rows(run: RunContext) -> tuple[str, ...]:
+    """Methods whose labels the report draws: teachers, fusion, the best student, what answers."""
     teachers = tuple(f"teacher:{name}" for name in run.config.run.teachers)
     fused = ("fused",) if teachers else ()
     drawn = (*teachers, *fused, _best_student(run), default_method(run))

@@ -61,6 +61,7 @@ def compare_rows(
     """Compare a row with others, as far as they were measured alike.
 
     Args:
+        run: context of the run.
         rows: what stage evaluate wrote.
         first: name of a row.
         others: names of rows; those that are not there are left out, as are those of other scenes

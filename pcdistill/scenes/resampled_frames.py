@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from pcdistill.errors import SceneError
 from pcdistill.geometry import resize_intrinsics, resize_intrinsics_openscene
@@ -88,12 +88,14 @@ def resize(pixels: Tensor, image_size: tuple[int, int], resampling: Resampling) 
         columns = torch.arange(image_size[1]) * width // image_size[1]
         return pixels[rows][:, columns]
     planes = pixels if pixels.ndim == 3 else pixels[..., None]
-    resized = F.interpolate(  # in double: halves stay halves, and are rounded like OpenCV's
-        planes.permute(2, 0, 1)[None].double(),
-        size=image_size,
-        mode="bilinear",
-        align_corners=False,
-    )[0].permute(1, 2, 0)
+    resized = (
+        functional.interpolate(  # in double: halves stay halves, and are rounded like OpenCV's
+            planes.permute(2, 0, 1)[None].double(),
+            size=image_size,
+            mode="bilinear",
+            align_corners=False,
+        )[0].permute(1, 2, 0)
+    )
     if not pixels.dtype.is_floating_point:
         resized = resized.round()
     resized = resized.to(pixels.dtype).contiguous()
@@ -190,7 +192,9 @@ class ResampledFrame:
         resized = torch.empty((*self.image_size, 3), dtype=torch.uint8)
         for channel in range(3):  # one at a time: as floats they take four times the memory
             plane = pixels[None, None, :, :, channel].float()
-            plane = F.interpolate(plane, size=self.image_size, mode="bilinear", antialias=True)
+            plane = functional.interpolate(
+                plane, size=self.image_size, mode="bilinear", antialias=True
+            )
             resized[..., channel] = plane[0, 0].round().clamp(0, 255).to(torch.uint8)
         return resized
 

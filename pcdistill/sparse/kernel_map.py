@@ -50,7 +50,7 @@ class NeighborTable:
             one_target: every source row has exactly one target, as where the kernel is as large
                 as the stride.
             one_source: every target row has exactly one source, as seen from the other side.
-            transposed: the table with source and target exchanged, where it is known.
+            other_side: the table with source and target exchanged, where it is known.
         """
         self.rows, self.n_source, self.n_target = rows, n_source, rows.shape[1]
         self.symmetric, self.one_target, self.one_source = symmetric, one_target, one_source
@@ -176,8 +176,10 @@ def build_kernel_map(
         in_coords: (V_in, 4) int32, sorted by (batch, x, y, z), multiples of `in_stride`.
         out_coords: (V_out, 4) int32, likewise, multiples of `out_stride`.
         bounds: box around the finest voxels that both were made from.
-        in_stride, out_stride: edge of a voxel in units of the finest voxel.
-        kernel_size, dilation: of the cubic kernel, dilation in units of `in_stride`.
+        in_stride: of the input voxels, in finest voxels.
+        out_stride: of the output voxels.
+        kernel_size: offsets along each axis.
+        dilation: distance between offsets, in input voxels.
     """
     offsets = kernel_offsets(kernel_size, dilation)
     reach = max(abs(c) for offset in offsets for c in offset)

@@ -24,12 +24,14 @@ def rasterize_discs(
     """Draw every point as a disc and keep the nearest at each pixel.
 
     Args:
-        column, row: (N,) positions in pixels.
+        column: (N,) of the discs' middles, pixels.
+        row: (N,) of the discs' middles, pixels.
         depth: (N,) metres; points with depth <= 0 are not drawn.
         radius: (N,) of the discs, pixels.
         bulge: metres by which the rim of a disc lies behind its middle, so that overlapping
             discs meet half way.
-        height, width: of the picture.
+        height: pixels of the image.
+        width: pixels of the image.
 
     Returns:
         nearest: (H, W) float32 depth, infinite where nothing is.

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from pcdistill.geometry import MeshDepthRenderer, camera_rays, project_points
 from pcdistill.pipeline.config import LiftConfig
@@ -127,8 +127,8 @@ def compare_depth(frame: Frame, surface: MeshDepthRenderer) -> DepthComparison:
     rendered = surface.render(frame.camera_to_world, frame.intrinsics, frame.image_size)
     both = (depth > 0) & (rendered > 0)
     width = 2 * _BESIDE + 1
-    high = F.max_pool2d(rendered[None], width, 1, _BESIDE)[0]
-    low = -F.max_pool2d(-rendered[None], width, 1, _BESIDE)[0]
+    high = functional.max_pool2d(rendered[None], width, 1, _BESIDE)[0]
+    low = -functional.max_pool2d(-rendered[None], width, 1, _BESIDE)[0]
     return DepthComparison(
         (depth <= 0).flatten(),
         (rendered > 0).flatten(),
@@ -156,7 +156,7 @@ def depth_noise(depth: Tensor) -> Tensor:
     One over the depth of a plane is an affine function of the pixel. The noise of a sensor that
     measures disparity grows with the square of the distance.
     """
-    blocks = F.unfold(depth.double()[None, None], _WINDOW, stride=_WINDOW)[0].T  # (W, 49)
+    blocks = functional.unfold(depth.double()[None, None], _WINDOW, stride=_WINDOW)[0].T  # (W, 49)
     low, high, middle = blocks.amin(dim=1), blocks.amax(dim=1), blocks.mean(dim=1)
     good = (low > 0) & (high - low < _SMOOTH * middle) & (middle > _NEAR) & (middle < _FAR)
     rows, columns = torch.meshgrid(*[torch.arange(_WINDOW).double()] * 2, indexing="ij")
@@ -214,7 +214,7 @@ def readings_on_surface(
     right = hits[_REST:-_REST:_EVERY, _EVERY::_EVERY] - hits[_REST:-_REST:_EVERY, :-_EVERY:_EVERY]
     rows, columns = min(len(down), len(right)), min(down.shape[1], right.shape[1])
     down, right = down[:rows, :columns], right[:rows, :columns]
-    normal = F.normalize(torch.linalg.cross(down, right), dim=-1)
+    normal = functional.normalize(torch.linalg.cross(down, right), dim=-1)
     hit, ray, far, read = (
         image[_REST:-_REST:_EVERY, _REST:-_REST:_EVERY][:rows, :columns]
         for image in (hits, rays, rendered, depth.double())
@@ -222,7 +222,7 @@ def readings_on_surface(
     there = ray * read[..., None]
     distance = ((there - hit) * normal).sum(dim=-1)
     jump = torch.maximum(down.norm(dim=-1), right.norm(dim=-1)) > ELSEWHERE * far
-    slanted = (F.normalize(hit, dim=-1) * normal).sum(dim=-1).abs() < _SLANTED
+    slanted = (functional.normalize(hit, dim=-1) * normal).sum(dim=-1).abs() < _SLANTED
     good = (far > 0) & (read > 0) & ~jump & ~slanted & (distance.abs() < _REACH)
     return there[good] + pose[:3, 3], normal[good], distance[good]
 
@@ -257,5 +257,5 @@ def image_noise(gray: Tensor) -> float:
     mean, which edges and texture move less.
     """
     mask = torch.tensor([[1.0, -2, 1], [-2, 4, -2], [1, -2, 1]], dtype=torch.float64)
-    answer = F.conv2d(gray[None, None].double(), mask[None, None])
+    answer = functional.conv2d(gray[None, None].double(), mask[None, None])
     return float(answer.abs().median()) / 0.6745 / 6  # of a normal distribution; norm of the mask

@@ -188,8 +188,7 @@ def scan_superpoint_statistics(scene: Scene) -> Statistics:
 
 
 def painted(segments: Tensor, truth: Tensor) -> Tensor:
-    """(N,) what most points of each one's segment (N,) are: labels as ScanNet's annotators gave
-    them, segment by segment."""
+    """(N,) what most points of each one's segment (N,) are, as ScanNet's annotators gave labels."""
     values, index = torch.unique(truth, return_inverse=True)
     votes = torch.bincount(
         segments * len(values) + index, minlength=(int(segments.max()) + 1) * len(values)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from pcdistill.geometry import back_project, invert_pose, project_to_pixels
 
@@ -134,7 +134,9 @@ def tiles(view: DepthView, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     inside &= (pixels[:, 0] < width - 0.5) & (pixels[:, 1] < height - 0.5)
     side = _tile_side(height, width, int(inside.sum()))
     columns, rows = -(-width // side), -(-height // side)
-    padded = F.pad(view.depth.double(), (0, columns * side - width, 0, rows * side - height))
+    padded = functional.pad(
+        view.depth.double(), (0, columns * side - width, 0, rows * side - height)
+    )
     tiled = padded.view(rows, side, columns, side).permute(0, 2, 1, 3).reshape(rows * columns, -1)
     valid = tiled > 0
     low = torch.where(valid, tiled, torch.inf).amin(dim=1)

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from scipy.ndimage import distance_transform_edt
 from torch import Tensor
+from torch.nn import functional
 
 from pcdistill.scenes.checks.findings import Finding
 from pcdistill.scenes.checks.hypothesis import OTHER_WAYS_ROUND
@@ -124,7 +124,7 @@ def _measure_offset(edges: Sequence[_Edges], sides: tuple[int, ...] = ()) -> Reg
             total += torch.fft.irfft2(spectrum, s=total.shape) / (norm * len(edges))
     reach = max(2, round(_SEARCHED * width))
     near = torch.roll(total, (reach, reach), (0, 1))[: 2 * reach + 1, : 2 * reach + 1]
-    near = F.avg_pool2d(near[None, None], 3, 1, 1, count_include_pad=False)[0, 0]
+    near = functional.avg_pool2d(near[None, None], 3, 1, 1, count_include_pad=False)[0, 0]
     best = int(near.argmax())
     down, right = best // near.shape[1] - reach, best % near.shape[1] - reach
     return RegistrationOffset(
@@ -146,13 +146,13 @@ def _edges_of_depth(depth: Tensor) -> Tensor:
         return torch.zeros_like(depth)
     rows, columns = distance_transform_edt(unknown, return_distances=False, return_indices=True)
     filled = torch.from_numpy(np.ascontiguousarray(depth.numpy()[rows, columns]))
-    far = F.max_pool2d(filled[None, None], 3, 1, 1)[0, 0]
-    near = -F.max_pool2d(-filled[None, None], 3, 1, 1)[0, 0]
+    far = functional.max_pool2d(filled[None, None], 3, 1, 1)[0, 0]
+    near = -functional.max_pool2d(-filled[None, None], 3, 1, 1)[0, 0]
     return _centered(((far - near) > _JUMP * near).float())
 
 
 def _differences(image: Tensor) -> tuple[Tensor, Tensor]:
-    padded = F.pad(image[None, None], (1, 1, 1, 1), mode="replicate")[0, 0]
+    padded = functional.pad(image[None, None], (1, 1, 1, 1), mode="replicate")[0, 0]
     return (
         padded[1:-1, 2:] - padded[1:-1, :-2],
         padded[2:, 1:-1] - padded[:-2, 1:-1],

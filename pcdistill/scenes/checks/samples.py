@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from pcdistill.errors import SceneError
 from pcdistill.geometry import back_project, invert_pose, sample_surface
@@ -201,7 +201,7 @@ def to_grayscale(frame: Frame) -> tuple[Tensor, int]:
     """(h, w) float32 brightness of a frame, 0 to 255, and how many pixels became one."""
     image = frame.image()
     step = max(1, round(image.shape[1] / _WIDTH))
-    return F.avg_pool2d(_gray(image)[None, None], step)[0, 0], step
+    return functional.avg_pool2d(_gray(image)[None, None], step)[0, 0], step
 
 
 def _gray(colors: Tensor) -> Tensor:

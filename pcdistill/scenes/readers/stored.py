@@ -13,10 +13,17 @@ from pcdistill.scenes.store import has_labels, is_stored_scene, open_stored_scen
 
 
 def find_stored(folder: Path) -> tuple[Scan, ...]:
+    """The stored scene that a folder is, if it is one."""
     return (Scan(folder.resolve().name, folder),) if is_stored_scene(folder) else ()
 
 
 def open_stored(scan: Scan, settings: ReaderSettings) -> Scene:
+    """Open a stored scene.
+
+    Raises:
+        ConfigError: a setting would change what was stored.
+        SceneError: its labels are of another label set.
+    """
     for field in fields(settings):
         if field.name != "label_set" and getattr(settings, field.name) != field.default:
             raise ConfigError(
@@ -35,4 +42,5 @@ def open_stored(scan: Scan, settings: ReaderSettings) -> Scene:
 
 
 def stored_division(scan: Scan) -> Division:
+    """What is known of a stored scene when scenes are divided: whether it has labels."""
     return Division(has_labels(scan.folder))

@@ -32,7 +32,9 @@ def cpu_convolution(
     """Sum over the offsets k of features[source] @ kernel[k]; see `sparse_convolution`.
 
     Args:
-        features, kernel, pairs: see `sparse_convolution`.
+        features: see `sparse_convolution`.
+        kernel: see `sparse_convolution`.
+        kernel_map: see `sparse_convolution`.
         transposed_kernel: take every slice of the kernel transposed, as the gradient of the
             features does.
     """

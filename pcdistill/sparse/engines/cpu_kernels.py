@@ -198,7 +198,8 @@ class _Tiles:
 
         Args:
             sums: pointer to the columns of each row.
-            first, last: range of k.
+            first: pair of the tile.
+            last: pair after the tile.
             operands: from k, a pointer to each row's factor, and one to the columns of the other.
         """
         builder, arithmetic = self.builder, self.arithmetic
@@ -371,7 +372,8 @@ def pack_weights(
         n_out: C_out.
         width: columns of a narrow tile.
         per_step: rows that lie side by side, number by number: 2 for bfloat16, 1 for others.
-        worker, workers: which share is done here.
+        worker: number of this worker.
+        workers: number of workers.
     """
     columns = (n_out + width - 1) // width * width
     n_in = packed.shape[1] // columns
@@ -409,12 +411,14 @@ def convolve(
 
     Args:
         table: (K, n_target) int32 source rows, `absent` where there is none.
+        absent: number in the table that stands for no neighbour.
         packed: the weights, see `pack`.
         features: (n_source, C_in).
         out: (n_target, columns).
         width: columns of a narrow tile.
         height: target rows of a block.
-        worker, workers: which share is done here.
+        worker: number of this worker.
+        workers: number of workers.
     """
     source, target = np.empty(height + 1, np.int32), np.empty(height + 1, np.int32)
     for first in range(worker * height, table.shape[1], workers * height):
@@ -492,10 +496,14 @@ def add_kernel_gradient(
 
     Args:
         table: (K, n_target) int32 rows of `features`, `absent` where there is none.
+        absent: number in the table that stands for no neighbour.
         features: (n_source, C_in).
         upstream: (n_target, columns).
         totals: (workers, K, C_in, columns), float32 where the others are bfloat16.
-        width, height, worker, workers: see `convolve`.
+        width: columns of a tile, a multiple of the vector's.
+        height: target rows of a block.
+        worker: number of this worker.
+        workers: number of workers.
     """
     source, target = np.empty(height + 1, np.int32), np.empty(height + 1, np.int32)
     columns, own = upstream.shape[1], totals[worker]

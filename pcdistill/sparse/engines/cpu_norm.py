@@ -117,7 +117,8 @@ def batch_norm_backward(
     Args:
         x: (V, C) what was normalised.
         weight: (C,)
-        mean, scale: (C,) float64, of x, and one over its deviation.
+        mean: (C,) of the batch, as in training.
+        scale: (C,) one by its standard deviation.
         out: (V, C + B) the result if ReLU made it, else None.
         upstream: (V, C + B) gradient of the result.
         wants_residual: whether something was added whose gradient is wanted.

@@ -53,7 +53,8 @@ def accumulate_moments(x: Array, sums: Array, worker: int, workers: int) -> None
     Args:
         x: (V, C).
         sums: (workers, 2, C) float64.
-        worker, workers: which share is done here.
+        worker: number of this worker.
+        workers: number of workers.
     """
     n, own = len(x), sums[worker]
     for row in range(worker * n // workers, (worker + 1) * n // workers):
@@ -82,12 +83,15 @@ def normalize(
 
     Args:
         x: (V, C).
-        mean, scale, shift: (C,) float32, or float64 as x.
+        mean: (C,) subtracted.
+        scale: (C,) multiplied by.
+        shift: (C,) added.
         residual: (V, C), or None for nothing.
         relu: whether what is below 0 becomes 0.
         skip: (V, B), or None for no more columns.
         out: (V, C + B), written; may be `x` where B is 0.
-        worker, workers: which share is done here.
+        worker: number of this worker.
+        workers: number of workers.
     """
     n, width, floor = len(x), x.shape[1], scale.dtype.type(0 if relu else -np.inf)
     for row in range(worker * n // workers, (worker + 1) * n // workers):
@@ -123,7 +127,8 @@ def reduce_gradient_sums(
         kept: (V, C), written; may be `upstream` where B is 0.
         skip: (V, B) the other columns of `upstream`, written, or None for none.
         sums: (workers, 2, C) float64.
-        worker, workers: which share is done here.
+        worker: number of this worker.
+        workers: number of workers.
     """
     n, own = len(x), sums[worker]
     for row in range(worker * n // workers, (worker + 1) * n // workers):
@@ -157,10 +162,15 @@ def apply_input_gradient(
     """gradient = scale * (kept - average - slope * (x - mean)).
 
     Args:
-        x, kept: (V, C).
-        mean, scale, average, slope: (C,).
+        x: (V, C).
+        mean: (C,) of the batch.
+        kept: (V, C) the gradient past the ReLU.
+        scale: (C,) one by its standard deviation.
+        average: (C,) mean of the gradient.
+        slope: (C,) mean of the gradient times the normalized rows.
         gradient: (V, C), written; may be `kept`.
-        worker, workers: which share is done here.
+        worker: number of this worker.
+        workers: number of workers.
     """
     n = len(x)
     for row in range(worker * n // workers, (worker + 1) * n // workers):

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from pcdistill.errors import SceneError
 from pcdistill.geometry import resize_intrinsics, resize_intrinsics_openscene
@@ -104,9 +104,11 @@ def resize_color(pixels: Tensor, image_size: tuple[int, int]) -> Tensor:
     for channel in range(pixels.shape[2]):  # one at a time: floats take four times the memory
         plane = pixels[None, None, :, :, channel].float()
         if shrinks:
-            plane = F.interpolate(plane, size=image_size, mode="area")
+            plane = functional.interpolate(plane, size=image_size, mode="area")
         else:
-            plane = F.interpolate(plane, size=image_size, mode="bilinear", align_corners=False)
+            plane = functional.interpolate(
+                plane, size=image_size, mode="bilinear", align_corners=False
+            )
         resized[..., channel] = (plane[0, 0] + 0.5).floor().clamp(0, 255).to(torch.uint8)
     return resized
 
