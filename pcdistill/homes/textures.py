@@ -191,7 +191,7 @@ def paint(
     v: float,
     footprint: float,
 ) -> tuple[float, float, float]:
-    """Colour in [0, 1] of row `row` at pattern coordinates (metres, or 0 to 1 if `NORMALISED`).
+    """Colour in [0, 1] of row `row` at pattern coordinates (metres, or 0 to 1 if `NORMALIZED`).
 
     `footprint` is the width of a pixel on the surface in metres; finer detail fades out.
     """

@@ -43,10 +43,10 @@ def geometry_pictures(
         views = load_view_counts(run, run.config.run.teachers[0], scene.name)
         yield _coverage(views, draw)
     if scene.frames:
-        sight = SceneProjector(scene, projection_rules(run.config.lift))
+        projector = SceneProjector(scene, projection_rules(run.config.lift))
         last = len(scene.frames)
         for number in sorted({last // 4, 3 * last // 4}):
-            yield _overlay(sight, scene.frames[number], ids if has_pieces else None)
+            yield _overlay(projector, scene.frames[number], ids if has_pieces else None)
 
 
 def _coverage(views: Tensor, draw: Callable[[Tensor], Tensor]) -> Picture:
@@ -62,12 +62,12 @@ def _coverage(views: Tensor, draw: Callable[[Tensor], Tensor]) -> Picture:
     )
 
 
-def _overlay(sight: SceneProjector, frame: Frame, superpoints: Tensor | None) -> Picture:
+def _overlay(projector: SceneProjector, frame: Frame, superpoints: Tensor | None) -> Picture:
     """A frame with the points that it sees, coloured by superpoint, or by distance without any.
 
     A misplaced camera shows in either: the colours then change where no object ends.
     """
-    seen = sight.project(frame)
+    seen = projector.project(frame)
     far_first = seen.depth.argsort(descending=True)
     kept = far_first[seen.visible[far_first]]
     caption = f"frame {frame.name}: the {len(kept)} points it sees, coloured by"

@@ -25,7 +25,7 @@ def report_issue(about: str, sentence: str) -> None:
     """Refuse the scan that is being read, for a reason under which reading could go on.
 
     Args:
-        about: what is wrong, as in `Refusal`.
+        about: what is wrong, as in `SceneIssue`.
         sentence: which file, what was found, what was expected, what to do.
 
     Raises:

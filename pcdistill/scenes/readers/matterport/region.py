@@ -15,7 +15,7 @@ house that have points of it in their field of view, and says so in its provenan
 
 Images and depth are reduced to 640 x 512 by taking every other pixel, as OpenScene does; the camera
 matrix is scaled about the image's border (`intrinsics: openscene` gives that of its files, some
-thousandths of a pixel away). Camera axes are converted in `matterport_camera`.
+thousandths of a pixel away). Camera axes are converted in `cameras`.
 """
 
 from __future__ import annotations
