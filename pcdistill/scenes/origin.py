@@ -51,8 +51,8 @@ def find_offset(points: Tensor) -> Tensor:
         points: (N, 3) float64 or float32, metres: a surface, or the centres of cameras.
 
     Returns:
-        (3,) float64, to be taken off; zero where the scan lies within `MAX_COORDINATE` of the origin, or
-        reaches around it.
+        (3,) float64, to be taken off; zero where the scan lies within `MAX_COORDINATE` of the
+        origin, or reaches around it.
     """
     rows = points[:: max(1, len(points) // _MAX_ROWS)].double()
     usable = torch.isfinite(rows).all(dim=1) & (rows.abs() < _LARGEST).all(dim=1)

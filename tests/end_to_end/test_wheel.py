@@ -35,10 +35,9 @@ for module in pkgutil.walk_packages(pcdistill.__path__, "pcdistill."):
         except ModuleNotFoundError as error:  # of an extra
             assert not error.name.startswith("pcdistill"), error
 from importlib.resources import files
-from pcdistill.pipeline.config import load_config
-from pcdistill.pipeline.context import Run
-run = Run(load_config(files("pcdistill") / "configs" / "demo.yaml"))
-run.check()
+from pcdistill.pipeline import RunContext, load_config
+run = RunContext(load_config(files("pcdistill") / "configs" / "demo.yaml"))
+run.validate()
 print(len(run.vocabulary_embeddings), len(run.label_embeddings))
 print(*(run.teacher(name).name for name in run.config.run.teachers))
 print(pcdistill.__file__)
