@@ -40,8 +40,8 @@ from pcdistill.version import __version__
 _LOG = logging.getLogger(__name__)
 
 LONGER_TRAINING = "distill.epochs=240 distill.voxel_size=0.1 distill.width=0.5"
-"""Settings with which the demo's students learn for longer than a demo may take: some twelve minutes
-instead of one and a half, in as many steps as the benchmark of the homes takes."""
+"""Settings with which the demo's students learn for longer than a demo may take: some twelve
+minutes instead of one and a half, in as many steps as the benchmark of the homes takes."""
 MAX_DEFAULT_JOBS = 4
 """Worker processes by default: more of them rarely pay on one machine's disk and memory."""
 

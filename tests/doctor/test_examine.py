@@ -314,8 +314,8 @@ FAULTS = {
     "registration": Fault(
         "colour_displaced", change_images(shifted), r"\+9 pixels to the right and [+-]0 down"
     ),
-    "y up": Fault("axis_up", turn_world(about_x(-90)), "y points up.*`up: y`", "sure"),
-    "-y up": Fault("axis_up", turn_world(about_x(90)), "-y points up.*`up: -y`", "sure"),
+    "y up": Fault("axis_up", turn_world(about_x(-90)), "y points up.*`up_axis: y`", "sure"),
+    "-y up": Fault("axis_up", turn_world(about_x(90)), "-y points up.*`up_axis: -y`", "sure"),
     "upside down": Fault("axis_up", turn_world(about_x(180)), "upside down", "sure"),
     "tilted": Fault("axis_tilted", turn_world(about_x(20)), "20 degrees"),
     "one frame": Fault("coverage", remove_frames(slice(1, None)), "% of the points"),

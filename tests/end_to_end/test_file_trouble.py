@@ -153,7 +153,7 @@ def test_a_scan_that_cannot_be_read(tmp_path, place):
     student = tmp_path / "student.safetensors"
     save_checkpoint(student, build_student("MinkUNet14A", 3, 64, width=0.125), {})
     config.write_text(
-        f"run: {{teachers: []}}\ningest: {{source: scan}}\ndistill: {{trained: {student}}}\n"
+        f"run: {{teachers: []}}\ningest: {{source: scan}}\ndistill: {{pretrained: {student}}}\n"
     )
     scan.mkdir()
     write_ply(scan / "cloud.ply", points=torch.rand(50, 3))

@@ -139,7 +139,9 @@ def test_labelled_scans_are_measured_on_all_points(earlier, tmp_path, pcdistill)
     workspace = tmp_path / "run"
     ran = pcdistill(*arguments(tmp_path / "scans", workspace, earlier))
     assert ran.status == 0, ran.output
-    result = json.loads((workspace / "evaluation" / "student=trained" / "result.json").read_text())
+    result = json.loads(
+        (workspace / "evaluation" / "student=pretrained" / "result.json").read_text()
+    )
     assert result["points"] == len(points)
     assert result["protocol"].startswith("all points;")
     assert result["protocol"].endswith("prompt 'a {}'")

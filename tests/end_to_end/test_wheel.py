@@ -23,7 +23,7 @@ NEEDED = (
     "pcdistill/teachers/demo/text_encoder/LICENCE.txt",
     "pcdistill/scenes/label_sets/scannet20.json",
     "pcdistill/scenes/vocabularies/indoor.json",
-    "pcdistill/evaluation/report.css",
+    "pcdistill/reporting/report.css",
 )
 LOADED = """
 import importlib, pkgutil

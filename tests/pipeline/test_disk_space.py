@@ -38,7 +38,7 @@ class Listening(Progress):
         super().__init__(quiet=True)
         self.lines = []
 
-    def note(self, text):
+    def print_line(self, text):
         self.lines.append(text)
 
 

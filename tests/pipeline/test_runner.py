@@ -332,7 +332,7 @@ def test_workers_tell_how_far_they_are(config, root):
     heard: list[tuple[str, int, int]] = []
 
     class Listening(Progress):
-        def inside(self, stage, unit):
+        def unit_callback(self, stage, unit):
             return lambda done, total, words: heard.append((unit, done, total))
 
     run_stages(config, [CHAIN], jobs=2, progress=Listening(quiet=True))

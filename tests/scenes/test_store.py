@@ -260,5 +260,5 @@ def test_labels_beyond_the_format_are_refused(tmp_path):
 
 def test_raw_settings_do_not_fit_a_stored_scene(stored):
     assert open_scene(stored, up_axis="z").name == "scene 5"
-    with pytest.raises(ConfigError, match="is a stored scene, `up` was decided"):
+    with pytest.raises(ConfigError, match="is a stored scene, `up_axis` was decided"):
         open_scene(stored, up_axis="y")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 from html import escape
@@ -24,7 +25,6 @@ from pcdistill.pipeline.artifact_files import (
 from pcdistill.pipeline.context import RunContext
 from pcdistill.pipeline.pretrained import StudentInputSpec
 from pcdistill.pipeline.result_files import best_measured
-from pcdistill.reporting import collect_report_data as report_module
 from pcdistill.reporting.collect import NOTHING
 from pcdistill.reporting.conclusions import conclusions
 from pcdistill.scenes import read_ply
@@ -64,7 +64,8 @@ def students(monkeypatch):
 def no_drawing(monkeypatch):
     """What pictures show has tests of its own."""
     blank = torch.zeros(4, 4, 3, dtype=torch.uint8)
-    monkeypatch.setattr(report_module, "draw_points", lambda *points, **how: blank)
+    module = importlib.import_module("pcdistill.reporting.collect")
+    monkeypatch.setattr(module, "draw_points", lambda *points, **how: blank)
 
 
 def finished(folder, **sections) -> RunContext:

@@ -36,7 +36,7 @@ class Spots:
     def __init__(self) -> None:
         self.asked: list[tuple[str, str, int]] = []
 
-    def cannot_draw(self, prompt, categories):
+    def unsupported_categories(self, prompt, categories):
         return ()
 
     def __call__(self, prompt: str, words: str, seed: int) -> GeneratedImage:

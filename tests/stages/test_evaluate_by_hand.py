@@ -281,7 +281,7 @@ def test_the_protocol_says_which_points_are_scored_where_nothing_else_does(
     tmp_path, protocol, points
 ):
     for value in (None, "seen", "all"):
-        setting = {"protocol": protocol, "points": value}
+        setting = {"protocol": protocol, "scored_points": value}
         assert homes_run(tmp_path, evaluate=setting).protocol.points == (value or points)
 
 

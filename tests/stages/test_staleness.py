@@ -196,7 +196,7 @@ def folder(tmp_path_factory) -> Path:
 def known_models(monkeypatch):
     """Teachers are loaded once, and there is a second text encoder."""
     monkeypatch.setattr(run_module, "build_teacher", functools.cache(teachers.build_teacher))
-    monkeypatch.setitem(teachers.text.TEXT_ENCODERS, "other", teachers.StaticTextEncoder)
+    monkeypatch.setitem(teachers.text_encoders.TEXT_ENCODERS, "other", teachers.StaticTextEncoder)
 
 
 def base(kind: str, folder: Path) -> RunConfig:

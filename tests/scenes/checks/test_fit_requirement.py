@@ -456,7 +456,7 @@ def test_reported_scans_that_are_right_are_accepted(data_root, caplog, name):
 
 
 def test_advice_is_in_the_axes_of_the_files(tmp_path):
-    """`up: y` turns the scan after it was read: what is to be done to the files does not turn."""
+    """`up_axis: y` turns the scan after it was read, but not what is to be done to the files."""
     folder = write_home(tmp_path / "home", 1)
     to_y_up = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
     mesh = open_scene(folder)
@@ -477,7 +477,7 @@ def test_advice_is_in_the_axes_of_the_files(tmp_path):
     write_ply(folder / "mesh.ply", points=mesh.points, colors=mesh.colors, faces=mesh.faces)
     with pytest.raises(SceneError, match="x, y, z by x, z, -y"):
         open_scene(folder, up_axis="y")
-    # about an axis that `up` turns: in the scene's axes the advice would be another
+    # about an axis that `up_axis` turns: in the scene's axes the advice would be another
     y_up = mesh.points @ torch.from_numpy(to_y_up.T).float()
     beside = torch.stack([-y_up[:, 1], y_up[:, 0], y_up[:, 2]], dim=1)
     write_ply(folder / "mesh.ply", points=beside, colors=mesh.colors, faces=mesh.faces)

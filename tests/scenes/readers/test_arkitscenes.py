@@ -176,7 +176,7 @@ def test_what_is_wrong_is_said_in_one_sentence(scan, harm, words):
 
 
 def test_a_setting_without_meaning_is_refused(scan):
-    with pytest.raises(ConfigError, match="`poses` has no meaning"):
+    with pytest.raises(ConfigError, match="`pose_convention` has no meaning"):
         open_scene(scan, pose_convention="world_to_camera")
 
 

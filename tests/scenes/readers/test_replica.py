@@ -281,7 +281,7 @@ def test_a_wrong_depth_scale_or_pose_convention_is_noticed(own_scene):
 
 
 def test_settings_that_mean_nothing_here_are_refused(scene_folder):
-    with pytest.raises(ConfigError, match="`up` is 'y', Replica says this itself"):
+    with pytest.raises(ConfigError, match="`up_axis` is 'y', Replica says this itself"):
         opened(scene_folder, up_axis="y")
 
 

@@ -105,7 +105,7 @@ def test_poses_of_other_conventions_are_read_by_setting_and_named_otherwise(own_
         if other != poses:
             refused(
                 own_scan,
-                rf"room with cloud.ply: .* they were read as .*; set `poses: {poses}`",
+                rf"room with cloud.ply: .* they were read as .*; set `pose_convention: {poses}`",
                 pose_convention=other,
             )
 
@@ -396,7 +396,7 @@ def test_a_surface_given_by_name_is_taken(own_scan):
     torch.testing.assert_close(scene.normals, normals[::2])
     refused(
         own_scan,
-        r"none\.ply: no such file; correct or remove the setting `geometry`",
+        r"none\.ply: no such file; correct or remove the setting `surface_file`",
         surface_file="none.ply",
     )
 

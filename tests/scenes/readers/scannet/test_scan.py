@@ -394,7 +394,9 @@ def test_settings_that_cannot_be(scan):
 
 def test_a_wrong_depth_scale_or_pose_convention_is_named(scan):
     refused(scan, "median depth is .*`depth_scale: 1`", depth_scale=1.0)
-    refused(scan, r"would\); set `pose_convention: camera_to_world`", poses="world_to_camera")
+    refused(
+        scan, r"would\); set `pose_convention: camera_to_world`", pose_convention="world_to_camera"
+    )
 
 
 def golden_scan(case):
