@@ -103,7 +103,7 @@ def test_without_a_mesh_the_depth_is_fused(capture, tmp_path):
     ran = pcdistill(*arguments, "--only", "ingest", "partition")
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert re.search(r"cloud of \d+ points, 12 frames", ran.stdout)
-    assert "superpoints by neighbours" in ran.stdout
+    assert "superpoints by neighbors" in ran.stdout
 
 
 def test_a_missing_folder_is_named(tmp_path):

@@ -100,7 +100,7 @@ def test_a_run_begins_only_if_all_of_it_fits(config, free, missing):
     message = (
         r"work: the run will write about 15\.0 MiB \(letters 12\.0 MiB, word 3\.0 MiB\) but only "
         r"215\.0 MiB are free; free some space, set run\.workspace to a larger disk, or keep less "
-        r"\(lift\.keep, fuse\.store_point_features\)"
+        r"\(lift\.store_features, fuse\.store_point_features\)"
     )
     with pytest.raises(ConfigError, match=message):
         run_stages(config, BIG)

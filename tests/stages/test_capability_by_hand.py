@@ -129,10 +129,10 @@ def test_threshold(tmp_path) -> Outcomes:
 def test_prompts(tmp_path) -> Outcomes:
     """Four spots of one pixel; more points than spots repeat them, and lie nowhere else."""
     for value in (1, 2, 3, 4):
-        run = synthesize(tmp_path / str(value), prompts=value, threshold=0.4)
+        run = synthesize(tmp_path / str(value), prompt_points=value, threshold=0.4)
         expected = [(n, crosses(n, threshold=0.4, prompts=value)) for n in range(3)]
         yield pictures(run), expected
-    run = synthesize(tmp_path / "more", prompts=9, threshold=0.4)
+    run = synthesize(tmp_path / "more", prompt_points=9, threshold=0.4)
     assert all(torch.equal(mask, crosses(n, 0.4, 4)) for n, mask in pictures(run))
 
 

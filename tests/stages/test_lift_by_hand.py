@@ -337,7 +337,7 @@ def test_keep(tmp_path) -> Outcomes:
     for value in ("all", "validation"):
         sizes = {}
         for name in (SCENE, MEASURED):
-            run = lift(tmp_path / value, stored=scene(name), keep=value)
+            run = lift(tmp_path / value, stored=scene(name), store_features=value)
             views = load_view_counts(run, "dense", name)
             assert views.tolist() == counts()
             size = run.workspace.point_features("dense", name).stat().st_size

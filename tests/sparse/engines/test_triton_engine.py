@@ -189,7 +189,7 @@ def test_what_does_not_fit_is_refused(changes, message, monkeypatch):
     pairs = CoordinateManager(random_voxels(30, seed=1)).kernel_map(1, 1, 3)
     arguments = {"features": torch.ones(30, 3), "kernel": torch.ones(27, 3, 4), **changes}
     with pytest.raises(ValueError, match=message):
-        triton_convolution(**arguments, pairs=pairs)
+        triton_convolution(**arguments, kernel_map=pairs)
 
 
 def test_pooling_takes_the_same_kernel_maps():
