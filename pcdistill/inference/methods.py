@@ -190,7 +190,7 @@ def _first_capability(run: RunContext, row: str) -> Tensor:
     if row != ORACLE:
         return method_capabilities(run, row, ())[0]
     if ORACLE not in run.memory:
-        measured = read_json(run.workspace.evaluation(row) / "result.json")["scenes"]
+        measured = read_json(run.workspace.result(row))["scenes"]
         run.memory[ORACLE] = method_capabilities(run, row, tuple(measured))
     tables: tuple[Tensor, ...] = run.memory[ORACLE]
     if not tables:

@@ -13,7 +13,7 @@ from pcdistill.artifacts import load_superpoint_ids
 from pcdistill.geometry import point_superpoints, superpoint_mean
 from pcdistill.inference.methods import looks, method_dependencies, method_features
 from pcdistill.inference.places import MIN_POINTS
-from pcdistill.pipeline import RunContext, read_provenance, read_tensors, slug
+from pcdistill.pipeline import RunContext, read_provenance, read_tensors
 from pcdistill.scenes import Scene
 
 
@@ -75,7 +75,7 @@ def _computed(run: RunContext, row: str, scene: Scene) -> Pieces:
 
 
 def _stored(run: RunContext, row: str, scene: str) -> Pieces | None:
-    path = run.workspace.evaluation(row) / f"{slug(scene)}.safetensors"
+    path = run.workspace.prediction(row, scene)
     if not path.exists() or read_provenance(path).get("made_from") != made_from(run, row, scene):
         return None
     found = read_tensors(path, ("pieces", "piece_features"))

@@ -21,7 +21,7 @@ def best_measured(workspace: Workspace, rows: Sequence[str]) -> str | None:
     """
     measured = []
     for number, row in enumerate(rows):
-        path = workspace.evaluation(row) / "result.json"
+        path = workspace.result(row)
         miou = read_json(path)["miou"] if path.exists() else None
         if miou is not None:
             measured.append((miou, number, row))

@@ -35,7 +35,7 @@ def measured_rows(run: RunContext) -> list[dict[str, Any]]:
     """What stage evaluate wrote of each row that was measured, in the order of the table."""
     found = []
     for name in method_names(run):
-        path = run.workspace.evaluation(name) / "result.json"
+        path = run.workspace.result(name)
         try:
             result = read_json(path) if path.exists() else None
         except ArtifactError as error:

@@ -174,7 +174,7 @@ def _write_result(
             {one.scene: _confusion(one, len(names)) for one in draw} for draw in labelled
         ],
     }
-    write_json(run.workspace.evaluation(row) / "result.json", found)
+    write_json(run.workspace.result(row), found)
     return found
 
 
