@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "pcdistill"
 LAYERS = (
     {"errors", "suggest", "atomic_io", "callbacks", "jit", "labels", "lazy_face", "version"},
     {"geometry"},
-    {"sparse", "fusion", "evaluation", "visualization"},
+    {"sparse", "fusion", "evaluation", "segmenters", "visualization"},
     {"scenes"},
     {"teachers", "networks"},
     {"homes", "doctor", "lifting", "distillation"},

@@ -16,7 +16,7 @@ def _embedded_generator() -> ImageGenerator:
 
 
 def _superpixel_segmenter() -> Segmenter:
-    from pcdistill.capability.segmenters.superpixel import SuperpixelSegmenter
+    from pcdistill.segmenters import SuperpixelSegmenter
 
     return SuperpixelSegmenter()
 

@@ -11,9 +11,9 @@ import torch
 import pcdistill.homes
 from pcdistill.capability import GeneratedImage, binarize_attention, mask_iou, prompt_points
 from pcdistill.capability.generators.rendered import RenderedImageGenerator, blur_to_attention
-from pcdistill.capability.segmenters.superpixel import SuperpixelSegmenter
 from pcdistill.errors import ConfigError
 from pcdistill.homes import CLASSES, SPLITS, object_in_room, render_object_image
+from pcdistill.segmenters import SuperpixelSegmenter
 
 
 def box_map(seed: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pcdistill.capability import mask_iou
-from pcdistill.capability.segmenters.region_graph import RegionGraph, region_graph
-from pcdistill.capability.segmenters.superpixel import SuperpixelSegmenter, _minimum_cut
+from pcdistill.segmenters.region_graph import RegionGraph, region_graph
+from pcdistill.segmenters.superpixel import SuperpixelSegmenter, _minimum_cut
 
 
 def painted(shape, paint, noise=3.0, seed=0):

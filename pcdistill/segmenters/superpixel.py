@@ -14,8 +14,8 @@ from scipy.spatial.distance import cdist, pdist
 from skimage.draw import polygon
 from torch import Tensor
 
-from pcdistill.capability.segmenters.region_graph import RegionGraph, region_graph
 from pcdistill.geometry import require_shape
+from pcdistill.segmenters.region_graph import RegionGraph, region_graph
 
 Array = NDArray[Any]
 

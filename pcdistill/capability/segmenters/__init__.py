@@ -1,1 +1,0 @@
-"""Segmenters: from an image and prompt points to a mask."""
