@@ -35,6 +35,22 @@ class MissingExtraError(PcdistillError):
     """An optional package is not installed; the text names the extra that brings it."""
 
 
+def require_setting(condition: bool, setting: str, expected: str, found: object) -> None:
+    """Check one setting of a configuration.
+
+    Args:
+        condition: whether its value is allowed.
+        setting: `section.key`.
+        expected: what it must be.
+        found: its value.
+
+    Raises:
+        ConfigError: the condition does not hold.
+    """
+    if not condition:
+        raise ConfigError(f"{setting} must be {expected}, got {found}")
+
+
 def file_trouble(error: OSError, path: object = None) -> str:
     """What the operating system refused, as a message.
 

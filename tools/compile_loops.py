@@ -29,7 +29,8 @@ def train_student() -> None:
 
     from pcdistill.capability import prompt_points
     from pcdistill.distillation.batches import TrainingScene
-    from pcdistill.distillation.trainer import Trainer, TrainerSettings
+    from pcdistill.distillation.settings import TrainerSettings
+    from pcdistill.distillation.trainer import Trainer
     from pcdistill.geometry import mesh_superpoints
     from pcdistill.networks import build_student
     from pcdistill.visualization import draw_points
@@ -57,7 +58,6 @@ def train_student() -> None:
             final_learning_rate=1e-3,
             max_voxels_per_step=0,
             augment="grid",
-            target="superpoint",
             precision=precision,
         )
         Trainer(network, [scene], means[:2], settings, torch.device("cpu")).train_epoch()

@@ -1,29 +1,34 @@
 """How a 3D student learns from fused 2D features: losses, memory of past outputs, schedule."""
 
-from pcdistill.distillation.batch_cache import mixed_seed
-from pcdistill.distillation.batches import INPUT_CHANNELS, StudentInput, TrainingScene
-from pcdistill.distillation.losses import (
-    DistillationLosses,
-    point_distillation_loss,
-    self_distillation_loss,
-    superpoint_distillation_loss,
-)
-from pcdistill.distillation.schedule import (
-    linear_learning_rate,
-    one_cycle_learning_rate,
-    openscene_release_learning_rate,
-    polynomial_learning_rate,
-)
-from pcdistill.distillation.student_features import infer_point_features
-from pcdistill.distillation.temporal_ensemble import PseudoLabels, TemporalEnsemble
-from pcdistill.distillation.trainer import EnsembleSettings, EpochResult, Trainer, TrainerSettings
-from pcdistill.distillation.voting import Looks, voxel_features
-from pcdistill.distillation.voxel_means import voxel_means
+from typing import TYPE_CHECKING
+
+from pcdistill.lazy_face import lazy_face
+
+if TYPE_CHECKING:
+    from pcdistill.distillation.batch_cache import mixed_seed
+    from pcdistill.distillation.batches import INPUT_CHANNELS, StudentInput, TrainingScene
+    from pcdistill.distillation.losses import (
+        DistillationLosses,
+        point_distillation_loss,
+        self_distillation_loss,
+        superpoint_distillation_loss,
+    )
+    from pcdistill.distillation.schedule import (
+        linear_learning_rate,
+        one_cycle_learning_rate,
+        openscene_release_learning_rate,
+        polynomial_learning_rate,
+    )
+    from pcdistill.distillation.settings import TrainerSettings
+    from pcdistill.distillation.student_features import infer_point_features
+    from pcdistill.distillation.temporal_ensemble import PseudoLabels, TemporalEnsemble
+    from pcdistill.distillation.trainer import EpochResult, Trainer
+    from pcdistill.distillation.voting import Looks, voxel_features
+    from pcdistill.distillation.voxel_means import voxel_means
 
 __all__ = [
     "INPUT_CHANNELS",
     "DistillationLosses",
-    "EnsembleSettings",
     "EpochResult",
     "Looks",
     "PseudoLabels",
@@ -44,3 +49,5 @@ __all__ = [
     "voxel_features",
     "voxel_means",
 ]
+
+__getattr__ = lazy_face(__name__, __file__)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
@@ -17,7 +16,8 @@ from pcdistill.distillation.losses import (
     self_distillation_loss,
     superpoint_distillation_loss,
 )
-from pcdistill.distillation.schedule import Schedule, scheduled_learning_rate
+from pcdistill.distillation.schedule import scheduled_learning_rate
+from pcdistill.distillation.settings import TrainerSettings
 from pcdistill.distillation.student_features import (
     forward_batch,
     has_fast_bfloat16,
@@ -26,37 +26,6 @@ from pcdistill.distillation.student_features import (
 from pcdistill.distillation.temporal_ensemble import TemporalEnsemble
 
 _MODEL, _FIRST, _SECOND, _PAST = "model/", "exp_avg/", "exp_avg_sq/", "ensemble/"
-
-
-@dataclass(frozen=True)
-class EnsembleSettings:
-    """When and how the temporal ensemble takes part (SAS 3.4)."""
-
-    from_epoch: int
-    decay: float
-    temperature: float = 1.0
-    weight: float = 1.0
-    keep_superpoint_loss: bool = True
-
-
-@dataclass(frozen=True)
-class TrainerSettings:
-    """How to train; what the numbers mean is told in `DistillConfig`."""
-
-    voxel_size: float
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    final_learning_rate: float
-    max_voxels_per_step: int
-    augment: Literal["none", "grid", "full"]
-    target: Literal["point", "superpoint"]
-    ensemble: EnsembleSettings | None = None
-    seed: int = 0
-    precision: Literal["float32", "bfloat16", "auto"] = "float32"
-    revoxelize_every: int = 1
-    adam_beta2: float = 0.999
-    schedule: Schedule = "linear"
 
 
 class EpochResult(NamedTuple):
@@ -95,6 +64,9 @@ class Trainer:
         settings: TrainerSettings,
         device: torch.device,
         *,
+        target: Literal["point", "superpoint"] = "superpoint",
+        ensemble: bool = False,
+        seed: int = 0,
         class_of_prompt: Tensor | None = None,
     ) -> None:
         """Prepare training.
@@ -106,6 +78,11 @@ class Trainer:
                 Eq. 12).
             settings: how to train.
             device: where to train.
+            target: what the distillation loss compares the student with: the features of points
+                or the means of superpoints.
+            ensemble: whether the temporal ensemble takes part (SAS 3.4), from
+                `settings.ensemble_epoch` on.
+            seed: of the order, the augmentation and the drawn voxels.
             class_of_prompt: (P,) int64 in [0, K), where several prompts ask for one class.
 
         Raises:
@@ -113,7 +90,7 @@ class Trainer:
         """
         if not scenes:
             raise ValueError("a student needs at least one training scene")
-        if settings.target == "point":
+        if target == "point":
             for scene in scenes:
                 if scene.features is None:
                     raise ValueError(f"scene '{scene.name}' has no features per point")
@@ -123,6 +100,9 @@ class Trainer:
         self._text = text_embeddings.float().to(device)
         self._class_of_prompt = class_of_prompt
         self._settings = settings
+        self._target = target
+        self._uses_ensemble = ensemble
+        self._seed = seed
         self._device = device
         self._optimizer = torch.optim.Adam(
             self.network.parameters(),
@@ -138,7 +118,7 @@ class Trainer:
             scenes,
             settings.voxel_size,
             turn=settings.augment == "grid",
-            seed=settings.seed,
+            seed=seed,
             device=device,
             revoxelize_every=settings.revoxelize_every,
         )
@@ -151,9 +131,9 @@ class Trainer:
     def train_epoch(self) -> EpochResult:
         """Let the student see every scene once."""
         settings = self._settings
-        generator = torch.Generator().manual_seed(mixed_seed(settings.seed, self.epoch))
-        if settings.ensemble is not None and self.epoch >= settings.ensemble.from_epoch:
-            self._begin_ensemble(settings.ensemble)
+        generator = torch.Generator().manual_seed(mixed_seed(self._seed, self.epoch))
+        if self._uses_ensemble and self.epoch >= settings.ensemble_epoch:
+            self._begin_ensemble()
         self.network.train()
         order = torch.randperm(len(self._scenes), generator=generator).tolist()
         chunks = [
@@ -202,18 +182,14 @@ class Trainer:
         rows = self._rows(scenes, batch, generator)
         losses = torch.zeros(2)
         total = output.sum() * 0
-        if (
-            self._ensemble is None
-            or settings.ensemble is None
-            or (settings.ensemble.keep_superpoint_loss)
-        ):
+        if self._ensemble is None or settings.keep_superpoint_loss:
             loss = self._distillation_loss(output, scenes, rows)
             losses[0] = loss.detach().cpu()
             total = total + loss
-        if self._ensemble is not None and settings.ensemble is not None:
-            loss = self._ensemble_loss(output, scenes, batch, rows)
+        if self._ensemble is not None:
+            loss = self._ensemble_loss(self._ensemble, output, scenes, batch, rows)
             losses[1] = loss.detach().cpu()
-            total = total + settings.ensemble.weight * loss
+            total = total + settings.ensemble_weight * loss
         self._optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
@@ -248,7 +224,7 @@ class Trainer:
         self, output: Tensor, scenes: Sequence[TrainingScene], rows: _Rows
     ) -> Tensor:
         student = output[rows.voxels]
-        if self._settings.target == "point":
+        if self._target == "point":
             features = torch.cat([s.features for s in scenes if s.features is not None])
             return point_distillation_loss(student, features.to(self._device)[rows.points].float())
         means = torch.cat([scene.superpoint_means for scene in scenes]).to(self._device)
@@ -256,11 +232,13 @@ class Trainer:
         return superpoint_distillation_loss(student, ids, means).total
 
     def _ensemble_loss(
-        self, output: Tensor, scenes: Sequence[TrainingScene], batch: Batch, rows: _Rows
+        self,
+        ensemble: TemporalEnsemble,
+        output: Tensor,
+        scenes: Sequence[TrainingScene],
+        batch: Batch,
+        rows: _Rows,
     ) -> Tensor:
-        ensemble, settings = self._ensemble, self._settings.ensemble
-        if ensemble is None or settings is None:
-            raise RuntimeError("the temporal ensemble was not begun")
         point_labels, superpoint_labels = [], []
         for scene, index in zip(scenes, batch.point_to_voxel, strict=True):
             ensemble.update(scene.name, output.detach(), point_to_voxel=index)
@@ -275,15 +253,15 @@ class Trainer:
             self._text,
             torch.cat(point_labels).to(self._device)[rows.points],
             torch.cat(superpoint_labels).to(self._device),
-            settings.temperature,
+            self._settings.ensemble_temperature,
             self._class_of_prompt,
         ).total
 
-    def _begin_ensemble(self, settings: EnsembleSettings) -> None:
+    def _begin_ensemble(self) -> None:
         """Start the history with the student's own scores, averaged per superpoint."""
         if self._ensemble is not None:
             return
-        ensemble = self._empty_ensemble(settings)
+        ensemble = self._empty_ensemble()
         for scene in self._scenes:
             cloud = StudentInput(scene.points, scene.normals, scene.colors)
             features = infer_point_features(
@@ -292,8 +270,9 @@ class Trainer:
             ensemble.initialize(scene.name, features, superpoint_ids=scene.superpoint_ids)
         self._ensemble = ensemble
 
-    def _empty_ensemble(self, settings: EnsembleSettings) -> TemporalEnsemble:
-        return TemporalEnsemble(self._text, settings.decay, class_of_prompt=self._class_of_prompt)
+    def _empty_ensemble(self) -> TemporalEnsemble:
+        decay = self._settings.ensemble_decay
+        return TemporalEnsemble(self._text, decay, class_of_prompt=self._class_of_prompt)
 
     def state(self) -> dict[str, Tensor]:
         """Everything needed to go on after this epoch, as named tensors."""
@@ -321,8 +300,8 @@ class Trainer:
                     "exp_avg_sq": state[_SECOND + name].to(self._device).clone(),
                 }
         past = _under(state, _PAST)
-        if past and self._settings.ensemble is not None:
-            self._ensemble = self._empty_ensemble(self._settings.ensemble)
+        if past and self._uses_ensemble:
+            self._ensemble = self._empty_ensemble()
             self._ensemble.load_state_dict(past)
 
 

@@ -5,12 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pcdistill.errors import ConfigError
-
-
-def _require(condition: bool, setting: str, expected: str, found: object) -> None:
-    if not condition:
-        raise ConfigError(f"{setting} must be {expected}, got {found}")
+from pcdistill.distillation import TrainerSettings
+from pcdistill.errors import require_setting
 
 
 @dataclass(frozen=True)
@@ -39,10 +35,10 @@ class GeneralConfig:
 
     def __post_init__(self) -> None:
         fits = self.prompt is None or self.prompt.count("{}") == 1
-        _require(fits, "run.prompt", "a text with one {}", self.prompt)
-        _require(self.seed >= 0, "run.seed", "0 or more", self.seed)
+        require_setting(fits, "run.prompt", "a text with one {}", self.prompt)
+        require_setting(self.seed >= 0, "run.seed", "0 or more", self.seed)
         twice = len(set(self.teachers)) != len(self.teachers)
-        _require(not twice, "run.teachers", "different names", ", ".join(self.teachers))
+        require_setting(not twice, "run.teachers", "different names", ", ".join(self.teachers))
 
 
 @dataclass(frozen=True)
@@ -99,20 +95,24 @@ class IngestConfig:
     and measured, and so are scans without labels, on which nothing is measured."""
 
     def __post_init__(self) -> None:
-        _require(self.train >= 1, "ingest.train", "at least 1", self.train)
-        _require(self.validation >= 0, "ingest.validation", "at least 0", self.validation)
-        _require(self.frames >= 1, "ingest.frames", "at least 1", self.frames)
-        _require(
+        require_setting(self.train >= 1, "ingest.train", "at least 1", self.train)
+        require_setting(self.validation >= 0, "ingest.validation", "at least 0", self.validation)
+        require_setting(self.frames >= 1, "ingest.frames", "at least 1", self.frames)
+        require_setting(
             self.frame_step is None or self.frame_step >= 1,
             "ingest.frame_step",
             "at least 1",
             self.frame_step,
         )
         scale = 1.0 if self.depth_scale is None else self.depth_scale
-        _require(scale > 0, "ingest.depth_scale", "> 0", self.depth_scale)
+        require_setting(scale > 0, "ingest.depth_scale", "> 0", self.depth_scale)
         size = self.image_size
-        _require(size is None or min(size) >= 1, "ingest.image_size", "(H, W) of at least 1", size)
-        _require(self.fuse_voxel_size > 0, "ingest.fuse_voxel_size", "> 0", self.fuse_voxel_size)
+        require_setting(
+            size is None or min(size) >= 1, "ingest.image_size", "(H, W) of at least 1", size
+        )
+        require_setting(
+            self.fuse_voxel_size > 0, "ingest.fuse_voxel_size", "> 0", self.fuse_voxel_size
+        )
 
 
 @dataclass(frozen=True)
@@ -138,10 +138,12 @@ class LiftConfig:
     """Threads that read frames while the teacher sees others; changes no result."""
 
     def __post_init__(self) -> None:
-        _require(self.batch >= 1, "lift.batch", "at least 1", self.batch)
-        _require(self.workers >= 1, "lift.workers", "at least 1", self.workers)
-        _require(self.depth_tolerance > 0, "lift.depth_tolerance", "> 0", self.depth_tolerance)
-        _require(self.border >= 0, "lift.border", ">= 0", self.border)
+        require_setting(self.batch >= 1, "lift.batch", "at least 1", self.batch)
+        require_setting(self.workers >= 1, "lift.workers", "at least 1", self.workers)
+        require_setting(
+            self.depth_tolerance > 0, "lift.depth_tolerance", "> 0", self.depth_tolerance
+        )
+        require_setting(self.border >= 0, "lift.border", ">= 0", self.border)
 
 
 @dataclass(frozen=True)
@@ -164,11 +166,11 @@ class SynthesizeConfig:
 
     def __post_init__(self) -> None:
         fits = self.prompt.count("{}") == 1
-        _require(fits, "synthesize.prompt", "a text with one {}", self.prompt)
-        _require(self.images >= 1, "synthesize.images", "at least 1", self.images)
+        require_setting(fits, "synthesize.prompt", "a text with one {}", self.prompt)
+        require_setting(self.images >= 1, "synthesize.images", "at least 1", self.images)
         inside = 0 < self.threshold < 1
-        _require(inside, "synthesize.threshold", "between 0 and 1", self.threshold)
-        _require(
+        require_setting(inside, "synthesize.threshold", "between 0 and 1", self.threshold)
+        require_setting(
             self.prompt_points >= 1, "synthesize.prompt_points", "at least 1", self.prompt_points
         )
 
@@ -194,7 +196,7 @@ class FuseConfig:
     takes less than a fiftieth of the disk."""
 
     def __post_init__(self) -> None:
-        _require(self.temperature > 0, "fuse.temperature", "> 0", self.temperature)
+        require_setting(self.temperature > 0, "fuse.temperature", "> 0", self.temperature)
 
 
 @dataclass(frozen=True)
@@ -214,10 +216,10 @@ class PartitionConfig:
     colour out, as published, 1 parts what differs by a tenth of black to white."""
 
     def __post_init__(self) -> None:
-        _require(self.threshold > 0, "partition.threshold", "> 0", self.threshold)
-        _require(self.min_size >= 1, "partition.min_size", "at least 1", self.min_size)
-        _require(self.neighbors >= 1, "partition.neighbors", "at least 1", self.neighbors)
-        _require(self.color_weight >= 0, "partition.color_weight", ">= 0", self.color_weight)
+        require_setting(self.threshold > 0, "partition.threshold", "> 0", self.threshold)
+        require_setting(self.min_size >= 1, "partition.min_size", "at least 1", self.min_size)
+        require_setting(self.neighbors >= 1, "partition.neighbors", "at least 1", self.neighbors)
+        require_setting(self.color_weight >= 0, "partition.color_weight", ">= 0", self.color_weight)
 
 
 PRETRAINED = "pretrained"
@@ -225,8 +227,8 @@ PRETRAINED = "pretrained"
 
 
 @dataclass(frozen=True)
-class DistillConfig:
-    """How the student learns."""
+class StudentSettings:
+    """Which students there are, and what they are."""
 
     students: tuple[Literal["point", "superpoint", "superpoint+ensemble"], ...] = (
         "superpoint",
@@ -245,47 +247,22 @@ class DistillConfig:
     input: Literal["constant", "geometry", "color"] = "constant"
     """What the student sees of a voxel: nothing but that it is there, as published; or its normal
     and height; or these and its colour. The more it sees, the fewer steps it needs."""
-    voxel_size: float = 0.02
-    """Metres."""
-    epochs: int = 100
-    """Passes over the training scenes."""
-    ensemble_start: float = 0.7
-    """Share of the epochs after which the temporal ensemble joins."""
-    ensemble_decay: float = 0.9
-    """Alpha of Eq. 11: how much of the past each update keeps. The paper gives no number; the
-    authors' code has 0.9999, of which half precision rounds most away."""
-    ensemble_temperature: float = 1.0
-    """Divides the student's scores before the cross entropy of Eq. 13."""
-    ensemble_weight: float = 1.0
-    """Multiplies the self-distillation loss."""
-    keep_superpoint_loss: bool = True
-    """Keep the superpoint loss after `ensemble_start`; the authors' code drops it."""
-    batch_size: int = 12
-    """Scenes per step."""
-    learning_rate: float = 1.0e-4
-    """The highest; how it changes says `schedule`."""
-    final_learning_rate: float = 1.0e-5
-    """At the end."""
-    schedule: Literal["linear", "one-cycle", "polynomial", "released"] = "linear"
-    """How the learning rate changes with the steps. `linear` falls from the start, as published;
-    `one-cycle` rises for 15 % of the steps and then falls by half a cosine, for short trainings;
-    `polynomial` is the schedule of the released code, and `released` what that code really does,
-    ten times as much (both end at zero)."""
-    adam_beta2: float = 0.999
-    """How much of the squared gradients' mean Adam keeps at each step, unitless; a training of some
-    hundred steps gets farther with 0.95."""
-    max_voxels_per_step: int = 20000
-    """Voxels drawn for the losses at each step; 0 takes all."""
-    augment: Literal["none", "grid", "full"] = "full"
-    """Change the scenes randomly at each step: `full` turns and scales them by anything, as the
-    reference loaders do; `grid` by multiples of 90 degrees, mirrored and tinted, for scenes whose
-    walls stand along the axes."""
-    revoxelize_every: int = 1
-    """Epochs after which a scene is cut into voxels anew, elsewhere; until then the neighbours that
-    were found are used again. Matters for `augment: grid` with one scene per step."""
-    precision: Literal["float32", "bfloat16", "auto"] = "float32"
-    """Of the products inside the student while it learns. `auto` takes bfloat16 where the processor
-    has it; weights, losses and sums stay in float32."""
+
+    def __post_init__(self) -> None:
+        names = self.students
+        require_setting(len(names) > 0, "distill.students", "at least one name", "none")
+        require_setting(
+            len(set(names)) == len(names), "distill.students", "different names", ", ".join(names)
+        )
+        require_setting(self.width > 0, "distill.width", "> 0", self.width)
+
+
+@dataclass(frozen=True)
+class DistillConfig(TrainerSettings, StudentSettings):
+    """How the student learns."""
+
+    # Fields come from the last base to the first, then from here: so they are listed to users.
+
     engine: Literal["torch", "minkowski", "triton"] = "torch"
     """What computes the sparse convolutions: our own code in torch; MinkowskiEngine or, on an
     NVIDIA GPU, our own kernels in Triton, where these are installed. The results are the same to
@@ -294,42 +271,14 @@ class DistillConfig:
     """`auto`, `cpu` or `cuda`."""
 
     def __post_init__(self) -> None:
-        _require(len(self.students) > 0, "distill.students", "at least one name", "none")
-        _require(self.width > 0, "distill.width", "> 0", self.width)
-        _require(self.voxel_size > 0, "distill.voxel_size", "> 0 metres", self.voxel_size)
-        _require(self.epochs >= 1, "distill.epochs", "at least 1", self.epochs)
-        _require(
-            self.revoxelize_every >= 1,
-            "distill.revoxelize_every",
-            "at least 1",
-            self.revoxelize_every,
-        )
-        _require(self.batch_size >= 1, "distill.batch_size", "at least 1", self.batch_size)
-        inside = 0 < self.ensemble_start < 1
-        _require(inside, "distill.ensemble_start", "between 0 and 1", self.ensemble_start)
-        inside = 0 <= self.ensemble_decay < 1
-        _require(inside, "distill.ensemble_decay", "in [0, 1)", self.ensemble_decay)
-        _require(self.learning_rate > 0, "distill.learning_rate", "> 0", self.learning_rate)
-        last = self.final_learning_rate
-        _require(last >= 0, "distill.final_learning_rate", ">= 0", last)
-        heat = self.ensemble_temperature
-        _require(heat > 0, "distill.ensemble_temperature", "> 0", heat)
-        weight = self.ensemble_weight
-        _require(weight >= 0, "distill.ensemble_weight", ">= 0", weight)
-        rows = self.max_voxels_per_step
-        _require(rows >= 0, "distill.max_voxels_per_step", "0 (all) or more", rows)
-        names = self.students
-        _require(
-            len(set(names)) == len(names), "distill.students", "different names", ", ".join(names)
-        )
-        _require(
-            self.epochs >= 2 or "superpoint+ensemble" not in names,
+        StudentSettings.__post_init__(self)
+        TrainerSettings.__post_init__(self)
+        require_setting(
+            self.epochs >= 2 or "superpoint+ensemble" not in self.students,
             "distill.epochs",
             "at least 2 for the student superpoint+ensemble, whose ensemble begins in the second",
             self.epochs,
         )
-        inside = 0 <= self.adam_beta2 < 1
-        _require(inside, "distill.adam_beta2", "in [0, 1)", self.adam_beta2)
 
     @property
     def student_names(self) -> tuple[str, ...]:
@@ -353,7 +302,7 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         enough = self.votes is None or self.votes >= 1
-        _require(enough, "evaluate.votes", "at least 1", self.votes)
+        require_setting(enough, "evaluate.votes", "at least 1", self.votes)
 
 
 @dataclass(frozen=True)
@@ -387,7 +336,9 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         there = len(self.run.teachers) > 0 or self.distill.pretrained is not None
-        _require(there, "run.teachers", "at least one name", "none; or set distill.pretrained")
+        require_setting(
+            there, "run.teachers", "at least one name", "none; or set distill.pretrained"
+        )
 
 
 HOME_IMAGE_SIZE = (240, 320)

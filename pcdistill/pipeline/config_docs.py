@@ -11,7 +11,6 @@ from itertools import pairwise
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from pcdistill.errors import ConfigError
-from pcdistill.pipeline import config
 from pcdistill.pipeline.config import RunConfig
 from pcdistill.suggest import suggest
 
@@ -38,13 +37,12 @@ class Section(NamedTuple):
 
 def describe_sections() -> tuple[Section, ...]:
     """All sections with their settings, in the order of the configuration."""
-    texts = _attribute_texts(inspect.getsource(config))
     kinds = get_type_hints(RunConfig)
     return tuple(
         Section(
             field.name,
             _one_paragraph(kinds[field.name].__doc__ or ""),
-            _settings(kinds[field.name], texts.get(kinds[field.name].__name__, {})),
+            _settings(kinds[field.name]),
         )
         for field in dataclasses.fields(RunConfig)
     )
@@ -95,21 +93,21 @@ def _plural(kind: Any) -> str:
     return f"{words}s" if kind in (int, float, str) else words.replace("one of", "any of")
 
 
-def _settings(kind: Any, texts: dict[str, str]) -> tuple[Setting, ...]:
-    hints = get_type_hints(kind)
+def _settings(kind: Any) -> tuple[Setting, ...]:
+    hints, texts = get_type_hints(kind), _attribute_texts(kind)
     return tuple(
         Setting(field.name, hints[field.name], field.default, texts.get(field.name, ""))
         for field in dataclasses.fields(kind)
     )
 
 
-def _attribute_texts(source: str) -> dict[str, dict[str, str]]:
-    """Class -> attribute -> the string that stands below the attribute."""
-    return {
-        node.name: _texts_below(node.body)
-        for node in ast.parse(source).body
-        if isinstance(node, ast.ClassDef)
-    }
+def _attribute_texts(kind: type) -> dict[str, str]:
+    """Attribute -> the string below it, of a dataclass and those it inherits from."""
+    texts: dict[str, str] = {}
+    for base in filter(dataclasses.is_dataclass, reversed(kind.__mro__)):
+        (node,) = ast.parse(inspect.getsource(base)).body
+        texts |= _texts_below(node.body if isinstance(node, ast.ClassDef) else ())
+    return texts
 
 
 def _texts_below(body: Sequence[ast.stmt]) -> dict[str, str]:

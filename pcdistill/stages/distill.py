@@ -24,10 +24,8 @@ from pcdistill.artifacts import (
 from pcdistill.callbacks import ProgressCallback
 from pcdistill.distillation import (
     INPUT_CHANNELS,
-    EnsembleSettings,
     EpochResult,
     Trainer,
-    TrainerSettings,
     TrainingScene,
     infer_point_features,
     mixed_seed,
@@ -57,12 +55,6 @@ _MIN_SPREAD = 1e-4
 """Length of the difference of two unit features below which they are the same."""
 _STATE_EVERY = 15.0
 """Seconds between half-way states."""
-
-
-def ensemble_epoch(run: RunContext) -> int:
-    """Number of epochs before the temporal ensemble joins: at least one, and at least one after."""
-    config = run.config.distill
-    return max(1, min(round(config.ensemble_start * config.epochs), config.epochs - 1))
 
 
 def _hand_over_path(run: RunContext) -> Path:
@@ -97,7 +89,7 @@ def _settings(run: RunContext, student: str) -> Mapping[str, Any]:
         mapping = run.label_set.mapping
         settings["classes"] = None if mapping is None else mapping.tolist()
     elif student == BASE and _hands_over(run):
-        settings["hand_over"] = ensemble_epoch(run)
+        settings["hand_over"] = run.config.distill.ensemble_epoch
     return settings
 
 
@@ -165,42 +157,21 @@ def _network(run: RunContext) -> MinkUNet:
 
 
 def _trainer(run: RunContext, task: Task) -> tuple[MinkUNet, Trainer]:
-    config, seed = run.config.distill, run.config.run.seed
-    student = task.unit
+    seed, student = run.config.run.seed, task.unit
     scenes = [
         training_scene(run, scene, per_point=student == "point") for scene in task.units_of("fuse")
     ]
     torch.manual_seed(mixed_seed(seed))  # the network's initial weights
     network = _network(run)
-    ensemble = EnsembleSettings(
-        ensemble_epoch(run),
-        config.ensemble_decay,
-        config.ensemble_temperature,
-        config.ensemble_weight,
-        config.keep_superpoint_loss,
-    )
-    settings = TrainerSettings(
-        voxel_size=config.voxel_size,
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        learning_rate=config.learning_rate,
-        final_learning_rate=config.final_learning_rate,
-        adam_beta2=config.adam_beta2,
-        schedule=config.schedule,
-        max_voxels_per_step=config.max_voxels_per_step,
-        augment=config.augment,
-        target="point" if student == "point" else "superpoint",
-        ensemble=ensemble if student == ENSEMBLE else None,
-        seed=seed,
-        precision=config.precision,
-        revoxelize_every=config.revoxelize_every,
-    )
     trainer = Trainer(
         network,
         scenes,
         run.text_encoder.encode(run.training_prompts),
-        settings,
+        run.config.distill,
         run.device,
+        target="point" if student == "point" else "superpoint",
+        ensemble=student == ENSEMBLE,
+        seed=seed,
         class_of_prompt=run.label_set.mapping,
     )
     return network, trainer
@@ -238,7 +209,10 @@ def _train(run: RunContext, task: Task, report: ProgressCallback) -> str:
         _require_finite_loss(student, result)
         _append(metrics, result)
         report(result.epoch, run.config.distill.epochs, f"epochs, loss {result.loss:.3f}")
-        if _hand_over_path(run) in _outputs(run, student) and result.epoch == ensemble_epoch(run):
+        if (
+            _hand_over_path(run) in _outputs(run, student)
+            and result.epoch == run.config.distill.ensemble_epoch
+        ):
             write_tensors(_hand_over_path(run), trainer.state(), {"task": task.fingerprint})
         if time.monotonic() - saved > _STATE_EVERY and not trainer.finished:
             write_tensors(state_path, trainer.state(), {"task": task.fingerprint})
@@ -295,7 +269,7 @@ def _resume(run: RunContext, task: Task, trainer: Trainer, state_path: Path, met
     if state is None and task.unit == ENSEMBLE and _hands_over(run):
         base = task.marks.get(f"distill {BASE}", task.fingerprint)
         state = _half_way(_hand_over_path(run), base, trainer)
-        if state is None or int(state["epoch"]) != ensemble_epoch(run):
+        if state is None or int(state["epoch"]) != run.config.distill.ensemble_epoch:
             state = None  # it gives the same student, only later
             _LOG.warning(
                 "%s: is not what student %s of this run hands over; %s learns from the start",

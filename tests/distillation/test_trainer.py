@@ -16,8 +16,9 @@ from pcdistill.distillation.batches import (
     input_features,
     make_voxel_batch,
 )
+from pcdistill.distillation.settings import TrainerSettings
 from pcdistill.distillation.student_features import forward_batch, infer_point_features
-from pcdistill.distillation.trainer import EnsembleSettings, Trainer, TrainerSettings
+from pcdistill.distillation.trainer import Trainer
 from pcdistill.distillation.voting import Looks
 from pcdistill.networks import build_student
 
@@ -54,16 +55,16 @@ def settings(**changes) -> TrainerSettings:
         "final_learning_rate": 1e-3,
         "max_voxels_per_step": 300,
         "augment": "full",
-        "target": "superpoint",
     }
     return TrainerSettings(**{**values, **changes})
 
 
-def trainer(**changes) -> Trainer:
+def trainer(*, target="superpoint", ensemble=False, seed=0, **changes) -> Trainer:
     torch.manual_seed(0)
     network = build_student("MinkUNet14A", 3, CHANNELS, width=0.125)
     scenes = [toy_scene("one", 1), toy_scene("two", 2), toy_scene("three", 3)]
-    return Trainer(network, scenes, torch.eye(CHANNELS)[:3], settings(**changes), CPU)
+    text, how = torch.eye(CHANNELS)[:3], settings(**changes)
+    return Trainer(network, scenes, text, how, CPU, target=target, ensemble=ensemble, seed=seed)
 
 
 @pytest.mark.parametrize("target", ["superpoint", "point"])
@@ -79,16 +80,16 @@ def test_the_student_comes_to_agree_with_its_targets(target):
     assert right.float().mean() > LEARNED
 
 
-@pytest.mark.parametrize("ensemble", [None, EnsembleSettings(2, 0.9)])
+@pytest.mark.parametrize("ensemble", [False, True])
 def test_a_stopped_training_goes_on_to_the_same_student(ensemble):
-    whole = trainer(ensemble=ensemble)
+    whole = trainer(ensemble=ensemble, ensemble_start=1 / 3)
     while not whole.finished:
         whole.train_epoch()
-    first = trainer(ensemble=ensemble)
+    first = trainer(ensemble=ensemble, ensemble_start=1 / 3)
     for _ in range(3):
         first.train_epoch()
     state = {key: value.clone() for key, value in first.state().items()}
-    second = trainer(ensemble=ensemble)
+    second = trainer(ensemble=ensemble, ensemble_start=1 / 3)
     second.load_state(state)
     assert second.epoch == 3
     while not second.finished:
@@ -98,14 +99,14 @@ def test_a_stopped_training_goes_on_to_the_same_student(ensemble):
 
 
 def test_the_ensemble_joins_in_its_epoch():
-    learner = trainer(ensemble=EnsembleSettings(2, 0.9), epochs=4)
+    learner = trainer(ensemble=True, ensemble_start=0.5, epochs=4)
     results = [learner.train_epoch() for _ in range(4)]
     assert [r.ensemble_loss > 0 for r in results] == [False, False, True, True]
     assert all(r.loss > 0 for r in results)
 
 
 def test_the_superpoint_loss_can_end_when_the_ensemble_joins():
-    learner = trainer(ensemble=EnsembleSettings(1, 0.9, keep_superpoint_loss=False), epochs=2)
+    learner = trainer(ensemble=True, ensemble_start=0.5, keep_superpoint_loss=False, epochs=2)
     results = [learner.train_epoch() for _ in range(2)]
     assert results[0].loss > 0
     assert results[1].loss == 0
@@ -152,7 +153,7 @@ def test_point_wise_training_needs_features_per_point():
     )
     network = build_student("MinkUNet14A", 3, CHANNELS, width=0.125)
     with pytest.raises(ValueError, match="scene 'one' has no features per point"):
-        Trainer(network, [bare], torch.eye(CHANNELS), settings(target="point"), CPU)
+        Trainer(network, [bare], torch.eye(CHANNELS), settings(), CPU, target="point")
     with pytest.raises(ValueError, match="at least one training scene"):
         Trainer(network, [], torch.eye(CHANNELS), settings(), CPU)
 

@@ -14,7 +14,8 @@ from torch import nn
 from torch.nn import functional
 
 from pcdistill.distillation.batches import TrainingScene
-from pcdistill.distillation.trainer import EnsembleSettings, Trainer, TrainerSettings
+from pcdistill.distillation.settings import TrainerSettings
+from pcdistill.distillation.trainer import Trainer
 from tests.tolerances import FLOAT32_SUMS
 
 CPU = torch.device("cpu")
@@ -63,7 +64,6 @@ def settings(**changes) -> TrainerSettings:
         "final_learning_rate": 1e-3,
         "max_voxels_per_step": 0,
         "augment": "none",
-        "target": "superpoint",
     }
     return TrainerSettings(**{**values, **changes})
 
@@ -72,10 +72,20 @@ CLASS_OF_PROMPT = (1, 0, 1)
 """Where two prompts ask for the second of two classes."""
 
 
-def trainer(scenes=SCENES, class_of_prompt=None, **changes) -> Trainer:
+def trainer(
+    scenes=SCENES, class_of_prompt=None, *, target="superpoint", ensemble=False, **changes
+) -> Trainer:
     mapping = class_of_prompt and torch.tensor(class_of_prompt)
-    how = settings(**changes)
-    return Trainer(Matrix(), list(scenes), TEXT, how, CPU, class_of_prompt=mapping)
+    return Trainer(
+        Matrix(),
+        list(scenes),
+        TEXT,
+        settings(**changes),
+        CPU,
+        target=target,
+        ensemble=ensemble,
+        class_of_prompt=mapping,
+    )
 
 
 def inputs_of(scene: TrainingScene) -> torch.Tensor:
@@ -183,8 +193,16 @@ def test_the_loss_of_a_batch_of_two_scenes(target):
 @pytest.mark.parametrize("keep", [True, False])
 @pytest.mark.parametrize("mapping", [None, CLASS_OF_PROMPT])
 def test_the_loss_of_the_first_step_with_the_ensemble(decay, temperature, weight, keep, mapping):
-    ensemble = EnsembleSettings(0, decay, temperature, weight, keep)
-    learner = trainer(class_of_prompt=mapping, ensemble=ensemble)
+    learner = trainer(
+        class_of_prompt=mapping,
+        ensemble=True,
+        ensemble_start=1 / 3,
+        ensemble_decay=decay,
+        ensemble_temperature=temperature,
+        ensemble_weight=weight,
+        keep_superpoint_loss=keep,
+    )
+    learner.epoch = 1  # in which it joins
     matrix = learner.network.weight.detach().clone().requires_grad_()
     before = {scene.name: begun_history(scene, matrix.detach()) for scene in SCENES}
     own = ensemble_loss(matrix, before, decay, temperature, mapping)
@@ -198,7 +216,7 @@ def test_the_loss_of_the_first_step_with_the_ensemble(decay, temperature, weight
 
 def test_the_history_begins_when_the_ensemble_joins_and_not_before():
     """The superpoints' means of the student as it is after two epochs."""
-    learner = trainer(ensemble=EnsembleSettings(2, 0.5), epochs=3)
+    learner = trainer(ensemble=True, ensemble_start=2 / 3, ensemble_decay=0.5)
     for _ in range(2):
         assert learner.train_epoch().ensemble_loss == 0
         assert not [key for key in learner.state() if key.startswith("ensemble/")]
@@ -261,7 +279,7 @@ def orders(seed: int) -> list[list[int]]:
     """In what order five scenes are shown in each of six epochs."""
     network = Watched()
     scenes = [cut_short(count) for count in range(8, 13)]
-    learner = Trainer(network, scenes, TEXT, settings(batch_size=1, epochs=6, seed=seed), CPU)
+    learner = Trainer(network, scenes, TEXT, settings(batch_size=1, epochs=6), CPU, seed=seed)
     while not learner.finished:
         learner.train_epoch()
     assert all(network.learning)
@@ -278,7 +296,8 @@ def test_every_epoch_shows_every_scene_once_in_an_order_of_its_own():
 def test_a_student_that_was_asked_goes_on_learning_as_before():
     """Where the ensemble begins it is asked about every scene; batches are normalised after it."""
     network = Watched()
-    learner = Trainer(network, list(SCENES), TEXT, settings(ensemble=EnsembleSettings(1, 0.5)), CPU)
+    how = settings(ensemble_start=1 / 3, ensemble_decay=0.5)
+    learner = Trainer(network, list(SCENES), TEXT, how, CPU, ensemble=True)
     for _ in range(3):
         learner.train_epoch()
     assert network.learning == [True, False, False, True, True]
@@ -293,12 +312,12 @@ def test_at_most_so_many_voxels_learn_at_a_step():
 
 def test_half_way_states_bring_back_what_adam_and_the_ensemble_remember():
     """With moments of very different size, mixing them up would show."""
-    ensemble = EnsembleSettings(1, 0.5)
-    whole = trainer(ensemble=ensemble)
-    half = trainer(ensemble=ensemble)
+    ensemble = {"ensemble": True, "ensemble_start": 1 / 3, "ensemble_decay": 0.5}
+    whole = trainer(**ensemble)
+    half = trainer(**ensemble)
     for _ in range(2):
         whole.train_epoch(), half.train_epoch()
-    other = trainer(ensemble=ensemble)
+    other = trainer(**ensemble)
     other.load_state(half.state())
     whole.train_epoch(), other.train_epoch()
     for key, value in whole.state().items():

@@ -10,8 +10,6 @@ import yaml
 from pcdistill.errors import ConfigError
 from pcdistill.pipeline.config import RunConfig
 from pcdistill.pipeline.config_loading import config_from_dict, config_to_dict, load_config
-from pcdistill.pipeline.context import RunContext
-from pcdistill.stages.distill import ensemble_epoch
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -116,6 +114,6 @@ def test_every_shipped_configuration_loads(path):
 @pytest.mark.parametrize("fraction", [0.01, 0.7, 0.85, 0.99])
 def test_an_ensemble_begins_whatever_the_number_of_epochs(epochs, fraction):
     distill = {"epochs": epochs, "ensemble_start": fraction}
-    begin = ensemble_epoch(RunContext(config_from_dict({"distill": distill}, "test")))
+    begin = config_from_dict({"distill": distill}, "test").distill.ensemble_epoch
     assert 1 <= begin < epochs
     assert abs(begin - fraction * epochs) <= 1

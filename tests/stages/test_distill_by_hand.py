@@ -71,9 +71,9 @@ def test_pseudo_labels_are_of_classes_not_of_prompts(tmp_path, mapping):
     found = []
 
     class Listening(trainer_module.Trainer):
-        def __init__(self, *arguments, class_of_prompt):
+        def __init__(self, *arguments, class_of_prompt, **how):
             found.append(class_of_prompt)
-            super().__init__(*arguments, class_of_prompt=class_of_prompt)
+            super().__init__(*arguments, class_of_prompt=class_of_prompt, **how)
 
     run = ready(tmp_path, students=[ENSEMBLE], epochs=2)
     run.label_set = toy_labels(mapping=given)

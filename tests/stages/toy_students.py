@@ -11,7 +11,8 @@ from torch import Tensor
 
 from pcdistill.distillation.batch_cache import mixed_seed
 from pcdistill.distillation.batches import TrainingScene
-from pcdistill.distillation.trainer import EnsembleSettings, Trainer, TrainerSettings
+from pcdistill.distillation.settings import TrainerSettings
+from pcdistill.distillation.trainer import Trainer
 from pcdistill.networks import build_student, load_checkpoint
 from pcdistill.pipeline.artifact_files import write_tensors
 from pcdistill.pipeline.context import RunContext
@@ -48,6 +49,8 @@ SMALL = {
 TRAINER = (
     *("voxel_size", "epochs", "batch_size", "learning_rate", "final_learning_rate"),
     *("max_voxels_per_step", "augment", "adam_beta2", "schedule", "precision", "revoxelize_every"),
+    *("ensemble_start", "ensemble_decay", "ensemble_temperature", "ensemble_weight"),
+    "keep_superpoint_loss",
 )
 
 
@@ -120,26 +123,16 @@ def by_hand(student: str = "superpoint", *, seed: int = 0, **distill) -> dict[st
     torch.manual_seed(mixed_seed(seed))
     channels, width = CHANNELS[config["input"]], config["width"]
     network = build_student(config["architecture"], channels, 4, width=width)
-    settings = TrainerSettings(
-        **{key: config[key] for key in TRAINER},
-        target="point" if student == "point" else "superpoint",
-        seed=seed,
-    )
-    learner = Trainer(network, shown, ToyText().encode(CLASSES), settings, CPU)
+    settings = TrainerSettings(**{key: config[key] for key in TRAINER})
+    target = "point" if student == "point" else "superpoint"
+    text = ToyText().encode(CLASSES)
+    learner = Trainer(network, shown, text, settings, CPU, target=target, seed=seed)
     if student == ENSEMBLE:
         joins = round(config["ensemble_start"] * config["epochs"])
         for _ in range(joins):
             learner.train_epoch()
-        ensemble = EnsembleSettings(
-            joins,
-            config["ensemble_decay"],
-            config["ensemble_temperature"],
-            config["ensemble_weight"],
-            config["keep_superpoint_loss"],
-        )
         state = {key: value.clone() for key, value in learner.state().items()}
-        settings = replace(settings, ensemble=ensemble)
-        learner = Trainer(network, shown, ToyText().encode(CLASSES), settings, CPU)
+        learner = Trainer(network, shown, text, settings, CPU, ensemble=True, seed=seed)
         learner.load_state(state)
     while not learner.finished:
         learner.train_epoch()

@@ -1,0 +1,91 @@
+"""Settings of the training: losses, optimizer, schedule, augmentation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pcdistill.distillation.schedule import Schedule
+from pcdistill.errors import require_setting
+
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    """How a student is trained; the section `distill` of a run's configuration has these keys.
+
+    Raises:
+        ConfigError: a value is out of its range; it is named `distill.KEY`.
+    """
+
+    voxel_size: float = 0.02
+    """Metres."""
+    epochs: int = 100
+    """Passes over the training scenes."""
+    ensemble_start: float = 0.7
+    """Share of the epochs after which the temporal ensemble joins."""
+    ensemble_decay: float = 0.9
+    """Alpha of Eq. 11: how much of the past each update keeps. The paper gives no number; the
+    authors' code has 0.9999, of which half precision rounds most away."""
+    ensemble_temperature: float = 1.0
+    """Divides the student's scores before the cross entropy of Eq. 13."""
+    ensemble_weight: float = 1.0
+    """Multiplies the self-distillation loss."""
+    keep_superpoint_loss: bool = True
+    """Keep the superpoint loss after `ensemble_start`; the authors' code drops it."""
+    batch_size: int = 12
+    """Scenes per step."""
+    learning_rate: float = 1.0e-4
+    """The highest; how it changes says `schedule`."""
+    final_learning_rate: float = 1.0e-5
+    """At the end."""
+    schedule: Schedule = "linear"
+    """How the learning rate changes with the steps. `linear` falls from the start, as published;
+    `one-cycle` rises for 15 % of the steps and then falls by half a cosine, for short trainings;
+    `polynomial` is the schedule of the released code, and `released` what that code really does,
+    ten times as much (both end at zero)."""
+    adam_beta2: float = 0.999
+    """How much of the squared gradients' mean Adam keeps at each step, unitless; a training of some
+    hundred steps gets farther with 0.95."""
+    max_voxels_per_step: int = 20000
+    """Voxels drawn for the losses at each step; 0 takes all."""
+    augment: Literal["none", "grid", "full"] = "full"
+    """Change the scenes randomly at each step: `full` turns and scales them by anything, as the
+    reference loaders do; `grid` by multiples of 90 degrees, mirrored and tinted, for scenes whose
+    walls stand along the axes."""
+    revoxelize_every: int = 1
+    """Epochs after which a scene is cut into voxels anew, elsewhere; until then the neighbours that
+    were found are used again. Matters for `augment: grid` with one scene per step."""
+    precision: Literal["float32", "bfloat16", "auto"] = "float32"
+    """Of the products inside the student while it learns. `auto` takes bfloat16 where the processor
+    has it; weights, losses and sums stay in float32."""
+
+    def __post_init__(self) -> None:
+        require_setting(self.voxel_size > 0, "distill.voxel_size", "> 0 metres", self.voxel_size)
+        require_setting(self.epochs >= 1, "distill.epochs", "at least 1", self.epochs)
+        require_setting(
+            self.revoxelize_every >= 1,
+            "distill.revoxelize_every",
+            "at least 1",
+            self.revoxelize_every,
+        )
+        require_setting(self.batch_size >= 1, "distill.batch_size", "at least 1", self.batch_size)
+        inside = 0 < self.ensemble_start < 1
+        require_setting(inside, "distill.ensemble_start", "between 0 and 1", self.ensemble_start)
+        inside = 0 <= self.ensemble_decay < 1
+        require_setting(inside, "distill.ensemble_decay", "in [0, 1)", self.ensemble_decay)
+        require_setting(self.learning_rate > 0, "distill.learning_rate", "> 0", self.learning_rate)
+        last = self.final_learning_rate
+        require_setting(last >= 0, "distill.final_learning_rate", ">= 0", last)
+        heat = self.ensemble_temperature
+        require_setting(heat > 0, "distill.ensemble_temperature", "> 0", heat)
+        weight = self.ensemble_weight
+        require_setting(weight >= 0, "distill.ensemble_weight", ">= 0", weight)
+        rows = self.max_voxels_per_step
+        require_setting(rows >= 0, "distill.max_voxels_per_step", "0 (all) or more", rows)
+        inside = 0 <= self.adam_beta2 < 1
+        require_setting(inside, "distill.adam_beta2", "in [0, 1)", self.adam_beta2)
+
+    @property
+    def ensemble_epoch(self) -> int:
+        """Epochs before the temporal ensemble joins: at least one, and at least one after."""
+        return max(1, min(round(self.ensemble_start * self.epochs), self.epochs - 1))
