@@ -18,7 +18,7 @@ from pcdistill.geometry.mesh_cleaning import (
     merge_close_vertices,
     proper_faces,
 )
-from pcdistill.geometry.neighbours import ThinnedTree, place_keys
+from pcdistill.geometry.neighbors import ThinnedTree, place_keys
 from pcdistill.geometry.normals import estimate_normals, vertex_normals
 from pcdistill.geometry.occlusion import (
     MeshDepthRenderer,

@@ -160,16 +160,16 @@ def _fit_planes(  # type: ignore[no-untyped-def]
     fy, cy = matrix[1, 1], matrix[1, 2]
     for row in range(height):
         for column in range(width):
-            centre = inverse[row, column]
-            if centre == 0 or _at_discontinuity(inverse, row, column, jump):
+            center = inverse[row, column]
+            if center == 0 or _at_discontinuity(inverse, row, column, jump):
                 continue
             count = 0
             sum_u = sum_v = sum_w = sum_uu = sum_uv = sum_vv = sum_uw = sum_vw = 0.0
             for v in range(max(-window, -row), min(window, height - 1 - row) + 1):
                 for u in range(max(-window, -column), min(window, width - 1 - column) + 1):
                     value = inverse[row + v, column + u]
-                    w = value - centre
-                    if value == 0 or abs(w) > jump * max(value, centre):
+                    w = value - center
+                    if value == 0 or abs(w) > jump * max(value, center):
                         continue
                     count += 1
                     sum_u += u
@@ -190,7 +190,7 @@ def _fit_planes(  # type: ignore[no-untyped-def]
             vw = sum_vw - sum_v * sum_w / count
             along_u = (uw * vv - vw * uv) / determinant
             along_v = (vw * uu - uw * uv) / determinant
-            level = centre + (sum_w - along_u * sum_u - along_v * sum_v) / count
+            level = center + (sum_w - along_u * sum_u - along_v * sum_v) / count
             offset = level - along_u * column - along_v * row
             x = -fx * along_u
             y = -skew * along_u - fy * along_v
@@ -211,13 +211,13 @@ def _fit_planes(  # type: ignore[no-untyped-def]
 def _at_discontinuity(inverse, row, column, jump):  # type: ignore[no-untyped-def]
     """Whether one of the four neighbours lies on another surface; unknown ones do not count."""
     height, width = inverse.shape
-    centre = inverse[row, column]
+    center = inverse[row, column]
     for down, right in ((-1, 0), (1, 0), (0, -1), (0, 1)):
         i, j = row + down, column + right
         if 0 <= i < height and 0 <= j < width:
             other = inverse[i, j]
             # a relative difference of inverse depths is that of the depths
-            if other != 0 and abs(other - centre) > jump * min(other, centre):
+            if other != 0 and abs(other - center) > jump * min(other, center):
                 return True
     return False
 

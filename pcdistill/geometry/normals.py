@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pcdistill.geometry.checks import require_finite, require_shape
-from pcdistill.geometry.neighbours import nearest_neighbors
+from pcdistill.geometry.neighbors import nearest_neighbors
 from pcdistill.jit import njit
 
 _CHUNK = 65536  # points whose neighbourhoods are held at a time
@@ -57,7 +57,7 @@ def require_faces(faces: Tensor, vertices: int) -> None:
 
 
 def estimate_normals(
-    points: Tensor, neighbours: int = 16, viewpoint: Tensor | None = None
+    points: Tensor, neighbors: int = 16, viewpoint: Tensor | None = None
 ) -> Tensor:
     """Unit normals of bare points: the direction of least spread among their nearest neighbours.
 
@@ -67,7 +67,7 @@ def estimate_normals(
 
     Args:
         points: (N, 3) float, metres.
-        neighbours: points in each neighbourhood, the point itself included; at least 3.
+        neighbors: points in each neighbourhood, the point itself included; at least 3.
         viewpoint: (3,) or (N, 3) float, metres: where each point was seen from, or None.
 
     Returns:
@@ -80,8 +80,8 @@ def estimate_normals(
     """
     require_shape("points", points, None, 3)
     require_finite("points", points)
-    if neighbours < 3:
-        raise ValueError(f"neighbours must be at least 3, got {neighbours}")
+    if neighbors < 3:
+        raise ValueError(f"neighbors must be at least 3, got {neighbors}")
     if viewpoint is not None and viewpoint.dim() == 1:
         require_shape("viewpoint", viewpoint, 3)
     elif viewpoint is not None:
@@ -92,7 +92,7 @@ def estimate_normals(
         upwards[:, 2] = 1
         return upwards
     positions = points.detach().cpu().numpy().astype(np.float64)
-    nearest = nearest_neighbors(positions, min(neighbours, count))
+    nearest = nearest_neighbors(positions, min(neighbors, count))
     normals = _directions_of_least_spread(positions, nearest)
     if viewpoint is not None:
         towards = viewpoint.detach().cpu().numpy().astype(np.float64) - positions

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pcdistill.geometry.cameras import camera_rays, invert_pose, project_to_pixels
 from pcdistill.geometry.checks import require_finite, require_shape
-from pcdistill.geometry.neighbours import ThinnedTree
+from pcdistill.geometry.neighbors import ThinnedTree
 from pcdistill.jit import njit
 
 SPACING_NEIGHBORS = 4
@@ -94,12 +94,12 @@ class MeshDepthRenderer:
         return torch.from_numpy(distance.astype(np.float32))
 
 
-def point_spacing(points: Tensor, neighbours: int = SPACING_NEIGHBORS) -> Tensor:
+def point_spacing(points: Tensor, neighbors: int = SPACING_NEIGHBORS) -> Tensor:
     """How far apart the points of a cloud are around each point.
 
     Args:
         points: (N, 3) float, metres.
-        neighbours: the distance to the neighbour of this number is the spacing.
+        neighbors: the distance to the neighbour of this number is the spacing.
 
     Returns:
         (N,) float32, metres, at most four times the median of the cloud; 0 for a single point.
@@ -109,9 +109,9 @@ def point_spacing(points: Tensor, neighbours: int = SPACING_NEIGHBORS) -> Tensor
     """
     require_shape("points", points, None, 3)
     require_finite("points", points)
-    if neighbours < 1:
-        raise ValueError(f"neighbours is {neighbours}, expected at least 1")
-    count = min(neighbours, len(points) - 1)
+    if neighbors < 1:
+        raise ValueError(f"neighbors is {neighbors}, expected at least 1")
+    count = min(neighbors, len(points) - 1)
     if count < 1:
         return torch.zeros(len(points), device=points.device)
     cloud = points.detach().cpu().double().numpy()

@@ -57,7 +57,7 @@ class PointGrid:
             torch.segment_reduce(ordered, bound, lengths=sizes, axis=0, unsafe=True)
             for bound in ("min", "max")
         )
-        self._centres = (low + high) / 2
+        self._centers = (low + high) / 2
         self._halves = (high - low) / 2
 
     def visible_from(
@@ -129,8 +129,8 @@ class PointGrid:
 
         Distances are in units of the length of a plane's normal.
         """
-        size = self._centres.abs() @ normals.abs().T + offsets.abs()
-        middle = self._centres @ normals.T + offsets
+        size = self._centers.abs() @ normals.abs().T + offsets.abs()
+        middle = self._centers @ normals.T + offsets
         return middle, self._halves @ normals.abs().T + _SLACK * size
 
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pcdistill.geometry.checks import require_finite, require_shape
-from pcdistill.geometry.neighbours import nearest_neighbors, place_keys
+from pcdistill.geometry.neighbors import nearest_neighbors, place_keys
 from pcdistill.geometry.normals import estimate_normals, require_faces
 from pcdistill.jit import njit
 
@@ -95,7 +95,7 @@ def point_superpoints(
     normals: Tensor | None = None,
     *,
     edges: Tensor | None = None,
-    neighbours: int = 8,
+    neighbors: int = 8,
     threshold: float = 0.01,
     min_size: int = 60,
     colors: Tensor | None = None,
@@ -108,8 +108,8 @@ def point_superpoints(
         normals: (N, 3) float, unit length, consistently oriented; None estimates them (see
             `estimate_normals`). Normals from a sensor's viewpoint are better where there are any.
         edges: (E, 2) integer, directed pairs of point indices; None joins each point to its
-            `neighbours` nearest points.
-        neighbours: points joined to each point when `edges` is None.
+            `neighbors` nearest points.
+        neighbors: points joined to each point when `edges` is None.
         threshold: unitless; larger makes larger superpoints.
         min_size: points; smaller components join a neighbour, unless they have none.
         colors: (N, 3) uint8, or float in [0, 1]; None leaves colour out, as the release does.
@@ -134,7 +134,7 @@ def point_superpoints(
     require_finite("normals", normals)
     positions = _as_array(points)
     if edges is None:
-        edges = neighbor_edges(points, neighbours)
+        edges = neighbor_edges(points, neighbors)
     else:
         _require_edges(edges, len(points))
     pairs = np.ascontiguousarray(edges.detach().cpu().numpy().astype(np.int32, copy=False))
@@ -144,12 +144,12 @@ def point_superpoints(
     return torch.from_numpy(labels).to(points.device)
 
 
-def neighbor_edges(points: Tensor, neighbours: int = 8) -> Tensor:
+def neighbor_edges(points: Tensor, neighbors: int = 8) -> Tensor:
     """Join each point to its nearest other points.
 
     Args:
         points: (N, 3) float, metres.
-        neighbours: edges that leave each point, where there are that many other points. Of many
+        neighbors: edges that leave each point, where there are that many other points. Of many
             equal points, all are joined to the same first ones.
 
     Returns:
@@ -160,9 +160,9 @@ def neighbor_edges(points: Tensor, neighbours: int = 8) -> Tensor:
     """
     require_shape("points", points, None, 3)
     require_finite("points", points)
-    if neighbours < 1:
-        raise ValueError(f"neighbours must be at least 1, got {neighbours}")
-    return torch.from_numpy(_neighbor_edges(_as_array(points), neighbours))
+    if neighbors < 1:
+        raise ValueError(f"neighbors must be at least 1, got {neighbors}")
+    return torch.from_numpy(_neighbor_edges(_as_array(points), neighbors))
 
 
 def mesh_edges(faces: Tensor) -> Tensor:
@@ -208,12 +208,12 @@ def _shades(colors: Tensor | None, color_weight: float, points: int) -> NDArray[
     return scaled
 
 
-def _neighbor_edges(positions: NDArray[np.floating], neighbours: int) -> NDArray[np.int32]:
+def _neighbor_edges(positions: NDArray[np.floating], neighbors: int) -> NDArray[np.int32]:
     """(E, 2) int32, from each point to its nearest other points."""
     count = len(positions)
     if count < 2:
         return np.empty((0, 2), np.int32)
-    nearest = nearest_neighbors(positions.astype(np.float64), min(neighbours + 1, count))
+    nearest = nearest_neighbors(positions.astype(np.float64), min(neighbors + 1, count))
     sources = np.broadcast_to(np.arange(count)[:, None], nearest.shape)
     other = nearest != sources
     # among coincident points the point itself may be missing: then the farthest goes instead

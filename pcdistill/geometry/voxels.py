@@ -84,8 +84,8 @@ def _inside_box(points: Tensor, clip_box: Tensor) -> Tensor:
     if len(points) == 0:
         return points.new_zeros(0, dtype=torch.bool)
     low, high = points.amin(0), points.amax(0)
-    centre = low + (high - low) * 0.5
-    lower, upper = (centre.double() + clip_box.to(points.device).double().T).unbind(0)
+    center = low + (high - low) * 0.5
+    lower, upper = (center.double() + clip_box.to(points.device).double().T).unbind(0)
     return ((points >= lower) & (points < upper)).all(dim=1)
 
 

@@ -41,7 +41,7 @@ def scene_pieces(run: RunContext, scene: Scene) -> Tensor:
         run.memory[key] = point_superpoints(
             scene.points,
             scene.normals,
-            neighbours=config.neighbors,
+            neighbors=config.neighbors,
             threshold=config.threshold,
             min_size=max(config.min_size, MIN_POINTS),
         ).long()

@@ -34,8 +34,8 @@ def _activated(
     skip: SparseTensor | None = None,
 ) -> SparseTensor:
     """Normalise what a convolution has just made, add, cut off what is negative, join the skip."""
-    normalised: SparseTensor = norm(x, residual=residual, relu=True, skip=skip, inplace=True)
-    return normalised
+    normalized: SparseTensor = norm(x, residual=residual, relu=True, skip=skip, inplace=True)
+    return normalized
 
 
 class ResidualBlock(nn.Module):

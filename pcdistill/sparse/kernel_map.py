@@ -8,7 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from pcdistill.sparse.neighbour_search import binary_search_neighbors, merge_scan_neighbors
+from pcdistill.sparse.neighbor_search import binary_search_neighbors, merge_scan_neighbors
 from pcdistill.sparse.voxel_keys import Bounds, VoxelKeyCodec
 
 

@@ -42,8 +42,8 @@ def colorize_scores(
     known = fraction.isfinite()
     table = heat_colormap(256).to(scores.device)
     colors = table[(torch.where(known, fraction, 0.0) * 255).round().long()]
-    grey = torch.tensor(UNLABELLED, dtype=torch.uint8, device=scores.device)
-    return torch.where(known[:, None], colors, grey)
+    gray = torch.tensor(UNLABELLED, dtype=torch.uint8, device=scores.device)
+    return torch.where(known[:, None], colors, gray)
 
 
 def score_range(
@@ -81,8 +81,8 @@ def colorize_labels(labels: Tensor, palette: Tensor) -> Tensor:
     require_shape("palette", palette, None, 3)
     known = (labels >= 0) & (labels < len(palette))
     colors = palette.to(labels.device)[torch.where(known, labels, 0).long()]
-    grey = torch.tensor(UNLABELLED, dtype=torch.uint8, device=labels.device)
-    return torch.where(known[:, None], colors, grey)
+    gray = torch.tensor(UNLABELLED, dtype=torch.uint8, device=labels.device)
+    return torch.where(known[:, None], colors, gray)
 
 
 def colorize_superpoints(superpoint_ids: Tensor) -> Tensor:
@@ -100,8 +100,8 @@ def colorize_superpoints(superpoint_ids: Tensor) -> Tensor:
     lightness = 0.62 + 0.22 * torch.frac(ids * 0.7548776662466927)
     chroma = 0.09 + 0.05 * torch.frac(ids * 0.5698402909980532)
     lab = torch.stack([lightness, chroma * hue.cos(), chroma * hue.sin()], dim=1)
-    grey = torch.tensor(UNLABELLED, dtype=torch.uint8, device=ids.device)
-    return torch.where((ids >= 0)[:, None], _srgb(lab), grey)
+    gray = torch.tensor(UNLABELLED, dtype=torch.uint8, device=ids.device)
+    return torch.where((ids >= 0)[:, None], _srgb(lab), gray)
 
 
 def _percentile(values: Tensor, percent: float) -> float:

@@ -190,7 +190,7 @@ def _framed(
         (left, far_right), (top, bottom) = _extent(x, x), _extent(y, y)
         scale = margin * min(width / max(far_right - left, 1e-3), height / max(bottom - top, 1e-3))
         focal = scale
-        centre = np.array([(left + far_right) / 2, (top + bottom) / 2, z.min() - 1.0])
+        center = np.array([(left + far_right) / 2, (top + bottom) / 2, z.min() - 1.0])
     else:
         focal = max(height, width) / 2 / math.tan(math.radians(field_of_view) / 2)
         tangents = margin * width / 2 / focal, margin * height / 2 / focal
@@ -202,10 +202,10 @@ def _framed(
             (bottom - top) / 2 / tangents[1],
             0.05 - float(z.min()),
         )
-        centre = np.array([(left + far_right) / 2, (top + bottom) / 2, -distance])
+        center = np.array([(left + far_right) / 2, (top + bottom) / 2, -distance])
     pose = np.eye(4)
     pose[:3, :3] = rotation
-    pose[:3, 3] = rotation @ centre
+    pose[:3, 3] = rotation @ center
     intrinsics = np.array(
         [[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]], dtype=np.float64
     )

@@ -69,9 +69,9 @@ def enlarge_by_hand(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     for source, target in zip(values.shape, size, strict=True):
         matrix = np.zeros((target, source))
         for index in range(target):
-            centre = (index + 0.5) * source / target - 0.5
-            for tap in range(int(np.floor(centre)) - 1, int(np.floor(centre)) + 3):
-                matrix[index, np.clip(tap, 0, source - 1)] += cubic(np.array(centre - tap))
+            center = (index + 0.5) * source / target - 0.5
+            for tap in range(int(np.floor(center)) - 1, int(np.floor(center)) + 3):
+                matrix[index, np.clip(tap, 0, source - 1)] += cubic(np.array(center - tap))
         matrices.append(matrix)
     return matrices[0] @ values @ matrices[1].T
 

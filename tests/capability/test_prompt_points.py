@@ -175,7 +175,7 @@ def test_clean_up_scales_with_the_image():
     assert torch.equal(clean_mask(full, border=0), full)
 
 
-def test_a_mask_that_is_as_good_as_empty_becomes_four_blocks_near_the_centre():
+def test_a_mask_that_is_as_good_as_empty_becomes_four_blocks_near_the_center():
     empty = clean_mask(torch.zeros(512, 512, dtype=torch.bool))
     assert empty.sum() == 16
     assert empty[240:242, 240:242].all()

@@ -218,7 +218,7 @@ def test_turning_on_the_grid_keeps_walls_on_the_axes():
     assert len(seen) == 8
 
 
-def test_the_input_is_constant_or_normal_and_height_or_these_and_colour():
+def test_the_input_is_constant_or_normal_and_height_or_these_and_color():
     points = torch.zeros(300, 3)
     points[:, 2] = torch.linspace(0.5, 3.5, 300)
     normals = torch.zeros(300, 3)

@@ -89,7 +89,7 @@ def test_frames_are_read_one_at_a_time():
     assert len(alive) == 6
 
 
-def test_colours_and_positions_are_means_over_pixels():
+def test_colors_and_positions_are_means_over_pixels():
     near, far = wall(2.0, 100), wall(2.01, 200)
     cloud = fuse_depth([near, far, far], voxel_size=0.5, layer_distance=0)
     inner = cloud.points[:, 1:].abs().amax(dim=1) < 0.5

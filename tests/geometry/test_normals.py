@@ -64,7 +64,7 @@ def test_signs_agree_around_a_crease_without_a_viewpoint():
     assert min((agreement > 0).float().mean(), (agreement < 0).float().mean()) == 0
 
 
-def test_neighbourhoods_are_those_of_a_plain_search():
+def test_neighborhoods_are_those_of_a_plain_search():
     points = torch.from_numpy(np.random.default_rng(5).normal(size=(40, 3)))
     normals = estimate_normals(points, 7, torch.zeros(3))
     for point, normal in zip(points, normals, strict=True):
@@ -89,7 +89,7 @@ def test_bad_arguments_are_named():
         vertex_normals(vertices, torch.tensor([[0, 1, 3]]))
     with pytest.raises(ValueError, match=r"faces have dtype torch\.float32"):
         vertex_normals(vertices, torch.zeros(1, 3))
-    with pytest.raises(ValueError, match="neighbours must be at least 3, got 2"):
+    with pytest.raises(ValueError, match="neighbors must be at least 3, got 2"):
         estimate_normals(vertices, 2)
     with pytest.raises(ValueError, match="points has 9 non-finite"):
         estimate_normals(vertices * float("nan"))

@@ -41,19 +41,19 @@ def loop_splat(points, normals, spacing, pose, intrinsics, size):
     for point, normal, apart in zip(
         points.double().numpy(), normals.double().numpy(), spacing.double().numpy(), strict=True
     ):
-        centre = inverse[:3, :3] @ point + inverse[:3, 3]
-        if centre[2] <= 1e-3:
+        center = inverse[:3, :3] @ point + inverse[:3, 3]
+        if center[2] <= 1e-3:
             continue
         across = inverse[:3, :3] @ normal
-        own = intrinsics.numpy() @ centre / centre[2]
+        own = intrinsics.numpy() @ center / center[2]
         for v, u in np.ndindex(*size):
             if (u, v) == (round(own[0]), round(own[1])):
-                depth[v, u] = min(depth[v, u], centre[2])
+                depth[v, u] = min(depth[v, u], center[2])
             ray = to_ray @ np.array([u, v, 1.0])
             if across @ ray == 0:
                 continue
-            z = across @ centre / (across @ ray)
-            if z > 0 and np.linalg.norm(z * ray - centre) <= 0.8 * apart:
+            z = across @ center / (across @ ray)
+            if z > 0 and np.linalg.norm(z * ray - center) <= 0.8 * apart:
                 depth[v, u] = min(depth[v, u], z)
     return np.where(np.isfinite(depth), depth, 0)
 

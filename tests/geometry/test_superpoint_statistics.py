@@ -125,7 +125,7 @@ def test_edges_of_meshes_and_clouds():
     assert sorted(map(tuple, edges.tolist())) == sorted(expected)
     line = torch.tensor([[0.0, 0, 0], [1, 0, 0], [3, 0, 0]])
     assert neighbor_edges(line, 1).tolist() == [[0, 1], [1, 0], [2, 1]]
-    with pytest.raises(ValueError, match="neighbours must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="neighbors must be at least 1, got 0"):
         neighbor_edges(line, 0)
     with pytest.raises(ValueError, match=r"edges has shape \(3,\), expected \(any, 2\)"):
         superpoint_statistics(torch.zeros(3), torch.zeros(3))

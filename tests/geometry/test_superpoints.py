@@ -235,7 +235,7 @@ def test_nothing_and_next_to_nothing():
 
 
 @pytest.mark.parametrize("kind", ["uint8", "float"])
-def test_colour_parts_what_normals_do_not(kind):
+def test_color_parts_what_normals_do_not(kind):
     """A flat sheet, red on the left and blue on the right."""
     axis = torch.arange(20.0)
     points = torch.cartesian_prod(axis, axis, torch.zeros(1))
@@ -260,7 +260,7 @@ def test_colour_parts_what_normals_do_not(kind):
         assert without.max() == 0
 
 
-def test_bad_colours_are_named():
+def test_bad_colors_are_named():
     points, faces = torch.rand(4, 3), torch.tensor([[0, 1, 2]])
     with pytest.raises(ValueError, match=r"colors has shape \(3, 3\), expected \(4, 3\)"):
         mesh_superpoints(points, faces, colors=points[:3], color_weight=1.0)
@@ -293,8 +293,8 @@ def test_bad_arguments_are_named():
         point_superpoints(points, points[:3])
     with pytest.raises(ValueError, match="normals has 12 non-finite"):
         point_superpoints(points, points * float("inf"))
-    with pytest.raises(ValueError, match="neighbours must be at least 1, got 0"):
-        point_superpoints(points, neighbours=0)
+    with pytest.raises(ValueError, match="neighbors must be at least 1, got 0"):
+        point_superpoints(points, neighbors=0)
 
 
 def soup_of(vertices, faces, colors=None):

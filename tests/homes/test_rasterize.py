@@ -82,7 +82,7 @@ def test_weights_lead_back_to_the_place_that_is_seen():
 
 @given(seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=25)
-def test_neighbours_leave_no_gap(seed):
+def test_neighbors_leave_no_gap(seed):
     """A bent sheet of patches that share edges covers every pixel before it."""
     rng = np.random.default_rng(seed)
     ticks = np.linspace(-4, 4, 9)

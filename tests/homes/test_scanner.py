@@ -108,7 +108,7 @@ def test_without_drift_poses_are_the_true_ones():
         torch.testing.assert_close(found, true, rtol=0, atol=1e-12)
 
 
-def test_colours_are_those_of_the_pictures():
+def test_colors_are_those_of_the_pictures():
     home, size = build_home(0, "train"), (120, 160)
     matrix = intrinsics_from_fov(size, 70.0)
     views = film(home, plan_camera_path(home, 1, 0), matrix, size, 0, STEADY)
@@ -125,7 +125,7 @@ def test_colours_are_those_of_the_pictures():
     assert len(scan.points) > 500
 
 
-def test_vertices_that_no_view_sees_have_the_colour_of_their_nearest_that_one_does(scene):
+def test_vertices_that_no_view_sees_have_the_color_of_their_nearest_that_one_does(scene):
     unseen = scene.instances < 0
     assert 0.001 < float(unseen.float().mean()) < 0.1
     points, seen = scene.points.double(), ~unseen

@@ -37,7 +37,7 @@ def test_pieces_that_touch_are_one_place_and_others_are_not():
     assert places[0].size == pytest.approx((1.1, 0.5, 0.0), abs=FLOAT32)
 
 
-def test_a_neighbour_of_unlike_relevancy_does_not_belong():
+def test_a_neighbor_of_unlike_relevancy_does_not_belong():
     points, ids = scene(0.0, 0.6)
     places = connected_places(points, ids, torch.tensor([0.8, 0.39]))
     assert [place.superpoints.tolist() for place in places] == [[0]]

@@ -30,14 +30,14 @@ def wall(*frames: MemoryFrame) -> Scene:
     return Scene("wall", points, frames=frames)
 
 
-def test_colours_are_means_and_points_that_nobody_sees_take_that_of_all():
+def test_colors_are_means_and_points_that_nobody_sees_take_that_of_all():
     scene = wall(view("a", (200, 0, 10)), view("b", (100, 50, 10), back=1))
     found = average_frame_colors(scene, RULES)
     assert found.dtype == torch.uint8
     assert found.tolist() == [[150, 25, 10]] * 4
 
 
-def test_a_scene_that_no_frame_sees_has_no_colours():
+def test_a_scene_that_no_frame_sees_has_no_colors():
     looking_away = view("a", (1, 2, 3), back=-9)
     assert average_frame_colors(wall(looking_away), RULES) is None
 
@@ -48,7 +48,7 @@ def test_a_long_capture_is_sampled_evenly():
     assert abs(int(average_frame_colors(scene, RULES)[0, 0]) - float(taken.float().mean())) <= 1
 
 
-def test_the_colours_of_a_home_are_found_again():
+def test_the_colors_of_a_home_are_found_again():
     coarse = ScannerSettings(voxel_size=0.1, truncation=0.2, spacing=0.2)
     home = home_scene(3, "validation", frames=12, image_size=(60, 80), scanner=coarse)
     found = average_frame_colors(replace(home, colors=None), RULES)

@@ -79,7 +79,7 @@ def test_narrow_network_in_train_mode(file, dtype):
 
 
 @pytest.mark.parametrize("file", golden_cases("mink_unet/state_dict_manifest.json"))
-def test_state_dict_and_initialisation_follow_the_manifest(file):
+def test_state_dict_and_initialization_follow_the_manifest(file):
     for entry in json.loads(file.read_text()).values():
         generator = torch.Generator().manual_seed(1)
         network = build_student(

@@ -35,7 +35,7 @@ SETS = {
 
 @pytest.mark.parametrize("file", REFERENCE)
 @pytest.mark.parametrize("name", SETS)
-def test_names_and_colours_are_the_published_ones(file, name):
+def test_names_and_colors_are_the_published_ones(file, name):
     reference = json.loads(file.read_text())
     names, color_map = (reference[key] for key in SETS[name])
     label_set = load_label_set(name)

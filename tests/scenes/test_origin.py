@@ -83,8 +83,8 @@ def test_frames_near_the_origin_are_the_same_objects():
 def in_source(scene):
     """Points and camera centres where the files have them, float64."""
     back = scene_to_source(scene.provenance)
-    centres = torch.stack([frame.camera_to_world[:3, 3] for frame in scene.frames])
-    return [rows.double() @ back[:3, :3].T + back[:3, 3] for rows in (scene.points, centres)]
+    centers = torch.stack([frame.camera_to_world[:3, 3] for frame in scene.frames])
+    return [rows.double() @ back[:3, :3].T + back[:3, 3] for rows in (scene.points, centers)]
 
 
 @pytest.mark.parametrize("write", SURFACES, ids=lambda write: write.__name__)

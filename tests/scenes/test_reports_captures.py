@@ -16,7 +16,7 @@ UTM = np.array([451234.0, 5411876.0, 118.0])
 ROOM = np.array([[0.0, 0.0, 0.0], [4.0, 3.0, 2.5]])  # metres, z up
 TABLE = np.array([[1.5, 1.0, 0.0], [2.5, 2.0, 0.7]])
 MILLIMETRES = 2e-3  # depth is stored in whole ones
-COLOUR = 40  # of 255: JPEG, beside edges of the checker too
+COLOR = 40  # of 255: JPEG, beside edges of the checker too
 
 pytestmark = pytest.mark.skipif(not REPORTS.is_dir(), reason="the reports are not here")
 
@@ -69,7 +69,7 @@ def require_true_depth(scene, origin=0.0, least=0.5, tolerance=MILLIMETRES):
         assert (np.abs(depth - truth)[known] < tolerance).mean() > 0.97
 
 
-def require_true_colours(scene, origin=0.0, least=0.8):
+def require_true_colors(scene, origin=0.0, least=0.8):
     """Points in view have the colour of the pixel they fall on, but beside edges of the checker."""
     points, poses = in_room(scene, origin)
     seen = right = 0
@@ -86,7 +86,7 @@ def require_true_colours(scene, origin=0.0, least=0.8):
         colors = scene.colors.numpy()[ahead][inside][visible].astype(int)
         pictured = frame.image().numpy()[rows[visible], columns[visible]].astype(int)
         seen += int(visible.sum())
-        right += int((np.abs(colors - pictured).max(axis=1) < COLOUR).sum())
+        right += int((np.abs(colors - pictured).max(axis=1) < COLOR).sum())
     assert seen > 500
     assert right / seen > least
 
@@ -100,7 +100,7 @@ def test_colmap_models_are_the_room(name, origin):
     assert len(scene.frames) == 8
     assert away_from_surfaces(points).max() < 1e-3
     np.testing.assert_allclose([points.min(axis=0), points.max(axis=0)], ROOM, atol=1e-3)
-    require_true_colours(scene, origin)
+    require_true_colors(scene, origin)
 
 
 def test_a_model_far_out_is_the_local_one():
@@ -125,7 +125,7 @@ def test_nerfstudio_in_disguise(name):
     assert len(scene.frames) == 8
     assert np.quantile(away_from_surfaces(in_room(scene)[0]), 0.95) < 0.01
     require_true_depth(scene)
-    require_true_colours(scene)
+    require_true_colors(scene)
 
 
 def test_frames_of_two_cameras_some_without_depth():
@@ -175,4 +175,4 @@ def test_portraits_with_the_camera_of_landscapes_are_refused():
         read("19_portrait_landscape_k")
     scene = read("19_portrait_right")
     require_true_depth(scene)
-    require_true_colours(scene)
+    require_true_colors(scene)

@@ -76,7 +76,7 @@ def test_degenerate_clouds_stay_whole(name, count):
 
 
 @pytest.mark.skipif(find_spec("pye57") is None, reason="pye57 is not installed")
-def test_e57_has_the_rooms_colours_and_no_misses():
+def test_e57_has_the_rooms_colors_and_no_misses():
     truth = scene("01_local_mesh.ply")
     for name in ("04_colour8.e57", "04_colour_float.e57", "05_flagged_utm.e57"):
         found = scene(name)
@@ -87,7 +87,7 @@ def test_e57_has_the_rooms_colours_and_no_misses():
 
 
 @pytest.mark.parametrize("kind", ["padding", "r_g_b_u1", "red_green_blue_u2"])
-def test_colours_of_pcd_files_in_every_layout(kind):
+def test_colors_of_pcd_files_in_every_layout(kind):
     found, truth = scene(f"09_{kind}.pcd"), scene("01_local_mesh.ply")
     torch.testing.assert_close(found.points, truth.points, rtol=0, atol=1e-6)
     assert torch.equal(found.colors, truth.colors)
@@ -110,7 +110,7 @@ def test_uneven_lists_are_skipped():
     assert torch.equal(found.colors, truth.colors)
 
 
-def test_las_without_colours_has_none_and_marked_points_are_left_out():
+def test_las_without_colors_has_none_and_marked_points_are_left_out():
     truth = scene("01_local_mesh.ply")
     for name in ("06_no_rgb.las", "06_zero_rgb.las", "06_withheld_noise_14.las"):
         found = scene(name)

@@ -60,7 +60,7 @@ def test_what_may_not_be_read_is_called_so(tmp_path, caplog, name):
     assert len(unused) < 0.5 * len(kinds(folder)), unused
 
 
-def test_a_neighbour_that_may_not_be_read_is_named_and_left_out(tmp_path, caplog):
+def test_a_neighbor_that_may_not_be_read_is_named_and_left_out(tmp_path, caplog):
     for name in ("attic", "cellar"):
         CAPTURES["nerfstudio"][0](tmp_path / name)
     (tmp_path / "cellar").chmod(0)

@@ -25,8 +25,8 @@ def painted(shape, paint, noise=3.0, seed=0):
     return torch.from_numpy(colors.clip(0, 255).astype(np.uint8)).permute(2, 0, 1).contiguous()
 
 
-def disc(row, column, centre, radius):
-    return (row - centre[0]) ** 2 + (column - centre[1]) ** 2 <= radius**2
+def disc(row, column, center, radius):
+    return (row - center[0]) ** 2 + (column - center[1]) ** 2 <= radius**2
 
 
 def test_a_disc_on_a_grainy_wall_is_found_to_the_pixel():
@@ -37,7 +37,7 @@ def test_a_disc_on_a_grainy_wall_is_found_to_the_pixel():
     assert mask_iou(SuperpixelSegmenter()(image, points), exact) > 0.95
 
 
-def test_an_object_of_two_colours_is_one_object_when_points_lie_on_both():
+def test_an_object_of_two_colors_is_one_object_when_points_lie_on_both():
     def paint(r, c):
         left, right = (c >= 40) & (c < 75), (c >= 75) & (c < 110)
         high = (r >= 30) & (r < 90)

@@ -84,7 +84,7 @@ def test_results_never_overlap_and_gaps_are_joined(steps):
 
 @given(st.lists(st.tuples(st.integers(1, 6 << 20), st.booleans()), min_size=2, max_size=30))
 @settings(deadline=None, max_examples=60)
-def test_giving_memory_of_gaps_back_leaves_their_neighbours_alone(steps):
+def test_giving_memory_of_gaps_back_leaves_their_neighbors_alone(steps):
     pool = MemoryPool()
     held = [pool.allocate(size) for size, _ in steps]
     for number, part in enumerate(held):

@@ -18,7 +18,7 @@ def voxels(count: int) -> SparseTensor:
     return SparseTensor(torch.arange(3.0 * count).view(count, 3), coords)
 
 
-def test_a_single_voxel_is_normalised_by_what_was_seen_before():
+def test_a_single_voxel_is_normalized_by_what_was_seen_before():
     norm = SparseBatchNorm(3).train()
     norm(voxels(5))
     mean, variance = norm.bn.running_mean.clone(), norm.bn.running_var.clone()
@@ -61,7 +61,7 @@ def test_nothing_is_overwritten_where_gradients_are_wanted():
         assert torch.equal(x.sorted_features, before)
 
 
-def test_half_precision_is_normalised_in_full():
+def test_half_precision_is_normalized_in_full():
     norm = SparseBatchNorm(3).eval()
     norm.bn.running_mean.fill_(300.0)
     x = voxels(120).map(lambda features: features.bfloat16())

@@ -193,7 +193,7 @@ def test_poses(tmp_path, room) -> Outcomes:
         yield convention.write(scene.frames[1].camera_to_world), written
 
 
-def test_a_surface_without_colours_has_those_of_its_frames(tmp_path, room):
+def test_a_surface_without_colors_has_those_of_its_frames(tmp_path, room):
     """The frames are the greyer the farther a wall is."""
     assert read_ply(room / "cloud.ply").colors is None
     stored = ingest(tmp_path, of_scan(room))

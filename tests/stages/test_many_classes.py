@@ -91,8 +91,8 @@ def test_a_perfect_answer_is_right_everywhere(tmp_path, monkeypatch, classes, ig
     assert names.read_text().splitlines()[classes] == f"{none} no answer"
     assert bool((written.colors[~seen] == 0).all())
     assert torch.equal(written.colors[seen], run.label_set.palette[expected[seen]])
-    grey = colorize_labels(truth, run.label_set.palette)[-1]
-    assert not (run.label_set.palette == grey).all(dim=1).any()
+    gray = colorize_labels(truth, run.label_set.palette)[-1]
+    assert not (run.label_set.palette == gray).all(dim=1).any()
 
 
 @pytest.mark.parametrize("classes", SIZES)

@@ -75,7 +75,7 @@ def test_min_size(tmp_path) -> Outcomes:
 
 
 @follows("partition.neighbors")
-def test_neighbours(tmp_path) -> Outcomes:
+def test_neighbors(tmp_path) -> Outcomes:
     """Two rows whose points are nearer to four others of their row than to the other row."""
     line = 0.1 * torch.arange(20.0)
     rows = [torch.stack([line, torch.full((20,), y), torch.zeros(20)], dim=1) for y in (0, 0.45)]
@@ -124,7 +124,7 @@ def test_more_pieces_than_short_numbers_are_kept_apart(tmp_path):
 
 
 @pytest.mark.parametrize("method", ["mesh", "neighbors"])
-def test_colours_count_in_either_way_of_cutting(tmp_path, method):
+def test_colors_count_in_either_way_of_cutting(tmp_path, method):
     colors = torch.zeros(COUNT, 3, dtype=torch.uint8)
     colors[50:] = 255
     scene = sheet(colors=colors, faces=faces(range(SIDE - 1)))

@@ -246,7 +246,7 @@ def test_heat_goes_from_pale_blue_to_red_in_even_steps():
     assert score_range(torch.tensor([])) == (0.0, 1.0)
 
 
-def test_labels_have_their_palette_and_others_are_grey():
+def test_labels_have_their_palette_and_others_are_gray():
     palette = torch.tensor([[1, 2, 3], [4, 5, 6]], dtype=torch.uint8)
     colors = colorize_labels(torch.tensor([1, 255, 0, 256, -1]), palette)
     assert colors.tolist() == [[4, 5, 6], [*UNLABELLED], [1, 2, 3], [*UNLABELLED], [*UNLABELLED]]

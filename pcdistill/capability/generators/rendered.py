@@ -150,8 +150,8 @@ def blur_to_attention(mask: Tensor, instances: Tensor, chance: np.random.Generat
     """
     exact = mask.numpy()
     bright = exact.astype(np.float64)
-    for neighbour in _touching(exact, instances.numpy()):
-        bright[neighbour] = np.maximum(bright[neighbour], chance.uniform(*_SPILL))
+    for neighbor in _touching(exact, instances.numpy()):
+        bright[neighbor] = np.maximum(bright[neighbor], chance.uniform(*_SPILL))
     sides = np.array(exact.shape)
     shift = np.clip(chance.normal(0, _DISPLACEMENT, 2), -0.06, 0.06) * sides
     bright = ndimage.shift(bright, shift, order=1, mode="nearest")
@@ -177,7 +177,7 @@ def _spots(side: int, chance: np.random.Generator) -> NDArray[np.float64]:
     row, column = np.mgrid[0:side, 0:side] / side
     spots = np.zeros((side, side))
     for _ in range(_BLOBS):
-        centre = chance.random(2)
-        squared = (row - centre[0]) ** 2 + (column - centre[1]) ** 2
+        center = chance.random(2)
+        squared = (row - center[0]) ** 2 + (column - center[1]) ** 2
         spots += chance.uniform(0.05, 0.3) * np.exp(-squared / (2 * chance.uniform(0.03, 0.1) ** 2))
     return spots

@@ -116,10 +116,10 @@ def _measure_offset(edges: Sequence[_Edges], sides: tuple[int, ...] = ()) -> Reg
     """
     height, width = edges[0].color.shape
     total = torch.zeros(2 * height, 2 * width)
-    for colour, depth in edges:
-        spectrum = torch.fft.rfft2(colour.flip(sides), s=total.shape)
+    for color, depth in edges:
+        spectrum = torch.fft.rfft2(color.flip(sides), s=total.shape)
         spectrum *= torch.fft.rfft2(depth, s=total.shape).conj()
-        norm = float(colour.norm() * depth.norm())
+        norm = float(color.norm() * depth.norm())
         if norm > 0:
             total += torch.fft.irfft2(spectrum, s=total.shape) / (norm * len(edges))
     reach = max(2, round(_SEARCHED * width))

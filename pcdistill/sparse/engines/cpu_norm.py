@@ -50,7 +50,7 @@ def batch_norm_train(
     variance = (spread - offset.square()).clamp_(min=0)
     _take_note(bn, mean, variance * (count / (count - 1)))
     scale = torch.rsqrt(variance + bn.eps)
-    out: Tensor = _NormaliseByBatch.apply(  # type: ignore[no-untyped-call]
+    out: Tensor = _NormalizeByBatch.apply(  # type: ignore[no-untyped-call]
         x, bn.weight, bn.bias, residual, skip, mean, scale, relu, inplace
     )
     return out
@@ -72,7 +72,7 @@ def batch_norm_eval(
     return out
 
 
-class _NormaliseByBatch(torch.autograd.Function):
+class _NormalizeByBatch(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,

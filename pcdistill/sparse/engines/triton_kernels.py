@@ -47,9 +47,9 @@ def convolution_kernel(
     rows = (tl.program_id(0) // tiles).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     columns = (tl.program_id(0) % tiles) * OUTER + tl.arange(0, OUTER)
     total = tl.zeros((ROWS, OUTER), dtype=tl.float32)
-    neighbours = table + rows
+    neighbors = table + rows
     for offset in range(n_offsets):
-        source = tl.load(neighbours, mask=rows < n_target, other=n_source)
+        source = tl.load(neighbors, mask=rows < n_target, other=n_source)
         if tl.min(source, axis=0) < n_source:
             left_rows = features + source.to(tl.int64)[:, None] * c_in
             right_slice = weights + tl.load(order + offset).to(tl.int64) * slice_step
@@ -66,7 +66,7 @@ def convolution_kernel(
                     other=0.0,
                 )
                 total = tl.dot(left, right, total, input_precision=PRECISION)
-        neighbours += n_target
+        neighbors += n_target
     tl.store(
         out + rows[:, None] * c_out + columns[None, :],
         total.to(out.dtype.element_ty),
@@ -208,11 +208,11 @@ def kernel_gradient_kernel(
     split = tl.program_id(0) // n_offsets // tiles
     channels = tile // out_tiles * INNER + tl.arange(0, INNER)
     columns = tile % out_tiles * OUTER + tl.arange(0, OUTER)
-    neighbours = table + offset.to(tl.int64) * n_target
+    neighbors = table + offset.to(tl.int64) * n_target
     total = tl.zeros((INNER, OUTER), dtype=tl.float32)
     for first in range(split * rows_each, min((split + 1) * rows_each, n_target), ROWS):
         rows = first + tl.arange(0, ROWS)
-        source = tl.load(neighbours + rows, mask=rows < n_target, other=n_source)
+        source = tl.load(neighbors + rows, mask=rows < n_target, other=n_source)
         if tl.min(source, axis=0) < n_source:
             left = tl.load(
                 features + source.to(tl.int64)[:, None] * c_in + channels[None, :],
@@ -261,12 +261,12 @@ def few_channels_gradient_kernel(
     channels = tl.arange(0, INNER) % WIDTH
     offsets = group * (INNER // WIDTH) + tl.arange(0, INNER) // WIDTH
     wanted = (offsets < n_offsets) & (channels < c_in)
-    neighbours = table + offsets.to(tl.int64)[None, :] * n_target
+    neighbors = table + offsets.to(tl.int64)[None, :] * n_target
     total = tl.zeros((INNER, OUTER), dtype=tl.float32)
     for first in range(split * rows_each, min((split + 1) * rows_each, n_target), ROWS):
         rows = first + tl.arange(0, ROWS)
         source = tl.load(
-            neighbours + rows[:, None],
+            neighbors + rows[:, None],
             mask=(rows < n_target)[:, None] & wanted[None, :],
             other=n_source,
         )

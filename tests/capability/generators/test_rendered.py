@@ -41,8 +41,8 @@ def test_the_map_is_too_vague_to_read_the_outline_from():
         steps = torch.cat([soft.diff(dim=0).abs().flatten(), soft.diff(dim=1).abs().flatten()])
         assert steps.max() < 0.12  # an exact outline would step by 1
         ious.append(mask_iou(binarize_attention(soft, 0.5), mask))
-        centre = (soft > 0.7).nonzero().double().mean(dim=0)
-        shifts.append(float((centre - mask.nonzero().double().mean(dim=0)).norm()))
+        center = (soft > 0.7).nonzero().double().mean(dim=0)
+        shifts.append(float((center - mask.nonzero().double().mean(dim=0)).norm()))
     assert torch.stack(ious).mean() < 0.9
     assert np.mean(shifts) > 1  # pixels
 

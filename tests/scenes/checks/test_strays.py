@@ -66,7 +66,7 @@ def test_what_is_known_of_the_points_stays_with_them():
     assert torch.equal(left.normals, normals[kept])
 
 
-def test_real_points_at_the_origin_are_told_from_misses_by_their_colour():
+def test_real_points_at_the_origin_are_told_from_misses_by_their_color():
     points, real = mixed(torch.cat([room(), torch.zeros(3, 3)]), torch.zeros(500, 3))
     colors = torch.where(real[:, None], 90, 0).to(torch.uint8).repeat(1, 3)
     left = without_strays(FILE, Ply(points, colors))
@@ -150,14 +150,14 @@ def test_a_mesh_file_says_what_was_left_out(tmp_path):
     assert scene.provenance["points_left_out"] == {NOT_FINITE: 1}
 
 
-def test_captures_too_are_without_misses_strays_and_empty_colours(tmp_path):
+def test_captures_too_are_without_misses_strays_and_empty_colors(tmp_path):
     """Misses and one far point in the surface of a capture; its colours are all grey."""
     folder = box_room.write_scan(tmp_path / "scan")
     walls = torch.from_numpy(box_room.wall_points())
     bad = torch.cat([torch.tensor([[2.0, 2.0, 1.0]]).repeat(80, 1), torch.full((1, 3), 4e5)])
     points = torch.cat([walls, bad.double()])
-    grey = torch.full((len(points), 3), 128, dtype=torch.uint8)
-    write_ply(folder / "cloud.ply", points, colors=grey)
+    gray = torch.full((len(points), 3), 128, dtype=torch.uint8)
+    write_ply(folder / "cloud.ply", points, colors=gray)
     scene = open_scene(folder, surface_file="cloud.ply")
     torch.testing.assert_close(scene.points.double(), walls, rtol=0, atol=1e-6)
     assert scene.provenance["points_left_out"] == {REPEATED: 80, FAR: 1}

@@ -70,7 +70,7 @@ def colored(values, low, high, kind="integer"):
         pytest.param(COLORS * 4 + 100, 0, 2000, "integer", (100, 1120), id="limits of its own"),
     ],
 )
-def test_colours_are_the_same_whatever_their_limits(written, values, low, high, kind, limits):
+def test_colors_are_the_same_whatever_their_limits(written, values, low, high, kind, limits):
     file = written(Scan(cartesian() | colored(values, low, high, kind), limits))
     np.testing.assert_array_equal(read_e57(file).colors, COLORS)
 
@@ -125,7 +125,7 @@ def test_each_scan_is_put_where_its_pose_says(written, order):
     np.testing.assert_allclose(points, POINTS + place, rtol=0, atol=1e-5)
 
 
-def test_colours_that_are_none_do_not_count(written, caplog):
+def test_colors_that_are_none_do_not_count(written, caplog):
     none = np.arange(300) % 5 == 0
     values = np.where(none[:, None], 7, COLORS)
     fields = colored(values, 0, 255) | {"isColorInvalid": Field(none.astype(int), 0, 1, "integer")}
@@ -138,7 +138,7 @@ def test_colours_that_are_none_do_not_count(written, caplog):
     assert read_e57(written(Scan(cartesian() | fields))).colors is None
 
 
-def test_scans_of_which_some_lack_colours_or_poses_are_named(written, caplog):
+def test_scans_of_which_some_lack_colors_or_poses_are_named(written, caplog):
     place = {"x": 0.0, "y": 0.0, "z": 0.0}
     scans = [Scan(cartesian() | colored(COLORS, 0, 255), translation=place), Scan(cartesian())]
     with caplog.at_level(logging.WARNING):

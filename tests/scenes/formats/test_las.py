@@ -173,7 +173,7 @@ def test_bytes_in_sixteen_bits_come_back_whoever_widened_them(tmp_path, points, 
 
 
 @pytest.mark.parametrize("color", [None, 0, 255, 65535])
-def test_colours_that_are_all_the_same_are_none(tmp_path, points, color):
+def test_colors_that_are_all_the_same_are_none(tmp_path, points, color):
     colors = None if color is None else np.full((2500, 3), color)
     assert open_scene(write(tmp_path / "a.las", points, colors)).colors is None
 

@@ -77,7 +77,7 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_colours_are_found_in_every_layout(tmp_path, encoding, layout):
+def test_colors_are_found_in_every_layout(tmp_path, encoding, layout):
     padding = [("_", "<f4", np.arange(40)), ("label", "<u4", np.arange(40)), ("_", "<u1", POINTS)]
     fields = [xyz()[0], padding[0], *xyz()[1:], padding[1], *LAYOUTS[layout], padding[2]]
     (tmp_path / "a.pcd").write_bytes(pcd(fields, encoding))
@@ -86,7 +86,7 @@ def test_colours_are_found_in_every_layout(tmp_path, encoding, layout):
     np.testing.assert_array_equal(found.points, POINTS)
 
 
-def test_colours_that_cannot_be_read_are_named(tmp_path, caplog):
+def test_colors_that_cannot_be_read_are_named(tmp_path, caplog):
     fields = [*xyz(), ("rgb", "<u1", COLORS[:, 0]), ("red", "<u1", COLORS[:, 0])]
     (tmp_path / "a.pcd").write_bytes(pcd(fields, "binary"))
     with caplog.at_level(logging.WARNING):

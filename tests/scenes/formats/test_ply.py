@@ -177,7 +177,7 @@ def test_real_meshes_read_as_another_reader_does(data_root):
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_colours_may_be_numbers_from_zero_to_one(tmp_path, form):
+def test_colors_may_be_numbers_from_zero_to_one(tmp_path, form):
     rgb = [("float", "red"), ("float", "green"), ("float", "blue")]
     file = tmp_path / "a.ply"
     file.write_bytes(encode(form, [("vertex", XYZ + rgb, [(0.0, 0.0, 0.0, 0.0, 1.0, 0.5)])]))
@@ -192,7 +192,7 @@ def test_colours_may_be_numbers_from_zero_to_one(tmp_path, form):
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("kind", ["ushort", "uint", "int", "float", "double"])
 @pytest.mark.parametrize("times", [1, 256, 257])
-def test_colours_of_sixteen_bits(tmp_path, form, kind, times):
+def test_colors_of_sixteen_bits(tmp_path, form, kind, times):
     rgb = [(kind, "diffuse_red"), (kind, "diffuse_green"), (kind, "diffuse_blue")]
     rows = [(0.0, 0.0, 0.0, *(times * v for v in color)) for color in ((0, 7, 255), (100, 2, 3))]
     file = tmp_path / "a.ply"
@@ -439,7 +439,7 @@ def test_strips_and_faces_come_together_and_bad_strips_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("line", ["comment TextureFile room 0.png", "obj_info ok"])
-def test_colours_in_a_texture_are_named(tmp_path, caplog, line):
+def test_colors_in_a_texture_are_named(tmp_path, caplog, line):
     texture = [(("uchar", "int"), "vertex_indices"), (("uchar", "float"), "texcoord")]
     faces = [([0, 1, 2], [0.0] * 6)]
     content = encode("ascii", [("vertex", XYZ, CORNERS), ("face", texture, faces)])
@@ -543,7 +543,7 @@ def test_uneven_lists_cost_memory_like_the_file(tmp_path, form, times):
     assert peak < times * file.stat().st_size
 
 
-def test_colours_of_faces_are_named(tmp_path, caplog):
+def test_colors_of_faces_are_named(tmp_path, caplog):
     rgb = [("uchar", name) for name in ("red", "green", "blue")]
     face = [(("uchar", "int"), "vertex_indices"), *rgb]
     content = encode("ascii", [("vertex", XYZ, CORNERS), ("face", face, [([0, 1, 2], 9, 8, 7)])])

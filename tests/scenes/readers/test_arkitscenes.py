@@ -73,7 +73,7 @@ def test_the_layout_of_3dod_is_read_too(scan, tmp_path):
         assert scene.provenance["surface"] == "48_3dod_mesh.ply"
 
 
-def test_a_pose_lies_between_its_neighbours_in_time(scan):
+def test_a_pose_lies_between_its_neighbors_in_time(scan):
     """Against SciPy's spherical interpolation."""
     first, last = box_room.poses(90)[:2]
     lines = []

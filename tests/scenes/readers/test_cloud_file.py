@@ -32,7 +32,7 @@ def refused(file, message, **settings):
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "binary", "binary_compressed"])
-def test_pcd_gives_the_points_and_colours_that_were_written(tmp_path, encoding):
+def test_pcd_gives_the_points_and_colors_that_were_written(tmp_path, encoding):
     walls = box_room.wall_points()
     (tmp_path / "hall.pcd").write_bytes(user_captures.pcd(walls, encoding, COLORS))
     scene = read(tmp_path / "hall.pcd")
@@ -43,7 +43,7 @@ def test_pcd_gives_the_points_and_colours_that_were_written(tmp_path, encoding):
     np.testing.assert_array_equal(scene.colors, COLORS)
 
 
-def test_pcd_colours_as_whole_numbers_in_text(tmp_path):
+def test_pcd_colors_as_whole_numbers_in_text(tmp_path):
     content = (
         "FIELDS x y z rgb\nSIZE 4 4 4 4\nTYPE F F F U\nCOUNT 1 1 1 1\nWIDTH 2\nHEIGHT 1\n"
         "POINTS 2\nDATA ascii\n1 2 3 16711935\n4 5 6 255\n"
@@ -52,7 +52,7 @@ def test_pcd_colours_as_whole_numbers_in_text(tmp_path):
     assert read(tmp_path / "a.pcd").colors.tolist() == [[255, 0, 255], [0, 0, 255]]
 
 
-def test_pcd_with_normals_padding_and_an_organised_cloud(tmp_path):
+def test_pcd_with_normals_padding_and_an_organized_cloud(tmp_path):
     header = (
         "VERSION .7\nFIELDS x y z _ normal_x normal_y normal_z\nSIZE 4 4 4 1 4 4 4\n"
         "TYPE F F F U F F F\nCOUNT 1 1 1 4 1 1 1\nWIDTH 2\nHEIGHT 2\nDATA binary\n"

@@ -61,7 +61,7 @@ def refused(folder, message, **settings):
 
 
 @pytest.mark.parametrize("file", golden_cases("preprocess/replica_3d_*.npz"))
-def test_points_and_colours_are_those_of_the_reference(file):
+def test_points_and_colors_are_those_of_the_reference(file):
     scan, reference = raw_scene(file.stem.removeprefix("replica_3d_")), load_npz(file)
     scene = open_scan(DetectedScan("replica", scan), ReaderSettings())
     np.testing.assert_array_equal(scene.points, reference["coords"])

@@ -70,7 +70,7 @@ def refused(folder, message, **settings):
 
 @pytest.mark.parametrize("file", golden_cases("preprocess/matterport_3d_*.npz"))
 @pytest.mark.parametrize("key", CLASSES)
-def test_points_colours_and_labels_are_those_of_the_reference(file, key):
+def test_points_colors_and_labels_are_those_of_the_reference(file, key):
     scan, reference = raw_region(file.stem.removeprefix("matterport_3d_")), load_npz(file)
     if key not in reference:
         pytest.skip(f"{file.name} has no {key}")

@@ -110,7 +110,7 @@ def test_every_twentieth_frame_at_240_by_320_where_nothing_is_set(scan):
 
 
 @pytest.mark.parametrize("image_size", [(48, 64), (97, 131), (30, 77), (120, 160)])
-def test_depth_is_registered_to_colour(scan, image_size):
+def test_depth_is_registered_to_color(scan, image_size):
     """The two cameras differ; depth must be that of the room along the colour camera's rays."""
     scene = read(scan, image_size=image_size)
     for frame in scene.frames:
@@ -161,7 +161,7 @@ def beside() -> np.ndarray:
 
 
 @pytest.mark.parametrize("image_size", [(48, 64), (97, 131)])
-def test_a_colour_camera_beside_the_depth_camera(tmp_path, image_size):
+def test_a_color_camera_beside_the_depth_camera(tmp_path, image_size):
     folder = scannet_scans.write_scannet(tmp_path, depth_to_color=beside())
     scene = read(folder, image_size=image_size)
     poses = [pose for i, pose in enumerate(box_room.poses(6)) if i != scannet_scans.LOST]
@@ -188,7 +188,7 @@ def test_moved_depth_keeps_what_is_in_front():
     assert float(moved.sum()) == 1.0
 
 
-def test_the_settings_of_openscene_stretch_depth_over_colour(scan):
+def test_the_settings_of_openscene_stretch_depth_over_color(scan):
     scene = read(scan, image_size=(48, 64), intrinsics="openscene")
     frame = scene.frames[1]
     fixed = [[577.870605 / 10, 0, 319.5 * 63 / 639], [0, 577.870605 / 10, 239.5 * 47 / 479]]
@@ -438,7 +438,7 @@ def test_frames_are_those_of_the_reference(case):
 
 
 @pytest.mark.parametrize("case", golden_cases("preprocess/scannet_3d_*.npz"))
-def test_points_colours_and_labels_are_those_of_the_reference(case):
+def test_points_colors_and_labels_are_those_of_the_reference(case):
     golden = load_npz(case)
     scene = read(golden_scan(case))
     np.testing.assert_array_equal(scene.points, golden["coords"])

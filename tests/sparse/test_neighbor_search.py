@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pcdistill.sparse import neighbour_search
-from pcdistill.sparse.neighbour_search import binary_search_neighbors, merge_scan_neighbors
+from pcdistill.sparse import neighbor_search
+from pcdistill.sparse.neighbor_search import binary_search_neighbors, merge_scan_neighbors
 
 
 @settings(max_examples=60, deadline=None)
@@ -35,7 +35,7 @@ def test_both_find_what_is_there(sources, targets, cells, size, dilation, fracti
         for delta in deltas.flatten().tolist()
     ]
     expected = torch.tensor(by_hand, dtype=torch.int32).view(size**3, targets)
-    with mock.patch.object(neighbour_search, "MIN_SHARE", fraction):
+    with mock.patch.object(neighbor_search, "MIN_SHARE", fraction):
         walked = merge_scan_neighbors(keys, wanted, deltas, dilation)
     assert torch.equal(walked, expected)
     assert torch.equal(binary_search_neighbors(keys, wanted, deltas, dilation), expected)

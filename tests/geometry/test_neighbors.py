@@ -14,9 +14,9 @@ from pcdistill.geometry import (
     point_superpoints,
 )
 from pcdistill.geometry import (
-    neighbours as neighbours_module,
+    neighbors as neighbors_module,
 )
-from pcdistill.geometry.neighbours import MAX_ALIKE, ThinnedTree, nearest_neighbors, place_keys
+from pcdistill.geometry.neighbors import MAX_ALIKE, ThinnedTree, nearest_neighbors, place_keys
 from pcdistill.inference import connected_places
 from pcdistill.scenes.checks import unit_check as unit_doubt_module
 from pcdistill.visualization.draw_points import _spacing
@@ -43,7 +43,7 @@ def searched(monkeypatch):
         held.append(np.asarray(positions))
         return cKDTree(positions, **options)
 
-    monkeypatch.setattr(neighbours_module, "cKDTree", tree)
+    monkeypatch.setattr(neighbors_module, "cKDTree", tree)
     return held
 
 
@@ -67,7 +67,7 @@ def test_masses_have_the_distances_of_a_full_search(count):
     assert all(len(set(row)) == count for row in found.tolist())
 
 
-def test_a_point_of_a_mass_is_its_own_neighbour():
+def test_a_point_of_a_mass_is_its_own_neighbor():
     points = with_masses()
     found = nearest_neighbors(points, 5)
     spare = ThinnedTree(points, 5).spare
@@ -75,7 +75,7 @@ def test_a_point_of_a_mass_is_its_own_neighbour():
     np.testing.assert_array_equal(found[spare, 0], spare)
 
 
-def test_missing_neighbours_are_beyond_all_points():
+def test_missing_neighbors_are_beyond_all_points():
     tree = ThinnedTree(np.zeros((100, 3)), 3)
     distances, found = tree.nearest(np.ones((1, 3)), 70)
     assert np.isinf(distances[0, MAX_ALIKE:]).all()
