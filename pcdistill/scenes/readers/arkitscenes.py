@@ -41,13 +41,12 @@ from pcdistill.scenes.formats.ply import Ply
 from pcdistill.scenes.formats.text import parse_numbers, read_rows
 from pcdistill.scenes.frames import StoredFrame
 from pcdistill.scenes.paths import entries_of, is_existing_file, is_folder
-from pcdistill.scenes.readers.base import Reader, ReaderSettings, Scan
+from pcdistill.scenes.readers.base import Reader, ReaderSettings, Scan, refuse_all_but
 from pcdistill.scenes.readers.capture.build_scene import build_scene
 from pcdistill.scenes.readers.capture.camera_files import validate_camera_matrix
 from pcdistill.scenes.readers.capture.frame_checks import (
     CaptureFrame,
     check_frames,
-    require_unset,
     sample_depth_views,
     video_frame_step,
 )
@@ -71,14 +70,6 @@ _SPLITS = ("Training", "Validation")
 _SAME_TIME = 1e-3  # seconds; times in file names are rounded
 _MAX_CAMERA = 1 << 10  # bytes of a .pincam file
 _MAX_TRAJECTORY = 16 << 20
-_SETTINGS = (
-    "depth_scale",
-    "up_axis",
-    "frame_step",
-    "image_size",
-    "surface_file",
-    "fuse_voxel_size",
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,9 +146,7 @@ def open_arkitscenes(scan: Scan, settings: ReaderSettings) -> Scene:
 
     Raises:
         SceneError: something is missing, damaged, or does not fit together.
-        ConfigError: a setting has no meaning here.
     """
-    require_unset(scan, settings, *_SETTINGS)
     folder = scan.folder if _has_frames(scan.folder) else _nested(scan.folder)
     kind = next((name for name in _COLORS if is_folder(folder / name)), _COLORS[-1])
     images = _timed(folder / kind, ".png")
@@ -317,4 +306,7 @@ ARKITSCENES = Reader(
     "lowres_wide.traj with lowres_wide/ and lowres_depth/ (a scan of ARKitScenes)",
     find_arkitscenes,
     open_arkitscenes,
+    settings=refuse_all_but(
+        "depth_scale", "up_axis", "frame_step", "image_size", "surface_file", "fuse_voxel_size"
+    ),
 )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from pcdistill.errors import ConfigError
 from pcdistill.scenes.checks.pose_conventions import POSE_CONVENTIONS
@@ -84,6 +84,25 @@ class ReaderSettings:
             raise ConfigError(f"fuse_voxel_size is {self.fuse_voxel_size}, expected metres > 0")
 
 
+class Refusal(NamedTuple):
+    """Why a layout does not take a setting."""
+
+    sentence: str
+    """The message, a format of the scan's `folder` and the setting's `name` and `value`."""
+    allowed: tuple[Any, ...] = ()
+    """Values that are taken besides the default: they ask for what the layout does anyway."""
+
+
+def refuse_all_but(*taken: str) -> dict[str, Refusal]:
+    """Refusals of all settings but a few; `label_set` comes with every run and may be set."""
+    sentence = (
+        "{folder}: `{name}` has no meaning for a scan of this layout, expected only "
+        f"{', '.join(taken)}; leave it out"
+    )
+    known = (field.name for field in fields(ReaderSettings))
+    return {name: Refusal(sentence) for name in known if name not in (*taken, "label_set")}
+
+
 class Division(NamedTuple):
     """What the files of a scan tell, by their names, of training and measuring."""
 
@@ -113,3 +132,19 @@ class Reader(NamedTuple):
     """Side of a division -> published text file, beside the data, with the names of its scans."""
     measured: tuple[str, ...] = ("val", "test")
     """Sides on which the data set's published numbers are measured; the first that is there."""
+    settings: Mapping[str, Refusal] = MappingProxyType({})
+    """Name of a setting that this layout does not take -> why; checked before a scan is opened."""
+
+    def require_taken(self, scan: Scan, settings: ReaderSettings) -> None:
+        """Refuse settings that this layout does not take, rather than ignore them.
+
+        Raises:
+            ConfigError: one of them differs from its default.
+        """
+        plain = ReaderSettings()
+        for name, refusal in self.settings.items():
+            value = getattr(settings, name)
+            if value not in (getattr(plain, name), *refusal.allowed):
+                raise ConfigError(
+                    refusal.sentence.format(folder=scan.folder, name=name, value=value)
+                )

@@ -22,9 +22,8 @@ from pcdistill.scenes.formats.las import read_las
 from pcdistill.scenes.formats.pcd import read_pcd, to_ply
 from pcdistill.scenes.formats.ply import read_ply
 from pcdistill.scenes.paths import entries_of, is_existing_file, is_folder
-from pcdistill.scenes.readers.base import Reader, ReaderSettings, Scan
+from pcdistill.scenes.readers.base import Reader, ReaderSettings, Scan, refuse_all_but
 from pcdistill.scenes.readers.capture.build_scene import build_scene
-from pcdistill.scenes.readers.capture.frame_checks import require_unset
 from pcdistill.scenes.readers.capture.naming import natural_sort_key
 from pcdistill.scenes.scene import Scene
 
@@ -63,9 +62,7 @@ def open_cloud_file(scan: Scan, settings: ReaderSettings) -> Scene:
     Raises:
         SceneError: the file is missing, damaged, or has no points.
         MissingExtraError: LAS or E57, and no package that reads it.
-        ConfigError: a setting other than `up_axis`.
     """
-    require_unset(scan, settings, "up_axis")
     file = scan.folder
     suffix = file.suffix.lower()
     if suffix == ".ply":
@@ -103,5 +100,8 @@ def open_cloud_file(scan: Scan, settings: ReaderSettings) -> Scene:
 
 
 CLOUD_FILE = Reader(
-    "a .ply, .pcd, .las, .laz or .e57 file (a cloud or mesh)", find_cloud_file, open_cloud_file
+    "a .ply, .pcd, .las, .laz or .e57 file (a cloud or mesh)",
+    find_cloud_file,
+    open_cloud_file,
+    settings=refuse_all_but("up_axis"),
 )

@@ -32,7 +32,7 @@ from pcdistill.scenes.readers.rgbd import RGBD
 from pcdistill.scenes.readers.scannet.openscene import SCANNET_EXTRACTED
 from pcdistill.scenes.readers.scannet.scan import SCANNET
 from pcdistill.scenes.readers.scannetpp import SCANNETPP
-from pcdistill.scenes.readers.stored import find_stored, open_stored, stored_division
+from pcdistill.scenes.readers.stored import STORED
 from pcdistill.scenes.readers.tum import TUM
 from pcdistill.scenes.scene import Scene
 from pcdistill.suggest import suggest
@@ -44,9 +44,7 @@ _MAX_LISTED = 8
 
 READERS: Mapping[str, Reader] = {
     "nuscenes": NUSCENES,  # its tables have a scene.json too
-    "stored": Reader(
-        "scene.json (a stored scene)", find_stored, open_stored, division=stored_division
-    ),
+    "stored": STORED,
     "scannet": SCANNET,
     "scannet_extracted": SCANNET_EXTRACTED,
     "scannetpp": SCANNETPP,  # its folders hold nerfstudio and COLMAP captures
@@ -122,7 +120,9 @@ def open_scan(recognised: DetectedScan, settings: ReaderSettings) -> Scene:
         ConfigError: a setting does not fit the layout.
         SceneError: the content is missing or unusable.
     """
-    scene = READERS[recognised.layout].open(recognised.scan, settings)
+    reader = READERS[recognised.layout]
+    reader.require_taken(recognised.scan, settings)
+    scene = reader.open(recognised.scan, settings)
     if recognised.layout != "stored":  # was looked at when it was read
         require_fitting_scene(recognised.scan.folder, scene)
     return scene

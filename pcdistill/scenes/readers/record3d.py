@@ -42,13 +42,12 @@ from pcdistill.scenes.formats.lzfse_stream import expand_lzfse, is_lzfse, lzfse_
 from pcdistill.scenes.formats.text import read_json
 from pcdistill.scenes.frames import StoredFrame
 from pcdistill.scenes.paths import entries_of, is_existing_file, is_folder
-from pcdistill.scenes.readers.base import Reader, ReaderSettings, Scan
+from pcdistill.scenes.readers.base import Reader, ReaderSettings, Scan, refuse_all_but
 from pcdistill.scenes.readers.capture.build_scene import build_scene
 from pcdistill.scenes.readers.capture.camera_files import validate_camera_matrix
 from pcdistill.scenes.readers.capture.frame_checks import (
     CaptureFrame,
     check_frames,
-    require_unset,
     sample_depth_views,
     video_frame_step,
 )
@@ -71,14 +70,6 @@ _DEPTH_PLACES = (
     ("rgbd", ".depth"),
 )
 _MAX_BLOB = 8 << 20  # bytes; depth has 0.2 MB, and what is compressed may expand a lot
-_SETTINGS = (
-    "depth_scale",
-    "up_axis",
-    "frame_step",
-    "image_size",
-    "surface_file",
-    "fuse_voxel_size",
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,9 +107,7 @@ def open_record3d(scan: Scan, settings: ReaderSettings) -> Scene:
     Raises:
         SceneError: something is missing, damaged, or does not fit together.
         MissingExtraError: depth is compressed with LZFSE and there is no package that expands it.
-        ConfigError: a setting has no meaning here.
     """
-    require_unset(scan, settings, *_SETTINGS)
     folder = scan.folder
     file = next(folder / name for name in _METADATA if is_existing_file(folder / name))
     content = read_json(file, "K, w, h and poses of a Record3D capture")
@@ -320,4 +309,7 @@ RECORD3D = Reader(
     "metadata(.json) with rgb/ and depth/, or rgbd/ (a Record3D export)",
     find_record3d,
     open_record3d,
+    settings=refuse_all_but(
+        "depth_scale", "up_axis", "frame_step", "image_size", "surface_file", "fuse_voxel_size"
+    ),
 )

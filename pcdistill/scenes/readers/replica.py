@@ -19,21 +19,20 @@ from __future__ import annotations
 import logging
 import math
 import re
-from dataclasses import fields
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from pcdistill.errors import ConfigError, SceneError
+from pcdistill.errors import SceneError
 from pcdistill.scenes.checks.mesh_checks import check_mesh_extent, normalize_normals
 from pcdistill.scenes.formats.ply import read_ply
 from pcdistill.scenes.formats.text import parse_numbers, read_json, read_rows
 from pcdistill.scenes.frames import check_camera, name_backwards
 from pcdistill.scenes.origin import describe_way_back, moved_pose
 from pcdistill.scenes.paths import entries_of, is_existing_file, is_folder
-from pcdistill.scenes.readers.base import Reader, ReaderSettings, Scan
+from pcdistill.scenes.readers.base import Reader, ReaderSettings, Refusal, Scan
 from pcdistill.scenes.resampled_frames import (
     ResizedFrame,
     check_matching_sizes,
@@ -52,7 +51,10 @@ _CAMERA = "cam_params.json"
 _POSES = "traj.txt"
 _IMAGES = "results"
 _MESH = "_mesh.ply"
-_NOT_APPLICABLE = ("up_axis", "pose_convention", "fuse_voxel_size", "align_axes", "sweeps")
+_REFUSED = dict.fromkeys(
+    ("up_axis", "pose_convention", "fuse_voxel_size", "align_axes", "sweeps"),
+    Refusal("`{name}` is {value!r}, Replica says this itself; leave the setting out"),
+)
 
 
 class _Camera(NamedTuple):
@@ -92,10 +94,8 @@ def open_replica(scan: Scan, settings: ReaderSettings) -> Scene:
             default.
 
     Raises:
-        ConfigError: a setting does not apply to Replica.
         SceneError: something is missing, damaged, or does not fit together.
     """
-    _refuse_settings(settings)
     camera_file = _beside(scan.folder, _CAMERA)
     camera = _read_camera(camera_file)
     depth_scale = settings.depth_scale or camera.scale
@@ -173,7 +173,10 @@ def open_replica(scan: Scan, settings: ReaderSettings) -> Scene:
 
 
 REPLICA = Reader(
-    f"{_IMAGES}/ and {_POSES} (Replica as NICE-SLAM renders it)", find_replica, open_replica
+    f"{_IMAGES}/ and {_POSES} (Replica as NICE-SLAM renders it)",
+    find_replica,
+    open_replica,
+    settings=_REFUSED,
 )
 
 
@@ -196,15 +199,6 @@ def _beside(folder: Path, name: str) -> Path:
     """A file in the scene's folder or, as distributed, in the one above."""
     own = folder / name
     return own if is_existing_file(own) else folder.resolve().parent / name
-
-
-def _refuse_settings(settings: ReaderSettings) -> None:
-    for field in fields(settings):
-        value = getattr(settings, field.name)
-        if field.name in _NOT_APPLICABLE and value != field.default:
-            raise ConfigError(
-                f"`{field.name}` is {value!r}, Replica says this itself; leave the setting out"
-            )
 
 
 def _mesh(scan: Scan, settings: ReaderSettings) -> Path:

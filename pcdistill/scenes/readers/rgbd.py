@@ -28,10 +28,9 @@ from pcdistill.scenes.formats.images import COLOR_SUFFIXES, DEPTH_SUFFIXES, read
 from pcdistill.scenes.frames import StoredFrame, check_camera
 from pcdistill.scenes.issues import report_issue
 from pcdistill.scenes.paths import entries_of, is_existing_file, is_folder
-from pcdistill.scenes.readers.base import Reader, ReaderSettings, Scan
+from pcdistill.scenes.readers.base import Reader, ReaderSettings, Scan, refuse_all_but
 from pcdistill.scenes.readers.capture.build_scene import build_scene
 from pcdistill.scenes.readers.capture.camera_files import read_camera_matrix, read_matrix
-from pcdistill.scenes.readers.capture.frame_checks import require_unset
 from pcdistill.scenes.readers.capture.naming import find_scan_folders, natural_sort_key
 from pcdistill.scenes.readers.capture.surface import load_checked_surface, surface_file
 from pcdistill.scenes.scene import Scene
@@ -43,15 +42,6 @@ DEPTH_SCALE = 1000.0
 
 _FOLDERS = {"color": COLOR_SUFFIXES, "depth": DEPTH_SUFFIXES, "pose": (".txt",)}
 _SURFACES = ("mesh.ply", "cloud.ply")
-_SETTINGS = (
-    "depth_scale",
-    "up_axis",
-    "frame_step",
-    "image_size",
-    "pose_convention",
-    "surface_file",
-    "fuse_voxel_size",
-)
 
 
 def is_rgbd_folder(folder: Path) -> bool:
@@ -73,7 +63,6 @@ def open_rgbd(scan: Scan, settings: ReaderSettings) -> Scene:
     Raises:
         SceneError: something is missing, damaged, or does not fit together.
     """
-    require_unset(scan, settings, *_SETTINGS)
     folder = scan.folder
     depth_scale = settings.depth_scale or DEPTH_SCALE
     files, incomplete = _match_files(folder)
@@ -241,4 +230,17 @@ def _find_surface(scan: Scan, settings: ReaderSettings) -> Path | None:
     return next(iter(found), None)
 
 
-RGBD = Reader("color/ depth/ pose/ and intrinsics.txt (posed RGB-D frames)", find_rgbd, open_rgbd)
+RGBD = Reader(
+    "color/ depth/ pose/ and intrinsics.txt (posed RGB-D frames)",
+    find_rgbd,
+    open_rgbd,
+    settings=refuse_all_but(
+        "depth_scale",
+        "up_axis",
+        "frame_step",
+        "image_size",
+        "pose_convention",
+        "surface_file",
+        "fuse_voxel_size",
+    ),
+)

@@ -37,14 +37,13 @@ from pcdistill.scenes.formats.images import COLOR_SUFFIXES, read_image_size
 from pcdistill.scenes.formats.text import read_json
 from pcdistill.scenes.frames import StoredFrame
 from pcdistill.scenes.paths import entries_of, is_existing_file, is_folder
-from pcdistill.scenes.readers.base import Reader, ReaderSettings, Scan
+from pcdistill.scenes.readers.base import Reader, ReaderSettings, Scan, refuse_all_but
 from pcdistill.scenes.readers.capture.build_scene import build_scene
 from pcdistill.scenes.readers.capture.camera_files import validate_camera_matrix
 from pcdistill.scenes.readers.capture.frame_checks import (
     CaptureFrame,
     check_frames,
     check_points_in_view,
-    require_unset,
     sample_depth_views,
     video_frame_step,
 )
@@ -72,7 +71,6 @@ _IPHONE_POSES = "iphone/pose_intrinsic_imu.json"
 _MARKS = (_MESH, _OBJECTS, _IPHONE_POSES, "dslr/train_test_lists.json")
 _MAX_POSES = 128 << 20  # bytes; a frame takes about 1.5 kB
 _DISTORTIONS = ("k1", "k2", "k3", "k4", "p1", "p2")
-_SETTINGS = ("depth_scale", "frame_step", "image_size", "surface_file")
 _UNDISTORT = "write them with `python -m dslr.undistort` of the ScanNet++ toolkit"
 _EXTRACT = "extract them with `python -m iphone.prepare_iphone_data` of the ScanNet++ toolkit"
 _AGAIN = "download the file again"
@@ -108,9 +106,7 @@ def open_scannetpp(scan: Scan, settings: ReaderSettings) -> Scene:
 
     Raises:
         SceneError: something is missing, damaged, or does not fit together.
-        ConfigError: a setting has no meaning here.
     """
-    require_unset(scan, settings, *_SETTINGS)
     folder = scan.folder
     camera = _camera_of(scan)
     found = _dslr(folder, settings) if camera == "dslr" else _iphone(scan, settings)
@@ -314,4 +310,5 @@ SCANNETPP = Reader(
     "scans/mesh_aligned_0.05.ply with dslr/ or iphone/ (a scan of ScanNet++)",
     find_scannetpp,
     open_scannetpp,
+    settings=refuse_all_but("depth_scale", "frame_step", "image_size", "surface_file"),
 )

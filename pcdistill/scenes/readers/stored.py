@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 
-from pcdistill.errors import ConfigError, SceneError
+from pcdistill.errors import SceneError
 from pcdistill.scenes.label_sets import load_label_set
-from pcdistill.scenes.readers.base import Division, ReaderSettings, Scan
+from pcdistill.scenes.readers.base import (
+    Division,
+    Reader,
+    ReaderSettings,
+    Refusal,
+    Scan,
+    refuse_all_but,
+)
 from pcdistill.scenes.scene import Scene
 from pcdistill.scenes.store import has_labels, is_stored_scene, open_stored_scene
 
@@ -21,15 +27,8 @@ def open_stored(scan: Scan, settings: ReaderSettings) -> Scene:
     """Open a stored scene.
 
     Raises:
-        ConfigError: a setting would change what was stored.
         SceneError: its labels are of another label set.
     """
-    for field in fields(settings):
-        if field.name != "label_set" and getattr(settings, field.name) != field.default:
-            raise ConfigError(
-                f"{scan.folder}: is a stored scene, `{field.name}` was decided when it was "
-                "written; leave the setting out, or give the raw scan"
-            )
     scene = open_stored_scene(scan.folder)
     if settings.label_set is not None and scene.label_set is not None:
         wanted = load_label_set(settings.label_set).name
@@ -44,3 +43,17 @@ def open_stored(scan: Scan, settings: ReaderSettings) -> Scene:
 def stored_division(scan: Scan) -> Division:
     """What is known of a stored scene when scenes are divided: whether it has labels."""
     return Division(has_labels(scan.folder))
+
+
+_DECIDED = Refusal(
+    "{folder}: is a stored scene, `{name}` was decided when it was written; leave the setting out, "
+    "or give the raw scan"
+)
+
+STORED = Reader(
+    "scene.json (a stored scene)",
+    find_stored,
+    open_stored,
+    division=stored_division,
+    settings=dict.fromkeys(refuse_all_but(), _DECIDED),
+)

@@ -29,12 +29,11 @@ from pcdistill.scenes.checks.pose_conventions import POSE_CONVENTIONS
 from pcdistill.scenes.formats.text import parse_numbers, read_numbers, read_rows
 from pcdistill.scenes.frames import StoredFrame
 from pcdistill.scenes.paths import is_existing_file
-from pcdistill.scenes.readers.base import Reader, ReaderSettings, Scan
+from pcdistill.scenes.readers.base import Reader, ReaderSettings, Scan, refuse_all_but
 from pcdistill.scenes.readers.capture.build_scene import build_scene
 from pcdistill.scenes.readers.capture.camera_files import read_camera_matrix, validate_camera_matrix
 from pcdistill.scenes.readers.capture.frame_checks import (
     check_frames,
-    require_unset,
     video_frame_step,
 )
 from pcdistill.scenes.readers.capture.naming import find_scan_folders, unique_frame_names
@@ -58,15 +57,6 @@ FREIBURG = {
 
 _DISTORTED = ("freiburg1", "freiburg2")
 _CAMERA_FILES = ("intrinsics.txt", "camera.txt", "calibration.txt")
-_SETTINGS = (
-    "depth_scale",
-    "up_axis",
-    "frame_step",
-    "image_size",
-    "pose_convention",
-    "surface_file",
-    "fuse_voxel_size",
-)
 
 T = TypeVar("T")
 
@@ -97,9 +87,7 @@ def open_tum(scan: Scan, settings: ReaderSettings) -> Scene:
 
     Raises:
         SceneError: something is missing, damaged, or does not fit together.
-        ConfigError: a setting has no meaning here.
     """
-    require_unset(scan, settings, *_SETTINGS)
     folder = scan.folder
     depth_scale = settings.depth_scale or DEPTH_SCALE
     camera = _read_camera(folder)
@@ -240,4 +228,17 @@ def _nearest(entries: list[tuple[float, T]], time: float) -> T | None:
     return best[1] if best is not None and abs(best[0] - time) <= MAX_GAP else None
 
 
-TUM = Reader("rgb.txt depth.txt groundtruth.txt (a TUM RGB-D sequence)", find_tum, open_tum)
+TUM = Reader(
+    "rgb.txt depth.txt groundtruth.txt (a TUM RGB-D sequence)",
+    find_tum,
+    open_tum,
+    settings=refuse_all_but(
+        "depth_scale",
+        "up_axis",
+        "frame_step",
+        "image_size",
+        "pose_convention",
+        "surface_file",
+        "fuse_voxel_size",
+    ),
+)

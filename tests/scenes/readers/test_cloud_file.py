@@ -14,7 +14,8 @@ from pcdistill.errors import ConfigError, MissingExtraError, SceneError
 from pcdistill.scenes import write_ply
 from pcdistill.scenes.formats.pcd import read_pcd
 from pcdistill.scenes.readers.base import ReaderSettings, Scan
-from pcdistill.scenes.readers.cloud_file import find_cloud_file, open_cloud_file
+from pcdistill.scenes.readers.cloud_file import find_cloud_file
+from pcdistill.scenes.readers.detection import DetectedScan, open_scan
 from tests.fixtures import box_room, user_captures
 
 COLORS = np.random.default_rng(3).integers(0, 256, (len(box_room.wall_points()), 3))
@@ -22,7 +23,7 @@ COLORS = np.random.default_rng(3).integers(0, 256, (len(box_room.wall_points()),
 
 def read(file, **settings):
     (scan,) = find_cloud_file(file)
-    return open_cloud_file(scan, ReaderSettings(**settings))
+    return open_scan(DetectedScan("bare", scan), ReaderSettings(**settings))
 
 
 def refused(file, message, **settings):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from pcdistill.errors import ConfigError, SceneError
+from pcdistill.errors import SceneError
 from pcdistill.geometry import invert_pose, project_to_pixels
 from pcdistill.scenes.checks.depth_agreement import DepthView
 from pcdistill.scenes.formats.ply import Ply
@@ -45,27 +45,6 @@ def video_frame_step(scan: Scan, settings: ReaderSettings, frames: int) -> int:
     if step > 1:
         _LOG.info("%s: taking every %d-th of %d frames (`frame_step`)", scan.name, step, frames)
     return step
-
-
-def require_unset(scan: Scan, settings: ReaderSettings, *taken: str) -> None:
-    """Refuse settings that the layout does not know, rather than ignore them.
-
-    Args:
-        scan: for the message.
-        settings: as given.
-        taken: names of those the layout knows; `label_set` comes with every run and may be set.
-
-    Raises:
-        ConfigError: another setting differs from its default.
-    """
-    for field in fields(settings):
-        if field.name in (*taken, "label_set"):
-            continue
-        if getattr(settings, field.name) != field.default:
-            raise ConfigError(
-                f"{scan.folder}: `{field.name}` has no meaning for a scan of this layout, expected "
-                f"only {', '.join(taken)}; leave it out"
-            )
 
 
 def check_frames(

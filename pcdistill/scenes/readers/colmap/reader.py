@@ -32,13 +32,12 @@ from pcdistill.scenes.formats.ply import Ply
 from pcdistill.scenes.frames import StoredFrame
 from pcdistill.scenes.origin import near_origin
 from pcdistill.scenes.paths import is_existing_file, is_folder
-from pcdistill.scenes.readers.base import Reader, ReaderSettings, Scan
+from pcdistill.scenes.readers.base import Reader, ReaderSettings, Scan, refuse_all_but
 from pcdistill.scenes.readers.capture.build_scene import build_scene
 from pcdistill.scenes.readers.capture.frame_checks import (
     CaptureFrame,
     check_frames,
     check_points_in_view,
-    require_unset,
 )
 from pcdistill.scenes.readers.capture.naming import find_scan_folders, unique_frame_names
 from pcdistill.scenes.readers.capture.surface import load_or_fuse_surface, surface_file
@@ -65,14 +64,6 @@ MAX_ERROR = 2.0
 """Pixels of mean reprojection error of a sparse point."""
 
 _IMAGES = ("images", "input")
-_SETTINGS = (
-    "depth_scale",
-    "up_axis",
-    "frame_step",
-    "image_size",
-    "surface_file",
-    "fuse_voxel_size",
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,9 +89,7 @@ def open_colmap(scan: Scan, settings: ReaderSettings) -> Scene:
 
     Raises:
         SceneError: something is missing, damaged, distorted, or does not fit together.
-        ConfigError: a setting has no meaning here.
     """
-    require_unset(scan, settings, *_SETTINGS)
     found = find_models(scan.folder)
     if not found:
         raise SceneError(
@@ -263,5 +252,10 @@ def sparse_cloud(model: Path, suffix: str = "") -> tuple[Ply | None, int]:
 
 
 COLMAP = Reader(
-    "sparse/0 with cameras, images and points3D (a COLMAP model)", find_colmap, open_colmap
+    "sparse/0 with cameras, images and points3D (a COLMAP model)",
+    find_colmap,
+    open_colmap,
+    settings=refuse_all_but(
+        "depth_scale", "up_axis", "frame_step", "image_size", "surface_file", "fuse_voxel_size"
+    ),
 )

@@ -21,15 +21,14 @@ thousandths of a pixel away). Camera axes are converted in `cameras`.
 from __future__ import annotations
 
 import re
-from dataclasses import fields
 from pathlib import Path
 
-from pcdistill.errors import ConfigError, SceneError
+from pcdistill.errors import SceneError
 from pcdistill.scenes.checks.mesh_checks import check_mesh_extent, normalize_normals
 from pcdistill.scenes.formats.ply import read_ply
 from pcdistill.scenes.origin import no_offset
 from pcdistill.scenes.paths import entries_of, is_existing_file, is_folder
-from pcdistill.scenes.readers.base import Division, Reader, ReaderSettings, Scan
+from pcdistill.scenes.readers.base import Division, Reader, ReaderSettings, Refusal, Scan
 from pcdistill.scenes.readers.matterport.faces import read_faces, read_instances
 from pcdistill.scenes.readers.matterport.frames import region_frames
 from pcdistill.scenes.readers.matterport.labels import (
@@ -45,13 +44,16 @@ _CAMERAS = "undistorted_camera_parameters"
 _COLOR, _DEPTH = "undistorted_color_images", "undistorted_depth_images"
 _TABLE = "category_mapping.tsv"
 
-_NOT_APPLICABLE = (
-    "up_axis",
-    "pose_convention",
-    "surface_file",
-    "fuse_voxel_size",
-    "align_axes",
-    "sweeps",
+_REFUSED = dict.fromkeys(
+    (
+        "up_axis",
+        "pose_convention",
+        "surface_file",
+        "fuse_voxel_size",
+        "align_axes",
+        "sweeps",
+    ),
+    Refusal("`{name}` is {value!r}, Matterport3D says this itself; leave the setting out"),
 )
 
 
@@ -87,10 +89,9 @@ def open_matterport(scan: Scan, settings: ReaderSettings) -> Scene:
             matterport21 unless set; what has no meaning here must stay at its default.
 
     Raises:
-        ConfigError: a setting does not apply to Matterport3D.
+        ConfigError: the label set is none that Matterport3D's labels can be given in.
         SceneError: something is missing, damaged, or does not fit together.
     """
-    _refuse_settings(settings)
     label_set = settings.label_set or MATTERPORT_LABEL_SETS[0]
     require_label_set(label_set)
     house = scan.folder
@@ -159,6 +160,7 @@ MATTERPORT = Reader(
     _division,
     {side: f"scenes_{side}.txt" for side in ("train", "val", "test")},
     ("test", "val"),
+    _REFUSED,
 )
 
 
@@ -232,12 +234,3 @@ def _mesh(scan: Scan) -> Path:
             "download region_segmentations of the house again"
         )
     return mesh
-
-
-def _refuse_settings(settings: ReaderSettings) -> None:
-    for field in fields(settings):
-        value = getattr(settings, field.name)
-        if field.name in _NOT_APPLICABLE and value != field.default:
-            raise ConfigError(
-                f"`{field.name}` is {value!r}, Matterport3D says this itself; leave the setting out"
-            )

@@ -39,14 +39,13 @@ from pcdistill.scenes.formats.ply import Ply
 from pcdistill.scenes.frames import StoredFrame, check_camera
 from pcdistill.scenes.origin import near_origin
 from pcdistill.scenes.paths import is_existing_file
-from pcdistill.scenes.readers.base import Reader, ReaderSettings, Scan
+from pcdistill.scenes.readers.base import Reader, ReaderSettings, Scan, refuse_all_but
 from pcdistill.scenes.readers.capture.build_scene import build_scene
 from pcdistill.scenes.readers.capture.camera_files import validate_camera_matrix
 from pcdistill.scenes.readers.capture.frame_checks import (
     CaptureFrame,
     check_frames,
     check_points_in_view,
-    require_unset,
     sample_depth_views,
 )
 from pcdistill.scenes.readers.capture.naming import find_scan_folders, unique_frame_names
@@ -79,14 +78,6 @@ _PINHOLES = (
 )
 _DISTORTIONS = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2", "p3", "p4")
 _DEPTHS = ("depth_file_path", "depth_path")  # the second is Instant NGP's
-_SETTINGS = (
-    "depth_scale",
-    "up_axis",
-    "frame_step",
-    "image_size",
-    "surface_file",
-    "fuse_voxel_size",
-)
 _UNDISTORT = (
     "undistort the images (`colmap image_undistorter --image_path images --input_path "
     "colmap/sparse/0 --output_path dense`) and give the folder dense"
@@ -120,9 +111,7 @@ def open_nerfstudio(scan: Scan, settings: ReaderSettings) -> Scene:
 
     Raises:
         SceneError: something is missing, damaged, distorted, or does not fit together.
-        ConfigError: a setting has no meaning here.
     """
-    require_unset(scan, settings, *_SETTINGS)
     folder = scan.folder
     file, content, entries, others = read_transforms(folder)
     entries = entries[:: settings.frame_step or 1]
@@ -345,5 +334,10 @@ def _applied(file: Path, content: dict[str, Any], sparse: Ply) -> Ply:
 
 
 NERFSTUDIO = Reader(
-    "transforms.json (a nerfstudio or Instant NGP capture)", find_nerfstudio, open_nerfstudio
+    "transforms.json (a nerfstudio or Instant NGP capture)",
+    find_nerfstudio,
+    open_nerfstudio,
+    settings=refuse_all_but(
+        "depth_scale", "up_axis", "frame_step", "image_size", "surface_file", "fuse_voxel_size"
+    ),
 )

@@ -38,10 +38,10 @@ from pcdistill.scenes.readers.base import Division, Reader, ReaderSettings, Scan
 from pcdistill.scenes.readers.nuscenes.frames import VehicleFrame, make_vehicle_frame
 from pcdistill.scenes.readers.nuscenes.lidar_scene import (
     MAX_RANGE,
+    REFUSED,
     CameraRig,
     LidarCloud,
     build_keyframe_scene,
-    refuse_settings,
 )
 from pcdistill.scenes.readers.nuscenes.split import official_side
 from pcdistill.scenes.readers.nuscenes.tables import (
@@ -125,10 +125,8 @@ def open_nuscenes(scan: Scan, settings: ReaderSettings) -> Scene:
         settings: `image_size` is (450, 800) by default, `intrinsics` may be those of OpenScene.
 
     Raises:
-        ConfigError: a setting that nuScenes leaves no choice of.
         SceneError: a table or file is missing, damaged, or does not fit the others.
     """
-    refuse_settings(scan.folder, settings)
     folder, keyframe = _locate(scan)
     tables = load_tables(folder, sweeps=settings.sweeps)
     recordings = tables.recordings.get(keyframe.token, {})
@@ -443,4 +441,5 @@ NUSCENES = Reader(
     open_nuscenes,
     nuscenes_files,
     nuscenes_division,
+    settings=REFUSED,
 )

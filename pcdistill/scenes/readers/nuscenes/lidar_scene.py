@@ -3,18 +3,39 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from pcdistill.errors import ConfigError
-from pcdistill.scenes.readers.base import ReaderSettings, Scan
+from pcdistill.scenes.readers.base import ReaderSettings, Refusal, Scan
 from pcdistill.scenes.readers.nuscenes.frames import VehicleFrame
 from pcdistill.scenes.readers.nuscenes.tables import LABEL_SET
 from pcdistill.scenes.scene import Scene
 
 _LOG = logging.getLogger(__name__)
+
+REFUSED: Mapping[str, Refusal] = {
+    **{
+        name: Refusal(
+            f"{{folder}}: `{{name}}` is {{value}}, but in nuScenes {why}; leave the setting out"
+        )
+        for name, why in {
+            "depth_scale": "there are no depth images",
+            "up_axis": "z points up",
+            "pose_convention": "the layout says what its poses are",
+            "surface_file": "the points are those of the LiDAR",
+            "align_axes": "x points forward already",
+        }.items()
+    },
+    "frame_step": Refusal(
+        "{folder}: `frame_step` is {value}, but in nuScenes the frames of a scan are cameras of "
+        "one moment; leave the setting out, or list fewer scans",
+        allowed=(1,),
+    ),
+}
+"""Settings that would be without effect on LiDAR scans from a car."""
 
 MAX_RANGE = 500.0
 """Metres; the LiDAR sees about 100."""
@@ -76,29 +97,3 @@ def build_keyframe_scene(
             "frames_without_pose": cameras.without_pose,
         },
     )
-
-
-def refuse_settings(folder: Path, settings: ReaderSettings) -> None:
-    """Refuse settings that would be without effect on LiDAR scans from a car.
-
-    Raises:
-        ConfigError: one of them is set.
-    """
-    plain = ReaderSettings()
-    for key, why in {
-        "depth_scale": "there are no depth images",
-        "up_axis": "z points up",
-        "pose_convention": "the layout says what its poses are",
-        "surface_file": "the points are those of the LiDAR",
-        "align_axes": "x points forward already",
-    }.items():
-        if getattr(settings, key) != getattr(plain, key):
-            raise ConfigError(
-                f"{folder}: `{key}` is {getattr(settings, key)}, but in nuScenes {why}; leave the "
-                "setting out"
-            )
-    if settings.frame_step not in (None, 1):
-        raise ConfigError(
-            f"{folder}: `frame_step` is {settings.frame_step}, but in nuScenes the frames of a "
-            "scan are cameras of one moment; leave the setting out, or list fewer scans"
-        )

@@ -31,10 +31,10 @@ from pcdistill.scenes.readers.base import Division, Reader, ReaderSettings, Scan
 from pcdistill.scenes.readers.nuscenes.frames import VehicleFrame, make_vehicle_frame
 from pcdistill.scenes.readers.nuscenes.lidar_scene import (
     MAX_RANGE,
+    REFUSED,
     CameraRig,
     LidarCloud,
     build_keyframe_scene,
-    refuse_settings,
 )
 from pcdistill.scenes.readers.nuscenes.tables import NO_SUCH_ID, standard_labels
 from pcdistill.scenes.scene import Scene
@@ -77,10 +77,8 @@ def open_nuscenes_clips(scan: Scan, settings: ReaderSettings) -> Scene:
         settings: `image_size` is (450, 800) by default, `intrinsics` may be those of OpenScene.
 
     Raises:
-        ConfigError: a setting that this layout leaves no choice of.
         SceneError: a file is missing, damaged, or does not fit the others.
     """
-    refuse_settings(scan.folder, settings)
     time = _last_time(scan.folder / _FRAMES)
     cloud = _read_points(scan.folder, time, settings)
     moment = scan.folder / _FRAMES / time
@@ -260,4 +258,5 @@ NUSCENES_CLIPS = Reader(
     find_nuscenes_clips,
     open_nuscenes_clips,
     division=clip_division,
+    settings=REFUSED,
 )

@@ -37,7 +37,7 @@ from pcdistill.scenes.formats.text import parse_numbers, read_rows
 from pcdistill.scenes.frames import StoredFrame, check_camera
 from pcdistill.scenes.label_sets import load_label_set
 from pcdistill.scenes.paths import entries_of, is_existing_file, is_folder, require_readable
-from pcdistill.scenes.readers.base import Division, Reader, ReaderSettings, Scan
+from pcdistill.scenes.readers.base import Division, Reader, ReaderSettings, Refusal, Scan
 from pcdistill.scenes.readers.capture.frame_checks import sample_depth_views
 from pcdistill.scenes.readers.scannet.frames import openscene_intrinsics
 from pcdistill.scenes.scene import Scene
@@ -86,10 +86,9 @@ def open_scannet_extracted(scan: Scan, settings: ReaderSettings) -> Scene:
     and logged.
 
     Raises:
-        ConfigError: a setting asks for what was decided when the scan was extracted.
+        ConfigError: `image_size` is not that of the extracted frames.
         SceneError: a file is missing, damaged, or does not fit the others.
     """
-    _require_possible(settings)
     split, _, name = scan.part.rpartition("/")
     name = name or scan.name
     file = _points_file(scan.folder, split, name)
@@ -147,6 +146,21 @@ SCANNET_EXTRACTED = Reader(
     open_scannet_extracted,
     openscene_files,
     extracted_division,
+    settings={
+        "label_set": Refusal(
+            "label_set is '{value}', extracted ScanNet scans are labelled with "
+            f"{LABEL_SET}; name that, or give the original scans",
+            allowed=(LABEL_SET,),
+        ),
+        "align_axes": Refusal(
+            "align_axes is set, extracted ScanNet scans come without their alignment; leave the "
+            "setting out, or give the original scans"
+        ),
+        "surface_file": Refusal(
+            "surface_file is '{value}', the points of extracted ScanNet scans are those "
+            f"of {_POINTS_FOLDER}/; leave the setting out, or give the original scans"
+        ),
+    },
 )
 
 
@@ -167,25 +181,6 @@ def _scans(root: Path) -> tuple[Scan, ...]:
 
 def _only(scans: Sequence[Scan], name: str) -> tuple[Scan, ...]:
     return tuple(scan for scan in scans if scan.name == name)
-
-
-def _require_possible(settings: ReaderSettings) -> None:
-    if settings.label_set not in (None, LABEL_SET):
-        raise ConfigError(
-            f"label_set is '{settings.label_set}', extracted ScanNet scans are labelled with "
-            f"{LABEL_SET}; name that, or give the original scans"
-        )
-    if settings.align_axes:
-        raise ConfigError(
-            "align_axes is set, extracted ScanNet scans come without their alignment; leave the "
-            "setting out, or give the original scans"
-        )
-    if settings.surface_file is not None:
-        raise ConfigError(
-            f"surface_file is '{settings.surface_file}', the points of extracted ScanNet scans are "
-            "those "
-            f"of {_POINTS_FOLDER}/; leave the setting out, or give the original scans"
-        )
 
 
 def _points_file(root: Path, split: str, name: str) -> Path:

@@ -16,6 +16,7 @@ from pcdistill.geometry import project_to_pixels, resize_intrinsics
 from pcdistill.labels import IGNORE_LABEL
 from pcdistill.scenes import find_scans
 from pcdistill.scenes.readers.base import ReaderSettings, Scan
+from pcdistill.scenes.readers.detection import DetectedScan, open_scan
 from pcdistill.scenes.readers.nuscenes import tables as nuscenes_tables
 from pcdistill.scenes.readers.nuscenes.frames import resize_color
 from pcdistill.scenes.readers.nuscenes.keyframe import find_nuscenes, nuscenes_files, open_nuscenes
@@ -452,8 +453,9 @@ def test_a_damaged_image_header_is_named(own_drive):
     ],
 )
 def test_settings_without_effect_are_refused(drive, settings):
-    with pytest.raises(ConfigError, match=next(iter(settings))):
-        opened(drive, settings=ReaderSettings(**settings))
+    scan = DetectedScan("nuscenes", Scan("scene-0000_01", drive, "scene-0000_01"))
+    with pytest.raises(ConfigError, match=f"`{next(iter(settings))}` is .*, but in nuScenes"):
+        open_scan(scan, ReaderSettings(**settings))
 
 
 # --- how much is read ---------------------------------------------------------------------------
