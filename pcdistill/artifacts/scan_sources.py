@@ -78,20 +78,7 @@ def reader_settings(run: RunContext) -> ReaderSettings:
     Raises:
         ConfigError: a value that cannot be.
     """
-    config = run.config.ingest
-    return ReaderSettings(
-        depth_scale=config.depth_scale,
-        up_axis=config.up_axis,
-        frame_step=config.frame_step,
-        image_size=config.image_size,
-        pose_convention=config.pose_convention,
-        surface_file=config.surface_file,
-        fuse_voxel_size=config.fuse_voxel_size,
-        label_set=run.config.run.label_set,
-        align_axes=config.align_axes,
-        intrinsics=config.intrinsics,
-        sweeps=config.sweeps,
-    )
+    return run.config.ingest.with_label_set(run.config.run.label_set)
 
 
 class FileSummary(NamedTuple):

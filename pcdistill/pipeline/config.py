@@ -7,6 +7,7 @@ from typing import Literal
 
 from pcdistill.distillation import TrainerSettings
 from pcdistill.errors import require_setting
+from pcdistill.scenes import ScanSettings
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,8 @@ class GeneralConfig:
 
 
 @dataclass(frozen=True)
-class IngestConfig:
-    """Where scenes come from."""
+class SceneSource:
+    """Generated homes or scans, and which of them."""
 
     source: Literal["homes", "scan"] = "homes"
     """`homes`: generate furnished homes; `scan`: read the folder `path`."""
@@ -58,34 +59,19 @@ class IngestConfig:
     """Number of generated validation homes."""
     frames: int = 28
     """Frames per generated home."""
-    image_size: tuple[int, int] | None = None
-    """(H, W) pixels: frames of a scan are resized to it, by default as its layout says; generated
-    frames are 240 x 320 by default."""
-    frame_step: int | None = None
-    """Use every n-th frame of a scan; by default as its layout says."""
-    depth_scale: float | None = None
-    """Stored depth units per metre; by default as the scan's layout says, which is 1000 where it
-    says nothing."""
-    up_axis: Literal["z", "y", "-y"] = "z"
-    """Which axis of the scan's world points up, where its layout does not say it."""
-    pose_convention: Literal[
-        "camera_to_world",
-        "world_to_camera",
-        "camera_to_world_opengl",
-        "world_to_camera_opengl",
-    ] = "camera_to_world"
-    """What the pose files of a scan say; OpenGL cameras look along -z with +y up."""
-    surface_file: str | None = None
-    """PLY of a scan's mesh or cloud; by default `mesh.ply` or `cloud.ply` in it, else its depth
-    images are fused."""
-    fuse_voxel_size: float = 0.02
-    """Metres between the points of a fused cloud."""
-    align_axes: bool = False
-    """Turn a scan by the alignment that comes with it (ScanNet)."""
-    intrinsics: Literal["own", "openscene"] = "own"
-    """`openscene`: the camera matrices of OpenScene's preprocessing, rounding included."""
-    sweeps: bool = False
-    """Add the LiDAR sweeps before the keyframe (nuScenes)."""
+
+    def __post_init__(self) -> None:
+        require_setting(self.train >= 1, "ingest.train", "at least 1", self.train)
+        require_setting(self.validation >= 0, "ingest.validation", "at least 0", self.validation)
+        require_setting(self.frames >= 1, "ingest.frames", "at least 1", self.frames)
+
+
+@dataclass(frozen=True)
+class IngestConfig(ScanSettings, SceneSource):
+    """Where scenes come from."""
+
+    # Fields come from the last base to the first, then from here: so they are listed to users.
+
     train_list: str | None = None
     """Text file with the names of the scenes that the student learns from, one a line."""
     validation_list: str | None = None
@@ -94,25 +80,11 @@ class IngestConfig:
     none, every fifth place with labels is held out of the training; a single one is learned from
     and measured, and so are scans without labels, on which nothing is measured."""
 
+    prefix = "ingest."
+
     def __post_init__(self) -> None:
-        require_setting(self.train >= 1, "ingest.train", "at least 1", self.train)
-        require_setting(self.validation >= 0, "ingest.validation", "at least 0", self.validation)
-        require_setting(self.frames >= 1, "ingest.frames", "at least 1", self.frames)
-        require_setting(
-            self.frame_step is None or self.frame_step >= 1,
-            "ingest.frame_step",
-            "at least 1",
-            self.frame_step,
-        )
-        scale = 1.0 if self.depth_scale is None else self.depth_scale
-        require_setting(scale > 0, "ingest.depth_scale", "> 0", self.depth_scale)
-        size = self.image_size
-        require_setting(
-            size is None or min(size) >= 1, "ingest.image_size", "(H, W) of at least 1", size
-        )
-        require_setting(
-            self.fuse_voxel_size > 0, "ingest.fuse_voxel_size", "> 0", self.fuse_voxel_size
-        )
+        SceneSource.__post_init__(self)
+        ScanSettings.__post_init__(self)
 
 
 @dataclass(frozen=True)

@@ -1,30 +1,36 @@
 """Scans on disk as scenes in memory: the only room that knows raw formats."""
 
-from pcdistill.labels import IGNORE_LABEL
-from pcdistill.scenes.formats.ply import Ply, read_ply, write_ply
-from pcdistill.scenes.frames import Frame, MemoryFrame, StoredFrame
-from pcdistill.scenes.issues import SceneIssue, collect_issues
-from pcdistill.scenes.label_sets import (
-    LabelSet,
-    label_set_names,
-    load_label_set,
-    load_vocabulary,
-    vocabulary_names,
-)
-from pcdistill.scenes.readers.base import Division, Reader, ReaderSettings, Scan
-from pcdistill.scenes.readers.detection import (
-    READERS,
-    DetectedScan,
-    detect_scans,
-    find_scans,
-    is_scene_folder,
-    open_scan,
-    open_scene,
-    require_scans,
-)
-from pcdistill.scenes.scene import Scene
-from pcdistill.scenes.source_frame import source_points, write_source_ply
-from pcdistill.scenes.store import write_scene
+from typing import TYPE_CHECKING
+
+from pcdistill.lazy_face import lazy_face
+
+if TYPE_CHECKING:
+    from pcdistill.labels import IGNORE_LABEL
+    from pcdistill.scenes.formats.ply import Ply, read_ply, write_ply
+    from pcdistill.scenes.frames import Frame, MemoryFrame, StoredFrame
+    from pcdistill.scenes.issues import SceneIssue, collect_issues
+    from pcdistill.scenes.label_sets import (
+        LabelSet,
+        label_set_names,
+        load_label_set,
+        load_vocabulary,
+        vocabulary_names,
+    )
+    from pcdistill.scenes.reader_settings import ReaderSettings, ScanSettings
+    from pcdistill.scenes.readers.base import Division, Reader, Scan
+    from pcdistill.scenes.readers.detection import (
+        READERS,
+        DetectedScan,
+        detect_scans,
+        find_scans,
+        is_scene_folder,
+        open_scan,
+        open_scene,
+        require_scans,
+    )
+    from pcdistill.scenes.scene import Scene
+    from pcdistill.scenes.source_frame import source_points, write_source_ply
+    from pcdistill.scenes.store import write_scene
 
 __all__ = [
     "IGNORE_LABEL",
@@ -38,6 +44,7 @@ __all__ = [
     "Reader",
     "ReaderSettings",
     "Scan",
+    "ScanSettings",
     "Scene",
     "SceneIssue",
     "StoredFrame",
@@ -58,3 +65,4 @@ __all__ = [
     "write_scene",
     "write_source_ply",
 ]
+__getattr__ = lazy_face(__name__, __file__)

@@ -15,6 +15,7 @@ from pcdistill.geometry import resize_intrinsics, resize_intrinsics_openscene
 from pcdistill.scenes.checks.camera_checks import require_upright
 from pcdistill.scenes.formats.images import read_color, read_depth, read_image_size
 from pcdistill.scenes.frames import Frame, check_camera, register_depth
+from pcdistill.scenes.reader_settings import Intrinsics
 
 Resampling = Literal["nearest", "linear"]
 
@@ -204,6 +205,3 @@ class ResampledFrame:
         if depth is None:
             return None
         return register_depth(depth, self.frame.intrinsics, self.intrinsics, self.image_size)
-
-
-Intrinsics = Literal["own", "openscene"]

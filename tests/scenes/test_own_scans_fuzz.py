@@ -11,8 +11,9 @@ import torch
 
 from pcdistill.errors import SceneError
 from pcdistill.scenes import Scene, write_ply
+from pcdistill.scenes.reader_settings import ReaderSettings
 from pcdistill.scenes.readers.arkitscenes import ARKITSCENES
-from pcdistill.scenes.readers.base import Reader, ReaderSettings, Scan
+from pcdistill.scenes.readers.base import Reader, Scan
 from pcdistill.scenes.readers.cloud_file import CLOUD_FILE
 from pcdistill.scenes.readers.colmap.reader import COLMAP
 from pcdistill.scenes.readers.nerfstudio.reader import NERFSTUDIO

@@ -14,7 +14,8 @@ import torch
 from pcdistill.errors import SceneError
 from pcdistill.labels import IGNORE_LABEL
 from pcdistill.scenes import write_ply
-from pcdistill.scenes.readers.base import ReaderSettings, Scan
+from pcdistill.scenes.reader_settings import ReaderSettings
+from pcdistill.scenes.readers.base import Scan
 from pcdistill.scenes.readers.scannet.openscene import (
     find_scannet_extracted,
     open_scannet_extracted,

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 from pcdistill.errors import ConfigError
-from pcdistill.scenes.checks.pose_conventions import POSE_CONVENTIONS
-from pcdistill.scenes.resampled_frames import Intrinsics
+from pcdistill.scenes.reader_settings import ReaderSettings
 from pcdistill.scenes.scene import Scene
-from pcdistill.suggest import suggest
-
-UpAxis = Literal["z", "y", "-y"]
 
 
 class Scan(NamedTuple):
@@ -27,61 +22,6 @@ class Scan(NamedTuple):
     """Folder (or file) that holds it."""
     part: str = ""
     """Which of several scans in `folder`, in the layout's own words; empty where it is the one."""
-
-
-@dataclass(frozen=True)
-class ReaderSettings:
-    """How a raw scan is to be read; None leaves it to the layout, whose docs name its choice.
-
-    Raises:
-        ConfigError: a value that cannot be.
-    """
-
-    depth_scale: float | None = None
-    """Counts per metre of 16-bit depth images."""
-    up_axis: UpAxis = "z"
-    """Which axis of the scan's world points up; only for layouts that do not say it themselves."""
-    frame_step: int | None = None
-    """Use every n-th frame."""
-    image_size: tuple[int, int] | None = None
-    """(H, W) pixels to which frames are resized."""
-    pose_convention: str = "camera_to_world"
-    """What pose files hold, one of `POSE_CONVENTIONS`; "..._opengl" cameras look along -z, y up."""
-    surface_file: str | None = None
-    """Mesh or cloud (PLY), relative to the scan, instead of the layout's own."""
-    fuse_voxel_size: float = 0.02
-    """Metres between points where the depth images have to be fused."""
-    label_set: str | None = None
-    """Label set to give labels in, where the layout's labels can be mapped to several."""
-    align_axes: bool = False
-    """Turn the scan by the alignment that comes with it (ScanNet)."""
-    intrinsics: Intrinsics = "own"
-    """`openscene`: the camera matrices that OpenScene's preprocessing writes, rounding included."""
-    sweeps: bool = False
-    """Add the LiDAR sweeps before the keyframe (nuScenes)."""
-
-    def __post_init__(self) -> None:
-        if self.depth_scale is not None and not 0 < self.depth_scale < math.inf:
-            raise ConfigError(
-                f"depth_scale is {self.depth_scale}, expected counts per metre; 1000 = millimetres"
-            )
-        if self.up_axis not in get_args(UpAxis):
-            raise ConfigError(
-                f"up_axis is '{self.up_axis}', expected one of z, y, -y; name the axis that is"
-            )
-        if self.intrinsics not in get_args(Intrinsics):
-            raise ConfigError(f"intrinsics is '{self.intrinsics}', expected own or openscene")
-        if self.frame_step is not None and self.frame_step < 1:
-            raise ConfigError(f"frame_step is {self.frame_step}, expected at least 1")
-        if self.image_size is not None and min(self.image_size) < 1:
-            raise ConfigError(f"image_size is {self.image_size}, expected (H, W) pixels > 0")
-        if self.pose_convention not in POSE_CONVENTIONS:
-            raise ConfigError(
-                f"unknown pose_convention '{self.pose_convention}', "
-                f"{suggest(self.pose_convention, POSE_CONVENTIONS)}"
-            )
-        if not 0 < self.fuse_voxel_size < math.inf:
-            raise ConfigError(f"fuse_voxel_size is {self.fuse_voxel_size}, expected metres > 0")
 
 
 class Refusal(NamedTuple):

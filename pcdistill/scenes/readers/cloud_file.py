@@ -22,7 +22,8 @@ from pcdistill.scenes.formats.las import read_las
 from pcdistill.scenes.formats.pcd import read_pcd, to_ply
 from pcdistill.scenes.formats.ply import read_ply
 from pcdistill.scenes.paths import entries_of, is_existing_file, is_folder
-from pcdistill.scenes.readers.base import Reader, ReaderSettings, Scan, refuse_all_but
+from pcdistill.scenes.reader_settings import ReaderSettings
+from pcdistill.scenes.readers.base import Reader, Scan, refuse_all_but
 from pcdistill.scenes.readers.capture.build_scene import build_scene
 from pcdistill.scenes.readers.capture.naming import natural_sort_key
 from pcdistill.scenes.scene import Scene

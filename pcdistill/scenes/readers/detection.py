@@ -18,8 +18,9 @@ from pcdistill.scenes.paths import (
     leaving_out_unreadable,
     require_readable,
 )
+from pcdistill.scenes.reader_settings import ReaderSettings
 from pcdistill.scenes.readers.arkitscenes import ARKITSCENES
-from pcdistill.scenes.readers.base import Reader, ReaderSettings, Scan
+from pcdistill.scenes.readers.base import Reader, Scan
 from pcdistill.scenes.readers.cloud_file import CLOUD_FILE
 from pcdistill.scenes.readers.colmap.reader import COLMAP
 from pcdistill.scenes.readers.matterport.region import MATTERPORT

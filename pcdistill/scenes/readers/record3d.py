@@ -42,7 +42,8 @@ from pcdistill.scenes.formats.lzfse_stream import expand_lzfse, is_lzfse, lzfse_
 from pcdistill.scenes.formats.text import read_json
 from pcdistill.scenes.frames import StoredFrame
 from pcdistill.scenes.paths import entries_of, is_existing_file, is_folder
-from pcdistill.scenes.readers.base import Reader, ReaderSettings, Scan, refuse_all_but
+from pcdistill.scenes.reader_settings import ReaderSettings
+from pcdistill.scenes.readers.base import Reader, Scan, refuse_all_but
 from pcdistill.scenes.readers.capture.build_scene import build_scene
 from pcdistill.scenes.readers.capture.camera_files import validate_camera_matrix
 from pcdistill.scenes.readers.capture.frame_checks import (

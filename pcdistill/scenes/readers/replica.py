@@ -32,7 +32,8 @@ from pcdistill.scenes.formats.text import parse_numbers, read_json, read_rows
 from pcdistill.scenes.frames import check_camera, name_backwards
 from pcdistill.scenes.origin import describe_way_back, moved_pose
 from pcdistill.scenes.paths import entries_of, is_existing_file, is_folder
-from pcdistill.scenes.readers.base import Reader, ReaderSettings, Refusal, Scan
+from pcdistill.scenes.reader_settings import ReaderSettings
+from pcdistill.scenes.readers.base import Reader, Refusal, Scan
 from pcdistill.scenes.resampled_frames import (
     ResizedFrame,
     check_matching_sizes,

@@ -28,7 +28,8 @@ from pcdistill.scenes.formats.images import COLOR_SUFFIXES, DEPTH_SUFFIXES, read
 from pcdistill.scenes.frames import StoredFrame, check_camera
 from pcdistill.scenes.issues import report_issue
 from pcdistill.scenes.paths import entries_of, is_existing_file, is_folder
-from pcdistill.scenes.readers.base import Reader, ReaderSettings, Scan, refuse_all_but
+from pcdistill.scenes.reader_settings import ReaderSettings
+from pcdistill.scenes.readers.base import Reader, Scan, refuse_all_but
 from pcdistill.scenes.readers.capture.build_scene import build_scene
 from pcdistill.scenes.readers.capture.camera_files import read_camera_matrix, read_matrix
 from pcdistill.scenes.readers.capture.naming import find_scan_folders, natural_sort_key

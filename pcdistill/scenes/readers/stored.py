@@ -6,14 +6,8 @@ from pathlib import Path
 
 from pcdistill.errors import SceneError
 from pcdistill.scenes.label_sets import load_label_set
-from pcdistill.scenes.readers.base import (
-    Division,
-    Reader,
-    ReaderSettings,
-    Refusal,
-    Scan,
-    refuse_all_but,
-)
+from pcdistill.scenes.reader_settings import ReaderSettings
+from pcdistill.scenes.readers.base import Division, Reader, Refusal, Scan, refuse_all_but
 from pcdistill.scenes.scene import Scene
 from pcdistill.scenes.store import has_labels, is_stored_scene, open_stored_scene
 

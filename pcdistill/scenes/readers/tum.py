@@ -29,7 +29,8 @@ from pcdistill.scenes.checks.pose_conventions import POSE_CONVENTIONS
 from pcdistill.scenes.formats.text import parse_numbers, read_numbers, read_rows
 from pcdistill.scenes.frames import StoredFrame
 from pcdistill.scenes.paths import is_existing_file
-from pcdistill.scenes.readers.base import Reader, ReaderSettings, Scan, refuse_all_but
+from pcdistill.scenes.reader_settings import ReaderSettings
+from pcdistill.scenes.readers.base import Reader, Scan, refuse_all_but
 from pcdistill.scenes.readers.capture.build_scene import build_scene
 from pcdistill.scenes.readers.capture.camera_files import read_camera_matrix, validate_camera_matrix
 from pcdistill.scenes.readers.capture.frame_checks import (

@@ -13,7 +13,8 @@ import torch
 from pcdistill.errors import ConfigError, MissingExtraError, SceneError
 from pcdistill.scenes import write_ply
 from pcdistill.scenes.formats.pcd import read_pcd
-from pcdistill.scenes.readers.base import ReaderSettings, Scan
+from pcdistill.scenes.reader_settings import ReaderSettings
+from pcdistill.scenes.readers.base import Scan
 from pcdistill.scenes.readers.cloud_file import find_cloud_file
 from pcdistill.scenes.readers.detection import DetectedScan, open_scan
 from tests.fixtures import box_room, user_captures

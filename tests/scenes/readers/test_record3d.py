@@ -15,8 +15,8 @@ import torch
 from pcdistill.errors import MissingExtraError, SceneError
 from pcdistill.scenes import write_ply
 from pcdistill.scenes.formats.exr import read_exr_depth, read_exr_size
+from pcdistill.scenes.reader_settings import ReaderSettings
 from pcdistill.scenes.readers import record3d
-from pcdistill.scenes.readers.base import ReaderSettings
 from pcdistill.scenes.readers.detection import DetectedScan, open_scan
 from pcdistill.scenes.readers.record3d import find_record3d
 from tests.fixtures import box_room, user_captures

@@ -13,7 +13,7 @@ from PIL import Image
 
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.scenes import Scene, load_label_set
-from pcdistill.scenes.readers.base import ReaderSettings
+from pcdistill.scenes.reader_settings import ReaderSettings
 from pcdistill.scenes.readers.detection import DetectedScan, open_scan
 from pcdistill.scenes.readers.replica import find_replica, open_replica
 from pcdistill.scenes.resampled_frames import resize, resize_intrinsics_by_rule

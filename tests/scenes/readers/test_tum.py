@@ -12,7 +12,8 @@ import torch
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.geometry import invert_pose, project_to_pixels
 from pcdistill.scenes import write_ply
-from pcdistill.scenes.readers.base import ReaderSettings, Scan
+from pcdistill.scenes.reader_settings import ReaderSettings
+from pcdistill.scenes.readers.base import Scan
 from pcdistill.scenes.readers.detection import DetectedScan, open_scan
 from pcdistill.scenes.readers.tum import FREIBURG, find_tum
 from tests.fixtures import box_room, user_captures

@@ -11,7 +11,8 @@ import torch
 from pcdistill.scenes.formats.ply import Ply
 from pcdistill.scenes.frames import Frame, StoredFrame
 from pcdistill.scenes.origin import describe_way_back, move_frames
-from pcdistill.scenes.readers.base import ReaderSettings, Scan, UpAxis
+from pcdistill.scenes.reader_settings import ReaderSettings, UpAxis
+from pcdistill.scenes.readers.base import Scan
 from pcdistill.scenes.resampled_frames import ResampledFrame
 from pcdistill.scenes.scene import Scene
 

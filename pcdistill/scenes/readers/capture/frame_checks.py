@@ -17,7 +17,8 @@ from pcdistill.scenes.formats.ply import Ply
 from pcdistill.scenes.frames import Frame, StoredFrame
 from pcdistill.scenes.issues import report_issue
 from pcdistill.scenes.origin import moved_pose
-from pcdistill.scenes.readers.base import ReaderSettings, Scan
+from pcdistill.scenes.reader_settings import ReaderSettings
+from pcdistill.scenes.readers.base import Scan
 from pcdistill.scenes.resampled_frames import ResampledFrame
 
 _LOG = logging.getLogger(__name__)

@@ -20,7 +20,8 @@ from pcdistill.scenes.frames import StoredFrame
 from pcdistill.scenes.issues import report_issue
 from pcdistill.scenes.origin import find_camera_offset, move_frames
 from pcdistill.scenes.paths import is_existing_file
-from pcdistill.scenes.readers.base import ReaderSettings, Scan
+from pcdistill.scenes.reader_settings import ReaderSettings
+from pcdistill.scenes.readers.base import Scan
 from pcdistill.scenes.readers.capture.frame_checks import at_depth_size, sample_depth_views
 
 _LOG = logging.getLogger(__name__)

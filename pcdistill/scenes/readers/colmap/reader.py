@@ -32,7 +32,8 @@ from pcdistill.scenes.formats.ply import Ply
 from pcdistill.scenes.frames import StoredFrame
 from pcdistill.scenes.origin import near_origin
 from pcdistill.scenes.paths import is_existing_file, is_folder
-from pcdistill.scenes.readers.base import Reader, ReaderSettings, Scan, refuse_all_but
+from pcdistill.scenes.reader_settings import ReaderSettings
+from pcdistill.scenes.readers.base import Reader, Scan, refuse_all_but
 from pcdistill.scenes.readers.capture.build_scene import build_scene
 from pcdistill.scenes.readers.capture.frame_checks import (
     CaptureFrame,

@@ -13,7 +13,8 @@ from torch import Tensor
 from pcdistill.errors import SceneError
 from pcdistill.geometry import invert_pose, project_to_pixels
 from pcdistill.scenes.paths import entries_of, is_existing_file, is_folder
-from pcdistill.scenes.readers.base import ReaderSettings, Scan
+from pcdistill.scenes.reader_settings import ReaderSettings
+from pcdistill.scenes.readers.base import Scan
 from pcdistill.scenes.readers.matterport.cameras import HouseCamera, read_conf
 from pcdistill.scenes.resampled_frames import (
     ResizedFrame,

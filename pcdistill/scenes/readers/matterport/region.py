@@ -28,7 +28,8 @@ from pcdistill.scenes.checks.mesh_checks import check_mesh_extent, normalize_nor
 from pcdistill.scenes.formats.ply import read_ply
 from pcdistill.scenes.origin import no_offset
 from pcdistill.scenes.paths import entries_of, is_existing_file, is_folder
-from pcdistill.scenes.readers.base import Division, Reader, ReaderSettings, Refusal, Scan
+from pcdistill.scenes.reader_settings import ReaderSettings
+from pcdistill.scenes.readers.base import Division, Reader, Refusal, Scan
 from pcdistill.scenes.readers.matterport.faces import read_faces, read_instances
 from pcdistill.scenes.readers.matterport.frames import region_frames
 from pcdistill.scenes.readers.matterport.labels import (

@@ -39,7 +39,8 @@ from pcdistill.scenes.formats.ply import Ply
 from pcdistill.scenes.frames import StoredFrame, check_camera
 from pcdistill.scenes.origin import near_origin
 from pcdistill.scenes.paths import is_existing_file
-from pcdistill.scenes.readers.base import Reader, ReaderSettings, Scan, refuse_all_but
+from pcdistill.scenes.reader_settings import ReaderSettings
+from pcdistill.scenes.readers.base import Reader, Scan, refuse_all_but
 from pcdistill.scenes.readers.capture.build_scene import build_scene
 from pcdistill.scenes.readers.capture.camera_files import validate_camera_matrix
 from pcdistill.scenes.readers.capture.frame_checks import (

@@ -13,7 +13,7 @@ from pcdistill.errors import SceneError
 from pcdistill.geometry import resize_intrinsics, resize_intrinsics_openscene
 from pcdistill.scenes.formats.images import read_color, read_image_size
 from pcdistill.scenes.frames import check_camera
-from pcdistill.scenes.resampled_frames import Intrinsics
+from pcdistill.scenes.reader_settings import Intrinsics
 
 IMAGE_SIZE = (450, 800)
 """(H, W) pixels, half of what the cameras record, as in OpenScene's preprocessing."""

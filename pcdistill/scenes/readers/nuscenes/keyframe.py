@@ -34,7 +34,8 @@ from pcdistill.errors import SceneError
 from pcdistill.geometry import invert_pose
 from pcdistill.labels import IGNORE_LABEL
 from pcdistill.scenes.paths import entries_of, is_existing_file, is_folder
-from pcdistill.scenes.readers.base import Division, Reader, ReaderSettings, Scan
+from pcdistill.scenes.reader_settings import ReaderSettings
+from pcdistill.scenes.readers.base import Division, Reader, Scan
 from pcdistill.scenes.readers.nuscenes.frames import VehicleFrame, make_vehicle_frame
 from pcdistill.scenes.readers.nuscenes.lidar_scene import (
     MAX_RANGE,

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from pcdistill.scenes.readers.base import ReaderSettings, Refusal, Scan
+from pcdistill.scenes.reader_settings import ReaderSettings
+from pcdistill.scenes.readers.base import Refusal, Scan
 from pcdistill.scenes.readers.nuscenes.frames import VehicleFrame
 from pcdistill.scenes.readers.nuscenes.tables import LABEL_SET
 from pcdistill.scenes.scene import Scene

@@ -27,7 +27,8 @@ from pcdistill.scenes.formats.text import read_numbers
 from pcdistill.scenes.frames import check_camera
 from pcdistill.scenes.origin import no_offset
 from pcdistill.scenes.paths import entries_of, is_existing_file, is_folder
-from pcdistill.scenes.readers.base import Division, Reader, ReaderSettings, Scan
+from pcdistill.scenes.reader_settings import ReaderSettings
+from pcdistill.scenes.readers.base import Division, Reader, Scan
 from pcdistill.scenes.readers.nuscenes.frames import VehicleFrame, make_vehicle_frame
 from pcdistill.scenes.readers.nuscenes.lidar_scene import (
     MAX_RANGE,

@@ -37,7 +37,8 @@ from pcdistill.scenes.formats.text import parse_numbers, read_rows
 from pcdistill.scenes.frames import StoredFrame, check_camera
 from pcdistill.scenes.label_sets import load_label_set
 from pcdistill.scenes.paths import entries_of, is_existing_file, is_folder, require_readable
-from pcdistill.scenes.readers.base import Division, Reader, ReaderSettings, Refusal, Scan
+from pcdistill.scenes.reader_settings import ReaderSettings
+from pcdistill.scenes.readers.base import Division, Reader, Refusal, Scan
 from pcdistill.scenes.readers.capture.frame_checks import sample_depth_views
 from pcdistill.scenes.readers.scannet.frames import openscene_intrinsics
 from pcdistill.scenes.scene import Scene

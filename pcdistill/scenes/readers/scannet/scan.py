@@ -37,7 +37,8 @@ from pcdistill.scenes.formats.text import number_of, read_text, split_fields
 from pcdistill.scenes.label_sets import LabelSet, load_label_set
 from pcdistill.scenes.origin import no_offset
 from pcdistill.scenes.paths import entries_of, is_existing_file, is_folder
-from pcdistill.scenes.readers.base import Division, Reader, ReaderSettings, Scan
+from pcdistill.scenes.reader_settings import ReaderSettings
+from pcdistill.scenes.readers.base import Division, Reader, Scan
 from pcdistill.scenes.readers.capture.frame_checks import sample_depth_views
 from pcdistill.scenes.readers.scannet.annotations import (
     object_instances,

@@ -13,7 +13,7 @@ from PIL import Image
 
 from pcdistill.errors import SceneError
 from pcdistill.scenes import write_ply
-from pcdistill.scenes.readers.base import ReaderSettings
+from pcdistill.scenes.reader_settings import ReaderSettings
 from pcdistill.scenes.readers.colmap.model import read_depth_map
 from pcdistill.scenes.readers.colmap.reader import find_colmap
 from pcdistill.scenes.readers.detection import DetectedScan, open_scan

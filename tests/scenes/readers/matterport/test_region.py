@@ -16,7 +16,8 @@ from PIL import Image
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.labels import IGNORE_LABEL
 from pcdistill.scenes import Scene, load_label_set
-from pcdistill.scenes.readers.base import ReaderSettings, Scan
+from pcdistill.scenes.reader_settings import ReaderSettings
+from pcdistill.scenes.readers.base import Scan
 from pcdistill.scenes.readers.detection import DetectedScan, open_scan
 from pcdistill.scenes.readers.matterport.labels import (
     MATTERPORT_LABEL_SETS,

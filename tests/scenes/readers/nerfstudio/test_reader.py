@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from pcdistill.errors import SceneError
-from pcdistill.scenes.readers.base import ReaderSettings
+from pcdistill.scenes.reader_settings import ReaderSettings
 from pcdistill.scenes.readers.detection import DetectedScan, open_scan
 from pcdistill.scenes.readers.nerfstudio.reader import find_nerfstudio
 from tests.fixtures import box_room, user_captures

@@ -15,7 +15,8 @@ from pcdistill.errors import ConfigError, SceneError
 from pcdistill.geometry import project_to_pixels, resize_intrinsics
 from pcdistill.labels import IGNORE_LABEL
 from pcdistill.scenes import find_scans
-from pcdistill.scenes.readers.base import ReaderSettings, Scan
+from pcdistill.scenes.reader_settings import ReaderSettings
+from pcdistill.scenes.readers.base import Scan
 from pcdistill.scenes.readers.detection import DetectedScan, open_scan
 from pcdistill.scenes.readers.nuscenes import tables as nuscenes_tables
 from pcdistill.scenes.readers.nuscenes.frames import resize_color

@@ -12,7 +12,8 @@ import torch
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.labels import IGNORE_LABEL
 from pcdistill.scenes import write_ply
-from pcdistill.scenes.readers.base import ReaderSettings, Scan
+from pcdistill.scenes.reader_settings import ReaderSettings
+from pcdistill.scenes.readers.base import Scan
 from pcdistill.scenes.readers.detection import DetectedScan, open_scan
 from pcdistill.scenes.readers.nuscenes.keyframe import find_nuscenes, open_nuscenes
 from pcdistill.scenes.readers.nuscenes.openscene import (
@@ -211,9 +212,7 @@ def test_a_header_that_lies_about_its_size_allocates_nothing(own_clip):
 
 def test_settings_without_effect_are_refused(clip):
     scan = DetectedScan("nuscenes_clips", Scan(clip.name, clip))
-    with pytest.raises(
-        ConfigError, match="`frame_step` is 2, but in nuScenes the frames of"
-    ):
+    with pytest.raises(ConfigError, match="`frame_step` is 2, but in nuScenes the frames of"):
         open_scan(scan, ReaderSettings(frame_step=2))
 
 

@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 
 from pcdistill.errors import ConfigError, SceneError
-from pcdistill.scenes.readers.base import ReaderSettings, Scan
+from pcdistill.scenes.reader_settings import ReaderSettings
+from pcdistill.scenes.readers.base import Scan
 from pcdistill.scenes.readers.detection import DetectedScan, open_scan
 from pcdistill.scenes.readers.scannet.openscene import find_scannet_extracted, openscene_files
 from pcdistill.scenes.readers.scannet.scan import open_scannet

@@ -16,7 +16,8 @@ from pcdistill.geometry import project_points
 from pcdistill.labels import IGNORE_LABEL
 from pcdistill.scenes import load_label_set, read_ply, write_ply, write_scene
 from pcdistill.scenes.frames import Frame
-from pcdistill.scenes.readers.base import ReaderSettings, Scan
+from pcdistill.scenes.reader_settings import ReaderSettings
+from pcdistill.scenes.readers.base import Scan
 from pcdistill.scenes.readers.detection import DetectedScan, open_scan
 from pcdistill.scenes.readers.scannet.frames import reproject_depth, subsampled_intrinsics
 from pcdistill.scenes.readers.scannet.scan import find_scannet, open_scannet, scannet_files
