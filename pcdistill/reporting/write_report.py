@@ -1,4 +1,4 @@
-"""What a run found out, as one page to read and one file to compute with."""
+"""The report of a run as files: a page to read and JSON to compute with."""
 
 from __future__ import annotations
 

@@ -24,6 +24,7 @@ NEEDED = (
     "pcdistill/scenes/label_sets/scannet20.json",
     "pcdistill/scenes/vocabularies/indoor.json",
     "pcdistill/reporting/report.css",
+    "pcdistill/reporting/page.html.j2",
 )
 LOADED = """
 import importlib, pkgutil

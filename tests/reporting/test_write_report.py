@@ -180,7 +180,8 @@ def test_the_best_is_bold_and_classes_without_points_are_named(tmp_path):
 def test_what_the_numbers_say_stands_below_them(tmp_path):
     text = write_report(tmp_path, full_report()).read_text()
     results = text[text.index('id="results"') : text.index('id="classes"')]
-    assert "</table></div><p>fused: ahead of &lt;average&gt; (+3.3 [1.0, 5.2])</p>" in results
+    sentence = "fused: ahead of &lt;average&gt; (+3.3 [1.0, 5.2])"
+    assert re.search(rf'</table></div>\s*<p class="conclusion">{re.escape(sentence)}</p>', results)
 
 
 def test_true_iou_stands_below_the_measured_one_where_it_is_known(tmp_path):
