@@ -150,6 +150,15 @@ def test_every_room_names_its_public_face(name):
     assert face(name) or name in WITHOUT_FACE
 
 
+def test_a_lazy_face_offers_no_name_of_its_own_modules():
+    """Once the module is loaded, the name would be the module: Python sets it as an attribute."""
+    lazy = [name for name, file in MODULES.items() if "lazy_face(" in file.read_text()]
+    assert len(lazy) > 1
+    for package in lazy:
+        for name in face(package):
+            assert f"{package}.{name}" not in MODULES, f"{package} offers {name}"
+
+
 def test_formats_and_checks_know_no_reader_and_readers_no_other():
     for module in MODULES:
         for one in imports(module):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pcdistill.distillation.temporal_ensemble import PseudoLabels, TemporalEnsemble
     from pcdistill.distillation.trainer import EpochResult, Trainer
     from pcdistill.distillation.voting import Looks, voxel_features
-    from pcdistill.distillation.voxel_means import voxel_means
+    from pcdistill.distillation.voxel_average import voxel_means
 
 __all__ = [
     "INPUT_CHANNELS",

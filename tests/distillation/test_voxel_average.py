@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pcdistill.distillation.batches import StudentInput
 from pcdistill.distillation.voting import Looks
-from pcdistill.distillation.voxel_means import voxel_means
+from pcdistill.distillation.voxel_average import voxel_means
 from tests.tolerances import FLOAT32_SUMS
 
 SIZE = 0.25
