@@ -8,7 +8,7 @@ from pcdistill.evaluation.comparisons import (
     reach_sentence,
 )
 from pcdistill.evaluation.confusion_cells import confusion_cells, confusion_counts
-from pcdistill.evaluation.metrics import ConfusionMatrix, map_predictions, mean_over_classes, vote
+from pcdistill.evaluation.metrics import ConfusionMatrix, mean_over_classes
 from pcdistill.evaluation.paired import PairedDifference, paired_difference
 from pcdistill.evaluation.protocols import (
     OPENSCENE,
@@ -38,11 +38,9 @@ __all__ = [
     "evaluate_semantic",
     "get_protocol",
     "interval_note",
-    "map_predictions",
     "mean_over_classes",
     "paired_difference",
     "rank_agreement",
     "reach_sentence",
     "spearman",
-    "vote",
 ]

@@ -166,15 +166,6 @@ class ConfusionMatrix:
         """
         return mean_over_classes(self.iou(unseen), mean_over, left_out)
 
-    def mean_accuracy(
-        self,
-        unseen: Unseen = "openscene",
-        mean_over: MeanOver = "all",
-        left_out: Sequence[int] = (),
-    ) -> float:
-        """Mean of `accuracy` over the categories; args as in `mean_iou`."""
-        return mean_over_classes(self.accuracy(unseen), mean_over, left_out)
-
     def _ratio(self, denominator: Tensor, unseen: Unseen) -> Tensor:
         ratio = self.intersection().double() / denominator.clamp(min=1).double()
         present = self.target(unseen) > 0
@@ -204,46 +195,3 @@ def mean_over_classes(
     if mean_over == "present":
         values = values[~values.isnan()]
     return float(values.nan_to_num(0.0).mean()) if len(values) else float("nan")
-
-
-def map_predictions(
-    predicted: Tensor, mapping: Tensor, *, no_feature_label: int = NO_FEATURE_LABEL
-) -> Tensor:
-    """Turn the best prompt of each point into its category, where several prompts share one.
-
-    Args:
-        predicted: (N,) integer in [0, P), or `no_feature_label` (or OpenScene's 256, where it is
-            no prompt).
-        mapping: (P,) integer, category of each prompt.
-        no_feature_label: prediction of points without any.
-
-    Returns:
-        (N,) int64, the category of each prompt, or `no_feature_label`.
-
-    Source: OpenScene on nuScenes, 43 prompts for 16 categories; the best prompt is taken first.
-    """
-    none = is_marked(predicted, no_feature_label, NO_FEATURE_LABEL_OF_FILES, len(mapping))
-    category = mapping.to(predicted.device).long()[torch.where(none, 0, predicted).long()]
-    return torch.where(none, no_feature_label, category)
-
-
-def vote(scores: Sequence[Tensor]) -> Tensor:
-    """Label each point by the sum of its scores over several runs.
-
-    Args:
-        scores: one (N, K) tensor a run (other voxel offsets, other teachers); half precision is
-            added in half precision, as OpenScene does.
-
-    Returns:
-        (N,) int64.
-
-    Raises:
-        ValueError: there is no run or shapes differ.
-    """
-    if not scores:
-        raise ValueError("scores is empty, expected at least one run")
-    total = scores[0].clone()
-    for number, more in enumerate(scores[1:], start=1):
-        require_shape(f"scores[{number}]", more, *total.shape)
-        total += more
-    return total.argmax(dim=1)

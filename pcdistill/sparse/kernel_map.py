@@ -145,16 +145,6 @@ class KernelMap:
         """(P,) int32 source and (P,) int32 target rows of all offsets together."""
         return self.table.pairs
 
-    def by_offset(self) -> list[tuple[Tensor, Tensor]]:
-        """(source, target) rows of each offset, targets ascending."""
-        sides = (torch.split_with_sizes(side, self.counts) for side in self.pairs())
-        return list(zip(*sides, strict=True))
-
-    @property
-    def center_offset(self) -> int | None:
-        """Number of the offset under which every row meets itself; None where there is none."""
-        return len(self.table.rows) // 2 if self.symmetric else None
-
     @property
     def nbytes(self) -> int:
         """Bytes that the map keeps, both sides together."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pcdistill.evaluation import ConfusionMatrix, Protocol, evaluate_semantic, map_predictions
+from pcdistill.evaluation import ConfusionMatrix, Protocol, evaluate_semantic
 from pcdistill.labels import IGNORE_LABEL, NO_FEATURE_LABEL
 from tests.tolerances import FLOAT64_EXACT
 
@@ -75,9 +75,6 @@ def test_the_numbers_of_openscene_are_no_class_only_where_they_cannot_be_one():
     many = ConfusionMatrix(257)
     many.update(torch.tensor([256, 255]), torch.tensor([256, 255]))
     assert many.points == int(many.intersection().sum()) == 2
-    mapping = torch.arange(300) // 100
-    assert map_predictions(torch.tensor([256, NO_FEATURE_LABEL]), mapping).tolist() == [2, -2]
-    assert map_predictions(torch.tensor([256]), mapping[:256]).tolist() == [NO_FEATURE_LABEL]
 
 
 def test_a_class_cannot_stand_for_no_prediction():
