@@ -6,9 +6,12 @@
 # make test-hidden  part of the tests, with features of the processor hidden
 # make test-margins the assertions that came closest to failing, of the tests in T=tests/...
 # make lint         ruff and mypy only
+# make format       format the code with ruff, and mend what it can mend
+# make docs         the pages of docs/ and the reference of every room as a site: site/index.html
 # make bench        measure: five seeds of test homes with frozen settings (40 minutes)
 # make minkowski    build MinkowskiEngine once for the tests that compare with it (about 4 minutes;
 #                   they skip, and say so, without it)
+# make clean        remove .venv, runs and everything that was built
 # make help         print this list
 
 PYTHON ?= python3
@@ -24,7 +27,7 @@ HIDDEN_TESTS := tests/sparse/test_convolution.py tests/sparse/test_convolution_g
 	tests/geometry tests/fusion tests/capability tests/distillation tests/evaluation \
 	tests/networks tests/stages/test_fuse.py tests/stages/test_lift.py
 
-.PHONY: demo test test-fast test-all test-hidden test-margins lint bench minkowski clean help
+.PHONY: demo test test-fast test-all test-hidden test-margins lint format docs bench minkowski clean help
 
 help:
 	@sed -n 's/^# \?//; 1,/^$$/p' Makefile
@@ -56,6 +59,13 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+format: $(VENV)/.installed-test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 bench: $(VENV)/.installed
 	$(BIN)/python tools/benchmark.py homes
 
@@ -75,8 +85,12 @@ $(VENV)/.compiled: $(VENV)/.installed
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[test]'
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[test,docs]'
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[docs]'
 	@touch $@
 
 clean:
-	rm -rf $(VENV) runs dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) runs dist build site .pytest_cache .mypy_cache .ruff_cache .hypothesis

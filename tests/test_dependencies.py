@@ -57,7 +57,7 @@ def test_core_dependencies_are_what_is_imported():
 
 def test_every_extra_is_asked_for_by_name():
     asked = extras_asked_for()
-    assert {extra for _, extra in asked} | {"gpu", "test"} == set(EXTRAS)
+    assert {extra for _, extra in asked} | {"docs", "gpu", "test"} == set(EXTRAS)
 
 
 @pytest.mark.parametrize(("module", "extra"), sorted(extras_asked_for()))

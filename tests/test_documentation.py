@@ -49,3 +49,10 @@ def test_every_room_is_on_the_page_of_the_architecture():
     assert rooms
     for room in rooms:
         assert re.search(rf"\| .*`{room}`.* \|", text), room
+
+
+def test_make_help_lists_every_target():
+    text = (REPOSITORY / "Makefile").read_text()
+    (targets,) = re.findall(r"^\.PHONY: (.*)$", text, re.MULTILINE)
+    listed = re.findall(r"^# make ([\w-]+) ", text.split("\n\n")[0], re.MULTILINE)
+    assert sorted(listed) == sorted(targets.split())
