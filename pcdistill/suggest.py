@@ -1,9 +1,14 @@
-"""The sentence that helps after a misspelt name: the closest choice, or all of them."""
+"""Look-up of what users name; a misspelt name is told the closest choice, or all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from typing import TypeVar
+
+from pcdistill.errors import ConfigError
+
+T = TypeVar("T")
 
 
 def suggest(wrong: str, choices: Iterable[str]) -> str:
@@ -16,3 +21,19 @@ def suggest(wrong: str, choices: Iterable[str]) -> str:
     if close:
         return f"did you mean '{close[0]}'?"
     return f"expected one of: {', '.join(known)}"
+
+
+def look_up(kind: str, name: str, known: Mapping[str, T]) -> T:
+    """Find what a user names in a table.
+
+    Args:
+        kind: what the table holds, for the message.
+        name: the key.
+        known: the table.
+
+    Raises:
+        ConfigError: there is no such key; the message suggests the closest one.
+    """
+    if name not in known:
+        raise ConfigError(f"unknown {kind} '{name}'; {suggest(name, known)}")
+    return known[name]

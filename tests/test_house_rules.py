@@ -14,7 +14,17 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "pcdistill"
 
 LAYERS = (
-    {"errors", "suggest", "atomic_io", "callbacks", "jit", "labels", "lazy_face", "version"},
+    {
+        "errors",
+        "suggest",
+        "atomic_io",
+        "checksums",
+        "callbacks",
+        "jit",
+        "labels",
+        "lazy_face",
+        "version",
+    },
     {"geometry"},
     {"sparse", "fusion", "evaluation", "segmenters", "visualization"},
     {"scenes"},
@@ -39,7 +49,7 @@ ABOVE_ARTIFACTS = {"pipeline", "artifacts", "stages", "cli"}
 TAKES_CONTEXT = {*ABOVE_ARTIFACTS, "inference", "reporting"}
 """Where functions may take the context of a run. The last two are to take what they use of it."""
 MAY_OPEN = {
-    *("atomic_io", "lazy_face", "scenes", "pipeline", "artifacts", "cli"),
+    *("atomic_io", "checksums", "lazy_face", "scenes", "pipeline", "artifacts", "cli"),
     *("networks.checkpoints", "teachers.demo.network"),
     *("reporting.write_report", "reporting.html_page"),
     *("stages.distill", "inference.labelled_clouds"),

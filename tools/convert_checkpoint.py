@@ -13,7 +13,6 @@ optimiser's state is left behind; epoch, score and the input's checksum go into 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import math
 import sys
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 
 import torch
 
+from pcdistill.checksums import file_sha256
 from pcdistill.errors import ConfigError, PcdistillError
 from pcdistill.networks import MinkUNet, load_checkpoint, save_checkpoint
 
@@ -99,16 +99,12 @@ def convert(
 
 def origin(source: Path, metadata: dict[str, Any]) -> dict[str, Any]:
     """What the provenance says about the file that was converted."""
-    digest = hashlib.sha256()
-    with source.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
     beside = {
         key: value
         for key, value in metadata.items()
         if key not in RECOGNISED and not (isinstance(value, float) and not math.isfinite(value))
     }
-    return {"file": source.name, "sha256": digest.hexdigest(), **beside}
+    return {"file": source.name, "sha256": file_sha256(source), **beside}
 
 
 def require_same_weights(network: MinkUNet, target: Path) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pcdistill.capability.interfaces import ImageGenerator, Segmenter
-from pcdistill.errors import ConfigError
-from pcdistill.suggest import suggest
+from pcdistill.suggest import look_up
 
 
 def _embedded_generator() -> ImageGenerator:
@@ -31,9 +30,7 @@ def build_generator(name: str) -> ImageGenerator:
     Raises:
         ConfigError: no generator has this name; the text suggests the closest one.
     """
-    if name not in GENERATORS:
-        raise ConfigError(f"unknown image generator '{name}'; {suggest(name, GENERATORS)}")
-    return GENERATORS[name]()
+    return look_up("image generator", name, GENERATORS)()
 
 
 def build_segmenter(name: str) -> Segmenter:
@@ -42,6 +39,4 @@ def build_segmenter(name: str) -> Segmenter:
     Raises:
         ConfigError: no segmenter has this name; the text suggests the closest one.
     """
-    if name not in SEGMENTERS:
-        raise ConfigError(f"unknown segmenter '{name}'; {suggest(name, SEGMENTERS)}")
-    return SEGMENTERS[name]()
+    return look_up("segmenter", name, SEGMENTERS)()

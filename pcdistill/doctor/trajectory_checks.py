@@ -7,6 +7,7 @@ from torch import Tensor
 
 from pcdistill.doctor.image_checks import FLAT
 from pcdistill.errors import SceneError
+from pcdistill.geometry import RIGID_TOLERANCE, rotation_error
 from pcdistill.scenes.checks import (
     TOLERANCE,
     Finding,
@@ -55,8 +56,10 @@ def check_poses(capture: SceneSample, missing: list[str]) -> list[Finding]:
     if not frames:
         return findings
     rotations = capture.poses[:, :3, :3]
-    bent = (rotations @ rotations.mT - torch.eye(3, dtype=torch.float64)).abs().amax(dim=(1, 2))
-    broken = [frame.name for frame, error in zip(frames, bent, strict=True) if error > 1e-2]
+    bent = rotation_error(rotations)
+    broken = [
+        frame.name for frame, error in zip(frames, bent, strict=True) if error > RIGID_TOLERANCE
+    ]
     if broken:
         sizes = torch.linalg.svdvals(rotations)
         even = float((sizes.amax(dim=1) / sizes.amin(dim=1).clamp(min=1e-9)).max()) < 1.02

@@ -10,7 +10,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from pcdistill.errors import ConfigError
 from pcdistill.evaluation.metrics import (
     ConfusionMatrix,
     MeanOver,
@@ -18,7 +17,7 @@ from pcdistill.evaluation.metrics import (
     mean_over_classes,
 )
 from pcdistill.labels import IGNORE_LABEL, NO_FEATURE_LABEL
-from pcdistill.suggest import suggest
+from pcdistill.suggest import look_up, suggest
 
 _SCORED = {"seen": "points that some frame sees", "all": "all points"}
 _NO_ANSWER = {
@@ -199,9 +198,7 @@ def get_protocol(
     Raises:
         ConfigError: no protocol has that name.
     """
-    if name not in PROTOCOLS:
-        raise ConfigError(f"unknown protocol '{name}'; {suggest(name, PROTOCOLS)}")
-    known = PROTOCOLS[name]
+    known = look_up("protocol", name, PROTOCOLS)
     return replace(
         known,
         label_set=label_set,

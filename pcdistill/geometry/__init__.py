@@ -1,14 +1,18 @@
 """Cameras, occlusion, voxels and superpoints: positions in, positions and indices out."""
 
 from pcdistill.geometry.cameras import (
+    RIGID_TOLERANCE,
     back_project,
     camera_rays,
     invert_pose,
+    is_rigid,
     pinhole_intrinsics,
     pose_from_quaternion,
     project_to_pixels,
     resize_intrinsics,
     resize_intrinsics_openscene,
+    rotation_error,
+    rotation_from_quaternion,
 )
 from pcdistill.geometry.checks import require_finite, require_shape
 from pcdistill.geometry.depth_fusion import FusedCloud, depth_normals, fuse_depth
@@ -43,6 +47,7 @@ from pcdistill.geometry.visibility import Projection, project_points
 from pcdistill.geometry.voxels import Voxels, voxelize
 
 __all__ = [
+    "RIGID_TOLERANCE",
     "CleanMesh",
     "FusedCloud",
     "FusedSurface",
@@ -61,6 +66,7 @@ __all__ = [
     "fuse_depth",
     "fuse_surface",
     "invert_pose",
+    "is_rigid",
     "iter_feature_samples",
     "merge_close_vertices",
     "mesh_edges",
@@ -78,6 +84,8 @@ __all__ = [
     "require_shape",
     "resize_intrinsics",
     "resize_intrinsics_openscene",
+    "rotation_error",
+    "rotation_from_quaternion",
     "sample_feature_map",
     "sample_surface",
     "splat_depth",

@@ -9,6 +9,9 @@ from torch import Tensor
 
 from pcdistill.geometry.checks import require_finite, require_shape
 
+RIGID_TOLERANCE = 1e-2
+"""Largest entry of |R R^T - 1| that still counts as a rotation: text files are rounded."""
+
 
 def project_to_pixels(
     points: Tensor, world_to_camera: Tensor, intrinsics: Tensor
@@ -206,8 +209,22 @@ def pose_from_quaternion(quaternion: Sequence[float], translation: Sequence[floa
     pose = torch.full((4, 4), torch.nan, dtype=torch.float64)
     if not torch.isfinite(values).all() or not 1e-6 < float(norm) < 1e6:
         return pose
-    x, y, z, w = (values[:4] / norm).tolist()
-    pose[:3, :3] = torch.tensor(
+    pose[:3, :3] = rotation_from_quaternion(*(values[:4] / norm).tolist())
+    pose[:3, 3] = values[4:]
+    pose[3] = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=torch.float64)
+    return pose
+
+
+def rotation_from_quaternion(x: float, y: float, z: float, w: float) -> Tensor:
+    """(3, 3) float64: the rotation of a quaternion of unit length.
+
+    Args:
+        x: first of the vector part.
+        y: second.
+        z: third.
+        w: scalar part.
+    """
+    return torch.tensor(
         [
             [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
             [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
@@ -215,6 +232,32 @@ def pose_from_quaternion(quaternion: Sequence[float], translation: Sequence[floa
         ],
         dtype=torch.float64,
     )
-    pose[:3, 3] = values[4:]
-    pose[3] = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=torch.float64)
-    return pose
+
+
+def rotation_error(rotations: Tensor) -> Tensor:
+    """How far matrices are from rotations, which may mirror: the largest entry of |R R^T - 1|.
+
+    Args:
+        rotations: (..., 3, 3) float.
+
+    Returns:
+        (...) of the same dtype; `RIGID_TOLERANCE` is what text files may be off.
+    """
+    identity = torch.eye(3, dtype=rotations.dtype, device=rotations.device)
+    return (rotations @ rotations.mT - identity).abs().amax(dim=(-2, -1))
+
+
+def is_rigid(motion: Tensor, tolerance: float = RIGID_TOLERANCE) -> bool:
+    """Whether a matrix turns and moves and does nothing else: no scale, shear or mirror.
+
+    Args:
+        motion: (4, 4) float.
+        tolerance: of `rotation_error`, and of the last row.
+    """
+    bottom = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=motion.dtype, device=motion.device)
+    return (
+        bool(torch.isfinite(motion).all())
+        and float(rotation_error(motion[:3, :3])) <= tolerance
+        and float((motion[3] - bottom).abs().max()) <= tolerance
+        and float(torch.linalg.det(motion[:3, :3])) > 0
+    )

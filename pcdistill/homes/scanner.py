@@ -20,6 +20,7 @@ from pcdistill.geometry import (
     drop_small_pieces,
     fuse_surface,
     merge_close_vertices,
+    rotation_from_quaternion,
 )
 from pcdistill.homes.home import Home
 from pcdistill.homes.mesh import vertex_normals
@@ -114,14 +115,10 @@ def _small_rotation(turn: Array) -> Array:
     """(3, 3) rotation about an axis by its length in radians, from the half-angle quaternion."""
     x, y, z = turn / 2
     length = np.sqrt(1 + x * x + y * y + z * z)
-    w, x, y, z = 1 / length, x / length, y / length, z / length
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ]
-    )
+    rotation: Array = rotation_from_quaternion(
+        x / length, y / length, z / length, 1 / length
+    ).numpy()
+    return rotation
 
 
 def scan_surface(

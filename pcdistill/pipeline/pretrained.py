@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pcdistill.checksums import file_sha256
 from pcdistill.distillation import INPUT_CHANNELS
 from pcdistill.errors import ArtifactError, ConfigError
 from pcdistill.networks import Checkpoint, MinkUNet, load_checkpoint, save_checkpoint
@@ -229,11 +229,7 @@ def _is_finished(workspace: Workspace, student: str) -> bool:
 
 
 def _checksum(path: Path) -> str:
-    digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+        return file_sha256(path)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error}); {_EXPECTED}") from None
-    return digest.hexdigest()

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 
 from pcdistill.errors import SceneError
+from pcdistill.geometry import RIGID_TOLERANCE, rotation_error
 from pcdistill.scenes.formats.images import read_color, read_depth
 from pcdistill.scenes.issues import report_issue
-
-RIGID_TOLERANCE = 1e-2
-"""Largest entry of |R R^T - 1| that still counts as a rotation: text files are rounded."""
+from pcdistill.scenes.units import DEPTH_SCALE
 
 _PIXELS_AT_ONCE = 1 << 20  # whose rays are in memory together
 
@@ -107,7 +106,7 @@ class StoredFrame:
     image_path: Path
     depth_path: Path | None = None
     """A 16-bit PNG, or a .npy array."""
-    depth_scale: float = 1000.0
+    depth_scale: float = DEPTH_SCALE
     """Counts per metre where the depth file holds integers."""
     depth_intrinsics: Tensor | None = None
     """(3, 3) float64, of the depth file, where its camera has another size or focal length.
@@ -240,8 +239,7 @@ def check_camera(where: str, intrinsics: Tensor, camera_to_world: Tensor) -> Non
             "matrix; leave the frame out"
         )
     rotation = camera_to_world[:3, :3]
-    identity = torch.eye(3, dtype=torch.float64)
-    error = float((rotation @ rotation.T - identity).abs().max())
+    error = float(rotation_error(rotation))
     bottom = camera_to_world[3] - torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=torch.float64)
     if error > RIGID_TOLERANCE or float(bottom.abs().max()) > RIGID_TOLERANCE:
         report_issue(

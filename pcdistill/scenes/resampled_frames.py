@@ -12,14 +12,12 @@ from torch.nn import functional
 
 from pcdistill.errors import SceneError
 from pcdistill.geometry import resize_intrinsics, resize_intrinsics_openscene
-from pcdistill.scenes.checks.camera_checks import require_upright
+from pcdistill.scenes.checks.camera_checks import MIDDLE, is_centered, require_upright
 from pcdistill.scenes.formats.images import read_color, read_depth, read_image_size
 from pcdistill.scenes.frames import Frame, check_camera, register_depth
 from pcdistill.scenes.reader_settings import Intrinsics
 
 Resampling = Literal["nearest", "linear"]
-
-_MAX_DISTANCE_CENTER = 0.2  # of the image's side, from its middle
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,8 +151,7 @@ def check_matching_sizes(
     """
     size = read_image_size(color)
     require_size(depth, read_image_size(depth), size)
-    center = float(intrinsics[0, 2]) / size[1], float(intrinsics[1, 2]) / size[0]
-    if max(abs(place - 0.5) for place in center) > _MAX_DISTANCE_CENTER:
+    if not is_centered(intrinsics, size, MIDDLE):
         guess = f"{2 * float(intrinsics[0, 2]):.0f} x {2 * float(intrinsics[1, 2]):.0f}"
         raise SceneError(
             f"{where}: its principal point is that of images of about {guess} pixels, "

@@ -26,6 +26,7 @@ from pcdistill.scenes.formats.text import MAX_TEXT_BYTES
 from pcdistill.scenes.frames import Frame, StoredFrame
 from pcdistill.scenes.paths import is_existing_file, unreadable
 from pcdistill.scenes.scene import Scene
+from pcdistill.scenes.units import DEPTH_SCALE
 
 FORMAT = "pcdistill scene"
 VERSION = 2
@@ -44,7 +45,6 @@ _ON_DISK = {
 _IN_MEMORY = {"labels": torch.int64, "faces": torch.int64}
 
 _CHUNK = 1 << 20
-_MILLIMETRES = 1000.0
 _MAX_COUNT = 65535
 
 
@@ -171,9 +171,9 @@ def _color_bytes(frame: Frame) -> bytes:
 
 def _depth_scale(frame: Frame, depth: Tensor) -> float:
     """Counts per metre that hold the frame's depth: its own, millimetres, or coarser ones."""
-    own = _MILLIMETRES
+    own = DEPTH_SCALE
     if isinstance(frame, StoredFrame) and frame.depth_path is not None:
-        own = frame.depth_scale if frame.depth_path.suffix.lower() == ".png" else _MILLIMETRES
+        own = frame.depth_scale if frame.depth_path.suffix.lower() == ".png" else DEPTH_SCALE
     known = depth[torch.isfinite(depth)]
     largest = float(known.max()) if known.numel() else 0.0
     if largest * own <= _MAX_COUNT:
@@ -249,7 +249,7 @@ def _read_frame(folder: Path, entry: dict[str, Any]) -> StoredFrame:
         camera_to_world=torch.tensor(entry["camera_to_world"], dtype=torch.float64),
         image_path=image_path,
         depth_path=depth_path,
-        depth_scale=entry.get("depth_scale", _MILLIMETRES),
+        depth_scale=entry.get("depth_scale", DEPTH_SCALE),
         image_checksum=entry["image_checksum"],
         depth_checksum=entry.get("depth_checksum"),
     )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pcdistill.errors import ConfigError
-from pcdistill.suggest import suggest
+from pcdistill.suggest import look_up
 from pcdistill.teachers.base import (
     BatchTeacher,
     FeatureMap,
@@ -62,6 +61,4 @@ def build_teacher(name: str) -> Teacher:
     Raises:
         ConfigError: no teacher has this name; the text suggests the closest one.
     """
-    if name not in TEACHERS:
-        raise ConfigError(f"unknown teacher '{name}'; {suggest(name, TEACHERS)}")
-    return TEACHERS[name]()
+    return look_up("teacher", name, TEACHERS)()

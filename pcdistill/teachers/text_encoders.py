@@ -19,7 +19,7 @@ from pcdistill.scenes import (
     load_vocabulary,
     vocabulary_names,
 )
-from pcdistill.suggest import suggest
+from pcdistill.suggest import look_up
 from pcdistill.teachers.base import TextEncoder
 from pcdistill.teachers.known_words import Words, sort_words
 
@@ -121,6 +121,4 @@ def build_text_encoder(name: str = "static") -> TextEncoder:
     Raises:
         ConfigError: no text encoder has this name; the text suggests the closest one.
     """
-    if name not in TEXT_ENCODERS:
-        raise ConfigError(f"unknown text encoder '{name}'; {suggest(name, TEXT_ENCODERS)}")
-    return TEXT_ENCODERS[name]()
+    return look_up("text encoder", name, TEXT_ENCODERS)()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import resource
 import shutil
 import subprocess
@@ -12,6 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from pcdistill.checksums import file_sha256
 from pcdistill.pipeline.artifact_files import read_json
 from pcdistill.pipeline.config_loading import load_config
 from pcdistill.pipeline.context import RunContext
@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> dict:
     numbers = Numbers(single, voted, VOTES, last.label_set.names, last.protocol, last.vocabulary)
     # the largest of all child processes, in KiB on Linux
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-    digest = hashlib.sha256(SETTINGS.read_bytes()).hexdigest()[:16]
+    digest = file_sha256(SETTINGS)[:16]
     steps = last.config.distill.epochs * last.config.ingest.train
     about = [
         f"What `python tools/benchmark.py homes --first-seed {first} --seeds {many}` wrote, on "

@@ -10,10 +10,39 @@ from pcdistill.errors import SceneError
 from pcdistill.scenes.formats.images import orientation_of, read_image_size
 from pcdistill.scenes.issues import report_issue
 
+MIDDLE = (0.3, 0.7)
+"""Of an image's side: between which the principal point of a data set's own camera lies."""
+ABOUT_MIDDLE = (0.2, 0.8)
+"""The same of a capture, whose images may be cropped."""
 _CENTERED = 0.03
 """Of an image's side: how far a principal point that is not cropped is from the middle at most."""
 _NOT_CENTERED = 0.08
 """How far it must be from the middle of an image that it is not the one of."""
+
+
+def principal_point_place(intrinsics: Tensor, image_size: tuple[int, int]) -> tuple[float, float]:
+    """Where in an image the principal point is, across and down, as parts of its width and height.
+
+    Args:
+        intrinsics: (3, 3) float64, pixels.
+        image_size: (H, W), pixels.
+    """
+    height, width = image_size
+    return float(intrinsics[0, 2]) / width, float(intrinsics[1, 2]) / height
+
+
+def is_centered(
+    intrinsics: Tensor, image_size: tuple[int, int], limits: tuple[float, float]
+) -> bool:
+    """Whether the principal point is near enough to the middle that the camera is for the image.
+
+    Args:
+        intrinsics: (3, 3) float64, pixels.
+        image_size: (H, W), pixels.
+        limits: parts of a side between which it must be, `MIDDLE` or `ABOUT_MIDDLE`.
+    """
+    low, high = limits
+    return all(low <= place <= high for place in principal_point_place(intrinsics, image_size))
 
 
 def check_principal_point(where: Path, intrinsics: Tensor, image: Path) -> tuple[int, int]:
@@ -23,8 +52,7 @@ def check_principal_point(where: Path, intrinsics: Tensor, image: Path) -> tuple
         SceneError: it is not: the camera matrix is for images of another size.
     """
     height, width = read_image_size(image)
-    center = float(intrinsics[0, 2]) / width, float(intrinsics[1, 2]) / height
-    if not all(0.2 <= place <= 0.8 for place in center):
+    if not is_centered(intrinsics, (height, width), ABOUT_MIDDLE):
         guess = f"{2 * float(intrinsics[0, 2]):.4g} x {2 * float(intrinsics[1, 2]):.4g}"
         report_issue(
             "intrinsics",

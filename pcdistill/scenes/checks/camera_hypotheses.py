@@ -9,16 +9,17 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from pcdistill.geometry import RIGID_TOLERANCE, rotation_error
 from pcdistill.scenes.checks.hypothesis import (
     OTHER_WAYS_ROUND,
     SAME_AXES,
-    UNITS,
     Assumptions,
     Hypothesis,
     rotations,
 )
 from pcdistill.scenes.checks.pose_conventions import POSE_CONVENTIONS
 from pcdistill.scenes.checks.samples import FrameSample, SceneSample
+from pcdistill.scenes.units import MISTAKEN_UNITS
 
 _FOCAL_FACTORS = (0.4, 0.5, 0.6, 0.67, 0.75, 0.82, 0.9, 1.1, 1.22, 1.33, 1.5, 1.67, 2.0, 2.5)
 _OFF_CENTER = 0.06  # of the image's side; real lenses are nearer to the centre
@@ -84,7 +85,7 @@ def broken_pose_readings(capture: SceneSample) -> Iterator[Hypothesis]:
                 f"negate column {axis + 1} of the rotation in every pose",
                 _with_pose(partial(torch.matmul, other=flip)),
             )
-    if float((poses @ poses.mT - torch.eye(3, dtype=torch.float64)).abs().amax()) > 1e-2:
+    if float(rotation_error(poses).amax()) > RIGID_TOLERANCE:
         yield Hypothesis(
             "poses_not_rigid",
             "The rotations of the poses carry a scale or a shear.",
@@ -215,7 +216,7 @@ def axes_readings() -> Iterator[Hypothesis]:
 
 def pose_unit_readings() -> Iterator[Hypothesis]:
     """Places of the cameras in other units."""
-    for unit, metres in UNITS.items():
+    for unit, metres in MISTAKEN_UNITS.items():
 
         def shrunk(pose: Tensor, metres: float = metres) -> Tensor:
             corrected = pose.clone()

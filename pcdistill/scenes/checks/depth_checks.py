@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pcdistill.scenes.checks.depth_agreement import DepthView
 from pcdistill.scenes.issues import report_issue
+from pcdistill.scenes.units import DEPTH_SCALE
 
 _NEAREST, _MAX_DISTANCE = 0.05, 100.0  # metres; a median depth outside is a wrong unit
 
@@ -36,7 +37,7 @@ def check_depth_unit(where: Path, views: Sequence[DepthView], depth_scale: float
     if _NEAREST <= median <= _MAX_DISTANCE:
         return
     counts = median * depth_scale
-    likely = [scale for scale in (1000.0, 1.0) if 0.2 <= counts / scale <= 50]
+    likely = [scale for scale in (DEPTH_SCALE, 1.0) if 0.2 <= counts / scale <= 50]
     fix = f"`depth_scale: {likely[0]:g}`" if likely else "`depth_scale` to the counts per metre"
     report_issue(
         "depth_unit",

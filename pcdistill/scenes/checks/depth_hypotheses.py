@@ -9,11 +9,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from pcdistill.scenes.checks.hypothesis import UNITS, Assumptions, Hypothesis
+from pcdistill.scenes.checks.hypothesis import Assumptions, Hypothesis
 from pcdistill.scenes.checks.samples import FrameSample, SceneSample
-
-DEPTH_SCALES = (1.0, 10.0, 100.0, 256.0, 1000.0, 2000.0, 4000.0, 5000.0, 6553.5, 10000.0)
-"""Counts per metre that depth images are stored with."""
+from pcdistill.scenes.units import DEPTH_SCALES, MISTAKEN_UNITS
 
 
 def scaled_depth(capture: SceneSample, factor: float) -> SceneSample:
@@ -63,7 +61,7 @@ def depth_reading(capture: SceneSample, read: Assumptions, factor: float) -> Hyp
     medians = torch.tensor([s.facts.median for s in capture.sights if s.facts and s.facts.known])
     median = float(medians.median()) if len(medians) else 0.0
     if not 0.02 <= factor <= 50 and 0.2 <= median <= 20:
-        units = [(name, 1 / m) for name, m in UNITS.items() if abs(m * factor - 1) < 0.1]
+        units = [(name, 1 / m) for name, m in MISTAKEN_UNITS.items() if abs(m * factor - 1) < 0.1]
         unit, factor = units[0] if units else ("", factor)
         return Hypothesis(
             "scale",

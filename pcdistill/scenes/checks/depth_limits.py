@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeVar
 
 from torch import Tensor
 
+from pcdistill.scenes.checks.samples import evenly_spaced
 from pcdistill.scenes.frames import StoredFrame
 from pcdistill.scenes.issues import is_examination
 
@@ -57,8 +58,7 @@ def within_limit(where: Path, frames: Sequence[SomeFrame]) -> list[SomeFrame]:
 
 
 def _find_limit(frames: Sequence[StoredFrame]) -> float:
-    count = min(len(frames), _FRAMES)
-    spread = [round(i * (len(frames) - 1) / max(count - 1, 1)) for i in range(count)]
+    spread = evenly_spaced(len(frames), _FRAMES)
     ends = [end for place in spread if (end := _end_of(frames[place])) is not None]
     alike: dict[float, list[Tensor]] = defaultdict(list)
     for end in ends:

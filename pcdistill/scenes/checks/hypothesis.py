@@ -10,16 +10,9 @@ import torch
 from torch import Tensor
 
 from pcdistill.scenes.checks.samples import SceneSample
+from pcdistill.scenes.units import DEPTH_SCALE
 
 SAME_AXES = torch.eye(3, dtype=torch.float64)
-UNITS: Mapping[str, float] = {
-    "millimetres": 0.001,
-    "centimetres": 0.01,
-    "feet": 0.3048,
-    "inches": 0.0254,
-}
-"""Metres of what files are written in by mistake."""
-
 OTHER_WAYS_ROUND: Mapping[tuple[int, ...], tuple[str, str]] = {
     (0,): ("upside down: their rows run from bottom to top", "write the bottom row last"),
     (1,): ("mirrored: their columns run from right to left", "write the left column first"),
@@ -44,7 +37,7 @@ class Assumptions(NamedTuple):
 
     poses: str = "camera_to_world"
     """The convention of its poses, one of `POSE_CONVENTIONS`."""
-    depth_scale: float = 1000.0
+    depth_scale: float = DEPTH_SCALE
     """Counts per metre of its depth."""
     settable: frozenset[str] = frozenset()
     """Which of the two are settings of its layout."""
@@ -54,7 +47,7 @@ def assumptions_of(provenance: Mapping[str, Any]) -> Assumptions:
     """How a scene was read, by what its reader noted."""
     return Assumptions(
         str(provenance.get("poses") or "camera_to_world"),
-        float(provenance.get("depth_scale") or 1000.0),
+        float(provenance.get("depth_scale") or DEPTH_SCALE),
         frozenset({"poses", "depth_scale"} & provenance.keys()),
     )
 

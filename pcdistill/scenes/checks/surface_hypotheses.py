@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from pcdistill.geometry import back_project
-from pcdistill.scenes.checks.hypothesis import SAME_AXES, UNITS, Hypothesis, rotations
+from pcdistill.scenes.checks.hypothesis import SAME_AXES, Hypothesis, rotations
 from pcdistill.scenes.checks.samples import SceneSample
+from pcdistill.scenes.units import MISTAKEN_UNITS
 
 _PLACES = 95  # cells along the longest side of the grid in which a surface is moved
 _COARSE_PLACES = 31  # where many rotations are tried
@@ -18,7 +19,7 @@ _COARSE_PLACES = 31  # where many rotations are tried
 
 def surface_unit_readings() -> Iterator[Hypothesis]:
     """The surface in other units."""
-    for unit, metres in UNITS.items():
+    for unit, metres in MISTAKEN_UNITS.items():
         yield Hypothesis(
             "surface_unit",
             f"The surface is in {unit}.",

@@ -16,12 +16,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pcdistill.errors import SceneError
+from pcdistill.scenes.units import FOOT, INCH, METRE, US_FOOT
 
 _LOG = logging.getLogger(__name__)
-
-METRE = 1.0
-FOOT = 0.3048
-US_FOOT = 1200 / 3937
 
 _UNITS_OF_EPSG = {
     9001: METRE,
@@ -51,9 +48,9 @@ _UNITS_BY_NAME = {
     "km": 1000.0,
     "kilometer": 1000.0,
     "kilometre": 1000.0,
-    "inch": 0.0254,
-    "inche": 0.0254,  # of inches
-    "in": 0.0254,
+    "inch": INCH,
+    "inche": INCH,  # of inches
+    "in": INCH,
     "ft": FOOT,
     "foot": FOOT,
     "feet": FOOT,

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import torch
 
 from pcdistill.errors import SceneError
+from pcdistill.geometry import rotation_from_quaternion
 from pcdistill.scenes.formats.color_depth import Colors, color_bytes
 from pcdistill.scenes.formats.extras import import_extra
 from pcdistill.scenes.formats.ply import Ply
@@ -147,15 +148,8 @@ def _posed(file: Path, pose: Any, points: _Floats) -> _Floats:
                 f"{file}: the rotation of a scan is the quaternion {w:g} {x:g} {y:g} {z:g}, "
                 "expected one of unit length; register the scans again"
             )
-        w, x, y, z = w / length, x / length, y / length, z / length
-        rotation = np.array(
-            [
-                [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-                [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-                [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-            ]
-        )
-        points = points @ rotation.T
+        rotation = rotation_from_quaternion(x / length, y / length, z / length, w / length)
+        points = points @ rotation.numpy().T
     if pose.isDefined("translation"):
         points = points + [float(pose["translation"][name].value()) for name in "xyz"]
     return points

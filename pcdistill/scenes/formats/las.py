@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from pcdistill.errors import SceneError
-from pcdistill.scenes.formats.coordinate_systems import METRE, Units, units_of_geokeys, units_of_wkt
+from pcdistill.scenes.formats.coordinate_systems import Units, units_of_geokeys, units_of_wkt
 from pcdistill.scenes.formats.extras import import_extra
 from pcdistill.scenes.formats.ply import Ply
 from pcdistill.scenes.origin import find_offset, no_offset
+from pcdistill.scenes.units import METRE
 
 _LOG = logging.getLogger(__name__)
 

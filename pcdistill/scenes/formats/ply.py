@@ -14,9 +14,10 @@ from torch import Tensor
 from pcdistill.atomic_io import atomic_file
 from pcdistill.errors import SceneError
 from pcdistill.scenes.formats.color_depth import color_bytes
-from pcdistill.scenes.formats.coordinate_systems import METRE, unit_of_comments
+from pcdistill.scenes.formats.coordinate_systems import unit_of_comments
 from pcdistill.scenes.formats.ply_elements import Column, ListColumn, PlyContent, Table, read_tables
 from pcdistill.scenes.origin import near_origin, no_offset
+from pcdistill.scenes.units import METRE
 
 _LOG = logging.getLogger(__name__)
 

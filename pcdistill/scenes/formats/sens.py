@@ -31,6 +31,7 @@ from PIL import Image
 from torch import Tensor
 
 from pcdistill.errors import SceneError
+from pcdistill.geometry import is_rigid
 from pcdistill.scenes.formats.images import MAX_IMAGE_PIXELS
 
 VERSION = 4
@@ -247,9 +248,9 @@ def _read_header(path: Path, stream: io.FileIO, size: int) -> tuple[SensHeader, 
     header = SensHeader(
         sensor=rest[:name_length].decode("utf-8", "replace"),
         color_intrinsics=_camera(path, "colour", matrices[0]),
-        color_to_rig=_rigid(path, "colour", matrices[1]),
+        color_to_rig=_require_rigid(path, "colour", matrices[1]),
         depth_intrinsics=_camera(path, "depth", matrices[2]),
-        depth_to_rig=_rigid(path, "depth", matrices[3]),
+        depth_to_rig=_require_rigid(path, "depth", matrices[3]),
         color_compression=_compression(path, "colour", color_kind, COLOR_COMPRESSIONS),
         depth_compression=_compression(path, "depth", depth_kind, DEPTH_COMPRESSIONS),
         color_size=_size(path, "colour", color_height, color_width),
@@ -371,17 +372,8 @@ def _camera(path: Path, which: str, matrix: Tensor) -> Tensor:
     return camera
 
 
-def _rigid(path: Path, which: str, matrix: Tensor) -> Tensor:
-    rotation = matrix[:3, :3]
-    identity = torch.eye(3, dtype=torch.float64)
-    bottom = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=torch.float64)
-    if (
-        not torch.isfinite(matrix).all()
-        or float((rotation @ rotation.T - identity).abs().max()) > 1e-2
-        or float((matrix[3] - bottom).abs().max()) > 1e-2
-        or float(torch.linalg.det(rotation)) < 0
-        or float(matrix[:3, 3].norm()) > 1
-    ):
+def _require_rigid(path: Path, which: str, matrix: Tensor) -> Tensor:
+    if not is_rigid(matrix) or float(matrix[:3, 3].norm()) > 1:
         raise SceneError(
             f"{path}: the {which} extrinsics in its header are no rotation and short translation "
             f"in metres, so it is damaged; {_AGAIN}"

@@ -54,11 +54,10 @@ from pcdistill.scenes.readers.capture.frame_checks import (
 from pcdistill.scenes.readers.capture.naming import find_scan_folders
 from pcdistill.scenes.readers.capture.surface import fuse_frames, read_surface, surface_file
 from pcdistill.scenes.scene import Scene
+from pcdistill.scenes.units import DEPTH_SCALE
 
 _LOG = logging.getLogger(__name__)
 
-DEPTH_SCALE = 1000.0
-"""Counts per metre of the depth images."""
 MAX_GAP = 0.018
 """Seconds between an image and its depth or camera: one image of 60 a second."""
 MAX_POSE_GAP = 0.35

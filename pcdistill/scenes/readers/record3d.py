@@ -55,9 +55,7 @@ from pcdistill.scenes.readers.capture.frame_checks import (
 from pcdistill.scenes.readers.capture.naming import find_scan_folders, natural_sort_key
 from pcdistill.scenes.readers.capture.surface import fuse_frames, read_surface, surface_file
 from pcdistill.scenes.scene import Scene
-
-DEPTH_SCALE = 1000.0
-"""Counts per metre of depth PNGs."""
+from pcdistill.scenes.units import DEPTH_SCALE
 
 _METADATA = ("metadata.json", "metadata")
 _COLOR_FOLDERS = ("rgb", "rgbd")

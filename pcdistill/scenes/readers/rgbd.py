@@ -21,7 +21,12 @@ import torch
 from torch import Tensor
 
 from pcdistill.errors import SceneError
-from pcdistill.scenes.checks.camera_checks import check_principal_point, require_upright
+from pcdistill.scenes.checks.camera_checks import (
+    MIDDLE,
+    check_principal_point,
+    principal_point_place,
+    require_upright,
+)
 from pcdistill.scenes.checks.depth_limits import within_limit
 from pcdistill.scenes.checks.pose_conventions import POSE_CONVENTIONS
 from pcdistill.scenes.formats.images import COLOR_SUFFIXES, DEPTH_SUFFIXES, read_image_size
@@ -35,11 +40,10 @@ from pcdistill.scenes.readers.capture.camera_files import read_camera_matrix, re
 from pcdistill.scenes.readers.capture.naming import find_scan_folders, natural_sort_key
 from pcdistill.scenes.readers.capture.surface import load_checked_surface, surface_file
 from pcdistill.scenes.scene import Scene
+from pcdistill.scenes.units import DEPTH_SCALE
 
 _LOG = logging.getLogger(__name__)
 
-DEPTH_SCALE = 1000.0
-"""Counts per metre of depth PNGs where nothing else is set: millimetres."""
 
 _FOLDERS = {"color": COLOR_SUFFIXES, "depth": DEPTH_SUFFIXES, "pose": (".txt",)}
 _SURFACES = ("mesh.ply", "cloud.ply")
@@ -180,7 +184,6 @@ def _read_cameras(folder: Path) -> tuple[Tensor, Tensor | None]:
 
 def _require_one_size(folder: Path, frames: Sequence[StoredFrame]) -> None:
     first = frames[0]
-    height, width = first.image_size
     for frame in frames:
         if frame.image_size != first.image_size:
             raise SceneError(
@@ -201,8 +204,8 @@ def _require_one_size(folder: Path, frames: Sequence[StoredFrame]) -> None:
                 f"{_size(frame.image_size)}, expected one size; add the depth camera's matrix as "
                 "intrinsics_depth.txt or resize one of them"
             )
-    center = float(first.intrinsics[0, 2]) / width, float(first.intrinsics[1, 2]) / height
-    if max(center) < 0.3 or min(center) > 0.7:
+    center = principal_point_place(first.intrinsics, first.image_size)
+    if max(center) < MIDDLE[0] or min(center) > MIDDLE[1]:
         guess = f"{2 * first.intrinsics[0, 2]:.0f} x {2 * first.intrinsics[1, 2]:.0f}"
         report_issue(
             "intrinsics",

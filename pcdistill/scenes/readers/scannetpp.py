@@ -53,11 +53,10 @@ from pcdistill.scenes.readers.capture.surface import read_whole_surface, surface
 from pcdistill.scenes.readers.colmap.model import read_images
 from pcdistill.scenes.readers.scannet.annotations import object_instances, read_objects
 from pcdistill.scenes.scene import Scene
+from pcdistill.scenes.units import DEPTH_SCALE
 
 _LOG = logging.getLogger(__name__)
 
-DEPTH_SCALE = 1000.0
-"""Counts per metre of the iPhone's depth images."""
 MAX_SIDE = 960
 """Pixels; where `image_size` is not set, images are shrunk by a whole factor to at most this."""
 

@@ -13,6 +13,7 @@ import torch
 from pcdistill.errors import SceneError
 from pcdistill.geometry import invert_pose, project_to_pixels
 from pcdistill.scenes.checks.depth_agreement import DepthView
+from pcdistill.scenes.checks.samples import evenly_spaced
 from pcdistill.scenes.formats.ply import Ply
 from pcdistill.scenes.frames import Frame, StoredFrame
 from pcdistill.scenes.issues import report_issue
@@ -81,9 +82,7 @@ def check_frames(
 
 def sample_depth_views(frames: Sequence[Frame]) -> list[DepthView]:
     """Some frames, spread over the scan, with their depth at its own size."""
-    count = min(len(frames), _CHECKED_FRAMES)
-    spread = [round(i * (len(frames) - 1) / max(count - 1, 1)) for i in range(count)]
-    chosen = [at_depth_size(frames[place]) for place in spread]
+    chosen = [at_depth_size(frames[i]) for i in evenly_spaced(len(frames), _CHECKED_FRAMES)]
     return [
         DepthView(depth, frame.intrinsics, frame.camera_to_world)
         for frame in chosen

@@ -53,11 +53,10 @@ from pcdistill.scenes.readers.colmap.model import (
 )
 from pcdistill.scenes.readers.colmap.model_choice import ColmapModel, choose_model, find_models
 from pcdistill.scenes.scene import Scene
+from pcdistill.scenes.units import DEPTH_SCALE
 
 _LOG = logging.getLogger(__name__)
 
-DEPTH_SCALE = 1000.0
-"""Counts per unit of the model of depth PNGs."""
 
 MIN_VIEWS = 3
 """Observations of a sparse point; those of two images are often wrong."""

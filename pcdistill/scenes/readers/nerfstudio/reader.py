@@ -62,11 +62,10 @@ from pcdistill.scenes.readers.nerfstudio.files import (
     read_transforms,
 )
 from pcdistill.scenes.scene import Scene
+from pcdistill.scenes.units import DEPTH_SCALE
 
 _LOG = logging.getLogger(__name__)
 
-DEPTH_SCALE = 1000.0
-"""Counts per metre of depth PNGs where neither file nor settings say otherwise."""
 
 _PINHOLES = (
     "PINHOLE",

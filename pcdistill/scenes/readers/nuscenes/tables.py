@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from pcdistill.errors import SceneError
+from pcdistill.geometry import rotation_from_quaternion
 from pcdistill.labels import IGNORE_LABEL
 from pcdistill.scenes.label_sets import load_label_set
 from pcdistill.scenes.paths import is_existing_file
@@ -227,14 +228,7 @@ def pose_matrix(where: str, placement: Placement) -> Tensor:
         )
     w, x, y, z = (part / length for part in placement[3:])
     matrix = torch.eye(4, dtype=torch.float64)
-    matrix[:3, :3] = torch.tensor(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ],
-        dtype=torch.float64,
-    )
+    matrix[:3, :3] = rotation_from_quaternion(x, y, z, w)
     matrix[:3, 3] = torch.tensor(placement[:3], dtype=torch.float64)
     return matrix
 

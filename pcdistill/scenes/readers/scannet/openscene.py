@@ -28,7 +28,12 @@ from torch import Tensor
 
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.labels import IGNORE_LABEL
-from pcdistill.scenes.checks.camera_checks import check_principal_point, require_upright
+from pcdistill.scenes.checks.camera_checks import (
+    MIDDLE,
+    check_principal_point,
+    is_centered,
+    require_upright,
+)
 from pcdistill.scenes.checks.depth_checks import check_depth_unit
 from pcdistill.scenes.checks.depth_limits import within_limit
 from pcdistill.scenes.checks.pose_conventions import POSE_CONVENTIONS
@@ -42,12 +47,11 @@ from pcdistill.scenes.readers.base import Division, Reader, Refusal, Scan
 from pcdistill.scenes.readers.capture.frame_checks import sample_depth_views
 from pcdistill.scenes.readers.scannet.frames import openscene_intrinsics
 from pcdistill.scenes.scene import Scene
+from pcdistill.scenes.units import DEPTH_SCALE
 
 _LOG = logging.getLogger(__name__)
 
 LABEL_SET = "scannet20"
-DEPTH_SCALE = 1000.0
-"""Counts per metre of the depth images: millimetres."""
 
 _POINTS_FOLDER, _FRAMES_FOLDER = "scannet_3d", "scannet_2d"
 _SUFFIX = "_vh_clean_2.pth"
@@ -369,8 +373,7 @@ def _frame(
             "size"
         )
     intrinsics = openscene_intrinsics(size) if camera is None else camera
-    center = float(intrinsics[0, 2]) / size[1], float(intrinsics[1, 2]) / size[0]
-    if min(center) < 0.3 or max(center) > 0.7:
+    if not is_centered(intrinsics, size, MIDDLE):
         raise SceneError(
             f"{image}: is {size[1]} x {size[0]} pixels, its camera is for images of about "
             f"{2 * float(intrinsics[0, 2]):.0f} x {2 * float(intrinsics[1, 2]):.0f}, expected a "

@@ -28,6 +28,8 @@ import torch
 from torch import Tensor
 
 from pcdistill.errors import ConfigError, SceneError
+from pcdistill.geometry import is_rigid
+from pcdistill.scenes.checks.camera_checks import MIDDLE, is_centered
 from pcdistill.scenes.checks.depth_checks import check_depth_unit
 from pcdistill.scenes.checks.mesh_checks import check_mesh_extent
 from pcdistill.scenes.checks.pose_conventions import POSE_CONVENTIONS
@@ -72,6 +74,7 @@ _TEXT = ".txt"
 _SPLITS = ("scans", "scans_test")
 _SCENE_NAME = re.compile(r"scene\d{4}_\d{2}")
 _MAX_IMAGE_SIDE = 1 << 13
+_ALIGNMENT_TOLERANCE = 1e-3
 
 
 def find_scannet(folder: Path) -> tuple[Scan, ...]:
@@ -312,8 +315,7 @@ def _six_decimals(pose: Tensor) -> Tensor:
 
 def _require_center(path: Path, which: str, intrinsics: Tensor, size: tuple[int, int]) -> None:
     height, width = size
-    center = float(intrinsics[0, 2]) / width, float(intrinsics[1, 2]) / height
-    if min(center) < 0.3 or max(center) > 0.7:
+    if not is_centered(intrinsics, size, MIDDLE):
         raise SceneError(
             f"{path}: the {which} camera's principal point is ({intrinsics[0, 2]:.1f}, "
             f"{intrinsics[1, 2]:.1f}), its images are {width} x {height}, expected it near their "
@@ -380,22 +382,11 @@ def _alignment(folder: Path) -> Tensor | None:
         numbers = []
     if len(numbers) == 16 and all(map(math.isfinite, numbers)):
         matrix = torch.tensor(numbers, dtype=torch.float64).view(4, 4)
-        if _is_rigid(matrix):
+        if is_rigid(matrix, _ALIGNMENT_TOLERANCE) and matrix[3].tolist() == [0, 0, 0, 1]:
             return matrix
     raise SceneError(
         f"{file}: axisAlignment is '{lines[-1].strip()[:60]}', expected the 16 numbers of a rigid "
         "4 x 4 transform; download the file again or leave `align_axes` out"
-    )
-
-
-def _is_rigid(matrix: Tensor) -> bool:
-    rotation = matrix[:3, :3]
-    bottom = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=torch.float64)
-    identity = torch.eye(3, dtype=torch.float64)
-    return (
-        float((rotation @ rotation.T - identity).abs().max()) < 1e-3
-        and float(torch.linalg.det(rotation)) > 0
-        and torch.equal(matrix[3], bottom)
     )
 
 
