@@ -23,7 +23,7 @@ PAGES = {
     "CHANGELOG.md": "changelog.md",
 }
 """File of the repository -> page of the site."""
-FILES = ("NOTICE",)
+FILES = ("NOTICE", "examples/quickstart.ipynb")
 """What these pages link to besides."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -109,3 +110,16 @@ def test_the_quickstart_runs(tiny_run):
     ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
     assert "mIoU" in ran.stdout
     assert "% of the points" in ran.stdout
+
+
+def test_the_cells_of_the_notebook_run(tiny_run, capsys):
+    values = json.loads((REPOSITORY / "examples" / "quickstart.ipynb").read_text())
+    cells = ["".join(c["source"]) for c in values["cells"] if c["cell_type"] == "code"]
+    (place,) = (number for number, cell in enumerate(cells) if cell.startswith("workspace = "))
+    cells[place] = f"workspace = Path({str(tiny_run)!r})"
+    namespace: dict[str, object] = {}
+    for cell in cells:
+        exec(cell, namespace)
+    shown = capsys.readouterr().out
+    assert "mIoU" in shown
+    assert "% of the points" in shown
