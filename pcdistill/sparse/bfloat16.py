@@ -1,4 +1,4 @@
-"""Numbers of bfloat16 in compiled loops, which have only their bits."""
+"""Rounding to bfloat16 in compiled loops, as bits."""
 
 from __future__ import annotations
 

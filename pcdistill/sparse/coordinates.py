@@ -1,4 +1,4 @@
-"""The voxels of a batch at every stride, with the kernel maps between them."""
+"""Coordinate manager: the voxels of a batch at every stride, and the kernel maps between them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pcdistill.sparse.voxel_keys import Bounds, VoxelKeyCodec, voxel_bounds
 
 @dataclass(frozen=True, eq=False)
 class RowPermutation:
-    """How the caller's rows and the internal rows, sorted by coordinate, correspond."""
+    """Permutation between the caller's rows and the internal rows, sorted by coordinate."""
 
     order: Tensor
     """(V,) int64: internal row i is the caller's row order[i]."""
@@ -38,7 +38,7 @@ class VoxelLevel:
 def sort_voxels(
     coords: Tensor, bounds: Bounds, stride: int
 ) -> tuple[Tensor, RowPermutation | None]:
-    """Sort voxels by (batch, x, y, z), so that neighbours in space are near in memory.
+    """Sort voxels by (batch, x, y, z), so that neighbors in space are near in memory.
 
     Args:
         coords: (V, 4) int32, multiples of `stride`.
@@ -52,8 +52,8 @@ def sort_voxels(
         ValueError: the same voxel is given twice, or the box is too large for 64-bit keys.
     """
     cells = torch.div(coords, stride, rounding_mode="floor")
-    cells[:, 0] = coords[:, 0]
-    keys = VoxelKeyCodec.around(bounds, stride, 0).pack(cells)
+    cells[:, 0] = coords[:, 0]  # (V, 4); the batch index stays
+    keys = VoxelKeyCodec.around(bounds, stride, 0).pack(cells)  # (V,) int64
     if bool((keys[1:] > keys[:-1]).all()):
         return coords, None
     keys, order = torch.sort(keys, stable=True)
@@ -63,7 +63,7 @@ def sort_voxels(
             f"coords has {repeated} repeated rows of {len(coords)}, expected every voxel once; "
             "merge the points of a voxel first (pcdistill.geometry.voxelize)"
         )
-    rank = torch.empty_like(order)
+    rank = torch.empty_like(order)  # (V,) int64, the inverse of `order`
     rank[order] = torch.arange(len(order), device=order.device)
     return coords[order], RowPermutation(order, rank)
 
@@ -111,7 +111,7 @@ class CoordinateManager:
         ordered, rows = sort_voxels(checked, self.bounds, stride)
         self._given: dict[int, Tensor] = {stride: checked}
         self._levels = {stride: VoxelLevel(stride, ordered, rows)}
-        self._pairs: dict[tuple[int, int, int, int], KernelMap] = {}
+        self._kernel_maps: dict[tuple[int, int, int, int], KernelMap] = {}
         self.device = coords.device
 
     @property
@@ -137,12 +137,12 @@ class CoordinateManager:
         return self._levels[stride]
 
     def _coarsen(self, fine: VoxelLevel, stride: int) -> VoxelLevel:
-        cells = torch.div(fine.coords, stride, rounding_mode="floor")
+        cells = torch.div(fine.coords, stride, rounding_mode="floor")  # (V_fine, 4)
         cells[:, 0] = fine.coords[:, 0]
         keys, order = torch.sort(VoxelKeyCodec.around(self.bounds, stride, 0).pack(cells))
-        first = torch.ones_like(keys, dtype=torch.bool)
+        first = torch.ones_like(keys, dtype=torch.bool)  # (V_fine,): the first of its coarse voxel
         first[1:] = keys[1:] != keys[:-1]
-        coords = cells[order[first]]
+        coords = cells[order[first]]  # (V, 4), sorted
         coords[:, 1:] *= stride
         return VoxelLevel(stride, coords, None)
 
@@ -152,10 +152,12 @@ class CoordinateManager:
     ) -> KernelMap:
         """Pairs of a convolution from one level to a coarser or equal one."""
         key = (in_stride, out_stride, kernel_size, dilation)
-        if key not in self._pairs:
+        if key not in self._kernel_maps:
             source, target = self.level(in_stride), self.level(out_stride)
-            self._pairs[key] = build_kernel_map(source.coords, target.coords, self.bounds, *key)
-        return self._pairs[key]
+            self._kernel_maps[key] = build_kernel_map(
+                source.coords, target.coords, self.bounds, *key
+            )
+        return self._kernel_maps[key]
 
     def transformed(self, turn: GridSymmetry) -> CoordinateManager:
         """These voxels as if the whole grid had been turned, with the same rows.
@@ -164,7 +166,7 @@ class CoordinateManager:
         order, so nothing is searched again: kernel maps are shared, whichever of both is asked.
         Coordinates given out stay those from before the turn.
         """
-        return _TurnedMaps(self, turn)
+        return _TransformedCoordinateManager(self, turn)
 
     def transformed_level(self, stride: int) -> VoxelLevel:
         """`level`, but with the coordinates where the voxels are after a turn, no longer sorted."""
@@ -173,11 +175,11 @@ class CoordinateManager:
     @property
     def nbytes(self) -> int:
         """Bytes of all kernel maps made so far."""
-        return sum(pairs.nbytes for pairs in self._pairs.values())
+        return sum(kernel_map.nbytes for kernel_map in self._kernel_maps.values())
 
     @torch.inference_mode(False)
     def row_order(self, coords: Tensor, stride: int) -> RowPermutation | None:
-        """How a caller's rows correspond to those of a level, which must hold the same voxels.
+        """Match a caller's rows with those of a level, which must hold the same voxels.
 
         Raises:
             ValueError: `coords` are not the voxels of that level.
@@ -197,11 +199,11 @@ class CoordinateManager:
         return rows
 
 
-class _TurnedMaps(CoordinateManager):
+class _TransformedCoordinateManager(CoordinateManager):
     """See `CoordinateManager.transformed`."""
 
     def __init__(self, maps: CoordinateManager, turn: GridSymmetry) -> None:
-        self.__dict__.update(maps.__dict__)  # the same levels and pairs, found by either
+        self.__dict__.update(maps.__dict__)  # the same levels and maps, found by either
         self._turn = turn
 
     def transformed(self, turn: GridSymmetry) -> CoordinateManager:
@@ -209,13 +211,13 @@ class _TurnedMaps(CoordinateManager):
 
     def transformed_level(self, stride: int) -> VoxelLevel:
         level = self.level(stride)
-        cells = torch.div(level.coords[:, 1:], stride, rounding_mode="floor")
-        placed = torch.cat([level.coords[:, :1], stride * self._turn.cells(cells)], dim=1)
+        cells = torch.div(level.coords[:, 1:], stride, rounding_mode="floor")  # (V, 3)
+        placed = torch.cat([level.coords[:, :1], stride * self._turn.cells(cells)], dim=1)  # (V, 4)
         return VoxelLevel(stride, placed, level.rows)
 
     def kernel_map(
         self, in_stride: int, out_stride: int, kernel_size: int, dilation: int = 1
     ) -> KernelMap:
-        pairs = super().kernel_map(in_stride, out_stride, kernel_size, dilation)
+        kernel_map = super().kernel_map(in_stride, out_stride, kernel_size, dilation)
         step = out_stride // in_stride
-        return pairs.with_slices(kernel_permutation(self._turn, kernel_size, step, dilation))
+        return kernel_map.with_slices(kernel_permutation(self._turn, kernel_size, step, dilation))

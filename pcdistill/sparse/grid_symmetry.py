@@ -1,4 +1,4 @@
-"""Turns and mirrorings that take the voxel grid onto itself."""
+"""Symmetries of the voxel grid: rotations by quarter turns, and reflections."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pcdistill.sparse.kernel_map import kernel_offsets
 
 
 class GridSymmetry(NamedTuple):
-    """A turn or mirroring that takes the voxel grid onto itself."""
+    """Rotation by quarter turns, or reflection, that maps the voxel grid onto itself."""
 
     axes: tuple[int, int, int] = (0, 1, 2)
     """Axis that is found on x, y and z afterwards."""
@@ -20,15 +20,15 @@ class GridSymmetry(NamedTuple):
     """Whether it then runs backwards: cell c becomes cell -1 - c."""
 
     def matrix(self) -> Tensor:
-        """(3, 3) float64 that turns directions: turned = matrix @ direction."""
+        """(3, 3) float64 that maps directions: matrix @ direction."""
         turn = torch.zeros(3, 3, dtype=torch.float64)
         for row, (axis, flip) in enumerate(zip(self.axes, self.flips, strict=True)):
             turn[row, axis] = -1.0 if flip else 1.0
         return turn
 
     def cells(self, coords: Tensor) -> Tensor:
-        """(V, 3) integer cells after the turn."""
-        turned = coords[:, list(self.axes)]
+        """(V, 3) integer: where the cells `coords` (V, 3) are afterwards."""
+        turned = coords[:, list(self.axes)]  # (V, 3)
         return torch.where(torch.tensor(self.flips, device=coords.device), -1 - turned, turned)
 
 
@@ -36,7 +36,16 @@ class GridSymmetry(NamedTuple):
 def kernel_permutation(
     turn: GridSymmetry, kernel_size: int, stride: int, dilation: int = 1
 ) -> tuple[int, ...]:
-    """Slice of the weights that each offset takes when the grid is turned.
+    """Permutation of a kernel's slices that stands for turning the grid.
+
+    Args:
+        turn: of the grid.
+        kernel_size: offsets along each axis.
+        stride: output voxels' edge by that of the input voxels.
+        dilation: distance between offsets, in input voxels.
+
+    Returns:
+        the slice of the weights that each of the kernel_size^3 offsets takes.
 
     Raises:
         ValueError: an odd kernel with a stride has no counterpart in a grid that runs backwards.

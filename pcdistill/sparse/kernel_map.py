@@ -1,4 +1,4 @@
-"""Which voxel meets which under each offset of a convolution kernel."""
+"""Kernel maps: pairs of input and output voxels under each offset of a convolution kernel."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pcdistill.sparse.voxel_keys import Bounds, VoxelKeyCodec
 
 
 def kernel_offsets(kernel_size: int, dilation: int = 1) -> tuple[tuple[int, int, int], ...]:
-    """Offsets of a cubic kernel in cells of the input, in the order of the weight slices.
+    """Offsets (x, y, z) of a cubic kernel in cells of the input, in the order of the weight slices.
 
-    x runs fastest, then y, then z. An odd kernel is centred, an even one starts at the voxel.
+    x runs fastest, then y, then z. An odd kernel is centered, an even one starts at the voxel.
 
     Source: MinkowskiEngine 0.5.4, region type HYPER_CUBE (order found by impulse tests).
     """
@@ -25,9 +25,9 @@ def kernel_offsets(kernel_size: int, dilation: int = 1) -> tuple[tuple[int, int,
 
 
 class NeighborTable:
-    """The source row that each target row meets under each of the K offsets of a kernel.
+    """Source row that each target row meets under each of the K offsets of a kernel.
 
-    Its pairs and the table seen from the other side are made when first asked for, and kept.
+    Its pairs and its transpose are made when first asked for, and kept.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class NeighborTable:
         symmetric: bool = False,
         one_target: bool = False,
         one_source: bool = False,
-        other_side: NeighborTable | None = None,
+        transposed: NeighborTable | None = None,
     ) -> None:
         """Take the table.
 
@@ -49,12 +49,12 @@ class NeighborTable:
             symmetric: the pairs of offset K-1-k are those of offset k, source and target exchanged.
             one_target: every source row has exactly one target, as where the kernel is as large
                 as the stride.
-            one_source: every target row has exactly one source, as seen from the other side.
-            other_side: the table with source and target exchanged, where it is known.
+            one_source: every target row has exactly one source.
+            transposed: the table with source and target exchanged, where it is known.
         """
         self.rows, self.n_source, self.n_target = rows, n_source, rows.shape[1]
         self.symmetric, self.one_target, self.one_source = symmetric, one_target, one_source
-        self._other_side = other_side
+        self._transposed = transposed
 
     @cached_property
     def counts(self) -> tuple[int, ...]:
@@ -64,35 +64,35 @@ class NeighborTable:
     @cached_property
     def pairs(self) -> tuple[Tensor, Tensor]:
         """(P,) int32 source and target rows by offset, targets ascending within one."""
-        present = self.rows < self.n_source
+        present = self.rows < self.n_source  # (K, n_target) bool
         target = torch.arange(self.n_target, dtype=torch.int32, device=self.rows.device)
-        return self.rows[present], target.expand_as(self.rows)[present]
+        return self.rows[present], target.expand_as(self.rows)[present]  # (P,) each
 
     @property
     def transposed(self) -> NeighborTable:
         """The same pairs with sources and targets exchanged; for tables that are not symmetric."""
-        if self._other_side is None:
-            self._other_side = self._exchanged()
-        return self._other_side
+        if self._transposed is None:
+            self._transposed = self._exchanged()
+        return self._transposed
 
     @torch.inference_mode(False)
     def _exchanged(self) -> NeighborTable:
         shape = (len(self.rows), self.n_source + 1)  # one more for what is absent
-        rows = self.rows.new_full(shape, self.n_target)
+        rows = self.rows.new_full(shape, self.n_target)  # (K, n_source + 1) int32
         target = torch.arange(self.n_target, dtype=torch.int32, device=self.rows.device)
-        rows.scatter_(1, self.rows.long(), target.expand_as(self.rows))
+        rows.scatter_(1, self.rows.long(), target.expand_as(self.rows))  # rows[k, source] = target
         return NeighborTable(
             rows[:, :-1].contiguous(),
             self.n_target,
             one_target=self.one_source,
             one_source=self.one_target,
-            other_side=self,
+            transposed=self,
         )
 
     @property
     def nbytes(self) -> int:
         """Bytes of the table and what was made from it."""
-        sides = [self] if self._other_side is None else [self, self._other_side]
+        sides = [self] if self._transposed is None else [self, self._transposed]
         return sum(side.rows.nbytes for side in sides)
 
 
@@ -126,7 +126,7 @@ class KernelMap:
 
     @property
     def transposed(self) -> KernelMap:
-        """The same pairs seen from the other side: sources become targets."""
+        """The same pairs with sources and targets exchanged."""
         if not self.symmetric:
             return KernelMap(self.table.transposed, self.slices)
         slices = range(len(self.table.rows)) if self.slices is None else self.slices
@@ -160,7 +160,7 @@ def build_kernel_map(
     kernel_size: int,
     dilation: int,
 ) -> KernelMap:
-    """Pair each output voxel u with the input voxels at u + d(k).
+    """Pair each output voxel u with the input voxels at u + d(k), d(k) the offsets of the kernel.
 
     Args:
         in_coords: (V_in, 4) int32, sorted by (batch, x, y, z), multiples of `in_stride`.
@@ -170,22 +170,27 @@ def build_kernel_map(
         out_stride: of the output voxels.
         kernel_size: offsets along each axis.
         dilation: distance between offsets, in input voxels.
+
+    Returns:
+        the map, whose table is (K, V_out) int32 with K = kernel_size^3.
     """
     offsets = kernel_offsets(kernel_size, dilation)
     reach = max(abs(c) for offset in offsets for c in offset)
     space = VoxelKeyCodec.around(bounds, in_stride, reach + out_stride // in_stride)
-    keys = space.pack(_in_cells(in_coords, in_stride))
+    keys = space.pack(_in_cells(in_coords, in_stride))  # (V_in,) int64, ascending
     symmetric = in_stride == out_stride and kernel_size % 2 == 1
+    # (V_out,) int64, ascending
     wanted = keys if symmetric else space.pack(_in_cells(out_coords, in_stride))
-    deltas = torch.tensor([space.delta(offset) for offset in offsets], dtype=torch.int64)
+    deltas = torch.tensor([space.delta(offset) for offset in offsets], dtype=torch.int64)  # (K,)
     search = merge_scan_neighbors if keys.device.type == "cpu" else binary_search_neighbors
-    rows = search(keys, wanted, deltas.view(kernel_size, -1), dilation)
-    even = kernel_size % 2 == 0  # an odd kernel is centred, and leaves cells beyond its end
+    rows = search(keys, wanted, deltas.view(kernel_size, -1), dilation)  # (K, V_out) int32
+    even = kernel_size % 2 == 0  # an odd kernel is centered, and leaves cells beyond its end
     one_target = even and kernel_size * in_stride == out_stride and dilation == 1
     return KernelMap(NeighborTable(rows, len(keys), symmetric=symmetric, one_target=one_target))
 
 
 def _in_cells(coords: Tensor, stride: int) -> Tensor:
+    """(V, 4) int32: coordinates counted in voxels of edge `stride`; the batch index stays."""
     if stride == 1:
         return coords
     cells = torch.div(coords, stride, rounding_mode="floor")

@@ -1,4 +1,4 @@
-"""Memory for large results on the CPU, used again and again.
+"""Memory pool for large results on the CPU.
 
 A system gives new memory page by page, each emptied when it is first written, which can take longer
 than the arithmetic that fills it. What results no longer need is therefore kept for those that
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-SMALLEST = 1 << 20
+MIN_POOLED = 1 << 20
 """Bytes of the smallest result whose memory is kept."""
 STEP = 64 << 10
 """Results begin at multiples of so many bytes; a multiple of any system's pages."""
@@ -31,9 +31,9 @@ MIN_MAPPING = 64 << 20
 
 
 def empty_pooled(rows: int, columns: int, dtype: torch.dtype) -> Tensor:
-    """(rows, columns) on the CPU, contents undefined."""
+    """(rows, columns) of `dtype` on the CPU, contents undefined; large ones come from the pool."""
     size = rows * columns * dtype.itemsize
-    if size < SMALLEST:
+    if size < MIN_POOLED:
         return torch.empty(rows, columns, dtype=dtype)
     memory = torch.from_numpy(_POOL.allocate(size))
     return torch.empty(0, dtype=dtype).set_(
@@ -42,7 +42,7 @@ def empty_pooled(rows: int, columns: int, dtype: torch.dtype) -> Tensor:
 
 
 class MemoryPool:
-    """Memory that comes back when nothing refers to it.
+    """Pool of memory that takes a result's memory back when nothing refers to it.
 
     Every result takes the first gap that is large enough, so that gaps are few. Where they are not,
     their memory goes back to the system: the pool never has much more of it than the results that
@@ -52,7 +52,7 @@ class MemoryPool:
     def __init__(self) -> None:
         self._mappings: list[_Mapping] = []
         self._returned: deque[tuple[_Mapping, int, int]] = deque()
-        self._in_use = self._most_in_use = 0
+        self._in_use = self._max_in_use = 0
         self._lock = Lock()
 
     def allocate(self, size: int) -> np.ndarray:
@@ -61,12 +61,12 @@ class MemoryPool:
         with self._lock:
             while self._returned:
                 mapping, start, end = self._returned.popleft()
-                mapping.give(start, end)
+                mapping.free(start, end)
                 self._in_use -= end - start
             mapping, start = self._gap(whole)
             self._in_use += whole
-            self._most_in_use = max(self._most_in_use, self._in_use)
-            excess = self.nbytes - (1 + MAX_WASTE) * self._most_in_use - MIN_MAPPING
+            self._max_in_use = max(self._max_in_use, self._in_use)
+            excess = self.nbytes - (1 + MAX_WASTE) * self._max_in_use - MIN_MAPPING
             for last in reversed(self._mappings):
                 excess -= last.empty_gaps(excess)
         array = np.frombuffer(mapping.memory, np.uint8, size, start)
@@ -77,7 +77,7 @@ class MemoryPool:
 
     def _gap(self, size: int) -> tuple[_Mapping, int]:
         for mapping in self._mappings:
-            start = mapping.take(size)
+            start = mapping.allocate(size)
             if start is not None:
                 return mapping, start
         held = sum(len(mapping.memory) for mapping in self._mappings)
@@ -86,7 +86,7 @@ class MemoryPool:
         except OSError:
             mapping = self._smallest_mapping(size, held)
         self._mappings.append(mapping)
-        start = mapping.take(size)
+        start = mapping.allocate(size)
         assert start is not None
         return mapping, start
 
@@ -107,7 +107,7 @@ class MemoryPool:
 
 
 class _Mapping:
-    """A stretch of address space, and the gaps between the results in it."""
+    """Range of address space, and the gaps between the results in it."""
 
     def __init__(self, size: int) -> None:
         self.memory = _map(size + PAGE)
@@ -123,8 +123,8 @@ class _Mapping:
         """Bytes of the pages that results have been in."""
         return int(self._written.sum()) * PAGE
 
-    def take(self, size: int) -> int | None:
-        """Where so many bytes begin that nobody has; None where there are not so many."""
+    def allocate(self, size: int) -> int | None:
+        """Take the first gap of at least `size` bytes; gives where it begins, None without one."""
         for place, (start, end) in enumerate(self._gaps):
             if end - start >= size:
                 rest = [(start + size, end)] if end - start > size else []
@@ -134,8 +134,8 @@ class _Mapping:
                 return start
         return None
 
-    def give(self, start: int, end: int) -> None:
-        """Take back what was taken."""
+    def free(self, start: int, end: int) -> None:
+        """Take back a range of bytes that `allocate` gave."""
         pages = self._whole_pages(start, end)
         if pages and hasattr(mmap, "MADV_FREE"):  # the system may have them, if it must
             self._advise(mmap.MADV_FREE, pages)

@@ -1,11 +1,11 @@
-"""Batch normalisation over all voxels of a batch."""
+"""Batch normalization over all voxels of a batch."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from pcdistill.sparse.engines.cpu_norm import KINDS, batch_norm_eval, batch_norm_train
+from pcdistill.sparse.engines.cpu_norm import DTYPES, batch_norm_eval, batch_norm_train
 from pcdistill.sparse.tensor import SparseTensor
 
 
@@ -28,15 +28,15 @@ class SparseBatchNorm(nn.Module):
         skip: SparseTensor | None = None,
         inplace: bool = False,
     ) -> SparseTensor:
-        """Normalise; if asked, add, cut off what is negative, and join: on the CPU in one pass.
+        """Normalize; if asked, add a residual, apply ReLU and join a skip, on the CPU in one pass.
 
         No voxels at all leave the running statistics as they are. So does a single one, which has
-        no variance: it is normalised by the running statistics, in training too. The coarsest
+        no variance: it is normalized by the running statistics, in training too. The coarsest
         levels of a network may well have one voxel of a small scan.
 
         Args:
-            x: (V, C) to normalise.
-            residual: (V, C) of the same voxels, added to what is normalised.
+            x: (V, C) to normalize.
+            residual: (V, C) of the same voxels, added to what is normalized.
             relu: whether what is below 0 then becomes 0.
             skip: (V, B) of the same voxels, further channels of the result.
             inplace: nobody else needs the features of `x` or, later, the gradient of the result;
@@ -45,19 +45,19 @@ class SparseBatchNorm(nn.Module):
         Returns:
             (V, C + B)
         """
-        features = x.sorted_features
-        more, rest = (None if part is None else part.sorted_features for part in (residual, skip))
+        features = x.sorted_features  # (V, C)
+        added, joined = (  # (V, C) and (V, B)
+            None if part is None else part.sorted_features for part in (residual, skip)
+        )
         batch, gradients = self.training and len(x) > 1, torch.is_grad_enabled()
-        if not self._has_loops(features, more, rest) or (gradients and not batch):
-            return x.with_sorted(self._by_torch(features, more, relu, rest))
-        if batch:
-            return x.with_sorted(batch_norm_train(features, self.bn, more, relu, rest, inplace))
-        out = batch_norm_eval(features, self.bn, more, relu, rest, inplace)
-        return x.with_sorted(out)
+        if not self._has_loops(features, added, joined) or (gradients and not batch):
+            return x.with_sorted(self._by_torch(features, added, relu, joined))
+        norm = batch_norm_train if batch else batch_norm_eval
+        return x.with_sorted(norm(features, self.bn, added, relu, joined, inplace))
 
     def _has_loops(self, features: Tensor, *others: Tensor | None) -> bool:
         """Whether the compiled loops of the CPU can do it."""
-        on_cpu = features.device.type == "cpu" and features.dtype in KINDS
+        on_cpu = features.device.type == "cpu" and features.dtype in DTYPES
         same = all(part is None or part.dtype == features.dtype for part in others)
         plain = type(self.bn) is nn.BatchNorm1d and self.bn.affine and self.bn.track_running_stats
         return on_cpu and same and plain and len(features) > 0
@@ -65,6 +65,7 @@ class SparseBatchNorm(nn.Module):
     def _by_torch(
         self, features: Tensor, residual: Tensor | None, relu: bool, skip: Tensor | None
     ) -> Tensor:
+        """(V, C + B) by torch's own operations."""
         bn = self.bn
         if self.training and len(features) < 2:
             out = nn.functional.batch_norm(

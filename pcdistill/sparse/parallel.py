@@ -1,4 +1,4 @@
-"""Threads that do compiled loops side by side, each its own share, until all are done."""
+"""Thread pool that splits compiled loops into equal parts."""
 
 from __future__ import annotations
 
@@ -18,14 +18,17 @@ _POOLS: dict[tuple[int, int], ThreadPoolExecutor] = {}
 
 
 def num_workers(parts: int) -> int:
-    """How many threads share work that can be cut into that many parts: torch's number at most."""
+    """Number of threads for work of that many parts: at most torch's own number, at least 1."""
     return max(1, min(torch.get_num_threads(), parts))
 
 
 def run_parallel_kernel(loop: Any, *arguments: Any, workers: int) -> None:
     """Call the compiled loop(*arguments, worker, workers) for every worker at the same time.
 
-    Tensors among the arguments become the arrays over their memory, those of bfloat16 its bits.
+    Args:
+        loop: releases the GIL; each worker does the part of its number.
+        arguments: tensors among them become arrays over their memory, those of bfloat16 its bits.
+        workers: number of workers.
     """
     arrays = [_array(part) if isinstance(part, Tensor) else part for part in arguments]
     run_on_workers(lambda worker, workers: loop(*arrays, worker, workers), workers)

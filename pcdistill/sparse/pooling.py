@@ -1,4 +1,4 @@
-"""Average and maximum over the occupied voxels below a kernel."""
+"""Average and maximum pooling over the occupied voxels below a kernel."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ class _SparsePool(nn.Module):
                 "pooling is done by the engine 'torch' only, this tensor is on another"
             )
         out_stride = x.stride * self.stride
-        pairs = x.maps.kernel_map(x.stride, out_stride, self.kernel_size, self.dilation)
-        return x.at_stride(self._pool(x.sorted_features, pairs), out_stride)
+        kernel_map = x.maps.kernel_map(x.stride, out_stride, self.kernel_size, self.dilation)
+        return x.at_stride(self._pool(x.sorted_features, kernel_map), out_stride)
 
-    def _pool(self, features: Tensor, pairs: KernelMap) -> Tensor:
+    def _pool(self, features: Tensor, kernel_map: KernelMap) -> Tensor:
+        """(V_out, C) of features (V_in, C)."""
         raise NotImplementedError
 
     def extra_repr(self) -> str:
@@ -39,11 +40,11 @@ class SparseAvgPool3d(_SparsePool):
     Source: MinkowskiEngine 0.5.4, MinkowskiAvgPooling.
     """
 
-    def _pool(self, features: Tensor, pairs: KernelMap) -> Tensor:
-        source, target = pairs.pairs()
-        total = features.new_zeros(pairs.n_target, features.shape[1])
-        total = total.index_add(0, target, features[source])
-        degree = torch.bincount(target, minlength=pairs.n_target).clamp(min=1)
+    def _pool(self, features: Tensor, kernel_map: KernelMap) -> Tensor:
+        source, target = kernel_map.pairs()  # (P,) int32 each
+        total = features.new_zeros(kernel_map.n_target, features.shape[1])
+        total = total.index_add(0, target, features[source])  # (V_out, C)
+        degree = torch.bincount(target, minlength=kernel_map.n_target).clamp(min=1)  # (V_out,)
         return total / degree.to(features.dtype)[:, None]
 
 
@@ -53,8 +54,8 @@ class SparseMaxPool3d(_SparsePool):
     Source: MinkowskiEngine 0.5.4, MinkowskiMaxPooling.
     """
 
-    def _pool(self, features: Tensor, pairs: KernelMap) -> Tensor:
-        source, target = pairs.pairs()
-        index = target.to(torch.int64)[:, None].expand(-1, features.shape[1])
-        lowest = features.new_zeros(pairs.n_target, features.shape[1])
+    def _pool(self, features: Tensor, kernel_map: KernelMap) -> Tensor:
+        source, target = kernel_map.pairs()  # (P,) int32 each
+        index = target.to(torch.int64)[:, None].expand(-1, features.shape[1])  # (P, C)
+        lowest = features.new_zeros(kernel_map.n_target, features.shape[1])  # (V_out, C)
         return lowest.scatter_reduce(0, index, features[source], reduce="amax", include_self=False)

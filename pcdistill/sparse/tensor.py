@@ -1,4 +1,4 @@
-"""Features on occupied voxels."""
+"""Sparse tensor: features on the occupied voxels of a batch."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pcdistill.sparse.coordinates import CoordinateManager, RowPermutation
 
 
 class SparseTensor:
-    """Features on the occupied voxels of a batch of scenes.
+    """Sparse tensor: features on the occupied voxels of a batch of scenes.
 
     Rows come and go in the caller's order; inside they are kept sorted by coordinate, so that
-    neighbours in space are near in memory. Instances are not changed after construction.
+    neighbors in space are near in memory. Instances are not changed after construction.
     """
 
     def __init__(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 COORDINATE_LIMIT = 2**30
-"""Largest magnitude of a coordinate, so that a neighbour still fits int32."""
+"""Largest magnitude of a coordinate, so that a neighbor still fits int32."""
 
 KEY_LIMIT = 2**62
 """Number of cells that one key space may hold."""
@@ -25,18 +25,25 @@ class Bounds(NamedTuple):
 
 @dataclass(frozen=True)
 class VoxelKeyCodec:
-    """A mixed-radix numbering of the cells of a box: keys ascend with (batch, x, y, z).
+    """Mixed-radix numbers of the cells of a box: keys ascend with (batch, x, y, z).
 
     The numbering is linear: the key of a cell plus `delta` of an offset is the key of the
-    neighbouring cell, as long as that cell is inside the box.
+    neighboring cell, as long as that cell is inside the box.
     """
 
     low: tuple[int, int, int, int]
+    """First (batch, x, y, z) of the box, in its own cells."""
     extent: tuple[int, int, int, int]
+    """Cells of the box along each of them."""
 
     @staticmethod
     def around(bounds: Bounds, stride: int, margin: int) -> VoxelKeyCodec:
-        """The cells of edge `stride` that cover `bounds`, plus `margin` cells on each side.
+        """Number the cells that cover a box.
+
+        Args:
+            bounds: the box, in finest voxels.
+            stride: edge of a cell, in finest voxels.
+            margin: cells that are added on each side along x, y and z.
 
         Raises:
             ValueError: the box holds more cells than a key can number.
@@ -61,19 +68,19 @@ class VoxelKeyCodec:
         Returns:
             (V,) int64.
         """
-        key = cells[:, 0].to(torch.int64) - self.low[0]
+        key = cells[:, 0].to(torch.int64) - self.low[0]  # (V,)
         for axis in (1, 2, 3):
             key = key * self.extent[axis] + (cells[:, axis].to(torch.int64) - self.low[axis])
         return key
 
     def delta(self, offset: tuple[int, int, int]) -> int:
-        """What an (x, y, z) offset in cells adds to a key."""
+        """Difference of keys for an (x, y, z) offset in cells."""
         x, y, z = offset
         return (x * self.extent[2] + y) * self.extent[3] + z
 
 
 def voxel_bounds(coords: Tensor) -> Bounds:
-    """The box around voxels; a box around the origin when there are none.
+    """Compute the box around voxels; a box around the origin when there are none.
 
     Args:
         coords: (V, 4) integer (batch, x, y, z).
@@ -83,7 +90,7 @@ def voxel_bounds(coords: Tensor) -> Bounds:
     """
     if coords.shape[0] == 0:
         return Bounds((0, 0, 0, 0), (0, 0, 0, 0))
-    ends = torch.stack((coords.amin(dim=0), coords.amax(dim=0))).to(torch.int64).tolist()
+    ends = torch.stack((coords.amin(dim=0), coords.amax(dim=0))).to(torch.int64).tolist()  # (2, 4)
     low, high = tuple(ends[0]), tuple(ends[1])
     if low[0] < 0:
         raise ValueError(f"coords has a negative batch index {low[0]}, expected 0 or more")

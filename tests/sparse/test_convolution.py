@@ -293,8 +293,8 @@ def test_blocks_and_threads_do_not_matter(size, stride, swapped, turn, monkeypat
     for rows, count, space in ((16, 1, 1 << 20), (1 << 15, 1, 1), (64, 3, 1 << 30), (256, 2, 1)):
         torch.set_num_threads(count)
         monkeypatch.setattr(cpu_engine, "MAX_BLOCK", rows)
-        monkeypatch.setattr(cpu_engine, "MIN_SHARE", rows)
-        monkeypatch.setattr(cpu_engine, "PACKED_SHARE", rows)
+        monkeypatch.setattr(cpu_engine, "MIN_ROWS_PER_WORKER", rows)
+        monkeypatch.setattr(cpu_engine, "MIN_WEIGHTS_PER_WORKER", rows)
         monkeypatch.setattr(cpu_engine, "TOTALS_BYTES", space)
         monkeypatch.setattr(dense_engine, "GATHERED_BYTES", 1000 * rows)
         results.append(

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from pcdistill.sparse.memory_pool import (
     MAX_WASTE,
     MIN_MAPPING,
+    MIN_POOLED,
     PAGE,
-    SMALLEST,
     MemoryPool,
     empty_pooled,
 )
@@ -40,17 +40,17 @@ def test_rows_are_ordinary_tensors(dtype, rows):
 
 def test_memory_comes_back_when_the_last_tensor_on_it_is_gone():
     pool = MemoryPool()
-    first = torch.from_numpy(pool.allocate(SMALLEST))
+    first = torch.from_numpy(pool.allocate(MIN_POOLED))
     part = first[10:20]
     place = first.data_ptr()
     del first
-    second = pool.allocate(SMALLEST)
+    second = pool.allocate(MIN_POOLED)
     assert second.ctypes.data != place
     part.fill_(3)
     second[:] = 4
     assert bool((part == 3).all())
     del part
-    assert pool.allocate(SMALLEST).ctypes.data == place
+    assert pool.allocate(MIN_POOLED).ctypes.data == place
 
 
 def test_a_result_that_autograd_keeps_is_not_overwritten():
@@ -91,7 +91,7 @@ def test_giving_memory_of_gaps_back_leaves_their_neighbors_alone(steps):
         part[:] = 1 + number
     kept = {number: held[number] for number, (_, stays) in enumerate(steps) if stays}
     del held, part
-    pool.allocate(SMALLEST)  # what has come back is seen
+    pool.allocate(MIN_POOLED)  # what has come back is seen
     for mapping in pool._mappings:
         mapping.empty_gaps(math.inf)
     assert all((part == 1 + number).all() for number, part in kept.items())
@@ -141,11 +141,11 @@ def test_a_result_larger_than_every_gap_does_not_add_to_what_the_gaps_hold():
 
 def test_too_much_is_refused_in_one_sentence_and_the_rest_goes_on():
     pool = MemoryPool()
-    kept = pool.allocate(SMALLEST)
+    kept = pool.allocate(MIN_POOLED)
     with pytest.raises(MemoryError, match=r"has 0\.1 GiB and needs another \d+\.0 GiB, which the"):
         pool.allocate(1 << 60)
     kept[:] = 1
-    assert len(pool.allocate(SMALLEST)) == SMALLEST
+    assert len(pool.allocate(MIN_POOLED)) == MIN_POOLED
 
 
 def test_where_address_space_is_short_only_what_is_needed_is_asked_for(monkeypatch):
@@ -153,15 +153,15 @@ def test_where_address_space_is_short_only_what_is_needed_is_asked_for(monkeypat
 
     def stingy(size: int) -> mmap.mmap:
         asked.append(size)
-        if size > 8 * SMALLEST:
+        if size > 8 * MIN_POOLED:
             raise OSError(12, "Cannot allocate memory")
         return mmap.mmap(-1, size)
 
     monkeypatch.setattr("pcdistill.sparse.memory_pool._map", stingy)
     pool = MemoryPool()
-    held = [pool.allocate(SMALLEST) for _ in range(3)]
+    held = [pool.allocate(MIN_POOLED) for _ in range(3)]
     assert len({part.ctypes.data for part in held}) == 3
-    assert max(asked) > 8 * SMALLEST > min(asked)
+    assert max(asked) > 8 * MIN_POOLED > min(asked)
 
 
 def test_threads_get_memory_of_their_own():
@@ -169,7 +169,7 @@ def test_threads_get_memory_of_their_own():
 
     def fill(number: int) -> bool:
         for _ in range(50):
-            array = pool.allocate(SMALLEST + 4096 * number)
+            array = pool.allocate(MIN_POOLED + 4096 * number)
             array[:] = number
             if not (array == number).all():
                 return False

@@ -35,7 +35,7 @@ def test_both_find_what_is_there(sources, targets, cells, size, dilation, fracti
         for delta in deltas.flatten().tolist()
     ]
     expected = torch.tensor(by_hand, dtype=torch.int32).view(size**3, targets)
-    with mock.patch.object(neighbor_search, "MIN_SHARE", fraction):
+    with mock.patch.object(neighbor_search, "MIN_VOXELS_PER_WORKER", fraction):
         walked = merge_scan_neighbors(keys, wanted, deltas, dilation)
     assert torch.equal(walked, expected)
     assert torch.equal(binary_search_neighbors(keys, wanted, deltas, dilation), expected)

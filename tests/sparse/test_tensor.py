@@ -114,11 +114,11 @@ def test_layers_share_kernel_maps():
     down, up = SparseConv3d(2, 2, 2, stride=2), SparseConvTranspose3d(2, 2)
     first, second = SparseConv3d(2, 2, 3), SparseConv3d(2, 2, 3)
     up(down(second(first(x))))
-    assert set(x.maps._pairs) == {(1, 1, 3, 1), (1, 2, 2, 1)}
+    assert set(x.maps._kernel_maps) == {(1, 1, 3, 1), (1, 2, 2, 1)}
     again = SparseTensor(torch.zeros(300, 2), coords.clone(), maps=x.maps)
-    made = dict(x.maps._pairs)
+    made = dict(x.maps._kernel_maps)
     up(down(first(again)))
-    assert again.maps._pairs == made  # nothing was made anew
+    assert again.maps._kernel_maps == made  # nothing was made anew
 
 
 def test_maps_serve_the_same_voxels_in_another_order():

@@ -1,7 +1,7 @@
 # mypy: disable-error-code="no-untyped-call"
-"""A sparse convolution on the CPU: compiled loops that keep their sums in vector registers.
+"""Compiled loops of sparse convolution on the CPU, whose sums stay in vector registers.
 
-A block of target rows is done offset by offset: its pairs are read off the neighbour table, and
+A block of target rows is done offset by offset: its pairs are read off the neighbor table, and
 tiles of pairs are multiplied and added. A tile is some rows times one or two vectors of columns;
 its sums stay in registers while all channels (or, for the gradient of the weights, all pairs) pass
 by. Nothing is gathered into a copy: rows are read, and written, where they are. The order of every
@@ -10,6 +10,10 @@ sum is fixed.
 Numba's own code for such loops would keep the sums in memory, so the tiles are written down as
 vector operations for LLVM, which numba compiles for the processor at hand. (All of it is in one
 file because numba's cache on disk notices changes of the file that holds a function, no others.)
+
+Letters: V_in, V_out voxels (rows of the input, rows of the output), C_in, C_out channels, K offsets
+of the kernel, W workers. C_pad is C_out, filled up to whole vectors; a panel is all C_in rows of
+one slice of the weights, in the columns of one tile. H is the number of target rows in a block.
 """
 
 from __future__ import annotations
@@ -33,7 +37,7 @@ Array = NDArray[Any]
 INT, HALF_WORD, WORD = ir.IntType(64), ir.IntType(16), ir.IntType(32)
 REAL = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}
 BFLOAT16 = types.uint16
-"""What numba is told that numbers of bfloat16 are: their bits."""
+"""Type that stands for bfloat16 in numba, which knows only its bits."""
 
 DEPTH = 192
 """Input channels at a time, so that their panel of weights fits the nearest cache."""
@@ -43,8 +47,8 @@ PAIRS = 64
 
 def _compiled_for() -> frozenset[str]:
     """What numba compiles for: the features of the processor, or those of NUMBA_CPU_FEATURES."""
-    told = config.CPU_FEATURES  # type: ignore[attr-defined]  # set as numba is loaded
-    listed = (get_host_cpu_features() if told is None else told).split(",")
+    setting = config.CPU_FEATURES  # type: ignore[attr-defined]  # set as numba is loaded
+    listed = (get_host_cpu_features() if setting is None else setting).split(",")
     return frozenset(name[1:] for name in listed if name.startswith("+"))
 
 
@@ -62,7 +66,7 @@ HAS_BFLOAT16 = "avx512bf16" in _FEATURES
 
 
 class _Rows:
-    """Where the rows of an array lie; one of a single dimension is one row, or a list of rows."""
+    """Addresses in an array of (rows, columns), or in one of a single dimension: a list of rows."""
 
     def __init__(self, context: Any, builder: ir.IRBuilder, kind: types.Array, value: Any) -> None:
         array = context.make_array(kind)(context, builder, value)
@@ -216,19 +220,19 @@ class _Tiles:
             phi.add_incoming(vector, entry)
         left, right = operands(k)
         columns = [arithmetic.columns(place) for place in self._places(right, arithmetic.per_step)]
-        added = []
+        totals = []
         for row, pointer in enumerate(left):
             factor = arithmetic.factor(pointer)
             for number, vector in enumerate(columns):
                 total = running[row * self.vectors + number]
-                added.append(arithmetic.multiply_add(factor, vector, total))
+                totals.append(arithmetic.multiply_add(factor, vector, total))
         following = builder.add(k, ir.Constant(INT, 1))
         k.add_incoming(following, loop)
-        for phi, total in zip(running, added, strict=True):
+        for phi, total in zip(running, totals, strict=True):
             phi.add_incoming(total, loop)
         builder.cbranch(builder.icmp_signed("<", following, last), loop, after)
         builder.position_at_end(after)
-        for total, place in zip(added, places, strict=True):
+        for total, place in zip(totals, places, strict=True):
             into = builder.bitcast(place, arithmetic.sums.as_pointer())
             builder.store(total, into, align=arithmetic.sum_bits // 8)
 
@@ -335,7 +339,8 @@ multiply_pairs_wide = _multiply_pairs(VECTORS)
 """multiply_pairs(features, source, out, target, count, packed, slice, place, depth, begin, column):
 
 out[target[m], column:] += features[source[m], begin : begin + depth] @ panel for m below `count`,
-over the columns of a wide tile; the panel lies row by row in packed[slice, place:].
+over the columns of a wide tile. The panel, (depth, columns of the tile), begins at
+packed[slice, place], row by row. Shapes as in `convolve`; `source` and `target` are (H + 1,) int32.
 """
 multiply_pairs_narrow = _multiply_pairs(1)
 """The same over the columns of a narrow tile."""
@@ -344,7 +349,8 @@ add_outer_wide = _add_outer(VECTORS)
 """add_outer(left, left_rows, right, right_rows, first, last, total, column):
 
 total[i, column:] += sum of left[left_rows[p], i] * right[right_rows[p], column:] over the pairs
-p in first .. last, at least one, for every i, over the columns of a wide tile.
+p in first .. last, at least one, for every i, over the columns of a wide tile. `left` is
+(V_in, C_in), `right` (H, C_pad), `total` (C_in, C_pad); lists of rows are (H + 1,) int32.
 """
 add_outer_narrow = _add_outer(1)
 """The same over the columns of a narrow tile."""
@@ -368,26 +374,27 @@ def pack_weights(
         weights: (K, C_in, C_out), or (K, C_out, C_in) where `transposed_kernel`.
         order: (K,) int64.
         transposed_kernel: whether each slice is to be transposed.
-        packed: (K, C_in * columns), columns being C_out filled up to a multiple of `width`.
+        packed: (K, C_in * C_pad), written; C_pad is C_out filled up to a multiple of `width`.
         n_out: C_out.
         width: columns of a narrow tile.
-        per_step: rows that lie side by side, number by number: 2 for bfloat16, 1 for others.
+        per_step: rows that are interleaved number by number: 2 for bfloat16, 1 for others.
         worker: number of this worker.
         workers: number of workers.
     """
-    columns = (n_out + width - 1) // width * width
+    columns = (n_out + width - 1) // width * width  # C_pad
     n_in = packed.shape[1] // columns
     for k in range(worker, len(order), workers):
-        slice_, into = weights[order[k]], packed[k]
+        slice_, into = weights[order[k]], packed[k]  # (C_in, C_out) or its transpose, (C_in C_pad,)
         column = 0
         while column < columns:
             wide = VECTORS * width if column + VECTORS * width <= columns else width
             there = min(wide, n_out - column)
             panel = into[n_in * column : n_in * (column + wide)]
+            # (C_in / per_step, wide, per_step)
             panel = panel.reshape(n_in // per_step, wide, per_step)
             panel[:, there:] = 0
             for i in range(n_in):
-                row = panel[i // per_step, :, i % per_step]
+                row = panel[i // per_step, :, i % per_step]  # (wide,)
                 if transposed_kernel:
                     row[:there] = slice_[column : column + there, i]
                 else:
@@ -407,14 +414,14 @@ def convolve(
     worker: int,
     workers: int,
 ) -> None:
-    """out[u] = sum over k of features[table[k, u]] @ weights[k].
+    """Write out[u] = sum over k of features[table[k, u]] @ weights[k].
 
     Args:
-        table: (K, n_target) int32 source rows, `absent` where there is none.
-        absent: number in the table that stands for no neighbour.
-        packed: the weights, see `pack`.
-        features: (n_source, C_in).
-        out: (n_target, columns).
+        table: (K, V_out) int32 source rows, `absent` where there is none.
+        absent: number in the table that stands for no neighbor.
+        packed: (K, C_in * C_pad) weights, see `pack_weights`.
+        features: (V_in, C_in).
+        out: (V_out, C_pad), written.
         width: columns of a narrow tile.
         height: target rows of a block.
         worker: number of this worker.
@@ -422,8 +429,8 @@ def convolve(
     """
     source, target = np.empty(height + 1, np.int32), np.empty(height + 1, np.int32)
     for first in range(worker * height, table.shape[1], workers * height):
-        near = table[:, first : min(first + height, table.shape[1])]
-        sums = out[first : first + near.shape[1]]
+        near = table[:, first : min(first + height, table.shape[1])]  # (K, H)
+        sums = out[first : first + near.shape[1]]  # (H, C_pad)
         _convolve_block(near, absent, packed, features, sums, width, source, target)
 
 
@@ -439,11 +446,23 @@ def convolve_bfloat16(
     worker: int,
     workers: int,
 ) -> None:
-    """The same for bfloat16, as bits; the sums of a block are float32 until they are done."""
+    """Write what `convolve` does for bfloat16, as bits; the sums of a block are float32.
+
+    Args:
+        table: (K, V_out) int32 source rows, `absent` where there is none.
+        absent: number in the table that stands for no neighbor.
+        packed: (K, C_in * C_pad) uint16 weights, see `pack_weights`.
+        features: (V_in, C_in) uint16.
+        out: (V_out, C_pad) uint16, written.
+        width: columns of a narrow tile.
+        height: target rows of a block.
+        worker: number of this worker.
+        workers: number of workers.
+    """
     source, target = np.empty(height + 1, np.int32), np.empty(height + 1, np.int32)
     block = np.empty((height, out.shape[1]), np.float32)
     for first in range(worker * height, table.shape[1], workers * height):
-        near = table[:, first : min(first + height, table.shape[1])]
+        near = table[:, first : min(first + height, table.shape[1])]  # (K, H)
         sums = block[: near.shape[1]]
         _convolve_block(near, absent, packed, features, sums, width, source, target)
         for row in range(len(sums)):
@@ -462,6 +481,7 @@ def _convolve_block(
     source: Array,
     target: Array,
 ) -> None:
+    """Write the sums (H, C_pad) of a block of target rows, whose sources `near` (K, H) has."""
     n_in, columns = features.shape[1], sums.shape[1]
     sums[:] = 0
     for k in range(near.shape[0]):
@@ -492,24 +512,24 @@ def add_kernel_gradient(
     worker: int,
     workers: int,
 ) -> None:
-    """totals[worker, k] += sum over u of features[table[k, u]]^T upstream[u].
+    """Add the sum over u of features[table[k, u]]^T upstream[u] to totals[worker, k].
 
     Args:
-        table: (K, n_target) int32 rows of `features`, `absent` where there is none.
-        absent: number in the table that stands for no neighbour.
-        features: (n_source, C_in).
-        upstream: (n_target, columns).
-        totals: (workers, K, C_in, columns), float32 where the others are bfloat16.
+        table: (K, V_out) int32 rows of `features`, `absent` where there is none.
+        absent: number in the table that stands for no neighbor.
+        features: (V_in, C_in).
+        upstream: (V_out, C_pad).
+        totals: (W, K, C_in, C_pad), float32 where the others are bfloat16.
         width: columns of a tile, a multiple of the vector's.
         height: target rows of a block.
         worker: number of this worker.
         workers: number of workers.
     """
     source, target = np.empty(height + 1, np.int32), np.empty(height + 1, np.int32)
-    columns, own = upstream.shape[1], totals[worker]
+    columns, own = upstream.shape[1], totals[worker]  # own: (K, C_in, C_pad)
     for first in range(worker * height, table.shape[1], workers * height):
-        near = table[:, first : min(first + height, table.shape[1])]
-        back = upstream[first : first + near.shape[1]]
+        near = table[:, first : min(first + height, table.shape[1])]  # (K, H)
+        back = upstream[first : first + near.shape[1]]  # (H, C_pad)
         for k in range(table.shape[0]):
             count = _list_pairs(near[k], absent, source, target)
             for begin in range(0, count, PAIRS):
@@ -527,7 +547,10 @@ def add_kernel_gradient(
 
 @njit(nogil=True)
 def _list_pairs(near: Array, absent: int, source: Array, target: Array) -> int:
-    """Write down source and target row wherever there is a source; return how many."""
+    """Write source and target row of each pair into (H + 1,) int32 lists; return their number.
+
+    The lists have one place more than the block has rows, for what is written and not counted.
+    """
     count = 0
     for row in range(len(near)):
         source[count] = near[row]

@@ -1,9 +1,11 @@
 # mypy: disable-error-code="no-untyped-call"
-"""Batch norm, addition and ReLU on the CPU: compiled loops with few passes over memory.
+"""Compiled loops of batch norm, residual addition and ReLU on the CPU.
 
-Each worker does rows that lie together, and has sums of its own in float64; they are taken of the
+Each worker has a contiguous range of the rows and sums of its own in float64; sums are taken of the
 differences from one row, so that a large mean costs no digits. Bfloat16 comes and goes as its bits
 (uint16) and is computed in float32.
+
+Letters: V voxels, C channels that are normalized, B channels of the skip connection, W workers.
 """
 
 from __future__ import annotations
@@ -48,15 +50,15 @@ def _element_of(number: Any, dtype: Any) -> Callable[[Any, Any], Any]:
 
 @njit(nogil=True)
 def accumulate_moments(x: Array, sums: Array, worker: int, workers: int) -> None:
-    """sums[worker] += sum of d and of d^2 over the rows, with d = x - x[0].
+    """Add sum of d and of d^2 over the worker's rows to sums[worker], with d = x - x[0].
 
     Args:
         x: (V, C).
-        sums: (workers, 2, C) float64.
+        sums: (W, 2, C) float64.
         worker: number of this worker.
         workers: number of workers.
     """
-    n, own = len(x), sums[worker]
+    n, own = len(x), sums[worker]  # own: (2, C)
     for row in range(worker * n // workers, (worker + 1) * n // workers):
         for c in range(x.shape[1]):
             d = np.float64(_number(x[row, c])) - np.float64(_number(x[0, c]))
@@ -77,9 +79,9 @@ def normalize(
     worker: int,
     workers: int,
 ) -> None:
-    """out = [(x - mean) * scale + shift + added, beside], the first part cut off at 0 if `relu`.
+    """Write [(x - mean) * scale + shift + residual, skip], the first part cut off at 0 if `relu`.
 
-    What is no number stays so.
+    NaN stays NaN.
 
     Args:
         x: (V, C).
@@ -111,38 +113,41 @@ def reduce_gradient_sums(
     mean: Array,
     out: Array | None,
     upstream: Array,
-    kept: Array,
-    skip: Array | None,
+    past_relu: Array,
+    of_skip: Array | None,
     sums: Array,
     worker: int,
     workers: int,
 ) -> None:
-    """kept = upstream where ReLU let through; sums[worker] += sum of kept, and of kept (x - mean).
+    """Take the gradient back through ReLU, and add up what the gradient of batch norm needs.
+
+    past_relu = upstream, but 0 where `out` <= 0. To sums[worker] are added, over the worker's rows,
+    the sums of past_relu and of past_relu * (x - mean).
 
     Args:
         x: (V, C).
         mean: (C,).
         out: (V, C + B) what ReLU made, or None where there was none.
         upstream: (V, C + B).
-        kept: (V, C), written; may be `upstream` where B is 0.
-        skip: (V, B) the other columns of `upstream`, written, or None for none.
-        sums: (workers, 2, C) float64.
+        past_relu: (V, C), written; may be `upstream` where B is 0.
+        of_skip: (V, B) the other columns of `upstream`, written, or None for none.
+        sums: (W, 2, C) float64.
         worker: number of this worker.
         workers: number of workers.
     """
-    n, own = len(x), sums[worker]
+    n, own = len(x), sums[worker]  # own: (2, C)
     for row in range(worker * n // workers, (worker + 1) * n // workers):
         for c in range(x.shape[1]):  # loops of their own: one over five arrays is not vectorised
-            kept[row, c] = upstream[row, c]
+            past_relu[row, c] = upstream[row, c]
         if out is not None:
             for c in range(x.shape[1]):
                 if _number(out[row, c]) <= 0:
-                    kept[row, c] = 0
-        if skip is not None:
-            for c in range(skip.shape[1]):
-                skip[row, c] = upstream[row, x.shape[1] + c]
+                    past_relu[row, c] = 0
+        if of_skip is not None:
+            for c in range(of_skip.shape[1]):
+                of_skip[row, c] = upstream[row, x.shape[1] + c]
         for c in range(x.shape[1]):
-            gradient = _number(kept[row, c])
+            gradient = _number(past_relu[row, c])
             own[0, c] += gradient
             own[1, c] += np.float64(gradient) * (_number(x[row, c]) - mean[c])
 
@@ -151,7 +156,7 @@ def reduce_gradient_sums(
 def apply_input_gradient(
     x: Array,
     mean: Array,
-    kept: Array,
+    past_relu: Array,
     scale: Array,
     average: Array,
     slope: Array,
@@ -159,16 +164,16 @@ def apply_input_gradient(
     worker: int,
     workers: int,
 ) -> None:
-    """gradient = scale * (kept - average - slope * (x - mean)).
+    """Write scale * (past_relu - average - slope * (x - mean)), the gradient of the input.
 
     Args:
         x: (V, C).
         mean: (C,) of the batch.
-        kept: (V, C) the gradient past the ReLU.
-        scale: (C,) one by its standard deviation.
-        average: (C,) mean of the gradient.
-        slope: (C,) mean of the gradient times the normalized rows.
-        gradient: (V, C), written; may be `kept`.
+        past_relu: (V, C) the gradient taken back through ReLU.
+        scale: (C,) weight by the batch's standard deviation.
+        average: (C,) mean of `past_relu` over the rows.
+        slope: (C,) mean of `past_relu` * (x - mean) over the rows, by the variance.
+        gradient: (V, C), written; may be `past_relu`.
         worker: number of this worker.
         workers: number of workers.
     """
@@ -176,5 +181,5 @@ def apply_input_gradient(
     for row in range(worker * n // workers, (worker + 1) * n // workers):
         for c in range(x.shape[1]):
             away = _number(x[row, c]) - mean[c]
-            number = scale[c] * (_number(kept[row, c]) - average[c] - slope[c] * away)
+            number = scale[c] * (_number(past_relu[row, c]) - average[c] - slope[c] * away)
             gradient[row, c] = _element(number, gradient.dtype)

@@ -1,4 +1,4 @@
-"""The arithmetic of a sparse convolution, done by MinkowskiEngine where that is installed.
+"""Sparse convolution by MinkowskiEngine, where that is installed.
 
 The same layers and weights run on either engine: a tensor that went through `to_minkowski` carries
 coordinates that MinkowskiEngine manages, and a convolution of such a tensor is MinkowskiEngine's.
@@ -95,9 +95,9 @@ class MinkowskiCoordinateManager(CoordinateManager):
                 f"the voxels are on {self.device} but this MinkowskiEngine was built for the CPU "
                 "only; move network and voxels to the CPU, or use the engine 'torch'"
             )
-        kinds = engine.CoordinateMapType
+        map_types = engine.CoordinateMapType
         self._manager = engine.CoordinateManager(
-            D=DIMENSION, coordinate_map_type=kinds.CPU if on_cpu else kinds.CUDA
+            D=DIMENSION, coordinate_map_type=map_types.CPU if on_cpu else map_types.CUDA
         )
         key, (kept, _) = self._manager.insert_and_map(finest.coords.contiguous(), finest.stride)
         self._keys = {finest.stride: key}
@@ -155,16 +155,16 @@ def to_minkowski(x: SparseTensor) -> SparseTensor:
     MinkowskiEngine cannot hold, stays as it is.
 
     Raises:
-        MissingExtraError: see `minkowski_engine` and `MinkowskiCoordinateManager`.
+        MissingExtraError: see `import_minkowski` and `MinkowskiCoordinateManager`.
     """
     import_minkowski()
     if len(x) == 0 or isinstance(x.maps, MinkowskiCoordinateManager):
         return x
     maps = MinkowskiCoordinateManager(x.maps.transformed_level(x.stride))
-    order = maps.sorted_rows if x.rows is None else x.rows.order[maps.sorted_rows]
-    rank = torch.empty_like(order)
+    order = maps.sorted_rows if x.rows is None else x.rows.order[maps.sorted_rows]  # (V,) int64
+    rank = torch.empty_like(order)  # (V,) int64, the inverse permutation
     rank[order] = torch.arange(len(order), device=order.device)
-    features = x.sorted_features.index_select(0, maps.sorted_rows)
+    features = x.sorted_features.index_select(0, maps.sorted_rows)  # (V, C)
     return SparseTensor._on(features, x.stride, maps, RowPermutation(order, rank))
 
 

@@ -1,6 +1,9 @@
-"""The arithmetic of a sparse convolution, given its kernel map, on any device.
+"""Differentiable sparse convolution in torch, on any device, given its kernel map.
 
 Nothing gathered is kept for the backward pass; it is gathered again.
+
+Letters: V_in, V_out voxels (rows of the input, rows of the output), C_in, C_out channels, K offsets
+of the kernel.
 """
 
 from __future__ import annotations
@@ -48,11 +51,20 @@ def sparse_convolution(features: Tensor, kernel: Tensor, kernel_map: KernelMap) 
 def pointwise_product(
     features: Tensor, kernel: Tensor, rows: RowPermutation | None = None
 ) -> Tensor:
-    """Multiply (V, C_in) by (C_in, C_out); where `rows` is given, in the caller's row order."""
+    """Multiply every row by one matrix: a convolution of kernel size 1.
+
+    Args:
+        features: (V, C_in) float.
+        kernel: (C_in, C_out), same dtype.
+        rows: where given, the result is in the caller's row order.
+
+    Returns:
+        (V, C_out), dtype of `features`.
+    """
     if features.device.type != "cpu":
         return (features if rows is None else features.index_select(0, rows.rank)) @ kernel
-    own = torch.arange(len(features)) if rows is None else rows.rank
-    table = NeighborTable(own.int()[None], len(features), symmetric=rows is None)
+    own = torch.arange(len(features)) if rows is None else rows.rank  # (V,) int64
+    table = NeighborTable(own.int()[None], len(features), symmetric=rows is None)  # (1, V)
     return sparse_convolution(features, kernel[None], KernelMap(table))
 
 
@@ -61,7 +73,7 @@ class _SparseConvolution(torch.autograd.Function):
     def forward(ctx: Any, features: Tensor, kernel: Tensor, kernel_map: KernelMap) -> Tensor:
         features = features.contiguous()
         ctx.save_for_backward(features, kernel)
-        ctx.pairs = kernel_map
+        ctx.kernel_map = kernel_map
         if features.device.type == "cpu":
             return cpu_convolution(features, kernel, kernel_map)
         return dense_convolution(features, kernel, kernel_map)
@@ -69,8 +81,8 @@ class _SparseConvolution(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        features, kernel = ctx.saved_tensors
-        upstream, kernel_map = upstream.contiguous(), ctx.pairs
+        features, kernel = ctx.saved_tensors  # (V_in, C_in), (K, C_in, C_out)
+        upstream, kernel_map = upstream.contiguous(), ctx.kernel_map  # upstream: (V_out, C_out)
         wants_features, wants_kernel, _ = ctx.needs_input_grad
         on_cpu = features.device.type == "cpu"
         grad_features = grad_kernel = None

@@ -1,8 +1,11 @@
-"""The arithmetic of a sparse convolution, done by our Triton kernels on an NVIDIA GPU.
+"""Sparse convolution by our Triton kernels on an NVIDIA GPU, with its gradients.
 
 The same layers, weights and kernel maps as with the engine 'torch'; what `dense_engine` does with a
 gathered matrix and one product is done here without writing what is gathered. A tensor that went
 through `to_triton` has its convolutions computed so. All else is torch in both.
+
+Letters: V_in, V_out voxels (rows of the input, rows of the output), C_in, C_out channels, K offsets
+of the kernel.
 """
 
 from __future__ import annotations
@@ -40,9 +43,13 @@ class Tile(NamedTuple):
     """What one program computes, see `triton_kernels`; each side a power of two, 16 or more."""
 
     rows: int
+    """Gathered rows."""
     inner: int
+    """Input channels."""
     outer: int
+    """Output channels."""
     warps: int
+    """Groups of 32 threads that compute it."""
 
 
 def convolution_tile(n_in: int, n_out: int, dtype: torch.dtype) -> Tile:
@@ -187,8 +194,7 @@ def triton_convolution(features: Tensor, kernel: Tensor, kernel_map: KernelMap) 
         raise ValueError(
             f"features are {tuple(features.shape)} and the kernel is {tuple(kernel.shape)}, "
             f"expected {kernel_map.n_source} rows and {wanted[0]} slices as in the kernel map, "
-            "and the "
-            "same channels"
+            "and the same channels"
         )
     result: Tensor = _TritonConvolution.apply(features, kernel, kernel_map)  # type: ignore[no-untyped-call]
     return result
@@ -199,14 +205,14 @@ class _TritonConvolution(torch.autograd.Function):
     def forward(ctx: Any, features: Tensor, kernel: Tensor, kernel_map: KernelMap) -> Tensor:
         features = features.contiguous()
         ctx.save_for_backward(features, kernel)
-        ctx.pairs = kernel_map
+        ctx.kernel_map = kernel_map
         return _convolution(features, kernel, kernel_map)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        features, kernel = ctx.saved_tensors
-        upstream, kernel_map = upstream.contiguous(), ctx.pairs
+        features, kernel = ctx.saved_tensors  # (V_in, C_in), (K, C_in, C_out)
+        upstream, kernel_map = upstream.contiguous(), ctx.kernel_map  # upstream: (V_out, C_out)
         wants_features, wants_kernel, _ = ctx.needs_input_grad
         grad_features = grad_kernel = None
         if wants_features:
@@ -217,19 +223,16 @@ class _TritonConvolution(torch.autograd.Function):
 
 
 def _convolution(features: Tensor, kernel: Tensor, kernel_map: KernelMap) -> Tensor:
+    """(V_out, C_out) of features (V_in, C_in) and a kernel (K, C_in, C_out) of any strides."""
     n_offsets, n_in, n_out = kernel.shape
     out = features.new_empty(kernel_map.n_target, n_out)
     tile = convolution_tile(n_in, n_out, features.dtype)
-    kernels, table, rows, offsets = (
-        import_triton_kernels(),
-        kernel_map.table,
-        kernel_map.n_target,
-        1,
-    )
+    kernels, table = import_triton_kernels(), kernel_map.table  # table.rows: (K, V_out) int32
+    rows, offsets = kernel_map.n_target, 1
     options: dict[str, int] = {}
     if table.one_source:
         # From the other side fewer neighbours are absent, and no target row is met twice.
-        function, table = kernels.one_source_kernel, kernel_map.transposed.table
+        function, table = kernels.one_source_kernel, kernel_map.transposed.table  # (K, V_in)
         rows, offsets = kernel_map.n_source, n_offsets
     elif n_in <= FEW_CHANNELS:
         function, tile = kernels.few_channels_kernel, tile._replace(inner=32)
@@ -245,7 +248,7 @@ def _convolution(features: Tensor, kernel: Tensor, kernel_map: KernelMap) -> Ten
 
 
 def _kernel_gradient(features: Tensor, upstream: Tensor, kernel_map: KernelMap) -> Tensor:
-    """(K, C_in, C_out) float32."""
+    """(K, C_in, C_out) float32 of features (V_in, C_in) and upstream gradient (V_out, C_out)."""
     if kernel_map.table.one_source:  # from the other side fewer neighbours are absent
         return _kernel_gradient(upstream, features, kernel_map.transposed).transpose(1, 2)
     n_offsets, n_in, n_out = len(kernel_map.table.rows), features.shape[1], upstream.shape[1]
@@ -271,7 +274,7 @@ def _kernel_gradient(features: Tensor, upstream: Tensor, kernel_map: KernelMap) 
     tensors = (features, upstream, kernel_map.table.rows.contiguous(), order, parts)
     sizes = (kernel_map.n_source, kernel_map.n_target, n_offsets, n_in, n_out, rows_each)
     _launch(function, splits * tiles, tensors, sizes, tile, options)
-    return parts.sum(dim=0)
+    return parts.sum(dim=0)  # (K, C_in, C_out)
 
 
 def _launch(

@@ -1,4 +1,4 @@
-"""The Triton kernels of the engine 'triton'; importing this module needs the package triton.
+"""Triton kernels of sparse convolution and its gradients; needs the package triton.
 
 Each program of a kernel makes one tile of its result and nobody else writes there, so the order of
 every sum is fixed. Sums are taken in float32. What a program multiplies are `ROWS` gathered rows by
@@ -44,12 +44,12 @@ def convolution_kernel(
 ):
     """Sum the products of all neighbours of a tile of target rows."""
     tiles = tl.cdiv(c_out, OUTER)
-    rows = (tl.program_id(0) // tiles).to(tl.int64) * ROWS + tl.arange(0, ROWS)
-    columns = (tl.program_id(0) % tiles) * OUTER + tl.arange(0, OUTER)
+    rows = (tl.program_id(0) // tiles).to(tl.int64) * ROWS + tl.arange(0, ROWS)  # (ROWS,)
+    columns = (tl.program_id(0) % tiles) * OUTER + tl.arange(0, OUTER)  # (OUTER,)
     total = tl.zeros((ROWS, OUTER), dtype=tl.float32)
     neighbors = table + rows
     for offset in range(n_offsets):
-        source = tl.load(neighbors, mask=rows < n_target, other=n_source)
+        source = tl.load(neighbors, mask=rows < n_target, other=n_source)  # (ROWS,)
         if tl.min(source, axis=0) < n_source:
             left_rows = features + source.to(tl.int64)[:, None] * c_in
             right_slice = weights + tl.load(order + offset).to(tl.int64) * slice_step
@@ -65,6 +65,7 @@ def convolution_kernel(
                     mask=(channels < c_in)[:, None] & (columns < c_out)[None, :],
                     other=0.0,
                 )
+                # (ROWS, INNER) @ (INNER, OUTER)
                 total = tl.dot(left, right, total, input_precision=PRECISION)
         neighbors += n_target
     tl.store(
@@ -97,14 +98,14 @@ def few_channels_kernel(
 ):
     """`convolution_kernel` where INNER / WIDTH offsets of c_in <= WIDTH channels fill a product."""
     tiles = tl.cdiv(c_out, OUTER)
-    rows = (tl.program_id(0) // tiles).to(tl.int64) * ROWS + tl.arange(0, ROWS)
-    columns = (tl.program_id(0) % tiles) * OUTER + tl.arange(0, OUTER)
+    rows = (tl.program_id(0) // tiles).to(tl.int64) * ROWS + tl.arange(0, ROWS)  # (ROWS,)
+    columns = (tl.program_id(0) % tiles) * OUTER + tl.arange(0, OUTER)  # (OUTER,)
     channels = tl.arange(0, INNER) % WIDTH
     total = tl.zeros((ROWS, OUTER), dtype=tl.float32)
     for first in range(0, n_offsets, INNER // WIDTH):
-        offsets = first + tl.arange(0, INNER) // WIDTH
-        wanted = (offsets < n_offsets) & (channels < c_in)
-        source = tl.load(
+        offsets = first + tl.arange(0, INNER) // WIDTH  # (INNER,)
+        wanted = (offsets < n_offsets) & (channels < c_in)  # (INNER,)
+        source = tl.load(  # (ROWS, INNER)
             table + offsets.to(tl.int64)[None, :] * n_target + rows[:, None],
             mask=(rows < n_target)[:, None] & wanted[None, :],
             other=n_source,
@@ -115,7 +116,7 @@ def few_channels_kernel(
                 mask=source < n_source,
                 other=0.0,
             )
-            slices = tl.load(order + offsets, mask=wanted, other=0).to(tl.int64)
+            slices = tl.load(order + offsets, mask=wanted, other=0).to(tl.int64)  # (INNER,)
             right = tl.load(
                 weights
                 + (slices * slice_step + channels * in_step)[:, None]
@@ -123,6 +124,7 @@ def few_channels_kernel(
                 mask=wanted[:, None] & (columns < c_out)[None, :],
                 other=0.0,
             )
+            # (ROWS, INNER) @ (INNER, OUTER)
             total = tl.dot(left, right, total, input_precision=PRECISION)
     tl.store(
         out + rows[:, None] * c_out + columns[None, :],
@@ -156,7 +158,7 @@ def one_source_kernel(
     columns = (tl.program_id(0) % tiles) * OUTER + tl.arange(0, OUTER)
     offset = tl.program_id(0) // tiles % n_offsets
     rows = (tl.program_id(0) // tiles // n_offsets).to(tl.int64) * ROWS + tl.arange(0, ROWS)
-    target = tl.load(
+    target = tl.load(  # (ROWS,)
         table + offset.to(tl.int64) * n_source + rows, mask=rows < n_source, other=n_target
     )
     if tl.min(target, axis=0) < n_target:
@@ -174,6 +176,7 @@ def one_source_kernel(
                 mask=(channels < c_in)[:, None] & (columns < c_out)[None, :],
                 other=0.0,
             )
+            # (ROWS, INNER) @ (INNER, OUTER)
             total = tl.dot(left, right, total, input_precision=PRECISION)
         tl.store(
             out + target.to(tl.int64)[:, None] * c_out + columns[None, :],
@@ -206,13 +209,13 @@ def kernel_gradient_kernel(
     tiles = tl.cdiv(c_in, INNER) * out_tiles
     tile = tl.program_id(0) // n_offsets % tiles
     split = tl.program_id(0) // n_offsets // tiles
-    channels = tile // out_tiles * INNER + tl.arange(0, INNER)
-    columns = tile % out_tiles * OUTER + tl.arange(0, OUTER)
+    channels = tile // out_tiles * INNER + tl.arange(0, INNER)  # (INNER,)
+    columns = tile % out_tiles * OUTER + tl.arange(0, OUTER)  # (OUTER,)
     neighbors = table + offset.to(tl.int64) * n_target
     total = tl.zeros((INNER, OUTER), dtype=tl.float32)
     for first in range(split * rows_each, min((split + 1) * rows_each, n_target), ROWS):
         rows = first + tl.arange(0, ROWS)
-        source = tl.load(neighbors + rows, mask=rows < n_target, other=n_source)
+        source = tl.load(neighbors + rows, mask=rows < n_target, other=n_source)  # (ROWS,)
         if tl.min(source, axis=0) < n_source:
             left = tl.load(
                 features + source.to(tl.int64)[:, None] * c_in + channels[None, :],
@@ -224,6 +227,7 @@ def kernel_gradient_kernel(
                 mask=(source < n_source)[:, None] & (columns < c_out)[None, :],
                 other=0.0,
             )
+            # (INNER, ROWS) @ (ROWS, OUTER)
             total = tl.dot(tl.trans(left), right, total, input_precision=PRECISION)
     part = split.to(tl.int64) * n_offsets + tl.load(order + offset)
     tl.store(
@@ -259,13 +263,13 @@ def few_channels_gradient_kernel(
     split = tl.program_id(0) // groups // out_tiles
     columns = (tl.program_id(0) // groups % out_tiles) * OUTER + tl.arange(0, OUTER)
     channels = tl.arange(0, INNER) % WIDTH
-    offsets = group * (INNER // WIDTH) + tl.arange(0, INNER) // WIDTH
+    offsets = group * (INNER // WIDTH) + tl.arange(0, INNER) // WIDTH  # (INNER,)
     wanted = (offsets < n_offsets) & (channels < c_in)
     neighbors = table + offsets.to(tl.int64)[None, :] * n_target
     total = tl.zeros((INNER, OUTER), dtype=tl.float32)
     for first in range(split * rows_each, min((split + 1) * rows_each, n_target), ROWS):
         rows = first + tl.arange(0, ROWS)
-        source = tl.load(
+        source = tl.load(  # (ROWS, INNER)
             neighbors + rows[:, None],
             mask=(rows < n_target)[:, None] & wanted[None, :],
             other=n_source,
@@ -281,6 +285,7 @@ def few_channels_gradient_kernel(
                 mask=(rows < n_target)[:, None] & (columns < c_out)[None, :],
                 other=0.0,
             )
+            # (INNER, ROWS) @ (ROWS, OUTER)
             total = tl.dot(tl.trans(left), right, total, input_precision=PRECISION)
     slices = tl.load(order + offsets, mask=wanted, other=0)
     part = split.to(tl.int64) * n_offsets + slices

@@ -176,7 +176,7 @@ def network() -> dict[str, float | bool]:
         out = student(SparseTensor(features, coords, maps=maps.transformed(TURN)))
         out.square().sum().backward()
         results.append([out.detach(), *(parameter.grad for parameter in student.parameters())])
-        tables = {key: pairs.table for key, pairs in maps._pairs.items()}
+        tables = {key: pairs.table for key, pairs in maps._kernel_maps.items()}
     mine, other = (torch.cat([value.flatten() for value in result]) for result in results)
     there = to_triton(SparseTensor(features, coords, maps=maps))
     return {
