@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-CLASSES: tuple[str, ...] = (
-    "wall",
-    "floor",
-    "cabinet",
-    "bed",
-    "chair",
-    "sofa",
-    "table",
-    "door",
-    "window",
-    "bookshelf",
-    "picture",
-    "counter",
-    "desk",
-    "curtain",
-    "refrigerator",
-    "shower curtain",
-    "toilet",
-    "sink",
-    "bathtub",
-    "otherfurniture",
-    "ceiling",
-)
-"""ScanNet's twenty names in ScanNet's order, then the ceiling, which no label set scores."""
+from pcdistill.labels import IGNORE_LABEL_OF_FILES
+from pcdistill.scenes import load_label_set
+
+CLASSES: tuple[str, ...] = (*load_label_set("scannet20").names, "ceiling")
+"""The twenty of ScanNet in its order, then the ceiling, which no label set scores."""
 
 CLASS_INDEX: dict[str, int] = {name: index for index, name in enumerate(CLASSES)}
 
-NO_CLASS = 255
-"""Class of a pixel whose ray leaves the scene; the ignored label of scans."""
+NO_CLASS = IGNORE_LABEL_OF_FILES
+"""Class of a pixel whose ray leaves the scene; fits into a byte, and no class has it."""
 
 MATERIALS: tuple[str, ...] = (
     "wood",

@@ -204,7 +204,7 @@ _MAKERS: dict[str, _MakeModel] = {
     "toilet": bath.toilet,
     "sink": _sink,
     "bathtub": _tub,
-    "otherfurniture": lambda rng: _OTHERS[int(rng.integers(len(_OTHERS)))](rng),
+    "other furniture": lambda rng: _OTHERS[int(rng.integers(len(_OTHERS)))](rng),
 }
 
 _NEIGHBORS: dict[str, tuple[_MakeModel, ...]] = {
@@ -215,7 +215,7 @@ _NEIGHBORS: dict[str, tuple[_MakeModel, ...]] = {
     "shower curtain": (small.waste_bin, bath.toilet),
     "counter": (kitchen.refrigerator, small.waste_bin),
     "sink": (small.waste_bin,),
-    "otherfurniture": (rest.dining_chair,),
+    "other furniture": (rest.dining_chair,),
     "refrigerator": (lambda rng: kitchen.counter(rng, 1.1), small.waste_bin),
 }
 

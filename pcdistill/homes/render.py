@@ -33,11 +33,11 @@ class Rendering(NamedTuple):
     depth: Tensor
     """(H, W) float32, metres along the optical axis, 0 where nothing is hit."""
     classes: Tensor
-    """(H, W) int64, index into `CLASSES`, 255 where nothing is hit."""
+    """(H, W) int64, index into `CLASSES`, `NO_CLASS` where nothing is hit."""
     instances: Tensor
     """(H, W) int32, -1 where nothing is hit."""
     materials: Tensor
-    """(H, W) int64, index into `MATERIALS`, 255 where nothing is hit."""
+    """(H, W) int64, index into `MATERIALS`, `NO_CLASS` where nothing is hit."""
     normals: Tensor
     """(H, W, 3) float32, world frame, toward the camera; 0 where nothing is hit."""
 

@@ -69,8 +69,8 @@ class RenderedImageGenerator:
         """Render what the prompt names.
 
         Args:
-            prompt: names one thing of the embedded homes; spaces in its name do not matter
-                ("other furniture" is "otherfurniture").
+            prompt: names one thing of the embedded homes; spaces in its name do not matter ("book
+                shelf" is "bookshelf").
             words: of the prompt, that name the same thing.
             seed: 0 or more.
 

@@ -92,7 +92,7 @@ def bathroom_sink(rng: np.random.Generator) -> FurnitureModel:
         mirror = make_finish(rng, "mirror", "silver", "mirror")
         glass = box((-half, 0.02, 1.2), (half, 0.022, 1.85), ("back",))
         edge = box((-half - 0.02, 0.0, 1.18), (half + 0.02, 0.02, 1.87), ("back",))
-        model.add("otherfurniture", ([glass], mirror), ([edge], frame))
+        model.add("other furniture", ([glass], mirror), ([edge], frame))
     return model
 
 
@@ -262,5 +262,5 @@ def towel(rng: np.random.Generator) -> FurnitureModel:
         scale=0.008,
     )
     return FurnitureModel().add(
-        "otherfurniture", ([cloth], look), ([bar, *ends], metal(rng, ("silver",)))
+        "other furniture", ([cloth], look), ([bar, *ends], metal(rng, ("silver",)))
     )

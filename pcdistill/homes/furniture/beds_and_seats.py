@@ -351,4 +351,4 @@ def ottoman(rng: np.random.Generator) -> FurnitureModel:
         )
     else:
         body = rounded_box((-radius, 0, 0.02), (radius, 2 * radius, height), 0.06)
-    return FurnitureModel().add("otherfurniture", ([body], cover))
+    return FurnitureModel().add("other furniture", ([body], cover))

@@ -167,12 +167,12 @@ def _hob(rng: np.random.Generator, place: tuple[float, float, float]) -> Furnitu
         for i in (-0.13, 0.13)
         for j in (-0.1, 0.1)
     ]
-    model = FurnitureModel().add("otherfurniture", ([top], plate), (burners, rings_look))
+    model = FurnitureModel().add("other furniture", ([top], plate), (burners, rings_look))
     if bernoulli(rng, 0.5):
         pot = [(0.09, 0.015), (0.1, 0.13), (0.095, 0.13), (0.085, 0.03), (0.001, 0.03)]
         body = lathe((x - 0.13, y + 0.1, z + 0.012), pot, 14)
         grip = box((x - 0.03, y + 0.09, z + 0.12), (x + 0.1, y + 0.115, z + 0.135))
-        model.add("otherfurniture", ([body, grip], metal(rng, ("silver", "black", "red"))))
+        model.add("other furniture", ([body, grip], metal(rng, ("silver", "black", "red"))))
     return model
 
 
@@ -183,11 +183,11 @@ def _appliance(rng: np.random.Generator) -> FurnitureModel:
         body = box((-0.23, 0, 0.01), (0.23, 0.33, 0.27))
         door = box((-0.21, 0.33, 0.03), (0.1, 0.34, 0.25), ("back",))
         return FurnitureModel().add(
-            "otherfurniture", ([body], case), ([door], make_finish(rng, "glass", "black"))
+            "other furniture", ([body], case), ([door], make_finish(rng, "glass", "black"))
         )
     shape = [(0.075, 0), (0.08, 0.03), (0.06, 0.18), (0.03, 0.2), (0.001, 0.22)]
     look = steel(rng) if bernoulli(rng, 0.5) else plastic(rng)
-    return FurnitureModel().add("otherfurniture", ([lathe((0, 0.12, 0), shape, 12)], look))
+    return FurnitureModel().add("other furniture", ([lathe((0, 0.12, 0), shape, 12)], look))
 
 
 def hanging_cabinets(rng: np.random.Generator, width: float) -> FurnitureModel:

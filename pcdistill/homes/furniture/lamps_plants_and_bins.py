@@ -53,7 +53,7 @@ def floor_lamp(rng: np.random.Generator) -> FurnitureModel:
             cylinder((0, y, 0.02), (0, y, height), 0.012),
         ]
     shade = lamp_shade((0, y, height - 0.1), radius, 0.28, measure(rng, 0.6, 0.95))
-    return FurnitureModel().add("otherfurniture", ([shade], lampshade_finish(rng)), (body, look))
+    return FurnitureModel().add("other furniture", ([shade], lampshade_finish(rng)), (body, look))
 
 
 def table_lamp(rng: np.random.Generator) -> FurnitureModel:
@@ -61,7 +61,7 @@ def table_lamp(rng: np.random.Generator) -> FurnitureModel:
     foot = [(0.06, 0), (0.065, 0.02), (0.03, 0.05), (0.05, 0.12), (0.015, 0.2), (0.012, 0.26)]
     look = plastic(rng) if bernoulli(rng, 0.5) else metal(rng)
     return FurnitureModel().add(
-        "otherfurniture",
+        "other furniture",
         ([lamp_shade((0, 0, 0.22), 0.12, 0.17, 0.65)], lampshade_finish(rng)),
         ([lathe((0, 0, 0), foot, 12)], look),
     )
@@ -83,7 +83,7 @@ def nightstand(rng: np.random.Generator) -> FurnitureModel:
         rng, (-half, half), (foot + 0.01, height - 0.01), depth, (1, rows), drawers=True
     )
     model = FurnitureModel().add(
-        "otherfurniture", (body, look), (doors, look), (handles, metal(rng))
+        "other furniture", (body, look), (doors, look), (handles, metal(rng))
     )
     if bernoulli(rng, 0.75):
         model.extend(table_lamp(rng).transformed(0, depth / 2, height))
@@ -113,7 +113,7 @@ def plant(rng: np.random.Generator) -> FurnitureModel:
         rng, "ceramic", choose(rng, ("white", "orange", "gray", "blue", "brown"))
     )
     return FurnitureModel().add(
-        "otherfurniture", (leaves, green), ([pot], pot_look), (stand, wood_or_paint(rng))
+        "other furniture", (leaves, green), ([pot], pot_look), (stand, wood_or_paint(rng))
     )
 
 
@@ -156,7 +156,7 @@ def tv_stand(rng: np.random.Generator) -> FurnitureModel:
         doors += made[0]
         handles += made[1]
     model = FurnitureModel().add(
-        "otherfurniture", (body, look), (doors, look), (handles, metal(rng))
+        "other furniture", (body, look), (doors, look), (handles, metal(rng))
     )
     return model.extend(television(rng).transformed(0, depth * 0.4, height))
 
@@ -170,7 +170,7 @@ def television(rng: np.random.Generator) -> FurnitureModel:
     body = box((-half, 0, 0.05), (half, 0.045, 0.05 + tall))
     face = box((-half + 0.012, 0.046, 0.065), (half - 0.012, 0.047, 0.04 + tall), ("back",))
     feet = [box((x - 0.01, -0.07, 0), (x + 0.01, 0.12, 0.05)) for x in (-half * 0.6, half * 0.6)]
-    return FurnitureModel().add("otherfurniture", ([body], case), ([face], glass), (feet, case))
+    return FurnitureModel().add("other furniture", ([body], case), ([face], glass), (feet, case))
 
 
 def clothes_rack(rng: np.random.Generator) -> FurnitureModel:
@@ -186,7 +186,7 @@ def clothes_rack(rng: np.random.Generator) -> FurnitureModel:
             (x - 0.025, y - 0.2, height - 0.08 - drop), (x + 0.025, y + 0.2, height - 0.06), 0.024
         )
         parts.append(([cloth], fabric(rng)))
-    return FurnitureModel().add("otherfurniture", *parts, (rods, look))
+    return FurnitureModel().add("other furniture", *parts, (rods, look))
 
 
 def waste_bin(rng: np.random.Generator) -> FurnitureModel:
@@ -206,7 +206,7 @@ def waste_bin(rng: np.random.Generator) -> FurnitureModel:
             rng, "fabric", choose(rng, ("beige", "cream", "gray")), "weave", scale=0.02
         )
     )
-    return FurnitureModel().add("otherfurniture", ([lathe((0, radius, 0), shape, 14)], look))
+    return FurnitureModel().add("other furniture", ([lathe((0, radius, 0), shape, 14)], look))
 
 
 def pendant(rng: np.random.Generator, drop: float) -> FurnitureModel:
@@ -219,7 +219,7 @@ def pendant(rng: np.random.Generator, drop: float) -> FurnitureModel:
     }[shape]
     cord = cylinder((0, 0, -drop), (0, 0, 0), 0.006, segments=6)
     return FurnitureModel().add(
-        "otherfurniture",
+        "other furniture",
         ([lathe((0, 0, -drop), profile, 14)], lampshade_finish(rng)),
         ([cord], plastic(rng, ("black", "white"))),
     )

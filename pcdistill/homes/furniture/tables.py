@@ -197,7 +197,7 @@ def _desk_things(
         if bernoulli(rng, 0.8):
             board = box((-0.2, 0, 0), (0.2, 0.14, 0.02))
             thing = FurnitureModel().add(
-                "otherfurniture", ([board], plastic(rng, ("black", "white", "gray")))
+                "other furniture", ([board], plastic(rng, ("black", "white", "gray")))
             )
             made.append(thing.transformed(where, 0.34, height))
     elif bernoulli(rng, 0.7):
@@ -226,7 +226,7 @@ def monitor(rng: np.random.Generator) -> FurnitureModel:
         box((-0.11, -0.04, 0), (0.11, 0.13, 0.012)),
         box((-0.025, 0, 0.01), (0.025, 0.03, low + 0.05)),
     ]
-    return FurnitureModel().add("otherfurniture", ([body], case), ([face], glass), (foot, case))
+    return FurnitureModel().add("other furniture", ([body], case), ([face], glass), (foot, case))
 
 
 def laptop(rng: np.random.Generator) -> FurnitureModel:
@@ -237,7 +237,7 @@ def laptop(rng: np.random.Generator) -> FurnitureModel:
     face = box((-0.16, 0.011, 0.03), (0.16, 0.012, 0.22), ("back",))
     base = box((-0.17, 0, 0), (0.17, 0.23, 0.018))
     return FurnitureModel().add(
-        "otherfurniture",
+        "other furniture",
         ([base, rotate_x(lid, 0.25, (0, 0.015))], case),
         ([rotate_x(face, 0.25, (0, 0.015))], glass),
     )
@@ -249,7 +249,7 @@ def desk_lamp(rng: np.random.Generator) -> FurnitureModel:
     base = lathe((0, 0, 0), [(0.085, 0), (0.08, 0.02), (1e-3, 0.025)], 12)
     arm = tube([(0, 0, 0.02), (0, -0.06, 0.22), (0, 0.08, 0.4)], 0.009)
     shade = lathe((0, 0.1, 0.32), [(0.085, 0), (0.04, 0.1), (1e-3, 0.11)], 12)
-    return FurnitureModel().add("otherfurniture", ([shade, base, arm], look))
+    return FurnitureModel().add("other furniture", ([shade, base, arm], look))
 
 
 def table_top_things(rng: np.random.Generator, height: float) -> list[FurnitureModel]:
@@ -261,7 +261,7 @@ def table_top_things(rng: np.random.Generator, height: float) -> list[FurnitureM
         shape = [(0.04, 0), (0.1, 0.03), (0.14, 0.08), (0.13, 0.08), (0.09, 0.035), (1e-3, 0.02)]
     else:
         shape = [(0.04, 0), (0.07, 0.08), (0.05, 0.18), (0.035, 0.24), (0.045, 0.27), (0.02, 0.2)]
-    return [FurnitureModel().add("otherfurniture", ([lathe((0, 0, height), shape, 12)], look))]
+    return [FurnitureModel().add("other furniture", ([lathe((0, 0, height), shape, 12)], look))]
 
 
 def crate(rng: np.random.Generator) -> FurnitureModel:
@@ -276,4 +276,4 @@ def crate(rng: np.random.Generator) -> FurnitureModel:
     lid = rounded_box(
         (-half - 0.01, -0.01, height - 0.05), (half + 0.01, depth + 0.01, height + 0.01), 0.01
     )
-    return FurnitureModel().add("otherfurniture", ([body, lid], look))
+    return FurnitureModel().add("other furniture", ([body, lid], look))

@@ -130,7 +130,7 @@ def test_spaces_in_a_category_do_not_matter():
         ("the floor below a chair", "chair", "chair"),
         ("a wall above the floor", "wall", "wall"),
         ("a sofa, a very good sofa", "sofa", "sofa"),
-        ("some other furniture", "other furniture", "otherfurniture"),
+        ("some other furniture", "other furniture", "other furniture"),
     ],
 )
 def test_what_the_prompt_names_is_drawn(rendered, prompt, words, drawn):
