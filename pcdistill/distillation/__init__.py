@@ -1,4 +1,4 @@
-"""How a 3D student learns from fused 2D features: losses, memory of past outputs, schedule."""
+"""Distillation of fused 2D features into a 3D student: losses, temporal ensemble, trainer."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Voxels of the training scenes whose kernel maps outlive a step."""
+"""Cache of voxel batches with their kernel maps, from one training step to others."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def mixed_seed(*parts: int) -> int:
 
 
 class VoxelBatchCache:
-    """One scene a step, seen from one of eight sides, on voxels that serve several epochs.
+    """Cache of one-scene batches, in one of eight symmetries of the grid at each step.
 
-    Turned by multiples of 90 degrees or mirrored, a grid has the same neighbours under other
-    offsets (`CoordinateManager.turned`), so they are found once for all sides. Up stays up: only x
-    and y are exchanged or run backwards.
+    Turned by multiples of 90 degrees or mirrored, a grid has the same neighbors under other
+    offsets (`CoordinateManager.transformed`), so they are found once for all eight. Up stays up:
+    only x and y are exchanged or run backwards.
     """
 
     def __init__(
@@ -66,17 +66,23 @@ class VoxelBatchCache:
         self._turn = turn
         self._seed = seed
         self._device = device
-        self._recut_every = revoxelize_every
-        self._room = kept_bytes
+        self._revoxelize_every = revoxelize_every
+        self._free_bytes = kept_bytes
         self._kept: dict[int, tuple[int, Batch]] = {}
         self._last: tuple[int, int, Batch] | None = None
 
     def sample(self, scene: int, epoch: int, generator: torch.Generator) -> Batch:
-        """One scene as voxels: cut as the epoch says, turned and tinted as the generator draws."""
+        """Voxelize one scene as the epoch says, turned and tinted as the generator draws.
+
+        Args:
+            scene: its number.
+            epoch: from 0.
+            generator: of the symmetry and the color gain.
+        """
         if not self._turn:
-            return self._cut(scene, 0)
+            return self._voxelize(scene, 0)
         draw = torch.rand(3, generator=generator).tolist()
-        batch = self._cut(scene, epoch // self._recut_every)
+        batch = self._voxelize(scene, epoch // self._revoxelize_every)
         turn = GridSymmetry(
             (1, 0, 2) if draw[0] < 0.5 else (0, 1, 2), (draw[1] < 0.5, draw[2] < 0.5, False)
         )
@@ -85,8 +91,8 @@ class VoxelBatchCache:
             raise RuntimeError("a view of the grid has no kernel maps")
         return batch._replace(features=features, maps=batch.maps.transformed(turn))
 
-    def _cut(self, scene: int, number: int) -> Batch:
-        """The scene's cut of that number, which has its own shift."""
+    def _voxelize(self, scene: int, number: int) -> Batch:
+        """Voxels of a scene; each `number` has its own shift on the grid."""
         self._settle()
         kept = self._kept.get(scene)
         if kept is not None and kept[0] == number:
@@ -104,20 +110,20 @@ class VoxelBatchCache:
         return batch
 
     def _settle(self) -> None:
-        """Keep what was cut for the step before, whose maps are complete now, if there is room."""
+        """Keep the batch of the step before, whose maps are complete now, where it fits."""
         if self._last is None:
             return
         scene, number, batch = self._last
         self._last = None
         size = _size(batch)
-        if size <= self._room:
-            self._room -= size
+        if size <= self._free_bytes:
+            self._free_bytes -= size
             self._kept[scene] = (number, batch)
 
     def _forget(self, scene: int) -> None:
         kept = self._kept.pop(scene, None)
         if kept is not None:
-            self._room += _size(kept[1])
+            self._free_bytes += _size(kept[1])
 
 
 def _size(batch: Batch) -> int:
@@ -125,7 +131,7 @@ def _size(batch: Batch) -> int:
 
 
 def _turned_features(features: Tensor, turn: GridSymmetry, tint: Tensor) -> Tensor:
-    """What `input_features` would give of the turned and tinted scene.
+    """(V, C) float32: `input_features` of the turned and tinted scene.
 
     Args:
         features: (V, C) float32 as `input_features` gave it.
@@ -134,7 +140,7 @@ def _turned_features(features: Tensor, turn: GridSymmetry, tint: Tensor) -> Tens
     """
     if features.shape[1] == INPUT_CHANNELS["constant"]:
         return features
-    turned = features.clone()
+    turned = features.clone()  # (V, C): normal, height and, where C is 7, color
     turned[:, :3] = features[:, :3] @ turn.matrix().T.to(features.device, features.dtype)
     if features.shape[1] == INPUT_CHANNELS["color"]:
         turned[:, 4:] = ((features[:, 4:] + 1) * tint.to(features.device)).clamp(max=2) - 1

@@ -1,4 +1,4 @@
-"""What the student is trained on, and how scenes are turned into a batch of voxels."""
+"""Voxel batches: the scenes a student is trained on, its input, and their voxelization."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class TrainingScene:
 
 
 class StudentInput(NamedTuple):
-    """What the student is given of one scene."""
+    """Points of one scene with what the student is given of them."""
 
     points: Tensor
     """(N, 3) float32, or float64 where it was turned, metres."""
@@ -92,7 +92,7 @@ class Batch(NamedTuple):
 
 
 def input_features(cloud: StudentInput) -> Tensor:
-    """What the student sees of each point: (N, 3) ones, (N, 4) normal and height, or (N, 7).
+    """(N, C) float32: input of the student; 3 ones, 4 of normal and height, or 7 with color.
 
     Constant input is the paper's ("pure point cloud without color or other attributes"). Normals
     and the height above the lowest points are geometry too and are learned from in far fewer
@@ -101,7 +101,7 @@ def input_features(cloud: StudentInput) -> Tensor:
     """
     if cloud.normals is None:
         return torch.ones(len(cloud.points), INPUT_CHANNELS["constant"], device=cloud.points.device)
-    height = cloud.points[:, 2].float()
+    height = cloud.points[:, 2].float()  # (N,) metres
     lowest = height.sort().values[len(height) // 100] if len(height) else 0.0
     parts = [cloud.normals, ((height - lowest) / UNIT_HEIGHT)[:, None]]
     if cloud.colors is not None:
@@ -110,19 +110,19 @@ def input_features(cloud: StudentInput) -> Tensor:
 
 
 def make_voxel_batch(clouds: Sequence[StudentInput], voxel_size: float) -> Batch:
-    """Voxelise several clouds into one batch; the first point of a voxel speaks for it.
+    """Voxelize several clouds into one batch; the first point of a voxel stands for it.
 
     The lowest coordinates of a cloud are 0, or its `grid_shift`. The reference takes the minimum
     off in either case, after it has turned and scaled the points; of a shift nothing would be left
     then but where the borders of the finest voxels are.
     """
     coords, features, point_to_voxel, representative = [], [], [], []
-    first = 0
+    first = 0  # voxels of the clouds before
     for number, cloud in enumerate(clouds):
         voxels = _shifted_voxels(cloud, voxel_size)
-        features.append(input_features(cloud)[voxels.representative])
-        index = torch.full_like(voxels.coords[:, :1], number)
-        coords.append(torch.cat([index, voxels.coords], dim=1))
+        features.append(input_features(cloud)[voxels.representative])  # (V of it, C)
+        index = torch.full_like(voxels.coords[:, :1], number)  # (V of it, 1) int32
+        coords.append(torch.cat([index, voxels.coords], dim=1))  # (V of it, 4) int32
         point_to_voxel.append(voxels.point_to_voxel + first)
         representative.append(voxels.representative)
         first += len(voxels.coords)
@@ -136,7 +136,7 @@ def _shifted_voxels(cloud: StudentInput, voxel_size: float) -> Voxels:
         return voxelize(cloud.points, voxel_size)
     move = torch.eye(4, dtype=torch.float64)
     move[:3, 3] = cloud.grid_shift.double() * voxel_size
-    lowest = (cloud.points.amin(dim=0).double() * (1.0 / voxel_size)).floor()
+    lowest = (cloud.points.amin(dim=0).double() * (1.0 / voxel_size)).floor()  # (3,) voxels
     return voxelize(cloud.points, voxel_size, origin=lowest, transform=move)
 
 

@@ -27,7 +27,7 @@ def class_scores(prompt_scores: Tensor, class_of_prompt: Tensor | None) -> Tenso
     if class_of_prompt is None:
         return prompt_scores
     require_shape("class_of_prompt", class_of_prompt, prompt_scores.shape[1])
-    index = class_of_prompt.to(prompt_scores.device)
+    index = class_of_prompt.to(prompt_scores.device)  # (P,)
     classes = int(class_of_prompt.max()) + 1
-    lowest = torch.full_like(prompt_scores[:, :1], -torch.inf).expand(-1, classes)
+    lowest = torch.full_like(prompt_scores[:, :1], -torch.inf).expand(-1, classes)  # (R, K)
     return lowest.scatter_reduce(1, index.expand_as(prompt_scores), prompt_scores, "amax")

@@ -1,4 +1,4 @@
-"""What the student is asked to agree with, as differentiable numbers.
+"""Distillation losses of the student (SAS, Eq. 10 and 13).
 
 All losses work on rows: one student row for each voxel that takes part in the step, from all
 scenes of the batch, with superpoint ids that count through the whole batch. Half-precision inputs
@@ -151,7 +151,7 @@ def self_distillation_loss(
         scores = student @ text_embeddings.to(student.dtype).T / temperature  # (R, P)
     point = functional.cross_entropy(class_scores(scores, class_of_prompt), pseudo_labels_point)
     pooled = class_scores(superpoint_mean(scores, superpoint_ids, count), class_of_prompt)  # (S, K)
-    present = torch.bincount(superpoint_ids, minlength=count) > 0
+    present = torch.bincount(superpoint_ids, minlength=count) > 0  # (S,) bool
     superpoint = functional.cross_entropy(pooled[present], pseudo_labels_superpoint[present])
     return DistillationLosses(point + superpoint, point, superpoint)
 
@@ -163,7 +163,7 @@ def _computable(values: Tensor) -> Tensor:
 
 def _mean_where_present(per_superpoint: Tensor, superpoint_ids: Tensor) -> Tensor:
     """Mean of (S,) values over the superpoints that occur in `superpoint_ids`, without a sync."""
-    present = torch.zeros_like(per_superpoint)
+    present = torch.zeros_like(per_superpoint)  # (S,)
     present[superpoint_ids] = 1
     return (per_superpoint * present).sum() / present.sum()
 

@@ -1,4 +1,4 @@
-"""Learning rate of each iteration, as plain functions of the iteration's number."""
+"""Learning rate schedules, as plain functions of the iteration's number."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ BASE_RATE = 1e-4
 FINAL_RATE = 1e-5
 """Learning rate at the end of the linear schedule (SAS, section 6.1)."""
 WARM_UP = 0.15
-"""Share of all iterations in which the one-cycle schedule rises."""
+"""Fraction of all iterations in which the one-cycle schedule rises."""
 
 
 def linear_learning_rate(
     iteration: int, total: int, *, base: float = BASE_RATE, final: float = FINAL_RATE
 ) -> float:
-    """Go from `base` to `final` on a straight line.
+    """Fall from `base` to `final` on a straight line.
 
     Args:
         iteration: 0 for the first; from `total` on the rate stays at `final`.
@@ -29,7 +29,7 @@ def linear_learning_rate(
 
     Source: SAS, Table 7 and section 6.1.
     """
-    fraction = _share_done(iteration, total)
+    fraction = _fraction_done(iteration, total)
     return base + (final - base) * fraction
 
 
@@ -42,7 +42,7 @@ def one_cycle_learning_rate(
 
     Source: Smith & Topin, Super-convergence, 2018; for trainings of some hundred steps.
     """
-    fraction = _share_done(iteration, total)
+    fraction = _fraction_done(iteration, total)
     if fraction < WARM_UP:
         return base * (fraction + 1 / total) / (WARM_UP + 1 / total)
     fallen = (fraction - WARM_UP) / (1 - WARM_UP)
@@ -58,7 +58,7 @@ def polynomial_learning_rate(
 
     Source: the schedule in OpenScene's and SAS's released code.
     """
-    return float(base * (1 - _share_done(iteration, total)) ** power)
+    return float(base * (1 - _fraction_done(iteration, total)) ** power)
 
 
 def openscene_release_learning_rate(
@@ -68,7 +68,7 @@ def openscene_release_learning_rate(
 
     The released loop meant a tenfold rate for the parameter groups of a segmentation head. With
     the single group of this training an index slip applies it to the whole network: after each
-    iteration ten times the polynomial rate of that iteration is written to the optimiser. So
+    iteration ten times the polynomial rate of that iteration is written to the optimizer. So
     iteration 0 uses `base`, every later one ten times the polynomial rate of the one before.
     Use it only to reproduce a published number.
 
@@ -101,7 +101,7 @@ def scheduled_learning_rate(
     return openscene_release_learning_rate(iteration, total, base=base)
 
 
-def _share_done(iteration: int, total: int) -> float:
+def _fraction_done(iteration: int, total: int) -> float:
     if total <= 0:
         raise ValueError(f"total is {total}, expected the number of iterations, > 0")
     if iteration < 0:

@@ -11,7 +11,7 @@ from pcdistill.sparse import SparseTensor
 
 
 def forward_batch(network: nn.Module, batch: Batch) -> Tensor:
-    """Output (V, D) of the student for a batch (Eq. 9)."""
+    """(V, D) float: output of the student for a batch (Eq. 9)."""
     output: Tensor = network(SparseTensor(batch.features, batch.coords, maps=batch.maps))
     return output
 
@@ -33,16 +33,24 @@ def infer_point_features(
     *,
     looks: Looks = ONE_LOOK,
 ) -> Tensor:
-    """Feature of every point as the trained student gives it: (N, D) float32 on the CPU.
+    """(N, D) float32 on the CPU: the trained student's feature of every point.
 
-    With several looks the cloud is cut into other voxels each time, and the outputs are averaged.
+    Args:
+        network: the student; it is moved to the device and put into evaluation mode.
+        cloud: N points with what the student was trained on.
+        voxel_size: metres.
+        device: where to compute.
+        looks: the outputs of several are averaged, each cut into other voxels.
+
+    Raises:
+        ValueError: there is no look.
     """
     network.to(device).eval()
     total: Tensor | None = None
     with torch.inference_mode():
         for look in looks.at(cloud):
             batch = make_voxel_batch([look.to(device)], voxel_size)
-            output = forward_batch(network, batch)[batch.point_to_voxel[0]].cpu()
+            output = forward_batch(network, batch)[batch.point_to_voxel[0]].cpu()  # (N, D)
             total = output if total is None else total + output
     if total is None:
         raise ValueError("there is no look")

@@ -1,4 +1,4 @@
-"""The student's smoothed past, kept as class scores, from which it takes its own labels."""
+"""Temporal ensemble: moving average of the student's class scores, and its pseudo labels."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class TemporalEnsemble:
         return sum(scores.numel() * scores.element_size() for scores in self._scores.values())
 
     def history(self, scene: str) -> Tensor:
-        """Give the (N, P) float32 scores of one scene; a view, not a copy.
+        """(N, P) float32: scores of one scene; a view, not a copy.
 
         Raises:
             ValueError: the scene has no history yet.
@@ -110,11 +110,11 @@ class TemporalEnsemble:
         Raises:
             ValueError: shapes do not fit.
         """
-        scores = self._point_scores(student, point_to_voxel)
+        scores = self._point_scores(student, point_to_voxel)  # (N, P)
         if superpoint_ids is not None:
             require_shape("superpoint_ids", superpoint_ids, scores.shape[0])
             ids = superpoint_ids.to(scores.device, torch.int64)
-            scores = superpoint_mean(scores, ids)[ids]
+            scores = superpoint_mean(scores, ids)[ids]  # (N, P), the same in a superpoint
         self._scores[scene] = scores.to(self.device, copy=True)
 
     def update(
@@ -125,7 +125,7 @@ class TemporalEnsemble:
         point_to_voxel: Tensor | None = None,
         superpoint_ids: Tensor | None = None,
     ) -> Tensor:
-        """Let one output of the student into the history of its scene (Eq. 11).
+        """Update the history of a scene with one output of the student (Eq. 11).
 
         Args as in `initialize`, which is what happens for a scene without history;
         `superpoint_ids` are read only then.
@@ -141,8 +141,8 @@ class TemporalEnsemble:
                 scene, student, point_to_voxel=point_to_voxel, superpoint_ids=superpoint_ids
             )
             return self._scores[scene].to(student.device)
-        past = self._scores[scene]
-        scores = self._point_scores(student, point_to_voxel)
+        past = self._scores[scene]  # (N, P)
+        scores = self._point_scores(student, point_to_voxel)  # (N, P)
         if scores.shape != past.shape:
             raise ValueError(
                 f"scene '{scene}': {scores.shape[0]} points but the history has {past.shape[0]}; "
@@ -175,24 +175,24 @@ class TemporalEnsemble:
         Raises:
             ValueError: the scene has no history or shapes do not fit.
         """
-        scores = self.history(scene).to(superpoint_ids.device)
+        scores = self.history(scene).to(superpoint_ids.device)  # (N, P)
         if points is not None:
             require_shape("points", points, None)
-            scores = scores[points]
+            scores = scores[points]  # (R, P)
         require_shape("superpoint_ids", superpoint_ids, scores.shape[0])
         ids = superpoint_ids.long()
-        superpoint = self._best_class(superpoint_mean(scores, ids, count))
+        superpoint = self._best_class(superpoint_mean(scores, ids, count))  # (S,)
         if point_labels == "superpoint":
             return PseudoLabels(superpoint[ids], superpoint)
         return PseudoLabels(self._best_class(scores), superpoint)
 
     def _best_class(self, prompt_scores: Tensor) -> Tensor:
         """(R,) int64 in [0, K), class of the best prompt, of scores (R, P)."""
-        best = prompt_scores.argmax(dim=1)
+        best = prompt_scores.argmax(dim=1)  # (R,) in [0, P)
         return best if self.class_of_prompt is None else self.class_of_prompt.to(best.device)[best]
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Give everything needed to go on later, as tensors that safetensors can store."""
+        """Collect everything needed to go on later, as tensors that safetensors can store."""
         state = {_SCORES + scene: scores for scene, scores in self._scores.items()}
         state["alpha"] = torch.tensor(self.alpha, dtype=torch.float64)
         state["text_embeddings"] = self.text_embeddings
@@ -227,12 +227,12 @@ class TemporalEnsemble:
 
     @torch.no_grad()
     def _point_scores(self, student: Tensor, point_to_voxel: Tensor | None) -> Tensor:
-        """Score (N, P) float32 of every point, from rows per point or per voxel."""
+        """(N, P) float32: scores of every point, of a student's output per point or per voxel."""
         require_shape("student", student, None, self.text_embeddings.shape[1])
         text = self.text_embeddings.to(student.device)
         with torch.autocast(student.device.type, enabled=False):
-            scores = student.detach().float() @ text.T
+            scores = student.detach().float() @ text.T  # (N, P) or (V, P)
         if point_to_voxel is None:
             return scores
         require_shape("point_to_voxel", point_to_voxel, None)
-        return scores[point_to_voxel]
+        return scores[point_to_voxel]  # (N, P)

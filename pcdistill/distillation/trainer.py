@@ -1,4 +1,8 @@
-"""Trains a student on fused 2D features, an epoch at a time, and can be stopped after each."""
+"""Training of a student on fused 2D features, an epoch at a time, resumable after each.
+
+Letters: N points and V voxels of all scenes of a batch together, S their superpoints, R voxels that
+take part in the losses of a step, D channels of the student and the text, P prompts, K classes.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +33,7 @@ _MODEL, _FIRST, _SECOND, _PAST = "model/", "exp_avg/", "exp_avg_sq/", "ensemble/
 
 
 class EpochResult(NamedTuple):
-    """What one epoch gave."""
+    """Losses of one epoch."""
 
     epoch: int
     """Number of epochs done, from 1."""
@@ -40,17 +44,17 @@ class EpochResult(NamedTuple):
     learning_rate: float
 
 
-class _Rows(NamedTuple):
-    """The voxels of a batch that the losses use."""
+class _LossVoxels(NamedTuple):
+    """Voxels of a batch that the losses use."""
 
     voxels: Tensor
-    """(R,) int64, rows of the student's output."""
+    """(R,) int64 in [0, V), rows of the student's output."""
     points: Tensor
-    """(R,) int64, the point that stands for each, counted through the whole batch."""
+    """(R,) int64 in [0, N), the point that stands for each, counted through the whole batch."""
 
 
 class Trainer:
-    """Holds the student, its optimiser and its past.
+    """Training loop: the student, its optimizer and its temporal ensemble.
 
     Every epoch draws its randomness from (seed, epoch), so a training that was stopped and
     resumed gives the same student as one that was not.
@@ -97,7 +101,7 @@ class Trainer:
         self.network = network.to(device)
         self.epoch = 0
         self._scenes = tuple(scenes)
-        self._text = text_embeddings.float().to(device)
+        self._text = text_embeddings.float().to(device)  # (P, D)
         self._class_of_prompt = class_of_prompt
         self._settings = settings
         self._target = target
@@ -114,7 +118,7 @@ class Trainer:
         self._low_precision = settings.precision == "bfloat16" or (
             settings.precision == "auto" and has_fast_bfloat16(device)
         )
-        self._views = VoxelBatchCache(
+        self._batch_cache = VoxelBatchCache(
             scenes,
             settings.voxel_size,
             turn=settings.augment == "grid",
@@ -129,7 +133,7 @@ class Trainer:
         return self.epoch >= self._settings.epochs
 
     def train_epoch(self) -> EpochResult:
-        """Let the student see every scene once."""
+        """Train for one epoch."""
         settings = self._settings
         generator = torch.Generator().manual_seed(mixed_seed(self._seed, self.epoch))
         if self._uses_ensemble and self.epoch >= settings.ensemble_epoch:
@@ -139,11 +143,11 @@ class Trainer:
         chunks = [
             order[i : i + settings.batch_size] for i in range(0, len(order), settings.batch_size)
         ]
-        totals = torch.zeros(2)
+        totals = torch.zeros(2)  # distillation and self-distillation loss, summed over the steps
         rate = settings.learning_rate
-        for step, chosen in enumerate(chunks):
+        for step, numbers in enumerate(chunks):
             rate = self._set_learning_rate(self.epoch * len(chunks) + step, len(chunks))
-            totals += self._step(chosen, generator)
+            totals += self._step(numbers, generator)
         self.epoch += 1
         loss, ensemble_loss = (totals / len(chunks)).tolist()
         return EpochResult(self.epoch, loss, ensemble_loss, rate)
@@ -161,33 +165,35 @@ class Trainer:
             group["lr"] = rate
         return rate
 
-    def _batch(self, chosen: Sequence[int], generator: torch.Generator) -> Batch:
+    def _batch(self, numbers: Sequence[int], generator: torch.Generator) -> Batch:
+        """Voxelize the scenes of these numbers, augmented."""
         settings = self._settings
-        if len(chosen) == 1 and settings.augment != "full":
-            return self._views.sample(chosen[0], self.epoch, generator)
-        scenes = [self._scenes[i] for i in chosen]
+        if len(numbers) == 1 and settings.augment != "full":
+            return self._batch_cache.sample(numbers[0], self.epoch, generator)
+        scenes = [self._scenes[i] for i in numbers]
         clouds = [StudentInput(scene.points, scene.normals, scene.colors) for scene in scenes]
         if settings.augment != "none":
             change = augment_rotate_scale if settings.augment == "full" else augment_on_grid
             clouds = [change(cloud, generator) for cloud in clouds]
         return make_voxel_batch([cloud.to(self._device) for cloud in clouds], settings.voxel_size)
 
-    def _step(self, chosen: Sequence[int], generator: torch.Generator) -> Tensor:
+    def _step(self, numbers: Sequence[int], generator: torch.Generator) -> Tensor:
+        """Train on the scenes of these numbers; (2,) distillation and self-distillation loss."""
         settings = self._settings
-        scenes = [self._scenes[i] for i in chosen]
-        batch = self._batch(chosen, generator)
+        scenes = [self._scenes[i] for i in numbers]
+        batch = self._batch(numbers, generator)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._low_precision):
             output = forward_batch(self.network, batch)
-        output = output.float()
-        rows = self._rows(scenes, batch, generator)
+        output = output.float()  # (V, D)
+        chosen = self._choose_voxels(scenes, batch, generator)
         losses = torch.zeros(2)
-        total = output.sum() * 0
+        total = output.sum() * 0  # (): a loss also where no voxel was chosen
         if self._ensemble is None or settings.keep_superpoint_loss:
-            loss = self._distillation_loss(output, scenes, rows)
+            loss = self._distillation_loss(output, scenes, chosen)
             losses[0] = loss.detach().cpu()
             total = total + loss
         if self._ensemble is not None:
-            loss = self._ensemble_loss(self._ensemble, output, scenes, batch, rows)
+            loss = self._ensemble_loss(self._ensemble, output, scenes, batch, chosen)
             losses[1] = loss.detach().cpu()
             total = total + settings.ensemble_weight * loss
         self._optimizer.zero_grad(set_to_none=True)
@@ -195,40 +201,42 @@ class Trainer:
         self._optimizer.step()
         return losses
 
-    def _rows(
+    def _choose_voxels(
         self, scenes: Sequence[TrainingScene], batch: Batch, generator: torch.Generator
-    ) -> _Rows:
-        """Voxels whose representative point is seen; at most `max_voxels_per_step` of them."""
+    ) -> _LossVoxels:
+        """Choose voxels whose representative point is seen, at most `max_voxels_per_step`."""
         first_points = _running_starts([len(scene.points) for scene in scenes])
-        seen = torch.cat(
+        seen = torch.cat(  # (V,) bool
             [s.seen.to(self._device)[r] for s, r in zip(scenes, batch.representative, strict=True)]
         )
-        points = torch.cat(
+        points = torch.cat(  # (V,) int64 in [0, N)
             [r + first for r, first in zip(batch.representative, first_points, strict=True)]
         )
-        voxels = seen.nonzero()[:, 0]
+        voxels = seen.nonzero()[:, 0]  # (R,) int64 in [0, V)
         limit = self._settings.max_voxels_per_step
         if limit and len(voxels) > limit:
-            drawn = torch.randperm(len(voxels), generator=generator)[:limit]
+            drawn = torch.randperm(len(voxels), generator=generator)[:limit]  # (limit,)
             voxels = voxels[drawn.sort().values.to(self._device)]
-        return _Rows(voxels, points[voxels])
+        return _LossVoxels(voxels, points[voxels])
 
     def _superpoints(self, scenes: Sequence[TrainingScene]) -> Tensor:
-        """(points of the batch,) int64 superpoint, counted through the whole batch."""
+        """(N,) int64 in [0, S): superpoint of each point, counted through the whole batch."""
         first = _running_starts([len(scene.superpoint_means) for scene in scenes])
         return torch.cat(
             [s.superpoint_ids.to(self._device) + f for s, f in zip(scenes, first, strict=True)]
         )
 
     def _distillation_loss(
-        self, output: Tensor, scenes: Sequence[TrainingScene], rows: _Rows
+        self, output: Tensor, scenes: Sequence[TrainingScene], chosen: _LossVoxels
     ) -> Tensor:
-        student = output[rows.voxels]
+        """() loss against the fused 2D features of points or superpoints (Eq. 10)."""
+        student = output[chosen.voxels]  # (R, D)
         if self._target == "point":
-            features = torch.cat([s.features for s in scenes if s.features is not None])
-            return point_distillation_loss(student, features.to(self._device)[rows.points].float())
-        means = torch.cat([scene.superpoint_means for scene in scenes]).to(self._device)
-        ids = self._superpoints(scenes)[rows.points]
+            features = torch.cat([s.features for s in scenes if s.features is not None])  # (N, D)
+            target = features.to(self._device)[chosen.points].float()  # (R, D)
+            return point_distillation_loss(student, target)
+        means = torch.cat([scene.superpoint_means for scene in scenes]).to(self._device)  # (S, D)
+        ids = self._superpoints(scenes)[chosen.points]  # (R,)
         return superpoint_distillation_loss(student, ids, means).total
 
     def _ensemble_loss(
@@ -237,9 +245,10 @@ class Trainer:
         output: Tensor,
         scenes: Sequence[TrainingScene],
         batch: Batch,
-        rows: _Rows,
+        chosen: _LossVoxels,
     ) -> Tensor:
-        point_labels, superpoint_labels = [], []
+        """() loss against pseudo labels of the temporal ensemble, updated first (Eq. 11 to 13)."""
+        point_labels, superpoint_labels = [], []  # of each scene: (N of it,) and (S of it,) int64
         for scene, index in zip(scenes, batch.point_to_voxel, strict=True):
             ensemble.update(scene.name, output.detach(), point_to_voxel=index)
             labels = ensemble.pseudo_labels(
@@ -248,11 +257,11 @@ class Trainer:
             point_labels.append(labels.point)
             superpoint_labels.append(labels.superpoint)
         return self_distillation_loss(
-            output[rows.voxels],
-            self._superpoints(scenes)[rows.points],
-            self._text,
-            torch.cat(point_labels).to(self._device)[rows.points],
-            torch.cat(superpoint_labels).to(self._device),
+            output[chosen.voxels],  # (R, D)
+            self._superpoints(scenes)[chosen.points],  # (R,)
+            self._text,  # (P, D)
+            torch.cat(point_labels).to(self._device)[chosen.points],  # (R,)
+            torch.cat(superpoint_labels).to(self._device),  # (S,)
             self._settings.ensemble_temperature,
             self._class_of_prompt,
         ).total
@@ -264,7 +273,7 @@ class Trainer:
         ensemble = self._empty_ensemble()
         for scene in self._scenes:
             cloud = StudentInput(scene.points, scene.normals, scene.colors)
-            features = infer_point_features(
+            features = infer_point_features(  # (N of this scene, D)
                 self.network, cloud, self._settings.voxel_size, self._device
             )
             ensemble.initialize(scene.name, features, superpoint_ids=scene.superpoint_ids)
@@ -275,7 +284,7 @@ class Trainer:
         return TemporalEnsemble(self._text, decay, class_of_prompt=self._class_of_prompt)
 
     def state(self) -> dict[str, Tensor]:
-        """Everything needed to go on after this epoch, as named tensors."""
+        """Collect everything needed to go on after this epoch, as named tensors."""
         state = {"epoch": torch.tensor(self.epoch)}
         state |= {_MODEL + key: value for key, value in self.network.state_dict().items()}
         for name, parameter in self.network.named_parameters():
@@ -306,10 +315,12 @@ class Trainer:
 
 
 def _under(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Entries whose key begins with a prefix, without it."""
     return {key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)}
 
 
 def _running_starts(sizes: Sequence[int]) -> list[int]:
+    """Sum of all sizes before each."""
     starts = [0]
     for size in sizes[:-1]:
         starts.append(starts[-1] + size)

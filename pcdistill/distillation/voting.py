@@ -1,4 +1,4 @@
-"""Several looks at one cloud, each cut into other voxels, whose answers are averaged."""
+"""Test-time augmentation: several looks at one cloud, each cut into other voxels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pcdistill.distillation.batches import StudentInput, even_shifts, make_voxel
 
 @dataclass(frozen=True)
 class Looks:
-    """How often a cloud is looked at, and how the looks differ."""
+    """Number of passes over a cloud, and how they differ."""
 
     count: int = 1
     """At least 1."""
@@ -22,10 +22,10 @@ class Looks:
     """Of the random turns and scales; None moves the cloud on the grid instead (`even_shifts`)."""
 
     def at(self, cloud: StudentInput) -> Iterator[StudentInput]:
-        """The cloud as each look sees it.
+        """Yield the cloud of each look.
 
-        Turned and scaled as OpenScene's loaders do, which augment in evaluation too; or moved on
-        the grid, the first time not at all.
+        It is turned and scaled as OpenScene's loaders do, which augment in evaluation too; or moved
+        on the grid, the first time not at all.
 
         Raises:
             ValueError: there is no look.
@@ -63,11 +63,11 @@ def voxel_features(
     Source: OpenScene, dataset/feature_loader.py and run/evaluate.py (feature_type "fusion"): of its
     runs, too, the last one says what has no feature.
     """
-    known = features.float() * seen[:, None]
+    known = features.float() * seen[:, None]  # (N, D)
     total, visible = torch.zeros_like(known), seen
     for look in looks.at(StudentInput(points)):
         batch = make_voxel_batch([look], voxel_size)
         first = batch.representative[0][batch.point_to_voxel[0]]  # (N,) the point that speaks
         total += known[first]
-        visible = seen[first]
+        visible = seen[first]  # (N,) bool
     return total / looks.count, visible

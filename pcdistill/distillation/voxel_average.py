@@ -37,13 +37,13 @@ def voxel_means(
     require_shape("points", points, None, 3)
     require_shape("features", features, len(points), None)
     require_shape("seen", seen, len(points))
-    known = features[seen].float()
+    known = features[seen].float()  # (seen points, D)
     total = torch.zeros(len(points), features.shape[1])
-    knowing = torch.zeros(len(points))
+    knowing = torch.zeros(len(points))  # looks in which the voxel of a point has a seen point
     for look in looks.at(StudentInput(points)):
         batch = make_voxel_batch([look], voxel_size)
         voxel = batch.point_to_voxel[0]  # (N,)
-        sums = torch.zeros(len(batch.coords), features.shape[1])
+        sums = torch.zeros(len(batch.coords), features.shape[1])  # (V, D)
         sums.index_add_(0, voxel[seen], known)
         members = torch.bincount(voxel[seen], minlength=len(sums))  # (V,)
         total += (sums / members.clamp(min=1)[:, None])[voxel]

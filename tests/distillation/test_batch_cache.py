@@ -93,7 +93,7 @@ def test_the_bound_on_what_is_kept_holds():
                 source.sample(number, epoch, generator).maps.kernel_map(1, 1, 3)
     assert not none._kept
     used = sum(batch.maps.nbytes for _, batch in all_of_it._kept.values())
-    assert all_of_it._room == KEPT_BYTES - used
+    assert all_of_it._free_bytes == KEPT_BYTES - used
 
 
 def test_a_view_is_the_scene_really_turned():

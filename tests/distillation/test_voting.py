@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from pcdistill.distillation.augmentation import augment_rotate_scale, turned_by
+from pcdistill.distillation.augmentation import augment_rotate_scale, rotate_scale
 from pcdistill.distillation.batches import StudentInput, make_voxel_batch
 from pcdistill.distillation.voting import Looks, voxel_features
 from pcdistill.fusion import predict_labels
@@ -47,7 +47,7 @@ def test_a_turned_cloud_falls_into_the_voxels_of_the_reference(file):
         rotation = torch.from_numpy(case[f"rotation_matrix_{draw}"][:3, :3])
         cloud = StudentInput(torch.from_numpy(case["points"]))
         scale = 0.02 / size
-        batch = make_voxel_batch([turned_by(cloud, rotation, scale)], 0.02)
+        batch = make_voxel_batch([rotate_scale(cloud, rotation, scale)], 0.02)
         expected = torch.from_numpy(case[f"coords_{draw}"])[case[f"inverse_{draw}"]]
         assert torch.equal(batch.coords[batch.point_to_voxel[0]][:, 1:], expected)
         assert set(batch.representative[0].tolist()) == set(case[f"ind_{draw}"].tolist())
