@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-import torch
 from torch import Tensor
-from torch.nn import functional
 
 from pcdistill.errors import SceneError
 from pcdistill.geometry import resize_intrinsics, resize_intrinsics_openscene
@@ -16,8 +13,8 @@ from pcdistill.scenes.checks.camera_checks import MIDDLE, is_centered, require_u
 from pcdistill.scenes.formats.images import read_color, read_depth, read_image_size
 from pcdistill.scenes.frames import Frame, check_camera, register_depth
 from pcdistill.scenes.reader_settings import Intrinsics
-
-Resampling = Literal["nearest", "linear"]
+from pcdistill.scenes.resampling import Resampling, resize
+from pcdistill.scenes.units import DEPTH_SCALE
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,13 +29,13 @@ class ResizedFrame:
     camera_to_world: Tensor
     """(4, 4) float64, metres, rigid."""
     image_path: Path
-    depth_path: Path
-    """16-bit PNG of the same pixels."""
+    depth_path: Path | None
+    """16-bit PNG of the same pixels; None where there is no depth camera."""
     file_size: tuple[int, int]
     """(H, W), pixels, of both files."""
-    depth_scale: float
-    """Counts per metre."""
     resampling: Resampling
+    depth_scale: float = DEPTH_SCALE
+    """Counts per metre."""
 
     def __post_init__(self) -> None:
         check_camera(f"frame {self.name}", self.intrinsics, self.camera_to_world)
@@ -53,52 +50,20 @@ class ResizedFrame:
         self._require_size(self.image_path, pixels)
         return resize(pixels, self.image_size, self.resampling)
 
-    def depth(self) -> Tensor:
-        """(H, W) float32, metres, 0 = unknown.
+    def depth(self) -> Tensor | None:
+        """(H, W) float32, metres, 0 = unknown; None without a sensor.
 
         Raises:
             SceneError: the file is missing, damaged, or of another size.
         """
+        if self.depth_path is None:
+            return None
         counts = read_depth(self.depth_path, depth_scale=1.0)
         self._require_size(self.depth_path, counts)
         return resize(counts, self.image_size, self.resampling).round() / self.depth_scale
 
     def _require_size(self, path: Path, pixels: Tensor) -> None:
         require_size(path, (pixels.shape[0], pixels.shape[1]), self.file_size)
-
-
-def resize(pixels: Tensor, image_size: tuple[int, int], resampling: Resampling) -> Tensor:
-    """An image at another size, sampled as OpenCV's resize does.
-
-    Args:
-        pixels: (h, w) or (h, w, channels), uint8 or float32.
-        image_size: (H, W) wanted.
-        resampling: `nearest` takes the pixel at floor(index * h / H); `linear` weighs the four
-            pixels around the place that keeps the image's borders on its borders.
-
-    Returns:
-        (H, W) or (H, W, channels), dtype as given; integers are rounded.
-    """
-    height, width = pixels.shape[:2]
-    if (height, width) == image_size:
-        return pixels
-    if resampling == "nearest":
-        rows = torch.arange(image_size[0]) * height // image_size[0]
-        columns = torch.arange(image_size[1]) * width // image_size[1]
-        return pixels[rows][:, columns]
-    planes = pixels if pixels.ndim == 3 else pixels[..., None]
-    resized = (
-        functional.interpolate(  # in double: halves stay halves, and are rounded like OpenCV's
-            planes.permute(2, 0, 1)[None].double(),
-            size=image_size,
-            mode="bilinear",
-            align_corners=False,
-        )[0].permute(1, 2, 0)
-    )
-    if not pixels.dtype.is_floating_point:
-        resized = resized.round()
-    resized = resized.to(pixels.dtype).contiguous()
-    return resized if pixels.ndim == 3 else resized[..., 0]
 
 
 def resize_intrinsics_by_rule(
@@ -186,15 +151,7 @@ class ResampledFrame:
 
     def image(self) -> Tensor:
         """(H, W, 3) uint8; each pixel the mean of those it covers."""
-        pixels = self.frame.image()
-        resized = torch.empty((*self.image_size, 3), dtype=torch.uint8)
-        for channel in range(3):  # one at a time: as floats they take four times the memory
-            plane = pixels[None, None, :, :, channel].float()
-            plane = functional.interpolate(
-                plane, size=self.image_size, mode="bilinear", antialias=True
-            )
-            resized[..., channel] = plane[0, 0].round().clamp(0, 255).to(torch.uint8)
-        return resized
+        return resize(self.frame.image(), self.image_size, "antialias")
 
     def depth(self) -> Tensor | None:
         """(H, W) float32, metres; the nearest reading on each pixel's ray."""

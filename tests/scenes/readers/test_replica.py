@@ -16,7 +16,8 @@ from pcdistill.scenes import Scene, load_label_set
 from pcdistill.scenes.reader_settings import ReaderSettings
 from pcdistill.scenes.readers.detection import DetectedScan, open_scan
 from pcdistill.scenes.readers.replica import find_replica, open_replica
-from pcdistill.scenes.resampled_frames import resize, resize_intrinsics_by_rule
+from pcdistill.scenes.resampled_frames import resize_intrinsics_by_rule
+from pcdistill.scenes.resampling import resize
 from tests.conftest import DATA, golden_cases, load_npz
 from tests.fixtures import box_room, matterport_replica
 from tests.scenes.readers.matterport.test_region import damage, edit

@@ -2,51 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor
-from torch.nn import functional
 
 from pcdistill.errors import SceneError
-from pcdistill.geometry import resize_intrinsics, resize_intrinsics_openscene
-from pcdistill.scenes.formats.images import read_color, read_image_size
+from pcdistill.scenes.formats.images import read_image_size
 from pcdistill.scenes.frames import check_camera
 from pcdistill.scenes.reader_settings import Intrinsics
+from pcdistill.scenes.resampled_frames import ResizedFrame, resize_intrinsics_by_rule
 
 IMAGE_SIZE = (450, 800)
 """(H, W) pixels, half of what the cameras record, as in OpenScene's preprocessing."""
-
-
-@dataclass(frozen=True, eq=False)
-class VehicleFrame:
-    """A frame that has no depth; its image file stays on disk until it is asked for."""
-
-    name: str
-    image_size: tuple[int, int]
-    """(H, W), pixels, of what `image` gives."""
-    intrinsics: Tensor
-    """(3, 3) float64, pixels, for `image_size`."""
-    camera_to_world: Tensor
-    """(4, 4) float64, metres, rigid."""
-    image_path: Path
-    file_size: tuple[int, int]
-    """(H, W), pixels, of the file."""
-
-    def image(self) -> Tensor:
-        """(H, W, 3) uint8, red green blue.
-
-        Raises:
-            SceneError: the file is missing, damaged, or of another size.
-        """
-        pixels = read_color(self.image_path)
-        _require_size(self.image_path, (pixels.shape[0], pixels.shape[1]), self.file_size)
-        return resize_color(pixels, self.image_size)
-
-    def depth(self) -> None:
-        """There is no depth camera on the car."""
-        return None
 
 
 def make_vehicle_frame(
@@ -58,8 +25,8 @@ def make_vehicle_frame(
     *,
     image_size: tuple[int, int] | None,
     scaling: Intrinsics,
-) -> VehicleFrame:
-    """A frame whose camera matrix is scaled with its image.
+) -> ResizedFrame:
+    """A frame without depth whose camera matrix is scaled with its image.
 
     Args:
         name: of the frame.
@@ -78,39 +45,13 @@ def make_vehicle_frame(
     size = IMAGE_SIZE if image_size is None else image_size
     _require_pinhole(image_path, file_size, intrinsics, camera_to_world)
     _require_size(image_path, read_image_size(image_path), file_size)
-    if scaling == "openscene":
-        scaled = resize_intrinsics_openscene(intrinsics, file_size, size)
-    else:
-        scaled = resize_intrinsics(intrinsics, file_size, size)
-    return VehicleFrame(name, size, scaled, camera_to_world, image_path, file_size)
-
-
-def resize_color(pixels: Tensor, image_size: tuple[int, int]) -> Tensor:
-    """Shrink an image by averaging what each new pixel covers, or enlarge it bilinearly.
-
-    At half the size this is also what linear interpolation between pixel centres gives.
-
-    Args:
-        pixels: (h, w, 3) uint8.
-        image_size: (H, W).
-
-    Returns:
-        (H, W, 3) uint8.
-    """
-    if tuple(pixels.shape[:2]) == image_size:
-        return pixels
-    shrinks = image_size[0] <= pixels.shape[0] and image_size[1] <= pixels.shape[1]
-    resized = torch.empty((*image_size, pixels.shape[2]), dtype=torch.uint8)
-    for channel in range(pixels.shape[2]):  # one at a time: floats take four times the memory
-        plane = pixels[None, None, :, :, channel].float()
-        if shrinks:
-            plane = functional.interpolate(plane, size=image_size, mode="area")
-        else:
-            plane = functional.interpolate(
-                plane, size=image_size, mode="bilinear", align_corners=False
-            )
-        resized[..., channel] = (plane[0, 0] + 0.5).floor().clamp(0, 255).to(torch.uint8)
-    return resized
+    scaled = resize_intrinsics_by_rule(intrinsics, file_size, size, scaling)
+    return ResizedFrame(
+        *(name, size, scaled, camera_to_world, image_path),
+        depth_path=None,
+        file_size=file_size,
+        resampling="area",
+    )
 
 
 def _require_pinhole(

@@ -36,7 +36,7 @@ from pcdistill.labels import IGNORE_LABEL
 from pcdistill.scenes.paths import entries_of, is_existing_file, is_folder
 from pcdistill.scenes.reader_settings import ReaderSettings
 from pcdistill.scenes.readers.base import Division, Reader, Scan
-from pcdistill.scenes.readers.nuscenes.frames import VehicleFrame, make_vehicle_frame
+from pcdistill.scenes.readers.nuscenes.frames import make_vehicle_frame
 from pcdistill.scenes.readers.nuscenes.lidar_scene import (
     MAX_RANGE,
     REFUSED,
@@ -56,6 +56,7 @@ from pcdistill.scenes.readers.nuscenes.tables import (
     missing_token,
     read_keyframes,
 )
+from pcdistill.scenes.resampled_frames import ResizedFrame
 from pcdistill.scenes.scene import Scene
 from pcdistill.suggest import suggest
 
@@ -396,7 +397,7 @@ def _read_frames(
     moment: _Moment, recordings: Mapping[str, Recording], settings: ReaderSettings
 ) -> CameraRig:
     """The six images, but for cameras without an image file or a finite pose."""
-    frames: list[VehicleFrame] = []
+    frames: list[ResizedFrame] = []
     without_file: list[str] = []
     without_pose: list[str] = []
     for channel in CAMERAS:

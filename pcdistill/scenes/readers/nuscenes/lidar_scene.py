@@ -11,8 +11,8 @@ from torch import Tensor
 
 from pcdistill.scenes.reader_settings import ReaderSettings
 from pcdistill.scenes.readers.base import Refusal, Scan
-from pcdistill.scenes.readers.nuscenes.frames import VehicleFrame
 from pcdistill.scenes.readers.nuscenes.tables import LABEL_SET
+from pcdistill.scenes.resampled_frames import ResizedFrame
 from pcdistill.scenes.scene import Scene
 
 _LOG = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class LidarCloud(NamedTuple):
 class CameraRig(NamedTuple):
     """The images of a moment, and the cameras that were left out."""
 
-    frames: list[VehicleFrame]
+    frames: list[ResizedFrame]
     without_file: list[str]
     without_pose: list[str]
 

@@ -29,7 +29,7 @@ from pcdistill.scenes.origin import no_offset
 from pcdistill.scenes.paths import entries_of, is_existing_file, is_folder
 from pcdistill.scenes.reader_settings import ReaderSettings
 from pcdistill.scenes.readers.base import Division, Reader, Scan
-from pcdistill.scenes.readers.nuscenes.frames import VehicleFrame, make_vehicle_frame
+from pcdistill.scenes.readers.nuscenes.frames import make_vehicle_frame
 from pcdistill.scenes.readers.nuscenes.lidar_scene import (
     MAX_RANGE,
     REFUSED,
@@ -38,6 +38,7 @@ from pcdistill.scenes.readers.nuscenes.lidar_scene import (
     build_keyframe_scene,
 )
 from pcdistill.scenes.readers.nuscenes.tables import NO_SUCH_ID, standard_labels
+from pcdistill.scenes.resampled_frames import ResizedFrame
 from pcdistill.scenes.scene import Scene
 
 _LOG = logging.getLogger(__name__)
@@ -198,7 +199,7 @@ def _read_times(path: Path, points: int) -> Tensor:
 
 def _read_frames(moment: Path, settings: ReaderSettings) -> CameraRig:
     """The six images, but for cameras that lack a file or a finite pose."""
-    frames: list[VehicleFrame] = []
+    frames: list[ResizedFrame] = []
     without_file: list[str] = []
     without_pose: list[str] = []
     for camera in CLIP_CAMERAS:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 from pcdistill.geometry import resize_intrinsics_openscene
 from pcdistill.scenes.formats.sens import SensFile, SensRecord
 from pcdistill.scenes.frames import check_camera, register_depth
+from pcdistill.scenes.resampling import resize
 
 _SAME_PLACE = 1e-5  # metres, and entries of a rotation
 
@@ -51,10 +51,7 @@ class SensFrame:
         Raises:
             SceneError: the image is damaged.
         """
-        pixels = self.file.color(self.record)
-        return pixels[_sampled(pixels.shape[0], self.image_size[0])][
-            :, _sampled(pixels.shape[1], self.image_size[1])
-        ]
+        return resize(self.file.color(self.record), self.image_size, "nearest-opencv")
 
     def depth(self) -> Tensor:
         """(H, W) float32, metres along the optical axis, 0 = unknown.
@@ -63,19 +60,14 @@ class SensFrame:
             SceneError: the image is damaged.
         """
         counts = self.file.depth_counts(self.record)
+        depth = torch.from_numpy(counts.astype(np.float32) / np.float32(self.depth_scale))
         if self.depth_to_image is None:
-            rows = _sampled(counts.shape[0], self.image_size[0]).numpy()
-            columns = _sampled(counts.shape[1], self.image_size[1]).numpy()
-            return self._metres(counts[rows][:, columns])
-        depth = self._metres(counts)
+            return resize(depth, self.image_size, "nearest-opencv")
         camera = self.file.header.depth_intrinsics
         identity = torch.eye(4, dtype=torch.float64)
         if float((self.depth_to_image - identity).abs().max()) < _SAME_PLACE:
             return register_depth(depth, camera, self.intrinsics, self.image_size)
         return reproject_depth(depth, camera, self.depth_to_image, self.intrinsics, self.image_size)
-
-    def _metres(self, counts: np.ndarray[Any, Any]) -> Tensor:
-        return torch.from_numpy(counts.astype(np.float32) / np.float32(self.depth_scale))
 
 
 def subsampled_intrinsics(
@@ -149,11 +141,3 @@ def reproject_depth(
     if block > 1:
         blocks = blocks.repeat_interleave(block, dim=0).repeat_interleave(block, dim=1)
     return blocks[:height, :width].float().contiguous()
-
-
-def _sampled(before: int, after: int) -> Tensor:
-    """Old index of each new row or column, (after,) int64, in OpenCV's arithmetic."""
-    step = 1.0 / (after / before)
-    return torch.from_numpy(
-        np.minimum(np.floor(np.arange(after) * step).astype(np.int64), before - 1)
-    )

@@ -19,9 +19,9 @@ from pcdistill.scenes.reader_settings import ReaderSettings
 from pcdistill.scenes.readers.base import Scan
 from pcdistill.scenes.readers.detection import DetectedScan, open_scan
 from pcdistill.scenes.readers.nuscenes import tables as nuscenes_tables
-from pcdistill.scenes.readers.nuscenes.frames import resize_color
 from pcdistill.scenes.readers.nuscenes.keyframe import find_nuscenes, nuscenes_files, open_nuscenes
 from pcdistill.scenes.readers.nuscenes.tables import read_rows
+from pcdistill.scenes.resampling import resize
 from tests.conftest import DATA, golden_cases, labels_in_memory, load_npz
 from tests.fixtures import nuscenes as drives
 from tests.tolerances import FLOAT32_SUMS, FLOAT64, FLOAT64_EXACT
@@ -193,8 +193,8 @@ def test_frames_have_half_the_size_of_nuscenes_by_default(drive):
 def test_resizing_keeps_what_is_even():
     even = torch.full((30, 50, 3), 77, dtype=torch.uint8)
     for size in [(30, 50), (10, 50), (7, 13), (60, 20), (61, 101)]:
-        assert (resize_color(even, size) == 77).all()
-        assert resize_color(even, size).shape == (*size, 3)
+        assert (resize(even, size, "area") == 77).all()
+        assert resize(even, size, "area").shape == (*size, 3)
 
 
 def test_scaling_there_and_back_changes_nothing():
