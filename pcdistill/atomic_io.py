@@ -1,4 +1,4 @@
-"""Whole files and folders or none: what is written appears under its name only when complete."""
+"""Atomic writes of files and folders, which appear under their name only when complete."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 
 
 def _give_usual_mode(files: Sequence[Path]) -> None:
-    """Let those read the files who may read what the user writes; some writers let nobody (0600).
+    """Give files the user's usual permissions; some writers let nobody read them (0600).
 
     The umask cannot be asked for without setting it, so a new file beside them says what is usual.
     """

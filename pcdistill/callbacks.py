@@ -1,4 +1,4 @@
-"""Types of the functions that long work calls."""
+"""Callback types of long computations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SHA-256 of files: whether one is still the file that it was."""
+"""SHA-256 checksums of files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The mistakes a user can make, as exceptions whose text is the whole message.
+"""Exceptions for mistakes of users, whose text is the whole message.
 
 A message is one sentence that names the file or setting, what was found, what was expected, and
 what to do. The command line prints it without a traceback; anything else is a bug of ours.
@@ -52,7 +52,7 @@ def require_setting(condition: bool, setting: str, expected: str, found: object)
 
 
 def file_trouble(error: OSError, path: object = None) -> str:
-    """What the operating system refused, as a message.
+    """Compose a message of what the operating system refused.
 
     Args:
         error: what the system said.

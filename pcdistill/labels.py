@@ -1,4 +1,4 @@
-"""The two numbers that stand for no category; negative, so that no category can ever have them."""
+"""Labels of no category: two negative numbers, which no category can have."""
 
 from __future__ import annotations
 

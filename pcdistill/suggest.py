@@ -1,4 +1,4 @@
-"""Look-up of what users name; a misspelt name is told the closest choice, or all of them."""
+"""Look-up of names that users give, with suggestions for misspelt ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def suggest(wrong: str, choices: Iterable[str]) -> str:
-    """Say which of `choices` was probably meant, for the end of an error message.
+    """Suggest which of `choices` was meant, as the end of an error message.
 
     Where none is close, all are listed: a sequence in its order, anything else sorted.
     """

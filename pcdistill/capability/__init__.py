@@ -1,4 +1,4 @@
-"""Measuring, without annotations, how well a teacher finds each class."""
+"""Capability of teachers: how well each finds each class, measured without annotations."""
 
 from pcdistill.capability.attention import AttentionAccumulator, aggregate_attention
 from pcdistill.capability.baselines import binary_capability, shuffled_capability

@@ -1,4 +1,4 @@
-"""Where in a generated image the words of a class are, from cross-attention maps."""
+"""Cross-attention maps of generated images, aggregated into a soft map of a class."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ def map_shape(pixels: int, image_size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _difference(map_size: tuple[int, int], image_size: tuple[int, int]) -> float:
-    """How much the ratio of height and width differs, as a logarithm."""
+    """Absolute logarithm of the quotient of two aspect ratios."""
     (h, w), (height, width) = map_size, image_size
     return abs(math.log(h * width / (w * height)))
 

@@ -1,4 +1,4 @@
-"""Capability tables that know less than was measured: what a measured one has to beat."""
+"""Baseline capability tables: binary and shuffled."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pcdistill.geometry import require_shape
 
 
 def binary_capability(capability: Tensor) -> Tensor:
-    """Keep of a table only who finds which class at all.
+    """Reduce a table to zeros and ones: which teacher finds which class at all.
 
     Args:
         capability: (T, K) floating in [0, 1].
@@ -26,7 +26,7 @@ def binary_capability(capability: Tensor) -> Tensor:
 
 
 def shuffled_capability(capability: Tensor, seed: int, draw: int) -> Tensor:
-    """Give the strengths of a table to other teachers and classes at random; zeros stay.
+    """Shuffle the nonzero entries of a table over teachers and classes; zeros stay.
 
     Args:
         capability: (T, K) floating in [0, 1].

@@ -1,4 +1,4 @@
-"""Distance of every mask pixel to the nearest pixel outside, as 5 x 5 chamfer steps count it."""
+"""Chamfer distance transform of a mask with 5 x 5 steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What makes images of a class and what outlines objects in them, whoever does it."""
+"""Interfaces of image generators and segmenters."""
 
 from __future__ import annotations
 

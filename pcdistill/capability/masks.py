@@ -1,4 +1,4 @@
-"""Yes-or-no masks: from a soft map, cleaned, compared."""
+"""Binary masks: thresholding, clean-up, IoU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where to point a promptable segmenter so that it finds what a coarse mask means."""
+"""Prompt points for a segmenter, spread over a coarse mask."""
 
 from __future__ import annotations
 

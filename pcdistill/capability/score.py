@@ -1,4 +1,4 @@
-"""How well a teacher finds each class in images whose content is known."""
+"""Capability scores of a teacher: IoU of its masks with pseudo masks, per class."""
 
 from __future__ import annotations
 

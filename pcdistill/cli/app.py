@@ -50,10 +50,10 @@ def run_command(arguments: list[str]) -> int:
     Raises:
         SystemExit: help or completion was asked for, or an option is not as its help says.
     """
-    return run_with_error_reporting(lambda: _carry_out(arguments))
+    return run_with_error_reporting(lambda: _run_command(arguments))
 
 
-def _carry_out(arguments: list[str]) -> int:
+def _run_command(arguments: list[str]) -> int:
     first = arguments[0] if arguments else "--help"
     if first == "--version":
         sys.stdout.write(f"pcdistill {__version__}\n")

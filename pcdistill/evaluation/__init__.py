@@ -1,4 +1,4 @@
-"""How good an answer is: metrics, protocols, and comparisons with their intervals."""
+"""Evaluation: metrics, protocols, and comparisons with confidence intervals."""
 
 from pcdistill.evaluation.comparisons import (
     Comparison,

@@ -20,7 +20,7 @@ class Comparison(NamedTuple):
 
 
 def comparison_sentence(compared: Sequence[Comparison], scenes: str) -> str:
-    """Say of one method what it is ahead of, what it is behind, and what cannot be told.
+    """Compose the sentence on what one method is ahead of, behind, and not told from.
 
     Args:
         compared: at least one, all with the same `first`.
@@ -36,7 +36,7 @@ def comparison_sentence(compared: Sequence[Comparison], scenes: str) -> str:
 
 
 def reach_sentence(compared: Sequence[Comparison], scenes: str, what: Mapping[str, str]) -> str:
-    """Say which other methods one does not reach, which it beats, and what cannot be told.
+    """Compose the sentence on which methods one does not reach, beats, and is not told from.
 
     Args:
         compared: at least one, all with the same `first`.
@@ -68,7 +68,7 @@ def _by_verdict(
 
 
 def interval_note(scenes: int, noun: str, seeds: int = 1) -> str:
-    """Say in one line what stands in the brackets.
+    """Explain in one line what stands in the brackets.
 
     Args:
         scenes: how many of them, over all seeds.

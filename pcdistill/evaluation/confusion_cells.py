@@ -1,4 +1,4 @@
-"""Confusion matrices as lists of their cells, which are few where classes are many."""
+"""Sparse confusion matrices, as lists of cells."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counts of predicted against true categories, with what follows from them."""
+"""Confusion matrix of semantic segmentation, with IoU and accuracy."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from pcdistill.labels import (
     is_marked,
 )
 
-Unseen = Literal["wrong", "left out", "openscene"]
+Unseen = Literal["miss", "ignore", "openscene"]
 """What a point without prediction counts as.
 
-"wrong": a miss, in IoU and accuracy alike.
-"left out": nothing, as if the point were not there.
+"miss": a miss, in IoU and accuracy alike.
+"ignore": nothing, as if the point were not there.
 "openscene": a miss in the accuracy, nothing in the IoU (what OpenScene's code computes).
 """
 
@@ -124,12 +124,12 @@ class ConfusionMatrix:
     def target(self, unseen: Unseen = "openscene") -> Tensor:
         """(K,) int64: points of each true category that the accuracy divides by."""
         seen = self.matrix.sum(0)
-        return seen if unseen == "left out" else seen + self.without_feature
+        return seen if unseen == "ignore" else seen + self.without_feature
 
     def union(self, unseen: Unseen = "openscene") -> Tensor:
         """(K,) int64: points of a category or predicted as it, which the IoU divides by."""
         true = self.matrix.sum(0)
-        if unseen == "wrong":
+        if unseen == "miss":
             true = true + self.without_feature
         return true + self.matrix.sum(1) - self.intersection()
 
@@ -154,17 +154,17 @@ class ConfusionMatrix:
         self,
         unseen: Unseen = "openscene",
         mean_over: MeanOver = "all",
-        left_out: Sequence[int] = (),
+        excluded_classes: Sequence[int] = (),
     ) -> float:
         """Mean of `iou` over the categories; NaN where there is none to average.
 
         Args:
             unseen: what points without prediction count as.
             mean_over: whether absent categories count as 0 or not at all.
-            left_out: categories that take no part in the mean (they still can be wrong
+            excluded_classes: categories that take no part in the mean (they still can be wrong
                 guesses).
         """
-        return mean_over_classes(self.iou(unseen), mean_over, left_out)
+        return mean_over_classes(self.iou(unseen), mean_over, excluded_classes)
 
     def _ratio(self, denominator: Tensor, unseen: Unseen) -> Tensor:
         ratio = self.intersection().double() / denominator.clamp(min=1).double()
@@ -182,7 +182,7 @@ class ConfusionMatrix:
 
 
 def mean_over_classes(
-    per_class: Tensor, mean_over: MeanOver, left_out: Sequence[int] = ()
+    per_class: Tensor, mean_over: MeanOver, excluded_classes: Sequence[int] = ()
 ) -> float:
     """Average (K,) values where NaN marks a class without a true point.
 
@@ -190,7 +190,7 @@ def mean_over_classes(
         the mean; NaN where no class takes part.
     """
     taking_part = torch.ones(len(per_class), dtype=torch.bool, device=per_class.device)
-    taking_part[list(left_out)] = False
+    taking_part[list(excluded_classes)] = False
     values = per_class[taking_part]
     if mean_over == "present":
         values = values[~values.isnan()]

@@ -1,4 +1,4 @@
-"""Paired bootstrap interval of how far two methods are apart, over scenes and seeds."""
+"""Paired bootstrap of the difference of two methods, over scenes and seeds."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ def paired_difference(
     first: Tensor,
     second: Tensor,
     *,
-    unseen: Unseen = "wrong",
+    unseen: Unseen = "miss",
     mean_over: MeanOver = "present",
-    left_out: tuple[int, ...] = (),
+    excluded_classes: tuple[int, ...] = (),
 ) -> PairedDifference:
     """Compare two methods by the confusion matrices of the same scenes.
 
@@ -78,7 +78,7 @@ def paired_difference(
         second: the same of the other method; M may differ.
         unseen: what points without a prediction count as.
         mean_over: whether classes absent from a sample count as 0 or not at all.
-        left_out: categories that take no part in the mean.
+        excluded_classes: categories that take no part in the mean.
 
     Returns:
         the difference in points of per cent; scenes without a true point are left out.
@@ -98,7 +98,7 @@ def paired_difference(
     if not seeds:
         raise ValueError("no scene has a true point, expected some to compare on")
     takes_part = np.ones(first.shape[-1], dtype=bool)
-    takes_part[list(left_out)] = False
+    takes_part[list(excluded_classes)] = False
 
     def difference(
         chosen: Chosen,
@@ -157,8 +157,8 @@ def _class_totals(counts: Counts, unseen: Unseen) -> Counts:
     true = matrix.sum(axis=-2)
     without = counts[..., classes:, :].sum(axis=-2)
     hit = np.diagonal(matrix, axis1=-2, axis2=-1)
-    union = true + matrix.sum(axis=-1) - hit + (without if unseen == "wrong" else 0)
-    present = true if unseen == "left out" else true + without
+    union = true + matrix.sum(axis=-1) - hit + (without if unseen == "miss" else 0)
+    present = true if unseen == "ignore" else true + without
     return np.stack([hit, union, present], axis=-2)
 
 

@@ -1,4 +1,4 @@
-"""What exactly a number was computed on, so that it can be compared with another."""
+"""Evaluation protocols: the choices behind a mean IoU."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _NO_ANSWER = {
     "all": "of which those that a method says nothing about (2D features: what no frame sees)",
 }
 _UNSEEN = {
-    "wrong": "count as misses",
-    "left out": "are left out of its numbers",
+    "miss": "count as misses",
+    "ignore": "are left out of its numbers",
     "openscene": "are left out of its IoU and are misses in its accuracy",
 }
 _MEAN_OVER = {
@@ -47,7 +47,7 @@ class Protocol:
     """Name of the label set."""
     mean_over: MeanOver = "present"
     """Whether classes without a true point count as 0 or not at all."""
-    unseen: Unseen = "wrong"
+    unseen: Unseen = "miss"
     """What points without a prediction count as."""
     points: Literal["seen", "all"] = "all"
     """Which points were scored: those that some frame sees, or all; up to who calls
@@ -94,7 +94,7 @@ class Protocol:
         return tuple(words for words in found if words)
 
     def describe(self, classes: int, *, silent: bool = True) -> str:
-        """Say it in one line, for a report of `classes` classes.
+        """Describe the protocol in one line, for a report of `classes` classes.
 
         Args:
             classes: of the label set.
@@ -166,8 +166,8 @@ dataset/point_loader.py, util/metric.py, config/*/ours_*_pretrained.yaml.
 
 PROTOCOLS: dict[str, Protocol] = {
     "openscene": OPENSCENE,
-    "every point": Protocol(label_set="", unseen="wrong", points="seen"),
-    "seen": Protocol(label_set="", unseen="left out", points="seen"),
+    "every point": Protocol(label_set="", unseen="miss", points="seen"),
+    "seen": Protocol(label_set="", unseen="ignore", points="seen"),
 }
 """By the name a configuration uses; the label set is filled in.
 
@@ -258,12 +258,12 @@ def evaluate_semantic(
 
     Raises:
         ValueError: labels outside the label set, a class that has the number of none, lengths that
-            differ, or a class in `protocol.left_out` that is not one of `names`.
+            differ, or a class in `protocol.excluded_classes` that is not one of `names`.
     """
     for name in protocol.excluded_classes:
         if name not in names:
             raise ValueError(f"protocol leaves out '{name}'; {suggest(name, names)}")
-    left_out = [names.index(name) for name in protocol.excluded_classes]
+    excluded_classes = [names.index(name) for name in protocol.excluded_classes]
 
     def empty() -> ConfusionMatrix:
         return ConfusionMatrix(
@@ -281,7 +281,7 @@ def evaluate_semantic(
         accuracies.append(alone.accuracy(protocol.unseen).cpu())
 
     def mean(per_class: Tensor) -> float:
-        return 100 * mean_over_classes(per_class, protocol.mean_over, left_out)
+        return 100 * mean_over_classes(per_class, protocol.mean_over, excluded_classes)
 
     # A scene without any true point says nothing; counting it as 0 would punish missing labels.
     scene_miou = [math.nan if iou.isnan().all() else mean(iou) for iou in ious]

@@ -1,4 +1,4 @@
-"""Spearman's rank correlation of what was measured of teachers with what is true of them."""
+"""Spearman's rank correlation of measured and true capability tables."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Agreement(NamedTuple):
     """Pairs of a teacher and a class that were compared."""
 
     def sentence(self, guessed: Sequence[str] = ()) -> str:
-        """Say it in words.
+        """Describe the agreement in words.
 
         Args:
             guessed: teachers that do not say what they were taught, of which the classes count

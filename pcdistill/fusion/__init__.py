@@ -1,4 +1,4 @@
-"""From what single views and single teachers say to one feature per point."""
+"""Fusion of views and teachers into one feature per point."""
 
 from pcdistill.fusion.accumulator import MultiViewAccumulator, PointFeatures
 from pcdistill.fusion.baselines import average_features, linear_features

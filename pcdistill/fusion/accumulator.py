@@ -1,4 +1,4 @@
-"""The mean over all views of what one teacher says about each point, one frame at a time."""
+"""Streaming mean of one teacher's features per point over all views."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _KEY_TOLERANCE = 2e-3
 
 
 class PointFeatures(NamedTuple):
-    """One teacher's features on the points it says something about."""
+    """One teacher's features of the points that have one."""
 
     features: Tensor
     """(M, D) float16 unless another type was asked for."""
@@ -66,7 +66,7 @@ class MultiViewAccumulator:
         self._forget()
 
     def _forget(self) -> None:
-        """Be as new."""
+        """Reset to no view."""
         self._views = torch.zeros(self.points, dtype=torch.int32, device=self.device)
         self._spoken = torch.zeros(self.points, dtype=torch.bool, device=self.device)
         self._sums: Tensor | None = None
@@ -189,15 +189,15 @@ class MultiViewAccumulator:
             self._merge()
 
     def result(
-        self, *, dtype: torch.dtype = torch.float16, keep_silent: bool = False
+        self, *, dtype: torch.dtype = torch.float16, keep_zero_rows: bool = False
     ) -> PointFeatures:
         """Mean over the views so far; more frames may be added afterwards.
 
         Args:
             dtype: floating type of the features; the mean is formed in float32.
-            keep_silent: also return the points that are seen but never spoken about, as zeros.
+            keep_zero_rows: also return the points that are seen but never spoken about, as zeros.
         """
-        seen = (self._views > 0 if keep_silent else self._spoken).nonzero()[:, 0]
+        seen = (self._views > 0 if keep_zero_rows else self._spoken).nonzero()[:, 0]
         features = torch.empty((len(seen), self.dimensions), dtype=dtype, device=self.device)
         self._write_means(seen, features)
         return PointFeatures(features, seen)
@@ -239,7 +239,7 @@ class MultiViewAccumulator:
                 self._give_back(written, int(points[-1] + 1) * self.dimensions * 4)
 
     def _give_back(self, begin: int, end: int) -> None:
-        """Let the system have the whole pages between two bytes of the sums, read and done with."""
+        """Give the whole pages between two bytes of the sums back to the system."""
         if self._memory is None or not hasattr(mmap, "MADV_DONTNEED"):
             return
         first = -(-max(begin, self._given_back) // mmap.PAGESIZE) * mmap.PAGESIZE

@@ -1,4 +1,4 @@
-"""Fusing without knowing who is good at what: the two baselines of SAS, Table 3."""
+"""Fusion without capabilities: average and linear, the baselines of SAS, Table 3."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def average_features(features: TeacherFeatures, seen: Tensor | None = None) -> T
 def linear_features(
     features: TeacherFeatures, text_embeddings: Tensor, seen: Tensor | None = None
 ) -> Tensor:
-    """Weigh each teacher by how sure it is of its own best word.
+    """Weigh each teacher by the cosine of its feature with its own best word.
 
     The paper: "computes the similarity between a point feature and text features and selects the
     largest similarity as the point feature's weight, based on which two point features are

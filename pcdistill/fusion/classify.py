@@ -1,4 +1,4 @@
-"""Which word fits a feature best."""
+"""Open-vocabulary classification: the most similar word of every feature."""
 
 from __future__ import annotations
 

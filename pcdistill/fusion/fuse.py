@@ -1,4 +1,4 @@
-"""One feature per point from several teachers, each trusted where it is measured to be good."""
+"""Capability-guided fusion of several teachers into one feature per point (SAS, Eq. 6 to 8)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every way of fusing asks of its teachers' features, and the weighted sum they end in."""
+"""Weighted sum of the teachers' features, and the checks of its inputs."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def weighted_sum(features: TeacherFeatures, weights: Tensor) -> Tensor:
 
 
 def _refuse_not_finite(features: TeacherFeatures, weights: Tensor, rows: slice) -> None:
-    """Say which teacher brought a NaN or infinity into these rows, if one did."""
+    """Raise for the teacher that brought a NaN or infinity into these rows, if one did."""
     for teacher in range(len(features)):
         bad = ~features[teacher][rows].isfinite().all(dim=1).to(weights.device)
         bad &= weights[teacher, rows] != 0

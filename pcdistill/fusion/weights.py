@@ -1,4 +1,4 @@
-"""How much each teacher counts on a point, from who predicts what and who is good at it."""
+"""Fusion weights of teachers per point, from predictions and capabilities (SAS, Eq. 7 and 8)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Furnished homes made by chance: geometry with labels, rendered walks, pictures of objects."""
+"""Procedurally generated homes: labelled geometry, rendered camera paths, object images."""
 
 from pcdistill.homes.camera_path import intrinsics_from_fov, plan_camera_path
 from pcdistill.homes.classes import CLASS_INDEX, CLASSES, MATERIALS, NAMED_COLORS, NO_CLASS

@@ -1,4 +1,4 @@
-"""Camera walks: poses at human height that together see most of a home."""
+"""Camera path planning: poses at human height that together see most of a home."""
 
 from __future__ import annotations
 

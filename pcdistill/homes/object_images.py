@@ -1,4 +1,4 @@
-"""Pictures of one object: what "a good photo of a chair" looks like."""
+"""Rendered images of one object, as for "a good photo of a chair"."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of an object where it stands: what "a good photo of a chair in a room" looks like."""
+"""Rendered images of an object in its room, as for "a good photo of a chair in a room"."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Room left in a room: what stands where, and where the next thing may stand."""
+"""Placement of furniture in a room, without overlaps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arithmetic that gives the same bits on every processor.
+"""Reproducible arithmetic: the same bits on every processor.
 
 Sums, products, quotients and square roots are rounded in one way by IEEE 754; everything else is up
 to a library that picks its code by the processor it finds: sine, exponential and power, products of

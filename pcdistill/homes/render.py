@@ -1,4 +1,4 @@
-"""Pictures of a surface: colour, depth, and what every pixel shows."""
+"""Renderer of a surface: color, depth, and the class and object of every pixel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a scanner makes of a home: one surface fused from drifting, noisy depth, with holes.
+"""Simulated scanner: one surface fused from drifting, noisy depth, with holes.
 
 Nothing of the home's own geometry reaches the scan but through pictures of it. Classes and objects
 are carried onto the surface for evaluation only, by what most views show at each vertex.
@@ -53,7 +53,7 @@ class ScannerSettings:
 
 
 class View(NamedTuple):
-    """One picture of the scan, where the scanner believes that it stood."""
+    """One image of the scan, with the estimated pose."""
 
     rendering: Rendering
     """With the sensor's noise; what it shows is exact."""

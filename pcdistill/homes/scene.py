@@ -1,4 +1,4 @@
-"""A home as a scan: frames of a camera walk, and the surface fused from its depth."""
+"""Scans of homes: frames of a camera path, and the surface fused from their depth."""
 
 from __future__ import annotations
 

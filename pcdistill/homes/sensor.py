@@ -1,4 +1,4 @@
-"""What a depth camera makes of a rendering: noise, steps and holes in depth."""
+"""Sensor model of a depth camera: noise, steps and holes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Light on surfaces: pattern colour, room light, daylight, gloss and darker corners."""
+"""Shading of surfaces: pattern color, room light, daylight, gloss and darker corners."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lifting: what images say, carried onto the points of a scene."""
+"""Lifting of image features onto the points of a scene."""
 
 from pcdistill.lifting.frame_colors import average_frame_colors
 from pcdistill.lifting.lift_scene import count_views, lift_scene

@@ -1,4 +1,4 @@
-"""Colours of a scene whose surface came without any: those of the frames that see it."""
+"""Colors of points averaged over the frames that see them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frames on their way through a teacher onto the points: reading, seeing and adding up overlap."""
+"""Pipelined lifting of frames: reading, inference of the teacher and accumulation overlap."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ R = TypeVar("R")
 
 
 class FrameObservation(NamedTuple):
-    """What one frame sees of the points, and its image."""
+    """One frame's image, and the points that it sees."""
 
     seen: Tensor
     """(M,) int64, the points."""
@@ -44,7 +44,7 @@ def lift_frames(
     batch: int = 1,
     workers: int = 2,
 ) -> None:
-    """Let a teacher see every frame and add up what it says of the points.
+    """Run a teacher on every frame and accumulate its features per point.
 
     Frames are read by `workers` threads, a bounded number ahead of the teacher, and added up by
     another thread while the teacher sees the next ones. Frames reach the teacher and the sums in
@@ -123,7 +123,7 @@ def _add(
     views: Sequence[FrameObservation],
     answers: deque[FeatureMap | LabelledMasks],
 ) -> None:
-    """Add what was said of each view; answers are taken out, so that no map outlives its turn."""
+    """Accumulate the outputs of some views; they are popped, so that no map outlives its turn."""
     if len(answers) != len(views):
         raise ValueError(f"the teacher gave {len(answers)} answers for {len(views)} images")
     for view in views:

@@ -1,4 +1,4 @@
-"""Which points of a scene a frame sees, whatever there is to tell what stands before them."""
+"""Projection of a scene's points into its frames, with an occlusion test."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pcdistill.scenes import Frame, Scene
 
 
 class ProjectionRules(NamedTuple):
-    """What decides which points a frame sees."""
+    """Rules of which points a frame sees."""
 
     depth_tolerance: float
     """Relative: a point is seen where its distance is that of the surface in front, or less off."""
@@ -56,7 +56,7 @@ class SceneProjector:
         """Which of depth, mesh, splat and none the frames so far were seen by."""
 
     def project(self, frame: Frame) -> Projection:
-        """Where the points land in a frame and which of them it sees.
+        """Project the points into a frame and find those that it sees.
 
         Raises:
             SceneError: an image is damaged, or depth is asked for where there is none.
@@ -75,7 +75,7 @@ class SceneProjector:
         )
 
     def occlusion_depth(self, frame: Frame) -> Tensor | None:
-        """Depth of what stands first on the rays of a frame, (H, W) float32 metres, 0 = unknown.
+        """(H, W) float32 metres, 0 = unknown: depth of the nearest surface on the rays of a frame.
 
         Returns:
             None where nothing hides anything. Of a mesh, depth is known where points land.

@@ -33,7 +33,7 @@ def _activated(
     residual: SparseTensor | None = None,
     skip: SparseTensor | None = None,
 ) -> SparseTensor:
-    """Normalise what a convolution has just made, add, cut off what is negative, join the skip."""
+    """Batch norm of a convolution's output, residual, ReLU and skip in one."""
     normalized: SparseTensor = norm(x, residual=residual, relu=True, skip=skip, inplace=True)
     return normalized
 
@@ -135,7 +135,7 @@ class MinkUNet(nn.Module):
                 module.reset_parameters()
 
     def set_engine(self, engine: str) -> None:
-        """Have the convolutions computed by `engine`, one of `ENGINES`; "torch" until then.
+        """Set what computes the convolutions, one of `ENGINES`; "torch" until then.
 
         Raises:
             ConfigError: there is no such engine.

@@ -71,7 +71,7 @@ def find_weight_sets(stored: Mapping[Any, Any], anchor: str) -> list[WeightSet]:
 
 
 def named_weight_set(path: Path, sets: Sequence[WeightSet], wanted: str) -> WeightSet:
-    """The set that a prefix means: the one that has it, else the only one that it is a part of.
+    """Find the set of a prefix: the one that has it, else the only one that it is a part of.
 
     Args:
         path: the file, for messages.

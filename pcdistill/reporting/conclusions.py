@@ -89,7 +89,7 @@ def compare_rows(
                 row_confusion(other, classes)[None],
                 unseen=protocol.unseen,
                 mean_over=protocol.mean_over,
-                left_out=tuple(map(run.label_set.names.index, protocol.excluded_classes)),
+                excluded_classes=tuple(map(run.label_set.names.index, protocol.excluded_classes)),
             ),
         )
         for other in alike

@@ -1,4 +1,4 @@
-"""An image cut into a few hundred regions of even colour, and the graph of their neighbourhoods."""
+"""Region adjacency graph of an image cut into a few hundred superpixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The embedded segmenter: outlines the object under a few points from colours and edges alone."""
+"""Superpixel segmenter: outlines the object under a few points by colors and edges alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frozen 2D models that say what is where in an image, and the text spaces they speak."""
+"""Teachers: frozen 2D models with open vocabulary, and the text encoders of their spaces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every teacher and every text encoder gives, so that the stages can treat them alike."""
+"""Interfaces of teachers and text encoders, and the results of teachers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pcdistill.teachers.known_words import Words
 
 
 class FeatureMap(NamedTuple):
-    """One image seen by a dense teacher: a vector in the text space for every cell of a grid."""
+    """Result of a dense teacher: a vector in the text space for every cell of a grid."""
 
     features: Tensor
     """(D, h, w) float, at the teacher's own resolution, never upsampled."""
@@ -49,7 +49,7 @@ class FeatureMap(NamedTuple):
 
 
 class LabelledMasks(NamedTuple):
-    """One image seen by a teacher of masks: regions, each with a noun and a described vector."""
+    """Result of a teacher of masks: regions, each with a noun and an embedding."""
 
     mask_ids: Tensor
     """(H, W) int32 row of `embeddings`, -1 where the teacher has nothing to say."""
@@ -79,7 +79,7 @@ class LabelledMasks(NamedTuple):
 
 
 class Teacher(Protocol):
-    """A frozen 2D model that says what is where in an image."""
+    """Frozen 2D model that tells what is where in an image."""
 
     name: str
     text_space: str
@@ -90,7 +90,7 @@ class Teacher(Protocol):
     """Revision, licence and training of the weights, written into every artefact."""
 
     def __call__(self, image: Tensor) -> FeatureMap | LabelledMasks:
-        """See a (3, H, W) uint8 RGB image."""
+        """Run on a (3, H, W) uint8 RGB image."""
         ...
 
 
@@ -99,7 +99,7 @@ class BatchTeacher(Protocol):
     """A teacher that is quicker on several images of one size at once; optional."""
 
     def predict_batch(self, images: Tensor) -> Sequence[FeatureMap | LabelledMasks]:
-        """See (B, 3, H, W) uint8 RGB images; the same answers as one at a time, to rounding."""
+        """Run on (B, 3, H, W) uint8 RGB images; the same as one at a time, to rounding."""
         ...
 
 
@@ -122,7 +122,7 @@ def taught_words(teacher: Teacher, vocabulary: Sequence[str]) -> tuple[str, ...]
 
 
 def predict_batch(teacher: Teacher, images: Tensor) -> Sequence[FeatureMap | LabelledMasks]:
-    """Let any teacher see (B, 3, H, W) uint8 images: at once where it can, else one by one."""
+    """Run any teacher on (B, 3, H, W) uint8 images: at once where it can, else one by one."""
     if isinstance(teacher, BatchTeacher):
         return teacher.predict_batch(images)
     return [teacher(image) for image in images]

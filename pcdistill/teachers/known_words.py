@@ -1,4 +1,4 @@
-"""Which words of a text the static text encoder has a meaning for.
+"""Known words of the static text encoder.
 
 Its vocabulary is that of a WordPiece tokenizer: what is not in it falls into pieces, down to
 single letters of any alphabet, and the mean of their vectors says nothing of the word ("faucet" is

@@ -96,7 +96,7 @@ class StaticTextEncoder:
 
 
 def no_known_word(texts: Sequence[str]) -> str:
-    """The sentence about texts without a word that a text encoder knows."""
+    """Compose the error about texts without a word that a text encoder knows."""
     listed = ", ".join(f"'{text}'" for text in texts[:_NAMED])
     if len(texts) > _NAMED:
         listed += f" and {len(texts) - _NAMED} more"

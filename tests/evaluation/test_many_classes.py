@@ -11,7 +11,7 @@ from pcdistill.labels import IGNORE_LABEL, NO_FEATURE_LABEL
 from tests.tolerances import FLOAT64_EXACT
 
 SIZES = (3, 255, 256, 257, 300, 1000)
-UNSEEN = ("wrong", "left out", "openscene")
+UNSEEN = ("miss", "ignore", "openscene")
 
 
 def names_of(classes: int) -> list[str]:
@@ -53,8 +53,8 @@ def test_random_labels_score_as_counted_one_class_at_a_time(classes, unseen):
         Protocol("many", mean_over="present", unseen=unseen),
     )
     scored, seen = truth != IGNORE_LABEL, predicted != NO_FEATURE_LABEL
-    in_iou = scored if unseen == "wrong" else scored & seen
-    in_accuracy = scored & seen if unseen == "left out" else scored
+    in_iou = scored if unseen == "miss" else scored & seen
+    in_accuracy = scored & seen if unseen == "ignore" else scored
     ious, recalls = [], []
     for k in range(classes):
         true = np.sum(in_accuracy & (truth == k))

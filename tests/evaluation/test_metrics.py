@@ -96,9 +96,9 @@ def test_ratios_follow_their_definition(seed, points, classes):
     confusion = ConfusionMatrix(classes)
     confusion.update(torch.from_numpy(predicted), torch.from_numpy(labels))
     scored = labels != IGNORE_LABEL
-    for unseen in ("wrong", "left out", "openscene"):
-        in_iou = scored if unseen == "wrong" else scored & (predicted != NO_FEATURE_LABEL)
-        in_accuracy = scored & (predicted != NO_FEATURE_LABEL) if unseen == "left out" else scored
+    for unseen in ("miss", "ignore", "openscene"):
+        in_iou = scored if unseen == "miss" else scored & (predicted != NO_FEATURE_LABEL)
+        in_accuracy = scored & (predicted != NO_FEATURE_LABEL) if unseen == "ignore" else scored
         for k in range(classes):
             hit = np.sum(scored & (predicted == k) & (labels == k))
             either = np.sum(in_iou & ((predicted == k) | (labels == k)))
@@ -130,8 +130,8 @@ def test_a_present_class_that_nobody_saw_scores_zero():
     confusion.update(torch.tensor([256, 256, 1]), torch.tensor([0, 0, 1]))
     assert confusion.iou().tolist() == [0, 1]
     assert confusion.accuracy().tolist() == [0, 1]
-    assert confusion.iou("left out")[0].isnan()
-    assert confusion.mean_iou("left out", "present") == 1
+    assert confusion.iou("ignore")[0].isnan()
+    assert confusion.mean_iou("ignore", "present") == 1
     assert confusion.mean_iou() == 0.5
 
 
@@ -140,8 +140,8 @@ def test_absent_classes_count_only_where_the_protocol_says_so():
     confusion.update(torch.tensor([0, 0, 1, 3]), torch.tensor([0, 0, 1, 1]))
     assert confusion.mean_iou(mean_over="all") == pytest.approx((1 + 0.5) / 4)
     assert confusion.mean_iou(mean_over="present") == pytest.approx(0.75)
-    assert confusion.mean_iou(mean_over="present", left_out=[0]) == pytest.approx(0.5)
-    assert confusion.mean_iou(mean_over="all", left_out=[0]) == pytest.approx(0.5 / 3)
+    assert confusion.mean_iou(mean_over="present", excluded_classes=[0]) == pytest.approx(0.5)
+    assert confusion.mean_iou(mean_over="all", excluded_classes=[0]) == pytest.approx(0.5 / 3)
     assert math.isnan(mean_over_classes(torch.tensor([math.nan]), "present"))
     assert math.isnan(ConfusionMatrix(2).overall_accuracy())
 

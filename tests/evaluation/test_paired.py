@@ -29,7 +29,7 @@ def counts(seeds: int, scenes: int, classes: int, seed: int, right: float = 0.5)
     return torch.from_numpy(found)
 
 
-def miou(scenes: torch.Tensor, unseen="wrong", mean_over="present") -> float:
+def miou(scenes: torch.Tensor, unseen="miss", mean_over="present") -> float:
     """Per cent, of (H, K + 1, K) by the class that stage evaluate measures with."""
     matrix = ConfusionMatrix(scenes.shape[-1])
     matrix.counts = scenes.sum(dim=0)
@@ -73,7 +73,7 @@ def test_chance_alone_is_no_difference():
     assert found.count("no difference") >= 15  # 19 in the mean, were intervals of 6 scenes exact
 
 
-@pytest.mark.parametrize("unseen", ["wrong", "left out", "openscene"])
+@pytest.mark.parametrize("unseen", ["miss", "ignore", "openscene"])
 @pytest.mark.parametrize("mean_over", ["all", "present"])
 def test_the_difference_is_that_of_the_tables_numbers(unseen, mean_over):
     """The mean over the seeds of what stage evaluate measures, as the protocol says."""
@@ -164,8 +164,8 @@ def test_classes_can_be_left_out():
     better = one.clone()
     better[..., 2, 2] += better[..., 3, 2]  # what had no answer is right now
     better[..., 3, 2] = 0
-    without = paired_difference(better, other, left_out=(2,))
-    assert without == paired_difference(one, other, left_out=(2,))
+    without = paired_difference(better, other, excluded_classes=(2,))
+    assert without == paired_difference(one, other, excluded_classes=(2,))
     assert paired_difference(better, other) != paired_difference(one, other)
 
 

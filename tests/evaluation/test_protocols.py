@@ -40,7 +40,7 @@ def test_openscene_protocol_is_the_reference(file, name):
 
 def test_each_choice_by_hand():
     """Over both scenes: wall 2 of 3 found and one false; floor 1 of 3, one of them unseen."""
-    result = evaluate_semantic([FIRST, SECOND], NAMES, Protocol("rooms", unseen="wrong"))
+    result = evaluate_semantic([FIRST, SECOND], NAMES, Protocol("rooms", unseen="miss"))
     assert result.per_class == pytest.approx({"wall": 50, "floor": 100 / 3, "chair": None})
     assert result.per_class_accuracy == pytest.approx(
         {"wall": 200 / 3, "floor": 100 / 3, "chair": None}
@@ -50,9 +50,9 @@ def test_each_choice_by_hand():
     assert (result.scenes, result.points, result.unseen_points) == (2, 6, 1)
     assert result.confusion.tolist() == [[2, 1, 0], [0, 1, 0], [1, 0, 0]]
 
-    left_out = evaluate_semantic([FIRST, SECOND], NAMES, Protocol("rooms", unseen="left out"))
-    assert left_out.per_class["floor"] == pytest.approx(50)
-    assert left_out.overall_accuracy == pytest.approx(60)
+    ignored = evaluate_semantic([FIRST, SECOND], NAMES, Protocol("rooms", unseen="ignore"))
+    assert ignored.per_class["floor"] == pytest.approx(50)
+    assert ignored.overall_accuracy == pytest.approx(60)
     every = evaluate_semantic([FIRST, SECOND], NAMES, Protocol("rooms", mean_over="all"))
     assert every.miou == pytest.approx((50 + 100 / 3) / 3)
     foreground = evaluate_semantic(
@@ -105,7 +105,7 @@ def test_protocol_says_what_it_does():
         Protocol("a").describe(3),
         Protocol("b").describe(3),
         Protocol("a", mean_over="all").describe(3),
-        Protocol("a", unseen="left out").describe(3),
+        Protocol("a", unseen="ignore").describe(3),
         Protocol("a", unseen="openscene").describe(3),
         Protocol("a", points="seen").describe(3),
         Protocol("a", votes=2).describe(3),
@@ -119,8 +119,8 @@ def test_protocol_says_what_it_does():
 
 
 NO_ANSWER = {
-    "wrong": "count as misses",
-    "left out": "are left out of its numbers",
+    "miss": "count as misses",
+    "ignore": "are left out of its numbers",
     "openscene": "are left out of its IoU and are misses in its accuracy",
 }
 

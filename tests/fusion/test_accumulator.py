@@ -89,15 +89,15 @@ def dense_mean(frames, points, dimensions=5):
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**31), st.integers(0, 30), st.integers(0, 8), st.booleans(), st.booleans())
-def test_masks_equal_the_painted_mean(seed, points, frames, with_keys, keep_silent):
+def test_masks_equal_the_painted_mean(seed, points, frames, with_keys, keep_zero_rows):
     observed = random_frames(seed, points, frames)
     accumulator = MultiViewAccumulator(points, 5)
     for seen, mask_of_point, embeddings, keys in observed:
         accumulator.add_masks(seen, mask_of_point, embeddings, keys if with_keys else None)
     mean, views, spoken = dense_mean(observed, points)
-    features, seen = accumulator.result(dtype=torch.float32, keep_silent=keep_silent)
+    features, seen = accumulator.result(dtype=torch.float32, keep_zero_rows=keep_zero_rows)
     assert accumulator.views.tolist() == views.tolist()
-    assert seen.tolist() == np.flatnonzero(views > 0 if keep_silent else spoken).tolist()
+    assert seen.tolist() == np.flatnonzero(views > 0 if keep_zero_rows else spoken).tolist()
     np.testing.assert_allclose(features.numpy(), mean[seen.numpy()], atol=FLOAT32_SUMS)
 
 
@@ -114,7 +114,7 @@ def test_dense_samples_equal_the_mean_and_the_order_does_not_matter(seed, points
             dense.add_features(seen, painted)
             masks.add_masks(seen, mask_of_point, embeddings, keys)
         results += [dense.result(dtype=torch.float32)]
-        results += [masks.result(dtype=torch.float32, keep_silent=True)]
+        results += [masks.result(dtype=torch.float32, keep_zero_rows=True)]
     mean, views, _ = dense_mean(observed, points)
     for features, seen in results:
         assert seen.tolist() == np.flatnonzero(views > 0).tolist()

@@ -155,7 +155,7 @@ def measured(
     *,
     scans=tuple(CLUSTERS),
     points="seen",
-    unseen="wrong",
+    unseen="miss",
     over="present",
     votes=1,
     turns=False,
@@ -177,12 +177,12 @@ def measured(
             hit[label] += guesses[point] == label
     ious, accuracies = [], []
     for k in range(3):
-        asked = true[k] + (0 if unseen == "left out" else missing[k])
+        asked = true[k] + (0 if unseen == "ignore" else missing[k])
         if asked == 0:
             if over == "all":
                 ious.append(0.0), accuracies.append(0.0)
             continue
-        union = true[k] + (missing[k] if unseen == "wrong" else 0) + claimed[k] - hit[k]
+        union = true[k] + (missing[k] if unseen == "miss" else 0) + claimed[k] - hit[k]
         ious.append(100 * hit[k] / union)
         accuracies.append(100 * hit[k] / asked)
     return sum(ious) / len(ious), sum(accuracies) / len(accuracies)
@@ -289,7 +289,7 @@ def test_the_protocol_says_which_points_are_scored_where_nothing_else_does(
 def test_protocol(tmp_path) -> Outcomes:
     for value, how in (
         ("every point", {"points": "seen"}),
-        ("seen", {"points": "seen", "unseen": "left out"}),
+        ("seen", {"points": "seen", "unseen": "ignore"}),
         ("openscene", OPENSCENE),
     ):
         run = homes_run(

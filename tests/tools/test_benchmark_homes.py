@@ -63,7 +63,7 @@ def result(row: str, right: float, seed: int) -> dict:
     homes = {f"home-{home}": counted(right, seed, home, row) for home in range(HOMES)}
     matrix = ConfusionMatrix(3)
     matrix.counts = torch.stack(list(homes.values())).sum(dim=0)
-    iou = [100 * value for value in matrix.iou("wrong").tolist()]
+    iou = [100 * value for value in matrix.iou("miss").tolist()]
     cells = {name: confusion_cells(counts) for name, counts in homes.items()}
     return {
         "name": row,

@@ -1,4 +1,4 @@
-"""The embedded image generator: rendered "good photos" with a heat map as coarse as attention."""
+"""Image generator of the demo: rendered photos, with a heat map as coarse as attention."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _BLOBS = 3
 
 
 class RenderedImageGenerator:
-    """Renders what a prompt names and hides where it is behind a coarse heat map.
+    """Generator that renders what a prompt names, with a coarse heat map of where it is.
 
     It stands where a diffusion model with its cross-attention stands, and is as vague: the exact
     outline is known to the renderer but only leaves it averaged onto grids of 16 x 16 and

@@ -1,4 +1,4 @@
-"""Plain English names of colours, for captions."""
+"""Color names in plain English, for captions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The small image network inside both embedded teachers."""
+"""Small convolutional network of both demo teachers."""
 
 from __future__ import annotations
 

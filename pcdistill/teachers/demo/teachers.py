@@ -1,4 +1,4 @@
-"""The two embedded teachers: small networks trained on rendered homes, one dense, one of masks.
+"""Demo teachers: small networks trained on rendered homes, one dense, one of masks.
 
 They know different classes and fail differently because they were trained differently: the dense
 one on views of whole rooms whose labels name structure and large furniture only, the one of masks
@@ -47,7 +47,7 @@ def _weights(name: str) -> tuple[DemoNetwork, dict[str, Any]]:
 
 
 class DemoDenseTeacher:
-    """Gives every cell of a grid a unit vector in the text space, as LSeg does.
+    """Dense demo teacher: a unit vector in the text space per cell of a grid, as LSeg gives.
 
     The network's own vectors hesitate between words; each is replaced by the mixture of the words
     that the teacher was told, weighted by how likely it finds each (softmax of the cosines over
@@ -71,11 +71,11 @@ class DemoDenseTeacher:
         return self._labels
 
     def __call__(self, image: Tensor) -> FeatureMap:
-        """See a (3, H, W) uint8 image."""
+        """Run on a (3, H, W) uint8 image."""
         return self.predict_batch(image[None])[0]
 
     def predict_batch(self, images: Tensor) -> list[FeatureMap]:
-        """See (B, 3, H, W) uint8 images."""
+        """Run on (B, 3, H, W) uint8 images."""
         batch = prepare_images(images, self._network.shape.input_size)
         with torch.inference_mode():
             answers = [self._mix_words(raw) for raw in self._network(batch)]
@@ -91,7 +91,7 @@ class DemoDenseTeacher:
 
 
 class DemoMaskTeacher:
-    """Cuts the image into labelled masks and describes each in words, as SEEM and TAP do.
+    """Demo teacher of masks: labelled masks with a caption each, as SEEM and TAP give.
 
     A caption is "{label}: a {colour} {material} {label}"; its text embedding stands for the mask.
     The noun stands there twice because the embedded text encoder averages words.
@@ -115,11 +115,11 @@ class DemoMaskTeacher:
         return self._labels
 
     def __call__(self, image: Tensor) -> LabelledMasks:
-        """See a (3, H, W) uint8 image."""
+        """Run on a (3, H, W) uint8 image."""
         return self.predict_batch(image[None])[0]
 
     def predict_batch(self, images: Tensor) -> list[LabelledMasks]:
-        """See (B, 3, H, W) uint8 images."""
+        """Run on (B, 3, H, W) uint8 images."""
         batch = prepare_images(images, self._network.shape.input_size)
         with torch.inference_mode():
             outputs = self._network(batch)
