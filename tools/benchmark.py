@@ -30,12 +30,17 @@ BENCHMARKS = {
 """Name on the command line -> module with `add_arguments(parser)` and `run(arguments) -> dict`."""
 
 
+def first_line(docstring: str | None) -> str:
+    """Summary of a module."""
+    return (docstring or "").splitlines()[0]
+
+
 def main() -> None:
-    """Carry out one benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Run one benchmark."""
+    parser = argparse.ArgumentParser(description=first_line(__doc__))
     kinds = parser.add_subparsers(dest="kind", required=True)
     for name, module in BENCHMARKS.items():
-        module.add_arguments(kinds.add_parser(name, help=module.__doc__.splitlines()[0]))
+        module.add_arguments(kinds.add_parser(name, help=first_line(module.__doc__)))
     arguments = parser.parse_args()
     print(json.dumps({"benchmark": arguments.kind, **BENCHMARKS[arguments.kind].run(arguments)}))
 

@@ -22,6 +22,7 @@ import tarfile
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 VERSION = "0.5.4"
 SETUPTOOLS = "65.5.0" if sys.version_info < (3, 12) else "69.5.1"
@@ -126,7 +127,7 @@ def build_environment(folder: Path, jobs: int) -> dict[str, str]:
 def fetch_source(folder: Path, environment: dict[str, str]) -> Path:
     """Download and unpack the released source."""
     command = [*PIP, "download", "--no-deps", "--no-binary", ":all:", "--no-build-isolation"]
-    command += ["--dest", folder, f"MinkowskiEngine=={VERSION}"]
+    command += ["--dest", str(folder), f"MinkowskiEngine=={VERSION}"]
     run(command, "downloading the source", env=environment)
     (archive,) = folder.glob("*.tar.gz")
     with tarfile.open(archive) as packed:
@@ -134,7 +135,7 @@ def fetch_source(folder: Path, environment: dict[str, str]) -> Path:
     return folder / archive.name.removesuffix(".tar.gz")
 
 
-def run(command: list, doing: str, **options) -> None:
+def run(command: list[Any], doing: str, **options: Any) -> None:
     """Run a command; its output is shown only when it fails."""
     done = subprocess.run(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options

@@ -16,7 +16,7 @@ import argparse
 import math
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -24,7 +24,7 @@ from pcdistill.checksums import file_sha256
 from pcdistill.errors import ConfigError, PcdistillError
 from pcdistill.networks import MinkUNet, load_checkpoint, save_checkpoint
 
-LAYOUTS = {
+LAYOUTS: dict[str, Literal["pcdistill", "minkowski"]] = {
     ".safetensors": "pcdistill",
     ".pth": "minkowski",
     ".pt": "minkowski",

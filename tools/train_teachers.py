@@ -19,8 +19,9 @@ import hashlib
 import math
 import multiprocessing
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -118,7 +119,7 @@ def _object_pictures(task: tuple[str, int]) -> tuple[np.ndarray, np.ndarray, np.
     return _stored(found)
 
 
-def _stored(views: list) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _stored(views: list[Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     images = torch.from_numpy(np.stack([v[0] for v in views])).permute(0, 3, 1, 2).float()
     small = functional.interpolate(images, STORED_SIZE, mode="area").round().byte().numpy()
     labels = np.stack([v[1][1::2, 1::2] for v in views]).astype(np.uint8)
@@ -129,7 +130,7 @@ def _stored(views: list) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def render_pictures(arguments: argparse.Namespace) -> None:
     """Render rooms and single objects into `<cache>/{rooms,objects}.npz`."""
     arguments.cache.mkdir(parents=True, exist_ok=True)
-    jobs = {
+    jobs: dict[str, tuple[Callable[..., Any], list[tuple[Any, int]]]] = {
         "objects": (_object_pictures, [(c, arguments.pictures) for c in CLASSES]),
         "rooms": (_home_pictures, [(seed, arguments.views) for seed in range(arguments.homes)]),
     }
@@ -146,7 +147,10 @@ def render_pictures(arguments: argparse.Namespace) -> None:
 def load(cache: Path, name: str) -> tuple[Tensor, Tensor, Tensor]:
     """Images (n, 3, H, W) uint8, labels and materials (n, H, W) uint8 of one set."""
     with np.load(cache / f"{name}.npz") as archive:
-        return tuple(torch.from_numpy(archive[k]) for k in ("images", "labels", "materials"))
+        images, labels, materials = (
+            torch.from_numpy(archive[k]) for k in ("images", "labels", "materials")
+        )
+    return images, labels, materials
 
 
 def told(labels: Tensor, shares: Mapping[str, float], seed: int) -> Tensor:
@@ -210,11 +214,13 @@ def text_table(
     )
 
 
-def fit(network: DemoNetwork, sets: list, loss_of, steps: int, batch: int) -> None:
+def fit(
+    network: DemoNetwork, sets: list[Any], loss_of: Callable[..., Tensor], steps: int, batch: int
+) -> None:
     """Train for a number of steps; `sets` are (images, maps..., share of each batch)."""
     generator = torch.Generator().manual_seed(0)
     optimizer = torch.optim.AdamW(network.parameters(), 3e-3, weight_decay=1e-2)
-    network.train().to(memory_format=torch.channels_last)
+    network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     begin, shown = time.perf_counter(), 0.0
     for step in range(steps):
         rate = 3e-3 * min(1, (step + 1) / 50) * 0.5 * (1 + math.cos(math.pi * step / steps))
@@ -232,7 +238,7 @@ def fit(network: DemoNetwork, sets: list, loss_of, steps: int, batch: int) -> No
             output = network(images.contiguous(memory_format=torch.channels_last))
         loss = loss_of(output.float(), *maps, generator)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         now = float(loss.detach())
         shown = now if step == 0 else 0.98 * shown + 0.02 * now
@@ -246,9 +252,9 @@ def shrink(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return functional.interpolate(maps[:, None].float(), size, mode="nearest-exact")[:, 0].long()
 
 
-def finish(network: DemoNetwork, path: Path, details: dict) -> None:
+def finish(network: DemoNetwork, path: Path, details: dict[str, Any]) -> None:
     """Write the weights, stamped with a hash of themselves."""
-    network.eval().to(memory_format=torch.contiguous_format)
+    network.eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     digest = hashlib.sha256()
     for _, value in sorted(network.state_dict().items()):
         digest.update(value.numpy().tobytes())
@@ -268,7 +274,7 @@ def train_dense(cache: Path, out: Path, steps: int) -> None:
     weights = class_weights(labels, len(known))
 
     def loss_of(output: Tensor, maps: Tensor, generator: torch.Generator) -> Tensor:
-        target = shrink(maps, tuple(output.shape[2:]))
+        target = shrink(maps, (output.shape[2], output.shape[3]))
         table = text_table(encoder, known, generator)
         features = functional.normalize(output, dim=1)
         scores = torch.einsum("bdhw,kd->bkhw", features, table)
@@ -298,7 +304,7 @@ def train_masks(cache: Path, out: Path, steps: int) -> None:
     weights = class_weights(torch.cat([one[1] for one in sets]), known)
 
     def loss_of(output: Tensor, maps: Tensor, stuff: Tensor, generator: torch.Generator) -> Tensor:
-        target, material = (shrink(m, tuple(output.shape[2:])) for m in (maps, stuff))
+        target, material = (shrink(m, (output.shape[2], output.shape[3])) for m in (maps, stuff))
         label_loss = functional.cross_entropy(
             output[:, :known], target, weights, ignore_index=UNLABELLED
         )

@@ -10,6 +10,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from pcdistill.checksums import file_sha256
 from pcdistill.pipeline.artifact_files import read_json
@@ -46,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fresh", action="store_true", help="delete earlier runs first")
 
 
-def run(arguments: argparse.Namespace) -> dict:
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Mean and standard deviation over seeds of every row of the demo's table, and differences."""
     kept = earlier_numbers(arguments.write)
     settings = dict(text.split("=", 1) for text in arguments.set)

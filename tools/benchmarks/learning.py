@@ -9,7 +9,7 @@ import platform
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pcdistill.pipeline.artifact_files import read_json
 from pcdistill.pipeline.workspace import Workspace
@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--write", type=Path, default=DOCS / "learning_curves.md")
 
 
-def run(arguments: argparse.Namespace) -> dict:
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Train one student after the other; one that was measured before is not trained again.
 
     The page is written after each, so that whoever interrupts has what was measured until then.
@@ -81,13 +81,15 @@ def run(arguments: argparse.Namespace) -> dict:
     return {" ".join(one.settings()): m for one, m in those_of(known, wanted, always).items()}
 
 
-def those_of(known: dict, wanted: list[Training], always: list[str]) -> dict[Training, dict]:
+def those_of(
+    known: dict[str, Any], wanted: list[Training], always: list[str]
+) -> dict[Training, dict[str, Any]]:
     """What is known of the wanted trainings, in their order."""
     keys = {one: " ".join([*one.settings(), *always]) for one in wanted}
     return {one: known[key] for one, key in keys.items() if key in known}
 
 
-def _measured(workspace: Path, changes: list[str]) -> dict:
+def _measured(workspace: Path, changes: list[str]) -> dict[str, Any]:
     """Number of cuts -> row -> mIoU in %, after training a student."""
     found = {}
     for votes in (VOTES, 1):
@@ -108,7 +110,7 @@ def _miou(workspace: Path, row: str) -> float:
     return value
 
 
-def page(measured: dict[Training, dict], changes: list[str]) -> str:
+def page(measured: dict[Training, dict[str, Any]], changes: list[str]) -> str:
     """The documentation page."""
     base = next(iter(measured.values()))
     many = f"{VOTES} cuts"
@@ -142,7 +144,7 @@ def page(measured: dict[Training, dict], changes: list[str]) -> str:
     return "\n".join([*lines, "", *reading(measured)]) + "\n"
 
 
-def reading(measured: dict[Training, dict]) -> list[str]:
+def reading(measured: dict[Training, dict[str, Any]]) -> list[str]:
     """What the curves say, in sentences that follow from the numbers."""
     lines = []
     for name, whole in CURVES.items():

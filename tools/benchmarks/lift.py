@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(vertices=100_000, mesh=None)
 
 
-def run(arguments: argparse.Namespace) -> dict:
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Measure both sides in turn and compare what they found."""
     from pcdistill.homes import home_scene
 
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> dict:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_inputs(folder, home, arguments)
-        measured: dict[str, list[dict]] = {side: [] for side in SIDES}
+        measured: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
         for _ in range(arguments.rounds):
             for side in SIDES:
                 measured[side].append(measure(folder, side, arguments.threads))
@@ -90,14 +90,18 @@ def run(arguments: argparse.Namespace) -> dict:
 
 def write_inputs(folder: Path, scene: Scene, arguments: argparse.Namespace) -> None:
     """Points, cameras and depth of a furnished home, and a feature map of noise."""
+    from .scan_parts import depth_of, faces_of
+
     generator = np.random.default_rng(arguments.seed)
     shape = (arguments.dimensions, *arguments.map_size)
     np.savez(
         folder / "inputs.npz",
-        points=points_on(scene.points.numpy(), scene.faces.numpy(), arguments.points, generator),
+        points=points_on(
+            scene.points.numpy(), faces_of(scene).numpy(), arguments.points, generator
+        ),
         poses=np.stack([frame.camera_to_world.numpy() for frame in scene.frames]),
         intrinsics=np.stack([frame.intrinsics.numpy() for frame in scene.frames]),
-        depth=np.stack([frame.depth().numpy() for frame in scene.frames]),
+        depth=np.stack([depth_of(frame).numpy() for frame in scene.frames]),
         feature_map=generator.standard_normal(shape, dtype=np.float32).astype(np.float16),
     )
 
@@ -111,7 +115,8 @@ def points_on(
     face = np.sort(generator.choice(len(faces), count, p=area / area.sum()))
     u, v = generator.random((2, count, 1))
     u, v = np.where(u + v > 1, 1 - u, u), np.where(u + v > 1, 1 - v, v)
-    return (a[face] + u * (b - a)[face] + v * (c - a)[face]).astype(np.float32)
+    points: np.ndarray = a[face] + u * (b - a)[face] + v * (c - a)[face]
+    return points.astype(np.float32)
 
 
 def measure(folder: Path, side: str, threads: int) -> dict[str, float]:
@@ -166,8 +171,9 @@ def disk_use(folder: Path, scene: Scene, arguments: argparse.Namespace) -> dict[
     from pcdistill.pipeline.artifact_files import write_tensors
 
     from .partition import timed
+    from .scan_parts import faces_of
 
-    points, faces = scene.points, scene.faces
+    points, faces = scene.points, faces_of(scene)
     mesh_superpoints(points[:100], faces[:0])  # compiled at first use
     seconds, ids = timed(arguments.rounds, lambda: mesh_superpoints(points, faces))
     rules = ProjectionRules(DEPTH_TOLERANCE, BORDER)

@@ -15,12 +15,17 @@ import statistics
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
 THRESHOLD, MIN_SIZE = 0.01, 60
+
+Result = TypeVar("Result")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,14 +37,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--segmentator", type=Path, help="ScanNet's compiled segmentator")
 
 
-def run(arguments: argparse.Namespace) -> dict:
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Time all sides and compare their partitions."""
     from pcdistill.geometry import mesh_superpoints, point_superpoints, vertex_normals
 
     points, faces = mesh(arguments)
-    rule = {"threshold": THRESHOLD, "min_size": MIN_SIZE}
     mesh_superpoints(points[:100], faces[:0])  # compiled at first use
-    seconds, ids = timed(arguments.rounds, lambda: mesh_superpoints(points, faces, **rule))
+    seconds, ids = timed(
+        arguments.rounds,
+        lambda: mesh_superpoints(points, faces, threshold=THRESHOLD, min_size=MIN_SIZE),
+    )
     begin = time.perf_counter()
     plain = segment_plainly(points.numpy(), faces.numpy())
     plain_seconds = time.perf_counter() - begin
@@ -53,7 +60,9 @@ def run(arguments: argparse.Namespace) -> dict:
         "superpoints": int(ids.max()) + 1,
     }
     normals = vertex_normals(points, faces)
-    cloud_seconds, _ = timed(1, lambda: point_superpoints(points, normals, **rule))
+    cloud_seconds, _ = timed(
+        1, lambda: point_superpoints(points, normals, threshold=THRESHOLD, min_size=MIN_SIZE)
+    )
     result["cloud_seconds"] = round(cloud_seconds, 4)
     if arguments.segmentator is not None:
         compiled, found = run_segmentator(arguments.segmentator, points, faces, arguments.rounds)
@@ -71,6 +80,8 @@ def mesh(arguments: argparse.Namespace) -> tuple[torch.Tensor, torch.Tensor]:
 
     if arguments.mesh is not None:
         ply = read_ply(arguments.mesh)
+        if ply.faces is None:
+            raise SystemExit(f"{arguments.mesh}: has no faces, expected a mesh; give one")
         return ply.points, ply.faces
     surface, spacing = build_home(arguments.seed, "validation").surface, 0.12
     found = scan_mesh(surface, spacing)
@@ -81,7 +92,7 @@ def mesh(arguments: argparse.Namespace) -> tuple[torch.Tensor, torch.Tensor]:
     return (found.points + 0.004 * noise).float(), found.faces
 
 
-def timed(rounds: int, work) -> tuple[float, torch.Tensor]:
+def timed(rounds: int, work: Callable[[], Result]) -> tuple[float, Result]:
     """Median seconds and the last result."""
     seconds = []
     for _ in range(rounds):
@@ -162,9 +173,8 @@ def run_segmentator(
         seconds = []
         for file in (whole, one):
             command = [str(binary.resolve()), str(file), str(THRESHOLD), str(MIN_SIZE)]
-            taken, _ = timed(
-                rounds, lambda c=command: subprocess.run(c, check=True, capture_output=True)
-            )
+            once = partial(subprocess.run, command, check=True, capture_output=True)
+            taken, _ = timed(rounds, once)
             seconds.append(taken)
         answer = json.loads(next(folder.glob("mesh*.json")).read_text())
         return max(seconds[0] - seconds[1], math.ulp(1.0)), np.array(answer["segIndices"])

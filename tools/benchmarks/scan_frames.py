@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pcdistill.geometry import MeshDepthRenderer, camera_rays, project_points
+from pcdistill.geometry import MeshDepthRenderer, Projection, camera_rays, project_points
 from pcdistill.pipeline.config import LiftConfig
 from pcdistill.scenes import Frame, Scene
+
+from .scan_parts import depth_of, faces_of
 
 AGREES = 0.05
 """Relative to the measured depth: a frame sees a point that lies no farther from its reading."""
@@ -40,7 +42,7 @@ def view_statistics(scene: Scene) -> Statistics:
     lifted = torch.zeros(len(scene.points), dtype=torch.bool)
     rule = LiftConfig()
     for frame in scene.frames:
-        depth = frame.depth()
+        depth = depth_of(frame)
         views += sees(scene.points, frame, depth, AGREES).visible
         lifted |= sees(scene.points, frame, depth, rule.depth_tolerance).visible
     count = len(scene.points)
@@ -57,7 +59,7 @@ def view_statistics(scene: Scene) -> Statistics:
     return found | {f"views_{n}": 100 * int((views == n).sum()) / count for n in range(3)}
 
 
-def sees(points: Tensor, frame: Frame, depth: Tensor, tolerance: float):
+def sees(points: Tensor, frame: Frame, depth: Tensor, tolerance: float) -> Projection:
     """Where points (N, 3) land in a frame, and which of them agree with its depth."""
     return project_points(
         points,
@@ -72,7 +74,7 @@ def sees(points: Tensor, frame: Frame, depth: Tensor, tolerance: float):
 
 def depth_statistics(scene: Scene) -> Statistics:
     """Depth images by themselves and against the surface, and the poses that they ask for."""
-    surface = MeshDepthRenderer(scene.points, scene.faces)
+    surface = MeshDepthRenderer(scene.points, faces_of(scene))
     compared = [compare_depth(frame, surface) for frame in scene.frames]
     together = DepthComparison(*(torch.cat(column) for column in zip(*compared, strict=True)))
     relative = together.difference.abs() / together.depth
@@ -123,7 +125,7 @@ class DepthComparison(NamedTuple):
 
 def compare_depth(frame: Frame, surface: MeshDepthRenderer) -> DepthComparison:
     """Compare the depth of a frame with that of the surface from its pose."""
-    depth = frame.depth()
+    depth = depth_of(frame)
     rendered = surface.render(frame.camera_to_world, frame.intrinsics, frame.image_size)
     both = (depth > 0) & (rendered > 0)
     width = 2 * _BESIDE + 1
@@ -164,7 +166,7 @@ def depth_noise(depth: Tensor) -> Tensor:
     base = torch.linalg.qr(terms).Q  # (49, 3)
     inverse = 1 / blocks[good]
     residual = inverse - inverse @ base @ base.T
-    spread = (residual.square().sum(dim=1) / (_WINDOW**2 - 3)).sqrt()
+    spread: Tensor = (residual.square().sum(dim=1) / (_WINDOW**2 - 3)).sqrt()
     return spread * 2.0**2  # |dz| = z2 |d(1/z)|
 
 
@@ -236,7 +238,7 @@ def color_statistics(scene: Scene) -> Statistics:
     for frame in scene.frames:
         gray = frame.image().double().mean(dim=2)
         noise.append(image_noise(gray))
-        view = sees(points, frame, frame.depth(), AGREES)
+        view = sees(points, frame, depth_of(frame), AGREES)
         value = gray[view.pixels[:, 1], view.pixels[:, 0]] * view.visible
         count += view.visible
         total += value

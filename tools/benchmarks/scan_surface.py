@@ -21,11 +21,13 @@ from pcdistill.pipeline.config import PartitionConfig
 from pcdistill.scenes import Scene
 from pcdistill.stages.partition import partition_scene
 
+from .scan_parts import faces_of
+
 RADIUS = 0.10
 """Metres around a place within which it is asked to be flat: the same for every resolution."""
 FLATNESS = 0.02
 """Largest ratio of the variance across a flat place to that along it: 7 mm across 10 cm."""
-SCANNET_SEGMENTS = {"threshold": 0.01, "min_size": 20}
+SEGMENT_THRESHOLD, SEGMENT_SIZE = 0.01, 20
 """Defaults of ScanNet's segmentator, on whose segments ScanNet's labels are painted."""
 _LEAST_SPREAD = 0.2  # of the shorter to the longer variance: no strips
 _PLACES = 4000  # sampled vertices, enough for a quantile to a percent
@@ -37,7 +39,7 @@ Statistics = dict[str, float]
 
 def surface_statistics(scene: Scene) -> Statistics:
     """Density, spacing, holes and pieces of a scan with a mesh."""
-    faces = weld_faces(scene.points, scene.faces)
+    faces = weld_faces(scene.points, faces_of(scene))
     area = float(face_areas(scene.points, faces).sum())
     used = torch.unique(faces)
     edges, borders = edges_and_borders(faces)
@@ -66,7 +68,8 @@ def surface_statistics(scene: Scene) -> Statistics:
 def face_areas(points: Tensor, faces: Tensor) -> Tensor:
     """(F,) float64, m2."""
     a, b, c = points.double()[faces].unbind(1)
-    return torch.linalg.vector_norm(torch.linalg.cross(b - a, c - a), dim=1) / 2
+    doubled: Tensor = torch.linalg.vector_norm(torch.linalg.cross(b - a, c - a), dim=1)
+    return doubled / 2
 
 
 def edges_and_borders(faces: Tensor) -> tuple[Tensor, Tensor]:
@@ -99,7 +102,7 @@ def flat_statistics(scene: Scene, used: Tensor, edges: Tensor) -> Statistics:
     around = cKDTree(positions).query_ball_point(positions[chosen], RADIUS)
     planes, roughness, flat = fit_planes(positions, around)
     where = used[torch.from_numpy(chosen[flat])]
-    of_mesh = vertex_normals(scene.points, weld_faces(scene.points, scene.faces)).double()
+    of_mesh = vertex_normals(scene.points, weld_faces(scene.points, faces_of(scene))).double()
     own = of_mesh if scene.normals is None else scene.normals.double()
     is_flat = torch.zeros(len(scene.points), dtype=torch.bool)
     is_flat[where] = True
@@ -157,9 +160,10 @@ def angles(first: Tensor, second: Tensor) -> np.ndarray:
 def scan_superpoint_statistics(scene: Scene) -> Statistics:
     """Sizes of the superpoints of the default partition, and how well they keep things apart."""
     ids, edges, _ = partition_scene(scene, PartitionConfig(method="mesh"))
-    areas = face_areas(scene.points, scene.faces)
+    faces = faces_of(scene)
+    areas = face_areas(scene.points, faces)
     fraction = torch.zeros(len(ids), dtype=torch.float64)
-    fraction.index_add_(0, scene.faces.flatten(), areas.repeat_interleave(3) / 3)
+    fraction.index_add_(0, faces.flatten(), areas.repeat_interleave(3) / 3)
     members = torch.bincount(ids.long()).double()
     extent = torch.zeros_like(members).index_add_(0, ids.long(), fraction)
     found = {
@@ -170,7 +174,9 @@ def scan_superpoint_statistics(scene: Scene) -> Statistics:
         "extent": float(extent.median()),
         "extent_mean": float(extent.mean()),
     }
-    segments = mesh_superpoints(scene.points, scene.faces, **SCANNET_SEGMENTS).long()
+    segments = mesh_superpoints(
+        scene.points, faces, threshold=SEGMENT_THRESHOLD, min_size=SEGMENT_SIZE
+    ).long()
     for kind, truth, unknown in (
         ("label", scene.labels, IGNORE_LABEL),
         ("instance", scene.instances, _NO_INSTANCE),
@@ -179,6 +185,8 @@ def scan_superpoint_statistics(scene: Scene) -> Statistics:
             continue
         for prefix, answers in (("", truth), ("painted_", painted(segments, truth))):
             fidelity = superpoint_statistics(ids, edges, answers, ignore_label=unknown).labels
+            if fidelity is None:
+                continue
             found |= {
                 f"{prefix}{kind}_{name}": 100 * value
                 for name, value in fidelity._asdict().items()
@@ -193,4 +201,5 @@ def painted(segments: Tensor, truth: Tensor) -> Tensor:
     votes = torch.bincount(
         segments * len(values) + index, minlength=(int(segments.max()) + 1) * len(values)
     )
-    return values[votes.view(-1, len(values)).argmax(dim=1)[segments]]
+    most: Tensor = values[votes.view(-1, len(values)).argmax(dim=1)]
+    return most[segments]

@@ -6,9 +6,14 @@ import argparse
 import math
 import statistics
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import DOCS
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pcdistill.scenes import Scene
 
 SPLIT = "train"
 """Development homes: those that are reported on are not looked at."""
@@ -174,7 +179,7 @@ class Column(NamedTuple):
     """Its labels are those of segments of this very mesh."""
 
 
-def run(arguments: argparse.Namespace) -> dict:
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Measure homes and scans, and print or write the table."""
     from pcdistill.homes import ScannerSettings, home_scene
 
@@ -208,7 +213,7 @@ def run(arguments: argparse.Namespace) -> dict:
     }
 
 
-def open_real_scan(path: Path):
+def open_real_scan(path: Path) -> Scene:
     """Open a scan with all its frames.
 
     Raises:
@@ -229,7 +234,7 @@ def open_real_scan(path: Path):
     return scene
 
 
-def merged(scene, spacing: float):
+def merged(scene: Scene, spacing: float) -> Scene:
     """The scan with its vertices merged as those of homes are; the rest is that of the nearest.
 
     Labels that were painted on segments of the finer mesh are then not those of any segment.
@@ -237,12 +242,15 @@ def merged(scene, spacing: float):
     from pcdistill.geometry import ThinnedTree, merge_close_vertices, vertex_normals
     from pcdistill.scenes import Scene
 
-    sides = vertex_normals(scene.points, scene.faces)
-    mesh = merge_close_vertices(scene.points, scene.faces, sides, spacing)
+    from .scan_parts import faces_of
+
+    faces = faces_of(scene)
+    sides = vertex_normals(scene.points, faces)
+    mesh = merge_close_vertices(scene.points, faces, sides, spacing)
     fine = scene.points.double().numpy()
     nearest = ThinnedTree(fine, 1).nearest(mesh.points.numpy(), 1)[1][:, 0]
 
-    def taken(values):
+    def taken(values: Tensor | None) -> Tensor | None:
         return None if values is None else values[nearest]
 
     return Scene(
@@ -257,7 +265,7 @@ def merged(scene, spacing: float):
     )
 
 
-def measure(scene) -> dict[str, float]:
+def measure(scene: Scene) -> dict[str, float]:
     """All statistics of one scan; those that it cannot have are missing."""
     from .scan_frames import color_statistics, depth_statistics, view_statistics
     from .scan_surface import scan_superpoint_statistics, surface_statistics

@@ -22,6 +22,7 @@ import tempfile
 import time
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -42,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=3, help="times that each side is measured")
 
 
-def run(arguments: argparse.Namespace) -> dict:
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Read every 20th frame and all of them, in turn, and a scan a tenth as long."""
     short = max(arguments.frames // 10, STEP)
     if arguments.frames < 2 * STEP:
@@ -54,7 +55,7 @@ def run(arguments: argparse.Namespace) -> dict:
         short_scan = write_scan(folder / "short", short, images)
         write_scan(folder / "warm", WARM, images)
         sides = {"step": (long_scan, STEP), "all": (long_scan, 1), "short": (short_scan, STEP)}
-        measured: dict[str, list[dict]] = {side: [] for side in sides}
+        measured: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
         for _ in range(arguments.rounds):
             for side, (scan, step) in sides.items():
                 measured[side].append(measure(folder / "warm", scan, step))
@@ -64,20 +65,20 @@ def run(arguments: argparse.Namespace) -> dict:
         side: {key: statistics.median(found[key] for found in rounds) for key in rounds[0]}
         for side, rounds in measured.items()
     }
-    step, everything = middle["step"], middle["all"]
+    some, everything = middle["step"], middle["all"]
     return {
-        "bytes_ratio": round(step["bytes"] / everything["bytes"], 4),
-        "time_ratio": round(step["seconds"] / everything["seconds"], 4),
+        "bytes_ratio": round(some["bytes"] / everything["bytes"], 4),
+        "time_ratio": round(some["seconds"] / everything["seconds"], 4),
         f"memory_mb_{short}": round(middle["short"]["peak_mib"], 1),
-        f"memory_mb_{arguments.frames}": round(step["peak_mib"], 1),
+        f"memory_mb_{arguments.frames}": round(some["peak_mib"], 1),
         "memory_mb_all": round(everything["peak_mib"], 1),
         "frames": arguments.frames,
-        "frames_read": step["frames"],
+        "frames_read": some["frames"],
         "frame_step": STEP,
-        "seconds": round(step["seconds"], 3),
+        "seconds": round(some["seconds"], 3),
         "seconds_all": round(everything["seconds"], 3),
         "file_bytes": size,
-        "bytes": step["bytes"],
+        "bytes": some["bytes"],
         "bytes_all": everything["bytes"],
     }
 

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace) -> dict:
+def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Measure all sizes; the ratios at the top are those of the scene of `HEADLINE` voxels."""
     sizes = arguments.sizes or (QUICK_SIZES if arguments.quick else SIZES)
     rounds = arguments.rounds or (2 if arguments.quick else 5)
@@ -167,7 +168,7 @@ class Engine:
         # several thread pools live in one process: torch's, OpenBLAS's, numba's
         pools = ("OMP", "OPENBLAS", "MKL", "NUMBA")
         paths = [environment.get("PYTHONPATH"), os.environ.get("PYTHONPATH"), str(HERE.parents[1])]
-        command = [sys.executable, HERE / "sparse_worker.py", name, coords]
+        command = [sys.executable, str(HERE / "sparse_worker.py"), name, str(coords)]
         command += ["--threads", threads, "--device", arguments.device]
         self.name = name
         self.process = subprocess.Popen(
@@ -181,33 +182,37 @@ class Engine:
                 "PYTHONPATH": os.pathsep.join(path for path in paths if path),
             },
         )
+        assert self.process.stdin is not None  # pipes, as asked for
+        assert self.process.stdout is not None
+        self._questions, self._answers = self.process.stdin, self.process.stdout
 
-    def ask(self, command: str) -> dict:
+    def ask(self, command: str) -> dict[str, Any]:
         """Have one command carried out."""
-        self.process.stdin.write(command + "\n")
-        self.process.stdin.flush()
-        answer = self.process.stdout.readline()
+        self._questions.write(command + "\n")
+        self._questions.flush()
+        answer = self._answers.readline()
         if not answer:
             raise SystemExit(f"the process of engine {self.name} ended during '{command}'")
-        return json.loads(answer)
+        values: dict[str, Any] = json.loads(answer)
+        return values
 
     def close(self) -> None:
         """End the process."""
-        self.process.stdin.close()
+        self._questions.close()
         self.process.wait()
 
 
 def measure(
     coords: Path,
-    environments: dict[str, dict],
+    environments: dict[str, dict[str, Any]],
     rounds: int,
     arguments: argparse.Namespace,
     wants_profile: bool,
-) -> dict:
+) -> dict[str, Any]:
     """Everything about one scene."""
     engines = [Engine(name, env, coords, arguments) for name, env in environments.items()]
     try:
-        found: dict[str, dict] = {engine.name: {} for engine in engines}
+        found: dict[str, dict[str, Any]] = {engine.name: {} for engine in engines}
         # first of all: a step changes the running statistics
         outputs = {engine.name: np.array(engine.ask("output")["rows"]) for engine in engines}
         rates: list[float] = []
@@ -272,16 +277,16 @@ def in_turn(
     return {name: statistics.median(times[1:]) for name, times in seconds.items()}
 
 
-def ratio(above: dict | None, below: dict | None, name: str) -> float | None:
+def ratio(above: dict[str, Any] | None, below: dict[str, Any] | None, name: str) -> float | None:
     """One over the other, None where an engine is absent."""
     return above[name] / below[name] if above and below else None
 
 
-def growth(scenes: list[dict]) -> dict:
+def growth(scenes: list[dict[str, Any]]) -> dict[str, Any]:
     """Seconds per voxel of the largest scene over those of the scene of `GROWTH_FROM` voxels."""
     first = min(scenes, key=lambda scene: abs(scene["voxels"] - GROWTH_FROM))
     last = max(scenes, key=lambda scene: scene["voxels"])
-    result: dict = {"from_voxels": first["voxels"], "to_voxels": last["voxels"]}
+    result: dict[str, Any] = {"from_voxels": first["voxels"], "to_voxels": last["voxels"]}
     for name in ("forward", "step"):
         per_voxel = [
             scene["engines"]["torch"][f"{name}_seconds"] / scene["voxels"]
@@ -291,7 +296,7 @@ def growth(scenes: list[dict]) -> dict:
     return result
 
 
-def machine(arguments: argparse.Namespace) -> dict:
+def machine(arguments: argparse.Namespace) -> dict[str, Any]:
     """What the numbers were measured on."""
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
@@ -309,7 +314,7 @@ def machine(arguments: argparse.Namespace) -> dict:
     }
 
 
-def page_section(result: dict) -> str:
+def page_section(result: dict[str, Any]) -> str:
     """The tables, in Markdown."""
     about, count = result["machine"], result["rounds"]
     rounds = f"{count} round" + "s" * (count > 1)
@@ -367,7 +372,7 @@ def page_section(result: dict) -> str:
     return "\n".join(lines)
 
 
-def profile_table(scene: dict) -> list[str]:
+def profile_table(scene: dict[str, Any]) -> list[str]:
     """Where our seconds go, in Markdown."""
     forward, step = scene["profile"]["forward"], scene["profile"]["step"]
     return [

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +31,8 @@ from pcdistill.sparse import (
 )
 from pcdistill.sparse.engines import cpu_norm, torch_engine
 from pcdistill.sparse.kernel_map import KernelMap
+
+Convolution = SparseConv3d | SparseConvTranspose3d
 
 ARCHITECTURE, IN_CHANNELS = "MinkUNet18A", 3
 BFLOAT16 = "_bfloat16"
@@ -61,7 +65,8 @@ class OurNetwork:
     def __call__(self, maps: CoordinateManager | None = None) -> Tensor:
         """Features of every voxel, from voxels whose kernel maps are unknown unless given."""
         with torch.autocast(self.coords.device.type, torch.bfloat16, enabled=self.low_precision):
-            return self.network(SparseTensor(self.features, self.coords, maps=maps)).float()
+            out: Tensor = self.network(SparseTensor(self.features, self.coords, maps=maps))
+            return out.float()
 
     def maps(self) -> CoordinateManager:
         """The voxels at every stride, with all kernel maps of the network."""
@@ -98,20 +103,20 @@ class Worker:
             self._upstream = torch.randn(self.shape, generator=generator).to(self.device)
         return self._upstream
 
-    def forward(self) -> dict:
+    def forward(self) -> dict[str, Any]:
         """Seconds of a forward pass in eval mode, kernel maps included."""
         self.modules.eval()
         with torch.no_grad():
             return {"seconds": self._seconds(self.model)}
 
-    def step(self) -> dict:
+    def step(self) -> dict[str, Any]:
         """Seconds of forward and backward in train mode, kernel maps included."""
         self.modules.train()
         self.modules.zero_grad(set_to_none=True)
         upstream = self.upstream
         return {"seconds": self._seconds(lambda: self.model().backward(upstream))}
 
-    def forward_kept(self) -> dict:
+    def forward_kept(self) -> dict[str, Any]:
         """Seconds of a forward pass whose kernel maps are there, and of its convolutions alone."""
         self.modules.eval()
         if self.known_maps is None:
@@ -120,7 +125,7 @@ class Worker:
             seconds = self._seconds(lambda: self.model(self.known_maps))
         return {"seconds": seconds, "convolutions": clock.seconds if clock.complete else None}
 
-    def step_kept(self) -> dict:
+    def step_kept(self) -> dict[str, Any]:
         """Seconds of forward and backward whose kernel maps are there."""
         self.modules.train()
         self.modules.zero_grad(set_to_none=True)
@@ -129,7 +134,7 @@ class Worker:
         upstream = self.upstream
         return {"seconds": self._seconds(lambda: self.model(self.known_maps).backward(upstream))}
 
-    def profile(self) -> dict:
+    def profile(self) -> dict[str, Any]:
         """Share of the seconds of one thread in the parts of a forward pass and of a step."""
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
@@ -152,7 +157,7 @@ class Worker:
         torch.set_num_threads(threads)
         return shares
 
-    def output(self) -> dict:
+    def output(self) -> dict[str, Any]:
         """Some rows of the output in eval mode, to compare between engines."""
         self.modules.eval()
         with torch.no_grad():
@@ -160,7 +165,7 @@ class Worker:
         rows = torch.linspace(0, len(features) - 1, min(SAMPLED_ROWS, len(features))).long()
         return {"rows": features[rows.to(features.device)].cpu().tolist()}
 
-    def work(self) -> dict:
+    def work(self) -> dict[str, Any]:
         """Floating-point operations of the forward pass's convolutions."""
         maps = self.model.maps()
         return {
@@ -168,7 +173,7 @@ class Worker:
             "neighbours": sum(maps.kernel_map(1, 1, 3).counts) / len(maps.level(1).coords),
         }
 
-    def rate(self) -> dict:
+    def rate(self) -> dict[str, Any]:
         """Floating-point operations a second of a large matrix product."""
         left = torch.randn(MATRIX, MATRIX, device=self.device)
         tries: list[float] = []
@@ -176,7 +181,7 @@ class Worker:
             tries.append(self._seconds(lambda: left @ left))
         return {"flop_per_second": 2 * MATRIX**3 / min(tries)}
 
-    def memory(self) -> dict:
+    def memory(self) -> dict[str, Any]:
         """Bytes of the largest memory of this process so far (on a GPU: of its tensors)."""
         if self.device.type == "cuda":
             return {"bytes": torch.cuda.max_memory_allocated()}
@@ -192,19 +197,18 @@ class Worker:
         return time.perf_counter() - begin
 
 
-def convolutions(network: nn.Module) -> list[nn.Module]:
+def convolutions(network: nn.Module) -> list[Convolution]:
     """The convolution layers of a network."""
-    kinds = (SparseConv3d, SparseConvTranspose3d)
-    return [module for module in network.modules() if isinstance(module, kinds)]
+    return [module for module in network.modules() if isinstance(module, Convolution)]
 
 
 @contextmanager
 def around_convolutions(
-    layers: Sequence[nn.Module], around: Callable[..., Tensor]
+    layers: Sequence[Convolution], around: Callable[..., Tensor]
 ) -> Iterator[None]:
     """Have each layer's arithmetic done by `around(layer, convolve, features, pairs)`."""
     for layer in layers:
-        layer._convolve = partial(around, layer, layer._convolve)
+        setattr(layer, "_convolve", partial(around, layer, layer._convolve))  # noqa: B010
     try:
         yield
     finally:
@@ -258,8 +262,13 @@ class ConvolutionClock:
         self._watch.__enter__()
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self._watch.__exit__(*error)
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._watch.__exit__(kind, error, trace)
 
 
 def convolution_flop(network: MinkUNet, maps: CoordinateManager) -> int:
@@ -267,7 +276,7 @@ def convolution_flop(network: MinkUNet, maps: CoordinateManager) -> int:
     total = 0
 
     def counted(
-        layer: nn.Module,
+        layer: Convolution,
         convolve: Callable[..., Tensor],
         features: Tensor,
         pairs: KernelMap | None,

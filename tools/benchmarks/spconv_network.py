@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pcdistill.networks import MinkUNet
-from pcdistill.sparse import SparseConv3d, SparseConvTranspose3d
+from pcdistill.sparse import SparseBatchNorm, SparseConv3d, SparseConvTranspose3d
 
 COARSEST = 16
 """spconv's grid is a multiple of the coarsest stride, so that every stride divides it."""
@@ -58,9 +58,10 @@ class SpconvNetwork(nn.Module):
             out = self._normed(out, name, norm)
             out = out.replace_feature(torch.cat((out.features, skip.features), dim=1))
             out = self._stage(out, f"block{number + 5}")
-        return out.features @ net.final.kernel
+        features: Tensor = out.features @ net.final.kernel
+        return features
 
-    def _normed(self, x: Any, name: str, norm: nn.Module) -> Any:
+    def _normed(self, x: Any, name: str, norm: SparseBatchNorm) -> Any:
         out = self.layers[flat(name)](x)
         return out.replace_feature(functional.relu(norm.bn(out.features)))
 
@@ -106,4 +107,5 @@ def spconv_layer(layer: SparseConv3d | SparseConvTranspose3d, stride: int) -> nn
     kernel = layer.kernel.detach().reshape(side, side, side, *sizes)  # z, y, x, in, out
     with torch.no_grad():
         made.weight.copy_(kernel.permute(4, 2, 1, 0, 3))  # out, x, y, z, in
-    return made
+    module: nn.Module = made
+    return module
