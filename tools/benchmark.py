@@ -1,4 +1,4 @@
-"""Measure what the documentation claims; every benchmark ends with one JSON object on a line.
+"""Benchmarks of what the documentation claims; each ends with one JSON object on a line.
 
     python tools/benchmark.py homes --seeds 5     # accuracy on test homes -> docs/results.md
     python tools/benchmark.py learning            # what a student lacks -> docs/learning_curves.md

@@ -1,4 +1,4 @@
-"""Build MinkowskiEngine 0.5.4 for the CPU once and keep its wheel.
+"""Build script of MinkowskiEngine 0.5.4 for the CPU, which keeps the wheel.
 
     python tools/build_minkowski.py            # build unless cached, print its folder
     python tools/build_minkowski.py --install  # also install the wheel beside pcdistill
@@ -39,7 +39,7 @@ PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
 
 
 class BuildError(Exception):
-    """Something that the build needs is absent; the text says what."""
+    """Something that the build needs is missing; the text says what."""
 
 
 def main() -> None:

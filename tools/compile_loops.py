@@ -1,4 +1,4 @@
-"""Compiles the package's loops for this processor once, so that the first run need not.
+"""Compilation of the package's loops for this processor, so that the first run need not wait.
 
     python tools/compile_loops.py
 
@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 
 def render_home() -> None:
-    """Whatever generates homes and pictures of objects."""
+    """Generate a home and pictures of objects."""
     from pcdistill.homes import home_scene, render_object_image
 
     home_scene(0, "train", frames=1, image_size=(24, 32))
@@ -24,7 +24,7 @@ def render_home() -> None:
 
 
 def train_student() -> None:
-    """Superpoints, drawing, and a step of a small student in every precision it may use."""
+    """Cut superpoints, draw, and train a small student for a step in every precision."""
     import torch
 
     from pcdistill.capability import prompt_points

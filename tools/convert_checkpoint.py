@@ -1,4 +1,4 @@
-"""Convert a student network between OpenScene's and SAS's .pth files and our safetensors.
+"""Conversion of student networks between OpenScene's and SAS's .pth files and our safetensors.
 
     python tools/convert_checkpoint.py model_best.pth.tar student.safetensors   # theirs to ours
     python tools/convert_checkpoint.py student.safetensors student.pth          # ours to theirs
@@ -69,6 +69,13 @@ def convert(
 ) -> str:
     """Convert one file and say what it was.
 
+    Args:
+        source: checkpoint to read.
+        target: file to write; its suffix names the layout.
+        force: replace a target that exists.
+        ignore_leftover: see `load_checkpoint`.
+        weights: see `load_checkpoint`.
+
     Raises:
         ConfigError: the target has another suffix, exists, or is the source.
         ArtifactError: the source is no student network, or the target cannot be written.
@@ -98,7 +105,7 @@ def convert(
 
 
 def origin(source: Path, metadata: dict[str, Any]) -> dict[str, Any]:
-    """What the provenance says about the file that was converted."""
+    """Describe the file that was converted, for the provenance."""
     beside = {
         key: value
         for key, value in metadata.items()

@@ -77,5 +77,5 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Lead links to the configurations to their copies."""
+    """Rewrite links to the configurations; mkdocs gives the arguments of all its hooks."""
     return re.sub(r"\]\(((?:\.\./)*)\.\./configs/", r"](\1configs/", markdown)

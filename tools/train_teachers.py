@@ -1,4 +1,4 @@
-"""Train the two embedded teachers on rendered homes and write their weights into the package.
+"""Training of the two embedded teachers on rendered homes; writes their weights.
 
     python tools/train_teachers.py all --cache .cache/teachers   # the three steps below
     python tools/train_teachers.py render --cache .cache/teachers     # pictures with labels
@@ -73,7 +73,7 @@ TEMPLATES = ("{}", "a {}", "the {}")
 
 
 def main() -> None:
-    """Carry out one of the three steps, or all."""
+    """Run one of the three steps, or all."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("step", choices=("all", "render", "dense", "masks"))
     parser.add_argument("--cache", type=Path, default=Path(".cache/teachers"))
@@ -145,7 +145,7 @@ def render_pictures(arguments: argparse.Namespace) -> None:
 
 
 def load(cache: Path, name: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Images (n, 3, H, W) uint8, labels and materials (n, H, W) uint8 of one set."""
+    """Load images (n, 3, H, W) uint8, labels and materials (n, H, W) uint8 of one set."""
     with np.load(cache / f"{name}.npz") as archive:
         images, labels, materials = (
             torch.from_numpy(archive[k]) for k in ("images", "labels", "materials")

@@ -1,4 +1,4 @@
-"""Write the JSON schema of the YAML files anew, after a setting was added or changed.
+"""Writer of the JSON schema of the YAML files, for when a setting was added or changed.
 
 python tools/write_schema.py
 """

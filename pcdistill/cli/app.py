@@ -1,4 +1,4 @@
-"""The `pcdistill` command: which commands there are, and how one command line is carried out."""
+"""Entry point of the command line and table of its commands."""
 
 from __future__ import annotations
 
@@ -45,7 +45,10 @@ def main() -> None:
 
 
 def run_command(arguments: list[str]) -> int:
-    """Carry out one command line and return its exit status; a user's mistake is one sentence.
+    """Run one command line; expected errors are printed without a traceback.
+
+    Returns:
+        the exit status.
 
     Raises:
         SystemExit: help or completion was asked for, or an option is not as its help says.

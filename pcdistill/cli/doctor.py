@@ -1,4 +1,4 @@
-"""The command that examines a scan before the work."""
+"""Command `doctor`: examines a scan before the work."""
 
 from __future__ import annotations
 

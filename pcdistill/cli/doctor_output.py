@@ -1,4 +1,4 @@
-"""Examines a scan, draws what it looks like from its own cameras, and writes down what is wrong."""
+"""Output of `doctor`: doctor.json, pictures from the scan's own cameras, a table of findings."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _STRIP = 22  # pixels above each picture, for its title
 
 
 class DoctorOutput(NamedTuple):
-    """What came out, and where it lies."""
+    """The diagnosis, and the files that were written."""
 
     diagnosis: Diagnosis
     files: tuple[Path, ...]
@@ -66,7 +66,7 @@ def examine_scan(
 
 
 def print_report(console: Console, report: DoctorOutput) -> None:
-    """What was found as a table, and whether lifting will work."""
+    """Print the findings as a table, and whether lifting will work."""
     diagnosis = report.diagnosis
     looked = diagnosis.looked_at
     console.print(
@@ -110,7 +110,16 @@ def _parsed(settings: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _draw(capture: SceneSample, corrected: SceneSample, folder: Path) -> list[Path]:
-    """One picture for some of the frames; a second row shows the scan as it is probably meant."""
+    """Draw one picture for some of the frames.
+
+    Args:
+        capture: the scan as it is read.
+        corrected: the scan as it is probably meant; a second row unless it is `capture`.
+        folder: where the pictures are written.
+
+    Returns:
+        the files.
+    """
     count = len(capture.sights)
     chosen = sorted({round((i + 0.5) * count / _PICTURES - 0.5) for i in range(_PICTURES)})
     files = []
@@ -149,14 +158,14 @@ def _row(original: FrameSample, points: Tensor, sight: FrameSample, title: str) 
 
 
 def _reduced(sight: FrameSample) -> Tensor:
-    """The photograph at the size of the sight."""
+    """(h, w, 3) uint8: the photograph at the size at which the frame was examined."""
     height, width = sight.gray.shape
     image = Image.fromarray(sight.frame.image().numpy())
     return torch.from_numpy(np.array(image.resize((width, height), Image.Resampling.BOX)))
 
 
 def _projected(points: Tensor, sight: FrameSample) -> tuple[Tensor, Tensor, Tensor]:
-    """Pixels (M, 2) int64, distance and measured depth (M,) of the points inside the picture."""
+    """Pixels (M, 2) int64; distance and measured depth (M,) of points in the picture, metres."""
     height, width = sight.gray.shape
     thinned = points[:: max(1, len(points) // _MAX_POINTS)].double()
     found, z = project_to_pixels(thinned, invert_pose(sight.camera_to_world), sight.intrinsics)
@@ -169,7 +178,14 @@ def _projected(points: Tensor, sight: FrameSample) -> tuple[Tensor, Tensor, Tens
 
 
 def _nearest_around(pixels: Tensor, z: Tensor, height: int, width: int) -> Tensor:
-    """For each point the distance of the nearest one around its pixel, so that walls hide."""
+    """(M,) metres: distance of the nearest point around each point's pixel, so that walls hide.
+
+    Args:
+        pixels: (M, 2) int64, column and row.
+        z: (M,) distance along the optical axis, metres.
+        height: of the picture, pixels.
+        width: of the picture, pixels.
+    """
     side = max(4, width // 40)
     columns = -(-width // side)
     cell = (pixels[:, 1] // side) * columns + pixels[:, 0] // side
@@ -189,7 +205,7 @@ def _with_depth_edges(image: Tensor, depth: Tensor | None) -> Tensor:
 
 
 def _titled(picture: Tensor, title: str) -> Tensor:
-    """The picture, at least 320 pixels wide, below a strip with its title."""
+    """Enlarge a picture to at least 320 pixels and put a strip with its title above it."""
     times = max(1, round(320 / picture.shape[1]))
     picture = picture.repeat_interleave(times, dim=0).repeat_interleave(times, dim=1)
     strip = Image.new("RGB", (picture.shape[1], _STRIP), (24, 26, 30))

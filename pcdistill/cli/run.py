@@ -1,4 +1,4 @@
-"""Commands that carry out a run or say how far it is."""
+"""Commands `demo`, `run` and `status`, and that of each stage's script."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def status(
 
 
 def run_stage_command(name: StageName, arguments: Sequence[str]) -> int:
-    """The command of one stage's script: the same options for every stage."""
+    """Run the command of one stage's script; the options are the same for every stage."""
 
     def stage(
         config: Path,

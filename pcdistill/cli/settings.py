@@ -1,4 +1,4 @@
-"""The command that explains the settings of a run's YAML file."""
+"""Command `settings`: explains the settings of a run's YAML file."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def settings(
 
 
 def section_text(section: Section, width: int) -> Text:
-    """A section as it could stand in the YAML file, with what each setting means below it."""
+    """Format a section as it could be in the YAML file, each setting with its meaning below it."""
     from rich.text import Text
 
     text = Text()

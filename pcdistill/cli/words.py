@@ -1,4 +1,4 @@
-"""What all commands share: repeated options, mistakes as sentences, where commands write."""
+"""Shared parts of all commands: repeated options, error messages, the console."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ OptionalText = Annotated[str | None, tyro.conf.arg(metavar="TEXT", help_behavior
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Leave cycles of objects alone for a command that ends soon.
+    """Pause the garbage collector, for a command that ends soon.
 
     While torch loads, Python's collector walks through all it brings again and again, which is a
     sixth of the time that somebody waits for an answer.
@@ -49,7 +49,7 @@ def uncollected() -> Iterator[None]:
 
 
 def merge_repeated_option(arguments: Sequence[str], option: str) -> list[str]:
-    """The command line with all values of a repeated option behind its first mention.
+    """Move all values of a repeated option behind its first mention.
 
     Left as they are, the last mention would silently replace the earlier ones.
     """
@@ -58,12 +58,12 @@ def merge_repeated_option(arguments: Sequence[str], option: str) -> list[str]:
 
 
 def values_of(arguments: Sequence[str], option: str) -> list[str]:
-    """All values of an option, however often it is mentioned."""
+    """List all values of an option, however often it is mentioned."""
     return _parted(arguments, option)[1]
 
 
 def _parted(arguments: Sequence[str], option: str) -> tuple[list[str], list[str], int | None]:
-    """The other words, the option's values, and where it is mentioned first."""
+    """Split into the other words, the option's values, and where it is mentioned first."""
     words: list[str] = []
     values: list[str] = []
     place, taking = None, False
@@ -82,14 +82,14 @@ def _parted(arguments: Sequence[str], option: str) -> tuple[list[str], list[str]
 
 
 def make_console() -> Console:
-    """Where commands write: no colours of numbers, no wrapped paths, names as they are."""
+    """Make the console of all commands: numbers are not coloured, paths not wrapped."""
     from pcdistill.pipeline import text_console
 
     return text_console()
 
 
 def run_with_error_reporting(command: Callable[[], int | None]) -> int:
-    """Run a command and return its exit status; a user's mistake is one sentence on stderr."""
+    """Run a command; expected errors are one sentence on stderr. Returns the exit status."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
         return int(command() or 0)

@@ -1,4 +1,4 @@
-"""The files that stages hand to each other: JSON, and tensors with their provenance."""
+"""Reading and writing of artefact files: JSON, and safetensors with their provenance."""
 
 from __future__ import annotations
 
@@ -42,7 +42,13 @@ def read_json(path: Path) -> Any:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], provenance: Mapping[str, Any]) -> None:
-    """Write tensors as safetensors with their provenance in the header, whole or not at all."""
+    """Write tensors as safetensors with their provenance in the header, whole or not at all.
+
+    Args:
+        path: file to write.
+        tensors: by name; on any device.
+        provenance: JSON values.
+    """
     contiguous = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
     header = {"provenance": json.dumps(dict(provenance), sort_keys=True)}
     with atomic_file(path) as temporary:
@@ -81,7 +87,7 @@ def read_provenance(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """A safetensors file; see `read_tensors` for what is raised."""
+    """Open a safetensors file; see `read_tensors` for what is raised."""
     try:
         require_readable(path)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""One YAML file describes one run: a frozen dataclass a section, and the loader that checks it."""
+"""Configuration of a run: one frozen dataclass for each section of its YAML file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings of a run's YAML file as data: name, kind, default, and the text that explains them."""
+"""Documentation of the settings as data: name, kind, default, and the text that explains each."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Section(NamedTuple):
 
 
 def describe_sections() -> tuple[Section, ...]:
-    """All sections with their settings, in the order of the configuration."""
+    """List all sections with their settings, in the order of the configuration."""
     kinds = get_type_hints(RunConfig)
     return tuple(
         Section(
@@ -49,7 +49,7 @@ def describe_sections() -> tuple[Section, ...]:
 
 
 def find_settings(wanted: str | None) -> tuple[Section, ...]:
-    """The sections that a name chooses: all for None, else `SECTION` or `SECTION.KEY`.
+    """Find the sections that a name chooses: all for None, else `SECTION` or `SECTION.KEY`.
 
     Raises:
         ConfigError: there is no such section or setting; says which was probably meant.

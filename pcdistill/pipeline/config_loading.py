@@ -19,7 +19,7 @@ Section = TypeVar("Section", "GeneralConfig", "IngestConfig", "DistillConfig")
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads YAML as usual, but refuses a key that is given twice, of which the last would count."""
+    """YAML loader that refuses a key that is given twice, of which the last would count."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         first: dict[str, int] = {}
@@ -80,7 +80,13 @@ def _is_file_name(value: str) -> bool:
 
 
 def _located(section: Section, keys: Sequence[str], folder: Path) -> Section:
-    """The same with whole paths: seen from the current folder, else from that of the config."""
+    """Make paths absolute: seen from the current folder, else from that of the config.
+
+    Args:
+        section: of the configuration.
+        keys: those of its settings that are paths or None.
+        folder: of the YAML file.
+    """
     whole: dict[str, Any] = {}
     for key in keys:
         value = getattr(section, key)
@@ -92,13 +98,13 @@ def _located(section: Section, keys: Sequence[str], folder: Path) -> Section:
 
 
 def _is_there(path: Path) -> bool:
-    """Whether there is something, or what stands before a colon is there (`WORKSPACE:STUDENT`)."""
+    """Whether a path exists, or the folder before its last colon (`WORKSPACE:STUDENT`)."""
     folder, colon, _ = str(path).rpartition(":")
     return path.exists() or (bool(colon) and Path(folder).is_dir())
 
 
 def config_from_dict(sections: Mapping[str, Any], source: str) -> RunConfig:
-    """Check a mapping of sections and make the run's configuration of it.
+    """Build a run's configuration from a mapping of sections, and check it.
 
     Raises:
         ConfigError: see `load_config`; messages begin with `source`.
@@ -116,7 +122,7 @@ def config_from_dict(sections: Mapping[str, Any], source: str) -> RunConfig:
 
 
 def config_to_dict(config: RunConfig) -> dict[str, Any]:
-    """The configuration as plain JSON values; `config_from_dict` reads it back."""
+    """Convert a configuration to plain JSON values; `config_from_dict` reads it back."""
     plain: dict[str, Any] = yaml.safe_load(yaml.safe_dump(_plain(dataclasses.asdict(config))))
     return plain
 

@@ -1,4 +1,4 @@
-"""JSON schema of a run's YAML file, by which editors complete and check what is typed."""
+"""JSON schema of a run's YAML file, for completion and checks in editors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pcdistill.pipeline.config_docs import Section, Setting, describe_sections
 
 
 def config_schema() -> dict[str, Any]:
-    """The schema (draft 7) of all sections: kinds, choices, defaults and texts."""
+    """Build the schema (draft 7) of all sections: kinds, choices, defaults and texts."""
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "pcdistill run",
@@ -22,7 +22,7 @@ def config_schema() -> dict[str, Any]:
 
 
 def schema_text() -> str:
-    """The schema as it is stored in pcdistill/configs/schema.json."""
+    """Format the schema as it is stored in pcdistill/configs/schema.json."""
     return json.dumps(config_schema(), indent=2, ensure_ascii=False) + "\n"
 
 

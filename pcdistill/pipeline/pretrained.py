@@ -1,4 +1,4 @@
-"""A student that was trained before: where it lies, what it needs, whether it fits a run."""
+"""Pretrained students: where the checkpoint is, what input it needs, whether it fits a run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _EXPECTED = (
 
 
 class StudentInputSpec(NamedTuple):
-    """How a scan has to be shown to a student."""
+    """Input of a student: voxel size and channels."""
 
     voxel_size: float
     """Metres."""
@@ -54,7 +54,7 @@ class PretrainedStudent:
 
     @property
     def prompt(self) -> str | None:
-        """What the text encoder read for a class name while it learned."""
+        """Prompt of the student's training, with `{}` for a class name; None if unknown."""
         known = self.provenance.get("prompt")
         return known if isinstance(known, str) and known.count("{}") == 1 else None
 
@@ -87,7 +87,7 @@ class PretrainedStudent:
 
 
 def resolve_checkpoint(given: str, workspace: Workspace | None) -> CheckpointSource:
-    """The file that `distill.pretrained` names, or the workspace's own copy where that is gone.
+    """Find the file that `distill.pretrained` names, or the workspace's own copy of it.
 
     Args:
         given: a file, a workspace, or `WORKSPACE:STUDENT`.
@@ -108,7 +108,7 @@ def resolve_checkpoint(given: str, workspace: Workspace | None) -> CheckpointSou
 
 
 def load_pretrained(source: CheckpointSource, config: DistillConfig) -> PretrainedStudent:
-    """Load a student, ready to look at scenes.
+    """Load a student for inference.
 
     Args:
         source: the file.
@@ -124,7 +124,12 @@ def load_pretrained(source: CheckpointSource, config: DistillConfig) -> Pretrain
 
 
 def read_input_spec(path: Path, checkpoint: Checkpoint, config: DistillConfig) -> StudentInputSpec:
-    """What a student needs, by its own provenance, else by the config.
+    """Read what input a student needs from its own provenance, else from the config.
+
+    Args:
+        path: of the checkpoint, for messages.
+        checkpoint: the student.
+        config: what holds for a student that says nothing of itself.
 
     Raises:
         ConfigError: the input has another number of channels than the network takes.
@@ -151,7 +156,7 @@ def read_input_spec(path: Path, checkpoint: Checkpoint, config: DistillConfig) -
 
 
 def checkpoint_copy_path(workspace: Workspace) -> Path:
-    """Where a workspace keeps the student that its run was given."""
+    """Path at which a workspace keeps the student that its run was given."""
     return workspace.checkpoint(PRETRAINED)
 
 
@@ -181,7 +186,7 @@ def copy_checkpoint(
 
 
 def _named_file(given: str, workspace: Workspace | None) -> Path | None:
-    """The file that is named; None where there is nothing of that name."""
+    """Find the file that is named; None where there is nothing of that name."""
     path, student = Path(given), ""
     if not path.exists():
         folder, colon, student = given.rpartition(":")
@@ -197,7 +202,7 @@ def _named_file(given: str, workspace: Workspace | None) -> Path | None:
 
 
 def _of_workspace(workspace: Workspace, student: str) -> Path:
-    """The checkpoint of a finished student: the one named, or else the best measured one.
+    """Find the checkpoint of a finished student: the one named, or else the best measured one.
 
     Where the run measured none, it is the last one configured.
     """

@@ -1,4 +1,4 @@
-"""Says how a run is going: a bar in a terminal, plain lines elsewhere."""
+"""Progress of a run: a bar in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LINE_EVERY = 10.0
 
 
 def text_console(file: TextIO | None = None) -> Console:
-    """A console to which names, paths and questions are text: brackets and colons mean nothing."""
+    """Make a console that prints brackets and colons as they are, without markup or emoji."""
     return Console(file=file, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
@@ -44,7 +44,13 @@ class Progress:
             self._console.print(Text(text))
 
     def start_stage(self, stage: str, units: int, skipped: int) -> None:
-        """A stage begins, of whose units some are up to date."""
+        """Say that a stage begins.
+
+        Args:
+            stage: name.
+            units: how many it has.
+            skipped: how many of them are up to date.
+        """
         if self._quiet:
             return
         if skipped == units:
@@ -69,7 +75,7 @@ class Progress:
             self._bar = self._bars.add_task(stage, total=units - skipped)
 
     def unit_callback(self, stage: str, unit: str) -> Callable[[int, int, str], None]:
-        """What a long unit calls to tell how far it is."""
+        """Make the callback by which a long unit tells how far it is."""
         begin = time.perf_counter()
 
         def report(done: int, total: int, words: str) -> None:
@@ -87,7 +93,15 @@ class Progress:
         return report
 
     def finish_unit(self, stage: str, unit: str, state: str, summary: str, seconds: float) -> None:
-        """A unit ended."""
+        """Say that a unit ended.
+
+        Args:
+            stage: name.
+            unit: name.
+            state: `done` or `failed`.
+            summary: one line worth reading; for a failed unit its reason.
+            seconds: it took.
+        """
         if self._quiet:
             return
         mark = "" if state == "done" else "FAILED "
@@ -98,7 +112,7 @@ class Progress:
             self._bars.advance(self._bar)
 
     def end_stage(self, stage: str) -> None:
-        """A stage ended."""
+        """Take the bar of a stage away."""
         if self._bars is not None:
             self._bars.stop()
             self._bars = None

@@ -1,4 +1,4 @@
-"""What stage evaluate wrote of the rows, and which was measured best."""
+"""Results of stage evaluate: the best measured row, confusion matrices."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pcdistill.pipeline.workspace import Workspace
 
 
 def best_measured(workspace: Workspace, rows: Sequence[str]) -> str | None:
-    """The row with the highest mIoU, the later one of equals; None where none was measured.
+    """Find the row with the highest mIoU, the later one of equals; None where none was measured.
 
     Raises:
         ArtifactError: what stage evaluate wrote of a row is damaged.
@@ -29,7 +29,7 @@ def best_measured(workspace: Workspace, rows: Sequence[str]) -> str | None:
 
 
 def row_confusion(result: Mapping[str, Any], classes: int) -> Tensor:
-    """Counts of a row's labelled scenes, as `paired_difference` takes them of one seed.
+    """Stack the confusion matrices of a row's labelled scenes, as `paired_difference` takes them.
 
     Args:
         result: what stage evaluate wrote of the row.

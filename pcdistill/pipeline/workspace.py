@@ -1,4 +1,4 @@
-"""Where each artefact of a run lives, and what is known to be finished."""
+"""Workspace of a run: paths of its artefacts, and the manifest of finished units."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_NAME = 100
 
 
 def slug(name: str) -> str:
-    """A file name for any name of a unit, different for different names.
+    """Make a file name of the name of a unit, different for different names.
 
     Letters, digits and `._+-` stay, `:` becomes `=` and `/` becomes `~`. Whatever else there is
     becomes a dash, and the name ends with eight digits of its hash; so does one that is too long.
@@ -29,7 +29,7 @@ def slug(name: str) -> str:
 
 
 def question_slug(text: str) -> str:
-    """A folder name for any question: words joined by dashes, different for different questions."""
+    """Make a folder name of a question: words joined by dashes, different for each question."""
     joined = text.replace(" ", "-")
     if re.fullmatch(r"[A-Za-z0-9_]+( [A-Za-z0-9_]+)*", text) and len(joined) <= MAX_NAME:
         return joined
@@ -37,7 +37,7 @@ def question_slug(text: str) -> str:
 
 
 def _readable(name: str) -> str:
-    """What can be kept of a name, to recognise it by."""
+    """Keep the letters of a name that may be in a file name, to recognise it by."""
     return re.sub(r"[^A-Za-z0-9_+-]+", "-", name)[: MAX_NAME - 9].strip("-") or "name"
 
 
@@ -47,7 +47,7 @@ def _digest(name: str) -> str:
 
 @dataclass(frozen=True)
 class UnitRecord:
-    """What the manifest says of one unit of one stage."""
+    """Manifest entry of one unit of one stage."""
 
     fingerprint: str
     """Hash of everything the outputs depend on."""
@@ -104,7 +104,7 @@ class Workspace:
         return self.root / "evaluation" / slug(row)
 
     def result(self, row: str) -> Path:
-        """How right a row is, JSON."""
+        """Metrics of a row, JSON."""
         return self.evaluation(row) / "result.json"
 
     def prediction(self, row: str, scene: str) -> Path:
@@ -136,7 +136,7 @@ class Workspace:
         return self.root / "manifest" / stage / f"{slug(unit)}.json"
 
     def record(self, stage: str, unit: str) -> UnitRecord | None:
-        """What the manifest says of a unit; None where it was never tried.
+        """Read the manifest entry of a unit; None where it was never tried.
 
         Raises:
             UnreadableError: the entry cannot be read.
@@ -152,7 +152,13 @@ class Workspace:
             return None  # a damaged entry counts as never tried: the unit is made anew
 
     def write_record(self, stage: str, unit: str, record: UnitRecord) -> None:
-        """Note the outcome of a unit, after its outputs are on the disk."""
+        """Write the manifest entry of a unit, after its outputs are on the disk.
+
+        Args:
+            stage: name.
+            unit: name.
+            record: how it ended.
+        """
         write_json(self.record_path(stage, unit), vars(record))
 
     def outputs_intact(self, record: UnitRecord) -> bool:

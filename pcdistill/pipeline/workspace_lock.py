@@ -38,7 +38,7 @@ _MACHINE = {
 
 @dataclass(frozen=True)
 class Claim:
-    """What a run says of itself to others."""
+    """Entry of a run that works in a workspace: process, machine, shard."""
 
     host: str
     process: int
@@ -61,7 +61,7 @@ class Claim:
 
 @contextmanager
 def claimed_workspace(root: Path, config: RunConfig, shard: tuple[int, int]) -> Iterator[None]:
-    """Work in a workspace for the length of the block; what a killed run left holds nobody up.
+    """Claim a workspace for the length of the block; what a killed run left holds nobody up.
 
     Args:
         root: an existing folder.
@@ -96,7 +96,7 @@ def claimed_workspace(root: Path, config: RunConfig, shard: tuple[int, int]) -> 
 
 
 def _make(path: Path, claim: Claim) -> int:
-    """Write a claim and hold its file; gives the open file, with which the lock ends."""
+    """Write a claim and lock its file; returns the open file, with which the lock ends."""
     handle = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_RDWR, 0o666)
     try:
         told = vars(replace(claim, locked=_lock(handle)))
@@ -140,7 +140,7 @@ def _gate(folder: Path) -> Iterator[None]:
 
 
 def _lock(handle: int) -> bool:
-    """Whether the file could be locked; False where the file system has no locks.
+    """Lock a file; False where the file system has no locks.
 
     Raises:
         BlockingIOError: another process holds it.
@@ -155,7 +155,7 @@ def _lock(handle: int) -> bool:
 
 
 def _living(path: Path) -> Claim | None:
-    """The claim of a run that works; None where it ended, however it did.
+    """Read the claim of a run that still works; None where it ended, however it did.
 
     A lock that is held says so. One that could be had says that its owner ended, if it is of this
     machine: locks are not passed on between machines everywhere. Else its file is watched.
@@ -190,7 +190,7 @@ def _read(handle: int, path: Path) -> Claim:
 
 
 def _is_touched(path: Path) -> bool:
-    """Whether somebody touches a file within some seconds, by the clock of its file system."""
+    """Watch a file for some seconds: whether somebody touches it."""
     end = time.monotonic() + _WATCH
     before = _mark(path)
     while time.monotonic() < end:
@@ -201,7 +201,7 @@ def _is_touched(path: Path) -> bool:
 
 
 def _mark(path: Path) -> int | None:
-    """When a file was touched; opened, because some network file systems only then look anew."""
+    """Modification time, ns; of the open file, as some network file systems only then look anew."""
     try:
         with path.open("rb") as stream:
             return os.fstat(stream.fileno()).st_mtime_ns

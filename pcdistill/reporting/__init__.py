@@ -1,4 +1,4 @@
-"""The report of a run: what was measured, as a page with pictures and as data."""
+"""Report of a run: an HTML page with pictures, and its numbers as JSON."""
 
 from pcdistill.reporting.collect import collect_report_data, drawn_rows
 from pcdistill.reporting.conclusions import best_of, conclusions, measured_rows

@@ -1,4 +1,4 @@
-"""Capability table of the report page: what was measured of each teacher, and what is true."""
+"""Capability table of the report page: measured IoU of each teacher, and the true one."""
 
 from __future__ import annotations
 

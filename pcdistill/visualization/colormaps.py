@@ -1,4 +1,4 @@
-"""Colours that carry a meaning: categories, scores, superpoints."""
+"""Colormaps for categories, scores and superpoints."""
 
 from __future__ import annotations
 
@@ -49,7 +49,13 @@ def colorize_scores(
 def score_range(
     scores: Tensor, *, low: float | None = None, high: float | None = None
 ) -> tuple[float, float]:
-    """Give the scores of the first and last colour of `colorize_scores`, for a legend."""
+    """Give the scores of the first and last colour of `colorize_scores`, for a legend.
+
+    Args:
+        scores: (N,) float; what is not finite does not count.
+        low: score of the first colour; by default the 5th percentile.
+        high: score of the last colour; by default the 99.5th percentile.
+    """
     finite = scores[scores.isfinite()].double()
     if len(finite) == 0:
         return (0.0 if low is None else low), (1.0 if high is None else high)
@@ -105,7 +111,7 @@ def colorize_superpoints(superpoint_ids: Tensor) -> Tensor:
 
 
 def _percentile(values: Tensor, percent: float) -> float:
-    """`torch.quantile` refuses more than 2**24 values; the k-th value does not."""
+    """Percentile by the k-th value; `torch.quantile` refuses more than 2**24 values."""
     rank = 1 + round(percent / 100 * (len(values) - 1))
     return float(values.kthvalue(rank).values)
 

@@ -1,4 +1,4 @@
-"""Point clouds drawn to images, with legends, without a graphics card or window."""
+"""Software renderer for point clouds, with legends; needs no graphics card or window."""
 
 from __future__ import annotations
 
@@ -141,6 +141,12 @@ def label_legend(names: Sequence[str], palette: Tensor, *, width: int = 800) -> 
 def heat_legend(title: str, low: float, high: float, *, width: int = 800) -> Tensor:
     """Draw the colours of `colorize_scores` from `low` to `high`, as an image.
 
+    Args:
+        title: stands left of the colours.
+        low: score of the first colour.
+        high: score of the last colour.
+        width: of the image, pixels.
+
     Returns:
         (H, W, 3) uint8.
     """
@@ -193,7 +199,16 @@ def save_png(path: Path, image: Tensor) -> None:
 def _surface(
     positions: np.ndarray, view: RenderCamera, radius: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Depth and point of every sample of the picture, small gaps closed."""
+    """Rasterize points as discs and close small gaps.
+
+    Args:
+        positions: (N, 3) float64, metres, world frame.
+        view: camera.
+        radius: of the discs, metres.
+
+    Returns:
+        (h, w) float32 depth in metres and (h, w) int32 point of every sample of the picture.
+    """
     column, row, depth, scale = project_to_image(positions, view)
     factor = OVERSAMPLING
     half = (factor - 1) / 2  # samples of a pixel lie around its centre
@@ -213,7 +228,7 @@ def _surface(
 
 
 def _spacing(positions: np.ndarray) -> float:
-    """Diameter of discs that close the surface where most points lie, metres."""
+    """Diameter, metres, of discs that close the surface where most points are."""
     if len(positions) < 8:
         return 0.05
     some = positions[:: max(1, len(positions) // 2000)]

@@ -1,4 +1,4 @@
-"""Points drawn over the photograph that sees them, to judge poses and occlusion by eye."""
+"""Overlay of projected points on a photograph, to judge poses and occlusion by eye."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loops over pixels that turn projected points into a surface with shaded edges."""
+"""Compiled pixel loops: disc rasterization with a z-buffer, hole filling, eye-dome lighting."""
 
 from __future__ import annotations
 

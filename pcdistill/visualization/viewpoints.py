@@ -1,4 +1,4 @@
-"""From where to look at a scene so that its inside can be seen."""
+"""Camera placement for pictures of a scene: bird's-eye view, hidden ceilings and near walls."""
 
 from __future__ import annotations
 
@@ -176,7 +176,16 @@ def _framed(
     field_of_view: float,
     orthographic: bool,
 ) -> RenderCamera:
-    """Place the camera as near as it can be with all but a few stray points in the picture."""
+    """Place the camera as near as it can be with all but a few stray points in the picture.
+
+    Args:
+        positions: (N, 3) float64, metres, world frame.
+        azimuth: of the camera around the scene, degrees.
+        elevation: of the camera above the horizon, degrees.
+        image_size: (H, W), pixels.
+        field_of_view: along the longer side, degrees; not used where `orthographic`.
+        orthographic: parallel instead of perspective projection.
+    """
     height, width = image_size
     angle, rise = math.radians(azimuth), math.radians(elevation)
     backward = np.array(
@@ -236,7 +245,13 @@ def _side_of_rectangle(plan: np.ndarray) -> float:
 
 
 def _share_visible(positions: np.ndarray, normals: np.ndarray | None, view: RenderCamera) -> float:
-    """Share of the points that nothing hides, tried at a coarse resolution."""
+    """Fraction of the points that nothing hides, at a coarse resolution.
+
+    Args:
+        positions: (N, 3) float64, metres, world frame.
+        normals: (N, 3) float64; with them, what faces away hides nothing.
+        view: camera.
+    """
     coarse = 12  # pixels of the picture per pixel tried
     height, width = view.image_size[0] // coarse + 1, view.image_size[1] // coarse + 1
     drawn = positions if normals is None else positions[_faces_camera(positions, normals, view)]
