@@ -9,6 +9,7 @@ from pcdistill.doctor.image_checks import FLAT
 from pcdistill.errors import SceneError
 from pcdistill.geometry import RIGID_TOLERANCE, rotation_error
 from pcdistill.scenes.checks import (
+    MISPLACED,
     TOLERANCE,
     Finding,
     SceneSample,
@@ -26,7 +27,6 @@ _STILL = 1e-4  # metres and radians; hands are not that steady
 _MOVED = 0.05  # metres or radians
 _MAX_PAIRS = 48
 _MAX_SUSPECTS = 12
-_LOST_SHARE = 0.3  # of a misplaced frame's tiles that agree by chance, at most
 
 
 def check_poses(capture: SceneSample, missing: list[str]) -> list[Finding]:
@@ -203,7 +203,7 @@ def _misplaced(capture: SceneSample, corrected: SceneSample, explained: set[str]
         shares[sight.index] = found.fraction * (found.coverage if found.coverage < 0.3 else 1.0)
     if len(shares) < 4:
         return []
-    missing = sorted(index for index, fraction in shares.items() if fraction < _LOST_SHARE)
+    missing = sorted(index for index, fraction in shares.items() if fraction < MISPLACED)
     middle = float(torch.tensor(list(shares.values())).median())
     if not missing or middle < 0.6 or len(missing) > len(shares) / 2:
         return []
@@ -224,7 +224,7 @@ def _misplaced(capture: SceneSample, corrected: SceneSample, explained: set[str]
         Finding(
             "trajectory_jumps" if jumps else "frames_misplaced",
             sentence,
-            "sure" if all(shares[i] < _LOST_SHARE / 2 for i in missing) else "likely",
+            "sure" if all(shares[i] < MISPLACED / 2 for i in missing) else "likely",
             f"{max(shares[i] for i in missing):.0%} of their depth agrees with the surface at "
             "most, "
             f"{middle:.0%} of the middle frame's",

@@ -10,7 +10,8 @@ from pcdistill.scenes.checks.fit_requirement import (
     require_fitting_frames,
     require_fitting_scene,
 )
-from pcdistill.scenes.checks.geometry_check import TOLERANCE, check_geometry
+from pcdistill.scenes.checks.fit_thresholds import MISPLACED, TOLERANCE
+from pcdistill.scenes.checks.geometry_check import check_geometry
 from pcdistill.scenes.checks.hypothesis import Assumptions, assumptions_of
 from pcdistill.scenes.checks.registration_check import check_registration
 from pcdistill.scenes.checks.samples import (
@@ -26,6 +27,7 @@ from pcdistill.scenes.checks.unit_check import metric_unit_warning
 
 __all__ = [
     "FUSED",
+    "MISPLACED",
     "TOLERANCE",
     "Assumptions",
     "Certainty",

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pcdistill.geometry import invert_pose, project_to_pixels
 from pcdistill.scenes.checks.camera_hypotheses import camera_readings
+from pcdistill.scenes.checks.depth_agreement import points_in_view
 from pcdistill.scenes.checks.findings import Finding
 from pcdistill.scenes.checks.hypothesis import OTHER_WAYS_ROUND, Assumptions, Hypothesis
 from pcdistill.scenes.checks.samples import FrameSample, SceneSample
@@ -110,11 +110,10 @@ def likeness(capture: SceneSample) -> Likeness | None:
 def _sightings(points: Tensor, brightness: Tensor, sight: FrameSample) -> tuple[Tensor, Tensor]:
     """(n,) float32 each: brightness of the points in view and of their pixels, less its mean."""
     height, width = sight.gray.shape
-    pixels, z = project_to_pixels(points, invert_pose(sight.camera_to_world), sight.intrinsics)
-    inside = (z > 0) & (pixels > -0.5).all(dim=1)
-    inside &= (pixels[:, 0] < width - 0.5) & (pixels[:, 1] < height - 0.5)
-    columns, rows = pixels[inside].round().long().unbind(dim=1)
-    z = z[inside]
+    inside, pixels, z = points_in_view(
+        points, sight.camera_to_world, sight.intrinsics, (height, width)
+    )
+    columns, rows = pixels.unbind(dim=1)
     if sight.depth is not None:
         measured = sight.depth[rows, columns].double()
         seen = (measured > 0) & ((z - measured).abs() < _NEAR * measured)

@@ -13,9 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from pcdistill.geometry import back_project, invert_pose, project_to_pixels
+from pcdistill.scenes.checks.fit_thresholds import LOOSE_TOLERANCE
 
-TOLERANCE = 0.25
-"""Relative to the measured depth, as in the occlusion test of the paper's code."""
 _TILES = 28  # along the geometric mean of an image's sides, where the surface is dense enough
 _MAX_TILE = 1 / 6  # of the shorter side
 _POINTS_PER_TILE = 8  # on average; with fewer, tiles look between them at what lies behind
@@ -64,7 +63,7 @@ class DepthAgreement(NamedTuple):
 
 
 def measure_agreement(
-    views: Sequence[DepthView], points: Tensor | None, *, tolerance: float = TOLERANCE
+    views: Sequence[DepthView], points: Tensor | None, *, tolerance: float = LOOSE_TOLERANCE
 ) -> DepthAgreement:
     """Compare what is seen first along the rays of some frames with their depth.
 
@@ -129,10 +128,8 @@ def tiles(view: DepthView, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         high: (T,) float64, metres: largest depth.
     """
     height, width = view.depth.shape
-    pixels, z = project_to_pixels(points, invert_pose(view.camera_to_world), view.intrinsics)
-    inside = (z > 0) & (pixels >= -0.5).all(dim=1)
-    inside &= (pixels[:, 0] < width - 0.5) & (pixels[:, 1] < height - 0.5)
-    side = _tile_side(height, width, int(inside.sum()))
+    seen = points_in_view(points, view.camera_to_world, view.intrinsics, (height, width))
+    side = _tile_side(height, width, len(seen.depth))
     columns, rows = -(-width // side), -(-height // side)
     padded = functional.pad(
         view.depth.double(), (0, columns * side - width, 0, rows * side - height)
@@ -143,10 +140,39 @@ def tiles(view: DepthView, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     high = tiled.amax(dim=1)
     low[valid.double().mean(dim=1) < _MIN_VALID] = torch.inf
 
-    tile = torch.round(pixels[inside]).long() // side
+    tile = seen.pixels // side
     nearest = torch.full((rows * columns,), torch.inf, dtype=torch.float64)
-    nearest.scatter_reduce_(0, tile[:, 1] * columns + tile[:, 0], z[inside], "amin")
+    nearest.scatter_reduce_(0, tile[:, 1] * columns + tile[:, 0], seen.depth, "amin")
     return nearest, low, high
+
+
+class PointsInView(NamedTuple):
+    """The n of N points that lie before a camera and inside of its image."""
+
+    inside: Tensor
+    """(N,) bool, which they are."""
+    pixels: Tensor
+    """(n, 2) int64, (u, v) = (column, row)."""
+    depth: Tensor
+    """(n,) float, metres along the optical axis."""
+
+
+def points_in_view(
+    points: Tensor, camera_to_world: Tensor, intrinsics: Tensor, image_size: tuple[int, int]
+) -> PointsInView:
+    """Find the points of a cloud that a camera has in view, hidden or not.
+
+    Args:
+        points: (N, 3) float64, metres.
+        camera_to_world: (4, 4) float64, metres.
+        intrinsics: (3, 3) float64, pixels.
+        image_size: (H, W), pixels.
+    """
+    height, width = image_size
+    pixels, depth = project_to_pixels(points, invert_pose(camera_to_world), intrinsics)
+    inside = (depth > 0) & (pixels >= -0.5).all(dim=1)
+    inside &= (pixels[:, 0] < width - 0.5) & (pixels[:, 1] < height - 0.5)
+    return PointsInView(inside, pixels[inside].round().long(), depth[inside])
 
 
 def _tile_side(height: int, width: int, points: int) -> int:

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from pcdistill.geometry import back_project, invert_pose, project_to_pixels
-from pcdistill.scenes.checks.depth_agreement import DepthView
+from pcdistill.geometry import back_project
+from pcdistill.scenes.checks.depth_agreement import DepthView, points_in_view
 
 _FACTORS = (0.8, 0.84, 0.88, 0.91, 0.94, 0.97, 1.0, 1.03, 1.06, 1.1, 1.14, 1.19, 1.25)
 _NEXT_TO_1 = (0.94, 1.0, 1.06)
@@ -63,10 +63,8 @@ def _closeness(views: Sequence[DepthView]) -> tuple[int, int]:
 def _gaps(points: Tensor, view: DepthView) -> Tensor:
     """(n,) float64: how far from the measured depth each point in view is, relative to it."""
     height, width = view.depth.shape
-    pixels, z = project_to_pixels(points, invert_pose(view.camera_to_world), view.intrinsics)
-    inside = (z > 0) & (pixels > -0.5).all(dim=1)
-    inside &= (pixels[:, 0] < width - 0.5) & (pixels[:, 1] < height - 0.5)
-    columns, rows = pixels[inside].round().long().unbind(dim=1)
+    seen = points_in_view(points, view.camera_to_world, view.intrinsics, (height, width))
+    columns, rows = seen.pixels.unbind(dim=1)
     measured = view.depth[rows, columns].double()
-    gaps: Tensor = (z[inside] / measured - 1).abs()[measured > 0]
+    gaps: Tensor = (seen.depth / measured - 1).abs()[measured > 0]
     return gaps

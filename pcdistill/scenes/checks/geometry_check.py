@@ -10,6 +10,20 @@ from pcdistill.scenes.checks.depth_agreement import DepthAgreement, measure_agre
 from pcdistill.scenes.checks.depth_factor import depth_factor
 from pcdistill.scenes.checks.depth_hypotheses import depth_reading, scaled_depth
 from pcdistill.scenes.checks.findings import Certainty, Finding
+from pcdistill.scenes.checks.fit_thresholds import (
+    DENSE_POINTS,
+    FACTOR_NOTICED,
+    HALF,
+    LOOSE_TOLERANCE,
+    MAX_FACTOR,
+    MENDED,
+    MIN_COVERAGE,
+    MIN_OVERLAP,
+    MIN_TILES,
+    ROUGHLY,
+    TOLERANCE,
+    WELL,
+)
 from pcdistill.scenes.checks.hypotheses import alternative_hypotheses, double_readings
 from pcdistill.scenes.checks.hypothesis import Assumptions, Hypothesis
 from pcdistill.scenes.checks.per_frame_agreement import stretched_frames
@@ -20,20 +34,6 @@ from pcdistill.scenes.checks.samples import (
     with_depth_as_points,
 )
 
-TOLERANCE = 0.05
-"""Of the measured depth; tight enough to notice a focal length that is 15 % off."""
-LOOSE = 0.25
-"""Of the measured depth: what lifting's occlusion test still takes for the same surface."""
-WELL = 0.9
-"""Share of the covered tiles that agree in a capture that is right; real ones have 0.96 to 1."""
-_MENDED = 0.85  # share under a reading that is given as advice
-_ROUGHLY = 0.8  # share within LOOSE, of captures that can be lifted although they are inaccurate
-_MIN_TILES = 50
-_MIN_COVERAGE = 0.8  # of the tiles with depth, in which there must be surface
-_MIN_OVERLAP = 0.1  # of the tiles with depth, that frames must share to judge each other
-_HALF = 0.5  # of the tiles with depth; less surface is hardly meant
-_FACTOR_NOTICED, _MAX_FACTOR = 0.06, 0.25  # off 1, of the depth
-_DENSE = 5000  # points; with fewer one looks through walls
 _ROUGH_VIEWS, _VIEWS = 5, 12
 _ROUGH_POINTS = 15_000
 
@@ -59,7 +59,7 @@ def check_geometry(capture: SceneSample, read: Assumptions) -> GeometryResult:
     if not any(facts.known for facts in (s.facts for s in capture.sights) if facts):
         return GeometryResult([], capture, None)
     found = agreement(capture)
-    if capture.surface is None and (len(capture.views()) < 3 or found.compared < _MIN_TILES):
+    if capture.surface is None and (len(capture.views()) < 3 or found.compared < MIN_TILES):
         return GeometryResult([], capture, found)
     factor = _factor(capture, found)
     if factor is not None:
@@ -102,14 +102,14 @@ def _share(found: DepthAgreement, capture: SceneSample) -> float:
 
 
 def _fits(found: DepthAgreement, capture: SceneSample) -> bool:
-    return _share(found, capture) >= WELL and found.compared >= _MIN_TILES
+    return _share(found, capture) >= WELL and found.compared >= MIN_TILES
 
 
 def _covers(found: DepthAgreement, capture: SceneSample) -> bool:
     """Whether the surface is all over what the frames see: one that is elsewhere is not."""
     if capture.surface is None or capture.surface_is_part:
-        return found.coverage >= _MIN_OVERLAP
-    return found.coverage >= _MIN_COVERAGE
+        return found.coverage >= MIN_OVERLAP
+    return found.coverage >= MIN_COVERAGE
 
 
 def _best_reading(
@@ -154,8 +154,8 @@ def _mends(other: DepthAgreement, found: DepthAgreement, capture: SceneSample) -
     """
     seen = max(other.coverage, found.coverage)
     return (
-        other.compared >= _MIN_TILES
-        and _share(other, capture) >= _MENDED
+        other.compared >= MIN_TILES
+        and _share(other, capture) >= MENDED
         and _covers(other, capture)
         and seen - other.explained <= 0.5 * (seen - found.explained)
     )
@@ -181,10 +181,10 @@ def _as_it_is(found: DepthAgreement, other: DepthAgreement) -> str:
 def _factor(capture: SceneSample, found: DepthAgreement) -> float | None:
     """By how much the depth should be longer, where that is some per cent and nothing else."""
     if capture.surface is not None:
-        factor = found.ratio if found.compared >= _MIN_TILES else 1.0
+        factor = found.ratio if found.compared >= MIN_TILES else 1.0
     else:
-        factor = (depth_factor(capture.views(_VIEWS)) or 1.0) if found.fraction > _HALF else 1.0
-    if not _FACTOR_NOTICED <= abs(factor - 1) <= _MAX_FACTOR:
+        factor = (depth_factor(capture.views(_VIEWS)) or 1.0) if found.fraction > HALF else 1.0
+    if not FACTOR_NOTICED <= abs(factor - 1) <= MAX_FACTOR:
         return None
     scaled = agreement(scaled_depth(capture, factor))
     return factor if _fits(scaled, capture) and scaled.fraction >= found.fraction else None
@@ -208,7 +208,7 @@ def _uncovered(found: DepthAgreement) -> list[Finding]:
         Finding(
             "surface_small",
             f"{1 - found.coverage:.0%} of what the frames see is not in the surface.",
-            "likely" if found.coverage < _HALF else "possible",
+            "likely" if found.coverage < HALF else "possible",
             f"there is surface in {found.coverage:.0%} of the parts of the images that have depth",
             "look at the overlays: the surface was cut to a part of what was filmed, or is of "
             "another place; leave it out (move it away) to fuse the depth instead",
@@ -233,15 +233,15 @@ def _unexplained(capture: SceneSample, found: DepthAgreement) -> list[Finding]:
                 lifting_works=False,
             )
         ]
-    loose = agreement(capture, LOOSE)
-    roughly = _share(loose, capture) >= _ROUGHLY and loose.compared >= _MIN_TILES
+    loose = agreement(capture, LOOSE_TOLERANCE)
+    roughly = _share(loose, capture) >= ROUGHLY and loose.compared >= MIN_TILES
     if capture.surface is not None:
         elsewhere = _elsewhere(capture, found, numbers)
         if elsewhere is not None:
             return [elsewhere]
         whole = found._replace(fraction=found.not_contradicted)
-        if _fits(whole, capture) and loose.fraction >= _HALF:
-            if len(capture.points) < _DENSE:
+        if _fits(whole, capture) and loose.fraction >= HALF:
+            if len(capture.points) < DENSE_POINTS:
                 return []
             return [
                 Finding(
@@ -254,10 +254,10 @@ def _unexplained(capture: SceneSample, found: DepthAgreement) -> list[Finding]:
                     lifting_works=True,
                 )
             ]
-    elif found.coverage < _MIN_OVERLAP:
+    elif found.coverage < MIN_OVERLAP:
         return []  # frames that hardly overlap cannot judge each other
     if roughly:
-        if capture.surface is not None and len(capture.points) < _DENSE:
+        if capture.surface is not None and len(capture.points) < DENSE_POINTS:
             return []
         return [
             Finding(
@@ -293,9 +293,9 @@ def _elsewhere(capture: SceneSample, found: DepthAgreement, numbers: str) -> Fin
     """Frames that fit each other but not the surface."""
     alone = measure_agreement(capture.views(_VIEWS), None, tolerance=TOLERANCE)
     gap = alone.fraction - _share(found, capture)
-    if alone.compared < _MIN_TILES or alone.fraction < _MENDED or gap < 0.15:
+    if alone.compared < MIN_TILES or alone.fraction < MENDED or gap < 0.15:
         return None
-    if found.compared >= _MIN_TILES and found.not_contradicted >= WELL:
+    if found.compared >= MIN_TILES and found.not_contradicted >= WELL:
         return None  # holes, through which one looks at what is behind
     return Finding(
         "surface_elsewhere",

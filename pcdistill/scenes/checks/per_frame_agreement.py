@@ -9,13 +9,15 @@ import torch
 from torch import Tensor
 
 from pcdistill.scenes.checks.depth_agreement import DepthView, measure_agreement, tiles
+from pcdistill.scenes.checks.fit_thresholds import (
+    MIN_TILES_OF_FRAME,
+    STRAIGHTENED,
+    STRAIGHTENED_GAIN,
+)
 from pcdistill.scenes.checks.samples import SceneSample
 
 _MIN_FRAMES = 3
-_MIN_TILES = 30
 _ROUNDS = 8
-_FITS = 0.8  # share of the compared depth, with a line of its own for every frame
-_BETTER = 0.3  # more of it than with one scale for all
 
 
 class Stretched(NamedTuple):
@@ -46,14 +48,16 @@ def stretched_frames(capture: SceneSample, tolerance: float) -> Stretched | None
     scaled = [replace(view, depth=view.depth * ratio) for view in views]
     before = measure_agreement(scaled, surface, tolerance=tolerance).fraction
     after = measure_agreement(straightened, surface, tolerance=tolerance).fraction
-    return Stretched(before, after) if after >= max(_FITS, before + _BETTER) else None
+    return (
+        Stretched(before, after) if after >= max(STRAIGHTENED, before + STRAIGHTENED_GAIN) else None
+    )
 
 
 def _straightened(view: DepthView, surface: Tensor) -> DepthView | None:
     """The frame with its depth replaced by the straight line of it that fits the surface best."""
     nearest, low, high = tiles(view, surface)
     both = nearest.isfinite() & low.isfinite()
-    if int(both.sum()) < _MIN_TILES:
+    if int(both.sum()) < MIN_TILES_OF_FRAME:
         return None
     distance, counts = nearest[both], (low + high)[both] / 2
     weight = 1 / distance

@@ -11,8 +11,7 @@ from typing import Any
 import torch
 
 from pcdistill.errors import SceneError
-from pcdistill.geometry import invert_pose, project_to_pixels
-from pcdistill.scenes.checks.depth_agreement import DepthView
+from pcdistill.scenes.checks.depth_agreement import DepthView, points_in_view
 from pcdistill.scenes.checks.samples import evenly_spaced
 from pcdistill.scenes.formats.ply import Ply
 from pcdistill.scenes.frames import Frame, StoredFrame
@@ -112,13 +111,8 @@ def check_points_in_view(where: Path, frames: Sequence[Frame], surface: Ply) -> 
         return
     thinned = points[:: max(1, len(points) // _MAX_PROJECTED)].double()
     for frame in frames[:: max(1, len(frames) // _CHECKED_FRAMES)]:
-        pixels, depth = project_to_pixels(
-            *(thinned, invert_pose(moved_pose(frame.camera_to_world, surface.offset))),
-            frame.intrinsics,
-        )
-        height, width = frame.image_size
-        limits = torch.tensor([width, height], dtype=torch.float64) - 0.5
-        if bool(((depth > 0) & ((pixels > -0.5) & (pixels < limits)).all(dim=1)).any()):
+        pose = moved_pose(frame.camera_to_world, surface.offset)
+        if points_in_view(thinned, pose, frame.intrinsics, frame.image_size).inside.any():
             return
     report_issue(
         "geometry_disagrees",
