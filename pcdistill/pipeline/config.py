@@ -30,7 +30,7 @@ class GeneralConfig:
     """What the text encoder reads for a class name, which takes the place of {}; other braces are
     text. By default what it read when a trained student learned, else the template in the label
     set's file and, for the vocabulary, `a {} in a scene`."""
-    teachers: tuple[str, ...] = ("dense", "masks")
+    teachers: tuple[str, ...] = ("demo-dense", "demo-masks")
     """Their order is the teacher axis of every (T, ...) tensor. There may be none where a trained
     student is given, for scans without frames."""
 

@@ -48,7 +48,7 @@ from pcdistill.visualization import (
     score_range,
 )
 
-EMBEDDED_TEACHERS = {"dense", "masks"}
+EMBEDDED_TEACHERS = {"demo-dense", "demo-masks"}
 NO_CLAIM = (
     "The embedded teachers were trained on rendered homes; on this real capture no accuracy is "
     "claimed, and what can be judged is the geometry: projection, occlusion and superpoints."

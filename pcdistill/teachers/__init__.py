@@ -49,8 +49,8 @@ __all__ = [
 ]
 
 TEACHERS: dict[str, Callable[[], Teacher]] = {
-    "dense": DemoDenseTeacher,
-    "masks": DemoMaskTeacher,
+    "demo-dense": DemoDenseTeacher,
+    "demo-masks": DemoMaskTeacher,
 }
 """Every teacher by name: a new one is one file and one line here."""
 

@@ -331,7 +331,7 @@ def test_what_is_measured_on_is_part_of_the_result(tmp_path):
         (tmp_path / side).write_text("\n".join(names))
     apart = run_on(scans, train_list=str(tmp_path / "t"), validation_list=str(tmp_path / "v"))
     same = run_on(scans, train_list=str(tmp_path / "w"), validation_list=str(tmp_path / "v"))
-    settings = [EVALUATE.settings(run, "teacher:dense")["protocol"] for run in (apart, same)]
+    settings = [EVALUATE.settings(run, "teacher:demo-dense")["protocol"] for run in (apart, same)]
     assert settings[1] == settings[0] + "; measured on scenes that the student learned from"
 
 

@@ -68,7 +68,7 @@ def test_a_question_about_it_is_answered(finished, capture):
 
 
 def test_ten_frames_see_most_of_the_mesh(finished, capture):
-    lifted = read_tensors(finished / "features" / "dense" / f"{capture.name}.safetensors")
+    lifted = read_tensors(finished / "features" / "demo-dense" / f"{capture.name}.safetensors")
     seen = (lifted["views"] > 0).float().mean()
     assert seen > 0.6  # the mesh was made of many more frames
     assert lifted["features"].dtype == torch.float16

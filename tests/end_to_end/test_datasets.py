@@ -22,7 +22,7 @@ TINY = (
     "distill.epochs=1",
     "distill.width=0.125",
     "distill.voxel_size=0.1",
-    "run.teachers=[dense]",
+    "run.teachers=[demo-dense]",
     "report.queries=[a place to sit]",
     "report.heat_maps=[table]",
 )
@@ -81,7 +81,7 @@ def test_a_data_set_is_labelled_and_answers(name, workspace, pcdistill):
     for scene_name in good:
         scene = open_scene(workspace / "scenes" / scene_name)
         assert scene.label_set == case.label_set or scene.labels is None
-        lifted = read_tensors(workspace / "features" / "dense" / f"{scene_name}.safetensors")
+        lifted = read_tensors(workspace / "features" / "demo-dense" / f"{scene_name}.safetensors")
         assert int((lifted["views"] > 0).sum()) > 0.05 * len(scene.points)
         predicted = read_tensors(
             workspace / "evaluation" / "student=superpoint" / f"{scene_name}.safetensors"

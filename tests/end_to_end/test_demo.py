@@ -25,8 +25,8 @@ from tests.end_to_end.conftest import TINY, pcdistill
 
 DEMO = Path(__file__).resolve().parents[2] / "configs" / "demo.yaml"
 ROWS = [
-    "teacher:dense",
-    "teacher:masks",
+    "teacher:demo-dense",
+    "teacher:demo-masks",
     "average",
     "linear",
     "binary",
@@ -284,7 +284,10 @@ def test_a_damaged_artefact_is_made_anew(tiny_run, tmp_path):
 @pytest.mark.parametrize(
     ("setting", "sentence"),
     [
-        ("run.teachers=[dense, mask]", "unknown teacher 'mask'; did you mean 'masks'?"),
+        (
+            "run.teachers=[demo-dense, demo-mask]",
+            "unknown teacher 'demo-mask'; did you mean 'demo-masks'?",
+        ),
         ("distill.epoch=3", "unknown key 'distill.epoch'; did you mean 'epochs'?"),
         ("run.text_encoder=clip", "unknown text encoder 'clip'"),
         ("run.label_set=scanet20", "did you mean 'scannet20'?"),

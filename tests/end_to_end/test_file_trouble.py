@@ -74,7 +74,7 @@ ARTEFACTS = [
     ("export", "students/superpoint/checkpoint.safetensors"),
     ("export", "students/superpoint"),
     ("export", "features"),
-    ("export", "capability/dense.json"),
+    ("export", "capability/demo-dense.json"),
     ("evaluate", "scenes"),
     ("evaluate", "manifest"),
     ("evaluate", "running"),

@@ -164,7 +164,7 @@ def run(workspace, capsys):
         status = run_command([*map(str, arguments), *stages, "--set", *LIFTED, *settings])
         output = capsys.readouterr()
         assert status == 0, output.out + output.err
-        lifted = workspace / "features" / "dense" / f"{capture.name}.safetensors"
+        lifted = workspace / "features" / "demo-dense" / f"{capture.name}.safetensors"
         return read_tensors(lifted)["views"]
 
     return command

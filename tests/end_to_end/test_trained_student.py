@@ -51,7 +51,7 @@ def earlier(tmp_path) -> Path:
         {
             "text_space": "static-minilm-64",
             "prompt": "a {}",
-            "teachers": ["dense"],
+            "teachers": ["demo-dense"],
             "config": {"voxel_size": 0.1, "input": "color"},
         },
     )
@@ -165,7 +165,7 @@ def test_another_student_is_taken_when_the_file_changes(clouds, earlier, tmp_pat
 
 
 def test_a_cloud_alone_has_nothing_for_teachers_to_see(clouds, earlier, tmp_path, pcdistill):
-    given = arguments(clouds / "hall.ply", tmp_path / "run", earlier, "run.teachers=[dense]")
+    given = arguments(clouds / "hall.ply", tmp_path / "run", earlier, "run.teachers=[demo-dense]")
     ran = pcdistill(*given, "synthesize.images=1", "--only", "ingest", "lift")
     assert ran.status == 2
     assert "found clouds without frames, at which no teacher can look" in ran.output

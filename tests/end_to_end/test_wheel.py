@@ -89,7 +89,7 @@ def test_the_wheel_carries_its_data_and_nothing_else(wheel):
 def test_everything_in_it_is_imported_and_loaded_from_there(site, tmp_path):
     embedded, teachers, where = run(site, tmp_path, "-c", LOADED).splitlines()
     assert all(int(count) >= 20 for count in embedded.split())
-    assert teachers == "dense masks"
+    assert teachers == "demo-dense demo-masks"
     assert where.startswith(str(site))
 
 

@@ -53,7 +53,7 @@ def test_who_is_seen_is_told_without_reading_a_feature(lifted, reads):
     seen = load_seen_mask(lifted, SCENE)
     assert torch.equal(seen, expected)
     assert 0 < int(seen.sum()) < len(seen)
-    assert reads == [("dense", "seen"), ("masks", "seen")]
+    assert reads == [("demo-dense", "seen"), ("demo-masks", "seen")]
 
 
 def test_a_teachers_row_reads_that_teacher_alone(lifted, reads):

@@ -76,7 +76,7 @@ def test_pieces_of_other_inputs_are_made_anew(run, home, change):
     evaluate(run, "average")
     if change == "lifted anew":
         record = UnitRecord("second", "done", "", 0.0, {}, {})
-        run.workspace.write_record("lift", f"dense/{SCENE}", record)
+        run.workspace.write_record("lift", f"demo-dense/{SCENE}", record)
     else:
         run = make_run(run.workspace.root, home, SCENE, ingest={"train": 1}, evaluate={"votes": 3})
     scene = load_scene(run, SCENE)

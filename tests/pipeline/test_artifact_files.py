@@ -17,12 +17,12 @@ from pcdistill.pipeline.artifact_files import (
 def test_tensors_and_provenance_come_back(tmp_path):
     path = tmp_path / "below" / "t.safetensors"
     values = {"a": torch.arange(6).reshape(2, 3), "b": torch.ones(2, dtype=torch.float16)}
-    write_tensors(path, values, {"teacher": "dense", "list": [1, 2]})
+    write_tensors(path, values, {"teacher": "demo-dense", "list": [1, 2]})
     read = read_tensors(path)
     assert read.keys() == values.keys()
     assert all(torch.equal(read[key], values[key]) for key in values)
     assert read_tensors(path, ("b",)).keys() == {"b"}
-    assert read_provenance(path) == {"teacher": "dense", "list": [1, 2]}
+    assert read_provenance(path) == {"teacher": "demo-dense", "list": [1, 2]}
 
 
 @pytest.mark.parametrize("keep", [0, 5, 40])

@@ -52,7 +52,7 @@ def test_a_whole_number_is_a_number(tmp_path):
         ("ingest:\n  source: home\n", ["ingest.source is 'home'", "did you mean 'homes'?"]),
         ("ingest:\n  image_size: [240]\n", ["ingest.image_size", "a list of 2 values"]),
         ("fuse:\n  temperature: 0\n", ["fuse.temperature must be > 0, got 0.0"]),
-        ("run:\n  teachers: [dense, dense]\n", ["run.teachers", "different names"]),
+        ("run:\n  teachers: [demo-dense, demo-dense]\n", ["run.teachers", "different names"]),
         ("run: 5\n", ["section 'run' is int"]),
         ("- a\n- b\n", ["found list", "sections as a mapping"]),
         ("run: [\n", ["not valid YAML at line"]),

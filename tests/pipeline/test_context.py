@@ -31,7 +31,7 @@ class ForeignTeacher:
 
 def test_teachers_of_another_text_space_are_refused_naming_both(monkeypatch):
     monkeypatch.setitem(teachers.TEACHERS, "foreign", ForeignTeacher)
-    run = RunContext(RunConfig(run=GeneralConfig(teachers=("dense", "foreign"))))
+    run = RunContext(RunConfig(run=GeneralConfig(teachers=("demo-dense", "foreign"))))
     with pytest.raises(ConfigError) as caught:
         run.validate()
     message = str(caught.value)

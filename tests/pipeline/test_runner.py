@@ -133,7 +133,7 @@ def glance_outputs(run, unit):
 
 def glance(run, task, report):
     """Note which teacher of which process looks."""
-    teacher = run.teacher("dense")
+    teacher = run.teacher("demo-dense")
     run.memory[task.unit] = teacher  # so that no other comes to lie where it was
     with atomic_file(glance_outputs(run, task.unit)[0]) as temporary:
         temporary.write_text(f"{os.getpid()} {id(teacher)}")

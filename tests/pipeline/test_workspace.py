@@ -38,6 +38,6 @@ def test_every_name_is_one_that_file_systems_take(name):
 def test_usual_names_stay_readable():
     assert slug("scene0011_00") == "scene0011_00"
     assert slug("student:superpoint+ensemble") == "student=superpoint+ensemble"
-    assert slug("dense/home-train-0") == "dense~home-train-0"
+    assert slug("demo-dense/home-train-0") == "demo-dense~home-train-0"
     assert question_slug("a place to sleep") == "a-place-to-sleep"
     assert slug("living room").startswith("living-room-")

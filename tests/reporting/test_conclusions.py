@@ -58,7 +58,9 @@ def test_every_difference_is_that_of_the_table(tmp_path, protocol):
 
 
 def best_teacher(run: RunContext) -> str:
-    return max(("teacher:masks", "teacher:dense"), key=lambda row: load_result(run, row)["miou"])
+    return max(
+        ("teacher:demo-masks", "teacher:demo-dense"), key=lambda row: load_result(run, row)["miou"]
+    )
 
 
 def test_the_sentences_name_every_difference_the_intervals_and_the_agreement(tmp_path):
@@ -117,9 +119,9 @@ def test_scans_without_labels_are_concluded_nothing_from(tmp_path):
 
 
 def test_with_one_teacher_it_is_what_fusion_is_held_against(tmp_path):
-    run = finished(tmp_path, run={"teachers": ["masks"]})
+    run = finished(tmp_path, run={"teachers": ["demo-masks"]})
     fused, student = comparisons(run)
-    assert [(one.second, one.apart.difference) for one in fused] == [("teacher:masks", 0.0)]
+    assert [(one.second, one.apart.difference) for one in fused] == [("teacher:demo-masks", 0.0)]
     assert len(student) == 3
 
 

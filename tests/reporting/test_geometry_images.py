@@ -23,7 +23,7 @@ def drawn(home, ids, views, monkeypatch):
     """The pictures, and the colours of the points in those of the whole scan."""
     monkeypatch.setattr(pictures, "load_superpoint_ids", lambda run, name: ids)
     monkeypatch.setattr(pictures, "load_view_counts", lambda run, teacher, name: views)
-    run = SimpleNamespace(config=SimpleNamespace(run=SimpleNamespace(teachers=("dense",))))
+    run = SimpleNamespace(config=SimpleNamespace(run=SimpleNamespace(teachers=("demo-dense",))))
     run.config.lift = LiftConfig(border=2)
     colors = []
 

@@ -71,14 +71,16 @@ def full_report():
         seed=7,
         summary=("What was measured.",),
         rows=(
-            MethodRow("teacher:dense", 30.0, 40.0, {"wall": 30.0, "sofa": None}),
+            MethodRow("teacher:demo-dense", 30.0, 40.0, {"wall": 30.0, "sofa": None}),
             MethodRow("fused", 61.25, 55.0, {"wall": 61.25, "sofa": None}),
             MethodRow("student:point", 50.0, 70.0, {"wall": 50.0, "sofa": None}),
         ),
         conclusions=("fused: ahead of <average> (+3.3 [1.0, 5.2])",),
         differences=(Comparison("fused", "average", PairedDifference(3.3, 1.0, 5.2, 4, 1)),),
         capability=CapabilityTable(
-            ("dense", "masks"), ("wall", "lamp"), torch.tensor([[0.5, 0.25], [0.75, math.nan]])
+            ("demo-dense", "demo-masks"),
+            ("wall", "lamp"),
+            torch.tensor([[0.5, 0.25], [0.75, math.nan]]),
         ),
         labels=(LabelColor("wall", (1, 2, 3)),),
         pictures=(
@@ -101,7 +103,11 @@ def test_report_json_holds_the_promised_keys(tmp_path):
     stored = json.loads((tmp_path / "report" / "report.json").read_text())
     assert stored["protocol"] == "label set homes; mean over 2 classes"
     assert stored["seed"] == 7
-    assert [row["name"] for row in stored["rows"]] == ["teacher:dense", "fused", "student:point"]
+    assert [row["name"] for row in stored["rows"]] == [
+        "teacher:demo-dense",
+        "fused",
+        "student:point",
+    ]
     assert stored["rows"][1] == {
         "name": "fused",
         "miou": 61.25,
@@ -192,7 +198,7 @@ def test_true_iou_stands_below_the_measured_one_where_it_is_known(tmp_path):
     Page(text)
     capability = text[text.index('id="capability"') : text.index('id="pictures"')]
     assert re.findall(r"<tr><th>([^<]+)</th>", capability) == [
-        *("dense", "masks", "dense, truly", "masks, truly"),
+        *("demo-dense", "demo-masks", "demo-dense, truly", "demo-masks, truly"),
     ]
     assert re.findall(r'class="best"[^>]*>(\d+)<', capability) == ["25", "75", "25"]
     assert "by the labels of the measured scenes" in capability

@@ -95,13 +95,13 @@ def relevancy(feature, axis: int) -> float:
 def test_places_are_found_where_their_word_is_best_first(tmp_path):
     """Two doors, one of them half a lamp to the teachers; lamps are the cluster of the second."""
     run = finished(tmp_path)
-    found = query(run, "door", method="teacher:dense", draw="none")
+    found = query(run, "door", method="teacher:demo-dense", draw="none")
     places = [(answer.scene, answer.truth, answer.looks_like) for answer in found.answers]
     assert places == [(MEASURED, "door", "door"), (MEASURED, "bed", "door")] or places == [
         (MEASURED, "bed", "door"),
         (MEASURED, "door", "door"),
     ]
-    (lamp, half) = query(run, "lamp", method="teacher:dense", draw="none").answers
+    (lamp, half) = query(run, "lamp", method="teacher:demo-dense", draw="none").answers
     assert (lamp.scene, lamp.truth, half.truth) == (SECOND, "lamp", "door")
     assert lamp.position == pytest.approx((0.25, 0.25, 0.0))
     assert lamp.size == pytest.approx((0.5, 0.5, 0.0))
@@ -114,26 +114,26 @@ def test_places_are_found_where_their_word_is_best_first(tmp_path):
 def test_the_row_that_is_asked_for_answers(tmp_path):
     """To the masks both clusters of the first scan are beds, to the dense teacher both doors."""
     run = finished(tmp_path)
-    measure(run, dict.fromkeys(method_names(run), 10.0) | {"teacher:dense": 90.0})
-    beds = query(run, "bed", (MEASURED,), method="teacher:masks", draw="none")
-    assert beds.method == "teacher:masks"
+    measure(run, dict.fromkeys(method_names(run), 10.0) | {"teacher:demo-dense": 90.0})
+    beds = query(run, "bed", (MEASURED,), method="teacher:demo-masks", draw="none")
+    assert beds.method == "teacher:demo-masks"
     assert {answer.looks_like for answer in beds.answers} == {"bed"}
     assert len(beds.answers) == 2
     assert not query(run, "bed", (MEASURED,), draw="none").answers
-    assert query(run, "bed", (MEASURED,), draw="none").method == "teacher:dense"
+    assert query(run, "bed", (MEASURED,), draw="none").method == "teacher:demo-dense"
 
 
 def test_only_the_scenes_that_are_asked_for_are_searched(tmp_path):
     run = finished(tmp_path)
     assert query(run, "door", draw="none").scenes == (MEASURED, SECOND)
-    alone = query(run, "door", (SECOND,), method="teacher:dense", draw="none")
+    alone = query(run, "door", (SECOND,), method="teacher:demo-dense", draw="none")
     assert alone.scenes == (SECOND,)
     assert {answer.scene for answer in alone.answers} <= {SECOND}
 
 
 def test_nothing_answers_what_nothing_looks_like(tmp_path):
     run = finished(tmp_path)
-    for row in ("teacher:dense", "fused", "student:point"):
+    for row in ("teacher:demo-dense", "fused", "student:point"):
         assert query(run, "giraffe", method=row, draw="none").answers == ()
 
 
@@ -169,15 +169,15 @@ def test_baselines_and_the_oracle_answer_only_by_their_names(tmp_path, row):
 def test_pieces_that_were_made_of_other_features_do_not_answer(tmp_path):
     """A damaged or older file of stage evaluate, marked as made from something else."""
     run = finished(tmp_path)
-    path = run.workspace.evaluation("teacher:masks") / f"{MEASURED}.safetensors"
+    path = run.workspace.evaluation("teacher:demo-masks") / f"{MEASURED}.safetensors"
     tensors, known = read_tensors(path), read_provenance(path)
     lamps = torch.tensor([[0.0, 0, 1, 0]]).expand(2, 4).half()
     write_tensors(path, {**tensors, "piece_features": lamps}, {**known, "made_from": "others"})
-    answers = query(run, "bed", (MEASURED,), method="teacher:masks", draw="none").answers
+    answers = query(run, "bed", (MEASURED,), method="teacher:demo-masks", draw="none").answers
     assert [answer.looks_like for answer in answers] == ["bed", "bed"]
 
 
-@pytest.mark.parametrize("row", ["teacher:masks", "teacher:dense", "student:point", None])
+@pytest.mark.parametrize("row", ["teacher:demo-masks", "teacher:demo-dense", "student:point", None])
 def test_the_export_has_the_labels_of_the_row(tmp_path, row):
     run = finished(tmp_path)
     measure(run, dict.fromkeys(method_names(run), 10.0) | {"average": 90.0})
@@ -222,7 +222,7 @@ def test_the_report_has_the_numbers_of_every_row_and_its_questions_are_judged(tm
     assert report["capability"]["teachers"] == list(TEACHERS)
     values = report["capability"]["values"]
     assert values[0] == pytest.approx([0.6, 0.9, 0.1])  # of lamp, bed and door to the masks
-    known = read_json(run.workspace.true_capability)["teachers"]["masks"]["true"]
+    known = read_json(run.workspace.true_capability)["teachers"]["demo-masks"]["true"]
     true = [known[word] for word in VOCABULARY]
     assert report["capability"]["true"][0] == pytest.approx(true)
     assert report["conclusions"] == list(conclusions(run))

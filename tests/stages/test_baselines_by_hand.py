@@ -48,8 +48,8 @@ from tests.stages.toy import (
 from tests.stages.toy_homes import CLUSTERS, EACH, homes_run, said, scan
 
 SKILL = {
-    "masks": {"bed": 0.9, "door": 0.0, "lamp": 0.6},
-    "dense": {"bed": 0.0, "door": 0.35, "lamp": 0.1},
+    "demo-masks": {"bed": 0.9, "door": 0.0, "lamp": 0.6},
+    "demo-dense": {"bed": 0.0, "door": 0.35, "lamp": 0.1},
 }
 """Some of it zero."""
 SEED = 4
@@ -118,12 +118,12 @@ def test_the_rows_stand_in_the_order_of_what_they_know(run):
 
 
 def test_with_one_teacher_there_is_nothing_to_weigh(tmp_path):
-    alone = homes_run(tmp_path, run={"teachers": ["masks"]}, distill={"students": ["point"]})
+    alone = homes_run(tmp_path, run={"teachers": ["demo-masks"]}, distill={"students": ["point"]})
     assert method_names(alone) == (
-        *("teacher:masks", "fused", "fused+voxels", "fused+superpoints", "student:point"),
+        *("teacher:demo-masks", "fused", "fused+voxels", "fused+superpoints", "student:point"),
     )
     features, seen = method_features(alone, "fused", LABELLED[0])
-    expected, known = method_features(alone, "teacher:masks", LABELLED[0])
+    expected, known = method_features(alone, "teacher:demo-masks", LABELLED[0])
     assert torch.equal(seen, known)
     assert torch.equal(features, expected)
 
@@ -223,7 +223,7 @@ def test_the_voxels_are_those_of_a_given_student(tmp_path):
 
 
 def test_every_scene_has_its_confusion_matrix(run):
-    for row in ("teacher:masks", "fused", SHUFFLED):
+    for row in ("teacher:demo-masks", "fused", SHUFFLED):
         work(EVALUATE, run, row)
         found = load_result(run, row)
         counts = row_confusion(found, len(CLASSES))
@@ -253,7 +253,7 @@ def test_what_is_true_of_the_teachers_stands_beside_what_was_measured(run):
     assert found["classes"] == len(pairs)
     assert found["spearman"] == pytest.approx(rank_correlation(pairs))
     assert said_so == found["sentence"]
-    assert "masks and dense, which do not say" in said_so
+    assert "demo-masks and demo-dense, which do not say" in said_so
 
 
 def rank_correlation(pairs) -> float:
@@ -267,7 +267,7 @@ def rank_correlation(pairs) -> float:
 
 
 def test_only_taught_classes_are_compared_where_teachers_say_them(run):
-    taught = {"masks": ["bed", "lamp"], "dense": ["door"]}
+    taught = {"demo-masks": ["bed", "lamp"], "demo-dense": ["door"]}
     for teacher, words in taught.items():
         path = run.workspace.capability(teacher)
         path.write_text(json.dumps({"capability": SKILL[teacher], "taught": words}))
@@ -298,7 +298,7 @@ def test_a_word_may_be_that_of_a_prompt(run):
     assert lamp == bed
     hit = total = 0
     for name in LABELLED:
-        for point, feature in said(name)["masks"].items():
+        for point, feature in said(name)["demo-masks"].items():
             if labels[name][point] >= 0:
                 is_true, is_said = labels[name][point] == 0, max(feature) != feature[1]
                 hit, total = hit + bool(is_true and is_said), total + bool(is_true or is_said)
@@ -321,7 +321,7 @@ def test_what_the_oracle_knows_depends_on_every_measured_scene(run):
     one = {(i.stage, i.unit) for i in method_dependencies(run, ORACLE, LABELLED[:1])}
     every = {(i.stage, i.unit) for i in method_dependencies(run, ORACLE, LABELLED)}
     assert one == every
-    assert {("lift", f"masks/{LABELLED[1]}"), ("score", "dense")} < one
+    assert {("lift", f"demo-masks/{LABELLED[1]}"), ("score", "demo-dense")} < one
     assert not {i.unit for i in method_dependencies(run, "fused", LABELLED[:1])} & {LABELLED[1]}
 
 
@@ -355,7 +355,7 @@ def test_on_scans_without_labels_the_oracle_says_that_it_knows_nothing(run, tmp_
     work(EVALUATE, run, CAPABILITY)
     found = json.loads(run.workspace.true_capability.read_text())
     assert found["spearman"] is None
-    assert set(found["teachers"]["masks"]["true"].values()) == {None}
+    assert set(found["teachers"]["demo-masks"]["true"].values()) == {None}
 
 
 def test_the_oracle_can_be_asked_and_exported_by_its_name(run, tmp_path):

@@ -239,13 +239,13 @@ def test_teachers_that_see_otherwise_are_scored_otherwise(tmp_path):
     for word in VOCABULARY:
         images, masks = painted(word)
         write_tensors(run.workspace.reference_images(word), {"images": images, "masks": masks}, {})
-    known = run.teacher("masks")
+    known = run.teacher("demo-masks")
 
     class Blind(ToyTeacher):
         def __call__(self, image):
             return known(torch.zeros_like(image))
 
-    run.teacher = {"masks": known, "dense": Blind("dense")}.__getitem__
+    run.teacher = {"demo-masks": known, "demo-dense": Blind("demo-dense")}.__getitem__
     for teacher in TEACHERS[::-1]:
         work(SCORE, run, teacher)
     expected = [[skill(word, pooled=False) for word in VOCABULARY], [0.0, 0.0, 0.0]]
@@ -270,9 +270,9 @@ def test_vocabulary(tmp_path) -> Outcomes:
         run.generator, run.segmenter = Spots(), Crosses()
         for word in SYNTHESIZE.units(run):
             work(SYNTHESIZE, run, word)
-        work(SCORE, run, "masks")
+        work(SCORE, run, "demo-masks")
         made = sorted(path.stem for path in run.workspace.root.glob("synthesis/*"))
-        scored = sorted(read_json(run.workspace.capability("masks"))["capability"])
+        scored = sorted(read_json(run.workspace.capability("demo-masks"))["capability"])
         axes = torch.eye(4)[[AXES[word] for word in value]]
         yield (made, scored, run.vocabulary_embeddings), (sorted(value), sorted(value), axes)
 
@@ -285,7 +285,10 @@ def test_what_a_teacher_was_taught_is_noted_where_it_says_so(tmp_path):
 
     run = score(tmp_path)
     assert [taught_to(run, teacher) for teacher in TEACHERS] == [None, None]
-    run.teacher = {"masks": Taught("masks"), "dense": ToyTeacher("dense")}.__getitem__
+    run.teacher = {
+        "demo-masks": Taught("demo-masks"),
+        "demo-dense": ToyTeacher("demo-dense"),
+    }.__getitem__
     for teacher in TEACHERS:
         work(SCORE, run, teacher)
     assert [taught_to(run, teacher) for teacher in TEACHERS] == [("lamp", "door"), None]

@@ -194,7 +194,14 @@ def numbers(run: RunContext, row: str) -> tuple[float, float]:
     return found["miou"], found["macc"]
 
 
-ROWS = ("teacher:masks", "teacher:dense", "average", "fused", "fused+superpoints", "student:point")
+ROWS = (
+    "teacher:demo-masks",
+    "teacher:demo-dense",
+    "average",
+    "fused",
+    "fused+superpoints",
+    "student:point",
+)
 
 
 @pytest.mark.parametrize("row", ROWS)
@@ -224,15 +231,15 @@ def _unit(feature: list[float]) -> list[float]:
 def test_the_numbers_say_how_many_points_had_no_answer(tmp_path):
     """Of the points that some frame sees and that have a label."""
     run = homes_run(tmp_path)
-    work(EVALUATE, run, "teacher:masks")
+    work(EVALUATE, run, "teacher:demo-masks")
     scored = [
         (name, point)
         for name in CLUSTERS
         for point in seen_by_any(name)
         if scan(name).labels[point] != IGNORE_LABEL
     ]
-    without = [1 for name, point in scored if point not in said(name)["masks"]]
-    found = load_result(run, "teacher:masks")
+    without = [1 for name, point in scored if point not in said(name)["demo-masks"]]
+    found = load_result(run, "teacher:demo-masks")
     assert (found["points"], found["points_without_answer"]) == (len(scored), len(without))
     assert 0 < len(without) < len(scored)
 
@@ -245,7 +252,7 @@ def test_several_prompts_may_ask_for_one_class(tmp_path):
     assert numbers(run, "fused") == pytest.approx(measured("fused"))
 
 
-@pytest.mark.parametrize("missing", ["masks/", "dense/", "partition"])
+@pytest.mark.parametrize("missing", ["demo-masks/", "demo-dense/", "partition"])
 def test_a_scan_that_a_teacher_did_not_see_or_that_is_not_cut_is_left_out(tmp_path, missing):
     run = homes_run(tmp_path)
     first, second = CLUSTERS
@@ -295,7 +302,7 @@ def test_protocol(tmp_path) -> Outcomes:
         run = homes_run(
             tmp_path / value, evaluate={"protocol": value}, distill={"voxel_size": VOXEL}
         )
-        yield numbers(run, "teacher:masks"), measured("teacher:masks", **how)
+        yield numbers(run, "teacher:demo-masks"), measured("teacher:demo-masks", **how)
 
 
 @pytest.mark.parametrize("row", ROWS)

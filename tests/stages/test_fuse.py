@@ -173,7 +173,8 @@ def test_scenes_whose_features_are_not_kept_are_fused_to_the_same(home, tmp_path
     assert torch.equal(there.superpoint_means, here.superpoint_means)
     assert there.features is None
     sizes = [
-        run.workspace.point_features("dense", "home-train-0").stat().st_size for run in (kept, bare)
+        run.workspace.point_features("demo-dense", "home-train-0").stat().st_size
+        for run in (kept, bare)
     ]
     assert sizes[1] < 0.1 * sizes[0]
 
@@ -184,11 +185,11 @@ def test_the_estimates_are_what_is_written(home, tmp_path, store_point_features)
         tmp_path, home, "home-train-0", fuse={"store_point_features": store_point_features}
     )
     header = 4096
-    units = {PARTITION: "home-train-0", LIFT: "dense/home-train-0", FUSE: "home-train-0"}
+    units = {PARTITION: "home-train-0", LIFT: "demo-dense/home-train-0", FUSE: "home-train-0"}
     for stage, unit in units.items():
         estimate = stage.estimate(run, unit)
         if stage is FUSE:
-            work(LIFT, run, "masks/home-train-0")
+            work(LIFT, run, "demo-masks/home-train-0")
         work(stage, run, unit)
         written = sum(path.stat().st_size for path in stage.outputs(run, unit))
         assert written <= estimate + header
@@ -196,7 +197,9 @@ def test_the_estimates_are_what_is_written(home, tmp_path, store_point_features)
         if stage is LIFT or (
             stage is FUSE and store_point_features
         ):  # unseen points are not written
-            fraction = len(load_point_features(run, "dense", "home-train-0")[1]) / len(home.points)
+            fraction = len(load_point_features(run, "demo-dense", "home-train-0")[1]) / len(
+                home.points
+            )
             largest = written / fraction
         assert estimate <= 1.1 * largest
 
@@ -264,4 +267,4 @@ def test_fused_features_of_a_scan_take_a_fiftieth_of_the_disk(data_root, tmp_pat
 def test_a_scene_without_frames_is_refused_by_lift(home, tmp_path):
     run = make_run(tmp_path, replace(home, frames=()), "home-train-0")
     with pytest.raises(SceneError, match="has no frames, so no teacher can look at it"):
-        work(LIFT, run, "dense/home-train-0")
+        work(LIFT, run, "demo-dense/home-train-0")

@@ -25,13 +25,13 @@ from tests.stages.toy import (
 )
 
 SKILL = {
-    "masks": {"bed": 0.8, "door": 0.3, "lamp": 0.1},
-    "dense": {"bed": 0.2, "door": 0.4, "lamp": 0.7},
+    "demo-masks": {"bed": 0.8, "door": 0.3, "lamp": 0.1},
+    "demo-dense": {"bed": 0.2, "door": 0.4, "lamp": 0.7},
 }
 LAMP, BED, DOOR = (0, 0, 3, 0), (2, 0, 0, 0), (0, 1, 0, 1)
 SAID = {
-    "masks": {0: BED, 2: LAMP, 4: DOOR, 5: BED},
-    "dense": {0: LAMP, 2: DOOR, 3: DOOR, 5: BED},
+    "demo-masks": {0: BED, 2: LAMP, 4: DOOR, 5: BED},
+    "demo-dense": {0: LAMP, 2: DOOR, 3: DOOR, 5: BED},
 }
 """Both teachers see points 0, 2 and 5, one each 3 and 4, nobody 1."""
 IDS = (0, 0, 1, 1, 2, 0)
@@ -142,7 +142,10 @@ def test_the_average_and_linear_rows_by_hand(run):
 
 def test_teachers_compare_in_the_words_of_the_vocabulary(tmp_path):
     """With another skill for each word, a vote in the order of the classes gives other weights."""
-    skill = {"masks": {"bed": 0.9, "door": 0.1, "lamp": 0.2}, "dense": dict.fromkeys(AXES, 0.5)}
+    skill = {
+        "demo-masks": {"bed": 0.9, "door": 0.1, "lamp": 0.2},
+        "demo-dense": dict.fromkeys(AXES, 0.5),
+    }
     run = fuse(tmp_path, skill)
     assert alike(kept(run), in_halves(by_hand(SAID, skill=skill)))
 
@@ -191,7 +194,7 @@ def test_keep_points(tmp_path) -> Outcomes:
 @follows("run.teachers")
 def test_teachers(tmp_path) -> Outcomes:
     """Only those of the run are fused."""
-    for value in (("masks", "dense"), ("dense",), ("masks",)):
+    for value in (("demo-masks", "demo-dense"), ("demo-dense",), ("demo-masks",)):
         run = fuse(tmp_path / "-".join(value), run={"teachers": list(value)})
         said = {teacher: SAID[teacher] if teacher in value else {} for teacher in TEACHERS}
         yield kept(run), in_halves(by_hand(said))

@@ -102,7 +102,7 @@ def test_neither_batch_nor_threads_change_the_result(home, teacher, batch, worke
     assert not threads()
 
 
-@pytest.mark.parametrize("name", ["dense", "masks"])
+@pytest.mark.parametrize("name", ["demo-dense", "demo-masks"])
 def test_the_embedded_teachers_say_the_same_in_a_batch(home, name):
     teacher = build_teacher(name)
     images = torch.stack([frame.image().permute(2, 0, 1) for frame in home.frames[:3]])

@@ -99,7 +99,7 @@ def by_hand(stored: Scene, teacher: str, **rule) -> dict[int, list[float]]:
             if pixel is not None
             for column, row in [pixel]
         ]
-        if teacher == "masks":
+        if teacher == "demo-masks":
             said = [torch.eye(3)[color.argmax()] if color.any() else color for color in said]
             if not any(bool(one.any()) for one in said):
                 continue
@@ -119,7 +119,9 @@ def in_halves(features: dict[int, list[float]]) -> dict[int, list[float]]:
     return {point: torch.tensor(row).half().tolist() for point, row in features.items()}
 
 
-def lift(folder, teacher: str = "dense", stored: Scene | None = None, **settings) -> RunContext:
+def lift(
+    folder, teacher: str = "demo-dense", stored: Scene | None = None, **settings
+) -> RunContext:
     rule = {"border": BORDER, "depth_tolerance": TOLERANCE, **settings}
     run = toy_run(folder, lift=rule)
     stored = stored or scene()
@@ -139,7 +141,7 @@ def stored_scene(run: RunContext) -> Scene:
     return open_scene(run.workspace.scene(SCENE))
 
 
-@pytest.mark.parametrize("teacher", ["dense", "masks"])
+@pytest.mark.parametrize("teacher", ["demo-dense", "demo-masks"])
 def test_a_point_has_the_mean_of_what_the_frames_that_see_it_say(tmp_path, teacher):
     run = lift(tmp_path, teacher)
     expected = by_hand(stored_scene(run), teacher)
@@ -152,7 +154,7 @@ def test_a_point_has_the_mean_of_what_the_frames_that_see_it_say(tmp_path, teach
 
 def test_a_point_that_a_teacher_did_not_see_has_no_feature_of_another(tmp_path):
     run = lift(tmp_path)
-    views = load_teacher_features(run, SCENE, ("dense",))
+    views = load_teacher_features(run, SCENE, ("demo-dense",))
     assert not views.seen.all()
     assert not views.of_teacher(0)[~views.seen[0]].any()
 
@@ -196,11 +198,11 @@ def test_two_masks_of_one_noun_have_the_vectors_of_their_own_captions():
         assert feature == pytest.approx([1 - right, right, 0, 0])
 
 
-@pytest.mark.parametrize(("stage", "unit"), [(LIFT, f"dense/{SCENE}"), (SCORE, "dense")])
+@pytest.mark.parametrize(("stage", "unit"), [(LIFT, f"demo-dense/{SCENE}"), (SCORE, "demo-dense")])
 def test_what_a_teacher_of_other_weights_said_is_stale(tmp_path, stage, unit):
     run, marks = toy_run(tmp_path), []
     for revision in ("1", "1", "2"):
-        run.teacher("dense").provenance = {"revision": revision}
+        run.teacher("demo-dense").provenance = {"revision": revision}
         marks.append(fingerprint(stage, stage.settings(run, unit), {}))
     assert marks[0] == marks[1] != marks[2]
 
@@ -218,8 +220,8 @@ def test_border(tmp_path) -> Outcomes:
         )
         seen = [sees(1, point, value) is not None for point in range(len(PIXELS))]
         yield (
-            (features(run, "dense"), shown.tolist()),
-            (in_halves(by_hand(stored, "dense", border=value)), seen),
+            (features(run, "demo-dense"), shown.tolist()),
+            (in_halves(by_hand(stored, "demo-dense", border=value)), seen),
         )
 
 
@@ -228,11 +230,11 @@ def test_depth_tolerance(tmp_path) -> Outcomes:
     """Relative to the measured depth: 0.3 of the point's would do, 0.231 of 2.6 m is 0.6 m."""
     for value in (0.1, 0.229, 0.232):
         run = lift(tmp_path / str(value), depth_tolerance=value)
-        expected = by_hand(stored_scene(run), "dense", tolerance=value)
+        expected = by_hand(stored_scene(run), "demo-dense", tolerance=value)
         if value == 0.229:  # nothing more than at 0.1
-            assert alike(features(run, "dense"), in_halves(expected))
+            assert alike(features(run, "demo-dense"), in_halves(expected))
             continue
-        yield features(run, "dense"), in_halves(expected)
+        yield features(run, "demo-dense"), in_halves(expected)
 
 
 def walls(*, measured: bool, faces: bool) -> Scene:
@@ -259,7 +261,7 @@ def test_occlusion(tmp_path) -> Outcomes:
     for value in ("depth", "none", "mesh"):
         place = walls(measured=True, faces=True)
         run = lift(tmp_path / value, stored=place, occlusion=value, border=0)
-        seen = set(features(run, "dense"))
+        seen = set(features(run, "demo-dense"))
         points = open_scene(run.workspace.scene(SCENE)).points.tolist()
         front = {i for i, p in enumerate(points) if p[2] < 1.5}
         back = {
@@ -338,10 +340,10 @@ def test_keep(tmp_path) -> Outcomes:
         sizes = {}
         for name in (SCENE, MEASURED):
             run = lift(tmp_path / value, stored=scene(name), store_features=value)
-            views = load_view_counts(run, "dense", name)
+            views = load_view_counts(run, "demo-dense", name)
             assert views.tolist() == counts()
-            size = run.workspace.point_features("dense", name).stat().st_size
+            size = run.workspace.point_features("demo-dense", name).stat().st_size
             sizes[name] = size > 4 * len(views) + 600
-            expected = by_hand(open_scene(run.workspace.scene(name)), "dense")
-            assert alike(features(run, "dense", name), in_halves(expected))
+            expected = by_hand(open_scene(run.workspace.scene(name)), "demo-dense")
+            assert alike(features(run, "demo-dense", name), in_halves(expected))
         yield sizes, {SCENE: value == "all", MEASURED: True}

@@ -21,7 +21,7 @@ from pcdistill.stages.partition import PARTITION
 from pcdistill.visualization import colorize_labels
 from tests.stages.test_fuse import work
 
-ROW = "teacher:dense"
+ROW = "teacher:demo-dense"
 SIZES = (3, 255, 256, 300, 1000)
 UNLABELLED, UNSEEN = 5, 4  # points
 

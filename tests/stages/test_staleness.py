@@ -226,7 +226,7 @@ def other_value(setting: str, kind: Any, value: Any, folder: Path) -> Any:
         "run.vocabulary": "outdoor",
         "run.prompt": "the {}",
         "synthesize.prompt": "a good photo of a {} in a room",
-        "run.teachers": ("dense",),
+        "run.teachers": ("demo-dense",),
         "ingest.path": str(folder / "others"),
         "ingest.surface_file": "mesh.ply",
         "ingest.train_list": str(folder / "list.txt"),

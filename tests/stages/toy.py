@@ -23,7 +23,7 @@ VOCABULARY = ("lamp", "bed", "door")
 """In another order than the alphabet's and than that of the classes."""
 CLASSES = ("bed", "door", "lamp")
 AXES = {"bed": 0, "door": 1, "lamp": 2}
-TEACHERS = ("masks", "dense")
+TEACHERS = ("demo-masks", "demo-dense")
 """In another order than the alphabet's."""
 SCENE, OTHER = "home-train-0", "home-train-1"
 MEASURED = "home-validation-0"
@@ -46,8 +46,8 @@ class ToyText:
 class ToyTeacher:
     """Sees a word in each colour: beds are red, doors green, lamps blue, and black is nothing.
 
-    `dense` gives the image itself as features, a fiftieth of each channel; `masks` the regions of
-    each colour, whatever their brightness.
+    `demo-dense` gives the image itself as features, a fiftieth of each channel; `demo-masks` the
+    regions of each colour, whatever their brightness.
     """
 
     text_space, dimensions, provenance = "toy", 4, {"revision": "1"}
@@ -58,7 +58,7 @@ class ToyTeacher:
     def __call__(self, image: Tensor) -> FeatureMap | LabelledMasks:
         """See a (3, H, W) uint8 image."""
         size = (image.shape[1], image.shape[2])
-        if self.name == "dense":
+        if self.name == "demo-dense":
             return FeatureMap(torch.cat([image.float() / 50, torch.zeros(1, *size)]), size)
         brightest = image.max(dim=0)
         ids = torch.where(brightest.values > 0, brightest.indices, -1).int()
@@ -87,7 +87,7 @@ def toy_run(folder: Path, **sections: Mapping[str, Any]) -> RunContext:
     run.text_encoder = ToyText()
     run.vocabulary = VOCABULARY
     run.label_set = toy_labels()
-    run.teacher = {name: ToyTeacher(name) for name in ("masks", "dense")}.__getitem__
+    run.teacher = {name: ToyTeacher(name) for name in ("demo-masks", "demo-dense")}.__getitem__
     return run
 
 

@@ -27,15 +27,18 @@ SIDE = 6
 EACH = SIDE * SIDE
 """Points of a cluster, a square with a point every tenth of a metre."""
 SKILL = {
-    "masks": {"bed": 0.9, "door": 0.1, "lamp": 0.6},
-    "dense": {"bed": 0.1, "door": 0.8, "lamp": 0.5},
+    "demo-masks": {"bed": 0.9, "door": 0.1, "lamp": 0.6},
+    "demo-dense": {"bed": 0.1, "door": 0.8, "lamp": 0.5},
 }
 BED, DOOR, LAMP, LAMPISH = (2, 0, 0, 0), (0, 1, 0, 0), (0, 0, 3, 0), (0, 1, 2, 0)
 CLUSTERS = {
-    MEASURED: {"bed": {"masks": BED, "dense": DOOR}, "door": {"masks": BED, "dense": DOOR}},
+    MEASURED: {
+        "bed": {"demo-masks": BED, "demo-dense": DOOR},
+        "door": {"demo-masks": BED, "demo-dense": DOOR},
+    },
     SECOND: {
-        "lamp": {"masks": LAMP, "dense": LAMP},
-        "door": {"masks": LAMPISH, "dense": LAMPISH},
+        "lamp": {"demo-masks": LAMP, "demo-dense": LAMP},
+        "door": {"demo-masks": LAMPISH, "demo-dense": LAMPISH},
     },
 }
 """Scan -> true class of each cluster -> what each teacher takes it for."""
@@ -50,7 +53,9 @@ def cluster(number: int) -> torch.Tensor:
 
 def sight(point: int) -> tuple[str, ...]:
     """Who sees a point of a cluster: mostly both, some one each, some nobody."""
-    return {0: ("masks",), 1: ("dense",), 2: ()}.get(point % 9, ("masks", "dense"))
+    return {0: ("demo-masks",), 1: ("demo-dense",), 2: ()}.get(
+        point % 9, ("demo-masks", "demo-dense")
+    )
 
 
 def scan(name: str) -> Scene:
@@ -73,7 +78,7 @@ def scan(name: str) -> Scene:
 
 def said(name: str) -> dict[str, dict[int, tuple[int, ...]]]:
     """Teacher -> point -> feature."""
-    found: dict[str, dict[int, tuple[int, ...]]] = {"masks": {}, "dense": {}}
+    found: dict[str, dict[int, tuple[int, ...]]] = {"demo-masks": {}, "demo-dense": {}}
     for number, features in enumerate(CLUSTERS[name].values()):
         for point in range(EACH):
             for teacher in sight(point):

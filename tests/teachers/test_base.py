@@ -88,10 +88,12 @@ def test_what_a_teacher_was_taught_are_words_of_the_vocabulary():
     assert taught_words(Silent(), ("bed",)) is None
 
 
-@pytest.mark.parametrize("name", ["dense", "masks"])
+@pytest.mark.parametrize("name", ["demo-dense", "demo-masks"])
 def test_the_embedded_teachers_say_the_labels_of_their_training(name):
     """Of the file of their weights; not every word of the vocabulary."""
-    file = files("pcdistill.teachers.demo") / "weights" / f"{name}.safetensors"
+    file = (
+        files("pcdistill.teachers.demo") / "weights" / f"{name.removeprefix('demo-')}.safetensors"
+    )
     with as_file(file) as path:
         _, details = load_network(path)
     teacher = build_teacher(name)

@@ -28,8 +28,8 @@ CLASSES = ("bed", "door", "lamp")
 VOCABULARY = ("lamp", "bed", "door")
 PROTOCOL = get_protocol("every point", "toy")
 RIGHT = {
-    "teacher:dense": 0.3,
-    "teacher:masks": 0.35,
+    "teacher:demo-dense": 0.3,
+    "teacher:demo-masks": 0.35,
     "average": 0.5,
     "linear": 0.52,
     "binary": 0.55,
@@ -43,7 +43,7 @@ RIGHT = {
 }
 """How often each row is right, where everything comes out."""
 SEEDS, HOMES = 3, 4
-TAUGHT = {"dense": {"bed": (0.9, 0.8), "door": (0.2, 0.1)}, "masks": {"lamp": (0.5, 0.4)}}
+TAUGHT = {"demo-dense": {"bed": (0.9, 0.8), "door": (0.2, 0.1)}, "demo-masks": {"lamp": (0.5, 0.4)}}
 """Teacher -> word -> measured and true capability."""
 
 
@@ -128,7 +128,7 @@ def test_every_difference_is_that_of_the_means_and_has_an_interval():
     found = numbers()
     page = page_of(found)
     wanted = [
-        *(("average", teacher) for teacher in ("teacher:dense", "teacher:masks")),
+        *(("average", teacher) for teacher in ("teacher:demo-dense", "teacher:demo-masks")),
         *(("fused", other) for other in ("average", "linear", "binary", "shuffled")),
         ("oracle", "fused"),
     ]
@@ -174,14 +174,14 @@ def test_what_comes_out_is_said_to():
 
 def unordered() -> list[dict]:
     table = capability()
-    table["teachers"]["dense"]["measured"].update(bed=0.2, door=0.9)
+    table["teachers"]["demo-dense"]["measured"].update(bed=0.2, door=0.9)
     return [table] * SEEDS
 
 
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [
-        ({"teacher_dense": 0.6}, r"average is not ahead of teacher:dense: -\d"),
+        ({"teacher_demo-dense": 0.6}, r"average is not ahead of teacher:demo-dense: -\d"),
         ({"average": 0.7}, r"fused is not ahead of average: -\d"),
         ({"shuffled": 0.8}, r"fused is not ahead of shuffled: -\d"),
         ({"shuffled": 0.62}, r"fused is not ahead of shuffled: .* the homes cannot tell from 0\)"),

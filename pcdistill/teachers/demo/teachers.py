@@ -54,7 +54,7 @@ class DemoDenseTeacher:
     `TEMPERATURE`, with which it was trained).
     """
 
-    name = "dense"
+    name = "demo-dense"
     text_space = StaticTextEncoder.text_space
     dimensions = StaticTextEncoder.dimensions
 
@@ -97,7 +97,7 @@ class DemoMaskTeacher:
     The noun stands there twice because the embedded text encoder averages words.
     """
 
-    name = "masks"
+    name = "demo-masks"
     text_space = StaticTextEncoder.text_space
     dimensions = StaticTextEncoder.dimensions
 
