@@ -154,7 +154,13 @@ def load(cache: Path, name: str) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def told(labels: Tensor, shares: Mapping[str, float], seed: int) -> Tensor:
-    """Labels (n, H, W) uint8 as positions in `shares`; what a picture does not tell, unlabelled."""
+    """(n, H, W) uint8: labels as positions in `shares`, unlabelled where a picture does not tell.
+
+    Args:
+        labels: (n, H, W) uint8, positions in `CLASSES`.
+        shares: fraction of the pictures that tell a class, by its name.
+        seed: of the choice.
+    """
     draws = np.random.default_rng(seed).random((len(labels), len(shares)))
     result = torch.full_like(labels, UNLABELLED)
     for position, (name, fraction) in enumerate(shares.items()):
@@ -207,7 +213,13 @@ def class_weights(labels: Tensor, count: int) -> Tensor:
 def text_table(
     encoder: StaticTextEncoder, known: Sequence[str], generator: torch.Generator
 ) -> Tensor:
-    """One embedding (K, D) per class, each in a template by chance."""
+    """(K, D) float32: text embedding of each class, in a template drawn at random.
+
+    Args:
+        encoder: of the text.
+        known: the classes.
+        generator: draws the templates.
+    """
     chosen = torch.randint(len(TEMPLATES), (len(known),), generator=generator).tolist()
     return encoder.encode(
         [TEMPLATES[i].format(name) for i, name in zip(chosen, known, strict=True)]
@@ -217,7 +229,15 @@ def text_table(
 def fit(
     network: DemoNetwork, sets: list[Any], loss_of: Callable[..., Tensor], steps: int, batch: int
 ) -> None:
-    """Train for a number of steps; `sets` are (images, maps..., share of each batch)."""
+    """Train for a number of steps.
+
+    Args:
+        network: trained in place.
+        sets: (images, maps..., share of each batch) each.
+        loss_of: output, maps of the batch and a generator -> loss.
+        steps: of the optimizer.
+        batch: images of a step.
+    """
     generator = torch.Generator().manual_seed(0)
     optimizer = torch.optim.AdamW(network.parameters(), 3e-3, weight_decay=1e-2)
     network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -253,7 +273,13 @@ def shrink(maps: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def finish(network: DemoNetwork, path: Path, details: dict[str, Any]) -> None:
-    """Write the weights, stamped with a hash of themselves."""
+    """Write the weights, stamped with a hash of themselves.
+
+    Args:
+        network: trained.
+        path: file to write.
+        details: provenance, to which the hash is added as its revision.
+    """
     network.eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     digest = hashlib.sha256()
     for _, value in sorted(network.state_dict().items()):
@@ -264,7 +290,13 @@ def finish(network: DemoNetwork, path: Path, details: dict[str, Any]) -> None:
 
 
 def train_dense(cache: Path, out: Path, steps: int) -> None:
-    """Per-pixel features in the text space, from views of whole rooms."""
+    """Train the dense teacher: features in the text space for each pixel, from views of rooms.
+
+    Args:
+        cache: folder of the rendered pictures.
+        out: folder of the weights.
+        steps: of the optimizer.
+    """
     torch.manual_seed(1)
     encoder = StaticTextEncoder()
     known = list(DENSE_SHARES)
@@ -292,7 +324,13 @@ def train_dense(cache: Path, out: Path, steps: int) -> None:
 
 
 def train_masks(cache: Path, out: Path, steps: int) -> None:
-    """A label and a material for every pixel at low resolution, mostly from single objects."""
+    """Train the mask teacher: a label and a material for each pixel at low resolution.
+
+    Args:
+        cache: folder of the rendered pictures.
+        out: folder of the weights.
+        steps: of the optimizer.
+    """
     torch.manual_seed(2)
     names = list(MASK_SHARES)
     known = len(names)

@@ -31,7 +31,7 @@ VOTES = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of this benchmark."""
+    """Add the options of this benchmark."""
     parser.add_argument("--seeds", type=int, default=5, help="how many")
     parser.add_argument("--first-seed", type=int, default=FIRST_SEED, metavar="SEED")
     parser.add_argument(
@@ -95,7 +95,13 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def measure(workspace: Path, seed: int, changes: list[str]) -> Seed:
-    """Bring the run of a seed up to date with some settings; returns what was measured."""
+    """Bring the run of a seed up to date and read what it measured.
+
+    Args:
+        workspace: of the run.
+        seed: of the run.
+        changes: `section.key=value` each.
+    """
     command = [sys.executable, "-m", "pcdistill.cli", "run", str(SETTINGS), "--jobs", "1"]
     command += ["--workspace", str(workspace), "--set", f"run.seed={seed}", *changes]
     subprocess.run(command, check=True)
@@ -105,5 +111,5 @@ def measure(workspace: Path, seed: int, changes: list[str]) -> Seed:
 
 
 def opened(workspace: Path) -> RunContext:
-    """The run of a workspace."""
+    """Open the run of a workspace."""
     return RunContext(load_config(workspace / "config.yaml", [f"run.workspace={workspace}"]))

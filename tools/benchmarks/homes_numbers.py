@@ -93,7 +93,13 @@ class Numbers:
         )
 
     def compare(self, first: str, second: str, *, voted: bool = False) -> Comparison:
-        """How far a row is ahead of another, with the same cuts, over all seeds and their homes."""
+        """Compare two rows with the same cuts, over all seeds and their homes.
+
+        Args:
+            first: name of a row.
+            second: name of the row that it is held against.
+            voted: with several cuts instead of one.
+        """
         apart = paired_difference(
             self._confusions(first, voted),
             self._confusions(second, voted),

@@ -55,7 +55,7 @@ CURVES: dict[str, tuple[Training, ...]] = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of this benchmark."""
+    """Add the options of this benchmark."""
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--workspace", type=Path, default=Path("runs/learning"))
     parser.add_argument("--write", type=Path, default=DOCS / "learning_curves.md")
@@ -84,7 +84,13 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 def those_of(
     known: dict[str, Any], wanted: list[Training], always: list[str]
 ) -> dict[Training, dict[str, Any]]:
-    """What is known of the wanted trainings, in their order."""
+    """Find what is known of the wanted trainings, in their order.
+
+    Args:
+        known: settings as one text -> what was measured.
+        wanted: the trainings.
+        always: settings of all of them.
+    """
     keys = {one: " ".join([*one.settings(), *always]) for one in wanted}
     return {one: known[key] for one, key in keys.items() if key in known}
 

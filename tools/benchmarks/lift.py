@@ -33,7 +33,7 @@ TOOLS = Path(__file__).resolve().parents[1]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of this benchmark."""
+    """Add the options of this benchmark."""
     parser.add_argument("--points", type=int, default=100_000)
     parser.add_argument("--frames", type=int, default=80, help="ScanNet has 80 a scan")
     parser.add_argument("--dimensions", type=int, default=512)
@@ -89,7 +89,13 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def write_inputs(folder: Path, scene: Scene, arguments: argparse.Namespace) -> None:
-    """Points, cameras and depth of a furnished home, and a feature map of noise."""
+    """Write points, cameras and depth of a home, and a feature map of noise.
+
+    Args:
+        folder: where `inputs.npz` is written.
+        scene: the home.
+        arguments: of the command line.
+    """
     from .scan_parts import depth_of, faces_of
 
     generator = np.random.default_rng(arguments.seed)
@@ -109,7 +115,14 @@ def write_inputs(folder: Path, scene: Scene, arguments: argparse.Namespace) -> N
 def points_on(
     vertices: np.ndarray, faces: np.ndarray, count: int, generator: np.random.Generator
 ) -> np.ndarray:
-    """(count, 3) float32: random points on a mesh, in the order of its faces."""
+    """(count, 3) float32: random points on a mesh, in the order of its faces.
+
+    Args:
+        vertices: (N, 3) float, metres.
+        faces: (F, 3) int.
+        count: of the points.
+        generator: draws them.
+    """
     a, b, c = vertices[faces].swapaxes(0, 1).astype(np.float64)
     area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
     face = np.sort(generator.choice(len(faces), count, p=area / area.sum()))
@@ -120,7 +133,13 @@ def points_on(
 
 
 def measure(folder: Path, side: str, threads: int) -> dict[str, float]:
-    """One side in a process of its own."""
+    """Measure one side in a process of its own.
+
+    Args:
+        folder: of the inputs.
+        side: one of `SIDES`.
+        threads: of the process.
+    """
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": str(threads),
@@ -163,6 +182,11 @@ def disk_use(folder: Path, scene: Scene, arguments: argparse.Namespace) -> dict[
 
     The small form counts the superpoint ids too; the large one is the features of the points that
     some frame sees, in half precision, and their mask.
+
+    Args:
+        folder: to write to.
+        scene: a scan with a mesh.
+        arguments: of the command line.
     """
     from pcdistill.artifacts.superpoints import compact_ids
     from pcdistill.geometry import mesh_superpoints

@@ -29,7 +29,7 @@ Result = TypeVar("Result")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of this benchmark."""
+    """Add the options of this benchmark."""
     parser.add_argument("--vertices", type=int, default=100_000, help="at least")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seed", type=int, default=0, help="of the home")
@@ -93,7 +93,7 @@ def mesh(arguments: argparse.Namespace) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def timed(rounds: int, work: Callable[[], Result]) -> tuple[float, Result]:
-    """Median seconds and the last result."""
+    """Measure the median seconds of a function; returns them and the last result."""
     seconds = []
     for _ in range(rounds):
         begin = time.perf_counter()
@@ -162,7 +162,14 @@ def segment_plainly(points: np.ndarray, faces: np.ndarray) -> np.ndarray:
 def run_segmentator(
     binary: Path, points: torch.Tensor, faces: torch.Tensor, rounds: int
 ) -> tuple[float, np.ndarray]:
-    """Median seconds of the compiled segmentator without reading and writing, and its ids."""
+    """Median seconds of the compiled segmentator without reading and writing, and its ids.
+
+    Args:
+        binary: ScanNet's segmentator.
+        points: (N, 3) float32, metres.
+        faces: (F, 3) int64.
+        rounds: times that it is run.
+    """
     from pcdistill.scenes import write_ply
 
     with tempfile.TemporaryDirectory() as name:

@@ -60,7 +60,14 @@ def view_statistics(scene: Scene) -> Statistics:
 
 
 def sees(points: Tensor, frame: Frame, depth: Tensor, tolerance: float) -> Projection:
-    """Where points (N, 3) land in a frame, and which of them agree with its depth."""
+    """Project points into a frame and compare them with its depth.
+
+    Args:
+        points: (N, 3) float32, metres.
+        frame: the frame.
+        depth: (H, W) float32, metres.
+        tolerance: relative to the depth.
+    """
     return project_points(
         points,
         frame.camera_to_world,
@@ -171,11 +178,16 @@ def depth_noise(depth: Tensor) -> Tensor:
 
 
 def pose_correction(frame: Frame, depth: Tensor, surface: MeshDepthRenderer) -> Tensor:
-    """(6,) how a pose has to move for its depth to lie on the surface: metres, then radians.
+    """(6,) float64: how a pose has to move for its depth to be on the surface, metres and radians.
 
     Least squares of the distances from readings to the surface along its normals, with a weak
     belief in the pose as it is, so that what a frame cannot tell (where it sees one wall) counts
     as right. The rotation is about the camera's centre.
+
+    Args:
+        frame: with the pose.
+        depth: (H, W) float32, metres.
+        surface: of the scan.
     """
     pose = frame.camera_to_world.clone()
     total = torch.zeros(6, dtype=torch.float64)
@@ -205,7 +217,14 @@ def cross_matrix(axis: Tensor) -> Tensor:
 def readings_on_surface(
     frame: Frame, pose: Tensor, depth: Tensor, surface: MeshDepthRenderer
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Some readings (M, 3) in the world, the surface's normals (M, 3) there, distances (M,)."""
+    """Readings (M, 3) in the world, the surface's normals (M, 3) there, distances (M,), metres.
+
+    Args:
+        frame: with intrinsics.
+        pose: (4, 4), camera to world.
+        depth: (H, W) float32, metres.
+        surface: of the scan.
+    """
     height, width = frame.image_size
     rendered = surface.render(pose, frame.intrinsics, frame.image_size).double()
     rays = camera_rays(torch.arange(height * width), width, frame.intrinsics)

@@ -158,7 +158,7 @@ Learning, CVPR 2019. Figures of papers whose tables were not at hand are not rep
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of this benchmark."""
+    """Add the options of this benchmark."""
     parser.add_argument("--homes", type=int, default=4, help="development homes")
     parser.add_argument(
         "--scan", type=Path, action="append", default=[], help="a real scan; may come several times"
@@ -235,7 +235,7 @@ def open_real_scan(path: Path) -> Scene:
 
 
 def merged(scene: Scene, spacing: float) -> Scene:
-    """The scan with its vertices merged as those of homes are; the rest is that of the nearest.
+    """Merge the vertices of a scan as those of homes are; the rest is that of the nearest.
 
     Labels that were painted on segments of the finer mesh are then not those of any segment.
     """
@@ -295,7 +295,13 @@ def rounded(value: float | None) -> float | None:
 
 
 def homes_page(homes: list[dict[str, float]], real: list[Column], about: str) -> str:
-    """The documentation page."""
+    """Write the documentation page, in Markdown.
+
+    Args:
+        homes: statistics of each home.
+        real: real scans.
+        about: a paragraph on them, or empty.
+    """
     lines = [
         "# The embedded homes as scans",
         "",
@@ -335,7 +341,13 @@ def table(homes: list[dict[str, float]], real: list[Column]) -> list[str]:
 
 
 def span(homes: list[dict[str, float]], key: str, digits: int) -> str:
-    """Mean and range over the homes."""
+    """Format mean and range over the homes.
+
+    Args:
+        homes: statistics of each.
+        key: of the statistic.
+        digits: after the point.
+    """
     middle = mean(homes, key)
     if middle is None:
         return "-"
@@ -349,7 +361,13 @@ def shown(value: float | None, digits: int) -> str:
 
 
 def ratio(homes: list[dict[str, float]], column: Column, key: str) -> float | None:
-    """Homes over a scan, where that means anything."""
+    """Mean of the homes over the value of a scan; None where that means nothing.
+
+    Args:
+        homes: statistics of each.
+        column: the scan.
+        key: of the statistic.
+    """
     ours, theirs = mean(homes, key), column.found.get(key)
     incomparable = column.painted and key.split("_")[0] in PAINTED
     if key in COUNTS or incomparable or ours is None or not theirs:

@@ -38,7 +38,7 @@ WARM = 40  # frames of the scan that is read first
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of this benchmark."""
+    """Add the options of this benchmark."""
     parser.add_argument("--frames", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=3, help="times that each side is measured")
 
@@ -84,7 +84,13 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def measure(warm: Path, scan: Path, step: int) -> dict[str, float]:
-    """One way of reading one scan, in a process of its own."""
+    """Measure one way of reading one scan, in a process of its own.
+
+    Args:
+        warm: folder of the scan that is read first.
+        scan: folder of the scan that is measured.
+        step: frames from one that is read to the next.
+    """
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
@@ -99,7 +105,13 @@ def measure(warm: Path, scan: Path, step: int) -> dict[str, float]:
 
 
 def work(warm: Path, scan: Path, step: int) -> dict[str, float]:
-    """Read one scan; `warm` first, which costs what only the first scan of a process does."""
+    """Read one scan and measure time, bytes and memory.
+
+    Args:
+        warm: scan that is read first, which costs what only the first of a process does.
+        scan: what is measured.
+        step: frames from one that is read to the next.
+    """
     read_frames(warm, 1)
     memory, bytes_before = peak_mib(), bytes_read()
     begin = time.perf_counter()
@@ -168,7 +180,13 @@ def camera() -> np.ndarray:
 
 
 def write_scan(folder: Path, frames: int, images: list[tuple[np.ndarray, bytes, bytes]]) -> Path:
-    """A .sens file and the mesh of the room; the folder."""
+    """Write a .sens file and the mesh of the room; returns the folder.
+
+    Args:
+        folder: to create.
+        frames: of the file.
+        images: pose (4, 4), JPEG colour and zlib depth each, repeated as often as needed.
+    """
     import torch
 
     from pcdistill.scenes import write_ply

@@ -43,7 +43,7 @@ RATIOS = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of this benchmark."""
+    """Add the options of this benchmark."""
     parser.add_argument("--quick", action="store_true", help="only 20 k and 50 k voxels, 2 rounds")
     parser.add_argument("--sizes", type=int, nargs="+", help="numbers of voxels")
     parser.add_argument("--rounds", type=int, help="times that every engine is measured (5)")
@@ -187,7 +187,7 @@ class Engine:
         self._questions, self._answers = self.process.stdin, self.process.stdout
 
     def ask(self, command: str) -> dict[str, Any]:
-        """Have one command carried out."""
+        """Send one command and read its answer."""
         self._questions.write(command + "\n")
         self._questions.flush()
         answer = self._answers.readline()
@@ -209,7 +209,15 @@ def measure(
     arguments: argparse.Namespace,
     wants_profile: bool,
 ) -> dict[str, Any]:
-    """Everything about one scene."""
+    """Measure all engines on one scene.
+
+    Args:
+        coords: .npy file of its voxels, (V, 4) int32.
+        environments: engine -> environment variables of its process.
+        rounds: times that each engine is measured.
+        arguments: of the command line.
+        wants_profile: where our seconds go, too.
+    """
     engines = [Engine(name, env, coords, arguments) for name, env in environments.items()]
     try:
         found: dict[str, dict[str, Any]] = {engine.name: {} for engine in engines}
@@ -268,7 +276,14 @@ def measure(
 def in_turn(
     engines: list[Engine], command: str, rounds: int, rates: list[float]
 ) -> dict[str, float]:
-    """Median seconds of each engine; every round asks all of them, after one that warms up."""
+    """Measure the median seconds of each engine; every round asks all of them.
+
+    Args:
+        engines: ours first.
+        command: of `sparse_worker`.
+        rounds: that count, after one that warms up.
+        rates: floating-point operations a second, to which those of each round are added.
+    """
     seconds: dict[str, list[float]] = {engine.name: [] for engine in engines}
     for number in range(rounds + 1):
         rates.append(engines[0].ask("rate")["flop_per_second"])
@@ -278,7 +293,13 @@ def in_turn(
 
 
 def ratio(above: dict[str, Any] | None, below: dict[str, Any] | None, name: str) -> float | None:
-    """One over the other, None where an engine is absent."""
+    """Divide a number of two engines; None where an engine is absent.
+
+    Args:
+        above: numbers of an engine.
+        below: numbers of another.
+        name: of the number.
+    """
     return above[name] / below[name] if above and below else None
 
 
