@@ -1,4 +1,4 @@
-"""Looks at a scan before the work, and says in words what is wrong with it."""
+"""Diagnosis of a scan before the work: what is wrong with it, in words."""
 
 from pcdistill.doctor.examine import Examination, examine
 from pcdistill.scenes.checks import Diagnosis, Finding, FrameSample, SceneSample

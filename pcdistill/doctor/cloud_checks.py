@@ -1,4 +1,4 @@
-"""Whether the points of a scan are a surface of sensible size."""
+"""Checks of the points of a scan: number, size, duplicates, colours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much of the points the frames see."""
+"""Check of the coverage: how much of the points the frames see."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Examines one scan, whatever its layout, and says what is wrong with it."""
+"""Examination of one scan, whatever its layout."""
 
 from __future__ import annotations
 

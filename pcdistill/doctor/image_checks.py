@@ -1,4 +1,4 @@
-"""Whether single pictures and depth images can be used at all."""
+"""Checks of single pictures and depth images: damaged, empty, blurred, saturated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the poses of a scan can be those of one camera that was carried around."""
+"""Checks of the trajectory: rigid poses, frozen or jumping cameras, misplaced frames."""
 
 from __future__ import annotations
 

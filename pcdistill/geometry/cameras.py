@@ -1,4 +1,4 @@
-"""The pinhole camera: world points to pixels, and pixels with depth back to world points."""
+"""Pinhole camera: projection, back-projection, resizing, and rigid poses."""
 
 from __future__ import annotations
 

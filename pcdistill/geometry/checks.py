@@ -1,4 +1,4 @@
-"""What a tensor handed to a public function must look like, checked with one sentence."""
+"""Checks of tensor arguments: shape and finite numbers."""
 
 from __future__ import annotations
 

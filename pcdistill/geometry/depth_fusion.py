@@ -1,4 +1,4 @@
-"""Posed depth images fused into one coloured cloud with normals."""
+"""Depth fusion: posed depth images to one coloured point cloud with normals."""
 
 from __future__ import annotations
 

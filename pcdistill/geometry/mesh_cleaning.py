@@ -1,4 +1,4 @@
-"""Meshes without what is too fine, too small, or no triangle at all."""
+"""Mesh cleaning: vertex merging, removal of small components and degenerate faces."""
 
 from __future__ import annotations
 

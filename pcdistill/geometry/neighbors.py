@@ -1,4 +1,4 @@
-"""Nearest neighbours whose cost is bounded where many points lie at one and the same place.
+"""Nearest neighbour search that stays fast where many points are equal.
 
 A k-d tree cannot part equal points: thousands of them are one leaf, which every search near by
 reads as a whole. Trees here hold a few of them, which is all that the nearest of a point can be.

@@ -1,4 +1,4 @@
-"""Depth of a view where no sensor measured it: of a mesh by ray casting, of points by splatting."""
+"""Rendered depth for occlusion tests: ray casting of a mesh, splatting of points."""
 
 from __future__ import annotations
 

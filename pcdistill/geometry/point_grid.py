@@ -1,4 +1,4 @@
-"""Points in cells of a uniform grid, so that a frame touches only those it may see."""
+"""Uniform grid over the points for frustum culling."""
 
 from __future__ import annotations
 

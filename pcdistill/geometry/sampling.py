@@ -1,4 +1,4 @@
-"""Feature maps read at single pixels, without upsampling them."""
+"""Sampling of low-resolution feature maps at single pixels, without upsampling them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How large superpoints are, and how well their borders follow those of things.
+"""Superpoint statistics: sizes, purity and boundary recall.
 
 Borders are compared as in the literature on superpoints: over edges between neighbouring points, an
 edge lies on a border where its ends differ, and it counts as found, or as true, where a border of

@@ -1,4 +1,4 @@
-"""Scenes cut into pieces of surface, by merging neighbours whose normals agree.
+"""Superpoints: graph-based segmentation (Felzenszwalb and Huttenlocher) over normals.
 
 The method is the graph segmentation of Felzenszwalb & Huttenlocher (IJCV 2004) with the edge
 weights of ScanNet's mesh segmentator. An edge from a to b weighs ``1 - n_a . n_b``, squared if the

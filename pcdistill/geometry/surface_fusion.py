@@ -1,4 +1,4 @@
-"""Posed depth images fused into one mesh, as a scanner does: a truncated signed distance volume."""
+"""TSDF fusion: posed depth images to one mesh."""
 
 from __future__ import annotations
 

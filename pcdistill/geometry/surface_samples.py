@@ -1,4 +1,4 @@
-"""Points spread evenly over a mesh."""
+"""Uniform sampling of points on a mesh."""
 
 from __future__ import annotations
 

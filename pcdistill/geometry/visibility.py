@@ -1,4 +1,4 @@
-"""Which points a frame sees, at which pixel."""
+"""Visibility of points in a frame: projection and occlusion test against depth."""
 
 from __future__ import annotations
 

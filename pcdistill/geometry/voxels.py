@@ -1,4 +1,4 @@
-"""Points binned into the cells of a regular grid."""
+"""Voxelization: points binned into the cells of a regular grid."""
 
 from __future__ import annotations
 

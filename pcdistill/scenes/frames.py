@@ -1,4 +1,4 @@
-"""The posed images of a scene, read when they are asked for."""
+"""Frames: the posed RGB-D images of a scene, read when they are asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reasons to refuse a scan that an examination would rather collect than stop at."""
+"""Issues of a scan: raised when it is read for work, collected when it is examined."""
 
 from __future__ import annotations
 

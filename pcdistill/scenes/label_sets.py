@@ -1,4 +1,4 @@
-"""The categories a scene is scored on and the words that compare teachers, read from JSON."""
+"""Label sets (categories that scenes are scored on) and vocabularies, read from JSON."""
 
 from __future__ import annotations
 

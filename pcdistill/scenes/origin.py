@@ -1,4 +1,4 @@
-"""Large coordinates: the whole metres taken off a scan before anything of it is rounded.
+"""Offset of large coordinates: whole metres taken off a scan before it is rounded to float32.
 
 Surveys lie hundreds of kilometres from the origin of their coordinates, where the 32-bit numbers
 that everything here computes with are up to half a metre apart. One offset is therefore taken off

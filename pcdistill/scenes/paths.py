@@ -1,4 +1,4 @@
-"""Files and folders of a scan: what is there, what is missing, and what cannot be read."""
+"""Look-up of files and folders that may be missing or unreadable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings of how raw scans are read; they import nothing heavy, as configurations extend them."""
+"""Settings of the readers of raw scans; light to import, as the configuration extends them."""
 
 from __future__ import annotations
 

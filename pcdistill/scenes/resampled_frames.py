@@ -1,4 +1,4 @@
-"""Frames whose image files are larger than wanted, resized when they are read."""
+"""Frames that are resized when they are read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One scan: points, what is known about each, and the frames that saw them."""
+"""Scene: the points of a scan, what is known about each, and the frames that saw them."""
 
 from __future__ import annotations
 

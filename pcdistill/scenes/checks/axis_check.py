@@ -1,4 +1,4 @@
-"""Which way is up, by how cameras are held and by the largest level surface."""
+"""Check of the up axis, by how cameras are held and by the largest level surface."""
 
 from __future__ import annotations
 

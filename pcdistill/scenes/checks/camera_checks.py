@@ -1,4 +1,4 @@
-"""Whether a camera is that of its images: principal point, size, orientation."""
+"""Checks that a camera matrix belongs to its images: principal point, size, orientation."""
 
 from __future__ import annotations
 

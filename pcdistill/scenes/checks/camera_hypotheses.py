@@ -1,4 +1,4 @@
-"""Other readings of poses, camera matrices and the order of the frames."""
+"""Alternative hypotheses about poses, camera matrices and the order of the frames."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the pictures show, at the points of a scan, the colours that the points have."""
+"""Check that pictures and points have the same colours where the pictures show the points."""
 
 from __future__ import annotations
 

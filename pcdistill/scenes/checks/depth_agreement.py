@@ -1,4 +1,4 @@
-"""Whether the poses, the depth images and the surface of a scan describe one and the same place."""
+"""Agreement of depth images, poses and surface: the nearest point per image tile against depth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What depth images can hold if they are in the unit that they were read with."""
+"""Check of the unit of depth images, by their median."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""By how much depth would have to be longer for the frames of a scan to agree best."""
+"""Depth scale correction: the factor under which the frames of a scan agree best."""
 
 from __future__ import annotations
 

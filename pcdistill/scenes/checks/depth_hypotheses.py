@@ -1,4 +1,4 @@
-"""Other readings of the depth images: units, and distances along rays."""
+"""Alternative hypotheses about depth images: their unit, and distances along rays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a sensor's depth ends: one farthest value, in views of different directions alike."""
+"""Maximum range of a depth sensor: one farthest value, in views of different directions alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an examination of a scan found, in words and numbers."""
+"""Findings of an examination of a scan, in words and numbers."""
 
 from __future__ import annotations
 

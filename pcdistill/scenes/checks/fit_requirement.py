@@ -1,4 +1,4 @@
-"""Refuses scans whose parts surely contradict each other, and warns of those that may."""
+"""Refusal of scans whose parts surely contradict each other, and warnings of those that may."""
 
 from __future__ import annotations
 

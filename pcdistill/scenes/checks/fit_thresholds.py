@@ -1,4 +1,4 @@
-"""Thresholds of whether depth, poses and surface fit: what `measure_agreement` is held against.
+"""Thresholds of the agreement of depth, poses and surface, see `measure_agreement`.
 
 One table for all that judge it: the checks of captures and data sets, and the doctor.
 """

@@ -1,4 +1,4 @@
-"""Whether depth, poses, cameras and surface fit together; if not, under which reading they do."""
+"""Check that depth, poses, cameras and surface fit, and the hypothesis under which they would."""
 
 from __future__ import annotations
 

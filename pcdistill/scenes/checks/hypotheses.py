@@ -1,4 +1,4 @@
-"""Other ways to read the same files: what the numbers would mean if one assumption were another."""
+"""Alternative hypotheses about units, conventions and intrinsics of a scan."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One assumption about a scan changed, and how the scan was read."""
+"""Data types of hypotheses: one changed assumption about a scan, and how the scan was read."""
 
 from __future__ import annotations
 

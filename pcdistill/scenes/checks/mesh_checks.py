@@ -1,4 +1,4 @@
-"""What must hold of the mesh that comes with a published data set."""
+"""Checks of the mesh that comes with a published data set: extent and normals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether each depth image would fit with a scale of its own where no common one does."""
+"""Depth scale and offset per frame, for depth images that were normalized one by one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Conventions of poses: which axes a camera has and which way a pose maps."""
+"""Pose conventions: OpenCV or OpenGL camera axes, camera-to-world or world-to-camera."""
 
 from __future__ import annotations
 

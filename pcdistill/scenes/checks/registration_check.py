@@ -1,4 +1,4 @@
-"""Whether colour and depth show the same pixels: their edges should lie on each other."""
+"""Check of the registration of colour and depth, by the correlation of their edges."""
 
 from __future__ import annotations
 

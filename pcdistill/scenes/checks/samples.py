@@ -1,4 +1,4 @@
-"""What is looked at of a scan: its surface, and some of its frames decoded and made small."""
+"""Samples of a scan that checks work on: its surface, and some of its frames at low resolution."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Points of a cloud or mesh that measure nothing: misses, masses of equal points, strays.
+"""Outlier removal for clouds and meshes: misses, masses of equal points, strays.
 
 Scanners write a ray that hit nothing as a point at (0, 0, 0) or at their own place, by the
 thousand; single readings land thousands of kilometres away. Both would decide the extent of a scan.

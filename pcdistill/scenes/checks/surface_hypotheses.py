@@ -1,4 +1,4 @@
-"""Other readings of the surface: its unit, its axes and its origin."""
+"""Alternative hypotheses about the surface: its unit, its axes and its origin."""
 
 from __future__ import annotations
 

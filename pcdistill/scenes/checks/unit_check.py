@@ -1,4 +1,4 @@
-"""Whether the points of a bare cloud lie as a student's voxels need it, or in another unit."""
+"""Check of the unit of a bare cloud, by the spacing of its points against a student's voxels."""
 
 from __future__ import annotations
 

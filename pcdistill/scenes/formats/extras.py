@@ -1,4 +1,4 @@
-"""Packages that only some files need: imported when such a file is read, named where missing."""
+"""Optional packages that only some files need: imported when such a file is read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Colour and depth image files as tensors, or one sentence that says why not."""
+"""Colour and depth image files as tensors."""
 
 from __future__ import annotations
 

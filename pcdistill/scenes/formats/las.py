@@ -1,4 +1,4 @@
-"""Surveyed points in LAS and LAZ files, read chunk by chunk."""
+"""Reader of LAS and LAZ point clouds, chunk by chunk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Depth compressed with LZFSE: what its blocks declare is summed up before they are expanded."""
+"""Decompression of LZFSE streams, whose declared size is checked before they are expanded."""
 
 from __future__ import annotations
 

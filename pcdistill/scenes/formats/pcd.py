@@ -1,4 +1,4 @@
-"""Point clouds as PCD files of the Point Cloud Library."""
+"""Reader of PCD point clouds (Point Cloud Library)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Meshes and clouds as PLY files."""
+"""Reader and writer of PLY meshes and clouds."""
 
 from __future__ import annotations
 

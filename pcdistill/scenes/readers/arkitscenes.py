@@ -1,4 +1,4 @@
-"""Scans of ARKitScenes (raw or 3dod) as they are downloaded.
+"""Reader of ARKitScenes scans (raw or 3dod) as they are downloaded.
 
     Training/VIDEO/, Validation/VIDEO/           in 3dod one folder deeper, VIDEO/VIDEO_frames/
       lowres_wide.traj                           lines: time, axis-angle (radians), translation

@@ -1,4 +1,4 @@
-"""What all readers of raw scans share: where a scan lies, and how it is to be read."""
+"""Interface of readers: scan, reader, and the settings that a layout does not take."""
 
 from __future__ import annotations
 

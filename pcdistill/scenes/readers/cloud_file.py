@@ -1,4 +1,4 @@
-"""A single file with a cloud or mesh as a scene without frames, for a trained student.
+"""Reader of a single cloud or mesh file: a scene without frames, for a trained student.
 
     NAME.ply            mesh or cloud: x y z, colours, normals, faces
     NAME.pcd            ascii, binary or binary_compressed: x y z, rgb, normals

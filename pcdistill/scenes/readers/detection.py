@@ -1,4 +1,4 @@
-"""Any scan on disk as a scene, recognised by what is there."""
+"""Detection of the layout of a scan by its files, and opening it as a scene."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Record3D capture (iPhone or iPad with LiDAR) as a scene.
+"""Reader of Record3D captures (iPhone or iPad with LiDAR).
 
 Export "EXR + RGB images", or unpack a .r3d file, which is a zip archive:
 

@@ -1,4 +1,4 @@
-"""Scenes of Replica in the layout that NICE-SLAM distributes.
+"""Reader of Replica scenes in the layout that NICE-SLAM distributes.
 
     <root>/cam_params.json                     {"camera": {w, h, fx, fy, cx, cy, scale}}
     <root>/<scene>_mesh.ply                    triangles or quads

@@ -1,4 +1,4 @@
-"""A folder of posed RGB-D frames as a scene.
+"""Reader of folders of posed RGB-D frames.
 
     color/NAME.jpg|png      colour
     depth/NAME.png|npy      16-bit counts, `depth_scale` per metre; or metres as floating point

@@ -1,4 +1,4 @@
-"""Scans of ScanNet++ as they are downloaded and prepared by its toolkit.
+"""Reader of ScanNet++ scans as they are downloaded and prepared by its toolkit.
 
     data/SCENE/
       scans/mesh_aligned_0.05.ply                the mesh, metres, z up

@@ -1,4 +1,4 @@
-"""Scenes as this package stores them, opened as scans."""
+"""Reader of scenes that this package stored."""
 
 from __future__ import annotations
 

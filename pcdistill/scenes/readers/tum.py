@@ -1,4 +1,4 @@
-"""A TUM RGB-D sequence as a scene.
+"""Reader of TUM RGB-D sequences.
 
     rgb.txt            lines "timestamp rgb/NAME.png", seconds
     depth.txt          lines "timestamp depth/NAME.png"; 16 bits, 5000 counts per metre

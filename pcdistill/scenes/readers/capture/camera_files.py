@@ -1,4 +1,4 @@
-"""Camera matrices and poses as files give them, and whether a camera is that of its images."""
+"""Reader of camera matrices and poses in text files."""
 
 from __future__ import annotations
 

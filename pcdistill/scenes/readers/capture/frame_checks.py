@@ -1,4 +1,4 @@
-"""What readers of people's own captures share: from frames and a surface to a scene with z up."""
+"""Checks and samples of the frames of a capture, shared by the readers of captures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Camera models of COLMAP: which there are, and those that are pinholes."""
+"""Camera models of COLMAP, and the pinholes among them."""
 
 from __future__ import annotations
 

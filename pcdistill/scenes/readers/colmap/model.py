@@ -1,4 +1,4 @@
-"""COLMAP sparse models: cameras, poses and points from text or binary files."""
+"""Reader of COLMAP sparse models: cameras, poses and points from text or binary files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of the COLMAP models beside each other is read: the one that most images are in."""
+"""Choice between COLMAP models: the one that most images are in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A COLMAP reconstruction as a scene.
+"""Reader of COLMAP reconstructions.
 
     images/                       the undistorted images
     sparse/0/ (or sparse/)        cameras, images, points3D as .bin or .txt; pinhole cameras only

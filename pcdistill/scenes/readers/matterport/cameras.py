@@ -1,4 +1,4 @@
-"""The cameras of a Matterport3D house, from its `undistorted_camera_parameters/*.conf`.
+"""Cameras of a Matterport3D house, from its `undistorted_camera_parameters/*.conf`.
 
     dataset matterport
     n_images 36

@@ -1,4 +1,4 @@
-"""What the files of a Matterport3D region say of its faces: categories and objects."""
+"""Categories and objects of the faces of a Matterport3D region."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The images of a Matterport3D house that may see one of its regions."""
+"""Choice of the images of a Matterport3D house that may see one of its regions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labels and objects of the points of a Matterport3D region, voted for by the faces around them."""
+"""Labels and objects of the points of a Matterport3D region, by majority vote of their faces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The regions of Matterport3D houses as scenes.
+"""Reader of Matterport3D regions.
 
     <root>/category_mapping.tsv                                      also metadata/, or the parent's
     <root>/scans/<house>/region_segmentations/region<N>.ply          category_id per face

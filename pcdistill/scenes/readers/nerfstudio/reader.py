@@ -1,4 +1,4 @@
-"""A nerfstudio (or Instant NGP) capture as a scene.
+"""Reader of nerfstudio (or Instant NGP) captures.
 
     transforms.json     fl_x fl_y cx cy w h, for all frames or each; or camera_angle_x
                         frames: file_path, transform_matrix, depth_file_path

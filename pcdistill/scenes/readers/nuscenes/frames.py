@@ -1,4 +1,4 @@
-"""An image of one of the cameras on a car, resized when it is read."""
+"""Frames of the cameras on a car, without depth."""
 
 from __future__ import annotations
 

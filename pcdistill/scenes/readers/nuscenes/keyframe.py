@@ -1,4 +1,4 @@
-"""nuScenes in its released layout, a scene for each keyframe.
+"""Reader of nuScenes in its released layout, a scene for each keyframe.
 
     v1.0-mini/ v1.0-trainval/ v1.0-test/        the JSON tables; versions may lie side by side
     samples/ sweeps/                            images and `.pcd.bin` clouds

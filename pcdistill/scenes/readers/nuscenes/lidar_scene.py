@@ -1,4 +1,4 @@
-"""A moment of a nuScenes drive as a scene, whichever layout its files are in."""
+"""LiDAR scenes of nuScenes, whichever layout their files are in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""nuScenes as the clips that OpenScene's preprocessing scripts read.
+"""Reader of nuScenes clips as OpenScene's preprocessing scripts read them.
 
     <split>/<clip>/scene.ply                points of the clip with `label`, -1 where not annotated
     <split>/<clip>/scene-timestamps.npy     (N,) or (N, 1) integers, time of each point

@@ -1,4 +1,4 @@
-"""The JSON tables of nuScenes, row by row, of which only what a keyframe needs is kept.
+"""Reader of the JSON tables of nuScenes, row by row; only what a keyframe needs is kept.
 
 `sample_data.json` of v1.0-trainval has 2.6 million rows in more than 1 GB, `ego_pose.json` as many.
 They are streamed once per process, in about 20 seconds, and kept by path, size and time of change,

@@ -1,4 +1,4 @@
-"""What ScanNet's annotators said of each vertex of a scan: category and object."""
+"""ScanNet annotations: category and object of each vertex."""
 
 from __future__ import annotations
 

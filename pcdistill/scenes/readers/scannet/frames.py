@@ -1,4 +1,4 @@
-"""The frames of a `.sens` file, resized, with depth and colour on one pixel grid."""
+"""Frames of a `.sens` file, resized, with depth and colour on one pixel grid."""
 
 from __future__ import annotations
 

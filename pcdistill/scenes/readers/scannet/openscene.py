@@ -1,4 +1,4 @@
-"""ScanNet as OpenScene distributes it: points and labels as tensors, frames as small images.
+"""Reader of ScanNet as OpenScene distributes it: tensors of points and labels, small images.
 
     scannet_3d/{train,val,test}/SCENE_vh_clean_2.pth    (coords, colors from -1 to 1, labels)
     scannet_2d/SCENE/color/N.jpg depth/N.png pose/N.txt

@@ -1,4 +1,4 @@
-"""Scans of ScanNet v2 as they are downloaded.
+"""Reader of ScanNet v2 scans as they are downloaded.
 
     scans/SCENE/SCENE.sens                              frames (see `sens.py`)
     scans/SCENE/SCENE_vh_clean_2.ply                    the mesh whose vertices are labelled
