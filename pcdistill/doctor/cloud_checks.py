@@ -15,7 +15,7 @@ _STRAY = 4.0  # times larger with the last thousandth of the points than without
 
 
 def check_cloud(scene: Scene, capture: SceneSample, *, scale_is_explained: bool) -> list[Finding]:
-    """Too few, broken or repeated points, missing colours, and sizes no room has.
+    """Check points and colours: too few, broken or repeated ones, and sizes no room has.
 
     Args:
         scene: as opened.

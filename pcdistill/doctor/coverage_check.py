@@ -17,7 +17,7 @@ _NOTHING = 1e-4  # of the points
 def check_coverage(
     capture: SceneSample, explained: set[str]
 ) -> tuple[list[Finding], dict[str, Any]]:
-    """Points that no frame sees, and frames that see no point.
+    """Check that frames see the points: points in no frame, and frames without a point.
 
     Args:
         capture: with its geometry mended.

@@ -54,7 +54,7 @@ class Examination:
 
 
 def examine(path: str | Path, part: str = "", **settings: Any) -> Examination:
-    """Look at a scan before the work.
+    """Examine a scan before the work.
 
     What is found wrong with the geometry is put right in memory before the rest is looked at, so
     that one fault is not reported as five.

@@ -23,7 +23,7 @@ _NEAREST = 0.05  # metres; a smaller median is a wrong unit, and its steps mean 
 
 
 def check_pictures(capture: SceneSample) -> list[Finding]:
-    """Pictures that are damaged, show nothing, or are blurred."""
+    """Check for pictures that are damaged, show nothing, or are blurred."""
     findings = []
     if capture.damaged:
         names = [name for name, _ in capture.damaged]
@@ -73,7 +73,7 @@ def check_pictures(capture: SceneSample) -> list[Finding]:
 
 
 def check_depth_images(capture: SceneSample) -> list[Finding]:
-    """Depth images without readings, cut off at a limit, or reduced to 8 bits."""
+    """Check for depth images without readings, cut off at a limit, or reduced to 8 bits."""
     sights = [s for s in capture.sights if s.facts is not None]
     if not sights:
         return []

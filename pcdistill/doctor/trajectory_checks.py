@@ -30,7 +30,7 @@ _MAX_SUSPECTS = 12
 
 
 def check_poses(capture: SceneSample, missing: list[str]) -> list[Finding]:
-    """Poses that are not finite, not rigid, or mirror the scene.
+    """Check for poses that are not finite, not rigid, or mirror the scene.
 
     Args:
         capture: as opened.
@@ -95,7 +95,7 @@ def check_poses(capture: SceneSample, missing: list[str]) -> list[Finding]:
 
 
 def check_motion(capture: SceneSample, corrected: SceneSample) -> list[Finding]:
-    """Frozen or jumping trajectories, and pictures that repeat.
+    """Check for frozen or jumping trajectories, and pictures that repeat.
 
     Args:
         capture: as opened.

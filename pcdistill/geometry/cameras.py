@@ -45,10 +45,20 @@ def project_to_pixels(
 def project_transposed(
     positions: Tensor, world_to_camera: Tensor, intrinsics: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Columns, rows and depth, each (N,), of positions (3, N), in their dtype.
+    """Project points that lie in columns; the result of each is independent of the others.
 
     Products and sums are elementwise and not a matrix product, which may round a point differently
     depending on the points beside it.
+
+    Args:
+        positions: (3, N) float, metres, world frame.
+        world_to_camera: (4, 4) float, rigid.
+        intrinsics: (3, 3) float, pixels.
+
+    Returns:
+        columns: (N,) pixels, in the dtype of the positions.
+        rows: (N,) pixels.
+        depth: (N,) metres along the optical axis.
     """
     px, py, pz = positions
     x, y, depth = (
@@ -61,7 +71,7 @@ def project_transposed(
 
 
 def invert_pose(camera_to_world: Tensor) -> Tensor:
-    """World-to-camera matrix of a pose, in float64.
+    """(4, 4) float64: world-to-camera matrix of a pose.
 
     Args:
         camera_to_world: (4, 4) float, metres.
@@ -145,7 +155,7 @@ def resize_intrinsics(
 def back_project(
     depth: Tensor, intrinsics: Tensor, camera_to_world: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """World points of every pixel that has a depth reading.
+    """Back-project every pixel that has a depth reading to a world point.
 
     Args:
         depth: (H, W) float, metres; 0, negative and non-finite values mean unknown.
@@ -190,12 +200,19 @@ def camera_rays(pixel_index: Tensor, width: int, intrinsics: Tensor) -> Tensor:
 
 
 def pinhole_intrinsics(fx: float, fy: float, cx: float, cy: float) -> Tensor:
-    """Camera matrix, (3, 3) float64."""
+    """(3, 3) float64: camera matrix of a pinhole, pixels.
+
+    Args:
+        fx: focal length across.
+        fy: focal length down.
+        cx: column of the principal point.
+        cy: row of the principal point.
+    """
     return torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=torch.float64)
 
 
 def pose_from_quaternion(quaternion: Sequence[float], translation: Sequence[float]) -> Tensor:
-    """A rigid motion from a quaternion and a translation.
+    """Build a rigid motion from a quaternion and a translation.
 
     Args:
         quaternion: x, y, z, w; of any length but zero.
@@ -235,7 +252,9 @@ def rotation_from_quaternion(x: float, y: float, z: float, w: float) -> Tensor:
 
 
 def rotation_error(rotations: Tensor) -> Tensor:
-    """How far matrices are from rotations, which may mirror: the largest entry of |R R^T - 1|.
+    """Measure how far matrices are from rotations: the largest entry of |R R^T - 1|.
+
+    Mirrored rotations count as rotations.
 
     Args:
         rotations: (..., 3, 3) float.

@@ -63,7 +63,13 @@ def merge_close_vertices(
 
 
 def drop_small_pieces(points: Tensor, faces: Tensor, least: int) -> CleanMesh:
-    """Leave out connected pieces of a mesh (N, 3), (F, 3) with fewer than `least` vertices."""
+    """Drop connected components of a mesh that have few vertices.
+
+    Args:
+        points: (N, 3) float, metres.
+        faces: (F, 3) int, indices into the points.
+        least: vertices that a component must have to stay.
+    """
     triangles = faces.numpy()
     edges = triangles[:, [[0, 1], [1, 2]]].reshape(-1, 2)
     graph = coo_matrix((np.ones(len(edges), np.int8), edges.T), (len(points), len(points)))
@@ -73,7 +79,7 @@ def drop_small_pieces(points: Tensor, faces: Tensor, least: int) -> CleanMesh:
 
 
 def proper_faces(faces: Array) -> Array:
-    """Those of faces (F, 3) that have three different vertices, each set of vertices once."""
+    """Keep faces (F, 3) that have three different vertices, each set of vertices once."""
     a, b, c = faces.T
     kept = faces[(a != b) & (b != c) & (c != a)]
     ordered = np.sort(kept, axis=1).astype(np.int64)

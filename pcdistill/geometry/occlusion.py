@@ -95,7 +95,7 @@ class MeshDepthRenderer:
 
 
 def point_spacing(points: Tensor, neighbors: int = SPACING_NEIGHBORS) -> Tensor:
-    """How far apart the points of a cloud are around each point.
+    """Measure how far apart the points of a cloud are around each point.
 
     Args:
         points: (N, 3) float, metres.
@@ -128,7 +128,7 @@ def splat_depth(
     intrinsics: Tensor,
     image_size: tuple[int, int],
 ) -> Tensor:
-    """Depth of one view of a point cloud: every point is a disc that lies in its surface.
+    """Render the depth of a point cloud: every point is a disc that lies in its surface.
 
     The disc of a point has a radius of 0.8 of the spacing, which closes the gaps of a surface whose
     points are `spacing` apart. A pixel sees the disc where the ray through its centre meets it (at
@@ -177,7 +177,7 @@ def splat_depth(
 
 
 def zbuffer_depth(pixels: Tensor, depth: Tensor, image_size: tuple[int, int]) -> Tensor:
-    """Depth of the nearest point that lands in each pixel.
+    """Render the depth of the nearest point that lands in each pixel.
 
     Args:
         pixels: (M, 2) int64, (column, row) inside of the image.

@@ -70,7 +70,15 @@ class PointGrid:
         depth_tolerance: float = 0.25,
         border: int = 10,
     ) -> VisiblePoints:
-        """Find the points that one frame sees; see `project_points` for arguments and rules.
+        """Find the points that one frame sees, by the rules of `project_points`.
+
+        Args:
+            camera_to_world: (4, 4) float, metres.
+            intrinsics: (3, 3) float, pixels.
+            image_size: (H, W), pixels.
+            depth: (H, W) float32, metres, 0 = unknown; None without an occlusion test.
+            depth_tolerance: of the occlusion test, relative to the measured depth.
+            border: pixels along the image border that see nothing.
 
         Returns:
             What `project_points` calls visible, on the device of the points.

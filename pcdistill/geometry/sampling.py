@@ -54,9 +54,13 @@ def iter_feature_samples(
     *,
     align_corners: bool = False,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """As `sample_feature_map`, some rows of the map at a time, so that little is held at once.
+    """Sample a feature map some rows at a time, so that little is held at once.
 
-    Arguments and errors are those of `sample_feature_map`.
+    Args:
+        feature_map: as `sample_feature_map`, whose errors are the same.
+        image_size: as there.
+        pixels: as there.
+        align_corners: as there.
 
     Yields:
         index: (m,) int64, rows of `pixels`; every row comes once.

@@ -36,7 +36,7 @@ def mesh_superpoints(
     colors: Tensor | None = None,
     color_weight: float = 0.0,
 ) -> Tensor:
-    """Superpoints of a mesh, over its edges.
+    """Segment a mesh into superpoints, over its edges.
 
     Vertices of faces that lie at one place count as one, so that a mesh whose faces share no
     vertices, or not those at the seams of a texture, is cut like one whose faces do.
@@ -101,7 +101,7 @@ def point_superpoints(
     colors: Tensor | None = None,
     color_weight: float = 0.0,
 ) -> Tensor:
-    """Superpoints of points without a mesh, over a graph of neighbours.
+    """Segment points without a mesh into superpoints, over a graph of neighbours.
 
     Args:
         points: (N, 3) float, metres.

@@ -13,7 +13,7 @@ _STEPS = (0.7548776662466927, 0.5698402909980532)  # of the plane's most even ad
 
 
 def sample_surface(vertices: Tensor, faces: Tensor, count: int) -> Tensor:
-    """Points on triangles, as many to each as its share of the area; always the same ones.
+    """Sample points on triangles, as many on each as its share of the area; always the same.
 
     Args:
         vertices: (N, 3) float, metres.

@@ -86,7 +86,14 @@ def check_view(
     depth_tolerance: float,
     border: int,
 ) -> None:
-    """Check what a view is described with.
+    """Check the arguments that describe a view.
+
+    Args:
+        intrinsics: (3, 3) float, pixels.
+        image_size: (H, W), pixels.
+        depth: (H, W) float32, metres; None without.
+        depth_tolerance: 0 or more, relative to the depth.
+        border: 0 or more, pixels.
 
     Raises:
         ValueError: see `project_points`.
@@ -112,7 +119,7 @@ def project_visible(
     depth_tolerance: float,
     border: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The rule of `project_points`, on arguments that are checked already.
+    """Apply the rule of `project_points` to arguments that are checked already.
 
     Every point is treated by the same operations, each rounded on its own, so that its answer does
     not depend on the points beside it.

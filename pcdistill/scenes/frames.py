@@ -163,7 +163,7 @@ class StoredFrame:
 def register_depth(
     depth: Tensor, depth_intrinsics: Tensor, intrinsics: Tensor, image_size: tuple[int, int]
 ) -> Tensor:
-    """Depth of another pinhole at the same place, looked up for each pixel of an image.
+    """Look up, for each pixel of an image, the depth of another pinhole at the same place.
 
     Args:
         depth: (h, w) float32, metres, 0 = unknown.

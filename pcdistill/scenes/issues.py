@@ -44,7 +44,7 @@ def is_examination() -> bool:
 
 @contextmanager
 def collect_issues() -> Iterator[list[SceneIssue]]:
-    """Scans opened inside are not refused by `refuse`; the list tells what it would have said.
+    """Collect issues of scans opened inside, rather than raise them (`report_issue`).
 
     Such a scene breaks promises of `Scene` and `Frame`, and is for looking at only.
     """

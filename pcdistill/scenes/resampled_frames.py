@@ -90,6 +90,11 @@ def resize_intrinsics_by_rule(
 def require_size(path: Path, found: tuple[int, int], expected: tuple[int, int]) -> None:
     """Refuse an image file that is not of the size the camera is for.
 
+    Args:
+        path: of the image.
+        found: (h, w) of it, pixels.
+        expected: (H, W) that the camera is for, pixels.
+
     Raises:
         SceneError: the sizes differ.
     """

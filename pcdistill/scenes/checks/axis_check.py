@@ -21,7 +21,7 @@ _LEVEL_SHARE = 0.08  # of the normals, that make a floor
 
 
 def check_axis(capture: SceneSample, up_setting: str) -> list[Finding]:
-    """A scan whose z axis does not point up.
+    """Check that the z axis of a scan points up.
 
     Args:
         capture: what was looked at.

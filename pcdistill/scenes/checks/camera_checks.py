@@ -46,7 +46,15 @@ def is_centered(
 
 
 def check_principal_point(where: Path, intrinsics: Tensor, image: Path) -> tuple[int, int]:
-    """(H, W) of an image, whose camera's principal point must be in its middle third or so.
+    """Refuse a camera whose principal point is not about in the middle of its images.
+
+    Args:
+        where: the file that holds the camera, for the message.
+        intrinsics: (3, 3) float64, pixels.
+        image: one of the images; its header is read.
+
+    Returns:
+        (H, W) of the image, pixels.
 
     Raises:
         SceneError: it is not: the camera matrix is for images of another size.
@@ -101,6 +109,11 @@ def _off_center(center: tuple[float, float], width: int, height: int) -> float:
 
 def require_size(where: Path, expected: tuple[int, int], image: Path) -> None:
     """Refuse an image of another size than its camera.
+
+    Args:
+        where: the file that holds the camera, for the message.
+        expected: (H, W) that the camera is for, pixels.
+        image: its header is read.
 
     Raises:
         SceneError: the sizes differ.

@@ -31,14 +31,14 @@ _OPENGL_OF = {name: name.endswith("_opengl") for name in POSE_CONVENTIONS}
 
 
 def camera_readings(capture: SceneSample, read: Assumptions) -> Iterator[Hypothesis]:
-    """The assumptions about poses and cameras alone, for frames without depth."""
+    """Yield the hypotheses about poses and cameras alone, for frames without depth."""
     yield from convention_readings(read)
     yield from flipped_readings("pictures")
     yield from matrix_readings(capture)
 
 
 def convention_readings(read: Assumptions) -> Iterator[Hypothesis]:
-    """Poses of each other convention."""
+    """Yield a hypothesis for each other pose convention."""
     current = read.poses
     words = {
         "camera_to_world": "camera-to-world, cameras looking along +z",
@@ -71,7 +71,7 @@ def _changed_poses(current: str, name: str) -> str:
 
 
 def broken_pose_readings(capture: SceneSample) -> Iterator[Hypothesis]:
-    """Poses that mirror the scene, or carry a scale."""
+    """Yield hypotheses for poses that mirror the scene, or carry a scale."""
     poses = capture.poses[:, :3, :3]
     if len(poses) == 0:
         return
@@ -109,7 +109,7 @@ def _rigid(pose: Tensor) -> Tensor:
 
 
 def order_readings(capture: SceneSample) -> Iterator[Hypothesis]:
-    """Images that have the pose of a neighbour."""
+    """Yield hypotheses under which images have the pose of a neighbour."""
     poses = capture.poses
     if len(poses) < 4:
         return
@@ -128,7 +128,7 @@ def order_readings(capture: SceneSample) -> Iterator[Hypothesis]:
 
 
 def matrix_readings(capture: SceneSample) -> Iterator[Hypothesis]:
-    """Camera matrices of other sizes, turned images, or other lenses."""
+    """Yield hypotheses of camera matrices for other sizes, turned images, or other lenses."""
     if not capture.sights:
         return
     first = capture.sights[0]
@@ -185,7 +185,7 @@ def _centered(sight: FrameSample) -> FrameSample:
 
 
 def flipped_readings(images: str) -> Iterator[Hypothesis]:
-    """Depth (if there is any) and pictures the other way round; `images` says which are named."""
+    """Yield hypotheses of flipped depth and pictures; `images` says which are named."""
     for sides, (words, fix) in OTHER_WAYS_ROUND.items():
         yield Hypothesis(
             "images_flipped",
@@ -199,7 +199,7 @@ def flipped_readings(images: str) -> Iterator[Hypothesis]:
 
 
 def axes_readings() -> Iterator[Hypothesis]:
-    """Rotations of the camera that no convention has: axes that were exchanged."""
+    """Yield hypotheses of exchanged camera axes, rotations that no convention has."""
     for turn in rotations():
         if torch.equal(turn.abs(), SAME_AXES) and float(turn[0, 0]) > 0:
             continue  # the two conventions of `pose_convention`
@@ -215,7 +215,7 @@ def axes_readings() -> Iterator[Hypothesis]:
 
 
 def pose_unit_readings() -> Iterator[Hypothesis]:
-    """Places of the cameras in other units."""
+    """Yield hypotheses of camera positions in other units."""
     for unit, metres in MISTAKEN_UNITS.items():
 
         def shrunk(pose: Tensor, metres: float = metres) -> Tensor:

@@ -36,7 +36,7 @@ class Likeness(NamedTuple):
 
 
 def check_colors(capture: SceneSample, read: Assumptions) -> list[Finding]:
-    """Pictures that do not show what their camera sees.
+    """Check that pictures show what their camera sees.
 
     Args:
         capture: with its geometry mended.

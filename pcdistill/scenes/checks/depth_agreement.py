@@ -65,7 +65,7 @@ class DepthAgreement(NamedTuple):
 def measure_agreement(
     views: Sequence[DepthView], points: Tensor | None, *, tolerance: float = LOOSE_TOLERANCE
 ) -> DepthAgreement:
-    """Compare what is seen first along the rays of some frames with their depth.
+    """Measure how well the nearest points along the rays of some frames fit their depth.
 
     Points behind the first surface do not count, so that other rooms do not matter.
 
@@ -116,7 +116,7 @@ def _cloud(view: DepthView) -> Tensor:
 
 
 def tiles(view: DepthView, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """What is seen first and what was measured, in each tile of an image.
+    """Find the nearest point and the range of depth in each tile of an image.
 
     Args:
         view: the frame.

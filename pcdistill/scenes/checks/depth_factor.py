@@ -20,7 +20,7 @@ _MIN_GAIN = 0.05  # in the share of them that is close
 
 
 def depth_factor(views: Sequence[DepthView]) -> float | None:
-    """The factor for all depth under which the frames agree best with each other.
+    """Find the factor for all depth under which the frames agree best with each other.
 
     A camera that moves sees through a wrong scale: what it measured from one place is not where it
     measures it from the next. One that only turns does not.

@@ -15,14 +15,14 @@ from pcdistill.scenes.units import DEPTH_SCALES, MISTAKEN_UNITS
 
 
 def scaled_depth(capture: SceneSample, factor: float) -> SceneSample:
-    """With all depth readings multiplied."""
+    """Multiply all depth readings of a sample."""
     return capture.with_sights(
         lambda sight: sight if sight.depth is None else replace(sight, depth=sight.depth * factor)
     )
 
 
 def ray_readings() -> Iterator[Hypothesis]:
-    """Distances along each ray instead of depth."""
+    """Yield the hypothesis that depth images hold distances along each ray."""
 
     def shortened(sight: FrameSample) -> FrameSample:
         if sight.depth is None:
@@ -48,7 +48,7 @@ def _ray_lengths(intrinsics: Tensor, depth: Tensor) -> Tensor:
 
 
 def scale_readings(capture: SceneSample, read: Assumptions) -> Iterator[Hypothesis]:
-    """Each other usual scale."""
+    """Yield a hypothesis for each other usual depth scale."""
     for scale in DEPTH_SCALES:
         factor = read.depth_scale / scale
         if abs(factor - 1) < 0.02:
@@ -57,7 +57,13 @@ def scale_readings(capture: SceneSample, read: Assumptions) -> Iterator[Hypothes
 
 
 def depth_reading(capture: SceneSample, read: Assumptions, factor: float) -> Hypothesis:
-    """The reading under which depth is `factor` times what it was taken for."""
+    """Build the hypothesis that depth is a multiple of what it was taken for.
+
+    Args:
+        capture: as it was opened.
+        read: how.
+        factor: of the depth as it was read.
+    """
     medians = torch.tensor([s.facts.median for s in capture.sights if s.facts and s.facts.known])
     median = float(medians.median()) if len(medians) else 0.0
     if not 0.02 <= factor <= 50 and 0.2 <= median <= 20:

@@ -36,7 +36,7 @@ class _End(NamedTuple):
 
 
 def within_limit(where: Path, frames: Sequence[SomeFrame]) -> list[SomeFrame]:
-    """The frames without what their sensor says of all that is too far away.
+    """Drop the farthest value of a sensor that stands for all that is too far away.
 
     Sensors and renderers write a largest distance where there is none to be measured. A surface
     whose farthest part is exactly as far away in views of different directions does not exist.

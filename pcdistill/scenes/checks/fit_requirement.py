@@ -69,7 +69,7 @@ def is_refused(finding: Finding) -> bool:
 
 
 def refusal_of(where: str, finding: Finding) -> str:
-    """The sentence for it."""
+    """The sentence by which a scan is refused for a finding."""
     what = finding.message[0].lower() + finding.message[1:].rstrip(".")
     return f"{where}: {what} ({finding.evidence}); {finding.fix}"
 

@@ -92,7 +92,7 @@ def check_geometry(capture: SceneSample, read: Assumptions) -> GeometryResult:
 
 
 def agreement(capture: SceneSample, tolerance: float = TOLERANCE) -> DepthAgreement:
-    """How well depth and surface of a capture agree, over up to 12 of its frames."""
+    """Measure how well depth and surface of a capture agree, over up to 12 of its frames."""
     return measure_agreement(capture.views(_VIEWS), capture.surface, tolerance=tolerance)
 
 

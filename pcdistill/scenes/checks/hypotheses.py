@@ -12,7 +12,7 @@ from pcdistill.scenes.checks.samples import SceneSample
 
 
 def alternative_hypotheses(capture: SceneSample, read: Assumptions) -> Iterator[Hypothesis]:
-    """Every assumption about a capture that is often wrong, changed one at a time.
+    """Yield every hypothesis that changes one assumption about a capture that is often wrong.
 
     Args:
         capture: as it was opened.
@@ -37,7 +37,7 @@ def alternative_hypotheses(capture: SceneSample, read: Assumptions) -> Iterator[
 
 
 def double_readings(capture: SceneSample, read: Assumptions) -> Iterator[Hypothesis]:
-    """Two assumptions that are often wrong together, for where one does not explain it.
+    """Yield hypotheses that change two assumptions which are often wrong together.
 
     Args:
         capture: as it was opened, with a surface of its own.

@@ -33,7 +33,7 @@ def check_mesh_extent(mesh: Path, points: Tensor) -> None:
 
 
 def normalize_normals(normals: Tensor | None) -> Tensor | None:
-    """Normals of a mesh file at unit length.
+    """Scale the normals of a mesh file to unit length.
 
     Args:
         normals: (N, 3) float32, any length; None without.

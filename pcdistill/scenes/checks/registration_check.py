@@ -38,7 +38,7 @@ class RegistrationOffset(NamedTuple):
 
 
 def check_registration(capture: SceneSample) -> list[Finding]:
-    """Colour that is displaced from depth, or lies the other way round."""
+    """Check that colour is neither displaced from depth nor flipped."""
     sights = [s for s in capture.sights if s.facts is not None and s.facts.known > 0.2]
     if len(sights) < _MIN_FRAMES:
         return []

@@ -64,7 +64,7 @@ class FrameSample:
         return self.frame.name
 
     def turned_round(self, sides: tuple[int, ...], *, depth: bool) -> FrameSample:
-        """The picture, and perhaps the depth, the other way round; the camera stays as given."""
+        """Flip the picture, and perhaps the depth; the camera stays as given."""
         turned = self.depth.flip(sides) if depth and self.depth is not None else self.depth
         return replace(self, gray=self.gray.flip(sides), depth=turned, flipped=sides)
 
@@ -191,7 +191,7 @@ def _spread_surface(scene: Scene, points: Tensor) -> Tensor:
 
 
 def evenly_spaced(count: int, limit: int) -> list[int]:
-    """At most `limit` of `count` places, first and last included, at equal distances."""
+    """Choose at most `limit` of `count` indices, evenly spaced, first and last included."""
     if count <= limit:
         return list(range(count))
     return [round(i * (count - 1) / (limit - 1)) for i in range(limit)] if limit > 1 else [0]
@@ -210,7 +210,7 @@ def _gray(colors: Tensor) -> Tensor:
 
 
 def with_depth_as_points(capture: SceneSample) -> SceneSample:
-    """A capture that was changed, with the points that its depth now makes.
+    """Replace the points of a sample by those that its depth makes now.
 
     One with a surface of its own keeps that.
     """
@@ -227,7 +227,7 @@ def with_depth_as_points(capture: SceneSample) -> SceneSample:
 
 
 def downsample_half(sight: FrameSample) -> FrameSample:
-    """Every second row and column."""
+    """Keep every second row and column."""
     intrinsics = sight.intrinsics.clone()
     intrinsics[:2] /= 2
     depth = None if sight.depth is None else sight.depth[::2, ::2]

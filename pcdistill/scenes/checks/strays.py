@@ -40,13 +40,22 @@ _MIN_PLACES = 5  # that tell where a scan is
 
 
 def clean_surface(file: Path, surface: Ply, *, drop_broken: bool = True) -> Ply:
-    """The surface without strays, see `without_strays`, and without colours that say nothing."""
+    """Drop strays, see `without_strays`, and colours that are all the same.
+
+    Args:
+        file: where the surface comes from, for messages.
+        surface: any.
+        drop_broken: whether points that are not finite go too, rather than stay to be refused.
+
+    Raises:
+        SceneError: as `without_strays`.
+    """
     left = without_strays(file, surface, drop_broken=drop_broken)
     return replace(left, colors=real_colors(file, left.colors))
 
 
 def without_strays(file: Path, surface: Ply, *, drop_broken: bool = True) -> Ply:
-    """The surface without points that measure nothing, and without faces that use one.
+    """Drop points that measure nothing, and faces that use one.
 
     Dropped are points that are not finite; at least 50 equal ones where places hold few (10 at the
     origin of coordinates), unless faces use them; and those farther from the median than 200 times

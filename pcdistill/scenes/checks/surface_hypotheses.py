@@ -18,7 +18,7 @@ _COARSE_PLACES = 31  # where many rotations are tried
 
 
 def surface_unit_readings() -> Iterator[Hypothesis]:
-    """The surface in other units."""
+    """Yield hypotheses of the surface in other units."""
     for unit, metres in MISTAKEN_UNITS.items():
         yield Hypothesis(
             "surface_unit",
@@ -29,7 +29,7 @@ def surface_unit_readings() -> Iterator[Hypothesis]:
 
 
 def surface_axes_readings() -> Iterator[Hypothesis]:
-    """The surface with its axes exchanged."""
+    """Yield hypotheses of the surface with its axes exchanged."""
     for turn in rotations():
         yield Hypothesis(
             "surface_elsewhere",
@@ -41,7 +41,7 @@ def surface_axes_readings() -> Iterator[Hypothesis]:
 
 
 def surface_origin_readings(capture: SceneSample) -> Iterator[Hypothesis]:
-    """The surface moved to where most of it lies on the depth."""
+    """Yield the surface moved to where most of it lies on the depth."""
     found = _best_shift(capture, SAME_AXES, _PLACES)
     if found is None:
         return
@@ -56,7 +56,7 @@ def surface_origin_readings(capture: SceneSample) -> Iterator[Hypothesis]:
 
 
 def with_axes_too(reading: Hypothesis, turn: Tensor) -> Hypothesis:
-    """Another reading, and the surface with its axes exchanged as well."""
+    """Extend a hypothesis by exchanged axes of the surface."""
     return Hypothesis(
         "surface_elsewhere",
         f"{reading.sentence.partition(', they')[0]}, and the surface has other axes than they.",
@@ -67,7 +67,7 @@ def with_axes_too(reading: Hypothesis, turn: Tensor) -> Hypothesis:
 
 
 def axes_and_origin_readings(capture: SceneSample) -> Iterator[Hypothesis]:
-    """Readings under which the surface has both other axes and another origin than the poses.
+    """Yield hypotheses under which the surface has other axes and another origin than the poses.
 
     The two rotations whose grids match best, each with its translation.
     """

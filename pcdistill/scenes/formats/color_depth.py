@@ -26,7 +26,7 @@ def color_bytes(
     names: Sequence[str],
     limits: tuple[float, float] | None = None,
 ) -> Colors:
-    """Colours as 8 bits.
+    """Convert colours to 8 bits a channel.
 
     Without limits whole numbers up to 255 are 8 bits and up to 65535 are 16, of which the upper
     byte is taken; other numbers must lie between 0 and 1.

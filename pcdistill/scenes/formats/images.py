@@ -28,7 +28,7 @@ DEPTH_SUFFIXES = (".png", ".npy")
 
 
 def read_color(path: Path, *, checksum: int | None = None) -> Tensor:
-    """One colour image.
+    """Read a colour image.
 
     Args:
         path: a JPEG or PNG file; greyscale and palette images become RGB, transparency is dropped.
@@ -50,7 +50,7 @@ def read_color(path: Path, *, checksum: int | None = None) -> Tensor:
 
 
 def read_depth(path: Path, *, depth_scale: float, checksum: int | None = None) -> Tensor:
-    """One depth image in metres.
+    """Read a depth image in metres.
 
     Args:
         path: a 16-bit PNG, or a NumPy .npy array (H, W): counts if integer, metres if floating.

@@ -34,7 +34,7 @@ _DECIMAL_COMMA = re.compile(r"[-+]?[0-9]+,[0-9]+(?:[eE][-+]?[0-9]+)?")
 
 
 def read_text(path: Path, what: str, *, largest: int = MAX_TEXT_BYTES) -> str:
-    """A text file of a scan.
+    """Read a text file of a scan.
 
     Args:
         path: a file in UTF-8, or in UTF-16 or UTF-32 with a byte-order mark.
@@ -85,7 +85,7 @@ def _decoded(content: bytes, errors: str = "strict") -> str:
 
 
 def read_json(path: Path, what: str, *, largest: int = MAX_TEXT_BYTES) -> dict[str, Any]:
-    """A JSON object of a scan.
+    """Read a JSON object of a scan.
 
     Args:
         path: a text file, see `read_text`.
@@ -174,7 +174,7 @@ def _fields(line: str, decimal: bool) -> list[str]:
 
 
 def parse_numbers(where: str, words: list[str], count: int) -> list[float]:
-    """Numbers of one line of text; they may be infinite or NaN.
+    """Parse the numbers of one line of text; they may be infinite or NaN.
 
     Args:
         where: file and line, for messages.

@@ -32,7 +32,7 @@ def build_scene(
     up: UpAxis,
     provenance: dict[str, Any],
 ) -> Scene:
-    """The scene of a surface and the frames that saw it, near the origin, turned so that z is up.
+    """Build the scene of a surface and the frames that saw it, near the origin, with z up.
 
     Args:
         scan: its name and folder.

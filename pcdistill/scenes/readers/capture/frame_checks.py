@@ -39,7 +39,16 @@ class CaptureFrame(StoredFrame):
 
 
 def video_frame_step(scan: Scan, settings: ReaderSettings, frames: int) -> int:
-    """`frame_step`, or the smallest that leaves at most `MAX_VIDEO_FRAMES` frames."""
+    """Choose every how many-th frame of a video is used.
+
+    Args:
+        scan: for the log.
+        settings: `frame_step` is taken where it is set.
+        frames: how many the video has.
+
+    Returns:
+        `frame_step`, else the smallest step that leaves at most `MAX_VIDEO_FRAMES` frames.
+    """
     if settings.frame_step is not None:
         return settings.frame_step
     step = max(-(-frames // MAX_VIDEO_FRAMES), 1)
@@ -52,6 +61,12 @@ def check_frames(
     where: Path, frames: Sequence[Frame], missing: int, incomplete: int
 ) -> dict[str, Any]:
     """Refuse a capture without a frame; log those that were left out.
+
+    Args:
+        where: the capture, for messages.
+        frames: those that are left.
+        missing: how many have no finite pose.
+        incomplete: how many lack a file.
 
     Returns:
         Their numbers, for the scene's provenance.
@@ -80,7 +95,7 @@ def check_frames(
 
 
 def sample_depth_views(frames: Sequence[Frame]) -> list[DepthView]:
-    """Some frames, spread over the scan, with their depth at its own size."""
+    """Read the depth of some frames, spread over the scan, at its own size."""
     chosen = [at_depth_size(frames[i]) for i in evenly_spaced(len(frames), _CHECKED_FRAMES)]
     return [
         DepthView(depth, frame.intrinsics, frame.camera_to_world)

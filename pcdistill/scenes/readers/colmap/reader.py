@@ -219,7 +219,7 @@ def _surface(
 
 
 def sparse_cloud(model: Path, suffix: str = "") -> tuple[Ply | None, int]:
-    """Sparse points that enough images agree on, and how many were left out.
+    """Select sparse points that enough images agree on, and count those left out.
 
     Args:
         model: its folder.

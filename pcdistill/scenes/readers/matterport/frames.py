@@ -39,7 +39,7 @@ _COUNTED_POINTS = 2000
 def region_frames(
     scan: Scan, settings: ReaderSettings, points: Tensor
 ) -> tuple[list[ResizedFrame], dict[str, Any]]:
-    """The frames that may see a region.
+    """Select the frames that may see a region.
 
     Args:
         scan: the region.

@@ -44,7 +44,7 @@ def require_label_set(name: str) -> None:
 
 
 def read_category_labels(path: Path, label_set: str) -> Tensor:
-    """The label of each raw category.
+    """Read the label of each raw category.
 
     Args:
         path: `category_mapping.tsv`, the category table of Matterport3D: tab-separated columns with
@@ -133,7 +133,7 @@ def vote_of_faces(values: Tensor, faces: Tensor, points: int) -> Tensor:
 def label_points(
     path: Path, category_of_face: Tensor, faces: Tensor, points: int, category_labels: Tensor
 ) -> Tensor:
-    """Labels of the points of a region.
+    """Label the points of a region.
 
     Faces without a label vote for none, and none wins ties, as in OpenScene's preprocessing.
 

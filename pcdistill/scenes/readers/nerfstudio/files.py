@@ -92,7 +92,12 @@ def named_file(folder: Path, path: str, suffixes: Sequence[str]) -> Path | None:
 
 
 def number_in(file: Path, content: dict[str, Any], key: str) -> float:
-    """A finite number of a capture.
+    """Read a finite number of a capture.
+
+    Args:
+        file: for the message.
+        content: of it.
+        key: of the number.
 
     Raises:
         SceneError: there is none of that name.
@@ -110,7 +115,7 @@ def number_in(file: Path, content: dict[str, Any], key: str) -> float:
 
 
 def positive_in(file: Path, content: dict[str, Any], key: str, what: str) -> float:
-    """A number of a capture that says how much something was scaled.
+    """Read a number of a capture that says how much something was scaled.
 
     Args:
         file: for the message.
@@ -131,6 +136,11 @@ def positive_in(file: Path, content: dict[str, Any], key: str, what: str) -> flo
 
 def matrix_in(file: Path, name: str, rows: Any) -> Tensor:
     """(4, 4) float64 from three or four rows of four; numbers may be NaN or infinite.
+
+    Args:
+        file: for the message.
+        name: of the frame or camera, for the message.
+        rows: as the file has them.
 
     Raises:
         SceneError: it is no such matrix.

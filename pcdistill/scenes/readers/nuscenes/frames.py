@@ -26,7 +26,7 @@ def make_vehicle_frame(
     image_size: tuple[int, int] | None,
     scaling: Intrinsics,
 ) -> ResizedFrame:
-    """A frame without depth whose camera matrix is scaled with its image.
+    """Make a frame without depth whose camera matrix is scaled with its image.
 
     Args:
         name: of the frame.

@@ -69,7 +69,7 @@ def build_keyframe_scene(
     cameras: CameraRig,
     provenance: dict[str, Any],
 ) -> Scene:
-    """The scene of a moment; cameras that were left out are counted and logged.
+    """Build the scene of a moment; cameras that were left out are counted and logged.
 
     Args:
         scan: its name.

@@ -198,7 +198,13 @@ class Tables:
 
 
 def missing_token(file: Path, what: str, token: str) -> SceneError:
-    """The sentence for a row that another table refers to."""
+    """Make the error of a row that is missing and that another table refers to.
+
+    Args:
+        file: the table that should have it.
+        what: it is.
+        token: its name.
+    """
     return SceneError(
         f"{file}: has no {what} {token[:80]!r}, which another table refers to; the tables are of "
         "different releases or cut off, download them together again"
