@@ -39,12 +39,14 @@ class RegionGraph(NamedTuple):
     """(E,) float64, how different they are: colour step plus edge strength, in units of Lab."""
 
 
-def region_graph(image: Array, regions: int) -> RegionGraph:
+def region_graph(image: Array, regions: int, edges: Array | None = None) -> RegionGraph:
     """Cut an image into about `regions` regions by a watershed of its colour gradient.
 
     Args:
         image: (H, W, 3) uint8 sRGB.
         regions: how many markers to spread; small images get fewer.
+        edges: (H, W) float, >= 0, further edges that are added to the gradient, in units of Lab
+            per pixel; None where there are none.
 
     Source: Meyer, Topographic distance and watershed lines, Signal Processing 38 (1994).
     """
@@ -52,6 +54,8 @@ def region_graph(image: Array, regions: int) -> RegionGraph:
     smooth = np.stack([ndimage.gaussian_filter(lab[..., c], 1.0) for c in range(3)], axis=-1)
     slopes = [ndimage.sobel(smooth[..., c], axis) / 8 for c in range(3) for axis in (0, 1)]
     gradient = np.sqrt(sum(slope**2 for slope in slopes))
+    if edges is not None:
+        gradient = gradient + edges
     flooded: Array = watershed(gradient, _markers(gradient, regions))  # type: ignore[no-untyped-call, unused-ignore]
     region_of_pixel = flooded.astype(np.int64) - 1
     areas, means, spread = _statistics(region_of_pixel, smooth)

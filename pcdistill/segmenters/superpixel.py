@@ -15,6 +15,7 @@ from skimage.draw import polygon
 from torch import Tensor
 
 from pcdistill.geometry import require_shape
+from pcdistill.segmenters.region_cut import minimum_cut, usual_density
 from pcdistill.segmenters.region_graph import RegionGraph, region_graph
 
 Array = NDArray[Any]
@@ -113,11 +114,11 @@ class SuperpixelSegmenter:
         for _ in range(self.rounds):
             if chosen.all():
                 break
-            inside = _density(kernel, graph.areas * (1.0 + certain) * chosen)
-            outside = _density(kernel, graph.areas * ~chosen)
+            inside = usual_density(kernel, graph.areas * (1.0 + certain) * chosen)
+            outside = usual_density(kernel, graph.areas * ~chosen)
             favour = self.color * np.log(inside / outside) + nearness - detour
             favour = np.where(certain, _HARD, favour * weights)
-            before, chosen = chosen, _minimum_cut(graph, favour, cut_costs)
+            before, chosen = chosen, minimum_cut(graph, favour, cut_costs)
             if (chosen == before).all():
                 break
         return chosen
@@ -166,33 +167,3 @@ def _color_path(graph: RegionGraph, certain: Array) -> Array:
     ways = sparse.coo_matrix((steps, (graph.first, graph.second)), shape=(count, count)).tocsr()
     reached = csgraph.dijkstra(ways, directed=False, indices=np.flatnonzero(certain), min_only=True)
     return np.asarray(reached)
-
-
-def _density(kernel: Array, areas: Array) -> Array:
-    """(R,) float: how usual each region's appearance is among `areas`, never quite 0."""
-    return np.asarray(kernel @ areas / areas.sum() + 1e-3)
-
-
-def _minimum_cut(graph: RegionGraph, favour: Array, cut_costs: Array) -> Array:
-    """Regions (R,) bool that maximise the sum of `favour` inside minus the cost of their rim.
-
-    Args:
-        graph: R regions, E pairs.
-        favour: (R,) what is gained by having each region inside; may be negative.
-        cut_costs: (E,) what is lost if only one of a pair is inside.
-    """
-    count = len(graph.areas)
-    source, sink = count, count + 1
-    each = np.arange(count)
-    origin = np.concatenate([np.full(count, source), each, graph.first, graph.second])
-    target = np.concatenate([each, np.full(count, sink), graph.second, graph.first])
-    costs = np.concatenate([np.maximum(favour, 0), np.maximum(-favour, 0), cut_costs, cut_costs])
-    capacity = np.minimum(np.rint(1000 * costs), 2**30).astype(np.int32)
-    network = sparse.coo_matrix((capacity, (origin, target)), shape=(count + 2, count + 2)).tocsr()
-    left = network - csgraph.maximum_flow(network, source, sink).flow
-    left.data = np.maximum(left.data, 0)
-    left.eliminate_zeros()
-    reached = csgraph.breadth_first_order(left, source, return_predecessors=False)
-    inside = np.zeros(count + 2, dtype=bool)
-    inside[reached] = True
-    return inside[:count]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pcdistill.capability import mask_iou
 from pcdistill.segmenters.region_graph import RegionGraph, region_graph
-from pcdistill.segmenters.superpixel import SuperpixelSegmenter, _minimum_cut
+from pcdistill.segmenters.superpixel import SuperpixelSegmenter, minimum_cut
 
 
 def painted(shape, paint, noise=3.0, seed=0):
@@ -126,7 +126,7 @@ def test_the_cut_is_the_best_of_all(seed, count):
 
     best = max(gain(np.array(c)) for c in itertools.product([False, True], repeat=count))
     # the cut is found on whole numbers; what their rounding may cost on this few regions
-    assert gain(_minimum_cut(graph, favour, costs)) == pytest.approx(best, abs=0.02)
+    assert gain(minimum_cut(graph, favour, costs)) == pytest.approx(best, abs=0.02)
 
 
 def test_regions_cover_the_image_and_follow_its_edges():
