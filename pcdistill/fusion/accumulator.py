@@ -44,17 +44,41 @@ class MultiViewAccumulator:
     frame counts in the mean as a zero vector, exactly as if masks had been painted into a zero
     (H, W, D) map, so a teacher that is often silent on a point ends with a shorter vector. Points
     on which it is always silent are left out of the result by default: a zero row is similar to
-    nothing and would be taken for the first class. (The release keeps them.)
+    nothing and would be taken for the first class. (The release keeps them.) So are, where
+    `min_spoken` says so, those on which it is silent nearly always: a mask that reaches beyond its
+    object in one view of many is no word about what lies behind.
 
     Source: OpenScene, section 3.1 (multi-view average); SAS, section 3.1.
     """
 
-    def __init__(self, points: int, dimensions: int, *, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        points: int,
+        dimensions: int,
+        *,
+        min_spoken: float = 0.0,
+        groups: Tensor | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
         """Start with no view of `points` points (N) in `dimensions` channels (D).
 
+        Args:
+            points: N.
+            dimensions: D.
+            min_spoken: share of the views of a point, in [0, 1], in which something must be said
+                about it for the point to be in the result.
+            groups: (N,) integer from 0, points of which that share is counted together, such as
+                superpoints; None counts each by itself.
+            device: of the sums.
+
         Raises:
-            ValueError: a negative number of points or no channels.
+            ValueError: a negative number of points, no channels, or no share.
         """
+        if not 0 <= min_spoken <= 1:
+            raise ValueError(f"min_spoken is {min_spoken}, expected a share in [0, 1]")
+        if groups is not None:
+            require_shape("groups", groups, points)
+            groups = groups.to(device).long()
         if points < 0 or dimensions < 1:
             raise ValueError(
                 f"points={points} and dimensions={dimensions}, expected points >= 0 and "
@@ -62,13 +86,15 @@ class MultiViewAccumulator:
             )
         self.points = points
         self.dimensions = dimensions
+        self.min_spoken = min_spoken
+        self._groups = groups
         self.device = torch.device(device)
         self._forget()
 
     def _forget(self) -> None:
         """Reset to no view."""
         self._views = torch.zeros(self.points, dtype=torch.int32, device=self.device)
-        self._spoken = torch.zeros(self.points, dtype=torch.bool, device=self.device)
+        self._spoken = torch.zeros(self.points, dtype=torch.int32, device=self.device)
         self._sums: Tensor | None = None
         self._memory: mmap.mmap | None = None
         self._given_back = 0
@@ -102,7 +128,7 @@ class MultiViewAccumulator:
             require_finite("samples", samples)
         self._sums_of_features().index_add_(0, seen, values)
         self._views[seen] += 1
-        self._spoken[seen] = True
+        self._spoken[seen] += 1
 
     def add_map(
         self,
@@ -142,7 +168,7 @@ class MultiViewAccumulator:
             points = seen[index.to(self.device)]
             self._sums_of_features().index_add_(0, points, samples.to(self.device))
         self._views[seen] += 1
-        self._spoken[seen] = True
+        self._spoken[seen] += 1
 
     def add_masks(
         self,
@@ -182,7 +208,7 @@ class MultiViewAccumulator:
         speaks = masks >= 0
         points = seen[speaks]
         self._views[seen] += 1
-        self._spoken[points] = True
+        self._spoken[points] += 1
         self._pending.append(points << 32 | rows[masks[speaks]])
         self._pending_size += len(points)
         if self._pending_size > max(_MERGE_AT_LEAST, len(self._pairs)):
@@ -197,7 +223,7 @@ class MultiViewAccumulator:
             dtype: floating type of the features; the mean is formed in float32.
             keep_zero_rows: also return the points that are seen but never spoken about, as zeros.
         """
-        seen = (self._views > 0 if keep_zero_rows else self._spoken).nonzero()[:, 0]
+        seen = (self._views > 0 if keep_zero_rows else self._told()).nonzero()[:, 0]
         features = torch.empty((len(seen), self.dimensions), dtype=dtype, device=self.device)
         self._write_means(seen, features)
         return PointFeatures(features, seen)
@@ -208,7 +234,7 @@ class MultiViewAccumulator:
         The accumulator is then as new. The features lie at the beginning of the sums' memory,
         which is freed with them.
         """
-        seen = self._spoken.nonzero()[:, 0]
+        seen = self._told().nonzero()[:, 0]
         if self._sums is None:
             features = self.result().features
         else:  # row k of the result ends before the sum of the k-th seen point begins or ends
@@ -218,6 +244,16 @@ class MultiViewAccumulator:
             self._write_means(seen, features, over_sums=True)
         self._forget()
         return PointFeatures(features, seen)
+
+    def _told(self) -> Tensor:
+        """(N,) bool: points about which enough views say something."""
+        spoken, views = self._spoken, self._views
+        if self._groups is not None:
+            spoken, views = (
+                torch.bincount(self._groups, weights=counts.double())[self._groups]
+                for counts in (spoken, views)
+            )
+        return (self._spoken > 0) & (spoken >= self.min_spoken * views)
 
     def _write_means(self, seen: Tensor, features: Tensor, *, over_sums: bool = False) -> None:
         """Fill `features` (M, D) with the means of ascending points `seen` (M,), in that order.
@@ -318,15 +354,16 @@ class MultiViewAccumulator:
         """Sum (M, D) float32 of the embeddings that frames gave to ascending `points` (M,)."""
         if table is None or len(points) == 0:
             return torch.zeros((len(points), self.dimensions), device=self.device)
-        first = torch.searchsorted(self._pairs, points << 32)
-        start = int(first[0])
-        stop = int(torch.searchsorted(self._pairs, (points[-1:] + 1) << 32))
-        chosen = self._pairs[start:stop]
-        # Points between the chosen ones have no pairs: whoever was spoken about is chosen.
+        bounds = torch.stack([points[0], points[-1] + 1]) << 32
+        start, stop = torch.searchsorted(self._pairs, bounds).tolist()
+        pairs, counts = self._pairs[start:stop], self._counts[start:stop]
+        point_of_pair = pairs >> 32
+        row = torch.searchsorted(points, point_of_pair)
+        mine = points[row] == point_of_pair  # others lie between, spoken about too seldom
         return functional.embedding_bag(
-            chosen & 0xFFFFFFFF,
+            pairs[mine] & 0xFFFFFFFF,
             table,
-            first - start,
+            torch.searchsorted(point_of_pair[mine], points),
             mode="sum",
-            per_sample_weights=self._counts[start:stop].float(),
+            per_sample_weights=counts[mine].float(),
         )

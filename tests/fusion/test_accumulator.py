@@ -267,6 +267,57 @@ def test_merging_early_or_late_is_the_same(monkeypatch, merge_at_least):
     np.testing.assert_allclose(features.numpy(), mean[seen.numpy()], atol=FLOAT32_SUMS)
 
 
+def silent_often(**rules):
+    """Four points seen by four frames; point k is spoken about in k of them."""
+    accumulator = MultiViewAccumulator(4, 2, **rules)
+    for frame in range(4):
+        told = [0 if frame < point else -1 for point in range(4)]
+        accumulator.add_masks(torch.arange(4), torch.tensor(told), torch.tensor([[0.0, 1.0]]))
+    return accumulator
+
+
+@pytest.mark.parametrize(
+    ("min_spoken", "seen"), [(0.0, [1, 2, 3]), (0.5, [2, 3]), (0.51, [3]), (1.0, [])]
+)
+def test_points_that_are_spoken_about_too_seldom_are_left_out(min_spoken, seen):
+    accumulator = silent_often(min_spoken=min_spoken)
+    expected = torch.tensor([[0.0, point / 4] for point in seen]).reshape(-1, 2)
+    for found in (accumulator.result(dtype=torch.float32), accumulator.finish()):
+        assert found.seen.tolist() == seen
+        torch.testing.assert_close(found.features.float(), expected)
+
+
+def test_what_is_said_of_a_point_left_out_goes_to_no_other():
+    """Its pairs lie between those of its neighbours, whose sums are taken in one go."""
+    accumulator = MultiViewAccumulator(3, 2, min_spoken=0.5)
+    both = torch.eye(2)
+    accumulator.add_masks(torch.arange(3), torch.tensor([0, 1, 0]), both)
+    accumulator.add_masks(torch.arange(3), torch.tensor([0, -1, 0]), both)
+    accumulator.add_masks(torch.arange(3), torch.tensor([0, -1, 0]), both)
+    features, seen = accumulator.result(dtype=torch.float32)
+    assert seen.tolist() == [0, 2]
+    assert features.tolist() == [[1, 0], [1, 0]]
+
+
+def test_the_share_is_counted_over_groups_of_points():
+    """Points 1 and 3 are spoken about in half of their views together, 0 and 2 in a quarter."""
+    groups = torch.tensor([0, 1, 0, 1])
+    assert silent_often(min_spoken=0.5, groups=groups).result().seen.tolist() == [1, 3]
+    assert silent_often(min_spoken=0.25, groups=groups).result().seen.tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        ({"min_spoken": 1.5}, "min_spoken is 1.5, expected a share"),
+        ({"groups": torch.zeros(3)}, r"groups has shape \(3,\), expected \(4\)"),
+    ],
+)
+def test_bad_rules_are_refused(rules, message):
+    with pytest.raises(ValueError, match=message):
+        MultiViewAccumulator(4, 2, **rules)
+
+
 def test_views_are_not_a_window_into_the_accumulator():
     accumulator = MultiViewAccumulator(2, 1)
     accumulator.views[:] = 7
