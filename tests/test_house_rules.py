@@ -50,7 +50,7 @@ TAKES_CONTEXT = {*ABOVE_ARTIFACTS, "inference", "reporting"}
 """Where functions may take the context of a run. The last two are to take what they use of it."""
 MAY_OPEN = {
     *("atomic_io", "checksums", "lazy_face", "scenes", "pipeline", "artifacts", "cli"),
-    *("networks.checkpoints", "teachers.demo.network"),
+    *("networks.checkpoints", "teachers.demo.network", "teachers.detector.network"),
     *("reporting.write_report", "reporting.html_page"),
     *("stages.distill", "inference.labelled_clouds"),
 }

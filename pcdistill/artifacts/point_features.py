@@ -14,6 +14,7 @@ from pcdistill.fusion import MultiViewAccumulator
 from pcdistill.lifting import ProjectionRules, lift_scene
 from pcdistill.pipeline import LiftConfig, RunContext, read_tensors
 from pcdistill.scenes import Scene, open_scene
+from pcdistill.teachers import GeometryTeacher
 
 
 def projection_rules(config: LiftConfig) -> ProjectionRules:
@@ -25,12 +26,14 @@ def lift_stored_scene(
     run: RunContext, scene: Scene, teacher: str, report: ProgressCallback
 ) -> MultiViewAccumulator:
     """Lift one teacher's features of a scene by the settings of the run; see `lift_scene`."""
-    config = run.config.lift
+    config, looking = run.config.lift, run.teacher(teacher)
+    follows = isinstance(looking, GeometryTeacher)
     return lift_scene(
         scene,
-        run.teacher(teacher),
+        looking,
         projection_rules(config),
         report,
+        superpoint_ids=load_superpoint_ids(run, scene.name) if follows else None,
         batch=config.batch,
         workers=config.workers,
     )

@@ -13,7 +13,7 @@ from torch import Tensor
 from pcdistill.callbacks import ProgressCallback
 from pcdistill.fusion import MultiViewAccumulator
 from pcdistill.scenes import Frame
-from pcdistill.teachers import FeatureMap, LabelledMasks, Teacher, predict_batch
+from pcdistill.teachers import FeatureMap, LabelledMasks, Teacher, ViewGeometry, predict_batch
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -28,6 +28,8 @@ class FrameObservation(NamedTuple):
     """(M, 2) int64, (column, row) of each."""
     image: Tensor
     """(3, H, W) uint8."""
+    geometry: ViewGeometry | None = None
+    """What the scan knows of the surface in it, for teachers that follow it."""
 
 
 FrameLoader = Callable[[Frame], FrameObservation | None]
@@ -71,8 +73,7 @@ def lift_frames(
     try:
         views = ordered_map(readers, look, frames, ahead=2 * workers + batch)
         for group, passed in _batches(views, batch):
-            images = [view.image for view in group]
-            answers = deque(predict_batch(teacher, torch.stack(images)) if group else ())
+            answers = deque(_ask(teacher, group) if group else ())
             if adding is not None:
                 adding.result()
             adding = adder.submit(_add, accumulator, group, answers)
@@ -116,6 +117,15 @@ def _batches(
             group, passed = [], 0
     if passed:
         yield group, passed
+
+
+def _ask(
+    teacher: Teacher, views: Sequence[FrameObservation]
+) -> Sequence[FeatureMap | LabelledMasks]:
+    """What a teacher says of views of one image size."""
+    known = [view.geometry for view in views if view.geometry is not None]
+    images = torch.stack([view.image for view in views])
+    return predict_batch(teacher, images, known if len(known) == len(views) else None)
 
 
 def _add(

@@ -151,7 +151,7 @@ class RunContext:
             ConfigError: no teacher has this name, or it lives in another text space.
         """
         if name not in self._teachers:
-            teacher = build_teacher(name)
+            teacher = build_teacher(name, self.text_encoder)
             if teacher.text_space != self.text_encoder.text_space:
                 raise ConfigError(
                     f"teacher '{name}' lives in the text space '{teacher.text_space}' but "

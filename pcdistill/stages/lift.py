@@ -20,6 +20,7 @@ from pcdistill.errors import SceneError
 from pcdistill.lifting import count_views
 from pcdistill.pipeline import Dependency, RunContext, Stage, Task, write_tensors
 from pcdistill.scenes import open_scene
+from pcdistill.teachers import GeometryTeacher
 
 
 def _units(run: RunContext) -> tuple[str, ...]:
@@ -36,6 +37,7 @@ def _settings(run: RunContext, unit: str) -> Mapping[str, Any]:
     return {
         "teacher": teacher,
         "revision": run.teacher_revision(teacher),
+        "text_space": run.teacher(teacher).text_space,
         **projection_rules(run.config.lift)._asdict(),
         "features": stores_features(run, scene),
     }
@@ -84,7 +86,10 @@ def _estimate(run: RunContext, unit: str) -> int:
 
 
 def _inputs(run: RunContext, unit: str) -> tuple[Dependency, ...]:
-    return (Dependency("ingest", _split(unit)[1]),)
+    teacher, scene = _split(unit)
+    if isinstance(run.teacher(teacher), GeometryTeacher):
+        return (Dependency("ingest", scene), Dependency("partition", scene))
+    return (Dependency("ingest", scene),)
 
 
 def _outputs(run: RunContext, unit: str) -> tuple[Path, ...]:

@@ -8,16 +8,20 @@ from pcdistill.suggest import look_up
 from pcdistill.teachers.base import (
     BatchTeacher,
     FeatureMap,
+    GeometryTeacher,
     LabelledMasks,
+    SelectiveTeacher,
     TaughtTeacher,
     Teacher,
     TextEncoder,
+    ViewGeometry,
     WordReader,
     predict_batch,
     read_words,
     taught_words,
 )
 from pcdistill.teachers.demo.teachers import DemoDenseTeacher, DemoMaskTeacher
+from pcdistill.teachers.detector import PhotoDetector
 from pcdistill.teachers.known_words import Words
 from pcdistill.teachers.text_encoders import (
     TEXT_ENCODERS,
@@ -33,11 +37,15 @@ __all__ = [
     "DemoDenseTeacher",
     "DemoMaskTeacher",
     "FeatureMap",
+    "GeometryTeacher",
     "LabelledMasks",
+    "PhotoDetector",
+    "SelectiveTeacher",
     "StaticTextEncoder",
     "TaughtTeacher",
     "Teacher",
     "TextEncoder",
+    "ViewGeometry",
     "WordReader",
     "Words",
     "build_teacher",
@@ -48,17 +56,23 @@ __all__ = [
     "taught_words",
 ]
 
-TEACHERS: dict[str, Callable[[], Teacher]] = {
-    "demo-dense": DemoDenseTeacher,
-    "demo-masks": DemoMaskTeacher,
+TEACHERS: dict[str, Callable[[TextEncoder], Teacher]] = {
+    "demo-dense": lambda _: DemoDenseTeacher(),
+    "demo-masks": lambda _: DemoMaskTeacher(),
+    "detector": PhotoDetector,
 }
-"""Every teacher by name: a new one is one file and one line here."""
+"""Every teacher by name, built for the text encoder of a run: a new one is one file and one line
+here. One that was trained in a text space of its own does not look at the encoder."""
 
 
-def build_teacher(name: str) -> Teacher:
+def build_teacher(name: str, encoder: TextEncoder) -> Teacher:
     """Load the teacher of that name.
+
+    Args:
+        name: one of `TEACHERS`.
+        encoder: of the run; a teacher that describes what it finds in words embeds them by it.
 
     Raises:
         ConfigError: no teacher has this name; the text suggests the closest one.
     """
-    return look_up("teacher", name, TEACHERS)()
+    return look_up("teacher", name, TEACHERS)(encoder)

@@ -103,6 +103,37 @@ class BatchTeacher(Protocol):
         ...
 
 
+class ViewGeometry(NamedTuple):
+    """What a scan knows of the surface in one of its images."""
+
+    depth: Tensor | None
+    """(H, W) float32 metres along the optical axis, of what stands first; 0 where unknown."""
+    superpoint_ids: Tensor | None
+    """(H, W) int32, superpoint of the point seen at a pixel, -1 where no point lands."""
+
+
+@runtime_checkable
+class GeometryTeacher(Protocol):
+    """A teacher whose outlines follow the scan's surface where it is known; optional.
+
+    A run cuts its scans into superpoints before such a teacher looks at them.
+    """
+
+    def predict_views(
+        self, images: Tensor, geometry: Sequence[ViewGeometry]
+    ) -> Sequence[FeatureMap | LabelledMasks]:
+        """See (B, 3, H, W) uint8 RGB images of a scan, and what is known of each."""
+        ...
+
+
+@runtime_checkable
+class SelectiveTeacher(Protocol):
+    """A teacher that names few things and is silent about the rest; optional."""
+
+    min_spoken: float
+    """Share of the views of a point, in [0, 1], in which it must say something about the point."""
+
+
 @runtime_checkable
 class TaughtTeacher(Protocol):
     """A teacher that knows which classes it was taught; optional."""
@@ -121,8 +152,18 @@ def taught_words(teacher: Teacher, vocabulary: Sequence[str]) -> tuple[str, ...]
     return tuple(word for word in vocabulary if word.lower() in known)
 
 
-def predict_batch(teacher: Teacher, images: Tensor) -> Sequence[FeatureMap | LabelledMasks]:
-    """Run any teacher on (B, 3, H, W) uint8 images: at once where it can, else one by one."""
+def predict_batch(
+    teacher: Teacher, images: Tensor, geometry: Sequence[ViewGeometry] | None = None
+) -> Sequence[FeatureMap | LabelledMasks]:
+    """Run any teacher on (B, 3, H, W) uint8 images: at once where it can, else one by one.
+
+    Args:
+        teacher: one that takes no geometry is given none.
+        images: of one size.
+        geometry: of each image; None where there is no scan.
+    """
+    if geometry is not None and isinstance(teacher, GeometryTeacher):
+        return teacher.predict_views(images, geometry)
     if isinstance(teacher, BatchTeacher):
         return teacher.predict_batch(images)
     return [teacher(image) for image in images]

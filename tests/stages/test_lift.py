@@ -19,7 +19,13 @@ from pcdistill.lifting.lift_frames import FrameObservation, lift_frames
 from pcdistill.lifting.lift_scene import count_views
 from pcdistill.pipeline.config import LiftConfig
 from pcdistill.scenes import MemoryFrame
-from pcdistill.teachers import FeatureMap, LabelledMasks, build_teacher, predict_batch
+from pcdistill.teachers import (
+    FeatureMap,
+    LabelledMasks,
+    build_teacher,
+    build_text_encoder,
+    predict_batch,
+)
 from tests.fixtures.lifted import lift_by
 from tests.tolerances import FLOAT32_SUMS
 
@@ -104,7 +110,7 @@ def test_neither_batch_nor_threads_change_the_result(home, teacher, batch, worke
 
 @pytest.mark.parametrize("name", ["demo-dense", "demo-masks"])
 def test_the_embedded_teachers_say_the_same_in_a_batch(home, name):
-    teacher = build_teacher(name)
+    teacher = build_teacher(name, build_text_encoder())
     images = torch.stack([frame.image().permute(2, 0, 1) for frame in home.frames[:3]])
     for alone, together in zip(map(teacher, images), predict_batch(teacher, images), strict=True):
         if isinstance(alone, LabelledMasks):

@@ -26,7 +26,16 @@ from pcdistill.stages.score import SCORE
 from pcdistill.teachers import FeatureMap, LabelledMasks
 from tests.fixtures.lifted import lift_by
 from tests.stages.followed import Outcomes, alike, follows
-from tests.stages.toy import MEASURED, SCENE, nothing, store, toy_run, work, write_superpoints
+from tests.stages.toy import (
+    MEASURED,
+    SCENE,
+    TEACHERS,
+    nothing,
+    store,
+    toy_run,
+    work,
+    write_superpoints,
+)
 
 HEIGHT, WIDTH, FOCAL, AWAY = 24, 40, 10.0, 2.0
 INTRINSICS = torch.tensor([[FOCAL, 0, 20], [0, FOCAL, 12], [0, 0, 1]], dtype=torch.float64)
@@ -205,6 +214,31 @@ def test_what_a_teacher_of_other_weights_said_is_stale(tmp_path, stage, unit):
         run.teacher("demo-dense").provenance = {"revision": revision}
         marks.append(fingerprint(stage, stage.settings(run, unit), {}))
     assert marks[0] == marks[1] != marks[2]
+
+
+def test_a_teacher_that_follows_the_surface_waits_for_the_superpoints(tmp_path):
+    """And is given them; no other teacher's features depend on them."""
+    run, others = toy_run(tmp_path), toy_run(tmp_path).teacher
+    given = []
+
+    class Surface:
+        name, text_space, dimensions, provenance = "surface", "toy", 4, {}
+
+        def __call__(self, image):
+            raise AssertionError("a scan's frames come with their geometry")
+
+        def predict_views(self, images, geometry):
+            given.extend(geometry)
+            return [others("demo-masks")(image) for image in images]
+
+    run.teacher = {"demo-masks": Surface(), "demo-dense": others("demo-dense")}.__getitem__
+    store(run, scene())
+    needed = {name: {one.stage for one in LIFT.inputs(run, f"{name}/{SCENE}")} for name in TEACHERS}
+    assert needed == {"demo-masks": {"ingest", "partition"}, "demo-dense": {"ingest"}}
+    write_superpoints(run, SCENE, [point % 5 for point in range(len(PIXELS))])
+    work(LIFT, run, f"demo-masks/{SCENE}")
+    landed = {int(one) for known in given for one in known.superpoint_ids.unique()}
+    assert landed == {-1, 0, 1, 2, 3, 4}
 
 
 @follows("lift.border")

@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from pcdistill.scenes import load_vocabulary
-from pcdistill.teachers import FeatureMap, LabelledMasks, build_teacher, taught_words
+from pcdistill.teachers import (
+    FeatureMap,
+    LabelledMasks,
+    build_teacher,
+    build_text_encoder,
+    taught_words,
+)
 from pcdistill.teachers.demo.network import load_network
 
 
@@ -96,7 +102,7 @@ def test_the_embedded_teachers_say_the_labels_of_their_training(name):
     )
     with as_file(file) as path:
         _, details = load_network(path)
-    teacher = build_teacher(name)
+    teacher = build_teacher(name, build_text_encoder())
     assert teacher.taught == tuple(details["labels"])
     assert "labels" not in teacher.provenance
     words = taught_words(teacher, load_vocabulary("indoor"))

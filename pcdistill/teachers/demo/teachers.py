@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pcdistill.teachers.base import FeatureMap, LabelledMasks
-from pcdistill.teachers.demo.color_names import color_name
+from pcdistill.teachers.color_names import color_name
 from pcdistill.teachers.demo.network import DemoNetwork, load_network, prepare_images
 from pcdistill.teachers.text_encoders import StaticTextEncoder
 

@@ -27,3 +27,14 @@ def color_name(rgb: Tensor) -> str:
     names = list(NAMED_COLORS)
     table = torch.tensor([NAMED_COLORS[name] for name in names], dtype=torch.float32)
     return names[int((table - rgb.float()).square().sum(dim=1).argmin())]
+
+
+def main_color(pixels: Tensor) -> str | None:
+    """Name of the colour of most of `pixels` (3, n) uint8; None where no single one covers half."""
+    names = list(NAMED_COLORS)
+    table = torch.tensor([NAMED_COLORS[name] for name in names], dtype=torch.float32)
+    some = pixels[:, :: max(1, pixels.shape[1] // 2000)].float().T
+    nearest = torch.cdist(some, table).argmin(dim=1)
+    counts = torch.bincount(nearest, minlength=len(names))
+    best = int(counts.argmax())
+    return names[best] if 2 * int(counts[best]) > len(some) else None
