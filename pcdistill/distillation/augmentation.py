@@ -60,6 +60,11 @@ def rotate_scale(cloud: StudentInput, rotation: Tensor, scale: float) -> Student
 
     The points become float64, so that they fall into the voxels they do in the reference, which
     rounds nothing before it cuts.
+
+    Args:
+        cloud: N points with their normals and colors.
+        rotation: (3, 3) float64.
+        scale: of the points, unitless.
     """
     turn = rotation.to(cloud.points.device)
     points = (scale * cloud.points.double()) @ turn.T  # (N, 3) float64

@@ -186,6 +186,11 @@ def mean_over_classes(
 ) -> float:
     """Average (K,) values where NaN marks a class without a true point.
 
+    Args:
+        per_class: (K,) float, NaN where a class has no true point.
+        mean_over: whether absent classes count as 0 or not at all.
+        excluded_classes: indices of classes that take no part.
+
     Returns:
         the mean; NaN where no class takes part.
     """

@@ -42,6 +42,11 @@ def check_features(features: TeacherFeatures) -> tuple[int, int, int]:
 def check_seen(seen: Tensor | None, teachers: int, points: int) -> None:
     """Check the mask of which teacher has seen which point.
 
+    Args:
+        seen: (T, N) bool; None where every teacher has seen every point.
+        teachers: T.
+        points: N.
+
     Raises:
         ValueError: not boolean or not (T, N).
     """

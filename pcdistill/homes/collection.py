@@ -34,7 +34,13 @@ def draws_like(rng: np.random.Generator, seed: int) -> np.random.Generator:
 
 
 def measure(rng: np.random.Generator, low: float, high: float) -> float:
-    """A size between two usual ones: homes take the lower half, what teachers learn the upper."""
+    """A size between two usual ones: homes take the lower half, what teachers learn the upper.
+
+    Args:
+        rng: random numbers of the home.
+        low: the smallest, in any unit.
+        high: the largest, in the same unit.
+    """
     middle = (low + high) / 2
     if isinstance(rng, Draws):
         low, high = (low, middle) if rng.collection == "homes" else (middle, high)

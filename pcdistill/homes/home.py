@@ -86,7 +86,13 @@ class InstanceAssembler:
         self.instances: list[Instance] = []
 
     def add(self, model: FurnitureModel, room_index: int, room_name: str) -> None:
-        """Append every piece of a model as an instance."""
+        """Append every piece of a model as an instance.
+
+        Args:
+            model: in the frame of the home.
+            room_index: number of its room.
+            room_name: what the room is called.
+        """
         for piece in model.pieces:
             number = len(self.instances)
             self.instances.append(Instance(piece.category, piece.material, piece.color, room_name))

@@ -98,7 +98,17 @@ def make_finish(
     second: str | None = None,
     jitter: float = 0.05,
 ) -> Finish:
-    """A finish around a named colour; the colour itself varies by `jitter` from draw to draw."""
+    """A finish around a named colour; the colour itself varies by `jitter` from draw to draw.
+
+    Args:
+        rng: random numbers of the home.
+        material: one of `MATERIALS`.
+        color_name: one of the named colors.
+        pattern: name of a pattern.
+        scale: size of the pattern, metres.
+        second: name of the second color of the pattern; by default the first one, darker.
+        jitter: standard deviation of the change of brightness, unitless.
+    """
     color = _near(rng, color_name, jitter)
     other = _near(rng, second, jitter) if second else _shade(color, 0.82)
     return Finish(

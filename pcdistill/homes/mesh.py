@@ -39,7 +39,13 @@ class ScanMesh(NamedTuple):
 
 
 def build_surface(parts: Sequence[LabelledPart], room_boxes: Array, lights: Array) -> Surface:
-    """Gather tagged parts into arrays; normals are smooth inside a part except at creases."""
+    """Gather tagged parts into arrays; normals are smooth inside a part except at creases.
+
+    Args:
+        parts: Q quads in all.
+        room_boxes: (R, 6) low and high corner of each room, metres.
+        lights: (R, 2, 6) position and color of lamp and daylight of each room.
+    """
     counts = [len(tagged.part.quads) for tagged in parts]
     corners = np.concatenate([tagged.part.quads for tagged in parts])
     finishes = [tagged.part.finish for tagged in parts]

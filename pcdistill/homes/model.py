@@ -72,7 +72,14 @@ class FurnitureModel:
         return self
 
     def transformed(self, x: float, y: float, z: float = 0.0, angle: float = 0.0) -> FurnitureModel:
-        """A turned (radians, about z) and then shifted copy."""
+        """A turned (radians, about z) and then shifted copy.
+
+        Args:
+            x: shift, metres.
+            y: shift, metres.
+            z: shift, metres.
+            angle: turn about z before the shift, radians.
+        """
         shift = np.array([x, y, z])
         return FurnitureModel(
             [

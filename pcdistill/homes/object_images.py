@@ -128,7 +128,13 @@ def _shoot(category: str, rng: np.random.Generator, image_size: tuple[int, int])
 
 
 def shown_instance(category: str, instances: list[Instance], view: Rendering) -> Instance:
-    """The instance of the category that fills most of the picture."""
+    """The instance of the category that fills most of the picture.
+
+    Args:
+        category: one that some instance has.
+        instances: of the home, in the order of their numbers.
+        view: the rendered picture.
+    """
     sizes = torch.bincount(view.instances[view.instances >= 0].long(), minlength=len(instances))
     fitting = [number for number, one in enumerate(instances) if one.category == category]
     return instances[max(fitting, key=lambda number: int(sizes[number]))]

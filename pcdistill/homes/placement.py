@@ -85,6 +85,14 @@ class RoomLayout:
 
         `clearance` metres before it stay free; with probability `corner` it is tried in the
         corners first; `lift` is the height of its foot.
+
+        Args:
+            rng: random numbers of the home.
+            model: in its own frame, with its back at y = 0.
+            clearance: metres before it that stay free.
+            sides: walls that are tried.
+            corner: probability that the corners are tried first.
+            lift: height of its foot, metres.
         """
         low, high = model.bounds()
         for side in rng.permutation(list(sides)):
@@ -103,7 +111,15 @@ class RoomLayout:
     def try_place_at_wall(
         self, model: FurnitureModel, side: int, along: float, clearance: float, lift: float = 0.0
     ) -> bool:
-        """Stand a model at one place on a wall if it fits there."""
+        """Stand a model at one place on a wall if it fits there.
+
+        Args:
+            model: in its own frame, with its back at y = 0.
+            side: number of the wall.
+            along: place on the wall, metres from its middle.
+            clearance: metres before it that stay free.
+            lift: height of its foot, metres.
+        """
         bounds = model.bounds()
         x, y, angle = self.room.at_wall(side, along)
         x, y = x - sine(angle) * 0.005, y + cosine(angle) * 0.005
@@ -136,7 +152,14 @@ class RoomLayout:
             self.keep_free.append(front)
 
     def try_place(self, model: FurnitureModel, x: float, y: float, angle: float) -> bool:
-        """Stand a model anywhere on the floor if it fits there."""
+        """Stand a model anywhere on the floor if it fits there.
+
+        Args:
+            model: in its own frame.
+            x: metres.
+            y: metres.
+            angle: turn about z, radians.
+        """
         placed = model.transformed(x, y, 0, angle)
         if not self.fits(bounding_box(placed)):
             return False
@@ -144,7 +167,13 @@ class RoomLayout:
         return True
 
     def place_on_wall(self, rng: np.random.Generator, model: FurnitureModel, height: float) -> bool:
-        """Hang a model on a free stretch of wall with its origin at `height`."""
+        """Hang a model on a free stretch of wall with its origin at `height`.
+
+        Args:
+            rng: random numbers of the home.
+            model: in its own frame, with its back at y = 0.
+            height: of its origin, metres.
+        """
         low, high = model.bounds()
         for _ in range(12):
             side = int(rng.integers(4))
@@ -167,6 +196,11 @@ class RoomLayout:
 
         Things lower than `tall` metres only keep a third of the margin: a person's arms reach
         over them.
+
+        Args:
+            margin: metres.
+            step: between the positions, metres.
+            tall: height from which things keep the whole margin, metres.
         """
         r = self.room.rect
         x, y = np.meshgrid(

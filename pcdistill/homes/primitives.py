@@ -25,7 +25,13 @@ _BOX_FACES = {
 
 
 def box(low: Vector, high: Vector, skip: Sequence[str] = ()) -> Array:
-    """(6 - skipped, 4, 3) faces of the box between two corners; `skip` names faces left out."""
+    """(6 - skipped, 4, 3) faces of the box between two corners; `skip` names faces left out.
+
+    Args:
+        low: (x, y, z) of the lowest corner, metres.
+        high: (x, y, z) of the highest, metres.
+        skip: faces that are left out, by name.
+    """
     (x0, y0, z0), (x1, y1, z1) = low, high
     corners = np.array(
         [
@@ -50,7 +56,13 @@ def slab(center: Vector, size: Vector) -> Array:
 
 
 def rounded_box(low: Vector, high: Vector, radius: float) -> Array:
-    """(54, 4, 3) faces of a box with rounded edges; the radius is cut to what fits."""
+    """(54, 4, 3) faces of a box with rounded edges; the radius is cut to what fits.
+
+    Args:
+        low: (x, y, z) of the lowest corner, metres.
+        high: (x, y, z) of the highest, metres.
+        radius: of the edges, metres.
+    """
     bottom, top = np.asarray(low, float), np.asarray(high, float)
     half = (top - bottom) / 2
     radius = min(radius, float(half.min()) * 0.98)
@@ -100,14 +112,28 @@ def _box_nodes() -> tuple[Array, Array, Array, npt.NDArray[np.int64], npt.NDArra
 
 
 def ring(center: Vector, radius_x: float, radius_y: float, segments: int = 16) -> Array:
-    """(segments, 3) outline of a level ellipse, counter-clockwise seen from above."""
+    """(segments, 3) outline of a level ellipse, counter-clockwise seen from above.
+
+    Args:
+        center: (x, y, z), metres.
+        radius_x: metres.
+        radius_y: metres.
+        segments: number of points.
+    """
     turn = np.arange(segments) * (2 * np.pi / segments)
     flat = np.stack([radius_x * cosine(turn), radius_y * sine(turn), np.zeros(segments)], -1)
     return np.asarray(flat + np.asarray(center, float))
 
 
 def rounded_ring(center: Vector, half_x: float, half_y: float, exponent: float = 4.0) -> Array:
-    """(24, 3) outline of a level rectangle with round corners; a higher exponent is squarer."""
+    """(24, 3) outline of a level rectangle with round corners; a higher exponent is squarer.
+
+    Args:
+        center: (x, y, z), metres.
+        half_x: half the width, metres.
+        half_y: half the depth, metres.
+        exponent: of the superellipse.
+    """
     turn = (np.arange(24) + 0.5) * (2 * np.pi / 24)
     across, along = cosine(turn), sine(turn)
     reach = power(power(np.abs(across), exponent) + power(np.abs(along), exponent), -1 / exponent)
@@ -116,7 +142,13 @@ def rounded_ring(center: Vector, half_x: float, half_y: float, exponent: float =
 
 
 def loft(rings: Sequence[Array], *, cap_start: bool = False, cap_end: bool = False) -> Array:
-    """Skin through outlines of equal length; looks outward when they are stacked upward."""
+    """Skin through outlines of equal length; looks outward when they are stacked upward.
+
+    Args:
+        rings: outlines (n, 3), metres.
+        cap_start: close the first with a disc.
+        cap_end: close the last with a disc.
+    """
     stack = np.stack(rings)
     following = np.concatenate([stack[:, 1:], stack[:, :1]], axis=1)
     sides = np.stack([stack[:-1], following[:-1], following[1:], stack[1:]], axis=2)
@@ -139,7 +171,15 @@ def disc(outline: Array) -> Array:
 def cylinder(
     start: Vector, end: Vector, radius: float, end_radius: float | None = None, segments: int = 8
 ) -> Array:
-    """Closed cylinder or cone frustum between two points."""
+    """Closed cylinder or cone frustum between two points.
+
+    Args:
+        start: (x, y, z) of the middle of one end, metres.
+        end: (x, y, z) of the middle of the other, metres.
+        radius: at the start, metres.
+        end_radius: at the end, metres; as at the start by default.
+        segments: around the axis.
+    """
     tail, head = np.asarray(start, float), np.asarray(end, float)
     x, y, z = unit(head - tail).tolist()
     # a direction across the axis, and the one across both
@@ -153,20 +193,39 @@ def cylinder(
 
 
 def lathe(center: Vector, profile: Sequence[tuple[float, float]], segments: int = 16) -> Array:
-    """Surface of revolution; the profile is (radius, height) from the bottom up."""
+    """Surface of revolution; the profile is (radius, height) from the bottom up.
+
+    Args:
+        center: (x, y, z) of the foot of the axis, metres.
+        profile: (radius, height) pairs, metres.
+        segments: around the axis.
+    """
     x, y, z = center
     return loft([ring((x, y, z + height), radius, radius, segments) for radius, height in profile])
 
 
 def ball(center: Vector, radius: float, squash: float = 1.0, segments: int = 12) -> Array:
-    """Sphere, flattened in height by `squash`."""
+    """Sphere, flattened in height by `squash`.
+
+    Args:
+        center: (x, y, z), metres.
+        radius: metres.
+        squash: height by width.
+        segments: around the axis.
+    """
     angles = np.linspace(-np.pi / 2, np.pi / 2, 7)
     profile = [(radius * cosine(a) + 1e-4, radius * squash * sine(a)) for a in angles]
     return lathe(center, profile, segments)
 
 
 def tube(path: Sequence[Vector], radius: float, segments: int = 6) -> Array:
-    """Round bar along a chain of points."""
+    """Round bar along a chain of points.
+
+    Args:
+        path: (x, y, z) of each point, metres.
+        radius: metres.
+        segments: around the axis.
+    """
     pairs = itertools.pairwise(path)
     return np.concatenate([cylinder(a, b, radius, segments=segments) for a, b in pairs])
 
@@ -198,7 +257,13 @@ def panel(low: Vector, high: Vector, holes: Sequence[tuple[float, float, float, 
 
 
 def rotate_z(quads: Array, angle: float, about: tuple[float, float] = (0.0, 0.0)) -> Array:
-    """Turn about a vertical axis, counter-clockwise seen from above, in radians."""
+    """Turn about a vertical axis, counter-clockwise seen from above, in radians.
+
+    Args:
+        quads: (n, 4, 3) metres.
+        angle: radians.
+        about: (x, y) of the axis, metres.
+    """
     a, b = cosine(angle), sine(angle)
     pivot = np.array([about[0], about[1], 0.0])
     rotation = np.array([[a, -b, 0], [b, a, 0], [0, 0, 1.0]])
@@ -206,7 +271,13 @@ def rotate_z(quads: Array, angle: float, about: tuple[float, float] = (0.0, 0.0)
 
 
 def rotate_x(quads: Array, angle: float, about: tuple[float, float]) -> Array:
-    """Turn about an axis along x through (y, z), positive raises +y to +z, in radians."""
+    """Turn about an axis along x through (y, z), positive raises +y to +z, in radians.
+
+    Args:
+        quads: (n, 4, 3) metres.
+        angle: radians.
+        about: (y, z) of the axis, metres.
+    """
     a, b = cosine(angle), sine(angle)
     pivot = np.array([0.0, about[0], about[1]])
     rotation = np.array([[1.0, 0, 0], [0, a, -b], [0, b, a]])

@@ -55,7 +55,13 @@ class Hits(NamedTuple):
 def world_ray_directions(
     camera_to_world: Array, intrinsics: Array, image_size: tuple[int, int]
 ) -> Array:
-    """(H * W, 3) float32 world directions through the pixel centres, of depth one."""
+    """(H * W, 3) float32 world directions through the pixel centres, of depth one.
+
+    Args:
+        camera_to_world: (4, 4) float, metres.
+        intrinsics: (3, 3) float, pixels.
+        image_size: (H, W) pixels.
+    """
     height, width = image_size
     column = (np.arange(width) - intrinsics[0, 2]) / intrinsics[0, 0]
     row = (np.arange(height) - intrinsics[1, 2]) / intrinsics[1, 1]
@@ -71,7 +77,14 @@ def world_ray_directions(
 def cast_rays(
     surface: Surface, camera_to_world: Array, intrinsics: Array, image_size: tuple[int, int]
 ) -> Hits:
-    """First surface along every pixel's ray; distances are depths, because rays have depth one."""
+    """First surface along every pixel's ray; distances are depths, because rays have depth one.
+
+    Args:
+        surface: what is seen.
+        camera_to_world: (4, 4) float, metres.
+        intrinsics: (3, 3) float, pixels.
+        image_size: (H, W) pixels.
+    """
     directions = world_ray_directions(camera_to_world, intrinsics, image_size)
     triangles, depth, second, third = rasterize(
         surface.corners, camera_to_world, intrinsics, image_size

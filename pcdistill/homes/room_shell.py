@@ -81,7 +81,13 @@ def _floor_finish(rng: np.random.Generator, name: str) -> Finish:
 
 
 def room_surfaces(room: Room, look: RoomFinishes, accent_side: int) -> FurnitureModel:
-    """Walls (one piece each), floor with door sills, and ceiling."""
+    """Walls (one piece each), floor with door sills, and ceiling.
+
+    Args:
+        room: with its openings.
+        look: its finishes.
+        accent_side: number of the wall with the accent finish.
+    """
     model, r, h = FurnitureModel(), room.rect, room.height
     for side in range(4):
         wall = room.wall(side)

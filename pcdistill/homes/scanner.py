@@ -85,7 +85,16 @@ def film(
     seed: int,
     settings: ScannerSettings,
 ) -> list[View]:
-    """Take a picture from every pose (4, 4) of a walk; the poses that come with them drift."""
+    """Take a picture from every pose (4, 4) of a walk; the poses that come with them drift.
+
+    Args:
+        home: the home.
+        walk: true poses (4, 4), metres.
+        intrinsics: (3, 3) float, pixels.
+        image_size: (H, W) pixels.
+        seed: of drift and noise.
+        settings: of the scanner.
+    """
     views = []
     for index, (true, believed) in enumerate(zip(walk, drifted(walk, seed, settings), strict=True)):
         number = seed * 1000 + index
@@ -96,7 +105,13 @@ def film(
 
 
 def drifted(walk: Sequence[Tensor], seed: int, settings: ScannerSettings) -> list[Tensor]:
-    """Poses (4, 4) float64 as tracking finds them: errors that change slowly from pose to pose."""
+    """Poses (4, 4) float64 as tracking finds them: errors that change slowly from pose to pose.
+
+    Args:
+        walk: true poses (4, 4), metres.
+        seed: of the drift.
+        settings: of the scanner.
+    """
     rng = np.random.default_rng([seed, 8])
     keep, fresh = settings.smoothness, np.sqrt(1 - settings.smoothness**2)
     error = rng.standard_normal(6)
@@ -125,6 +140,13 @@ def scan_surface(
     views: Sequence[View], intrinsics: Tensor, low: Tensor, high: Tensor, settings: ScannerSettings
 ) -> ScannedSurface:
     """Fuse the depth of all views into one mesh between two corners (3,) of the home.
+
+    Args:
+        views: with the poses that the scanner believes.
+        intrinsics: (3, 3) float, pixels.
+        low: (3,) lowest corner of the home, metres.
+        high: (3,) highest, metres.
+        settings: of the scanner.
 
     Raises:
         ValueError: see `pcdistill.geometry.fuse_surface`.

@@ -124,6 +124,24 @@ def shade(
     """(R, 3) float32 linear light of surface points that lie on the patches `quads`.
 
     `gloss` and `emissive` have one entry a patch.
+
+    Args:
+        points: (R, 3) float, metres.
+        normals: (R, 3) unit normals.
+        views: (R, 3) unit directions toward the viewer.
+        uvs: (R, 2) pattern coordinates.
+        quads: (R,) patch of each point, -1 for none.
+        footprints: (R,) width of a pixel on the surface, metres.
+        lamp_seen: (R,) fraction of the lamp that each point sees.
+        patterns: (Q,) of each patch.
+        colors: (Q, 3) sRGB in [0, 1].
+        seconds: (Q, 3) second color of the pattern.
+        scales: (Q,) size of the pattern.
+        gloss: (Q,) strength of the gloss.
+        emissive: (Q,) bool, whether a patch glows.
+        rooms: (Q,) room of each patch.
+        boxes: low and high corner (6) of each room, metres.
+        lights: position and color (2, 6) of lamp and daylight of each room.
     """
     out = np.zeros((len(points), 3), dtype=np.float32)
     for i in range(len(points)):
@@ -152,7 +170,18 @@ def shade_surface(
     footprints: Array,
     lamp_seen: Array,
 ) -> Array:
-    """`shade` with the arrays of a surface; all inputs have one row a point."""
+    """`shade` with the arrays of a surface; all inputs have one row a point.
+
+    Args:
+        surface: Q patches.
+        points: (R, 3) float, metres.
+        normals: (R, 3) unit normals.
+        views: (R, 3) unit directions toward the viewer.
+        uvs: (R, 2) pattern coordinates.
+        quads: (R,) patch of each point, -1 for none.
+        footprints: (R,) width of a pixel on the surface, metres.
+        lamp_seen: (R,) fraction of the lamp that each point sees.
+    """
     return np.asarray(
         shade(
             np.asarray(points, np.float32),
@@ -178,7 +207,15 @@ def shade_surface(
 def shade_points(
     surface: Surface, points: Array, normals: Array, uvs: Array, quads: Array
 ) -> Array:
-    """(N, 3) uint8 colours of mesh vertices, lit but without shadows or gloss."""
+    """(N, 3) uint8 colours of mesh vertices, lit but without shadows or gloss.
+
+    Args:
+        surface: Q patches.
+        points: (N, 3) float, metres.
+        normals: (N, 3) unit normals.
+        uvs: (N, 2) pattern coordinates.
+        quads: (N,) patch of each point.
+    """
     count = len(points)
     light = shade_surface(
         surface,

@@ -24,7 +24,13 @@ EMISSIVE = (_OUTDOORS, _SCREEN, _GLOW)
 
 @njit(error_model="numpy")
 def hash_noise(i: int, j: int, seed: int) -> float:
-    """A number in [0, 1) from two cell indices and a seed."""
+    """A number in [0, 1) from two cell indices and a seed.
+
+    Args:
+        i: first index of the cell.
+        j: second index.
+        seed: of the noise.
+    """
     mixed = (i * 374761393 + j * 668265263 + seed * 974711) & 0xFFFFFFFF
     mixed = ((mixed ^ (mixed >> 13)) * 1274126177) & 0xFFFFFFFF
     mixed = ((mixed ^ (mixed >> 15)) * 739982445) & 0xFFFFFFFF
@@ -33,7 +39,13 @@ def hash_noise(i: int, j: int, seed: int) -> float:
 
 @njit(error_model="numpy")
 def value_noise(x: float, y: float, seed: int) -> float:
-    """Smooth noise in [0, 1] with cells of size one."""
+    """Smooth noise in [0, 1] with cells of size one.
+
+    Args:
+        x: in cells.
+        y: in cells.
+        seed: of the noise.
+    """
     i, j = math.floor(x), math.floor(y)
     a, b = x - i, y - j
     a, b = a * a * (3 - 2 * a), b * b * (3 - 2 * b)
@@ -194,6 +206,16 @@ def paint(
     """Colour in [0, 1] of row `row` at pattern coordinates (metres, or 0 to 1 if `NORMALIZED`).
 
     `footprint` is the width of a pixel on the surface in metres; finer detail fades out.
+
+    Args:
+        pattern: its number.
+        colors: (Q, 3) sRGB in [0, 1].
+        seconds: (Q, 3) second color of the pattern.
+        row: of `colors` and `seconds`.
+        scale: size of the pattern, metres, or the seed of a picture.
+        u: pattern coordinate.
+        v: pattern coordinate.
+        footprint: width of a pixel on the surface, metres; finer detail fades out.
     """
     seed = int(scale)
     if pattern == _ARTWORK:

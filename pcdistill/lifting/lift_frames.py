@@ -89,7 +89,14 @@ def lift_frames(
 def ordered_map(
     workers: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T], *, ahead: int
 ) -> Iterator[R]:
-    """Results of `work` in the order of the items, at most `ahead` of them begun and not taken."""
+    """Results of `work` in the order of the items, at most `ahead` of them begun and not taken.
+
+    Args:
+        workers: threads that do the work.
+        work: called with one item.
+        items: taken as they are needed.
+        ahead: results that may be begun before they are taken.
+    """
     begun: deque[Future[R]] = deque()
     for item in items:
         begun.append(workers.submit(work, item))

@@ -102,7 +102,14 @@ def make_projector_fn(
 def count_views(
     scene: Scene, rules: ProjectionRules, report: ProgressCallback, *, workers: int = 2
 ) -> Tensor:
-    """(N,) int32: how many frames see each point, without looking at their images."""
+    """(N,) int32: how many frames see each point, without looking at their images.
+
+    Args:
+        scene: N points and its frames.
+        rules: of which points a frame sees.
+        report: told of every frame.
+        workers: threads.
+    """
     views = torch.zeros(len(scene.points), dtype=torch.int32)
     see_points = make_projector_fn(scene, rules)
     with ThreadPoolExecutor(workers) as readers:

@@ -83,6 +83,15 @@ def resolve_architecture(
 ) -> Architecture:
     """Resolve a name, a width and explicit sizes (which win) to one architecture.
 
+    Args:
+        architecture: one of the names in `PLANES`.
+        in_channels: of the input.
+        out_channels: of the output.
+        width: multiplies every channel count.
+        planes: channels of each stage.
+        stem_channels: of the first convolution.
+        layers: residual blocks of each stage.
+
     Raises:
         ConfigError: unknown name, width not positive, or sizes that make no network.
     """

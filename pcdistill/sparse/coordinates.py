@@ -150,7 +150,14 @@ class CoordinateManager:
     def kernel_map(
         self, in_stride: int, out_stride: int, kernel_size: int, dilation: int = 1
     ) -> KernelMap:
-        """Pairs of a convolution from one level to a coarser or equal one."""
+        """Pairs of a convolution from one level to a coarser or equal one.
+
+        Args:
+            in_stride: of the input voxels, in finest voxels.
+            out_stride: of the output voxels, a multiple of it.
+            kernel_size: offsets along each axis.
+            dilation: distance between offsets, in input voxels.
+        """
         key = (in_stride, out_stride, kernel_size, dilation)
         if key not in self._kernel_maps:
             source, target = self.level(in_stride), self.level(out_stride)

@@ -31,7 +31,13 @@ MIN_MAPPING = 64 << 20
 
 
 def empty_pooled(rows: int, columns: int, dtype: torch.dtype) -> Tensor:
-    """(rows, columns) of `dtype` on the CPU, contents undefined; large ones come from the pool."""
+    """(rows, columns) of `dtype` on the CPU, contents undefined; large ones come from the pool.
+
+    Args:
+        rows: number of rows.
+        columns: number of columns.
+        dtype: of the elements.
+    """
     size = rows * columns * dtype.itemsize
     if size < MIN_POOLED:
         return torch.empty(rows, columns, dtype=dtype)

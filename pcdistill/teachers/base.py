@@ -195,7 +195,13 @@ class WordReader(Protocol):
 
 
 def read_words(encoder: TextEncoder, text: str, own: Collection[str] = ()) -> Words:
-    """Ask any text encoder for the words it knows; one that cannot tell knows them all."""
+    """Ask any text encoder for the words it knows; one that cannot tell knows them all.
+
+    Args:
+        encoder: any text encoder.
+        text: what is asked.
+        own: words that count as known in any case.
+    """
     if isinstance(encoder, WordReader):
         return encoder.words(text, own)
     return Words(tuple(text.split()), (), text, not text.strip())

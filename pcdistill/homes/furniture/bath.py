@@ -156,7 +156,13 @@ def _vanity(rng: np.random.Generator, kind: str) -> FurnitureModel:
 
 
 def bathtub(rng: np.random.Generator, length: float, *, built_in: bool) -> FurnitureModel:
-    """A hollow tub along the wall: boxed in, or standing free with a rolled rim."""
+    """A hollow tub along the wall: boxed in, or standing free with a rolled rim.
+
+    Args:
+        rng: random numbers of the home.
+        length: metres along the wall.
+        built_in: boxed in between walls, rather than standing free.
+    """
     look, depth, height = ceramic(rng), measure(rng, 0.68, 0.74), measure(rng, 0.52, 0.58)
     half, y = length / 2, depth / 2
     outer_power = 24.0 if built_in else 2.8
@@ -194,7 +200,13 @@ def bathtub(rng: np.random.Generator, length: float, *, built_in: bool) -> Furni
 
 
 def shower_curtain(rng: np.random.Generator, length: float, depth: float) -> FurnitureModel:
-    """A curtain on a rail above the outer edge of a tub; drawn over part of its length."""
+    """A curtain on a rail above the outer edge of a tub; drawn over part of its length.
+
+    Args:
+        rng: random numbers of the home.
+        length: metres of the tub along the wall.
+        depth: metres of the tub away from the wall.
+    """
     top, low = measure(rng, 1.9, 2.0), measure(rng, 0.18, 0.35)
     span = length * measure(rng, 0.4, 0.65)
     side = 1 if bernoulli(rng, 0.5) else -1
@@ -231,7 +243,17 @@ def hanging_cloth(
     *,
     wave: float,
 ) -> Array:
-    """A wavy cloth from x = start to end around the plane y, seen from both sides."""
+    """A wavy cloth from x = start to end around the plane y, seen from both sides.
+
+    Args:
+        rng: random numbers of the home.
+        start: x of one end, metres.
+        end: x of the other, metres.
+        low: z of the lower edge, metres.
+        high: z of the upper edge, metres.
+        y: of the plane, metres.
+        wave: amplitude of the folds, metres.
+    """
     folds = max(2.0, (end - start) / measure(rng, 0.1, 0.16))
     columns = int(folds * 6) + 1
     x = np.linspace(end, start, columns)

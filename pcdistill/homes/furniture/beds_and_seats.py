@@ -38,7 +38,16 @@ from pcdistill.homes.primitives import (
 def legs(
     half_x: float, low_y: float, high_y: float, height: float, thickness: float, *, round_: bool
 ) -> list[Array]:
-    """Four legs at the corners of a rectangle, each a part of its own."""
+    """Four legs at the corners of a rectangle, each a part of its own.
+
+    Args:
+        half_x: metres from the middle to a leg along x.
+        low_y: y of the legs at one side, metres.
+        high_y: y of those at the other, metres.
+        height: metres.
+        thickness: metres.
+        round_: round rather than square.
+    """
     made = []
     for x in (-half_x, half_x):
         for y in (low_y, high_y):

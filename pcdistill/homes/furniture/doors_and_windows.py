@@ -37,7 +37,13 @@ def door_finish(rng: np.random.Generator) -> Finish:
 
 
 def door_frame(width: float, height: float, thickness: float) -> list[Array]:
-    """Casing around an opening, from the wall's face through its thickness (y from -t to 0.02)."""
+    """Casing around an opening, from the wall's face through its thickness (y from -t to 0.02).
+
+    Args:
+        width: of the opening, metres.
+        height: of the opening, metres.
+        thickness: of the wall, metres.
+    """
     half, w = width / 2, 0.07
     back = -thickness
     return [
@@ -53,7 +59,13 @@ def door_frame(width: float, height: float, thickness: float) -> list[Array]:
 def door_leaf(
     rng: np.random.Generator, width: float, height: float
 ) -> list[tuple[list[Array], str]]:
-    """A leaf from x = 0 (hinge) to width, 4 cm thick about y = 0, as (surfaces, role) pairs."""
+    """A leaf from x = 0 (hinge) to width, 4 cm thick about y = 0, as (surfaces, role) pairs.
+
+    Args:
+        rng: random numbers of the home.
+        width: metres.
+        height: metres.
+    """
     kind = any_kind(rng, ("flush", "four", "two", "glazed"))
     thick, margin = 0.02, 0.11
     leaf = [box((0, -thick, 0.01), (width, thick, height))]
@@ -97,7 +109,14 @@ def _knob(width: float, side: int, thick: float, *, level: bool) -> list[Array]:
 def closed_door(
     rng: np.random.Generator, width: float, height: float, thickness: float
 ) -> FurnitureModel:
-    """A shut door in an outer wall: the leaf is recessed behind the casing."""
+    """A shut door in an outer wall: the leaf is recessed behind the casing.
+
+    Args:
+        rng: random numbers of the home.
+        width: of the opening, metres.
+        height: of the opening, metres.
+        thickness: of the wall, metres.
+    """
     look, case = door_finish(rng), door_finish(rng)
     return _door(rng, width, height, thickness, look, look if bernoulli(rng, 0.6) else case, None)
 
@@ -110,7 +129,16 @@ def open_door(
     angle: float,
     hinge: int,
 ) -> FurnitureModel:
-    """A door whose leaf stands open into y > 0 by `angle` radians; `hinge` is -1 left, 1 right."""
+    """A door whose leaf stands open into y > 0 by `angle` radians; `hinge` is -1 left, 1 right.
+
+    Args:
+        rng: random numbers of the home.
+        width: of the opening, metres.
+        height: of the opening, metres.
+        thickness: of the wall, metres.
+        angle: by which the leaf stands open, radians.
+        hinge: -1 for the left, 1 for the right.
+    """
     look, case = door_finish(rng), door_finish(rng)
     return _door(
         rng, width, height, thickness, look, look if bernoulli(rng, 0.6) else case, (angle, hinge)
@@ -153,7 +181,14 @@ def mirrored(quads: Array) -> Array:
 
 
 def window(rng: np.random.Generator, width: float, low: float, high: float) -> FurnitureModel:
-    """A window recessed in the wall: reveal, frame with sashes or bars, bright panes, a sill."""
+    """A window recessed in the wall: reveal, frame with sashes or bars, bright panes, a sill.
+
+    Args:
+        rng: random numbers of the home.
+        width: metres.
+        low: z of the lower edge, metres.
+        high: z of the upper edge, metres.
+    """
     frame = (
         painted(rng, ("white", "white", "white", "gray", "dark gray", "cream"))
         if bernoulli(rng, 0.7)
@@ -215,7 +250,15 @@ def _window_bars(
 def curtain(
     rng: np.random.Generator, width: float, low: float, high: float, ceiling: float
 ) -> FurnitureModel:
-    """Curtains before a window on a rod: a pair at its sides, or one drawn most of the way."""
+    """Curtains before a window on a rod: a pair at its sides, or one drawn most of the way.
+
+    Args:
+        rng: random numbers of the home.
+        width: of the window, metres.
+        low: z of its lower edge, metres.
+        high: z of its upper edge, metres.
+        ceiling: height of the room, metres.
+    """
     top = min(high + measure(rng, 0.1, 0.2), ceiling - 0.06)
     bottom = 0.03 if bernoulli(rng, 0.6) else low - measure(rng, 0.08, 0.2)
     half = width / 2 + measure(rng, 0.12, 0.2)

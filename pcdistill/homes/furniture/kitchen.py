@@ -34,7 +34,13 @@ _CABINET_DEPTH = 0.56
 
 
 def counter(rng: np.random.Generator, width: float, *, with_sink: bool = True) -> FurnitureModel:
-    """Base units under a worktop that overhangs them, with a sink and now and then a stove."""
+    """Base units under a worktop that overhangs them, with a sink and now and then a stove.
+
+    Args:
+        rng: random numbers of the home.
+        width: metres.
+        with_sink: whether one of the units has a sink.
+    """
     height, half = measure(rng, 0.87, 0.92), width / 2
     body = wood_or_paint(rng, 0.4)
     front = body if bernoulli(rng, 0.8) else wood_or_paint(rng, 0.3)
@@ -136,7 +142,13 @@ def _inset_sink(
 
 
 def tap(place: tuple[float, float, float], rise: float, reach: float) -> list[Array]:
-    """A tap that leans over +y, with its lever."""
+    """A tap that leans over +y, with its lever.
+
+    Args:
+        place: (x, y, z) of its foot, metres.
+        rise: height of the pipe, metres.
+        reach: length of the spout along y, metres.
+    """
     x, y, z = place
     spout = tube(
         [

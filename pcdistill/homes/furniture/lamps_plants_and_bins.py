@@ -33,7 +33,14 @@ def lampshade_finish(rng: np.random.Generator) -> Finish:
 def lamp_shade(
     center: tuple[float, float, float], radius: float, tall: float, taper: float
 ) -> Array:
-    """An open cone: its lower edge is at `center`."""
+    """An open cone: its lower edge is at `center`.
+
+    Args:
+        center: (x, y, z) of the middle of its lower edge, metres.
+        radius: of the lower edge, metres.
+        tall: height, metres.
+        taper: radius of the upper edge by that of the lower.
+    """
     return lathe(center, [(radius, 0), (radius * taper, tall)], 14)
 
 

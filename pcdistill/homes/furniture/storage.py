@@ -85,7 +85,16 @@ def fronts(
     *,
     drawers: bool = False,
 ) -> tuple[list[Array], list[Array]]:
-    """Door or drawer fronts (columns, rows) with gaps between, plain or framed, and handles."""
+    """Door or drawer fronts (columns, rows) with gaps between, plain or framed, and handles.
+
+    Args:
+        rng: random numbers of the home.
+        x_span: first and last x, metres.
+        z_span: first and last z, metres.
+        y: of the fronts, metres.
+        grid: (columns, rows).
+        drawers: drawers rather than doors.
+    """
     columns, rows = grid
     framed, style = bernoulli(rng, 0.4), any_kind(rng, ("bar", "knob"))
     doors, handles = [], []
@@ -131,7 +140,14 @@ def _handle(place: tuple[float, float, float], style: str, *, level: bool) -> Ar
 def wall_cabinet(
     rng: np.random.Generator, width: float, body: Finish, front: Finish
 ) -> FurnitureModel:
-    """A cabinet that hangs above a worktop; its lower edge is at z = 0."""
+    """A cabinet that hangs above a worktop; its lower edge is at z = 0.
+
+    Args:
+        rng: random numbers of the home.
+        width: metres.
+        body: finish of the carcass.
+        front: finish of the doors.
+    """
     half, height, depth = width / 2, measure(rng, 0.5, 0.65), measure(rng, 0.3, 0.34)
     carcass = box((-half, 0, 0), (half, depth - 0.018, height))
     columns = max(1, round(width / 0.5))

@@ -135,7 +135,14 @@ class MinkowskiCoordinateManager(CoordinateManager):
     def kernel_map(
         self, in_stride: int, out_stride: int, kernel_size: int, dilation: int = 1
     ) -> KernelMap:
-        """What `minkowski_convolution` needs, in the place of a kernel map of ours."""
+        """What `minkowski_convolution` needs, in the place of a kernel map of ours.
+
+        Args:
+            in_stride: of the input voxels, in finest voxels.
+            out_stride: of the output voxels, a multiple of it.
+            kernel_size: offsets along each axis.
+            dilation: distance between offsets, in input voxels.
+        """
         generator = import_minkowski().KernelGenerator(
             kernel_size=kernel_size,
             stride=out_stride // in_stride,

@@ -53,7 +53,13 @@ class Tile(NamedTuple):
 
 
 def convolution_tile(n_in: int, n_out: int, dtype: torch.dtype) -> Tile:
-    """Tile of a convolution; two stages of its operands take at most 64 KiB of shared memory."""
+    """Tile of a convolution; two stages of its operands take at most 64 KiB of shared memory.
+
+    Args:
+        n_in: C_in.
+        n_out: C_out.
+        dtype: of features and weights.
+    """
     if dtype.itemsize == 2:  # tensor cores: wide, because gathering is what takes time
         inner, outer = 64 if n_in % 64 == 0 else _side(n_in, 32), _side(n_out, 128)
         return Tile(128, inner, outer, warps=8 if outer == 128 else 4)
@@ -61,7 +67,13 @@ def convolution_tile(n_in: int, n_out: int, dtype: torch.dtype) -> Tile:
 
 
 def gradient_tile(n_in: int, n_out: int, dtype: torch.dtype) -> Tile:
-    """Tile of the gradient of a kernel; its `inner` and `outer` are the sides of the result."""
+    """Tile of the gradient of a kernel; its `inner` and `outer` are the sides of the result.
+
+    Args:
+        n_in: C_in.
+        n_out: C_out.
+        dtype: of features and upstream gradient.
+    """
     if dtype.itemsize == 2:
         inner, outer = _side(n_in, 128), _side(n_out, 128)
         return Tile(64, inner, outer, warps=8 if inner * outer > 64 * 64 else 4)
@@ -127,7 +139,14 @@ class TritonCoordinateManager(CoordinateManager):
     def kernel_map(
         self, in_stride: int, out_stride: int, kernel_size: int, dilation: int = 1
     ) -> TritonKernelMap:
-        """Pairs of a convolution from one level to a coarser or equal one."""
+        """Pairs of a convolution from one level to a coarser or equal one.
+
+        Args:
+            in_stride: of the input voxels, in finest voxels.
+            out_stride: of the output voxels, a multiple of it.
+            kernel_size: offsets along each axis.
+            dilation: distance between offsets, in input voxels.
+        """
         return _for_triton(self._maps.kernel_map(in_stride, out_stride, kernel_size, dilation))
 
     def transformed(self, turn: GridSymmetry) -> TritonCoordinateManager:

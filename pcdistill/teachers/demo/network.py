@@ -86,6 +86,11 @@ def save_network(path: Path, network: DemoNetwork, details: Mapping[str, Any]) -
 
     The same values give the same file, byte by byte: there is one entry of metadata, because the
     order of several is left to chance.
+
+    Args:
+        path: of the file.
+        network: whose weights are written.
+        details: JSON values, stored beside the shape.
     """
     weights = {}
     for key, value in network.state_dict().items():
