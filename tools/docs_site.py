@@ -61,6 +61,13 @@ def moved_links(text: str, moved: dict[str, str]) -> str:
     return re.sub(r"\]\(([^)#\s]+)", replaced, text)
 
 
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Add the reference to the navigation."""
+    pages = [{Path(page).stem: page} for page in reference_pages(REPOSITORY / "pcdistill")]
+    config.nav = [*(config.nav or []), {"Reference": pages}]
+    return config
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages and files that do not lie below `docs/`."""
     from mkdocs.structure.files import File
