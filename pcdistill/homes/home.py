@@ -165,8 +165,8 @@ def _assemble(name: str, spaces: list[RoomLayout], rng: np.random.Generator) -> 
     assembly, boxes, lights = InstanceAssembler(), [], []
     for index, space in enumerate(spaces):
         room = space.room
-        look = sample_room_finishes(rng, room.name)
-        assembly.add(room_surfaces(room, look, int(rng.integers(4))), index, room.name)
+        finishes = sample_room_finishes(rng, room.name)
+        assembly.add(room_surfaces(room, finishes, int(rng.integers(4))), index, room.name)
         for model in space.models:
             assembly.add(model, index, room.name)
         assembly.add(_ceiling_lamp(room, rng), index, room.name)

@@ -55,20 +55,20 @@ def build_surface(parts: Sequence[LabelledPart], room_boxes: Array, lights: Arra
 
     part_of_quad = spread(range(len(parts)), np.int32)
     face_normals = quad_normals(corners)
-    patterns = spread([look.pattern for look in finishes], np.uint8)
+    patterns = spread([finish.pattern for finish in finishes], np.uint8)
     return Surface(
         corners=corners.astype(np.float32),
         normals=_smooth_normals(corners, face_normals, part_of_quad).astype(np.float32),
         uvs=_pattern_coordinates(corners, face_normals, patterns).astype(np.float32),
         classes=spread([tagged.class_index for tagged in parts], np.uint8),
         instances=spread([tagged.instance for tagged in parts], np.int32),
-        materials=spread([look.material for look in finishes], np.uint8),
+        materials=spread([finish.material for finish in finishes], np.uint8),
         patterns=patterns,
         parts=part_of_quad,
         rooms=spread([tagged.room for tagged in parts], np.int32),
-        colors=spread([look.color for look in finishes], np.float32),
-        seconds=spread([look.second for look in finishes], np.float32),
-        scales=spread([look.scale for look in finishes], np.float32),
+        colors=spread([finish.color for finish in finishes], np.float32),
+        seconds=spread([finish.second for finish in finishes], np.float32),
+        scales=spread([finish.scale for finish in finishes], np.float32),
         room_boxes=np.asarray(room_boxes, np.float32),
         lights=np.asarray(lights, np.float32),
     )

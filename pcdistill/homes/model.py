@@ -57,10 +57,10 @@ class FurnitureModel:
     def add(self, category: str, *parts: tuple[Iterable[Array] | Array, Finish]) -> FurnitureModel:
         """Append a piece from (surfaces, finish) pairs; surfaces are one or several quad arrays."""
         made: list[Part] = []
-        for surfaces, look in parts:
+        for surfaces, finish in parts:
             arrays = [surfaces] if isinstance(surfaces, np.ndarray) else list(surfaces)
             if arrays:
-                made.extend(Part(snap(array), look) for array in arrays if len(array))
+                made.extend(Part(snap(array), finish) for array in arrays if len(array))
         self.pieces.append(Piece(category, tuple(made)))
         self._bounds = None
         return self

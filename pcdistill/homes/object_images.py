@@ -111,8 +111,8 @@ def _dominates(category: str, classes: Tensor) -> bool:
 def _shoot(category: str, rng: np.random.Generator, image_size: tuple[int, int]) -> ObjectImage:
     stage = _SHELLS[category](rng) if category in _SHELLS else _furniture_stage(category, rng)
     assembly = InstanceAssembler()
-    look = sample_room_finishes(rng, stage.room.name)
-    assembly.add(room_surfaces(stage.room, look, int(rng.integers(4))), 0, stage.room.name)
+    finishes = sample_room_finishes(rng, stage.room.name)
+    assembly.add(room_surfaces(stage.room, finishes, int(rng.integers(4))), 0, stage.room.name)
     for model in stage.models:
         assembly.add(model, 0, stage.room.name)
     r = stage.room.rect
@@ -304,10 +304,12 @@ def _door_stage(rng: np.random.Generator) -> _Stage:
 
 def _backdrop(rng: np.random.Generator) -> FurnitureModel:
     """A wall behind an open doorway."""
-    look = sample_room_finishes(rng, "living room")
+    finishes = sample_room_finishes(rng, "living room")
     quad = np.array([[[3.0, -1.5, 0], [-3.0, -1.5, 0], [-3.0, -1.5, 2.5], [3.0, -1.5, 2.5]]])
     ground = np.array([[[-3.0, -1.5, 0], [3.0, -1.5, 0], [3.0, -0.1, 0], [-3.0, -0.1, 0]]])
-    return FurnitureModel().add("wall", (quad, look.wall)).add("floor", (ground, look.floor))
+    return (
+        FurnitureModel().add("wall", (quad, finishes.wall)).add("floor", (ground, finishes.floor))
+    )
 
 
 def _window_opening(rng: np.random.Generator) -> Opening:

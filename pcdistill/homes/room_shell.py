@@ -50,15 +50,15 @@ def _wall_finish(rng: np.random.Generator, *, tiled: bool) -> Finish:
         ("white", "white", "white", "cream", "cream", "beige", "gray", "light blue", "green",
          "yellow", "pink", "teal"),
     )  # fmt: skip
-    look = make_finish(rng, "paint", color, "plaster", jitter=0.04)
-    pale = tuple(0.45 * part + 0.5 for part in look.color)
-    look = look._replace(color=(pale[0], pale[1], pale[2]))
+    finish = make_finish(rng, "paint", color, "plaster", jitter=0.04)
+    pale = tuple(0.45 * part + 0.5 for part in finish.color)
+    finish = finish._replace(color=(pale[0], pale[1], pale[2]))
     if bernoulli(rng, 0.12):  # wallpaper
         paper = choose(rng, ("stripes", "dots"))
-        other = tuple(part * 0.93 for part in look.color)
+        other = tuple(part * 0.93 for part in finish.color)
         papered = make_finish(rng, "paper", color, paper, scale=measure(rng, 0.1, 0.18))
-        return papered._replace(color=look.color, second=(other[0], other[1], other[2]))
-    return look
+        return papered._replace(color=finish.color, second=(other[0], other[1], other[2]))
+    return finish
 
 
 def _floor_finish(rng: np.random.Generator, name: str) -> Finish:
@@ -71,21 +71,21 @@ def _floor_finish(rng: np.random.Generator, name: str) -> Finish:
         return make_finish(rng, "wood", color, "planks", scale=measure(rng, 0.09, 0.16))
     if kind == "carpet":
         color = choose(rng, ("beige", "gray", "dark blue", "brown", "dark gray", "green"))
-        look = make_finish(rng, "fabric", color, "weave", scale=0.012)
-        dull = tuple(0.55 * part + 0.18 for part in look.color)
-        return look._replace(color=(dull[0], dull[1], dull[2]))
+        finish = make_finish(rng, "fabric", color, "weave", scale=0.012)
+        dull = tuple(0.55 * part + 0.18 for part in finish.color)
+        return finish._replace(color=(dull[0], dull[1], dull[2]))
     color = choose(rng, ("gray", "white", "beige", "brown", "dark gray"))
     return make_finish(
         rng, "tile", color, "tiles", scale=float(choose(rng, (0.2, 0.3, 0.4))), second="dark gray"
     )
 
 
-def room_surfaces(room: Room, look: RoomFinishes, accent_side: int) -> FurnitureModel:
+def room_surfaces(room: Room, finishes: RoomFinishes, accent_side: int) -> FurnitureModel:
     """Walls (one piece each), floor with door sills, and ceiling.
 
     Args:
         room: with its openings.
-        look: its finishes.
+        finishes: of its walls, floor and ceiling.
         accent_side: number of the wall with the accent finish.
     """
     model, r, h = FurnitureModel(), room.rect, room.height
@@ -99,16 +99,16 @@ def room_surfaces(room: Room, look: RoomFinishes, accent_side: int) -> Furniture
         ]
         quads = panel((-half, 0.0), (half, h), holes)
         shown = rotate_z(quads, wall.angle) + np.array([wall.x, wall.y, 0])
-        model.add("wall", (shown, look.accent if side == accent_side else look.wall))
+        model.add("wall", (shown, finishes.accent if side == accent_side else finishes.wall))
     floor = [np.array([[[r.x0, r.y0, 0], [r.x1, r.y0, 0], [r.x1, r.y1, 0], [r.x0, r.y1, 0]]])]
     floor += [
         _sill(room, o.side, o.along, o.width)
         for o in room.openings
         if o.kind in ("door", "door shut")
     ]
-    model.add("floor", (floor, look.floor))
+    model.add("floor", (floor, finishes.floor))
     top = np.array([[[r.x0, r.y0, h], [r.x0, r.y1, h], [r.x1, r.y1, h], [r.x1, r.y0, h]]])
-    return model.add("ceiling", (top, look.ceiling))
+    return model.add("ceiling", (top, finishes.ceiling))
 
 
 def _sill(room: Room, side: int, along: float, width: float) -> np.ndarray:

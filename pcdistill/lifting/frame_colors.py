@@ -27,13 +27,13 @@ def average_frame_colors(scene: Scene, rules: ProjectionRules) -> Tensor | None:
     Raises:
         SceneError: an image is damaged.
     """
-    sight = SceneProjector(scene, rules)
+    projector = SceneProjector(scene, rules)
     total = torch.zeros(len(scene.points), 3, dtype=torch.float64)
     count = torch.zeros(len(scene.points), dtype=torch.int64)
     steps = np.linspace(0, len(scene.frames) - 1, min(MAX_FRAMES, len(scene.frames)))
     for number in np.unique(steps.astype(int)).tolist():
         frame = scene.frames[number]
-        seen = sight.project(frame)
+        seen = projector.project(frame)
         rows = seen.visible.nonzero()[:, 0]
         column, row = seen.pixels[rows].unbind(dim=1)
         total[rows] += frame.image()[row, column].double()

@@ -38,7 +38,7 @@ FrameLoader = Callable[[Frame], FrameObservation | None]
 
 def lift_frames(
     frames: Sequence[Frame],
-    look: FrameLoader,
+    load_frame: FrameLoader,
     teacher: Teacher,
     accumulator: MultiViewAccumulator,
     report: ProgressCallback,
@@ -56,7 +56,7 @@ def lift_frames(
 
     Args:
         frames: of one scene.
-        look: reads a frame and tells which points it sees.
+        load_frame: reads a frame and tells which points it sees.
         teacher: gives a feature map or labelled masks for each image.
         accumulator: what is said is added to.
         report: called after every frame.
@@ -71,7 +71,7 @@ def lift_frames(
     adding: Future[None] | None = None
     done = 0
     try:
-        views = ordered_map(readers, look, frames, ahead=2 * workers + batch)
+        views = ordered_map(readers, load_frame, frames, ahead=2 * workers + batch)
         for group, passed in _batches(views, batch):
             answers = deque(_ask(teacher, group) if group else ())
             if adding is not None:

@@ -49,7 +49,7 @@ def lift_scene(
     see_points = make_projector_fn(scene, rules)
     follows_surface = isinstance(teacher, GeometryTeacher)
 
-    def look(frame: Frame) -> FrameObservation | None:
+    def load_frame(frame: Frame) -> FrameObservation | None:
         found, depth = see_points(frame)
         if len(found.seen) == 0:
             return None
@@ -65,7 +65,7 @@ def lift_scene(
 
     lift_frames(
         scene.frames,
-        look,
+        load_frame,
         teacher,
         accumulator,
         report,
@@ -82,10 +82,10 @@ def make_projector_fn(
 
     The depth is that of `SceneProjector.occlusion_depth`. Several threads may call the function.
     """
-    grid, sight = PointGrid(scene.points), SceneProjector(scene, rules)
+    grid, projector = PointGrid(scene.points), SceneProjector(scene, rules)
 
     def see_points(frame: Frame) -> tuple[VisiblePoints, Tensor | None]:
-        depth = sight.occlusion_depth(frame)
+        depth = projector.occlusion_depth(frame)
         found = grid.visible_from(
             frame.camera_to_world,
             frame.intrinsics,

@@ -90,8 +90,8 @@ class RenderedImageGenerator:
         draw = object_in_room if _IN_A_ROOM.search(prompt.lower()) else render_object_image
         picture = draw(name, seed, image_size=self.image_size)
         image = picture.rendering.image.permute(2, 0, 1).contiguous()
-        chance = np.random.default_rng([CLASSES.index(name), seed])
-        attention = blur_to_attention(picture.mask, picture.rendering.instances, chance)
+        rng = np.random.default_rng([CLASSES.index(name), seed])
+        attention = blur_to_attention(picture.mask, picture.rendering.instances, rng)
         return GeneratedImage(image, attention)
 
 
@@ -137,13 +137,13 @@ def _words(text: str) -> list[str]:
     return re.findall(r"\w+", text.lower())
 
 
-def blur_to_attention(mask: Tensor, instances: Tensor, chance: np.random.Generator) -> Tensor:
+def blur_to_attention(mask: Tensor, instances: Tensor, rng: np.random.Generator) -> Tensor:
     """Blur an outline until it is about as vague as a cross-attention map.
 
     Args:
         mask: (H, W) bool, the object.
         instances: (H, W) int32, which object each pixel shows, -1 for none.
-        chance: draws the displacement, the spill and the spots.
+        rng: draws the displacement, the spill and the spots.
 
     Returns:
         (H, W) float32 in [0, 1].
@@ -151,14 +151,14 @@ def blur_to_attention(mask: Tensor, instances: Tensor, chance: np.random.Generat
     exact = mask.numpy()
     bright = exact.astype(np.float64)
     for neighbor in _touching(exact, instances.numpy()):
-        bright[neighbor] = np.maximum(bright[neighbor], chance.uniform(*_SPILL))
+        bright[neighbor] = np.maximum(bright[neighbor], rng.uniform(*_SPILL))
     sides = np.array(exact.shape)
-    shift = np.clip(chance.normal(0, _DISPLACEMENT, 2), -0.06, 0.06) * sides
+    shift = np.clip(rng.normal(0, _DISPLACEMENT, 2), -0.06, 0.06) * sides
     bright = ndimage.shift(bright, shift, order=1, mode="nearest")
     total = torch.zeros(exact.shape, dtype=torch.float64)
     for side, blur in _GRIDS:
         cells = functional.adaptive_avg_pool2d(torch.from_numpy(bright)[None, None], side)[0, 0]
-        grid = ndimage.gaussian_filter(cells.numpy(), blur) + _spots(side, chance)
+        grid = ndimage.gaussian_filter(cells.numpy(), blur) + _spots(side, rng)
         enlarged = upsample_bicubic(torch.from_numpy(grid)[None], (exact.shape[0], exact.shape[1]))
         total += normalize_by_max(enlarged.flatten(1)).reshape(exact.shape)
     return min_max(total).float().clamp(0, 1)
@@ -172,12 +172,12 @@ def _touching(exact: NDArray[np.bool_], instances: NDArray[Any]) -> list[NDArray
     return [(instances == number) & ~exact for number in numbers[order] if number >= 0]
 
 
-def _spots(side: int, chance: np.random.Generator) -> NDArray[np.float64]:
+def _spots(side: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """(side, side) Gaussian spots that mean nothing."""
     row, column = np.mgrid[0:side, 0:side] / side
     spots = np.zeros((side, side))
     for _ in range(_BLOBS):
-        center = chance.random(2)
+        center = rng.random(2)
         squared = (row - center[0]) ** 2 + (column - center[1]) ** 2
-        spots += chance.uniform(0.05, 0.3) * np.exp(-squared / (2 * chance.uniform(0.03, 0.1) ** 2))
+        spots += rng.uniform(0.05, 0.3) * np.exp(-squared / (2 * rng.uniform(0.03, 0.1) ** 2))
     return spots

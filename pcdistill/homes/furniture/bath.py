@@ -25,7 +25,7 @@ from pcdistill.homes.primitives import (
 
 def toilet(rng: np.random.Generator) -> FurnitureModel:
     """A bowl with seat and lid: with a tank behind it, or hung from a panel in the wall."""
-    look = ceramic(rng)
+    finish = ceramic(rng)
     tank_kind = any_kind(rng, ("tank", "tank", "square tank", "hung"))
     back = 0.2 if tank_kind != "hung" else 0.08
     power = 2.0 if bernoulli(rng, 0.7) else 3.2
@@ -39,15 +39,15 @@ def toilet(rng: np.random.Generator) -> FurnitureModel:
         parts.append(rounded_box((-0.19, 0.01, 0.37), (0.19, 0.2, top - 0.03), radius))
         parts.append(rounded_box((-0.2, 0.0, top - 0.03), (0.2, 0.21, top), 0.015))
         plate = cylinder((0, 0.1, top), (0, 0.1, top + 0.012), 0.025)
-    lid_look = (
-        look
+    lid_finish = (
+        finish
         if bernoulli(rng, 0.8)
         else make_finish(rng, "wood", choose(rng, ("light brown", "brown")), "grain", scale=0.03)
     )
     return FurnitureModel().add(
         "toilet",
-        (parts, look),
-        (_seat(rng, back, power), lid_look),
+        (parts, finish),
+        (_seat(rng, back, power), lid_finish),
         ([plate], metal(rng, ("silver",))),
     )
 
@@ -113,7 +113,7 @@ def _basin(
 
 
 def _free_basin(rng: np.random.Generator, kind: str) -> FurnitureModel:
-    look, z = ceramic(rng), measure(rng, 0.8, 0.87)
+    finish, z = ceramic(rng), measure(rng, 0.8, 0.87)
     x, y = measure(rng, 0.24, 0.3), measure(rng, 0.2, 0.24)
     power = 2.2 if bernoulli(rng, 0.5) else 4.0
     parts = [_basin((0, y, z), x, y, 0.17, power)]
@@ -123,7 +123,7 @@ def _free_basin(rng: np.random.Generator, kind: str) -> FurnitureModel:
     else:
         parts.append(cylinder((0, y, z - 0.4), (0, y, z - 0.14), 0.03))
     return FurnitureModel().add(
-        "sink", (parts, look), (tap((0, 0.05, z), 0.1, 0.12), metal(rng, ("silver",)))
+        "sink", (parts, finish), (tap((0, 0.05, z), 0.1, 0.12), metal(rng, ("silver",)))
     )
 
 
@@ -135,13 +135,13 @@ def _vanity(rng: np.random.Generator, kind: str) -> FurnitureModel:
     carcass = box((-half, 0, foot), (half, depth - 0.02, height), skip)
     doors, handles = fronts(rng, (-half, half), (foot + 0.02, height - 0.02), depth - 0.02, (2, 1))
     model = FurnitureModel().add("cabinet", ([carcass], body), (doors, body), (handles, metal(rng)))
-    look = ceramic(rng)
+    finish = ceramic(rng)
     if kind == "vessel":
         slab = box((-half - 0.01, 0, height), (half + 0.01, depth + 0.01, height + 0.03))
         model.add("counter", ([slab], stone(rng)))
         bowl = _basin((0, 0.24, height + 0.15), 0.2, 0.17, 0.12, 2.2)
         faucet = tap((0, 0.045, height + 0.03), 0.2, 0.13)
-        return model.add("sink", ([bowl], look), (faucet, metal(rng, ("silver",))))
+        return model.add("sink", ([bowl], finish), (faucet, metal(rng, ("silver",))))
     rings = [
         rounded_ring((0, depth / 2, height), half + 0.01, depth / 2 + 0.01, 12.0),
         rounded_ring((0, depth / 2, height + 0.06), half + 0.01, depth / 2 + 0.01, 12.0),
@@ -151,7 +151,9 @@ def _vanity(rng: np.random.Generator, kind: str) -> FurnitureModel:
     ]
     basin = loft(rings, cap_end=True)
     return model.add(
-        "sink", ([basin], look), (tap((0, 0.06, height + 0.06), 0.1, 0.12), metal(rng, ("silver",)))
+        "sink",
+        ([basin], finish),
+        (tap((0, 0.06, height + 0.06), 0.1, 0.12), metal(rng, ("silver",))),
     )
 
 
@@ -163,7 +165,7 @@ def bathtub(rng: np.random.Generator, length: float, *, built_in: bool) -> Furni
         length: metres along the wall.
         built_in: boxed in between walls, rather than standing free.
     """
-    look, depth, height = ceramic(rng), measure(rng, 0.68, 0.74), measure(rng, 0.52, 0.58)
+    finish, depth, height = ceramic(rng), measure(rng, 0.68, 0.74), measure(rng, 0.52, 0.58)
     half, y = length / 2, depth / 2
     outer_power = 24.0 if built_in else 2.8
     power = 5.0 if built_in else 2.8
@@ -188,7 +190,7 @@ def bathtub(rng: np.random.Generator, length: float, *, built_in: bool) -> Furni
     shell = loft(rings, cap_end=True)
     side = half - 0.16 if bernoulli(rng, 0.5) else -half + 0.16
     faucet = [translate(part, (side, 0, 0)) for part in tap((0, 0.03, height), 0.08, 0.12)]
-    parts = [([shell], look), (faucet, metal(rng, ("silver", "silver", "gold")))]
+    parts = [([shell], finish), (faucet, metal(rng, ("silver", "silver", "gold")))]
     if not built_in and bernoulli(rng, 0.4):
         feet = [
             cylinder((a, y + b, 0.0), (a, y + b, 0.06), 0.03)
@@ -213,7 +215,7 @@ def shower_curtain(rng: np.random.Generator, length: float, depth: float) -> Fur
     start, end = sorted((side * length / 2, side * (length / 2 - span)))
     color = choose(rng, ("white", "light blue", "teal", "cream", "blue", "pink", "green", "gray"))
     pattern = choose(rng, ("plain", "stripes", "dots", "checks", "plain"))
-    look = make_finish(
+    finish = make_finish(
         rng,
         "plastic" if bernoulli(rng, 0.6) else "fabric",
         color,
@@ -229,7 +231,7 @@ def shower_curtain(rng: np.random.Generator, length: float, depth: float) -> Fur
         for x in np.linspace(start + 0.03, end - 0.03, 9)
     ]
     return FurnitureModel().add(
-        "shower curtain", ([cloth], look), (rail, metal(rng, ("silver", "black")))
+        "shower curtain", ([cloth], finish), (rail, metal(rng, ("silver", "black")))
     )
 
 
@@ -276,7 +278,7 @@ def towel(rng: np.random.Generator) -> FurnitureModel:
         for x in (-half - 0.05, half + 0.05)
     ]
     cloth = rounded_box((-half, 0.045, 0), (half, 0.082, drop + 0.015), 0.012)
-    look = make_finish(
+    finish = make_finish(
         rng,
         "fabric",
         choose(rng, ("white", "blue", "red", "green", "gray", "pink", "teal")),
@@ -284,5 +286,5 @@ def towel(rng: np.random.Generator) -> FurnitureModel:
         scale=0.008,
     )
     return FurnitureModel().add(
-        "other furniture", ([cloth], look), ([bar, *ends], metal(rng, ("silver",)))
+        "other furniture", ([cloth], finish), ([bar, *ends], metal(rng, ("silver",)))
     )

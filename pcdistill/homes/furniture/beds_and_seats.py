@@ -118,7 +118,7 @@ def _bedding(
     rng: np.random.Generator, width: float, length: float, seat: float
 ) -> list[tuple[list[Array], Finish]]:
     half, top = width / 2 - 0.01, seat + measure(rng, 0.16, 0.22)
-    sheet_look = make_finish(
+    sheet_finish = make_finish(
         rng, "fabric", choose(rng, ("white", "cream", "light blue", "gray")), "weave"
     )
     cover = fabric(rng)
@@ -126,9 +126,9 @@ def _bedding(
     start = measure(rng, 0.5, 0.75)
     drop = measure(rng, 0.08, 0.3)
     blanket = _draped(rng, half, start, length - 0.03, top, drop)
-    made = [([mattress], sheet_look), ([blanket], cover)]
+    made = [([mattress], sheet_finish), ([blanket], cover)]
     count = 1 if width < 1.1 else 2
-    pillow_look = sheet_look if bernoulli(rng, 0.5) else fabric(rng)
+    pillow_finish = sheet_finish if bernoulli(rng, 0.5) else fabric(rng)
     pillows = []
     for index in range(count):
         middle = (index - (count - 1) / 2) * width / count
@@ -136,7 +136,7 @@ def _bedding(
         pillow = rounded_box((-reach, 0.12, top), (reach, 0.48, top + 0.14), 0.07)
         tip = rotate_x(pillow, -measure(rng, 0, 0.5), (0.12, top))
         pillows.append(translate(rotate_z(tip, rng.normal(0, 0.05), (0, 0.3)), (middle, 0, 0.01)))
-    made.append((pillows, pillow_look))
+    made.append((pillows, pillow_finish))
     if bernoulli(rng, 0.4):
         throw = _draped(rng, half + 0.015, length - 0.65, length - 0.2, top + 0.02, drop + 0.05)
         made.append(([throw], plain_fabric(rng)))
@@ -193,7 +193,7 @@ def choose_model(
 
 def _wooden_chair(rng: np.random.Generator) -> FurnitureModel:
     half, depth = measure(rng, 0.19, 0.23), measure(rng, 0.38, 0.44)
-    seat, top, look = measure(rng, 0.43, 0.47), measure(rng, 0.82, 1.0), wood_or_paint(rng, 0.7)
+    seat, top, finish = measure(rng, 0.43, 0.47), measure(rng, 0.82, 1.0), wood_or_paint(rng, 0.7)
     t = measure(rng, 0.03, 0.045)
     made = legs(half - t / 2, t / 2, depth - t / 2, seat, t, round_=bernoulli(rng, 0.4))
     made.append(box((-half, 0, seat), (half, depth, seat + 0.025)))
@@ -206,7 +206,7 @@ def _wooden_chair(rng: np.random.Generator) -> FurnitureModel:
         rails = [box((x - 0.012, 0.005, seat), (x + 0.012, 0.025, top - 0.05)) for x in places]
         rails.append(box((-half, 0, top - 0.06), (half, 0.03, top)))
     back = [rotate_x(part, 0.12, (0, seat)) for part in posts + rails]
-    parts = [(made + back, look)]
+    parts = [(made + back, finish)]
     if bernoulli(rng, 0.35):
         pad = rounded_box(
             (-half + 0.02, 0.04, seat + 0.02), (half - 0.02, depth - 0.01, seat + 0.06), 0.02
@@ -266,12 +266,12 @@ def _shell_chair(rng: np.random.Generator) -> FurnitureModel:
         grid[row, :, 2] = seat + z + 0.04 * side**2 * (z < 0.1)
     outer = grid + np.array([0, -0.012, -0.012])
     made = []
-    look = metal(rng) if bernoulli(rng, 0.5) else wood(rng)
+    finish = metal(rng) if bernoulli(rng, 0.5) else wood(rng)
     for x in (-1, 1):
         for y, foot in ((0.14, 0.03), (0.36, 0.46)):
             made.append(cylinder((x * 0.22, foot, 0), (x * 0.13, y, seat), 0.013, segments=6))
     skin = np.concatenate([sheet(grid), sheet(outer)[:, ::-1]])
-    return FurnitureModel().add("chair", ([skin], shell), (made, look))
+    return FurnitureModel().add("chair", ([skin], shell), (made, finish))
 
 
 def _armchair(rng: np.random.Generator) -> FurnitureModel:

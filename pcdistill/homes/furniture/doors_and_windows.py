@@ -117,8 +117,10 @@ def closed_door(
         height: of the opening, metres.
         thickness: of the wall, metres.
     """
-    look, case = door_finish(rng), door_finish(rng)
-    return _door(rng, width, height, thickness, look, look if bernoulli(rng, 0.6) else case, None)
+    finish, case = door_finish(rng), door_finish(rng)
+    return _door(
+        rng, width, height, thickness, finish, finish if bernoulli(rng, 0.6) else case, None
+    )
 
 
 def open_door(
@@ -139,9 +141,15 @@ def open_door(
         angle: by which the leaf stands open, radians.
         hinge: -1 for the left, 1 for the right.
     """
-    look, case = door_finish(rng), door_finish(rng)
+    finish, case = door_finish(rng), door_finish(rng)
     return _door(
-        rng, width, height, thickness, look, look if bernoulli(rng, 0.6) else case, (angle, hinge)
+        rng,
+        width,
+        height,
+        thickness,
+        finish,
+        finish if bernoulli(rng, 0.6) else case,
+        (angle, hinge),
     )
 
 
@@ -150,12 +158,12 @@ def _door(
     width: float,
     height: float,
     thickness: float,
-    look: Finish,
+    finish: Finish,
     case: Finish,
     opened: tuple[float, int] | None,
 ) -> FurnitureModel:
     finishes = {
-        "leaf": look,
+        "leaf": finish,
         "glass": make_finish(rng, "glass", "light blue"),
         "metal": metal(rng, ("silver", "gold", "black")),
     }
@@ -264,7 +272,7 @@ def curtain(
     half = width / 2 + measure(rng, 0.12, 0.2)
     cover = measure(rng, 0.28, 0.5)
     kind = any_kind(rng, ("pair", "pair", "pair", "single"))
-    look = plain_fabric(rng) if bernoulli(rng, 0.6) else fabric(rng)
+    finish = plain_fabric(rng) if bernoulli(rng, 0.6) else fabric(rng)
     y = 0.14
     spans = [(-half, -half + cover * width), (half - cover * width, half)]
     if kind == "single":
@@ -279,7 +287,9 @@ def curtain(
         for x in (-half - 0.03, half + 0.03)
     ]
     return FurnitureModel().add(
-        "curtain", (cloths, look), (rod, metal(rng) if bernoulli(rng, 0.6) else wood_or_paint(rng))
+        "curtain",
+        (cloths, finish),
+        (rod, metal(rng) if bernoulli(rng, 0.6) else wood_or_paint(rng)),
     )
 
 

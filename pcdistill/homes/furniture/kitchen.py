@@ -44,7 +44,7 @@ def counter(rng: np.random.Generator, width: float, *, with_sink: bool = True) -
     height, half = measure(rng, 0.87, 0.92), width / 2
     body = wood_or_paint(rng, 0.4)
     front = body if bernoulli(rng, 0.8) else wood_or_paint(rng, 0.3)
-    top_look = stone(rng) if bernoulli(rng, 0.6) else wood(rng)
+    top_finish = stone(rng) if bernoulli(rng, 0.6) else wood(rng)
     depth, deck = _CABINET_DEPTH, height - 0.04
     carcass = [
         box((-half + 0.005, 0, 0.1), (half - 0.005, depth, deck), ("top",)),
@@ -60,7 +60,7 @@ def counter(rng: np.random.Generator, width: float, *, with_sink: bool = True) -
         back_edge = []
     model = FurnitureModel().add(
         "counter",
-        ([*top, *back_edge], top_look),
+        ([*top, *back_edge], top_finish),
         (carcass, body),
         (doors, front),
         (handles, metal(rng)),
@@ -122,7 +122,7 @@ def _inset_sink(
     rng: np.random.Generator, basin: tuple[float, float, float], height: float
 ) -> FurnitureModel:
     x, wide, deep = basin
-    look = steel(rng) if bernoulli(rng, 0.75) else ceramic(rng)
+    finish = steel(rng) if bernoulli(rng, 0.75) else ceramic(rng)
     z = height
     lip, power = 0.025, 5.0
     rings = [
@@ -134,10 +134,10 @@ def _inset_sink(
     ]
     bowl = loft(rings, cap_end=True)
     drainer = []
-    if look.pattern == steel(rng).pattern and bernoulli(rng, 0.3):
+    if finish.pattern == steel(rng).pattern and bernoulli(rng, 0.3):
         drainer.append(box((x + wide + 0.01, 0.14, z), (x + wide + 0.1, 0.46, z + 0.012)))
     return FurnitureModel().add(
-        "sink", ([bowl, *drainer], look), (tap((x, 0.07, z), 0.24, 0.17), metal(rng, ("silver",)))
+        "sink", ([bowl, *drainer], finish), (tap((x, 0.07, z), 0.24, 0.17), metal(rng, ("silver",)))
     )
 
 
@@ -169,7 +169,7 @@ def _hob(rng: np.random.Generator, place: tuple[float, float, float]) -> Furnitu
     x, y, z = place
     plate = make_finish(rng, "glass", "black")
     top = box((x - 0.27, y - 0.22, z), (x + 0.27, y + 0.22, z + 0.012))
-    rings_look = metal(rng, ("black", "silver"))
+    rings_finish = metal(rng, ("black", "silver"))
     burners = [
         lathe(
             (x + i, y + j, z + 0.012),
@@ -179,7 +179,7 @@ def _hob(rng: np.random.Generator, place: tuple[float, float, float]) -> Furnitu
         for i in (-0.13, 0.13)
         for j in (-0.1, 0.1)
     ]
-    model = FurnitureModel().add("other furniture", ([top], plate), (burners, rings_look))
+    model = FurnitureModel().add("other furniture", ([top], plate), (burners, rings_finish))
     if bernoulli(rng, 0.5):
         pot = [(0.09, 0.015), (0.1, 0.13), (0.095, 0.13), (0.085, 0.03), (0.001, 0.03)]
         body = lathe((x - 0.13, y + 0.1, z + 0.012), pot, 14)
@@ -198,8 +198,8 @@ def _appliance(rng: np.random.Generator) -> FurnitureModel:
             "other furniture", ([body], case), ([door], make_finish(rng, "glass", "black"))
         )
     shape = [(0.075, 0), (0.08, 0.03), (0.06, 0.18), (0.03, 0.2), (0.001, 0.22)]
-    look = steel(rng) if bernoulli(rng, 0.5) else plastic(rng)
-    return FurnitureModel().add("other furniture", ([lathe((0, 0.12, 0), shape, 12)], look))
+    finish = steel(rng) if bernoulli(rng, 0.5) else plastic(rng)
+    return FurnitureModel().add("other furniture", ([lathe((0, 0.12, 0), shape, 12)], finish))
 
 
 def hanging_cabinets(rng: np.random.Generator, width: float) -> FurnitureModel:
@@ -218,7 +218,7 @@ def refrigerator(rng: np.random.Generator) -> FurnitureModel:
     kind = any_kind(rng, ("freezer below", "freezer above", "two doors", "retro"))
     half = measure(rng, 0.38, 0.44) if kind == "two doors" else measure(rng, 0.29, 0.34)
     depth, height = measure(rng, 0.6, 0.68), measure(rng, 1.6, 1.85)
-    body = _fridge_look(rng, kind)
+    body = _fridge_finish(rng, kind)
     grip = metal(rng, ("silver", "silver", "black"))
     radius = 0.07 if kind == "retro" else 0.018
     carcass = rounded_box((-half, 0.02, 0.03), (half, depth - 0.07, height), radius)
@@ -247,7 +247,7 @@ def refrigerator(rng: np.random.Generator) -> FurnitureModel:
     )
 
 
-def _fridge_look(rng: np.random.Generator, kind: str) -> Finish:
+def _fridge_finish(rng: np.random.Generator, kind: str) -> Finish:
     if kind == "retro":
         return make_finish(
             rng, "metal", choose(rng, ("red", "light blue", "cream", "teal", "white"))

@@ -47,7 +47,7 @@ def lamp_shade(
 def floor_lamp(rng: np.random.Generator) -> FurnitureModel:
     """A standing lamp: straight pole, tripod, or an arc."""
     height, radius = measure(rng, 1.35, 1.6), measure(rng, 0.16, 0.22)
-    look = metal(rng) if bernoulli(rng, 0.6) else wood_or_paint(rng)
+    finish = metal(rng) if bernoulli(rng, 0.6) else wood_or_paint(rng)
     y = radius
     if bernoulli(rng, 0.35):
         body = [
@@ -60,17 +60,17 @@ def floor_lamp(rng: np.random.Generator) -> FurnitureModel:
             cylinder((0, y, 0.02), (0, y, height), 0.012),
         ]
     shade = lamp_shade((0, y, height - 0.1), radius, 0.28, measure(rng, 0.6, 0.95))
-    return FurnitureModel().add("other furniture", ([shade], lampshade_finish(rng)), (body, look))
+    return FurnitureModel().add("other furniture", ([shade], lampshade_finish(rng)), (body, finish))
 
 
 def table_lamp(rng: np.random.Generator) -> FurnitureModel:
     """A bedside lamp with a turned foot, standing at z = 0 around the origin."""
     foot = [(0.06, 0), (0.065, 0.02), (0.03, 0.05), (0.05, 0.12), (0.015, 0.2), (0.012, 0.26)]
-    look = plastic(rng) if bernoulli(rng, 0.5) else metal(rng)
+    finish = plastic(rng) if bernoulli(rng, 0.5) else metal(rng)
     return FurnitureModel().add(
         "other furniture",
         ([lamp_shade((0, 0, 0.22), 0.12, 0.17, 0.65)], lampshade_finish(rng)),
-        ([lathe((0, 0, 0), foot, 12)], look),
+        ([lathe((0, 0, 0), foot, 12)], finish),
     )
 
 
@@ -81,7 +81,7 @@ def nightstand(rng: np.random.Generator) -> FurnitureModel:
         measure(rng, 0.34, 0.4),
         measure(rng, 0.42, 0.55),
     )
-    look, foot = wood_or_paint(rng), float(choose(rng, (0.0, 0.14)))
+    finish, foot = wood_or_paint(rng), float(choose(rng, (0.0, 0.14)))
     body = [box((-half, 0, foot), (half, depth, height))]
     if foot:
         body += legs(half - 0.025, 0.025, depth - 0.025, foot, 0.035, round_=bernoulli(rng, 0.5))
@@ -90,7 +90,7 @@ def nightstand(rng: np.random.Generator) -> FurnitureModel:
         rng, (-half, half), (foot + 0.01, height - 0.01), depth, (1, rows), drawers=True
     )
     model = FurnitureModel().add(
-        "other furniture", (body, look), (doors, look), (handles, metal(rng))
+        "other furniture", (body, finish), (doors, finish), (handles, metal(rng))
     )
     if bernoulli(rng, 0.75):
         model.extend(table_lamp(rng).transformed(0, depth / 2, height))
@@ -116,11 +116,11 @@ def plant(rng: np.random.Generator) -> FurnitureModel:
             for b in (-0.1, 0.1)
         ]
         stand.append(box((-0.13, y - 0.13, lift - 0.02), (0.13, y + 0.13, lift)))
-    pot_look = make_finish(
+    pot_finish = make_finish(
         rng, "ceramic", choose(rng, ("white", "orange", "gray", "blue", "brown"))
     )
     return FurnitureModel().add(
-        "other furniture", (leaves, green), ([pot], pot_look), (stand, wood_or_paint(rng))
+        "other furniture", (leaves, green), ([pot], pot_finish), (stand, wood_or_paint(rng))
     )
 
 
@@ -145,7 +145,7 @@ def _leaf(
 def tv_stand(rng: np.random.Generator) -> FurnitureModel:
     """A low media unit with a television on it."""
     half, depth, height = measure(rng, 0.5, 0.7), measure(rng, 0.36, 0.42), measure(rng, 0.4, 0.52)
-    look, t = wood_or_paint(rng), 0.025
+    finish, t = wood_or_paint(rng), 0.025
     inner = half * measure(rng, 0.3, 0.5)
     body = [
         box((-half, 0, height - t), (half, depth, height)),
@@ -163,7 +163,7 @@ def tv_stand(rng: np.random.Generator) -> FurnitureModel:
         doors += made[0]
         handles += made[1]
     model = FurnitureModel().add(
-        "other furniture", (body, look), (doors, look), (handles, metal(rng))
+        "other furniture", (body, finish), (doors, finish), (handles, metal(rng))
     )
     return model.extend(television(rng).transformed(0, depth * 0.4, height))
 
@@ -183,7 +183,7 @@ def television(rng: np.random.Generator) -> FurnitureModel:
 def clothes_rack(rng: np.random.Generator) -> FurnitureModel:
     """A rail on posts with clothes on hangers."""
     half, height = measure(rng, 0.4, 0.5), measure(rng, 1.4, 1.6)
-    y, look = 0.25, metal(rng)
+    y, finish = 0.25, metal(rng)
     rods = [tube([(-half, y, 0.05), (-half, y, height), (half, y, height), (half, y, 0.05)], 0.014)]
     rods += [cylinder((x, 0.02, 0.03), (x, 0.48, 0.03), 0.016) for x in (-half, half)]
     parts = []
@@ -193,7 +193,7 @@ def clothes_rack(rng: np.random.Generator) -> FurnitureModel:
             (x - 0.025, y - 0.2, height - 0.08 - drop), (x + 0.025, y + 0.2, height - 0.06), 0.024
         )
         parts.append(([cloth], fabric(rng)))
-    return FurnitureModel().add("other furniture", *parts, (rods, look))
+    return FurnitureModel().add("other furniture", *parts, (rods, finish))
 
 
 def waste_bin(rng: np.random.Generator) -> FurnitureModel:
@@ -206,14 +206,14 @@ def waste_bin(rng: np.random.Generator) -> FurnitureModel:
         (radius * 0.75, 0.02),
         (1e-3, 0.02),
     ]
-    look = (
+    finish = (
         plastic(rng)
         if bernoulli(rng, 0.6)
         else make_finish(
             rng, "fabric", choose(rng, ("beige", "cream", "gray")), "weave", scale=0.02
         )
     )
-    return FurnitureModel().add("other furniture", ([lathe((0, radius, 0), shape, 14)], look))
+    return FurnitureModel().add("other furniture", ([lathe((0, radius, 0), shape, 14)], finish))
 
 
 def pendant(rng: np.random.Generator, drop: float) -> FurnitureModel:

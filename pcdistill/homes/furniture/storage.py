@@ -165,7 +165,7 @@ def bookshelf(rng: np.random.Generator) -> FurnitureModel:
         "posts": ((0.7, 0.9), (1.4, 1.9)),
     }[kind]
     width, height = float(measure(rng, *spans[0])), float(measure(rng, *spans[1]))
-    depth, look, t = measure(rng, 0.26, 0.34), wood_or_paint(rng, 0.65), 0.022
+    depth, finish, t = measure(rng, 0.26, 0.34), wood_or_paint(rng, 0.65), 0.022
     half = width / 2
     pitch = 0.38 if kind == "cubes" else measure(rng, 0.3, 0.38)
     levels = np.linspace(0.06, height - t, max(3, round(height / pitch) + 1))
@@ -184,7 +184,7 @@ def bookshelf(rng: np.random.Generator) -> FurnitureModel:
         if bernoulli(rng, 0.75):
             posts.append(box((-half, 0, 0.03), (half, 0.008, height)))
     model = FurnitureModel().add(
-        "bookshelf", (boards + posts, look), *_books(rng, walls, levels, depth, t)
+        "bookshelf", (boards + posts, finish), *_books(rng, walls, levels, depth, t)
     )
     return model
 

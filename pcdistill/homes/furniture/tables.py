@@ -34,9 +34,9 @@ from pcdistill.homes.primitives import (
 def table(rng: np.random.Generator) -> FurnitureModel:
     """A dining table: four legs, trestles, or a round top on a pedestal; centred on x, y >= 0."""
     kind = any_kind(rng, ("legs", "legs", "trestle", "pedestal", "round"))
-    height, look = measure(rng, 0.71, 0.77), wood_or_paint(rng, 0.75)
+    height, finish = measure(rng, 0.71, 0.77), wood_or_paint(rng, 0.75)
     if kind in ("pedestal", "round"):
-        return _round_table(rng, measure(rng, 0.4, 0.52), height, kind == "pedestal", look)
+        return _round_table(rng, measure(rng, 0.4, 0.52), height, kind == "pedestal", finish)
     half, depth = measure(rng, 0.45, 0.65), measure(rng, 0.65, 0.8)
     top = box((-half, 0, height - 0.035), (half, depth, height))
     if kind == "legs":
@@ -55,8 +55,8 @@ def table(rng: np.random.Generator) -> FurnitureModel:
         made.append(
             box((-half + 0.18, depth / 2 - 0.02, 0.25), (half - 0.18, depth / 2 + 0.02, 0.32))
         )
-    other = look if bernoulli(rng, 0.7) else painted(rng)
-    return FurnitureModel().add("table", ([top], look), (made, other))
+    other = finish if bernoulli(rng, 0.7) else painted(rng)
+    return FurnitureModel().add("table", ([top], finish), (made, other))
 
 
 def _apron(half: float, low: float, high: float, top: float) -> list[Array]:
@@ -69,7 +69,7 @@ def _apron(half: float, low: float, high: float, top: float) -> list[Array]:
 
 
 def _round_table(
-    rng: np.random.Generator, radius: float, height: float, pedestal: bool, look: Finish
+    rng: np.random.Generator, radius: float, height: float, pedestal: bool, finish: Finish
 ) -> FurnitureModel:
     center = (0.0, radius)
     discs = [
@@ -97,7 +97,7 @@ def _round_table(
             head = (0.7 * foot[0], radius + 0.7 * (foot[1] - radius), height - 0.03)
             made.append(cylinder(foot, head, 0.018, 0.025))
     return FurnitureModel().add(
-        "table", ([top], look), (made, look if bernoulli(rng, 0.6) else metal(rng))
+        "table", ([top], finish), (made, finish if bernoulli(rng, 0.6) else metal(rng))
     )
 
 
@@ -108,9 +108,9 @@ def coffee_table(rng: np.random.Generator) -> FurnitureModel:
         measure(rng, 0.45, 0.55),
         measure(rng, 0.36, 0.45),
     )
-    kind, look = any_kind(rng, ("legs", "shelf", "round", "block")), wood_or_paint(rng, 0.7)
+    kind, finish = any_kind(rng, ("legs", "shelf", "round", "block")), wood_or_paint(rng, 0.7)
     if kind == "round":
-        return _round_table(rng, measure(rng, 0.28, 0.36), height, False, look)
+        return _round_table(rng, measure(rng, 0.28, 0.36), height, False, finish)
     top = box((-half, 0, height - 0.03), (half, depth, height))
     if kind == "block":
         made = [
@@ -125,7 +125,7 @@ def coffee_table(rng: np.random.Generator) -> FurnitureModel:
         if kind == "shelf":
             made.append(box((-half + 0.03, 0.03, 0.1), (half - 0.03, depth - 0.03, 0.12)))
     return FurnitureModel().add(
-        "table", ([top], look), (made, look if bernoulli(rng, 0.6) else metal(rng))
+        "table", ([top], finish), (made, finish if bernoulli(rng, 0.6) else metal(rng))
     )
 
 
@@ -133,7 +133,7 @@ def desk(rng: np.random.Generator, *, furnished: bool = True) -> FurnitureModel:
     """A desk with its back at the wall: drawer pedestal, side panels, trestles or a hutch."""
     kind = any_kind(rng, ("pedestal", "pedestal", "double", "panels", "hutch"))
     half, depth = measure(rng, 0.5, 0.65), measure(rng, 0.52, 0.62)
-    height, look = measure(rng, 0.71, 0.76), wood_or_paint(rng, 0.6)
+    height, finish = measure(rng, 0.71, 0.76), wood_or_paint(rng, 0.6)
     made = [
         box((-half, 0, height - 0.03), (half, depth, height)),
         box((-half + 0.03, 0.04, 0.3), (half - 0.03, 0.06, height - 0.03)),  # modesty panel
@@ -159,8 +159,8 @@ def desk(rng: np.random.Generator, *, furnished: bool = True) -> FurnitureModel:
             box((-half, 0, top), (half, 0.22, top + 0.02)),
             box((-half + 0.02, 0, top - 0.2), (half - 0.02, 0.2, top - 0.18)),
         ]
-    front = look if bernoulli(rng, 0.5) else painted(rng)
-    model = FurnitureModel().add("desk", (made, look), (seams, front), (knobs, metal(rng)))
+    front = finish if bernoulli(rng, 0.5) else painted(rng)
+    model = FurnitureModel().add("desk", (made, finish), (seams, front), (knobs, metal(rng)))
     if furnished:
         for thing in _desk_things(rng, half, depth, height):
             model.extend(thing)
@@ -245,23 +245,23 @@ def laptop(rng: np.random.Generator) -> FurnitureModel:
 
 def desk_lamp(rng: np.random.Generator) -> FurnitureModel:
     """A reading lamp with a bent arm."""
-    look = metal(rng, ("black", "silver", "gold")) if bernoulli(rng, 0.5) else painted(rng)
+    finish = metal(rng, ("black", "silver", "gold")) if bernoulli(rng, 0.5) else painted(rng)
     base = lathe((0, 0, 0), [(0.085, 0), (0.08, 0.02), (1e-3, 0.025)], 12)
     arm = tube([(0, 0, 0.02), (0, -0.06, 0.22), (0, 0.08, 0.4)], 0.009)
     shade = lathe((0, 0.1, 0.32), [(0.085, 0), (0.04, 0.1), (1e-3, 0.11)], 12)
-    return FurnitureModel().add("other furniture", ([shade, base, arm], look))
+    return FurnitureModel().add("other furniture", ([shade, base, arm], finish))
 
 
 def table_top_things(rng: np.random.Generator, height: float) -> list[FurnitureModel]:
     """A bowl or a vase for the middle of a table, at its origin."""
     if bernoulli(rng, 0.5):
         return []
-    look = plastic(rng) if bernoulli(rng, 0.5) else wood(rng)
+    finish = plastic(rng) if bernoulli(rng, 0.5) else wood(rng)
     if bernoulli(rng, 0.5):
         shape = [(0.04, 0), (0.1, 0.03), (0.14, 0.08), (0.13, 0.08), (0.09, 0.035), (1e-3, 0.02)]
     else:
         shape = [(0.04, 0), (0.07, 0.08), (0.05, 0.18), (0.035, 0.24), (0.045, 0.27), (0.02, 0.2)]
-    return [FurnitureModel().add("other furniture", ([lathe((0, 0, height), shape, 12)], look))]
+    return [FurnitureModel().add("other furniture", ([lathe((0, 0, height), shape, 12)], finish))]
 
 
 def crate(rng: np.random.Generator) -> FurnitureModel:
@@ -271,9 +271,9 @@ def crate(rng: np.random.Generator) -> FurnitureModel:
         measure(rng, 0.25, 0.38),
         measure(rng, 0.2, 0.38),
     )
-    look = make_finish(rng, "paper", "light brown") if bernoulli(rng, 0.6) else plastic(rng)
+    finish = make_finish(rng, "paper", "light brown") if bernoulli(rng, 0.6) else plastic(rng)
     body = box((-half, 0, 0), (half, depth, height))
     lid = rounded_box(
         (-half - 0.01, -0.01, height - 0.05), (half + 0.01, depth + 0.01, height + 0.01), 0.01
     )
-    return FurnitureModel().add("other furniture", ([body, lid], look))
+    return FurnitureModel().add("other furniture", ([body, lid], finish))
