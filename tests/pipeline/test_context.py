@@ -30,7 +30,7 @@ class ForeignTeacher:
 
 
 def test_teachers_of_another_text_space_are_refused_naming_both(monkeypatch):
-    monkeypatch.setitem(teachers.TEACHERS, "foreign", ForeignTeacher)
+    monkeypatch.setitem(teachers.TEACHERS, "foreign", lambda _: ForeignTeacher())
     run = RunContext(RunConfig(run=GeneralConfig(teachers=("demo-dense", "foreign"))))
     with pytest.raises(ConfigError) as caught:
         run.validate()
