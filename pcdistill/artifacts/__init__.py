@@ -1,35 +1,24 @@
-"""Artefacts: loading and writing what stages hand to each other."""
+"""Artifacts: loading and writing what stages hand to each other."""
 
-from pcdistill.artifacts.capability import load_capability, load_reference_images, taught_to
+from pcdistill.artifacts.capability import (
+    load_capability,
+    load_reference_images,
+    load_taught_words,
+)
 from pcdistill.artifacts.default_split import counted
 from pcdistill.artifacts.fused_targets import load_fused_targets, pack_mask
 from pcdistill.artifacts.point_features import (
+    PointFeatureStore,
     TeacherFeatureStack,
-    lift_stored_scene,
-    load_seen_points,
-    load_teacher_features,
-    load_view_counts,
+    open_point_features,
     projection_rules,
-    stores_features,
 )
-from pcdistill.artifacts.predictions import evaluation_protocol, load_predictions, load_result
-from pcdistill.artifacts.scan_sources import (
-    attributed_bytes,
-    get_scan,
-    get_scan_index,
-    reader_settings,
-    save_scan_index,
-    summarize_scan_files,
-)
-from pcdistill.artifacts.scene_splits import (
-    measured_on,
-    remembered_scenes,
-    scene_names,
-    training_scenes,
-    validation_scenes,
-)
-from pcdistill.artifacts.size_estimates import estimate_points, estimate_superpoints
-from pcdistill.artifacts.stored_scenes import labels_in_memory, load_scene, stored_scenes
+from pcdistill.artifacts.predictions import load_predictions, load_result
+from pcdistill.artifacts.run_artifacts import RunArtifacts, open_artifacts
+from pcdistill.artifacts.scan_sources import ScanSources, open_scan_sources, save_scan_index
+from pcdistill.artifacts.scene_splits import SceneSplit, split_scenes
+from pcdistill.artifacts.size_estimates import SizeEstimates, estimate_sizes
+from pcdistill.artifacts.stored_scenes import labels_in_memory, stored_scenes
 from pcdistill.artifacts.students import (
     LoadedStudent,
     check_colors,
@@ -37,45 +26,44 @@ from pcdistill.artifacts.students import (
     load_student_input,
 )
 from pcdistill.artifacts.superpoints import MAX_SHORT_ID, compact_ids, load_superpoint_ids
+from pcdistill.artifacts.training_files import (
+    append_metrics,
+    load_training_state,
+    trim_metrics,
+)
 
 __all__ = [
     "MAX_SHORT_ID",
     "LoadedStudent",
+    "PointFeatureStore",
+    "RunArtifacts",
+    "ScanSources",
+    "SceneSplit",
+    "SizeEstimates",
     "TeacherFeatureStack",
-    "attributed_bytes",
+    "append_metrics",
     "check_colors",
     "compact_ids",
     "counted",
-    "estimate_points",
-    "estimate_superpoints",
-    "evaluation_protocol",
-    "get_scan",
-    "get_scan_index",
+    "estimate_sizes",
     "labels_in_memory",
-    "lift_stored_scene",
     "load_capability",
     "load_fused_targets",
     "load_predictions",
     "load_reference_images",
     "load_result",
-    "load_scene",
-    "load_seen_points",
     "load_student",
     "load_student_input",
     "load_superpoint_ids",
-    "load_teacher_features",
-    "load_view_counts",
-    "measured_on",
+    "load_taught_words",
+    "load_training_state",
+    "open_artifacts",
+    "open_point_features",
+    "open_scan_sources",
     "pack_mask",
     "projection_rules",
-    "reader_settings",
-    "remembered_scenes",
     "save_scan_index",
-    "scene_names",
+    "split_scenes",
     "stored_scenes",
-    "stores_features",
-    "summarize_scan_files",
-    "taught_to",
-    "training_scenes",
-    "validation_scenes",
+    "trim_metrics",
 ]

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pcdistill.pipeline import RunContext, read_tensors
+from pcdistill.pipeline import Workspace, read_tensors
 
 
 class FusedTargets(NamedTuple):
@@ -24,9 +24,9 @@ class FusedTargets(NamedTuple):
     """(M, D) float16, where they were kept."""
 
 
-def load_fused_targets(run: RunContext, scene: str) -> FusedTargets:
+def load_fused_targets(workspace: Workspace, scene: str) -> FusedTargets:
     """Read the targets of one scene."""
-    tensors = read_tensors(run.workspace.fused(scene))
+    tensors = read_tensors(workspace.fused(scene))
     return FusedTargets(
         tensors["superpoint_means"],
         tensors["superpoint_seen"].bool(),

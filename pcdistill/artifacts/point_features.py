@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from pcdistill.artifacts.scene_splits import validation_scenes
+from pcdistill.artifacts.scene_splits import split_scenes
 from pcdistill.artifacts.superpoints import load_superpoint_ids
 from pcdistill.callbacks import ProgressCallback
 from pcdistill.fusion import MultiViewAccumulator
-from pcdistill.lifting import ProjectionRules, lift_scene
-from pcdistill.pipeline import LiftConfig, RunContext, read_tensors
+from pcdistill.lifting import ProjectionRules, count_views, lift_scene
+from pcdistill.pipeline import LiftConfig, RunContext, Workspace, read_tensors
 from pcdistill.scenes import Scene, open_scene
-from pcdistill.teachers import GeometryTeacher
+from pcdistill.teachers import GeometryTeacher, Teacher
 
 
 def projection_rules(config: LiftConfig) -> ProjectionRules:
@@ -22,56 +22,8 @@ def projection_rules(config: LiftConfig) -> ProjectionRules:
     return ProjectionRules(config.depth_tolerance, config.border, config.occlusion)
 
 
-def lift_stored_scene(
-    run: RunContext, scene: Scene, teacher: str, report: ProgressCallback
-) -> MultiViewAccumulator:
-    """Lift one teacher's features of a scene by the settings of the run; see `lift_scene`."""
-    config, looking = run.config.lift, run.teacher(teacher)
-    follows = isinstance(looking, GeometryTeacher)
-    return lift_scene(
-        scene,
-        looking,
-        projection_rules(config),
-        report,
-        superpoint_ids=load_superpoint_ids(run, scene.name) if follows else None,
-        batch=config.batch,
-        workers=config.workers,
-    )
-
-
-def stores_features(run: RunContext, scene: str) -> bool:
-    """Whether the features of a scene's points stay on the disk."""
-    return run.config.lift.store_features == "all" or scene in validation_scenes(run)
-
-
-def load_point_features(run: RunContext, teacher: str, scene: str) -> tuple[Tensor, Tensor]:
-    """One teacher's point features, read, or lifted now where they are not kept.
-
-    Returns:
-        features: (M, D) float16.
-        seen: (M,) int64, the points they belong to, ascending.
-    """
-    if not stores_features(run, scene):
-        stored = open_scene(run.workspace.scene(scene))
-        return lift_stored_scene(run, stored, teacher, lambda done, total, words: None).finish()
-    tensors = read_tensors(run.workspace.point_features(teacher, scene), ("features", "seen"))
-    return tensors["features"], tensors["seen"]
-
-
-def load_seen_points(run: RunContext, teacher: str, scene: str) -> Tensor:
-    """(M,) int64, ascending: the points that a teacher has a feature for; no feature is read."""
-    if not stores_features(run, scene):
-        return load_point_features(run, teacher, scene)[1]
-    return read_tensors(run.workspace.point_features(teacher, scene), ("seen",))["seen"]
-
-
-def load_view_counts(run: RunContext, teacher: str, scene: str) -> Tensor:
-    """(N,) int32: how many frames see each point."""
-    return read_tensors(run.workspace.point_features(teacher, scene), ("views",))["views"]
-
-
 class TeacherFeatureStack:
-    """What all teachers say of one scene, as it is stored: seen points only, half precision.
+    """Point features of one scene by several teachers: seen points only, in half precision.
 
     Args:
         lifted: per teacher its features (M, D) and the points (M,) int64 that they belong to.
@@ -102,16 +54,96 @@ class TeacherFeatureStack:
         return values.masked_fill_((rows < 0)[:, None], 0)
 
 
-def load_teacher_features(
-    run: RunContext, scene: str, teachers: Sequence[str] | None = None
-) -> TeacherFeatureStack:
-    """Read the point features of one scene, or lift them where they are not kept.
+class PointFeatureStore:
+    """Point features of the teachers of a run: as stage lift stored them, else lifted when asked.
 
     Args:
-        run: context of the run.
-        scene: name of a stored scene.
-        teachers: their names, which are the teacher axis; None takes all of the run.
+        workspace: of the run.
+        teachers: T names, which are the teacher axis.
+        load_teacher: gives a loaded teacher by name.
+        config: how features are lifted, and of which scenes they are stored.
+        validation: names of the measured scenes, whose features are always stored.
     """
-    names = run.config.run.teachers if teachers is None else teachers
-    lifted = [load_point_features(run, teacher, scene) for teacher in names]
-    return TeacherFeatureStack(lifted, len(load_superpoint_ids(run, scene)))
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        teachers: tuple[str, ...],
+        load_teacher: Callable[[str], Teacher],
+        config: LiftConfig,
+        validation: tuple[str, ...],
+    ) -> None:
+        self.teachers = teachers
+        self.load_teacher = load_teacher
+        self.rules = projection_rules(config)
+        """Which points a frame sees."""
+        self._workspace = workspace
+        self._config = config
+        self._validation = frozenset(validation)
+
+    def stores(self, scene: str) -> bool:
+        """Whether the features of a scene's points stay on the disk."""
+        return self._config.store_features == "all" or scene in self._validation
+
+    def lift(self, scene: Scene, teacher: str, report: ProgressCallback) -> MultiViewAccumulator:
+        """Lift one teacher's features of a scene by the settings of the run; see `lift_scene`."""
+        loaded = self.load_teacher(teacher)
+        follows = isinstance(loaded, GeometryTeacher)
+        return lift_scene(
+            scene,
+            loaded,
+            self.rules,
+            report,
+            superpoint_ids=load_superpoint_ids(self._workspace, scene.name) if follows else None,
+            batch=self._config.batch,
+            workers=self._config.workers,
+        )
+
+    def count_views(self, scene: Scene, report: ProgressCallback) -> Tensor:
+        """(N,) int32: how many frames see each point, without looking at their images."""
+        return count_views(scene, self.rules, report, workers=self._config.workers)
+
+    def load(self, teacher: str, scene: str) -> tuple[Tensor, Tensor]:
+        """Read one teacher's point features, or lift them now where they are not stored.
+
+        Returns:
+            features: (M, D) float16.
+            seen: (M,) int64, the points they belong to, ascending.
+        """
+        if not self.stores(scene):
+            stored = open_scene(self._workspace.scene(scene))
+            return self.lift(stored, teacher, lambda done, total, words: None).finish()
+        path = self._workspace.point_features(teacher, scene)
+        tensors = read_tensors(path, ("features", "seen"))
+        return tensors["features"], tensors["seen"]
+
+    def load_stack(self, scene: str, teachers: Sequence[str] | None = None) -> TeacherFeatureStack:
+        """Read the point features of a scene by several teachers; None takes all of the run."""
+        names = self.teachers if teachers is None else teachers
+        lifted = [self.load(teacher, scene) for teacher in names]
+        return TeacherFeatureStack(lifted, len(load_superpoint_ids(self._workspace, scene)))
+
+    def seen_points(self, teacher: str, scene: str) -> Tensor:
+        """(M,) int64, ascending: the points that a teacher has a feature for."""
+        if not self.stores(scene):
+            return self.load(teacher, scene)[1]
+        return read_tensors(self._workspace.point_features(teacher, scene), ("seen",))["seen"]
+
+    def seen_mask(self, scene: str) -> Tensor:
+        """(N,) bool: points that at least one teacher has a feature for."""
+        points = len(load_superpoint_ids(self._workspace, scene))
+        seen = torch.zeros(points, dtype=torch.bool)
+        for teacher in self.teachers:
+            seen[self.seen_points(teacher, scene)] = True
+        return seen
+
+    def view_counts(self, teacher: str, scene: str) -> Tensor:
+        """(N,) int32: how many frames see each point."""
+        return read_tensors(self._workspace.point_features(teacher, scene), ("views",))["views"]
+
+
+def open_point_features(run: RunContext) -> PointFeatureStore:
+    """Point features of the teachers of a run."""
+    validation = split_scenes(run).validation
+    teachers = run.config.run.teachers
+    return PointFeatureStore(run.workspace, teachers, run.teacher, run.config.lift, validation)

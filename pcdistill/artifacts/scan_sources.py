@@ -7,12 +7,20 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 from pcdistill.artifacts.default_split import default_split
 from pcdistill.errors import ArtifactError, ConfigError, SceneError
-from pcdistill.pipeline import RunContext, read_json, write_json
+from pcdistill.pipeline import (
+    IngestConfig,
+    RunContext,
+    Workspace,
+    once_per_run,
+    read_json,
+    write_json,
+)
 from pcdistill.scenes import READERS, DetectedScan, ReaderSettings, require_scans
 from pcdistill.suggest import suggest
 
@@ -35,52 +43,6 @@ class ScanIndex(NamedTuple):
     """What decided which scenes are measured, where no list of the run did; see `Split`."""
 
 
-def get_scan_index(run: RunContext) -> ScanIndex:
-    """The scans of a run, looked up once.
-
-    Raises:
-        ConfigError: no scan is given or found, or a list is missing or names none of them.
-    """
-    if "scans" not in run.memory:
-        run.memory["scans"] = _look_up(run)
-    scans: ScanIndex = run.memory["scans"]
-    return scans
-
-
-def get_scan(run: RunContext, scene: str) -> DetectedScan:
-    """The scan of a scene.
-
-    Raises:
-        SceneError: a list names it but it is not there, or the raw data has moved away.
-        ConfigError: the raw data has moved away, and the scene that was made of it would be lost.
-    """
-    scans, is_there = get_scan_index(run).found, get_scan_index(run).is_there
-    if not is_there:
-        record = run.workspace.record("ingest", scene)
-        gone = f"from {run.config.ingest.path}, which is gone; bring it back, or give its new place"
-        if record is not None and record.state == "done":
-            raise ConfigError(
-                f"scene {scene}: has to be read again {gone} with --scan, or leave the settings of "
-                "ingest as they were"
-            )
-        raise SceneError(f"scene {scene}: has to be read {gone} with --scan")
-    if scene not in scans:
-        raise SceneError(
-            f"scene {scene}: is in {_lists_with(run, scene)} but not among the {len(scans)} scans "
-            f"of {run.config.ingest.path}; download it, or take it out of the list"
-        )
-    return scans[scene]
-
-
-def reader_settings(run: RunContext) -> ReaderSettings:
-    """How the scans of a run are read.
-
-    Raises:
-        ConfigError: a value that cannot be.
-    """
-    return run.config.ingest.with_label_set(run.config.run.label_set)
-
-
 class FileSummary(NamedTuple):
     """What is known of the files below a place without reading them."""
 
@@ -92,37 +54,135 @@ class FileSummary(NamedTuple):
     """Of the PLY file that has most of them, as its header says; 0 where there is none."""
 
 
-def summarize_scan_files(run: RunContext, recognised: DetectedScan) -> FileSummary:
-    """The files that a scan is read from; places that scans share are looked at once."""
-    digest, size, points = hashlib.sha256(), 0, 0
-    for place in _places(recognised):
-        known = _known(run, place)
-        digest.update(known.mark.encode())
-        size += known.size
-        points = max(points, known.points)
-    return FileSummary(digest.hexdigest()[:16], size, points)
+class ScanSources:
+    """The raw scans of a run; each place is looked at once.
 
+    Args:
+        config: where the scans are, how they are read, and the lists of their names.
+        label_set: name of the evaluation classes.
+        workspace: of the run; its own files are not counted among those of a scan.
+        trains: whether a student learns from the scans.
+    """
 
-def attributed_bytes(run: RunContext, recognised: DetectedScan) -> int:
-    """Bytes of the files of a scan, of those it shares with other scans its part."""
-    if "scans of a place" not in run.memory:
-        run.memory["scans of a place"] = Counter(
-            place for other in get_scan_index(run).found.values() for place in _places(other)
+    def __init__(
+        self, config: IngestConfig, label_set: str, workspace: Workspace, *, trains: bool
+    ) -> None:
+        self._config = config
+        self._label_set = label_set
+        self._workspace = workspace
+        self._trains = trains
+        self._known: dict[Path, FileSummary] = {}
+
+    @cached_property
+    def index(self) -> ScanIndex:
+        """The scans, looked up once.
+
+        Raises:
+            ConfigError: no scan is given or found, or a list is missing or names none of them.
+        """
+        return _look_up(self._config, self._workspace, trains=self._trains)
+
+    def scan(self, scene: str) -> DetectedScan:
+        """Find the scan of a scene.
+
+        Raises:
+            SceneError: a list names it but it is not there, or the raw data has moved away.
+            ConfigError: the raw data has moved away, and the scene that was made of it would be
+                lost.
+        """
+        path, scans = self._config.path, self.index.found
+        if not self.index.is_there:
+            record = self._workspace.record("ingest", scene)
+            gone = f"from {path}, which is gone; bring it back, or give its new place"
+            if record is not None and record.state == "done":
+                raise ConfigError(
+                    f"scene {scene}: has to be read again {gone} with --scan, or leave the "
+                    "settings of ingest as they were"
+                )
+            raise SceneError(f"scene {scene}: has to be read {gone} with --scan")
+        if scene not in scans:
+            named = {"train_list": self.index.training, "validation_list": self.index.validation}
+            lists = " and ".join(
+                f"{getattr(self._config, key)}" for key, names in named.items() if scene in names
+            )
+            raise SceneError(
+                f"scene {scene}: is in {lists} but not among the {len(scans)} scans of {path}; "
+                "download it, or take it out of the list"
+            )
+        return scans[scene]
+
+    @property
+    def settings(self) -> ReaderSettings:
+        """How the scans are read.
+
+        Raises:
+            ConfigError: a value that cannot be.
+        """
+        return self._config.with_label_set(self._label_set)
+
+    def files(self, detected: DetectedScan) -> FileSummary:
+        """Sum up the files that a scan is read from."""
+        digest, size, points = hashlib.sha256(), 0, 0
+        for place in _places(detected):
+            known = self._look_at(place)
+            digest.update(known.mark.encode())
+            size += known.size
+            points = max(points, known.points)
+        return FileSummary(digest.hexdigest()[:16], size, points)
+
+    def attributed_bytes(self, detected: DetectedScan) -> int:
+        """Bytes of the files of a scan, of those it shares with other scans its part."""
+        return sum(
+            self._look_at(place).size // max(1, self._scans_of_place[place])
+            for place in _places(detected)
         )
-    users: Counter[Path] = run.memory["scans of a place"]
-    return sum(_known(run, place).size // max(1, users[place]) for place in _places(recognised))
+
+    @cached_property
+    def _scans_of_place(self) -> Counter[Path]:
+        """How many scans are read from each place."""
+        return Counter(place for scan in self.index.found.values() for place in _places(scan))
+
+    def _look_at(self, place: Path) -> FileSummary:
+        if place not in self._known:
+            self._known[place] = _look_at(place, self._workspace.root)
+        return self._known[place]
+
+    def save_index(self) -> None:
+        """Note in the workspace which scans these are, for when the raw data has moved away.
+
+        Raises:
+            ConfigError: see `index`.
+        """
+        if self._config.path is None or not self.index.is_there:
+            return
+        names = {
+            "training": self.index.training,
+            "validation": self.index.validation,
+            "why": self.index.why,
+        }
+        write_json(self._workspace.scans, {**_places_of(self._config), **names})
+
+
+@once_per_run
+def open_scan_sources(run: RunContext) -> ScanSources:
+    """The raw scans of a run, in one object for all that ask."""
+    return ScanSources(
+        run.config.ingest,
+        run.config.run.label_set,
+        run.workspace,
+        trains=run.config.distill.pretrained is None,
+    )
+
+
+def save_scan_index(run: RunContext) -> None:
+    """Note in the workspace which scans the run is about; see `ScanSources.save_index`."""
+    if run.config.ingest.source == "scan":
+        open_scan_sources(run).save_index()
 
 
 def _places(recognised: DetectedScan) -> Sequence[Path]:
     files = READERS[recognised.layout].files
     return [recognised.scan.folder] if files is None else files(recognised.scan)
-
-
-def _known(run: RunContext, place: Path) -> FileSummary:
-    known: dict[Path, FileSummary] = run.memory.setdefault("scan files", {})
-    if place not in known:
-        known[place] = _look_at(place, run.workspace.root)
-    return known[place]
 
 
 def _look_at(place: Path, workspace: Path) -> FileSummary:
@@ -160,11 +220,11 @@ def _below(place: Path, workspace: Path) -> Iterator[tuple[Path, os.stat_result]
                 yield path, path.stat()
 
 
-def _look_up(run: RunContext) -> ScanIndex:
-    if run.config.ingest.path is None:
+def _look_up(config: IngestConfig, workspace: Workspace, *, trains: bool) -> ScanIndex:
+    if config.path is None:
         raise ConfigError("ingest.path is not set; give the folder of a scan with --scan")
-    path = Path(run.config.ingest.path)
-    if _is_gone(path) and (remembered := _remembered(run)) is not None:
+    path = Path(config.path)
+    if _is_gone(path) and (remembered := _remembered(config, workspace)) is not None:
         return remembered
     if not path.exists():
         raise ConfigError(f"{path}: no such folder; give the folder of a scan with --scan")
@@ -174,13 +234,13 @@ def _look_up(run: RunContext) -> ScanIndex:
         raise ConfigError(str(error)) from None
     found = {scan.scan.name: scan for scan in recognised}
     everything = tuple(found)
-    lists = run.config.ingest.train_list, run.config.ingest.validation_list
+    lists = config.train_list, config.validation_list
     training, validation = (
         None if given is None else _named(Path(given), found, key)
         for given, key in zip(lists, ("train_list", "validation_list"), strict=True)
     )
     if training is None and validation is None:
-        split = default_split(path, found, trains=run.config.distill.pretrained is None)
+        split = default_split(path, found, trains=trains)
         return ScanIndex(found, split.training, split.validation, why=split.why)
     if training is None:
         training = tuple(name for name in everything if name not in set(validation or ()))
@@ -189,28 +249,11 @@ def _look_up(run: RunContext) -> ScanIndex:
     return ScanIndex(found, training or everything, validation or everything)
 
 
-def save_scan_index(run: RunContext) -> None:
-    """Note in the workspace which scans the run is about, for when the raw data has moved away.
-
-    Raises:
-        ConfigError: see `get_scan_index`.
-    """
-    if run.config.ingest.source == "scan" and run.config.ingest.path is not None:
-        scans = get_scan_index(run)
-        if scans.is_there:
-            names = {
-                "training": scans.training,
-                "validation": scans.validation,
-                "why": scans.why,
-            }
-            write_json(run.workspace.scans, {**_places_of(run), **names})
-
-
-def _remembered(run: RunContext) -> ScanIndex | None:
-    """What `save_scan_index` noted of the same places; None where it did not."""
+def _remembered(config: IngestConfig, workspace: Workspace) -> ScanIndex | None:
+    """What `save_index` noted of the same places; None where it did not."""
     try:
-        noted = read_json(run.workspace.scans)
-        if {key: noted[key] for key in _places_of(run)} != _places_of(run):
+        noted = read_json(workspace.scans)
+        if {key: noted[key] for key in _places_of(config)} != _places_of(config):
             return None
         training, validation = tuple(noted["training"]), tuple(noted["validation"])
         return ScanIndex({}, training, validation, is_there=False, why=noted.get("why", ""))
@@ -218,8 +261,7 @@ def _remembered(run: RunContext) -> ScanIndex | None:
         return None
 
 
-def _places_of(run: RunContext) -> dict[str, str | None]:
-    config = run.config.ingest
+def _places_of(config: IngestConfig) -> dict[str, str | None]:
     given = {"path": config.path, "train": config.train_list, "validate": config.validation_list}
     return {
         key: None if value is None else str(Path(value).absolute()) for key, value in given.items()
@@ -265,9 +307,3 @@ def _named(file: Path, found: dict[str, DetectedScan], key: str) -> tuple[str, .
             + "; give a list of scene names"
         )
     return tuple(names)
-
-
-def _lists_with(run: RunContext, scene: str) -> str:
-    scans, config = get_scan_index(run), run.config.ingest
-    named = {"train_list": scans.training, "validation_list": scans.validation}
-    return " and ".join(f"{getattr(config, key)}" for key, names in named.items() if scene in names)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from pcdistill.artifacts.scan_sources import get_scan_index, summarize_scan_files
+from pcdistill.artifacts.scan_sources import ScanSources, open_scan_sources
 from pcdistill.errors import ArtifactError
-from pcdistill.pipeline import RunContext, read_provenance
+from pcdistill.pipeline import PartitionConfig, RunContext, Workspace, read_provenance
 
 _POINTS_OF_A_HOME = 70_000
 _POINTS_OF_A_SCAN = 100_000
@@ -20,30 +20,52 @@ _MIN_SUPERPOINTS = 4
 """A superpoint has this many times the fewest points that it may have, about, in any scan."""
 
 
-def estimate_points(run: RunContext, scene: str) -> int:
-    """N of a scene: as it is stored, else as its scan's PLY says, else as is usual."""
-    known = count_tensor_rows(run.workspace.scene(scene) / "points.safetensors", "points")
-    if known:
-        return known
-    if run.config.ingest.source == "homes":
-        return _POINTS_OF_A_HOME
-    recognised = get_scan_index(run).found.get(scene)
-    if recognised is None:
-        return 0
-    usual = _POINTS_OF_A_SWEEP.get(recognised.layout, _POINTS_OF_A_SCAN)
-    return summarize_scan_files(run, recognised).points or usual
+class SizeEstimates:
+    """Points and superpoints of the scenes of a run.
+
+    Args:
+        workspace: of the run.
+        scans: where the scenes come from; None for generated homes.
+        partition: how they are cut into superpoints.
+    """
+
+    def __init__(
+        self, workspace: Workspace, scans: ScanSources | None, partition: PartitionConfig
+    ) -> None:
+        self._workspace = workspace
+        self._scans = scans
+        self._partition = partition
+
+    def points(self, scene: str) -> int:
+        """N of a scene: as it is stored, else as its scan's PLY says, else as is usual."""
+        stored = self._workspace.scene(scene) / "points.safetensors"
+        known = count_tensor_rows(stored, "points")
+        if known:
+            return known
+        if self._scans is None:
+            return _POINTS_OF_A_HOME
+        detected = self._scans.index.found.get(scene)
+        if detected is None:
+            return 0
+        usual = _POINTS_OF_A_SWEEP.get(detected.layout, _POINTS_OF_A_SCAN)
+        return self._scans.files(detected).points or usual
+
+    def superpoints(self, scene: str) -> int:
+        """S of a scene: as it was cut, else as is usual for its points and the smallest size."""
+        path = self._workspace.superpoints(scene)
+        if path.exists():
+            with suppress(ArtifactError):  # what is damaged will be made anew
+                return int(read_provenance(path).get("superpoints", 0))
+        points = self.points(scene)
+        if self._partition.method == "none":
+            return points
+        return points // (_MIN_SUPERPOINTS * self._partition.min_size) + 1
 
 
-def estimate_superpoints(run: RunContext, scene: str) -> int:
-    """S of a scene: as it was cut, else as is usual for its points and the smallest size."""
-    path = run.workspace.superpoints(scene)
-    if path.exists():
-        with suppress(ArtifactError):  # what is damaged will be made anew
-            return int(read_provenance(path).get("superpoints", 0))
-    points, config = estimate_points(run, scene), run.config.partition
-    if config.method == "none":
-        return points
-    return points // (_MIN_SUPERPOINTS * config.min_size) + 1
+def estimate_sizes(run: RunContext) -> SizeEstimates:
+    """Estimate the sizes of a run's scenes."""
+    scans = None if run.config.ingest.source == "homes" else open_scan_sources(run)
+    return SizeEstimates(run.workspace, scans, run.config.partition)
 
 
 def count_tensor_rows(path: Path, name: str) -> int:

@@ -10,7 +10,7 @@ from pcdistill.distillation import StudentInput
 from pcdistill.errors import SceneError
 from pcdistill.geometry import estimate_normals
 from pcdistill.networks import MinkUNet, load_checkpoint
-from pcdistill.pipeline import RunContext, StudentInputSpec, read_input_spec
+from pcdistill.pipeline import DistillConfig, StudentInputSpec, Workspace, read_input_spec
 from pcdistill.scenes import open_scene
 
 
@@ -21,30 +21,35 @@ class LoadedStudent(NamedTuple):
     needs: StudentInputSpec
 
 
-def load_student(run: RunContext, student: str) -> LoadedStudent:
-    """Load a finished student of the run.
+def load_student(workspace: Workspace, config: DistillConfig, student: str) -> LoadedStudent:
+    """Load a finished student of a run.
+
+    Args:
+        workspace: of the run.
+        config: names the engine that it computes with, and what its file may not tell.
+        student: its name.
 
     Raises:
         ArtifactError: it is not there, or damaged.
     """
-    path = run.workspace.checkpoint(student)
+    path = workspace.checkpoint(student)
     checkpoint = load_checkpoint(path)
-    checkpoint.network.set_engine(run.config.distill.engine)
-    return LoadedStudent(checkpoint.network, read_input_spec(path, checkpoint, run.config.distill))
+    checkpoint.network.set_engine(config.engine)
+    return LoadedStudent(checkpoint.network, read_input_spec(path, checkpoint, config))
 
 
-def load_student_input(run: RunContext, name: str, kind: str) -> StudentInput:
+def load_student_input(workspace: Workspace, name: str, kind: str) -> StudentInput:
     """What a student is given of a scene; normals are estimated where the scene has none.
 
     Args:
-        run: context of the run.
+        workspace: of the run.
         name: of a stored scene.
         kind: what the student sees of a voxel, as `distill.input`.
 
     Raises:
         SceneError: it needs colours and there are none.
     """
-    scene = open_scene(run.workspace.scene(name))
+    scene = open_scene(workspace.scene(name))
     if kind == "constant":
         return StudentInput(scene.points)
     check_colors(name, scene.colors, kind)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pcdistill.pipeline import RunContext, read_tensors
+from pcdistill.pipeline import Workspace, read_tensors
 
 MAX_SHORT_ID = torch.iinfo(torch.int16).max
 
@@ -16,8 +16,7 @@ def compact_ids(superpoint_ids: Tensor) -> Tensor:
     return superpoint_ids.short() if largest <= MAX_SHORT_ID else superpoint_ids
 
 
-def load_superpoint_ids(run: RunContext, scene: str) -> Tensor:
+def load_superpoint_ids(workspace: Workspace, scene: str) -> Tensor:
     """Read the superpoint of each point: (N,) int64 from 0."""
-    return read_tensors(run.workspace.superpoints(scene), ("superpoint_ids",))[
-        "superpoint_ids"
-    ].long()
+    tensors = read_tensors(workspace.superpoints(scene), ("superpoint_ids",))
+    return tensors["superpoint_ids"].long()

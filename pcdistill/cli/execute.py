@@ -1,4 +1,4 @@
-"""Carries out a run and says with what it began and what came out."""
+"""Execution of a run: header, stages, and a summary of what came out."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from rich.table import Table
 from rich.text import Text
 
 from pcdistill.artifacts import (
+    SceneSplit,
     counted,
-    measured_on,
+    open_artifacts,
     save_scan_index,
-    training_scenes,
-    validation_scenes,
+    split_scenes,
 )
 from pcdistill.cli.run_checks import check_run
 from pcdistill.errors import ArtifactError, ConfigError
+from pcdistill.inference import FinishedRun
 from pcdistill.pipeline import (
     Progress,
     RunConfig,
@@ -33,7 +34,7 @@ from pcdistill.pipeline import (
     select_stages,
     usable_cores,
 )
-from pcdistill.reporting import best_of, conclusions, measured_rows
+from pcdistill.reporting import best_of, conclusions, measured_results
 from pcdistill.stages import STAGES
 from pcdistill.version import __version__
 
@@ -79,7 +80,7 @@ def execute_run(
     progress = Progress(console=console)
     progress.print_line(run_header(config))
     if config.ingest.source == "scan":
-        progress.print_line(scans_header(run))
+        progress.print_line(scans_header(split_scenes(run)))
     summary = run_stages(
         config,
         STAGES,
@@ -91,7 +92,8 @@ def execute_run(
         progress=progress,
         prepare=save_scan_index,
     )
-    print_summary(console, RunContext(config), summary, questions=questions)
+    finished = FinishedRun(open_artifacts(RunContext(config)))
+    print_summary(console, finished, summary, questions=questions)
     return summary.exit_status
 
 
@@ -118,11 +120,10 @@ def run_header(config: RunConfig) -> str:
     )
 
 
-def scans_header(run: RunContext) -> str:
+def scans_header(split: SceneSplit) -> str:
     """How many scans are learned from and measured, and why these, in one line."""
-    learned, scenes = counted(len(training_scenes(run))), measured_on(run)
-    why = f": {scenes}" if scenes else ""
-    return f"learns from {learned}, measures {len(validation_scenes(run))}{why}"
+    why = f": {split.measured_on}" if split.measured_on else ""
+    return f"learns from {counted(len(split.training))}, measures {len(split.validation)}{why}"
 
 
 def _commit() -> str:
@@ -139,10 +140,12 @@ def _commit() -> str:
 
 
 def print_summary(
-    console: Console, run: RunContext, summary: RunSummary, *, questions: bool
+    console: Console, run: FinishedRun, summary: RunSummary, *, questions: bool
 ) -> None:
     """Results table, failures, counts, what the numbers say, and where to look next."""
-    _print_results(console, run)
+    workspace = run.artifacts.workspace
+    results = measured_results(workspace, run.methods)
+    _print_results(console, results)
     consequences = [f for f in summary.failures if f.blocked_by_dependency]
     for failure in summary.failures:
         if not failure.blocked_by_dependency or len(consequences) == len(summary.failures):
@@ -157,26 +160,27 @@ def print_summary(
             f"{summary.done} done, {summary.skipped} up to date, {len(summary.failures)} failed "
             f"in {summary.seconds:.0f} s"
         )
-    page = run.workspace.report / "index.html"
+    page = workspace.report / "index.html"
     if page.exists():
-        older = _is_older(run.workspace.report / "report.json", measured_rows(run))
+        older = _is_older(workspace.report / "report.json", results)
         note = ", which is older than these numbers (--only report)" if older else ""
         console.print(f"report: {page}{note}", markup=False)
     for sentence in conclusions(run):
         console.print(sentence, markup=False)
     if questions and not summary.failures:
-        workspace = _short(run.workspace.root)
-        _print_longer_training(console, run, workspace)
-        console.print(f'ask it: pcdistill query {workspace} "a place to sleep"', markup=False)
-        console.print(f"take the labels: pcdistill export {workspace}", markup=False)
+        place = _short(workspace.root)
+        _print_longer_training(console, results, place, run.artifacts.seed)
+        console.print(f'ask it: pcdistill query {place} "a place to sleep"', markup=False)
+        console.print(f"take the labels: pcdistill export {place}", markup=False)
 
 
-def _print_longer_training(console: Console, run: RunContext, workspace: Path) -> None:
+def _print_longer_training(
+    console: Console, results: Sequence[dict[str, Any]], workspace: Path, run_seed: int
+) -> None:
     """Say how to train longer where the demo's best student is behind the fused features."""
-    rows = measured_rows(run)
-    known = {row["name"]: row["miou"] for row in rows}
-    best = best_of(rows, "student")
-    seed = f" --seed {run.config.run.seed}" if run.config.run.seed else ""
+    known = {one["name"]: one["miou"] for one in results}
+    best = best_of(results, "student")
+    seed = f" --seed {run_seed}" if run_seed else ""
     if best is not None and known[best] < known.get("fused", 0.0):
         console.print(
             f"{best} stops while it still learns; train it longer: pcdistill demo "
@@ -192,9 +196,8 @@ def _short(path: Path) -> Path:
         return path
 
 
-def _print_results(console: Console, run: RunContext) -> None:
-    """The rows as they were measured last; a table for each protocol, where there are several."""
-    rows = measured_rows(run)
+def _print_results(console: Console, rows: Sequence[dict[str, Any]]) -> None:
+    """Print the methods as they were measured last, a table for each protocol."""
     for protocol in dict.fromkeys(row["protocol"] for row in rows):
         same = [row for row in rows if row["protocol"] == protocol]
         console.print(f"measured: {protocol}", markup=False)

@@ -41,10 +41,9 @@ def query(
         from rich import box
         from rich.table import Table
 
-        from pcdistill.inference import open_context
-        from pcdistill.inference import query as query_run
+        from pcdistill.inference import open_run
 
-        response = query_run(open_context(run), text, scene, top_k, method, draw)
+        response = open_run(run).query(text, scene, top_k=top_k, method=method, draw=draw)
     console = make_console()
     if not console.is_terminal:
         console.width = max(console.width, 200)  # a pipe has no edge to wrap at
@@ -84,12 +83,10 @@ def evaluate(run: Positional[Path], redo: bool = False) -> int:
         redo: Measure anew.
     """
     from pcdistill.cli.execute import execute_run
-    from pcdistill.inference import open_context
+    from pcdistill.pipeline import load_workspace_config
 
-    opened = open_context(run)
-    return execute_run(
-        opened.config, make_console(), only=("evaluate", "report"), jobs=1, redo=redo
-    )
+    config = load_workspace_config(run)
+    return execute_run(config, make_console(), only=("evaluate", "report"), jobs=1, redo=redo)
 
 
 def export(run: Positional[Path], to: OptionalPath = None, method: OptionalText = None) -> int:
@@ -100,10 +97,9 @@ def export(run: Positional[Path], to: OptionalPath = None, method: OptionalText 
         to: Folder to write to; by default export/ of the workspace.
         method: Whose labels, such as fused or student:superpoint; by default the best measured.
     """
-    from pcdistill.inference import export_labelled_clouds as export_run
-    from pcdistill.inference import open_context
+    from pcdistill.inference import open_run
 
     console = make_console()
-    for path in export_run(open_context(run), to, method):
+    for path in open_run(run).export(to, method):
         console.print(str(path), markup=False)
     return 0

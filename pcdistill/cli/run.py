@@ -123,11 +123,12 @@ def status(
     opened = RunContext(loaded)
     states = get_args(UnitState)
     table = Table("stage", *states, title=str(opened.workspace.root))
-    for name, counts in stage_states(opened, STAGES).items():
+    stages = [stage(opened) for stage in STAGES]
+    for name, counts in stage_states(opened.workspace, stages).items():
         table.add_row(name, *(str(counts[state]) if counts[state] else "-" for state in states))
     console = make_console()
     console.print(table)
-    for failure in failed_units(opened, STAGES):
+    for failure in failed_units(opened.workspace, stages):
         console.print(f"{failure.stage} {failure.unit}: {failure.reason}", markup=False)
     return 0
 

@@ -1,14 +1,15 @@
-"""Everything about a run that can be told to fail later from its configuration and its files."""
+"""Checks of a run before it begins: settings and files with which a later stage would fail."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
 
-from pcdistill.artifacts import get_scan_index, validation_scenes
+from pcdistill.artifacts import open_scan_sources, split_scenes
 from pcdistill.errors import ConfigError
 from pcdistill.inference import GENERAL_PHRASES, ignored_words, known_words
-from pcdistill.pipeline import HOME_IMAGE_SIZE, STAGE_NAMES, RunContext
+from pcdistill.pipeline import HOME_IMAGE_SIZE, STAGE_NAMES, RunConfig, RunContext, RunWords
+from pcdistill.scenes import LabelSet
 from pcdistill.suggest import suggest
 
 _LOG = logging.getLogger(__name__)
@@ -31,57 +32,58 @@ def check_run(run: RunContext, stages: Sequence[str] = STAGE_NAMES) -> None:
     """
     run.validate()
     if run.config.ingest.source == "homes":
-        _check_homes(run)
+        _check_homes(run.config, run.label_set)
     elif "lift" in stages:
-        _check_scans(run)
-    _check_students(run)
-    _check_report(run)
+        layouts = {scan.layout for scan in open_scan_sources(run).index.found.values()}
+        _check_frames(run.config, layouts)
+    _check_students(run.config)
+    _check_report(run.config, run.words, split_scenes(run).validation)
 
 
-def _check_homes(run: RunContext) -> None:
+def _check_homes(config: RunConfig, label_set: LabelSet) -> None:
     from pcdistill.homes import LABEL_SET
 
-    if run.label_set.name != LABEL_SET:
+    if label_set.name != LABEL_SET:
         raise ConfigError(
-            f"run.label_set is '{run.label_set.name}' but generated homes are labelled with "
+            f"run.label_set is '{label_set.name}' but generated homes are labelled with "
             f"'{LABEL_SET}'; set run.label_set: {LABEL_SET}"
         )
-    if not validation_scenes(run):
+    if config.ingest.validation == 0:
         raise ConfigError(
             "ingest.validation is 0 but the stages evaluate and report need a home to measure; set "
             "it to 1 or more"
         )
-    size, border = run.config.ingest.image_size or HOME_IMAGE_SIZE, run.config.lift.border
-    if run.config.run.teachers and 2 * border >= min(size):
+    size, border = config.ingest.image_size or HOME_IMAGE_SIZE, config.lift.border
+    if config.run.teachers and 2 * border >= min(size):
         raise ConfigError(
             f"lift.border is {border} pixels but frames have {size[0]} x {size[1]}, of which "
             "nothing would be left; lower it, or raise ingest.image_size"
         )
 
 
-def _check_scans(run: RunContext) -> None:
-    layouts = {scan.layout for scan in get_scan_index(run).found.values()}
-    if run.config.run.teachers and layouts == {_NO_FRAMES}:
+def _check_frames(config: RunConfig, layouts: set[str]) -> None:
+    """Refuse teachers where no scan has frames; `layouts` are those of the scans."""
+    if config.run.teachers and layouts == {_NO_FRAMES}:
         raise ConfigError(
-            f"{run.config.ingest.path}: found clouds without frames, at which no teacher can look; "
+            f"{config.ingest.path}: found clouds without frames, at which no teacher can look; "
             "set run.teachers: [] with distill.pretrained (configs/bare_cloud.yaml), or give scans "
             "with frames"
         )
 
 
-def _check_students(run: RunContext) -> None:
-    if "point" in run.config.distill.student_names and not run.config.fuse.store_point_features:
+def _check_students(config: RunConfig) -> None:
+    if "point" in config.distill.student_names and not config.fuse.store_point_features:
         raise ConfigError(
             "distill.students has 'point', which learns from features per point, but "
             "fuse.store_point_features is false; set it to true, or leave the student out"
         )
 
 
-def _check_report(run: RunContext) -> None:
-    config = run.config.report
+def _check_report(run: RunConfig, words: RunWords, measured: Sequence[str]) -> None:
+    config, classes = run.report, words.label_set.names
     for key in ("queries", "heat_maps"):
-        _require_words(run, f"report.{key}", getattr(config, key))
-    run.text_encoder.encode(GENERAL_PHRASES)
+        _require_words(words, f"report.{key}", getattr(config, key))
+    words.text_encoder.encode(GENERAL_PHRASES)
     if len(config.expected_classes) > len(config.queries):
         raise ConfigError(
             f"report.expected_classes has {len(config.expected_classes)} classes for the "
@@ -89,12 +91,11 @@ def _check_report(run: RunContext) -> None:
             "questions of report.queries, expected at most one for each"
         )
     for number, answer in enumerate(config.expected_classes):
-        if answer and answer not in run.label_set.names:
+        if answer and answer not in classes:
             raise ConfigError(
                 f"report.expected_classes[{number}] is '{answer}', which is no class of label set "
-                f"'{run.label_set.name}'; {suggest(answer, run.label_set.names)}, or '' for none"
+                f"'{words.label_set.name}'; {suggest(answer, classes)}, or '' for none"
             )
-    measured = validation_scenes(run)
     for name in config.scenes:
         if name not in measured:
             raise ConfigError(
@@ -103,10 +104,10 @@ def _check_report(run: RunContext) -> None:
             )
 
 
-def _require_words(run: RunContext, setting: str, texts: Sequence[str]) -> None:
+def _require_words(words: RunWords, setting: str, texts: Sequence[str]) -> None:
     for text in texts:
         try:
-            unknown = known_words(run, text).unknown
+            unknown = known_words(words, text).unknown
         except ConfigError as error:
             raise ConfigError(f"{setting}: {error}") from None
         if unknown:

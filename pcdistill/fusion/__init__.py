@@ -4,9 +4,10 @@ from pcdistill.fusion.accumulator import MultiViewAccumulator, PointFeatures
 from pcdistill.fusion.baselines import average_features, linear_features
 from pcdistill.fusion.classify import predict_labels
 from pcdistill.fusion.fuse import fuse_features
-from pcdistill.fusion.weights import fusion_weights
+from pcdistill.fusion.weights import FusionMode, fusion_weights
 
 __all__ = [
+    "FusionMode",
     "MultiViewAccumulator",
     "PointFeatures",
     "average_features",

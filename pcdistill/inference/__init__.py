@@ -1,6 +1,7 @@
 """Answers to questions: how well places fit a text, and which superpoints make one place."""
 
-from pcdistill.inference.finished_run import FinishedRun, open_context, open_run
+from pcdistill.inference.finished_run import FinishedRun, open_run
+from pcdistill.inference.fuse_points import FusionRule, fuse_in_chunks
 from pcdistill.inference.labelled_clouds import export_labelled_clouds
 from pcdistill.inference.labeller import Labeller, load_student
 from pcdistill.inference.methods import (
@@ -12,18 +13,11 @@ from pcdistill.inference.methods import (
     POOLED,
     SHUFFLED,
     VOXELS,
-    default_method,
-    fuse_in_chunks,
-    load_seen_mask,
-    method_capabilities,
-    method_dependencies,
-    method_features,
-    method_names,
-    predicted_labels,
-    ready_scenes,
+    MethodTable,
 )
-from pcdistill.inference.pieces import average_pieces, made_from, scene_pieces
+from pcdistill.inference.pieces import ScenePieces, average_pieces
 from pcdistill.inference.places import MIN_POINTS, Place, connected_places
+from pcdistill.inference.predictor import ScenePredictor
 from pcdistill.inference.questions import ignored_words, known_words
 from pcdistill.inference.relevancy import (
     GENERAL_PHRASES,
@@ -32,7 +26,7 @@ from pcdistill.inference.relevancy import (
     relevancy,
     similarity_floor,
 )
-from pcdistill.inference.text_query import query, query_scene
+from pcdistill.inference.text_query import Querier, QueryMatch, Response, SceneResponse
 from pcdistill.inference.true_capability import measure_capability, read_true_capability
 
 __all__ = [
@@ -47,33 +41,28 @@ __all__ = [
     "SHUFFLED",
     "VOXELS",
     "FinishedRun",
+    "FusionRule",
     "Labeller",
+    "MethodTable",
     "Place",
+    "Querier",
+    "QueryMatch",
+    "Response",
+    "ScenePieces",
+    "ScenePredictor",
+    "SceneResponse",
     "average_pieces",
     "connected_places",
-    "default_method",
     "export_labelled_clouds",
     "fuse_in_chunks",
     "ignored_words",
     "known_words",
-    "load_seen_mask",
     "load_student",
-    "made_from",
     "meant_word",
     "measure_capability",
-    "method_capabilities",
-    "method_dependencies",
-    "method_features",
-    "method_names",
-    "open_context",
     "open_run",
-    "predicted_labels",
-    "query",
     "query_alternatives",
-    "query_scene",
     "read_true_capability",
-    "ready_scenes",
     "relevancy",
-    "scene_pieces",
     "similarity_floor",
 ]

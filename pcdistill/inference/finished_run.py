@@ -3,51 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from pcdistill.artifacts import load_result, scene_names
+from pcdistill.artifacts import RunArtifacts, load_result, open_artifacts
 from pcdistill.errors import ConfigError
 from pcdistill.inference.labelled_clouds import export_labelled_clouds
-from pcdistill.inference.methods import (
-    default_method,
-    method_features,
-    method_names,
-    predict_scene_labels,
-    require_method,
-)
-from pcdistill.inference.text_query import Drawn, Response, query
-from pcdistill.pipeline import RunContext, load_config
+from pcdistill.inference.predictor import ScenePredictor
+from pcdistill.inference.text_query import Drawn, Querier, Response
+from pcdistill.pipeline import RunContext, load_workspace_config
 
 
 class FinishedRun:
     """What a run has found out about its scenes."""
 
-    def __init__(self, context: RunContext) -> None:
-        self._context = context
+    def __init__(self, artifacts: RunArtifacts) -> None:
+        self.artifacts = artifacts
+        self.predictor = ScenePredictor(artifacts)
+        self.querier = Querier(artifacts, self.predictor)
 
     @property
     def scenes(self) -> tuple[str, ...]:
         """Names of all scenes, training scenes first."""
-        return scene_names(self._context)
+        return self.artifacts.scenes.all
 
     @property
     def methods(self) -> tuple[str, ...]:
         """Names of the rows of the results table."""
-        return method_names(self._context)
+        return self.predictor.methods.names
 
     @property
     def best_method(self) -> str:
         """The method that answers unless another is named."""
-        return default_method(self._context)
+        return self.predictor.methods.default(self.artifacts.workspace)
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the C evaluation classes, in the order of their indices."""
-        return tuple(self._context.label_set.names)
+        return tuple(self.artifacts.words.label_set.names)
 
     def query(
         self,
@@ -71,7 +66,7 @@ class FinishedRun:
             ConfigError: the text, a scene or the method is unknown.
             ArtifactError: the run is not finished.
         """
-        return query(self._context, text, tuple(scenes), top_k, method, draw)
+        return self.querier.query(text, scenes, top_k, method, draw)
 
     def labels(self, scene: str, method: str | None = None) -> Tensor:
         """(N,) int64: class index of each point of a scene; negative where there is no answer.
@@ -81,7 +76,7 @@ class FinishedRun:
             ArtifactError: the run is not finished.
         """
         self._require_scene(scene)
-        return predict_scene_labels(self._context, require_method(self._context, method), scene)
+        return self.predictor.labels(self._method(method), scene)
 
     def features(self, scene: str, method: str | None = None) -> tuple[Tensor, Tensor]:
         """Features (N, D) float32 of the points of a scene, and which of them (N,) bool have one.
@@ -91,7 +86,7 @@ class FinishedRun:
             ArtifactError: the run is not finished.
         """
         self._require_scene(scene)
-        return method_features(self._context, require_method(self._context, method), scene)
+        return self.predictor.features(self._method(method), scene)
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """(K, D) float32, unit rows: texts in the space of the features.
@@ -99,7 +94,7 @@ class FinishedRun:
         Raises:
             ConfigError: a text has no known word.
         """
-        return self._context.text_encoder.encode(list(texts))
+        return self.artifacts.words.text_encoder.encode(list(texts))
 
     def result(self, method: str) -> dict[str, Any]:
         """What was measured of a method: mIoU and mAcc in %, per class, with the protocol.
@@ -108,12 +103,25 @@ class FinishedRun:
             ConfigError: the method is unknown.
             ArtifactError: it was not measured.
         """
-        return load_result(self._context, require_method(self._context, method))
+        return load_result(self.artifacts.workspace, self._method(method))
 
     def export(self, folder: str | Path | None = None, method: str | None = None) -> list[Path]:
-        """Write a labelled PLY for every scene; see `export_labelled_clouds`."""
+        """Write a labelled PLY for every scene; see `export_labelled_clouds`.
+
+        Args:
+            folder: where to; `export/` of the workspace by default.
+            method: whose labels; by default those of the best measured one.
+
+        Raises:
+            ConfigError: the method is unknown, or the folder is a file or cannot be made.
+            ArtifactError: the run is not finished.
+        """
         target = None if folder is None else Path(folder)
-        return export_labelled_clouds(self._context, target, method)
+        method = self._method(method)
+        return export_labelled_clouds(self.artifacts, self.predictor, method, target)
+
+    def _method(self, method: str | None) -> str:
+        return self.predictor.methods.require(method, self.artifacts.workspace)
 
     def _require_scene(self, scene: str) -> None:
         if scene not in self.scenes:
@@ -129,22 +137,4 @@ def open_run(workspace: str | Path) -> FinishedRun:
     Raises:
         ConfigError: there is no run.
     """
-    return FinishedRun(open_context(Path(workspace)))
-
-
-def open_context(workspace: Path) -> RunContext:
-    """The context of a workspace, or of the run that a configuration file describes.
-
-    Raises:
-        ConfigError: there is neither.
-    """
-    path = workspace / "config.yaml" if workspace.is_dir() else workspace
-    if not path.exists():
-        raise ConfigError(
-            f"{workspace}: found no config.yaml of a run there; give the workspace of a run, "
-            "such as runs/demo"
-        )
-    config = load_config(path)
-    if workspace.is_dir():  # it may have been moved since
-        config = replace(config, run=replace(config.run, workspace=str(workspace)))
-    return RunContext(config)
+    return FinishedRun(open_artifacts(RunContext(load_workspace_config(Path(workspace)))))

@@ -1,24 +1,24 @@
-"""What a run's text encoder understands of a question."""
+"""Known and unknown words of a question."""
 
 from __future__ import annotations
 
 from pcdistill.errors import ConfigError
-from pcdistill.pipeline import RunContext
+from pcdistill.pipeline import RunWords
 from pcdistill.teachers import WordReader, Words, no_known_word, read_words
 
 
-def known_words(run: RunContext, text: str) -> Words:
-    """The words of a question that the run's text encoder knows, and the others.
+def known_words(words: RunWords, text: str) -> Words:
+    """Sort the words of a question into those that the text encoder knows and the others.
 
     Raises:
         ConfigError: none is known.
     """
-    encoder = run.text_encoder
-    own = run.own_words if isinstance(encoder, WordReader) else ()
-    words = read_words(encoder, text, own)
-    if words.is_empty or (words.unknown and not words.known):
+    encoder = words.text_encoder
+    own = words.own_words if isinstance(encoder, WordReader) else ()
+    read = read_words(encoder, text, own)
+    if read.is_empty or (read.unknown and not read.known):
         raise ConfigError(no_known_word([text]))
-    return words
+    return read
 
 
 def ignored_words(text: str, unknown: tuple[str, ...]) -> str:

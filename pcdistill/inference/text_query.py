@@ -1,8 +1,9 @@
-"""Asks a finished run where something is."""
+"""Text queries: places of the scenes of a finished run that fit a question."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pcdistill.artifacts import load_scene, scene_names, stored_scenes, validation_scenes
+from pcdistill.artifacts import RunArtifacts, stored_scenes
 from pcdistill.errors import ConfigError, file_trouble
-from pcdistill.inference.methods import require_method
-from pcdistill.inference.pieces import piece_features
+from pcdistill.inference.pieces import ScenePieces
 from pcdistill.inference.places import Place, connected_places
+from pcdistill.inference.predictor import ScenePredictor
 from pcdistill.inference.questions import ignored_words, known_words
 from pcdistill.inference.relevancy import (
     GENERAL_PHRASES,
@@ -24,8 +25,8 @@ from pcdistill.inference.relevancy import (
     relevancy,
     similarity_floor,
 )
-from pcdistill.pipeline import RunContext, question_slug, slug
-from pcdistill.scenes import Scene, source_points, write_source_ply
+from pcdistill.pipeline import RunWords, Workspace, question_slug, slug
+from pcdistill.scenes import Scene, open_scene, source_points, write_source_ply
 from pcdistill.visualization import colorize_scores, draw_points, save_png
 
 _LOG = logging.getLogger(__name__)
@@ -93,60 +94,131 @@ class Response:
     """Words of the question that the text encoder does not know."""
 
 
-def query_scene(
-    run: RunContext, text: str, scene_name: str, top_k: int = 5, method: str | None = None
-) -> SceneResponse:
-    """Compare the pieces of a scene with a text and join those that fit into places.
+class Querier:
+    """Answers questions to a finished run with places; scenes that were opened are kept."""
 
-    Args:
-        run: context of the run.
-        text: what to look for.
-        scene_name: a stored scene of the run.
-        top_k: places at most.
-        method: whose features answer, a name of the results table; by default the best measured.
+    def __init__(self, artifacts: RunArtifacts, predictor: ScenePredictor) -> None:
+        self._artifacts = artifacts
+        self._methods = predictor.methods
+        self._pieces = ScenePieces(artifacts, predictor)
+        self._scenes: dict[str, Scene] = {}
 
-    Raises:
-        ConfigError: the text has no known word, or there is no such row.
-        ArtifactError: the run has no scene of that name, or is not finished.
-    """
-    scene = load_scene(run, scene_name)
-    pieces = piece_features(run, require_method(run, method), scene)
-    query = run.text_encoder.encode([known_words(run, text).known_text])[0]
-    phrases = run.text_encoder.encode(GENERAL_PHRASES)
-    alternatives = query_alternatives(query, run.vocabulary_embeddings, phrases)
-    fits = relevancy(pieces.features, query, alternatives)
-    floor = similarity_floor(pieces.features, run.vocabulary_embeddings)
-    word = meant_word(query, run.vocabulary_embeddings)
-    points = source_points(scene)
-    answers, kept = [], []
-    for place in connected_places(scene.points, pieces.ids, fits):
-        mean = functional.normalize(pieces.features[pieces.ids[place.points]].sum(dim=0), dim=0)
-        answers.append(_answer(run, scene, points, place, mean, float(mean @ query)))
-        named = word is not None and int((run.vocabulary_embeddings @ mean).argmax()) == word
-        if named or answers[-1].similarity > floor:
-            kept.append(answers[-1])
-    known = pieces.features.any(dim=1)
-    return SceneResponse(
-        scene,
-        torch.where(known, fits, torch.nan)[pieces.ids],
-        tuple(kept[:top_k]),
-        floor,
-        max((answer.similarity for answer in answers), default=-1.0),
-    )
+    def query_scene(
+        self, text: str, scene_name: str, top_k: int = 5, method: str | None = None
+    ) -> SceneResponse:
+        """Compare the pieces of a scene with a text and join those that fit into places.
+
+        Args:
+            text: what to look for.
+            scene_name: a stored scene of the run.
+            top_k: places at most.
+            method: whose features answer, a name of the results table; by default the best
+                measured one.
+
+        Raises:
+            ConfigError: the text has no known word, or there is no such method.
+            ArtifactError: the run has no scene of that name, or is not finished.
+        """
+        words, scene = self._artifacts.words, self._scene(scene_name)
+        method = self._methods.require(method, self._artifacts.workspace)
+        pieces = self._pieces.features(method, scene)
+        query = words.text_encoder.encode([known_words(words, text).known_text])[0]  # (D,)
+        phrases = words.text_encoder.encode(GENERAL_PHRASES)
+        vocabulary = words.vocabulary_embeddings  # (K, D)
+        alternatives = query_alternatives(query, vocabulary, phrases)
+        fits = relevancy(pieces.features, query, alternatives)  # (S,)
+        floor = similarity_floor(pieces.features, vocabulary)
+        word = meant_word(query, vocabulary)
+        points = source_points(scene)
+        answers, kept = [], []
+        for place in connected_places(scene.points, pieces.ids, fits):
+            mean = functional.normalize(pieces.features[pieces.ids[place.points]].sum(dim=0), dim=0)
+            answers.append(_answer(words, scene, points, place, mean, float(mean @ query)))
+            named = word is not None and int((vocabulary @ mean).argmax()) == word
+            if named or answers[-1].similarity > floor:
+                kept.append(answers[-1])
+        known = pieces.features.any(dim=1)
+        return SceneResponse(
+            scene,
+            torch.where(known, fits, torch.nan)[pieces.ids],
+            tuple(kept[:top_k]),
+            floor,
+            max((answer.similarity for answer in answers), default=-1.0),
+        )
+
+    def query(
+        self,
+        text: str,
+        scenes: Sequence[str] = (),
+        top_k: int = 5,
+        method: str | None = None,
+        draw: Drawn = "best",
+    ) -> Response:
+        """Answer a question with places, and draw how well everything fits.
+
+        Args:
+            text: what to look for.
+            scenes: where to look; by default everywhere that is measured.
+            top_k: places at most.
+            method: whose features answer; by default the best measured one.
+            draw: of which scenes a coloured cloud (PLY) and a picture (PNG) are written to
+                `queries/` of the workspace.
+
+        Raises:
+            ConfigError: the text, a scene or the method is unknown.
+            ArtifactError: the run is not finished.
+        """
+        workspace, split = self._artifacts.workspace, self._artifacts.scenes
+        method = self._methods.require(method, workspace)
+        ignored = known_words(self._artifacts.words, text).unknown
+        if ignored:
+            _LOG.warning("%s", ignored_words(text, ignored))
+        for name in scenes:
+            if name not in split.all:
+                raise ConfigError(
+                    f"unknown scene '{name}'; expected one of: {', '.join(split.all)}"
+                )
+        searched = stored_scenes(workspace, scenes or split.validation or split.all)
+        found = [self.query_scene(text, name, top_k, method) for name in searched]
+        answers = sorted((a for one in found for a in one.answers), key=lambda answer: -answer.rank)
+        nearest = max(found, key=lambda one: one.best_similarity - one.floor)
+        chosen = [answers[0].scene if answers else nearest.scene.name]
+        drawn = {"best": chosen, "all": list(searched), "none": []}[draw]
+        files: list[Path] = []
+        for one in found:
+            if one.scene.name in drawn:
+                try:
+                    files += _draw(workspace, text, one)
+                except OSError as error:  # the answer does not need it
+                    _LOG.warning("nothing is drawn: %s", file_trouble(error))
+        return Response(
+            method,
+            tuple(answers[:top_k]),
+            searched,
+            nearest.floor,
+            nearest.best_similarity,
+            tuple(files),
+            ignored,
+        )
+
+    def _scene(self, name: str) -> Scene:
+        if name not in self._scenes:
+            self._scenes[name] = open_scene(self._artifacts.workspace.scene(name))
+        return self._scenes[name]
 
 
 def _answer(
-    run: RunContext, scene: Scene, points: Tensor, place: Place, mean: Tensor, similarity: float
+    words: RunWords, scene: Scene, points: Tensor, place: Place, mean: Tensor, similarity: float
 ) -> QueryMatch:
     """What a place says; `points`, (N, 3) float64, are those of the scan's own files."""
     low, high = points[place.points].aminmax(dim=0)
     (x, y, z), (length, width, height) = ((low + high) / 2).tolist(), (high - low).tolist()
-    category = int(run.label_set.to_categories((run.label_embeddings @ mean).argmax()))
+    category = int(words.label_set.to_categories((words.label_embeddings @ mean).argmax()))
     truth = None
     if scene.labels is not None:
         label = int(scene.labels[place.points].mode().values)
-        known = 0 <= label < len(run.label_set.names)
-        truth = run.label_set.names[label] if known else "not labelled"
+        known = 0 <= label < len(words.label_set.names)
+        truth = words.label_set.names[label] if known else "not labelled"
     return QueryMatch(
         scene=scene.name,
         relevancy=place.relevancy,
@@ -156,69 +228,14 @@ def _answer(
         size=(length, width, height),
         points=len(place.points),
         fraction=len(place.points) / len(scene.points),
-        looks_like=run.label_set.names[category],
+        looks_like=words.label_set.names[category],
         truth=truth,
     )
 
 
-def query(
-    run: RunContext,
-    text: str,
-    scenes: tuple[str, ...] = (),
-    top_k: int = 5,
-    method: str | None = None,
-    draw: Drawn = "best",
-) -> Response:
-    """Answer a question with places, and draw how well everything fits.
-
-    Args:
-        run: context of the run.
-        text: what to look for.
-        scenes: where to look; by default everywhere that is measured.
-        top_k: places at most.
-        method: whose features answer; by default the best measured row.
-        draw: of which scenes a coloured cloud (PLY) and a picture (PNG) are written to
-            `queries/` of the workspace.
-
-    Raises:
-        ConfigError: the text, a scene or the row is unknown.
-        ArtifactError: the run is not finished.
-    """
-    method = require_method(run, method)
-    ignored = known_words(run, text).unknown
-    if ignored:
-        _LOG.warning("%s", ignored_words(text, ignored))
-    known = scene_names(run)
-    for name in scenes:
-        if name not in known:
-            raise ConfigError(f"unknown scene '{name}'; expected one of: {', '.join(known)}")
-    searched = stored_scenes(run, scenes or validation_scenes(run) or known)
-    found = [query_scene(run, text, name, top_k, method) for name in searched]
-    answers = sorted((a for one in found for a in one.answers), key=lambda answer: -answer.rank)
-    nearest = max(found, key=lambda one: one.best_similarity - one.floor)
-    chosen = [answers[0].scene if answers else nearest.scene.name]
-    drawn = {"best": chosen, "all": list(searched), "none": []}[draw]
-    files: list[Path] = []
-    for one in found:
-        if one.scene.name in drawn:
-            try:
-                files += _draw(run, text, one)
-            except OSError as error:  # the answer does not need it
-                _LOG.warning("nothing is drawn: %s", file_trouble(error))
-    return Response(
-        method,
-        tuple(answers[:top_k]),
-        tuple(searched),
-        nearest.floor,
-        nearest.best_similarity,
-        tuple(files),
-        ignored,
-    )
-
-
-def _draw(run: RunContext, text: str, found: SceneResponse) -> tuple[Path, Path]:
+def _draw(workspace: Workspace, text: str, found: SceneResponse) -> tuple[Path, Path]:
     """Write a scene coloured by relevancy as PLY and PNG."""
-    folder = run.workspace.root / "queries" / question_slug(text)
+    folder = workspace.root / "queries" / question_slug(text)
     folder.mkdir(parents=True, exist_ok=True)
     scene, colors = found.scene, colorize_scores(found.relevancy)
     ply, png = folder / f"{slug(scene.name)}.ply", folder / f"{slug(scene.name)}.png"

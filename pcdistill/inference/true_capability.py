@@ -8,16 +8,26 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pcdistill.artifacts import labels_in_memory, load_capability, load_teacher_features, taught_to
+from pcdistill.artifacts import (
+    PointFeatureStore,
+    labels_in_memory,
+    load_capability,
+    load_taught_words,
+)
 from pcdistill.evaluation import ConfusionMatrix, rank_agreement
 from pcdistill.fusion import predict_labels
 from pcdistill.labels import IGNORE_LABEL
-from pcdistill.pipeline import RunContext, read_json, write_json
+from pcdistill.pipeline import RunWords, Workspace, read_json, write_json
 from pcdistill.scenes import LabelSet, open_scene
 
 
-def true_capability(run: RunContext, scenes: tuple[str, ...]) -> Tensor:
-    """IoU of every teacher on every word of the vocabulary, where labels tell it.
+def true_capability(
+    workspace: Workspace,
+    words: RunWords,
+    point_features: PointFeatureStore,
+    scenes: tuple[str, ...],
+) -> Tensor:
+    """Measure the IoU of every teacher on every word of the vocabulary, where labels tell it.
 
     A teacher says of a point that it has seen the word that its feature is most similar to. The
     points of all scenes that it has seen and that have a label are counted together. What is
@@ -26,7 +36,9 @@ def true_capability(run: RunContext, scenes: tuple[str, ...]) -> Tensor:
     guess of whatever it is said of.
 
     Args:
-        run: context of the run.
+        workspace: of the run.
+        words: of the run, with K words of vocabulary.
+        point_features: of T teachers.
         scenes: lifted by every teacher and partitioned; those without labels tell nothing.
 
     Returns:
@@ -36,54 +48,62 @@ def true_capability(run: RunContext, scenes: tuple[str, ...]) -> Tensor:
     Raises:
         SceneError: a scene is labelled with another label set.
     """
-    classes = len(run.label_set.names)
-    class_of_word = classes_of_words(run.label_set, run.vocabulary)
+    classes = len(words.label_set.names)
+    class_of_word = classes_of_words(words.label_set, words.vocabulary)
     no_class = torch.where(class_of_word < 0, classes, class_of_word)
-    counts = [ConfusionMatrix(classes + 1) for _ in run.config.run.teachers]
+    counts = [ConfusionMatrix(classes + 1) for _ in point_features.teachers]
     for name in scenes:
-        scene = open_scene(run.workspace.scene(name))
+        scene = open_scene(workspace.scene(name))
         if scene.labels is None:
             continue
-        truth = labels_in_memory(run, scene, scene.labels)
-        views = load_teacher_features(run, name)
+        truth = labels_in_memory(words.label_set, scene, scene.labels)
+        views = point_features.load_stack(name)
         for number, counted in enumerate(counts):
             points = (views.seen[number] & (truth != IGNORE_LABEL)).nonzero()[:, 0]
             features = views.of_teacher(number)[points]
-            words = predict_labels(features, run.vocabulary_embeddings)
-            counted.update(no_class[words], truth[points])
+            guesses = predict_labels(features, words.vocabulary_embeddings)
+            counted.update(no_class[guesses], truth[points])
     per_class = torch.stack([counted.iou()[:classes] for counted in counts])  # (T, classes)
     known = per_class[:, class_of_word.clamp(min=0)]
     return torch.where(class_of_word >= 0, known, torch.nan).float()
 
 
-def measure_capability(run: RunContext, scenes: tuple[str, ...]) -> str:
+def measure_capability(
+    workspace: Workspace,
+    words: RunWords,
+    point_features: PointFeatureStore,
+    scenes: tuple[str, ...],
+) -> str:
     """Write the teachers' measured and true capability side by side, and how far they agree.
 
     Args:
-        run: context of the run.
+        workspace: as in `true_capability`.
+        words: as in `true_capability`.
+        point_features: as in `true_capability`.
         scenes: as in `true_capability`.
 
     Returns:
         what came out, in one sentence.
     """
-    teachers = run.config.run.teachers
-    measured, true = load_capability(run), true_capability(run, scenes)
-    told = [taught_to(run, teacher) for teacher in teachers]
-    taught = words_to_compare(run.vocabulary, told, measured, true)
+    teachers, vocabulary = point_features.teachers, words.vocabulary
+    measured = load_capability(workspace, teachers, vocabulary)
+    true = true_capability(workspace, words, point_features, scenes)
+    told = [load_taught_words(workspace, teacher) for teacher in teachers]
+    taught = words_to_compare(vocabulary, told, measured, true)
     agreement = rank_agreement(measured, true, taught)
-    guessed = [name for name, words in zip(teachers, told, strict=True) if words is None]
+    guessed = [name for name, known in zip(teachers, told, strict=True) if known is None]
     sentence = agreement.sentence(guessed)
     write_json(
-        run.workspace.true_capability,
+        workspace.true_capability,
         {
             "scenes": list(scenes),
             "teachers": {
                 teacher: {
-                    "measured": _named(run, measured[number]),
-                    "true": _named(run, true[number]),
-                    "taught": None if words is None else list(words),
+                    "measured": _named(vocabulary, measured[number]),
+                    "true": _named(vocabulary, true[number]),
+                    "taught": None if known is None else list(known),
                 }
-                for number, (teacher, words) in enumerate(zip(teachers, told, strict=True))
+                for number, (teacher, known) in enumerate(zip(teachers, told, strict=True))
             },
             "spearman": agreement.spearman,
             "classes": agreement.classes,
@@ -93,12 +113,23 @@ def measure_capability(run: RunContext, scenes: tuple[str, ...]) -> str:
     return sentence
 
 
-def read_true_capability(run: RunContext) -> Tensor:
-    """Read what `measure_capability` wrote: (T, K) float32, NaN where nothing is known."""
-    teachers = read_json(run.workspace.true_capability)["teachers"]
-    rows = [teachers[teacher]["true"] for teacher in run.config.run.teachers]
+def read_true_capability(
+    workspace: Workspace, teachers: Sequence[str], vocabulary: Sequence[str]
+) -> Tensor:
+    """Read what `measure_capability` wrote.
+
+    Args:
+        workspace: of the run.
+        teachers: T names.
+        vocabulary: K words.
+
+    Returns:
+        (T, K) float32, NaN where nothing is known.
+    """
+    found = read_json(workspace.true_capability)["teachers"]
+    rows = [found[teacher]["true"] for teacher in teachers]
     return torch.tensor(
-        [[math.nan if row[word] is None else row[word] for word in run.vocabulary] for row in rows]
+        [[math.nan if row[word] is None else row[word] for word in vocabulary] for row in rows]
     )
 
 
@@ -127,9 +158,9 @@ def words_to_compare(
     return torch.stack(rows)
 
 
-def _named(run: RunContext, values: Tensor) -> dict[str, float | None]:
+def _named(vocabulary: Sequence[str], values: Tensor) -> dict[str, float | None]:
     """Word -> its value, None where that is not known."""
-    pairs = zip(run.vocabulary, values.tolist(), strict=True)
+    pairs = zip(vocabulary, values.tolist(), strict=True)
     return {word: None if math.isnan(value) else value for word, value in pairs}
 
 

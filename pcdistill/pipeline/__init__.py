@@ -16,14 +16,16 @@ if TYPE_CHECKING:
         HOME_IMAGE_SIZE,
         PRETRAINED,
         DistillConfig,
+        FuseConfig,
+        IngestConfig,
         LiftConfig,
         PartitionConfig,
         RunConfig,
     )
     from pcdistill.pipeline.config_docs import Section, Setting, find_settings, kind_in_words
-    from pcdistill.pipeline.config_loading import load_config
+    from pcdistill.pipeline.config_loading import load_config, load_workspace_config
     from pcdistill.pipeline.config_schema import schema_text
-    from pcdistill.pipeline.context import RunContext
+    from pcdistill.pipeline.context import RunContext, once_per_run
     from pcdistill.pipeline.pretrained import (
         PretrainedStudent,
         StudentInputSpec,
@@ -33,13 +35,14 @@ if TYPE_CHECKING:
         resolve_checkpoint,
     )
     from pcdistill.pipeline.progress import Progress, text_console
-    from pcdistill.pipeline.result_files import best_measured, row_confusion
+    from pcdistill.pipeline.result_files import best_measured, result_confusion
     from pcdistill.pipeline.runner import RunSummary, run_stages, select_stages
-    from pcdistill.pipeline.stage import Dependency, Stage, Task, no_inputs
+    from pcdistill.pipeline.stage import Dependency, Stage, Task
     from pcdistill.pipeline.stage_names import STAGE_NAMES, StageName, require_stage_names
     from pcdistill.pipeline.status import UnitState, failed_units, stage_states
+    from pcdistill.pipeline.words import RunWords
     from pcdistill.pipeline.worker_pool import usable_cores
-    from pcdistill.pipeline.workspace import question_slug, slug
+    from pcdistill.pipeline.workspace import Workspace, question_slug, slug
 
 __all__ = [
     "HOME_IMAGE_SIZE",
@@ -47,6 +50,8 @@ __all__ = [
     "STAGE_NAMES",
     "Dependency",
     "DistillConfig",
+    "FuseConfig",
+    "IngestConfig",
     "LiftConfig",
     "PartitionConfig",
     "PretrainedStudent",
@@ -54,6 +59,7 @@ __all__ = [
     "RunConfig",
     "RunContext",
     "RunSummary",
+    "RunWords",
     "Section",
     "Setting",
     "Stage",
@@ -61,6 +67,7 @@ __all__ = [
     "StudentInputSpec",
     "Task",
     "UnitState",
+    "Workspace",
     "best_measured",
     "copy_checkpoint",
     "failed_units",
@@ -68,7 +75,8 @@ __all__ = [
     "kind_in_words",
     "load_config",
     "load_pretrained",
-    "no_inputs",
+    "load_workspace_config",
+    "once_per_run",
     "question_slug",
     "read_input_spec",
     "read_json",
@@ -76,7 +84,7 @@ __all__ = [
     "read_tensors",
     "require_stage_names",
     "resolve_checkpoint",
-    "row_confusion",
+    "result_confusion",
     "run_stages",
     "schema_text",
     "select_stages",

@@ -6,6 +6,7 @@ import dataclasses
 import math
 import types
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -214,3 +215,24 @@ def _tuple(arguments: tuple[Any, ...], setting: str, value: Any, source: str) ->
 
 
 _KIND_NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+
+
+def load_workspace_config(workspace: Path) -> RunConfig:
+    """Load the configuration of a run by its workspace, wherever that lies now.
+
+    Args:
+        workspace: its folder, or the configuration file of a run.
+
+    Raises:
+        ConfigError: there is neither.
+    """
+    path = workspace / "config.yaml" if workspace.is_dir() else workspace
+    if not path.exists():
+        raise ConfigError(
+            f"{workspace}: found no config.yaml of a run there; give the workspace of a run, "
+            "such as runs/demo"
+        )
+    config = load_config(path)
+    if workspace.is_dir():  # it may have been moved since
+        config = replace(config, run=replace(config.run, workspace=str(workspace)))
+    return config

@@ -1,15 +1,14 @@
-"""A run in memory: its configuration, its workspace, and the models it has loaded so far."""
+"""Context of a run: its configuration, its workspace, and the models it has loaded so far."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from functools import cached_property, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
-from torch import Tensor
 
 from pcdistill.capability import ImageGenerator, Segmenter, build_generator, build_segmenter
 from pcdistill.distillation import INPUT_CHANNELS
@@ -18,6 +17,7 @@ from pcdistill.evaluation import Protocol, get_protocol
 from pcdistill.networks import build_student
 from pcdistill.pipeline.config import RunConfig
 from pcdistill.pipeline.pretrained import PretrainedStudent, load_pretrained, resolve_checkpoint
+from pcdistill.pipeline.words import RunWords
 from pcdistill.pipeline.workspace import Workspace
 from pcdistill.scenes import LabelSet, load_label_set, load_vocabulary
 from pcdistill.teachers import (
@@ -30,20 +30,18 @@ from pcdistill.teachers import (
 
 _LOG = logging.getLogger(__name__)
 
-PROMPT = "a {} in a scene"
-"""Where neither the config nor a trained student says otherwise."""
+T = TypeVar("T")
 _CLASSES_NAMED = 4
 """Classes that an error message lists before it counts the rest."""
 
 
 class RunContext:
-    """What every stage is given. Models are loaded when first used and then kept."""
+    """What stages take their parts from. Models are loaded when first used and then kept."""
 
     def __init__(self, config: RunConfig) -> None:
         self.config = config
         self.workspace = Workspace(Path(config.run.workspace).absolute())
-        self.memory: dict[str, Any] = {}
-        """What a stage has looked up once and does not want to look up again."""
+        self._made: dict[Any, Any] = {}
         self._teachers: dict[str, Teacher] = {}
 
     @cached_property
@@ -61,28 +59,16 @@ class RunContext:
         """Class names used to compare teachers, K words."""
         return load_vocabulary(self.config.run.vocabulary)
 
-    @cached_property
-    def vocabulary_embeddings(self) -> Tensor:
-        """Embedded vocabulary (K, D) float32, unit rows (F_text of Eq. 6)."""
-        return self.text_encoder.encode(self.prompts(self.vocabulary))
-
-    @cached_property
-    def label_embeddings(self) -> Tensor:
-        """Embedded `label_prompts` (P, D), unit rows; see `LabelSet.to_categories`."""
-        return self.text_encoder.encode(self.label_prompts)
-
     @property
-    def label_prompts(self) -> list[str]:
-        """What the text encoder reads for each prompt of the evaluation classes, to tell them."""
-        if self._asks_as_published:
-            return list(self.label_set.openscene_prompts)
-        return self.training_prompts
-
-    @property
-    def training_prompts(self) -> list[str]:
-        """The same for the pseudo labels of the temporal ensemble, whatever is measured later."""
-        prompt = self._told_prompt or self.label_set.template
-        return [_filled(prompt, name) for name in self.label_set.prompt_names]
+    def words(self) -> RunWords:
+        """Vocabulary and evaluation classes in the text space of the run."""
+        return RunWords(
+            self.text_encoder,
+            self.label_set,
+            self.vocabulary,
+            prompt=self._prompt,
+            as_published=self._asks_as_published,
+        )
 
     @property
     def _asks_as_published(self) -> bool:
@@ -98,7 +84,7 @@ class RunContext:
             ConfigError: no protocol has the name.
         """
         config = self.config.evaluate
-        told = None if self._asks_as_published else self._told_prompt or self.label_set.template
+        told = None if self._asks_as_published else self._prompt or self.label_set.template
         return get_protocol(
             config.protocol,
             self.label_set.name,
@@ -114,18 +100,9 @@ class RunContext:
         given = self.pretrained
         return self.config.distill.voxel_size if given is None else given.needs.voxel_size
 
-    def prompts(self, names: Sequence[str]) -> list[str]:
-        """What the text encoder reads for each name."""
-        return [_filled(self.prompt, name) for name in names]
-
-    @cached_property
-    def prompt(self) -> str:
-        """What the text encoder reads for a word of the vocabulary, with {} in its place."""
-        return self._told_prompt or PROMPT
-
-    @cached_property
-    def _told_prompt(self) -> str | None:
-        """What the config or a trained student says."""
+    @property
+    def _prompt(self) -> str | None:
+        """What the config or a trained student says that the text encoder reads for a name."""
         own = self.config.run.prompt
         return self.pretrained.prompt if own is None and self.pretrained is not None else own
 
@@ -209,12 +186,6 @@ class RunContext:
                 ", ".join(repr(word) for word in unknown),
             )
 
-    @cached_property
-    def own_words(self) -> frozenset[str]:
-        """Words of the run's vocabulary and classes: its features know their directions."""
-        names = (*self.vocabulary, *self.label_set.prompt_names)
-        return frozenset(word for name in names for word in name.lower().split())
-
     def _check_vocabulary(self) -> None:
         """Refuse classes that the image generator cannot draw before the first image is made."""
         name, prompt = self.config.synthesize.generator, self.config.synthesize.prompt
@@ -235,10 +206,6 @@ class RunContext:
             f"run.vocabulary is '{self.config.run.vocabulary}' but the image generator {cannot}; "
             "set run.vocabulary: indoor, or synthesize.generator to one that draws them"
         )
-
-    def teacher_revision(self, name: str) -> str:
-        """Which weights a teacher uses; other weights give other artefacts."""
-        return self.teacher(name).provenance.get("revision", "unknown")
 
     @cached_property
     def generator(self) -> ImageGenerator:
@@ -267,9 +234,16 @@ class RunContext:
         return device
 
 
-def _filled(prompt: str, name: str) -> str:
-    """A prompt with a name in place of {}; other braces of either are text."""
-    return prompt.replace("{}", name)
+def once_per_run(make: Callable[[RunContext], T]) -> Callable[[RunContext], T]:
+    """Decorate a function of the context so that each context calls it once and keeps the value."""
+
+    @wraps(make)
+    def kept(run: RunContext) -> T:
+        if make not in run._made:
+            run._made[make] = make(run)
+        return cast(T, run._made[make])
+
+    return kept
 
 
 def _device(name: str) -> torch.device:

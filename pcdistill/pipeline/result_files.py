@@ -1,4 +1,4 @@
-"""Results of stage evaluate: the best measured row, confusion matrices."""
+"""Results of stage evaluate: the best measured method, confusion counts of scenes."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from pcdistill.pipeline.artifact_files import read_json
 from pcdistill.pipeline.workspace import Workspace
 
 
-def best_measured(workspace: Workspace, rows: Sequence[str]) -> str | None:
-    """Find the row with the highest mIoU, the later one of equals; None where none was measured.
+def best_measured(workspace: Workspace, methods: Sequence[str]) -> str | None:
+    """Name the method with the highest mIoU, the later one of equals; None where none was measured.
 
     Raises:
-        ArtifactError: what stage evaluate wrote of a row is damaged.
+        ArtifactError: what stage evaluate wrote of a method is damaged.
     """
     measured = []
-    for number, row in enumerate(rows):
-        path = workspace.result(row)
+    for number, method in enumerate(methods):
+        path = workspace.result(method)
         miou = read_json(path)["miou"] if path.exists() else None
         if miou is not None:
-            measured.append((miou, number, row))
+            measured.append((miou, number, method))
     return max(measured)[2] if measured else None
 
 
-def row_confusion(result: Mapping[str, Any], classes: int) -> Tensor:
-    """Stack the confusion matrices of a row's labelled scenes, as `paired_difference` takes them.
+def result_confusion(result: Mapping[str, Any], classes: int) -> Tensor:
+    """Count the labelled scenes of a method, as `paired_difference` takes them of one seed.
 
     Args:
-        result: what stage evaluate wrote of the row.
+        result: what stage evaluate wrote of the method.
         classes: K, of the label set.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Works through the stages of a run: skips what is done, goes on after failures, sums up."""
+"""Stage runner: skips units that are up to date, goes on after failures, sums up."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pcdistill.pipeline.stage_names import require_stage_names
 from pcdistill.pipeline.status import NOT_TRIED, Failure, StatusTracker, UnitStatus
 from pcdistill.pipeline.unit_work import run_unit
 from pcdistill.pipeline.worker_pool import WorkerPool
-from pcdistill.pipeline.workspace import UnitRecord
+from pcdistill.pipeline.workspace import UnitRecord, Workspace
 from pcdistill.pipeline.workspace_lock import claimed_workspace
 
 
@@ -42,7 +42,7 @@ class RunSummary:
 
 def run_stages(
     config: RunConfig,
-    stages: Sequence[Stage],
+    stages: Sequence[type[Stage]],
     *,
     only: Sequence[str] = (),
     start: str | None = None,
@@ -69,24 +69,25 @@ def run_stages(
         ConfigError: a stage name is unknown, a setting is impossible, the workspace cannot be
             written or another run works there, or the disk is too small.
     """
-    chosen = select_stages(stages, only, start)
+    chosen = [stage.name for stage in select_stages(stages, only, start)]
     run = RunContext(config)
     show = progress or Progress(quiet=True)
     summary = RunSummary()
     begin = time.perf_counter()
     with _opened_workspace(run, shard, prepare):
-        ledger = StatusTracker(run, stages)
+        opened = {stage.name: stage(run) for stage in stages}
+        tracker = StatusTracker(run.workspace, tuple(opened.values()))
         needs = {
-            stage.name: estimate_new_bytes(
-                run, stage, _units_to_do(run, stage, ledger, shard, redo)[1]
+            name: estimate_new_bytes(
+                run.workspace, opened[name], _units_to_do(opened[name], tracker, shard, redo)[1]
             )
-            for stage in chosen
+            for name in chosen
         }
-        if line := check_disk_space(run, needs):
+        if line := check_disk_space(run.workspace, needs):
             show.print_line(line)
         with closing(WorkerPool(config, jobs)) as pool:
-            for stage in chosen:
-                _run_stage(run, stage, ledger, pool, shard, redo, show, summary)
+            for name in chosen:
+                _run_stage(run.workspace, opened[name], tracker, pool, shard, redo, show, summary)
             pool.close(wait=True)
     summary.seconds = time.perf_counter() - begin
     return summary
@@ -119,7 +120,9 @@ def _opened_workspace(
         yield
 
 
-def select_stages(stages: Sequence[Stage], only: Sequence[str], start: str | None) -> list[Stage]:
+def select_stages(
+    stages: Sequence[type[Stage]], only: Sequence[str], start: str | None
+) -> list[type[Stage]]:
     """Those of `stages` that `--only` and `--from` name.
 
     Raises:
@@ -132,33 +135,32 @@ def select_stages(stages: Sequence[Stage], only: Sequence[str], start: str | Non
 
 
 def _units_to_do(
-    run: RunContext, stage: Stage, ledger: StatusTracker, shard: tuple[int, int], redo: bool
+    stage: Stage, tracker: StatusTracker, shard: tuple[int, int], redo: bool
 ) -> tuple[Sequence[str], list[str]]:
     """A shard's units of a stage, and those of them that are to be made."""
-    units = stage.units(run)[shard[0] :: shard[1]]
-    return units, [unit for unit in units if redo or ledger.status(stage, unit).state != "done"]
+    units = stage.units()[shard[0] :: shard[1]]
+    return units, [unit for unit in units if redo or tracker.status(stage, unit).state != "done"]
 
 
 def _run_stage(
-    run: RunContext,
+    workspace: Workspace,
     stage: Stage,
-    ledger: StatusTracker,
+    tracker: StatusTracker,
     pool: WorkerPool,
     shard: tuple[int, int],
     redo: bool,
     show: Progress,
     summary: RunSummary,
 ) -> None:
-    units, todo = _units_to_do(run, stage, ledger, shard, redo)
-    check_disk_space(
-        run, {stage.name: estimate_new_bytes(run, stage, todo)}
-    )  # sizes are known by now
+    units, todo = _units_to_do(stage, tracker, shard, redo)
+    needed = {stage.name: estimate_new_bytes(workspace, stage, todo)}  # sizes are known by now
+    check_disk_space(workspace, needed)
     summary.skipped += len(units) - len(todo)
     show.start_stage(stage.name, len(units), len(units) - len(todo))
-    for unit, record in _outcomes(run, stage, todo, ledger, pool, show):
+    for unit, record in _outcomes(workspace, stage, todo, tracker, pool, show):
         if record.details:  # it was tried
-            run.workspace.write_record(stage.name, unit, record)
-            ledger.invalidate(stage)
+            workspace.write_record(stage.name, unit, record)
+            tracker.invalidate(stage)
         if record.state == "done":
             summary.done += 1
         else:
@@ -168,42 +170,43 @@ def _run_stage(
 
 
 def _outcomes(
-    run: RunContext,
+    workspace: Workspace,
     stage: Stage,
     todo: list[str],
-    ledger: StatusTracker,
+    tracker: StatusTracker,
     pool: WorkerPool,
     show: Progress,
 ) -> Iterator[tuple[str, UnitRecord]]:
-    at_once = len(todo) > 1 and stage.parallel(run) and pool.can_work()
-    for wave in _waves(run, stage, todo) if at_once else [[unit] for unit in todo]:
+    at_once = len(todo) > 1 and stage.parallel() and pool.can_work()
+    for wave in _waves(stage, todo) if at_once else [[unit] for unit in todo]:
         ready = []
         for unit in wave:
-            outlook = ledger.status(stage, unit)
-            if outlook.obstacle:
-                yield unit, _not_tried(outlook)
+            status = tracker.status(stage, unit)
+            if status.obstacle:
+                yield unit, _not_tried(status)
             else:
-                ready.append(outlook.task)
+                ready.append(status.task)
         if len(ready) > 1:
-            yield from pool.outcomes(stage, ready, show)
+            yield from pool.outcomes(type(stage), ready, show)
             continue
         for task in ready:
-            yield task.unit, run_unit(run, stage, task, show.unit_callback(stage.name, task.unit))
+            callback = show.unit_callback(stage.name, task.unit)
+            yield task.unit, run_unit(workspace, stage, task, callback)
 
 
-def _waves(run: RunContext, stage: Stage, todo: Sequence[str]) -> Iterator[list[str]]:
+def _waves(stage: Stage, todo: Sequence[str]) -> Iterator[list[str]]:
     """Units that need none of the others, then those that need only these, and so on."""
     left = list(todo)
     while left:
         wave = [
             unit
             for unit in left
-            if not any(i.stage == stage.name and i.unit in left for i in stage.inputs(run, unit))
+            if not any(i.stage == stage.name and i.unit in left for i in stage.inputs(unit))
         ]
         left = [unit for unit in left if unit not in wave]
         yield wave
 
 
-def _not_tried(outlook: UnitStatus) -> UnitRecord:
-    reason = f"{NOT_TRIED} {outlook.obstacle}"
-    return UnitRecord(outlook.task.fingerprint, "failed", reason, 0.0, {}, {})
+def _not_tried(status: UnitStatus) -> UnitRecord:
+    reason = f"{NOT_TRIED} {status.obstacle}"
+    return UnitRecord(status.task.fingerprint, "failed", reason, 0.0, {}, {})

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pcdistill.callbacks import ProgressCallback
 from pcdistill.pipeline.context import RunContext
@@ -40,44 +41,49 @@ class Task:
         return tuple(i.unit for i in self.inputs if i.stage == stage)
 
 
-def no_inputs(run: RunContext, unit: str) -> tuple[Dependency, ...]:
-    """Inputs of a unit that reads no earlier stage."""
-    return ()
+class Stage(ABC):
+    """A function with named inputs and outputs, opened for one run.
 
-
-def no_estimate(run: RunContext, unit: str) -> int:
-    """Bytes of a unit whose outputs are too small to ask for."""
-    return 0
-
-
-def always_parallel(run: RunContext) -> bool:
-    """For stages whose units may be worked on at once."""
-    return True
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A function with named inputs and outputs.
-
-    Its functions are those of a module, so that worker processes can be given the stage.
+    A subclass takes from the context of the run what it uses, and nothing else of it: its
+    constructor does no work and loads no model. Worker processes are given the subclass.
 
     `settings` names everything beside the inputs that the outputs depend on; it goes into the
     fingerprint, together with `version`, which rises when the meaning of the outputs changes.
     """
 
-    name: str
-    version: int
-    units: Callable[[RunContext], tuple[str, ...]]
-    settings: Callable[[RunContext, str], Mapping[str, Any]]
-    inputs: Callable[[RunContext, str], tuple[Dependency, ...]]
-    outputs: Callable[[RunContext, str], tuple[Path, ...]]
-    """Files, or folders whose files all count."""
-    work: Callable[[RunContext, Task, ProgressCallback], str]
-    """Makes the outputs and returns one line worth reading."""
-    estimate: Callable[[RunContext, str], int] = no_estimate
-    """Bytes that a unit will have on the disk; a guess until the earlier stages are done."""
-    parallel: Callable[[RunContext], bool] = always_parallel
-    """Whether several units may be worked on at once; not where one uses the whole machine."""
+    name: ClassVar[str]
+    version: ClassVar[int]
+
+    @abstractmethod
+    def __init__(self, run: RunContext) -> None: ...
+
+    @abstractmethod
+    def units(self) -> tuple[str, ...]:
+        """Names of all units of the run."""
+
+    @abstractmethod
+    def settings(self, unit: str) -> Mapping[str, Any]:
+        """JSON values that the outputs of a unit depend on."""
+
+    def inputs(self, unit: str) -> tuple[Dependency, ...]:
+        """Units of earlier stages that a unit reads; none by default."""
+        return ()
+
+    @abstractmethod
+    def outputs(self, unit: str) -> tuple[Path, ...]:
+        """Files of a unit, or folders whose files all count."""
+
+    @abstractmethod
+    def work(self, task: Task, report: ProgressCallback) -> str:
+        """Make the outputs of a unit; returns one line worth reading."""
+
+    def estimate(self, unit: str) -> int:
+        """Bytes that a unit will have on the disk; a guess until the earlier stages are done."""
+        return 0
+
+    def parallel(self) -> bool:
+        """Whether several units may be worked on at once; not where one uses the whole machine."""
+        return True
 
 
 def fingerprint(stage: Stage, settings: Mapping[str, Any], inputs: Mapping[str, str]) -> str:

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from pcdistill.pipeline.context import RunContext
 from pcdistill.pipeline.stage import Dependency, Stage, Task, fingerprint
-from pcdistill.pipeline.workspace import UnitRecord
+from pcdistill.pipeline.workspace import UnitRecord, Workspace
 
 NOT_TRIED = "not tried, because"
 UnitState = Literal["done", "failed", "stale", "missing", "blocked"]
@@ -30,7 +29,7 @@ class Failure:
 
 
 class UnitStatus(NamedTuple):
-    """What is known of one unit before anything is done about it."""
+    """Status of one unit before it runs."""
 
     state: UnitState
     task: Task
@@ -39,10 +38,10 @@ class UnitStatus(NamedTuple):
 
 
 class StatusTracker:
-    """Knows the state of every unit; asks the disk at most once for each."""
+    """Status of every unit of a run; each is looked up on the disk at most once."""
 
-    def __init__(self, run: RunContext, stages: Sequence[Stage]) -> None:
-        self._run = run
+    def __init__(self, workspace: Workspace, stages: Sequence[Stage]) -> None:
+        self._workspace = workspace
         self._stages = {stage.name: stage for stage in stages}
         self._known: dict[tuple[str, str], UnitStatus] = {}
 
@@ -64,25 +63,25 @@ class StatusTracker:
         marks: dict[str, str] = {}
         missing: list[str] = []
         waiting: list[str] = []
-        wanted = stage.inputs(self._run, unit)
+        wanted = stage.inputs(unit)
         for needed in wanted:
-            outlook = self.status(self._stages[needed.stage], needed.unit)
+            found = self.status(self._stages[needed.stage], needed.unit)
             name = f"{needed.stage} {needed.unit}"
-            if outlook.state == "done":
+            if found.state == "done":
                 finished.append(needed)
-                marks[name] = outlook.task.fingerprint
-            elif outlook.state not in ("failed", "blocked"):
+                marks[name] = found.task.fingerprint
+            elif found.state not in ("failed", "blocked"):
                 waiting.append(name)
             elif needed.required:
                 missing.append(name)
         if wanted and not finished and not waiting and not missing:
             missing.append(f"every unit of {wanted[0].stage}")
-        mark = fingerprint(stage, stage.settings(self._run, unit), marks)
+        mark = fingerprint(stage, stage.settings(unit), marks)
         if missing:
             obstacle = f"{missing[0]} failed"
         else:
             obstacle = f"{waiting[0]} is not there yet" if waiting else ""
-        record = self._run.workspace.record(stage.name, unit)
+        record = self._workspace.record(stage.name, unit)
         state = self._state(record, mark, missing=bool(missing), waiting=bool(waiting))
         return UnitStatus(state, Task(unit, tuple(finished), mark, marks), obstacle)
 
@@ -97,24 +96,24 @@ class StatusTracker:
             return "stale"
         if record.state == "failed":
             return "failed"
-        return "done" if self._run.workspace.outputs_intact(record) else "stale"
+        return "done" if self._workspace.outputs_intact(record) else "stale"
 
 
-def stage_states(run: RunContext, stages: Sequence[Stage]) -> dict[str, Counter[UnitState]]:
+def stage_states(workspace: Workspace, stages: Sequence[Stage]) -> dict[str, Counter[UnitState]]:
     """How many units of each stage are done, failed, stale, missing or blocked."""
-    ledger = StatusTracker(run, stages)
+    tracker = StatusTracker(workspace, stages)
     return {
-        stage.name: Counter(ledger.status(stage, unit).state for unit in stage.units(run))
+        stage.name: Counter(tracker.status(stage, unit).state for unit in stage.units())
         for stage in stages
     }
 
 
-def failed_units(run: RunContext, stages: Sequence[Stage]) -> list[Failure]:
+def failed_units(workspace: Workspace, stages: Sequence[Stage]) -> list[Failure]:
     """Every unit whose last try failed, with its reason."""
     found = []
     for stage in stages:
-        for unit in stage.units(run):
-            record = run.workspace.record(stage.name, unit)
+        for unit in stage.units():
+            record = workspace.record(stage.name, unit)
             if record is not None and record.state == "failed":
                 found.append(Failure(stage.name, unit, record.summary))
     return found

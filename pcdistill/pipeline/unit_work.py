@@ -10,22 +10,23 @@ import torch
 
 from pcdistill.callbacks import ProgressCallback
 from pcdistill.errors import ConfigError, PcdistillError, file_trouble
-from pcdistill.pipeline.context import RunContext
 from pcdistill.pipeline.stage import Stage, Task, list_files
-from pcdistill.pipeline.workspace import UnitRecord
+from pcdistill.pipeline.workspace import UnitRecord, Workspace
 from pcdistill.version import __version__
 
 log = logging.getLogger(__name__)
 
 
-def run_unit(run: RunContext, stage: Stage, task: Task, report: ProgressCallback) -> UnitRecord:
+def run_unit(
+    workspace: Workspace, stage: Stage, task: Task, report: ProgressCallback
+) -> UnitRecord:
     """Make one unit and say how it went; a user's mistake becomes a failed record."""
     begin = time.perf_counter()
     try:
-        summary = stage.work(run, task, report)
+        summary = stage.work(task, report)
         state: Literal["done", "failed"] = "done"
-        files = list_files(stage.outputs(run, task.unit))
-        outputs = {str(f.relative_to(run.workspace.root)): f.stat().st_size for f in files}
+        files = list_files(stage.outputs(task.unit))
+        outputs = {str(f.relative_to(workspace.root)): f.stat().st_size for f in files}
     except ConfigError:
         raise
     except PcdistillError as error:
@@ -38,15 +39,13 @@ def run_unit(run: RunContext, stage: Stage, task: Task, report: ProgressCallback
         state, outputs = "failed", {}
         summary = f"unexpected {type(error).__name__}: {error}"
     seconds = time.perf_counter() - begin
-    return UnitRecord(
-        task.fingerprint, state, summary, seconds, outputs, _details(run, stage, task)
-    )
+    return UnitRecord(task.fingerprint, state, summary, seconds, outputs, _details(stage, task))
 
 
-def _details(run: RunContext, stage: Stage, task: Task) -> dict[str, Any]:
+def _details(stage: Stage, task: Task) -> dict[str, Any]:
     return {
         "pcdistill": __version__,
         "torch": torch.__version__,
-        "settings": dict(stage.settings(run, task.unit)),
+        "settings": dict(stage.settings(task.unit)),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }

@@ -69,7 +69,7 @@ class WorkerPool:
             self._words = None
 
     def outcomes(
-        self, stage: Stage, tasks: list[Task], show: Progress
+        self, stage: type[Stage], tasks: list[Task], show: Progress
     ) -> Iterator[tuple[str, UnitRecord]]:
         """Work on units side by side; gives each with how it went, as they end."""
         waiting = list(tasks)
@@ -104,7 +104,7 @@ class WorkerPool:
                     else:
                         waiting.append(task)
 
-    def _submit(self, stage: Stage, task: Task) -> Future[UnitRecord]:
+    def _submit(self, stage: type[Stage], task: Task) -> Future[UnitRecord]:
         try:
             return self._living_executor().submit(_work_in_process, stage, task)
         except BrokenProcessPool:
@@ -145,6 +145,7 @@ def worker_threads(jobs: int) -> int:
 
 
 _worker_run: RunContext | None = None
+_worker_stages: dict[type[Stage], Stage] = {}
 _worker_words: Connection | None = None
 
 
@@ -163,7 +164,7 @@ def _end_with_parent() -> None:
         os._exit(1)  # the parent was killed: leave nothing running behind it
 
 
-def _work_in_process(stage: Stage, task: Task) -> UnitRecord:
+def _work_in_process(stage: type[Stage], task: Task) -> UnitRecord:
     if _worker_run is None:
         raise RuntimeError("the worker process was not initialised")
 
@@ -173,4 +174,6 @@ def _work_in_process(stage: Stage, task: Task) -> UnitRecord:
             if _worker_words is not None:
                 _worker_words.send((task.unit, done, total, words[:200]))
 
-    return run_unit(_worker_run, stage, task, report)
+    if stage not in _worker_stages:
+        _worker_stages[stage] = stage(_worker_run)
+    return run_unit(_worker_run.workspace, _worker_stages[stage], task, report)

@@ -1,33 +1,37 @@
 """Report of a run: an HTML page with pictures, and its numbers as JSON."""
 
-from pcdistill.reporting.collect import collect_report_data, drawn_rows
-from pcdistill.reporting.conclusions import best_of, conclusions, measured_rows
+from pcdistill.reporting.collect import collect_report_data, drawn_methods, stage_cost
+from pcdistill.reporting.conclusions import best_of, conclusions, measured_results
 from pcdistill.reporting.report_data import (
+    AskedQuestion,
     CapabilityTable,
     HeatScale,
     LabelColor,
     MethodRow,
     Picture,
-    QueryRow,
     ReportData,
     StageCost,
 )
+from pcdistill.reporting.run_description import ReportSettings, StudentFacts
 from pcdistill.reporting.write_report import report_json, write_report
 
 __all__ = [
+    "AskedQuestion",
     "CapabilityTable",
     "HeatScale",
     "LabelColor",
     "MethodRow",
     "Picture",
-    "QueryRow",
     "ReportData",
+    "ReportSettings",
     "StageCost",
+    "StudentFacts",
     "best_of",
     "collect_report_data",
     "conclusions",
-    "drawn_rows",
-    "measured_rows",
+    "drawn_methods",
+    "measured_results",
     "report_json",
+    "stage_cost",
     "write_report",
 ]

@@ -1,4 +1,4 @@
-"""What the measured rows of a run say, in sentences, with the interval of every difference."""
+"""Conclusions from measured results: sentences with the interval of every difference."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pcdistill.artifacts import remembered_scenes
 from pcdistill.errors import ArtifactError
 from pcdistill.evaluation import (
     Comparison,
+    Protocol,
     comparison_sentence,
     interval_note,
     paired_difference,
     reach_sentence,
 )
-from pcdistill.inference import BINARY, ORACLE, POOLED, SHUFFLED, VOXELS, method_names
-from pcdistill.pipeline import RunContext, read_json, row_confusion
+from pcdistill.inference import BINARY, ORACLE, POOLED, SHUFFLED, VOXELS, FinishedRun
+from pcdistill.pipeline import Workspace, read_json, result_confusion
+from pcdistill.scenes import LabelSet
 
 _LOG = logging.getLogger(__name__)
 
@@ -31,11 +32,11 @@ REMEMBERS = (
 )
 
 
-def measured_rows(run: RunContext) -> list[dict[str, Any]]:
-    """What stage evaluate wrote of each row that was measured, in the order of the table."""
+def measured_results(workspace: Workspace, methods: Sequence[str]) -> list[dict[str, Any]]:
+    """Read what stage evaluate wrote of each of `methods` that was measured, in their order."""
     found = []
-    for name in method_names(run):
-        path = run.workspace.result(name)
+    for name in methods:
+        path = workspace.result(name)
         try:
             result = read_json(path) if path.exists() else None
         except ArtifactError as error:
@@ -46,32 +47,34 @@ def measured_rows(run: RunContext) -> list[dict[str, Any]]:
     return found
 
 
-def best_of(rows: Sequence[Mapping[str, Any]], kind: str) -> str | None:
-    """Name of the best measured row of a kind, such as `student`; None without any."""
-    known = {row["name"]: row["miou"] for row in rows if row["name"].startswith(f"{kind}:")}
+def best_of(results: Sequence[Mapping[str, Any]], kind: str) -> str | None:
+    """Name the best measured method of a kind, such as `student`; None without any."""
+    known = {one["name"]: one["miou"] for one in results if one["name"].startswith(f"{kind}:")}
     return max(known, key=known.__getitem__) if known else None
 
 
-def compare_rows(
-    run: RunContext,
-    rows: Sequence[Mapping[str, Any]],
+def compare_methods(
+    results: Sequence[Mapping[str, Any]],
     first: str | None,
     others: Sequence[str | None],
+    label_set: LabelSet,
+    protocol: Protocol,
 ) -> list[Comparison]:
-    """Compare a row with others, as far as they were measured alike.
+    """Compare a method with others, as far as they were measured alike.
 
     Args:
-        run: context of the run.
-        rows: what stage evaluate wrote.
-        first: name of a row.
-        others: names of rows; those that are not there are left out, as are those of other scenes
-            or of another protocol.
+        results: what stage evaluate wrote of each.
+        first: name of a method.
+        others: names of methods; those that are not there are left out, as are those of other
+            scenes or of another protocol.
+        label_set: K evaluation classes.
+        protocol: of the results.
     """
-    known = {row["name"]: row for row in rows if row.get("confusion")}
+    known = {one["name"]: one for one in results if one.get("confusion")}
     one = known.get(first or "")
     if one is None:
         return []
-    classes, protocol = len(run.label_set.names), run.protocol
+    classes = len(label_set.names)
     alike = [
         known[name]
         for name in others
@@ -85,62 +88,58 @@ def compare_rows(
             one["name"],
             other["name"],
             paired_difference(
-                row_confusion(one, classes)[None],
-                row_confusion(other, classes)[None],
+                result_confusion(one, classes)[None],
+                result_confusion(other, classes)[None],
                 unseen=protocol.unseen,
                 mean_over=protocol.mean_over,
-                excluded_classes=tuple(map(run.label_set.names.index, protocol.excluded_classes)),
+                excluded_classes=tuple(map(label_set.names.index, protocol.excluded_classes)),
             ),
         )
         for other in alike
     ]
 
 
-def comparisons(run: RunContext) -> list[list[Comparison]]:
+def comparisons(run: FinishedRun) -> list[list[Comparison]]:
     """Fused features with what they are held against, then the best student with its targets."""
-    rows = measured_rows(run)
+    results = measured_results(run.artifacts.workspace, run.methods)
+    how = run.artifacts.words.label_set, run.artifacts.protocol
+    fused_against = (best_of(results, "teacher"), *HELD_AGAINST)
     found = [
-        compare_rows(run, rows, "fused", (best_of(rows, "teacher"), *HELD_AGAINST)),
-        compare_rows(run, rows, best_of(rows, "student"), TO_REACH),
+        compare_methods(results, "fused", fused_against, *how),
+        compare_methods(results, best_of(results, "student"), TO_REACH, *how),
     ]
     return [compared for compared in found if compared]
 
 
-def conclusions(run: RunContext) -> tuple[str, ...]:
-    """Sentences about the rows as they were measured last; none where nothing was."""
-    found = comparisons(run)
-    sentences = [REMEMBERS] if remembered_scenes(run) and measured_rows(run) else []
+def conclusions(run: FinishedRun) -> tuple[str, ...]:
+    """Sentences about the methods as they were measured last; none where nothing was."""
+    found, split = comparisons(run), run.artifacts.scenes
+    measured = measured_results(run.artifacts.workspace, run.methods)
+    noun = "homes" if split.generated else "scenes"
+    sentences = [REMEMBERS] if split.remembered and measured else []
     for compared in found:
-        scenes = _scenes(run, compared)
+        scenes = f"the {compared[0].apart.scenes} {noun}"
         if compared[0].first == "fused":
             sentences.append(comparison_sentence(compared, scenes))
         else:
             sentences.append(reach_sentence(compared, scenes, _explained(compared[0].first)))
-    agreement = _agreement(run)
+    agreement = _agreement(run.artifacts.workspace) if run.artifacts.teachers else None
     if found:
-        sentences.append(interval_note(found[0][0].apart.scenes, _noun(run)))
+        sentences.append(interval_note(found[0][0].apart.scenes, noun))
     return (*sentences, *([agreement] if agreement else []))
 
 
 def _explained(student: str) -> dict[str, str]:
-    """What the rows are to a student, where their names do not say it."""
+    """What the methods are to a student, where their names do not say it."""
     targets = {"student:point": "fused", "student:pretrained": None}.get(student, POOLED)
     known = {VOXELS: "fused with the same votes"}
     return known if targets is None else {**known, targets: "its targets"}
 
 
-def _scenes(run: RunContext, compared: Sequence[Comparison]) -> str:
-    return f"the {compared[0].apart.scenes} {_noun(run)}"
-
-
-def _noun(run: RunContext) -> str:
-    return "homes" if run.config.ingest.source == "homes" else "scenes"
-
-
-def _agreement(run: RunContext) -> str | None:
+def _agreement(workspace: Workspace) -> str | None:
     """How far measured and true capability agree, where true labels tell it."""
-    path = run.workspace.true_capability
-    if not run.config.run.teachers or not path.exists():
+    path = workspace.true_capability
+    if not path.exists():
         return None
     try:
         found = read_json(path)

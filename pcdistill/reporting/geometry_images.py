@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from pcdistill.artifacts import load_superpoint_ids, load_view_counts, projection_rules
+from pcdistill.artifacts import PointFeatureStore, load_superpoint_ids
 from pcdistill.lifting import SceneProjector
-from pcdistill.pipeline import RunContext
+from pcdistill.pipeline import Workspace
 from pcdistill.reporting.report_data import HeatScale, LabelColor, Picture
 from pcdistill.scenes import Frame, Scene
 from pcdistill.visualization import (
@@ -25,25 +25,29 @@ SECTION = "Geometry"
 
 
 def geometry_pictures(
-    run: RunContext, scene: Scene, draw: Callable[[Tensor], Tensor]
+    workspace: Workspace,
+    point_features: PointFeatureStore,
+    scene: Scene,
+    draw: Callable[[Tensor], Tensor],
 ) -> Iterator[Picture]:
-    """Points coloured by superpoint and by the number of frames that see them; two overlays.
+    """Draw points coloured by superpoint and by the number of frames that see them; two overlays.
 
     Args:
-        run: a run whose stages before the report are done for the scene.
+        workspace: of a run whose stages before the report are done for the scene.
+        point_features: of its teachers.
         scene: as stored.
         draw: the picture of the points in colours (N, 3) uint8.
     """
-    ids = load_superpoint_ids(run, scene.name)
+    ids = load_superpoint_ids(workspace, scene.name)
     count = int(ids.max()) + 1
     has_pieces = count < len(ids) / 2
     caption = f"{count} superpoints{', one for each point' if count == len(ids) else ''}"
     yield Picture(SECTION, caption, draw(colorize_superpoints(ids)))
-    if run.config.run.teachers:
-        views = load_view_counts(run, run.config.run.teachers[0], scene.name)
+    if point_features.teachers:
+        views = point_features.view_counts(point_features.teachers[0], scene.name)
         yield _coverage(views, draw)
     if scene.frames:
-        projector = SceneProjector(scene, projection_rules(run.config.lift))
+        projector = SceneProjector(scene, point_features.rules)
         last = len(scene.frames)
         for number in sorted({last // 4, 3 * last // 4}):
             yield _overlay(projector, scene.frames[number], ids if has_pieces else None)

@@ -15,13 +15,14 @@ def render_html(data: ReportData) -> str:
     """Render the whole page as HTML text; whatever stands in `data` is shown as text."""
     import jinja2  # here, for commands that write no page
 
+    files = jinja2.FileSystemLoader(FOLDER)
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(FOLDER),
+        loader=files,
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    style = (FOLDER / STYLE).read_text(encoding="utf-8")
+    style, _, _ = files.get_source(environment, STYLE)
     return environment.get_template(TEMPLATE).render(page=page_values(data), style=style)

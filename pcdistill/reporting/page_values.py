@@ -17,7 +17,13 @@ from pcdistill.reporting.page_numbers import (
     triple_text,
 )
 from pcdistill.reporting.page_pictures import PictureWall, Swatch, picture_wall
-from pcdistill.reporting.report_data import MethodRow, QueryRow, ReportData, StageCost
+from pcdistill.reporting.report_data import (
+    NOTHING_FITS,
+    AskedQuestion,
+    MethodRow,
+    ReportData,
+    StageCost,
+)
 
 TRACK = 84
 """Per cent of a chart's width that an IoU of 100 takes; the number stands right of it."""
@@ -239,24 +245,25 @@ def _class_chart(name: str, rows: Sequence[MethodRow], colors: Sequence[str]) ->
     return ClassChart(name, len(rows) * BAR_STEP, TRACK, bars)
 
 
-def _questions(queries: Sequence[QueryRow]) -> Questions | None:
+def _questions(queries: Sequence[AskedQuestion]) -> Questions | None:
     if not queries:
         return None
-    judged = [query.correct for query in queries if query.correct is not None]
-    lines = tuple(
-        Question(
-            text=query.text,
-            looks_like=query.looks_like,
-            truth=query.truth or UNKNOWN,
-            correct=query.correct,
-            scene=query.scene,
-            position=triple_text(query.position, ", "),
-            size=triple_text(query.size, " × "),
-            relevancy=relevancy_text(query.score),
-        )
-        for query in queries
+    judged = [asked.correct for asked in queries if asked.correct is not None]
+    return Questions(tuple(map(_question, queries)), sum(judged), len(judged))
+
+
+def _question(asked: AskedQuestion) -> Question:
+    match = asked.match
+    return Question(
+        text=asked.text,
+        looks_like=NOTHING_FITS if match is None else match.looks_like,
+        truth=UNKNOWN if match is None or match.truth is None else match.truth,
+        correct=asked.correct,
+        scene=asked.scene,
+        position=triple_text(None if match is None else match.position, ", "),
+        size=triple_text(None if match is None else match.size, " × "),
+        relevancy=relevancy_text(None if match is None else match.relevancy),
     )
-    return Questions(lines, sum(judged), len(judged))
 
 
 def _costs(costs: Sequence[StageCost]) -> Costs | None:

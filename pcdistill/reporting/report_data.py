@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pcdistill.evaluation import Comparison
 from pcdistill.geometry import require_shape
+from pcdistill.inference import QueryMatch
 
 
 @dataclass(frozen=True)
@@ -89,22 +90,17 @@ class Picture:
         require_shape("image", self.image, None, None, 3)
 
 
+NOTHING_FITS = "nothing looks like that"
+
+
 @dataclass(frozen=True)
-class QueryRow:
+class AskedQuestion:
     """The best answer to one question."""
 
     text: str
     scene: str
-    looks_like: str
-    """Class of the label set that the found place is most similar to, or that nothing fits."""
-    position: tuple[float, float, float] | None
-    """Centre, metres; None where nothing fits."""
-    size: tuple[float, float, float] | None
-    """Extent along x, y, z, metres; None where nothing fits."""
-    score: float | None
-    """Relevancy for the question, in [0, 1]; None where nothing fits."""
-    truth: str | None = None
-    """Most frequent true class of the found place, where the scene has labels."""
+    match: QueryMatch | None
+    """The place that was found; None where nothing fits."""
     correct: bool | None = None
     """Whether that answers the question; None where nobody can tell."""
 
@@ -145,7 +141,7 @@ class ReportData:
     capability: CapabilityTable | None = None
     labels: tuple[LabelColor, ...] = ()
     pictures: tuple[Picture, ...] = ()
-    queries: tuple[QueryRow, ...] = ()
+    queries: tuple[AskedQuestion, ...] = ()
     costs: tuple[StageCost, ...] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
     """Versions, configuration hash, device and the like, by name."""

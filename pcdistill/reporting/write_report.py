@@ -9,7 +9,7 @@ from typing import Any
 
 from pcdistill.atomic_io import atomic_file
 from pcdistill.reporting.html_page import render_html
-from pcdistill.reporting.report_data import ReportData
+from pcdistill.reporting.report_data import NOTHING_FITS, AskedQuestion, ReportData
 
 FORMAT = 1
 """Version of `report.json`."""
@@ -51,19 +51,7 @@ def report_json(data: ReportData) -> dict[str, Any]:
             for one in data.differences
         ],
         "capability": None,
-        "queries": [
-            {
-                "text": query.text,
-                "scene": query.scene,
-                "looks_like": query.looks_like,
-                "position": query.position and list(query.position),
-                "size": query.size and list(query.size),
-                "score": query.score,
-                "truth": query.truth,
-                "holds": query.correct,
-            }
-            for query in data.queries
-        ],
+        "queries": [_question_json(asked) for asked in data.queries],
         "costs": [vars(cost) for cost in data.costs],
         "pictures": [{"section": p.section, "caption": p.caption} for p in data.pictures],
         "provenance": dict(data.provenance),
@@ -79,6 +67,20 @@ def report_json(data: ReportData) -> dict[str, Any]:
         }
     finite: dict[str, Any] = _finite(values)
     return finite
+
+
+def _question_json(asked: AskedQuestion) -> dict[str, Any]:
+    match = asked.match
+    return {
+        "text": asked.text,
+        "scene": asked.scene,
+        "looks_like": NOTHING_FITS if match is None else match.looks_like,
+        "position": None if match is None else list(match.position),
+        "size": None if match is None else list(match.size),
+        "score": None if match is None else match.relevancy,
+        "truth": None if match is None else match.truth,
+        "holds": asked.correct,
+    }
 
 
 def _finite(value: Any) -> Any:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         load_label_set,
         load_vocabulary,
         vocabulary_names,
+        write_class_names,
     )
     from pcdistill.scenes.reader_settings import ReaderSettings, ScanSettings
     from pcdistill.scenes.readers.base import Division, Reader, Scan
@@ -61,6 +62,7 @@ __all__ = [
     "require_scans",
     "source_points",
     "vocabulary_names",
+    "write_class_names",
     "write_ply",
     "write_scene",
     "write_source_ply",

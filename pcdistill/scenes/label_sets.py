@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pcdistill.atomic_io import atomic_file
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.labels import IGNORE_LABEL, IGNORE_LABEL_OF_FILES
 from pcdistill.scenes.paths import is_existing_file
@@ -211,6 +212,13 @@ def load_label_set(name: str | Path) -> LabelSet:
         ids=_ids(file, categories),
         template=template,
     )
+
+
+def write_class_names(path: Path, label_set: LabelSet) -> None:
+    """Write a line for each number in exported labels: the number and the name of its class."""
+    known = {**dict(enumerate(label_set.names)), label_set.ignore_label: "no answer"}
+    with atomic_file(path) as temporary:
+        temporary.write_text("".join(f"{number} {name}\n" for number, name in known.items()))
 
 
 def load_vocabulary(name: str | Path) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Stage ingest: raw data in, stored scenes out."""
+"""Stage ingest: stored scenes of raw scans or generated homes."""
 
 from __future__ import annotations
 
@@ -8,20 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from pcdistill.artifacts import (
-    attributed_bytes,
     check_colors,
-    estimate_points,
-    get_scan,
-    get_scan_index,
+    estimate_sizes,
     labels_in_memory,
+    open_scan_sources,
     projection_rules,
-    reader_settings,
-    scene_names,
-    summarize_scan_files,
+    split_scenes,
 )
 from pcdistill.callbacks import ProgressCallback
 from pcdistill.lifting import average_frame_colors
-from pcdistill.pipeline import HOME_IMAGE_SIZE, LiftConfig, RunContext, Stage, Task, no_inputs
+from pcdistill.pipeline import HOME_IMAGE_SIZE, LiftConfig, RunContext, Stage, Task
 from pcdistill.scenes import DetectedScan, Scene, open_scan, write_scene
 from pcdistill.scenes.checks import metric_unit_warning
 
@@ -43,122 +39,129 @@ _LABELS_AS_THEY_ARE = {
 the same is read from them, and stage evaluate refuses what does not fit."""
 
 
-def _home_seed(run: RunContext, scene: str) -> tuple[int, str]:
-    _, part, number = scene.split("-")
-    split = part if run.config.ingest.homes == "development" else f"test-{part}"
-    return run.config.run.seed * _HOMES_PER_SEED + int(number), split
+class IngestStage(Stage):
+    """A unit is a scene."""
+
+    name = "ingest"
+    version = 6
+
+    def __init__(self, run: RunContext) -> None:
+        self._workspace = run.workspace
+        self._config = run.config.ingest
+        self._seed = run.config.run.seed
+        self._label_set = run.label_set
+        self._scans = open_scan_sources(run)
+        self._scenes = split_scenes(run).all
+        self._sizes = estimate_sizes(run)
+        self._pretrained = run.pretrained
+        self._input = run.config.distill.input
+
+    def units(self) -> tuple[str, ...]:
+        """All scenes."""
+        return self._scenes
+
+    def settings(self, unit: str) -> Mapping[str, Any]:
+        """The home and its generator, or the files of the scan and how they are read."""
+        if self._config.source == "homes":
+            from pcdistill.homes import GENERATION
+
+            seed, split = self._home_seed(unit)
+            return {
+                "generation": GENERATION,
+                "home": seed,
+                "split": split,
+                "frames": self._config.frames,
+                "image_size": self._config.image_size or HOME_IMAGE_SIZE,
+            }
+        source = self._source(unit)
+        if not source:
+            return {"missing": unit}
+        labels, settings = self._label_set, {**vars(self._scans.settings), **source}
+        if source["layout"] in _LABELS_AS_THEY_ARE:
+            del settings["label_set"]
+            own = source["layout"] == "stored"  # the only labels that a user may have written
+            return {**settings, "ignore_label": labels.ignore_label} if own else settings
+        return {**settings, "label_ids": labels.ids, "labels": labels.released_names}
+
+    def outputs(self, unit: str) -> tuple[Path, ...]:
+        """Folder of the stored scene."""
+        return (self._workspace.scene(unit),)
+
+    def work(self, task: Task, report: ProgressCallback) -> str:
+        """Read or generate a scene, colour it where its frames can tell, and store it."""
+        scene = replace(self._open(task.unit), name=task.unit)
+        if scene.labels is not None:
+            scene = replace(scene, labels=labels_in_memory(self._label_set, scene, scene.labels))
+        source = ""
+        if scene.colors is None and scene.frames:
+            rules = projection_rules(LiftConfig())
+            scene = replace(scene, colors=average_frame_colors(scene, rules))
+            source = ", coloured from its frames"
+        given = self._pretrained
+        check_colors(scene.name, scene.colors, self._input if given is None else given.needs.input)
+        write_scene(scene, self._workspace.scene(task.unit))
+        missing = int(scene.provenance.get("skipped_frames", 0))
+        skipped = f" ({missing} without a valid pose or file left out)" if missing else ""
+        mesh = "mesh" if scene.faces is not None else "cloud"
+        known = f"{mesh} of {len(scene.points)} points, {len(scene.frames)} frames{skipped}{source}"
+        if given is not None and not scene.frames:
+            doubt = metric_unit_warning(scene.points, given.needs.voxel_size)
+            return f"{known}; {doubt}" if doubt else known
+        return known
+
+    def estimate(self, unit: str) -> int:
+        """Bytes of the frames and points of a home, or of a scan's own files."""
+        if self._config.source == "homes":
+            height, width = self._config.image_size or HOME_IMAGE_SIZE
+            pixels = self._config.frames * height * width
+            return int(_BYTES_PER_PIXEL * pixels) + _BYTES_PER_POINT * self._sizes.points(unit)
+        detected = self._scans.index.found.get(unit)
+        return 0 if detected is None else min(self._scans.attributed_bytes(detected), _MAX_BYTES)
+
+    def _open(self, scene: str) -> Scene:
+        config = self._config
+        if config.source == "homes":
+            from pcdistill.homes import home_scene
+
+            seed, split = self._home_seed(scene)
+            size = config.image_size or HOME_IMAGE_SIZE
+            return home_scene(seed, split, frames=config.frames, image_size=size)
+        return open_scan(self._scans.scan(scene), self._scans.settings)
+
+    def _home_seed(self, scene: str) -> tuple[int, str]:
+        _, part, number = scene.split("-")
+        split = part if self._config.homes == "development" else f"test-{part}"
+        return self._seed * _HOMES_PER_SEED + int(number), split
+
+    def _source(self, scene: str) -> dict[str, Any]:
+        """What tells that a scan is another than it was; nothing where it was never there."""
+        detected = self._scans.index.found.get(scene)
+        if detected is not None:
+            return {
+                "layout": detected.layout,
+                "part": detected.scan.part,
+                "files": self._scans.files(detected).mark,
+                "surface_file": _surface_mark(detected, self._config.surface_file),
+            }
+        return {} if self._scans.index.is_there else self._source_of_old(scene)
+
+    def _source_of_old(self, scene: str) -> dict[str, Any]:
+        """What the manifest says of raw data that has moved away."""
+        record = self._workspace.record("ingest", scene)
+        known = {} if record is None else record.details.get("settings", {})
+        surface = known.get("surface_file")
+        asked_for = None if surface is None else surface.rsplit(" ", 2)[0]
+        if "files" not in known or asked_for != self._config.surface_file:
+            return {}
+        return {key: known[key] for key in ("layout", "part", "files", "surface_file")}
 
 
-def _settings(run: RunContext, scene: str) -> Mapping[str, Any]:
-    config = run.config.ingest
-    if config.source == "homes":
-        from pcdistill.homes import GENERATION
-
-        seed, split = _home_seed(run, scene)
-        return {
-            "generation": GENERATION,
-            "home": seed,
-            "split": split,
-            "frames": config.frames,
-            "image_size": config.image_size or HOME_IMAGE_SIZE,
-        }
-    recognised = get_scan_index(run).found.get(scene)
-    if recognised is not None:
-        source = {
-            "layout": recognised.layout,
-            "part": recognised.scan.part,
-            "files": summarize_scan_files(run, recognised).mark,
-            "surface_file": _geometry(run, recognised),
-        }
-    else:
-        source = {} if get_scan_index(run).is_there else _source_of_old(run, scene)
-    if not source:
-        return {"missing": scene}
-    settings = {**vars(reader_settings(run)), **source}
-    if source["layout"] in _LABELS_AS_THEY_ARE:
-        del settings["label_set"]
-        own = source["layout"] == "stored"  # the only labels that a user may have written
-        return {**settings, "ignore_label": run.label_set.ignore_label} if own else settings
-    return {**settings, "label_ids": run.label_set.ids, "labels": run.label_set.released_names}
-
-
-def _source_of_old(run: RunContext, scene: str) -> dict[str, Any]:
-    """What the manifest says of raw data that has moved away; nothing where it was never there."""
-    record = run.workspace.record("ingest", scene)
-    known = {} if record is None else record.details.get("settings", {})
-    geometry = known.get("surface_file")
-    asked_for = None if geometry is None else geometry.rsplit(" ", 2)[0]
-    if "files" not in known or asked_for != run.config.ingest.surface_file:
-        return {}
-    return {key: known[key] for key in ("layout", "part", "files", "surface_file")}
-
-
-def _geometry(run: RunContext, recognised: DetectedScan) -> str | None:
+def _surface_mark(detected: DetectedScan, surface_file: str | None) -> str | None:
     """The mesh a user points at, with what tells that it was written again."""
-    geometry = run.config.ingest.surface_file
-    if geometry is None:
+    if surface_file is None:
         return None
-    path = recognised.scan.folder / geometry
+    path = detected.scan.folder / surface_file
     if not path.is_file():
-        return geometry  # opening the scan says that it is missing
+        return surface_file  # opening the scan says that it is missing
     status = path.stat()
-    return f"{geometry} {status.st_size} {status.st_mtime_ns}"
-
-
-def _work(run: RunContext, task: Task, report: ProgressCallback) -> str:
-    scene = replace(_open(run, task.unit), name=task.unit)
-    if scene.labels is not None:
-        scene = replace(scene, labels=labels_in_memory(run, scene, scene.labels))
-    source = ""
-    if scene.colors is None and scene.frames:
-        scene = replace(scene, colors=average_frame_colors(scene, projection_rules(LiftConfig())))
-        source = ", coloured from its frames"
-    sees = run.config.distill.input if run.pretrained is None else run.pretrained.needs.input
-    check_colors(scene.name, scene.colors, sees)
-    write_scene(scene, run.workspace.scene(task.unit))
-    missing = int(scene.provenance.get("skipped_frames", 0))
-    skipped = f" ({missing} without a valid pose or file left out)" if missing else ""
-    mesh = "mesh" if scene.faces is not None else "cloud"
-    known = f"{mesh} of {len(scene.points)} points, {len(scene.frames)} frames{skipped}{source}"
-    if run.pretrained is not None and not scene.frames:
-        doubt = metric_unit_warning(scene.points, run.pretrained.needs.voxel_size)
-        return f"{known}; {doubt}" if doubt else known
-    return known
-
-
-def _open(run: RunContext, scene: str) -> Scene:
-    config = run.config.ingest
-    if config.source == "homes":
-        seed, split = _home_seed(run, scene)
-        size = config.image_size or HOME_IMAGE_SIZE
-        from pcdistill.homes import home_scene
-
-        return home_scene(seed, split, frames=config.frames, image_size=size)
-    return open_scan(get_scan(run, scene), reader_settings(run))
-
-
-def _outputs(run: RunContext, scene: str) -> tuple[Path, ...]:
-    return (run.workspace.scene(scene),)
-
-
-def _estimate(run: RunContext, scene: str) -> int:
-    if run.config.ingest.source == "homes":
-        height, width = run.config.ingest.image_size or HOME_IMAGE_SIZE
-        pixels = run.config.ingest.frames * height * width
-        return int(_BYTES_PER_PIXEL * pixels) + _BYTES_PER_POINT * estimate_points(run, scene)
-    recognised = get_scan_index(run).found.get(scene)
-    if recognised is None:
-        return 0
-    return min(attributed_bytes(run, recognised), _MAX_BYTES)
-
-
-INGEST = Stage(
-    name="ingest",
-    version=6,
-    units=scene_names,
-    settings=_settings,
-    inputs=no_inputs,
-    outputs=_outputs,
-    work=_work,
-    estimate=_estimate,
-)
+    return f"{surface_file} {status.st_size} {status.st_mtime_ns}"

@@ -1,4 +1,4 @@
-"""Stage partition: a scan is cut into superpoints."""
+"""Stage partition: superpoints of each scene."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from torch import Tensor
 from pcdistill.artifacts import (
     MAX_SHORT_ID,
     compact_ids,
-    estimate_points,
-    estimate_superpoints,
-    scene_names,
+    estimate_sizes,
+    split_scenes,
 )
 from pcdistill.callbacks import ProgressCallback
 from pcdistill.errors import SceneError
@@ -112,51 +111,54 @@ def stored_facts(found: SuperpointStatistics) -> dict[str, Any]:
     return facts
 
 
-def _settings(run: RunContext, scene: str) -> Mapping[str, Any]:
-    return vars(run.config.partition)
+class PartitionStage(Stage):
+    """A unit is a scene."""
 
+    name = "partition"
+    version = 4
 
-def _work(run: RunContext, task: Task, report: ProgressCallback) -> str:
-    scene = open_scene(run.workspace.scene(task.unit))
-    ids, edges, method = partition_scene(scene, run.config.partition)
-    min_size = 1 if method == "none" else run.config.partition.min_size
-    found = superpoint_statistics(
-        ids,
-        edges,
-        scene.labels,
-        scene.instances,
-        min_size=min_size,
-        ignore_label=IGNORE_LABEL,
-    )
-    write_tensors(
-        run.workspace.superpoints(task.unit),
-        {"superpoint_ids": compact_ids(ids)},
-        {**vars(run.config.partition), **stored_facts(found), "method": method},
-    )
-    return format_summary(found, method)
+    def __init__(self, run: RunContext) -> None:
+        self._workspace = run.workspace
+        self._config = run.config.partition
+        self._scenes = split_scenes(run).all
+        self._sizes = estimate_sizes(run)
 
+    def units(self) -> tuple[str, ...]:
+        """All scenes."""
+        return self._scenes
 
-def _estimate(run: RunContext, scene: str) -> int:
-    """Bytes: an id per point."""
-    short = estimate_superpoints(run, scene) - 1 <= MAX_SHORT_ID
-    return (2 if short else 4) * estimate_points(run, scene)
+    def settings(self, unit: str) -> Mapping[str, Any]:
+        """How a scene is cut."""
+        return vars(self._config)
 
+    def inputs(self, unit: str) -> tuple[Dependency, ...]:
+        """The stored scene."""
+        return (Dependency("ingest", unit),)
 
-def _inputs(run: RunContext, scene: str) -> tuple[Dependency, ...]:
-    return (Dependency("ingest", scene),)
+    def outputs(self, unit: str) -> tuple[Path, ...]:
+        """The superpoint ids."""
+        return (self._workspace.superpoints(unit),)
 
+    def work(self, task: Task, report: ProgressCallback) -> str:
+        """Cut a scene into superpoints and measure what came out."""
+        scene = open_scene(self._workspace.scene(task.unit))
+        ids, edges, method = partition_scene(scene, self._config)
+        found = superpoint_statistics(
+            ids,
+            edges,
+            scene.labels,
+            scene.instances,
+            min_size=1 if method == "none" else self._config.min_size,
+            ignore_label=IGNORE_LABEL,
+        )
+        write_tensors(
+            self._workspace.superpoints(task.unit),
+            {"superpoint_ids": compact_ids(ids)},
+            {**vars(self._config), **stored_facts(found), "method": method},
+        )
+        return format_summary(found, method)
 
-def _outputs(run: RunContext, scene: str) -> tuple[Path, ...]:
-    return (run.workspace.superpoints(scene),)
-
-
-PARTITION = Stage(
-    name="partition",
-    version=4,
-    units=scene_names,
-    settings=_settings,
-    inputs=_inputs,
-    outputs=_outputs,
-    work=_work,
-    estimate=_estimate,
-)
+    def estimate(self, unit: str) -> int:
+        """Bytes: an id per point."""
+        short = self._sizes.superpoints(unit) - 1 <= MAX_SHORT_ID
+        return (2 if short else 4) * self._sizes.points(unit)

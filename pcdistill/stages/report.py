@@ -1,19 +1,21 @@
-"""Stage report: what came out, as one page and one JSON file."""
+"""Stage report: results as one page and one JSON file."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from pcdistill.artifacts import projection_rules, validation_scenes
+from pcdistill.artifacts import open_artifacts
 from pcdistill.callbacks import ProgressCallback
-from pcdistill.inference import CAPABILITY, method_names
+from pcdistill.inference import CAPABILITY, FinishedRun
 from pcdistill.pipeline import Dependency, RunContext, Stage, Task
 from pcdistill.reporting import (
+    ReportSettings,
+    StudentFacts,
     collect_report_data,
-    drawn_rows,
+    drawn_methods,
+    stage_cost,
     write_report,
 )
 
@@ -21,59 +23,89 @@ _BYTES_PER_PICTURE = 100_000
 """Orientation for the disk estimate."""
 
 
-def _settings(run: RunContext, unit: str) -> Mapping[str, Any]:
-    return {
-        **vars(run.config.report),
-        "title": run.config.run.title,
-        "seed": run.config.run.seed,  # shown; the results have their own
-        # frames are drawn with the points they see
-        "sight": projection_rules(run.config.lift)._asdict(),
-        "vocabulary": run.prompts(run.vocabulary),  # what questions are compared with
-        "text_encoder": run.config.run.text_encoder,
-    }
+class ReportOfStages(Stage):
+    """There is one unit, `report`."""
+
+    name = "report"
+    version = 3
+    before: ClassVar[tuple[type[Stage], ...]] = ()
+    """Stages whose time and disk are told."""
+
+    def __init__(self, run: RunContext) -> None:
+        self._finished = FinishedRun(open_artifacts(run))
+        self._config = run.config.report
+        self._title = run.config.run.title
+        self._text_encoder = run.config.run.text_encoder
+        self._before = [stage(run) for stage in self.before]
+        self._settings = _report_settings(run)
+
+    def units(self) -> tuple[str, ...]:
+        """The one report."""
+        return ("report",)
+
+    def settings(self, unit: str) -> Mapping[str, Any]:
+        """What is shown, and by which words questions are answered."""
+        run = self._finished.artifacts
+        return {
+            **vars(self._config),
+            "title": self._title,
+            "seed": run.seed,  # shown; the results have their own
+            # frames are drawn with the points they see
+            "sight": run.point_features.rules._asdict(),
+            "vocabulary": run.words.prompts(run.words.vocabulary),  # compared with questions
+            "text_encoder": self._text_encoder,
+        }
+
+    def inputs(self, unit: str) -> tuple[Dependency, ...]:
+        """Every method's results, the capability, and the superpoints that are drawn."""
+        run = self._finished.artifacts
+        return (
+            *(Dependency("evaluate", method) for method in self._finished.methods),
+            *((Dependency("evaluate", CAPABILITY),) if run.teachers else ()),
+            *(Dependency("score", teacher) for teacher in run.teachers),
+            *(Dependency("partition", name, required=False) for name in run.scenes.validation),
+        )
+
+    def outputs(self, unit: str) -> tuple[Path, ...]:
+        """The page and the file of numbers."""
+        folder = self._finished.artifacts.workspace.report
+        return (folder / "index.html", folder / "report.json")
+
+    def work(self, task: Task, report: ProgressCallback) -> str:
+        """Collect everything that the report shows and write it."""
+        workspace = self._finished.artifacts.workspace
+        costs = tuple(stage_cost(workspace, stage.name, stage.units()) for stage in self._before)
+        data = collect_report_data(self._finished, self._settings, costs, report)
+        page = write_report(workspace.report, data)
+        held = [asked.correct for asked in data.queries if asked.correct is not None]
+        answers = f", {sum(held)} of {len(held)} answers hold" if held else ""
+        return f"{page.stat().st_size / 2**20:.1f} MiB, {len(data.pictures)} pictures{answers}"
+
+    def estimate(self, unit: str) -> int:
+        """Bytes of the pictures: for each scene four of the scan, methods, questions, four more."""
+        each = 8 + len(drawn_methods(self._finished)) + len(self._config.heat_maps)
+        return _BYTES_PER_PICTURE * each * max(1, len(self._config.scenes))
 
 
-def _inputs(run: RunContext, unit: str) -> tuple[Dependency, ...]:
-    return (
-        *(Dependency("evaluate", row) for row in method_names(run)),
-        *((Dependency("evaluate", CAPABILITY),) if run.config.run.teachers else ()),
-        *(Dependency("score", teacher) for teacher in run.config.run.teachers),
-        *(Dependency("partition", scene, required=False) for scene in validation_scenes(run)),
-    )
-
-
-def _units(run: RunContext) -> tuple[str, ...]:
-    return ("report",)
-
-
-def _estimate(run: RunContext, unit: str) -> int:
-    """Bytes of the pictures: of each scene four of the scan, rows, questions, and four more."""
-    config = run.config.report
-    each = 8 + len(drawn_rows(run)) + len(config.heat_maps)
-    return _BYTES_PER_PICTURE * each * max(1, len(config.scenes))
-
-
-def _outputs(run: RunContext, unit: str) -> tuple[Path, ...]:
-    return (run.workspace.report / "index.html", run.workspace.report / "report.json")
-
-
-def _work(before: Sequence[Stage], run: RunContext, task: Task, report: ProgressCallback) -> str:
-    data = collect_report_data(run, report, before)
-    page = write_report(run.workspace.report, data)
-    held = [row.correct for row in data.queries if row.correct is not None]
-    answers = f", {sum(held)} of {len(held)} answers hold" if held else ""
-    return f"{page.stat().st_size / 2**20:.1f} MiB, {len(data.pictures)} pictures{answers}"
-
-
-def make_report_stage(before: Sequence[Stage]) -> Stage:
-    """Stage report; it tells the time and the disk of the stages before it."""
-    return Stage(
-        name="report",
-        version=3,
-        units=_units,
-        settings=_settings,
-        inputs=_inputs,
-        outputs=_outputs,
-        work=partial(_work, tuple(before)),
-        estimate=_estimate,
+def _report_settings(run: RunContext) -> ReportSettings:
+    """What the page says of the run beside its results."""
+    config, given = run.config, run.pretrained
+    if given is None:
+        student = StudentFacts(config.distill.architecture, config.distill.input)
+    else:
+        student = StudentFacts(
+            given.network.architecture.name,
+            given.needs.input,
+            given=f"{given.source.path}, SHA-256 {given.source.checksum[:16]}, voxels of "
+            f"{given.needs.voxel_size:g} m, input {given.needs.input}",
+            taught_by=tuple(given.provenance.get("teachers") or ()),
+        )
+    return ReportSettings(
+        title=config.run.title,
+        scenes=config.report.scenes,
+        queries=config.report.queries,
+        expected_classes=config.report.expected_classes,
+        heat_maps=config.report.heat_maps,
+        student=student,
+        homes=config.ingest.homes if config.ingest.source == "homes" else None,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,13 @@ from torch import Tensor
 from pcdistill.callbacks import ProgressCallback
 from pcdistill.capability import (
     GeneratedImage,
+    ImageGenerator,
     Segmenter,
     binarize_attention,
     prompt_points,
 )
 from pcdistill.errors import ArtifactError
-from pcdistill.pipeline import RunContext, Stage, Task, no_inputs, write_tensors
+from pcdistill.pipeline import RunContext, Stage, Task, write_tensors
 
 _BYTES_PER_IMAGE = 240 * 320 * 6
 """Colours, mask and half-precision attention of one picture of the embedded generator."""
@@ -40,74 +41,84 @@ def pseudo_mask(
     return mask if bool(mask.any()) else None
 
 
-def _settings(run: RunContext, category: str) -> Mapping[str, Any]:
-    config = run.config.synthesize
-    return {
-        "category": category,
-        "prompt": config.prompt,
-        "generator": config.generator,
-        "segmenter": config.segmenter,
-        "images": config.images,
-        "threshold": config.threshold,
-        "prompts": config.prompt_points,
-        "seed": run.config.run.seed,
-    }
+class SynthesizeStage(Stage):
+    """A unit is a word of the vocabulary."""
 
+    name = "synthesize"
+    version = 2
 
-def _work(run: RunContext, task: Task, report: ProgressCallback) -> str:
-    config = run.config.synthesize
-    first = run.config.run.seed * 10_000
-    images, masks, attention = [], [], []
-    prompt = config.prompt.replace("{}", task.unit)
-    for number in range(config.images):
-        generated = run.generator(prompt, task.unit, first + number)
-        mask = pseudo_mask(generated, run.segmenter, config.threshold, config.prompt_points)
-        report(number + 1, config.images, "images")
-        if mask is not None:
-            images.append(generated.image)
-            masks.append(mask)
-            attention.append(generated.attention)
-    if not images:
-        raise ArtifactError(
-            f"{task.unit}: none of {config.images} synthesised images shows where the class is; "
-            "raise synthesize.images or lower synthesize.threshold"
+    def __init__(self, run: RunContext) -> None:
+        self._workspace = run.workspace
+        self._config = run.config.synthesize
+        self._seed = run.config.run.seed
+        self._vocabulary = run.vocabulary if run.config.run.teachers else ()
+        self._models: Callable[[], tuple[ImageGenerator, Segmenter]] = lambda: (
+            run.generator,
+            run.segmenter,
         )
-    tensors = {
-        "images": torch.stack(images),
-        "masks": torch.stack(masks).to(torch.uint8),
-        "attention": torch.stack(attention).half(),
-    }
-    provenance = {
-        "prompt": prompt,
-        "generator": run.generator.name,
-        "segmenter": run.segmenter.name,
-    }
-    write_tensors(run.workspace.reference_images(task.unit), tensors, provenance)
-    fraction = 100 * float(tensors["masks"].float().mean())
-    missing = config.images - len(images)
-    without = f", {missing} without a mask left out" if missing else ""
-    return f"{len(images)} images, masks cover {fraction:.0f} %{without}"
 
+    def units(self) -> tuple[str, ...]:
+        """All words of the vocabulary; none without teachers to compare."""
+        return self._vocabulary
 
-def _estimate(run: RunContext, category: str) -> int:
-    return run.config.synthesize.images * _BYTES_PER_IMAGE
+    def settings(self, unit: str) -> Mapping[str, Any]:
+        """What draws which images, and what makes masks of them."""
+        config = self._config
+        return {
+            "category": unit,
+            "prompt": config.prompt,
+            "generator": config.generator,
+            "segmenter": config.segmenter,
+            "images": config.images,
+            "threshold": config.threshold,
+            "prompts": config.prompt_points,
+            "seed": self._seed,
+        }
 
+    def outputs(self, unit: str) -> tuple[Path, ...]:
+        """Images and pseudo masks of the class."""
+        return (self._workspace.reference_images(unit),)
 
-def _units(run: RunContext) -> tuple[str, ...]:
-    return run.vocabulary if run.config.run.teachers else ()
+    def work(self, task: Task, report: ProgressCallback) -> str:
+        """Draw images of a class and keep those in which the segmenter finds it.
 
+        Raises:
+            ArtifactError: it is found in none.
+        """
+        config = self._config
+        first = self._seed * 10_000
+        generator, segmenter = self._models()
+        images, masks, attention = [], [], []
+        prompt = config.prompt.replace("{}", task.unit)
+        for number in range(config.images):
+            generated = generator(prompt, task.unit, first + number)
+            mask = pseudo_mask(generated, segmenter, config.threshold, config.prompt_points)
+            report(number + 1, config.images, "images")
+            if mask is not None:
+                images.append(generated.image)
+                masks.append(mask)
+                attention.append(generated.attention)
+        if not images:
+            raise ArtifactError(
+                f"{task.unit}: none of {config.images} synthesised images shows where the class "
+                "is; raise synthesize.images or lower synthesize.threshold"
+            )
+        tensors = {
+            "images": torch.stack(images),
+            "masks": torch.stack(masks).to(torch.uint8),
+            "attention": torch.stack(attention).half(),
+        }
+        provenance = {
+            "prompt": prompt,
+            "generator": generator.name,
+            "segmenter": segmenter.name,
+        }
+        write_tensors(self._workspace.reference_images(task.unit), tensors, provenance)
+        fraction = 100 * float(tensors["masks"].float().mean())
+        missing = config.images - len(images)
+        without = f", {missing} without a mask left out" if missing else ""
+        return f"{len(images)} images, masks cover {fraction:.0f} %{without}"
 
-def _outputs(run: RunContext, category: str) -> tuple[Path, ...]:
-    return (run.workspace.reference_images(category),)
-
-
-SYNTHESIZE = Stage(
-    name="synthesize",
-    version=2,
-    units=_units,
-    settings=_settings,
-    inputs=no_inputs,
-    outputs=_outputs,
-    work=_work,
-    estimate=_estimate,
-)
+    def estimate(self, unit: str) -> int:
+        """Bytes of all images, masks and attention maps."""
+        return self._config.images * _BYTES_PER_IMAGE

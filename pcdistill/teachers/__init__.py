@@ -19,6 +19,7 @@ from pcdistill.teachers.base import (
     predict_batch,
     read_words,
     taught_words,
+    teacher_revision,
 )
 from pcdistill.teachers.demo.teachers import DemoDenseTeacher, DemoMaskTeacher
 from pcdistill.teachers.detector import PhotoDetector
@@ -54,6 +55,7 @@ __all__ = [
     "predict_batch",
     "read_words",
     "taught_words",
+    "teacher_revision",
 ]
 
 TEACHERS: dict[str, Callable[[TextEncoder], Teacher]] = {

@@ -152,6 +152,11 @@ def taught_words(teacher: Teacher, vocabulary: Sequence[str]) -> tuple[str, ...]
     return tuple(word for word in vocabulary if word.lower() in known)
 
 
+def teacher_revision(teacher: Teacher) -> str:
+    """Name the weights that a teacher uses; other weights give other artifacts."""
+    return teacher.provenance.get("revision", "unknown")
+
+
 def predict_batch(
     teacher: Teacher, images: Tensor, geometry: Sequence[ViewGeometry] | None = None
 ) -> Sequence[FeatureMap | LabelledMasks]:

@@ -12,10 +12,9 @@ import torch
 from rich.console import Console
 
 from pcdistill.artifacts import default_split as splits_module
+from pcdistill.artifacts import open_artifacts, open_scan_sources, split_scenes
 from pcdistill.artifacts.default_split import HELD_OUT, default_split, place_of
-from pcdistill.artifacts.predictions import evaluation_protocol
-from pcdistill.artifacts.scan_sources import get_scan_index, save_scan_index
-from pcdistill.artifacts.scene_splits import measured_on, training_scenes, validation_scenes
+from pcdistill.artifacts.scan_sources import save_scan_index
 from pcdistill.cli.execute import print_summary, scans_header
 from pcdistill.pipeline.artifact_files import write_json
 from pcdistill.pipeline.config_loading import config_from_dict
@@ -26,7 +25,8 @@ from pcdistill.reporting.collect import _not_measured
 from pcdistill.reporting.conclusions import REMEMBERS, conclusions
 from pcdistill.scenes import Scene, write_scene
 from pcdistill.scenes.readers.nuscenes.split import official_side
-from pcdistill.stages.evaluate import EVALUATE
+from pcdistill.stages.evaluate import EvaluateStage
+from tests.fixtures.runs import finished_run
 
 
 def write_stored(folder: Path, names, labelled=True) -> Path:
@@ -66,17 +66,17 @@ def run_on(path: Path, **ingest) -> RunContext:
 
 
 def sides(run: RunContext) -> tuple[list[str], list[str]]:
-    return list(training_scenes(run)), list(validation_scenes(run))
+    return list(split_scenes(run).training), list(split_scenes(run).validation)
 
 
 def said(run: RunContext) -> str:
     """What the protocol line says of the scenes; the run's note when it begins says it too."""
-    line = evaluation_protocol(run)
-    scenes = measured_on(run)
+    line = open_artifacts(run).protocol_line
+    scenes = split_scenes(run).measured_on
     assert line.endswith(f"; measured on {scenes}") == bool(scenes)
     training, validation = map(len, sides(run))
     counts = f"learns from {training} scan{'s' * (training != 1)}, measures {validation}"
-    assert scans_header(run) == (f"{counts}: {scenes}" if scenes else counts)
+    assert scans_header(split_scenes(run)) == (f"{counts}: {scenes}" if scenes else counts)
     return scenes
 
 
@@ -98,17 +98,18 @@ def test_a_single_scan_is_learned_from_and_measured_and_says_so(tmp_path):
         run = run_on(path)
         assert sides(run) == (["room"], ["room"])
         assert said(run) == "scenes that the student learned from"
-        assert not conclusions(run)  # nothing is measured yet
+        assert not conclusions(finished_run(run))  # nothing is measured yet
         numbers = {
             "name": "average",
             "miou": 30.0,
             "macc": 40.0,
-            "protocol": evaluation_protocol(run),
+            "protocol": open_artifacts(run).protocol_line,
         }
         write_json(run.workspace.evaluation("average") / "result.json", numbers)
-        assert conclusions(run)[0] == REMEMBERS
+        assert conclusions(finished_run(run))[0] == REMEMBERS
         stream = io.StringIO()
-        print_summary(Console(file=stream, width=300), run, RunSummary(done=1), questions=False)
+        console, done = Console(file=stream, width=300), RunSummary(done=1)
+        print_summary(console, finished_run(run), done, questions=False)
         assert "measured on scenes that the student learned from" in stream.getvalue()
         assert REMEMBERS in stream.getvalue()
         shutil.rmtree(run.workspace.root)
@@ -119,7 +120,9 @@ def test_scans_without_labels_are_all_learned_from_and_shown(tmp_path):
     run = run_on(write_stored(tmp_path / "scans", names, labelled=False))
     assert sides(run) == (sorted(names), sorted(names))
     assert said(run) == "scenes that the student learned from"
-    assert _not_measured(run).endswith("what is shown are scenes that the student learned from")
+    assert _not_measured(split_scenes(run)).endswith(
+        "what is shown are scenes that the student learned from"
+    )
 
 
 def test_of_scans_with_and_without_labels_some_with_labels_are_held_out(tmp_path):
@@ -331,7 +334,9 @@ def test_what_is_measured_on_is_part_of_the_result(tmp_path):
         (tmp_path / side).write_text("\n".join(names))
     apart = run_on(scans, train_list=str(tmp_path / "t"), validation_list=str(tmp_path / "v"))
     same = run_on(scans, train_list=str(tmp_path / "w"), validation_list=str(tmp_path / "v"))
-    settings = [EVALUATE.settings(run, "teacher:demo-dense")["protocol"] for run in (apart, same)]
+    settings = [
+        EvaluateStage(run).settings("teacher:demo-dense")["protocol"] for run in (apart, same)
+    ]
     assert settings[1] == settings[0] + "; measured on scenes that the student learned from"
 
 
@@ -342,18 +347,18 @@ def test_the_division_outlives_the_raw_data(tmp_path):
     scans.rename(tmp_path / "elsewhere")
     after = run_on(scans)
     assert sides(after) == sides(before)
-    assert get_scan_index(after).why == get_scan_index(before).why != ""
+    assert open_scan_sources(after).index.why == open_scan_sources(before).index.why != ""
 
 
 def test_homes_say_nothing_of_it():
     run = RunContext(config_from_dict({}, "test"))
-    assert measured_on(run) == ""
+    assert split_scenes(run).measured_on == ""
 
 
 def test_a_scan_s_labels_are_looked_for_once(tmp_path, monkeypatch):
     """Forty thousand keyframes are looked through at every start."""
     scans = write_stored(tmp_path / "scans", "abc")
-    found = get_scan_index(run_on(scans)).found
+    found = open_scan_sources(run_on(scans)).index.found
     asked = []
     known = splits_module._division
     monkeypatch.setattr(splits_module, "_division", lambda scan: asked.append(scan) or known(scan))

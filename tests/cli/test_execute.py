@@ -14,6 +14,7 @@ from pcdistill.pipeline.artifact_files import write_json
 from pcdistill.pipeline.config_loading import config_from_dict
 from pcdistill.pipeline.context import RunContext
 from pcdistill.pipeline.runner import RunSummary
+from tests.fixtures.runs import finished_run
 
 
 def test_a_shard_is_number_and_count():
@@ -47,7 +48,8 @@ def write_result(run: RunContext, name: str, miou: float, protocol: str) -> None
 
 def printed(run: RunContext, questions: bool = False) -> str:
     stream = io.StringIO()
-    print_summary(Console(file=stream, width=200), run, RunSummary(done=1), questions=questions)
+    console, done = Console(file=stream, width=200), RunSummary(done=1)
+    print_summary(console, finished_run(run), done, questions=questions)
     return stream.getvalue()
 
 

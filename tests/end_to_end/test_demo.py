@@ -16,12 +16,12 @@ import pytest
 import torch
 from PIL import Image
 
-from pcdistill.inference.text_query import query
 from pcdistill.pipeline.config_loading import load_config
 from pcdistill.pipeline.context import RunContext
-from pcdistill.reporting.collect import OF_DEVELOPMENT, OF_HOMES
+from pcdistill.reporting.run_description import OF_DEVELOPMENT, OF_HOMES
 from pcdistill.scenes import load_label_set, read_ply
 from tests.end_to_end.conftest import TINY, pcdistill
+from tests.fixtures.runs import finished_run
 
 DEMO = Path(__file__).resolve().parents[2] / "configs" / "demo.yaml"
 ROWS = [
@@ -127,14 +127,14 @@ def test_a_question_gives_places_a_cloud_and_a_picture(tiny_run):
 def test_the_first_answers_are_truly_what_was_asked_for(tiny_run, question, expected):
     """By the true labels of a home that nothing was trained on; no word is a class name."""
     config = load_config(tiny_run / "config.yaml")
-    answers = query(RunContext(config), question, draw="none").answers
+    answers = finished_run(RunContext(config)).querier.query(question, draw="none").answers
     assert answers[0].truth == expected
     assert answers[0].looks_like == expected
 
 
 def test_places_of_one_answer_are_apart(tiny_run):
     """Not five pieces of one door: boxes of answers in one home hardly overlap."""
-    answers = query(RunContext(load_config(tiny_run / "config.yaml")), "door", draw="none").answers
+    answers = pcdistill.open_run(tiny_run).query("door").answers
     assert answers
     boxes = [(np.array(a.position), np.array(a.size)) for a in answers if a.looks_like == "door"]
     for i, (center, size) in enumerate(boxes):
@@ -170,12 +170,12 @@ def test_the_best_measured_row_answers_and_labels(tiny_run, tmp_path):
 def test_stored_features_answer_like_those_made_anew(tiny_run, tmp_path):
     """What stage evaluate keeps for questions is what the row says; a changed unit is noticed."""
     config = load_config(tiny_run / "config.yaml")
-    stored = query(RunContext(config), "sofa", draw="none", method="fused")
+    stored = finished_run(RunContext(config)).querier.query("sofa", draw="none", method="fused")
     copy = tmp_path / "copy"
     shutil.copytree(tiny_run, copy)
     moved = replace(config, run=replace(config.run, workspace=str(copy)))
     shutil.rmtree(copy / "evaluation" / "fused")
-    anew = query(RunContext(moved), "sofa", draw="none", method="fused")
+    anew = finished_run(RunContext(moved)).querier.query("sofa", draw="none", method="fused")
     assert [a.points for a in anew.answers] == [a.points for a in stored.answers]
     half = 2.0**-11  # relative step of the half precision that features are stored in
     for one, other in zip(anew.answers, stored.answers, strict=True):

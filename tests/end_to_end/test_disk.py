@@ -21,8 +21,8 @@ def test_every_stage_writes_what_it_was_expected_to_within_a_factor_of_two(
     run.workspace = Workspace(tiny_run if known else tmp_path)
     wrong = {}
     for stage in STAGES:
-        expected = sum(stage.estimate(run, unit) for unit in stage.units(run))
-        records = [written.record(stage.name, unit) for unit in stage.units(run)]
+        expected = sum(stage(run).estimate(unit) for unit in stage(run).units())
+        records = [written.record(stage.name, unit) for unit in stage(run).units()]
         size = sum(sum(record.outputs.values()) for record in records)
         factor = expected / size
         if stage.name == "score":  # a few numbers

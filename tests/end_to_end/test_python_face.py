@@ -12,8 +12,8 @@ import torch
 
 import pcdistill
 from pcdistill.errors import ConfigError, SceneError
-from pcdistill.inference import query
 from pcdistill.pipeline import RunContext, load_config
+from tests.fixtures.runs import finished_run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCENE = "home-validation-0"
@@ -38,9 +38,8 @@ def test_a_name_that_is_not_there_is_an_attribute_error():
 def test_a_run_answers_as_on_the_command_line(tiny_run):
     run = pcdistill.open_run(tiny_run)
     found = run.query("couch", top_k=2, method="fused")
-    known = query(
-        RunContext(load_config(tiny_run / "config.yaml")), "couch", (), 2, "fused", "none"
-    )
+    context = RunContext(load_config(tiny_run / "config.yaml"))
+    known = finished_run(context).querier.query("couch", (), 2, "fused", "none")
     assert found == known
     assert found.method == "fused"
 

@@ -42,7 +42,7 @@ from importlib.resources import files
 from pcdistill.pipeline import RunContext, load_config
 run = RunContext(load_config(files("pcdistill") / "configs" / "demo.yaml"))
 run.validate()
-print(len(run.vocabulary_embeddings), len(run.label_embeddings))
+print(len(run.words.vocabulary_embeddings), len(run.words.label_embeddings))
 print(*(run.teacher(name).name for name in run.config.run.teachers))
 print(pcdistill.__file__)
 """

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 
+from pcdistill.artifacts import open_point_features
 from pcdistill.artifacts import point_features as lift_module
-from pcdistill.artifacts.point_features import load_teacher_features
 from pcdistill.artifacts.students import LoadedStudent
 from pcdistill.homes import home_scene
-from pcdistill.inference import methods as rows_module
-from pcdistill.inference.methods import load_seen_mask, method_features
+from pcdistill.inference import predictor as predictor_module
 from pcdistill.pipeline.artifact_files import read_tensors
 from pcdistill.pipeline.pretrained import StudentInputSpec
-from pcdistill.stages.lift import LIFT
-from pcdistill.stages.partition import PARTITION
+from pcdistill.stages.lift import LiftStage
+from pcdistill.stages.partition import PartitionStage
+from tests.fixtures.runs import predictor
 from tests.stages.test_fuse import make_run, work, write_lifted
 
 SCENE = "home-train-0"
@@ -29,7 +31,7 @@ def home():
 def lifted(home, tmp_path):
     """A run with a partitioned scene of which each teacher saw points of its own."""
     run = make_run(tmp_path, home, SCENE)
-    work(PARTITION, run, SCENE)
+    work(PartitionStage, run, SCENE)
     write_lifted(run, SCENE, len(home.points), 64, 0.3)
     return run
 
@@ -48,19 +50,19 @@ def reads(monkeypatch):
 
 
 def test_who_is_seen_is_told_without_reading_a_feature(lifted, reads):
-    expected = load_teacher_features(lifted, SCENE).seen.any(dim=0)
+    expected = open_point_features(lifted).load_stack(SCENE).seen.any(dim=0)
     reads.clear()
-    seen = load_seen_mask(lifted, SCENE)
+    seen = open_point_features(lifted).seen_mask(SCENE)
     assert torch.equal(seen, expected)
     assert 0 < int(seen.sum()) < len(seen)
     assert reads == [("demo-dense", "seen"), ("demo-masks", "seen")]
 
 
 def test_a_teachers_row_reads_that_teacher_alone(lifted, reads):
-    views = load_teacher_features(lifted, SCENE)
+    views = open_point_features(lifted).load_stack(SCENE)
     for number, teacher in enumerate(lifted.config.run.teachers):
         reads.clear()
-        features, seen = method_features(lifted, f"teacher:{teacher}", SCENE)
+        features, seen = predictor(lifted).features(f"teacher:{teacher}", SCENE)
         assert {folder for folder, _ in reads} == {teacher}
         assert torch.equal(seen, views.seen[number])
         assert torch.equal(features, views.of_teacher(number))
@@ -75,10 +77,10 @@ def test_where_features_are_not_kept_the_frames_say_who_is_seen(home, tmp_path):
         for keep in ("all", "validation")
     ]
     for run in runs:
-        work(PARTITION, run, SCENE)
+        work(PartitionStage, run, SCENE)
         for teacher in run.config.run.teachers:
-            work(LIFT, run, f"{teacher}/{SCENE}")
-    kept, bare = (load_seen_mask(run, SCENE) for run in runs)
+            work(LiftStage, run, f"{teacher}/{SCENE}")
+    kept, bare = (open_point_features(run).seen_mask(SCENE) for run in runs)
     assert torch.equal(kept, bare)
     assert 0 < int(kept.sum()) < len(kept)
 
@@ -104,8 +106,12 @@ def test_a_student_looks_as_often_as_its_protocol_says(
         return torch.zeros(len(cloud.points), 64)
 
     needs = StudentInputSpec(0.1, "constant")
-    monkeypatch.setattr(rows_module, "load_student", lambda run, name: LoadedStudent(None, needs))
-    monkeypatch.setattr(rows_module, "infer_point_features", listening)
-    method_features(run, "student:superpoint", SCENE)
+    monkeypatch.setattr(
+        sys.modules["pcdistill.artifacts.run_artifacts"],
+        "load_student",
+        lambda workspace, config, name: LoadedStudent(None, needs),
+    )
+    monkeypatch.setattr(predictor_module, "infer_point_features", listening)
+    predictor(run).features("student:superpoint", SCENE)
     assert asked == [expected]
     assert (run.protocol.votes, run.protocol.runs) == expected

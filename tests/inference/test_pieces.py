@@ -8,18 +8,20 @@ import pytest
 import torch
 from torch.nn import functional
 
-from pcdistill.artifacts.stored_scenes import load_scene
+from pcdistill.artifacts import open_artifacts
 from pcdistill.errors import SceneError
 from pcdistill.homes import home_scene
-from pcdistill.inference import pieces as pieces_module
-from pcdistill.inference.methods import POOLED, default_method, method_features
-from pcdistill.inference.pieces import average_pieces, piece_features
+from pcdistill.inference.methods import POOLED
+from pcdistill.inference.pieces import ScenePieces, average_pieces
+from pcdistill.inference.predictor import ScenePredictor
 from pcdistill.pipeline.artifact_files import read_provenance, write_json, write_tensors
 from pcdistill.pipeline.context import RunContext
 from pcdistill.pipeline.stage import Dependency, Task
 from pcdistill.pipeline.workspace import UnitRecord
-from pcdistill.stages.evaluate import EVALUATE
-from pcdistill.stages.partition import PARTITION
+from pcdistill.scenes import Scene, open_scene
+from pcdistill.stages.evaluate import EvaluateStage
+from pcdistill.stages.partition import PartitionStage
+from tests.fixtures.runs import finished_run, predictor
 from tests.stages.test_fuse import make_run, nothing, work, write_lifted
 from tests.stages.test_partition_by_hand import parts, sheet, tilted
 from tests.stages.toy import store, toy_run
@@ -38,7 +40,7 @@ def home():
 def run(home, tmp_path) -> RunContext:
     """A run with one partitioned home that both teachers saw, and no student."""
     made = make_run(tmp_path, home, SCENE, ingest={"train": 1, "validation": 1})
-    work(PARTITION, made, SCENE)
+    work(PartitionStage, made, SCENE)
     write_lifted(made, SCENE, len(home.points), 64, 0.3)
     for teacher in made.config.run.teachers:
         record = UnitRecord("first", "done", "", 0.0, {}, {})
@@ -46,9 +48,18 @@ def run(home, tmp_path) -> RunContext:
     return made
 
 
+def pieces_of(run: RunContext) -> ScenePieces:
+    artifacts = open_artifacts(run)
+    return ScenePieces(artifacts, ScenePredictor(artifacts))
+
+
+def stored(run: RunContext) -> Scene:
+    return open_scene(run.workspace.scene(SCENE))
+
+
 def evaluate(run: RunContext, row: str) -> None:
     units = [("partition", SCENE), *(("lift", f"{t}/{SCENE}") for t in run.config.run.teachers)]
-    EVALUATE.work(run, Task(row, tuple(Dependency(*unit) for unit in units), "test"), nothing)
+    EvaluateStage(run).work(Task(row, tuple(Dependency(*unit) for unit in units), "test"), nothing)
 
 
 def test_a_piece_has_the_mean_direction_of_its_seen_points():
@@ -62,11 +73,11 @@ def test_a_piece_has_the_mean_direction_of_its_seen_points():
 
 def test_evaluating_keeps_the_pieces_that_a_question_needs(run, monkeypatch):
     evaluate(run, "average")
-    features, seen = method_features(run, "average", SCENE)
-    scene = load_scene(run, SCENE)
-    expected = average_pieces(features, seen, pieces_module.scene_pieces(run, scene))
-    monkeypatch.setattr(pieces_module, "method_features", None)  # nothing is computed
-    found = piece_features(run, "average", scene)
+    features, seen = predictor(run).features("average", SCENE)
+    scene = stored(run)
+    expected = average_pieces(features, seen, pieces_of(run).cut(scene))
+    monkeypatch.setattr(ScenePredictor, "features", None)  # nothing is computed
+    found = pieces_of(run).features("average", scene)
     assert torch.equal(found.ids, expected.ids)
     torch.testing.assert_close(found.features, expected.features, rtol=0, atol=HALF_STEP)
 
@@ -79,21 +90,21 @@ def test_pieces_of_other_inputs_are_made_anew(run, home, change):
         run.workspace.write_record("lift", f"demo-dense/{SCENE}", record)
     else:
         run = make_run(run.workspace.root, home, SCENE, ingest={"train": 1}, evaluate={"votes": 3})
-    scene = load_scene(run, SCENE)
+    scene = stored(run)
     path = run.workspace.evaluation("average") / f"{SCENE}.safetensors"
-    ids = pieces_module.scene_pieces(run, scene)
+    ids = pieces_of(run).cut(scene)
     wrong = {"pieces": ids.int(), "piece_features": torch.zeros(int(ids.max()) + 1, 64).half()}
     write_tensors(path, wrong, read_provenance(path))  # what was kept is not looked at
-    features, seen = method_features(run, "average", SCENE)
+    features, seen = predictor(run).features("average", SCENE)
     expected = average_pieces(features, seen, ids)
     assert expected.features.any()
-    assert torch.equal(piece_features(run, "average", scene).features, expected.features)
+    assert torch.equal(pieces_of(run).features("average", scene).features, expected.features)
 
 
 def test_the_pooled_row_is_the_mean_of_the_fused_features_of_a_superpoint(run):
-    fused, seen = method_features(run, "fused", SCENE)
-    pooled, known = method_features(run, POOLED, SCENE)
-    ids = pieces_module.scene_pieces(run, load_scene(run, SCENE))
+    fused, seen = predictor(run).features("fused", SCENE)
+    pooled, known = predictor(run).features(POOLED, SCENE)
+    ids = pieces_of(run).cut(stored(run))
     for piece in range(0, int(ids.max()) + 1, 9):
         members = ids == piece
         assert bool((known[members] == bool(seen[members].any())).all())
@@ -104,12 +115,12 @@ def test_the_pooled_row_is_the_mean_of_the_fused_features_of_a_superpoint(run):
 
 
 def test_the_best_measured_row_is_the_default(run):
-    assert default_method(run) == "student:superpoint"
+    assert finished_run(run).best_method == "student:superpoint"
     for row, miou in (("average", 30.0), ("fused", 40.0), ("student:superpoint", 35.0)):
         write_json(run.workspace.evaluation(row) / "result.json", {"miou": miou})
-    assert default_method(run) == "fused"
+    assert finished_run(run).best_method == "fused"
     write_json(run.workspace.evaluation("fused") / "result.json", {"miou": None})
-    assert default_method(run) == "student:superpoint"
+    assert finished_run(run).best_method == "student:superpoint"
 
 
 @pytest.mark.parametrize("label_set", ["replica", "scannet200"])
@@ -128,7 +139,7 @@ def test_single_points_are_joined_for_questions_into_pieces_of_the_least_size(
     run = toy_run(tmp_path, partition={"method": "none", "min_size": min_size})
     scene = sheet(normals=tilted(21, 60))
     store(run, scene)
-    work(PARTITION, run, scene.name)
-    ids = pieces_module.scene_pieces(run, scene)
+    work(PartitionStage, run, scene.name)
+    ids = pieces_of(run).cut(scene)
     found = [(ids == number).nonzero()[:, 0].tolist() for number in range(int(ids.max()) + 1)]
     assert sorted(found) == parts(*right)

@@ -12,10 +12,10 @@ from pcdistill.errors import ConfigError
 from pcdistill.inference import text_query as query_module
 from pcdistill.inference.pieces import Pieces
 from pcdistill.inference.questions import known_words
-from pcdistill.inference.text_query import query, query_scene
 from pcdistill.pipeline.config_loading import config_from_dict
 from pcdistill.pipeline.context import RunContext
 from pcdistill.scenes import Scene
+from tests.fixtures.runs import finished_run
 from tests.teachers.test_known_words import UNKNOWN
 
 
@@ -27,11 +27,8 @@ def run(tmp_path, monkeypatch):
     points = torch.rand(80, 3, generator=generator) + 10.0 * (torch.arange(80) >= 40)[:, None]
     ids = (torch.arange(80) >= 40).long()
     pieces = Pieces(ids, run.text_encoder.encode(["chair", "bathtub"]))
-    monkeypatch.setattr(query_module, "load_scene", lambda *_: Scene("flat", points))
-    monkeypatch.setattr(query_module, "piece_features", lambda *_: pieces)
-    monkeypatch.setattr(query_module, "require_method", lambda *_: "fused")
-    for names in ("scene_names", "validation_scenes"):
-        monkeypatch.setattr(query_module, names, lambda *_: ("flat",))
+    monkeypatch.setattr(query_module, "open_scene", lambda *_: Scene("flat", points))
+    monkeypatch.setattr(query_module.ScenePieces, "features", lambda *_: pieces)
     monkeypatch.setattr(query_module, "stored_scenes", lambda *_: ("flat",))
     return run
 
@@ -40,28 +37,28 @@ def run(tmp_path, monkeypatch):
 def test_a_question_of_unknown_words_is_refused(run, word):
     for text in (word, f"where is the {word}?"):
         with pytest.raises(ConfigError, match="has no word that the text encoder knows") as caught:
-            query(run, text, draw="none")
+            finished_run(run).querier.query(text, draw="none")
         assert f"'{text}'" in str(caught.value)
 
 
 @pytest.mark.parametrize("word", UNKNOWN.values(), ids=UNKNOWN)
 def test_unknown_words_beside_known_ones_are_named_and_left_out(run, word, caplog):
-    plain = query_scene(run, "a red chair", "flat")
+    plain = finished_run(run).querier.query_scene("a red chair", "flat")
     for text in (f"a red chair {word}", f"{word}: a red chair"):
         caplog.clear()
         with caplog.at_level(logging.WARNING):
-            response = query(run, text, draw="none")
+            response = finished_run(run).querier.query(text, draw="none")
         assert response.ignored == (word,)
         (line,) = [record.getMessage() for record in caplog.records]
         assert line.startswith(f"the text encoder does not know '{word}', so that only the rest")
-        found = query_scene(run, text, "flat")
+        found = finished_run(run).querier.query_scene(text, "flat")
         torch.testing.assert_close(found.relevancy, plain.relevancy, equal_nan=True)
         assert response.answers[0].looks_like == "chair"
         assert float(response.best_similarity) == pytest.approx(plain.best_similarity, abs=1e-6)
 
 
 def test_known_questions_are_asked_without_a_word(run, caplog):
-    assert query(run, "a chair", draw="none").ignored == ()
+    assert finished_run(run).querier.query("a chair", draw="none").ignored == ()
     assert not caplog.records
 
 
@@ -96,6 +93,6 @@ def test_words_unknown_beside_others_are_told_of_once(tmp_path, caplog):
 
 def test_words_of_the_run_itself_can_be_asked_for(tmp_path):
     run = run_of(vocabulary=written(tmp_path, ["faucet", "sofa"]))
-    assert known_words(run, "the faucet").known == ("faucet",)
+    assert known_words(run.words, "the faucet").known == ("faucet",)
     with pytest.raises(ConfigError, match="has no word"):
-        known_words(run, "the radiator")
+        known_words(run.words, "the radiator")

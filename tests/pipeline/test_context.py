@@ -103,7 +103,7 @@ def test_an_engine_that_needs_a_gpu_is_refused_on_the_cpu_before_the_work():
 def test_braces_in_a_prompt_or_a_name_are_text(prompt, name):
     run = RunContext(RunConfig(run=GeneralConfig(prompt=prompt)))
     before, _, after = prompt.partition("{}")
-    assert run.prompts([name]) == [before + name + after]
+    assert run.words.prompts([name]) == [before + name + after]
 
 
 def test_a_label_set_s_own_template_makes_its_prompts(tmp_path):
@@ -111,11 +111,11 @@ def test_a_label_set_s_own_template_makes_its_prompts(tmp_path):
     file = tmp_path / "rooms.json"
     file.write_text(json.dumps({"template": "the {} of a {home}", "categories": ["bed", "sofa"]}))
     run = RunContext(RunConfig(run=GeneralConfig(label_set=str(file))))
-    assert run.label_prompts == ["the bed of a {home}", "the sofa of a {home}"]
-    assert run.prompts(["bed"]) == ["a bed in a scene"]
+    assert run.words.label_prompts == ["the bed of a {home}", "the sofa of a {home}"]
+    assert run.words.prompts(["bed"]) == ["a bed in a scene"]
     said = RunContext(RunConfig(run=GeneralConfig(label_set=str(file), prompt="a {}")))
-    assert said.label_prompts == ["a bed", "a sofa"]
-    assert said.prompts(["bed"]) == ["a bed"]
+    assert said.words.label_prompts == ["a bed", "a sofa"]
+    assert said.words.prompts(["bed"]) == ["a bed"]
 
 
 @pytest.mark.parametrize("trained", [None, "the {}"])
@@ -130,13 +130,13 @@ def test_openscene_s_protocol_asks_as_openscene_does_unless_told_otherwise(proto
     run.pretrained = trained and SimpleNamespace(prompt=trained, needs=StudentInputSpec(0.02, ""))
     asked = told or trained or "a {} in a scene"
     own = [asked.replace("{}", name) for name in run.label_set.names]
-    assert run.training_prompts == own
+    assert run.words.training_prompts == own
     if protocol == "openscene" and told is None:
         published = [f"a {name} in a scene" for name in run.label_set.names[:-1]]
-        assert run.label_prompts == [*published, "other"]
+        assert run.words.label_prompts == [*published, "other"]
         assert run.protocol.departures == ()
     else:
-        assert run.label_prompts == own
+        assert run.words.label_prompts == own
         assert run.protocol.prompt_template == asked
         named = protocol == "openscene" and told == "a {}"
         assert run.protocol.departures == (
@@ -148,10 +148,10 @@ def test_openscene_asks_for_nuscenes_by_its_43_detailed_names():
     run = RunContext(
         RunConfig(run=GeneralConfig(label_set="nuscenes16"), evaluate=EvaluateConfig("openscene"))
     )
-    assert len(run.label_prompts) == 43
-    assert run.label_prompts[0] == "a barrier in a scene"
-    assert "other" not in run.label_prompts  # "other flat" is asked for by what it is
-    assert run.label_embeddings.shape[0] == 43
+    assert len(run.words.label_prompts) == 43
+    assert run.words.label_prompts[0] == "a barrier in a scene"
+    assert "other" not in run.words.label_prompts  # "other flat" is asked for by what it is
+    assert run.words.label_embeddings.shape[0] == 43
 
 
 def test_without_teachers_a_protocol_scores_all_points():

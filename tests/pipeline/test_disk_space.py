@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pcdistill.artifacts.size_estimates import estimate_points, estimate_superpoints
+from pcdistill.artifacts import estimate_sizes
 from pcdistill.errors import ConfigError
 from pcdistill.homes import home_scene
 from pcdistill.pipeline.config import GeneralConfig, RunConfig
@@ -21,10 +21,11 @@ from pcdistill.pipeline.stage import Task
 from pcdistill.scenes import Scene, write_ply, write_scene
 from pcdistill.stages import STAGES
 from pcdistill.stages import distill as distill_module
-from pcdistill.stages.distill import DISTILL
-from pcdistill.stages.fuse import FUSE
-from pcdistill.stages.partition import PARTITION
+from pcdistill.stages.distill import DistillStage
+from pcdistill.stages.fuse import FuseStage
+from pcdistill.stages.partition import PartitionStage
 from tests.pipeline.test_runner import STAGES as LETTERS
+from tests.pipeline.test_runner import Letters, Word
 from tests.stages.test_fuse import make_run, work, write_lifted
 
 MIB = 2**20
@@ -59,15 +60,30 @@ def config(tmp_path):
     return RunConfig(run=GeneralConfig(workspace=str(tmp_path / "work")))
 
 
-def three_mib(run, unit):
-    return 3 * MIB
+class ThreeMib:
+    def estimate(self, unit):
+        return 3 * MIB
 
 
-def six_bytes(run, unit):
-    return 6
+class BigLetters(ThreeMib, Letters):
+    pass
 
 
-BIG = tuple(replace(stage, estimate=three_mib) for stage in LETTERS)  # four units, and one
+class BigWord(ThreeMib, Word):
+    pass
+
+
+class SixBytes(Letters):
+    def estimate(self, unit):
+        return 6
+
+
+class GrowingWord(Word):
+    def estimate(self, unit):
+        return (16 if (self.root / "letters").exists() else 1) * MIB
+
+
+BIG = (BigLetters, BigWord)  # four units, and one
 
 
 def test_the_estimate_of_all_stages_is_printed_once_with_the_free_disk(config, free):
@@ -109,25 +125,23 @@ def test_a_run_begins_only_if_all_of_it_fits(config, free, missing):
 
 def test_what_is_replaced_needs_no_new_disk(config, free):
     run_stages(config, LETTERS)
-    run, letters = RunContext(config), replace(LETTERS[0], estimate=six_bytes)
-    assert estimate_new_bytes(run, letters, ("a", "b")) == 2 * (6 - 1)  # each letter is a byte
-    (run.workspace.root / "letters" / "b").unlink()
-    assert estimate_new_bytes(run, letters, ("a", "b")) == 5 + 6
+    run = RunContext(config)
+    workspace, letters = run.workspace, SixBytes(run)
+    assert estimate_new_bytes(workspace, letters, ("a", "b")) == 2 * (
+        6 - 1
+    )  # each letter is a byte
+    (workspace.root / "letters" / "b").unlink()
+    assert estimate_new_bytes(workspace, letters, ("a", "b")) == 5 + 6
     free(SPARE_BYTES)
-    assert check_disk_space(run, {"letters": 0}) == ""
+    assert check_disk_space(workspace, {"letters": 0}) == ""
     assert run_stages(config, LETTERS, redo=True).done == 5
 
 
 def test_a_stage_is_refused_when_the_stages_before_it_made_more_than_was_expected(config, free):
     free(SPARE_BYTES + 14 * MIB)
-    second = replace(LETTERS[1], estimate=grown)
     with pytest.raises(ConfigError, match=r"the run will write about 16\.0 MiB \(word 16"):
-        run_stages(config, (LETTERS[0], second))
+        run_stages(config, (Letters, GrowingWord))
     assert (RunContext(config).workspace.root / "letters" / "d").exists()
-
-
-def grown(run, unit):
-    return (16 if (run.workspace.root / "letters").exists() else 1) * MIB
 
 
 def test_points_are_those_stored_else_those_of_the_scans_header(tmp_path):
@@ -141,13 +155,13 @@ def test_points_are_those_stored_else_those_of_the_scans_header(tmp_path):
         "partition": {"min_size": 10},
     }
     run = RunContext(config_from_dict(sections, "test"))
-    assert estimate_points(run, "room") == 321
-    assert estimate_superpoints(run, "room") == 321 // 40 + 1
+    assert estimate_sizes(run).points("room") == 321
+    assert estimate_sizes(run).superpoints("room") == 321 // 40 + 1
     write_scene(Scene("room", points[:300]), run.workspace.scene("room"))
-    assert estimate_points(run, "room") == 300
-    assert estimate_points(run, "in a list only") == 0
+    assert estimate_sizes(run).points("room") == 300
+    assert estimate_sizes(run).points("in a list only") == 0
     whole = RunContext(replace(run.config, partition=replace(run.config.partition, method="none")))
-    assert estimate_superpoints(whole, "room") == 300
+    assert estimate_sizes(whole).superpoints("room") == 300
 
 
 @pytest.mark.parametrize("header", [b"", b"ply\nformat ascii 1.0\n", b"\xff" * 9000])
@@ -156,7 +170,8 @@ def test_a_damaged_ply_leaves_the_guess_to_what_is_usual(tmp_path, header):
     scan.mkdir()
     (scan / "room.ply").write_bytes(header)
     sections = {"ingest": {"source": "scan", "path": str(scan)}}
-    assert estimate_points(RunContext(config_from_dict(sections, "test")), "room") == 100_000
+    run = RunContext(config_from_dict(sections, "test"))
+    assert estimate_sizes(run).points("room") == 100_000
 
 
 def test_learning_takes_what_its_estimate_says(tmp_path, monkeypatch):
@@ -167,21 +182,21 @@ def test_learning_takes_what_its_estimate_says(tmp_path, monkeypatch):
     small = {"width": 0.25, "voxel_size": 0.3, "epochs": 8, "device": "cpu"}
     students = ["superpoint", "superpoint+ensemble"]
     run = make_run(tmp_path, home, scene, distill={"students": students, **small})
-    work(PARTITION, run, scene)
+    work(PartitionStage, run, scene)
     write_lifted(run, scene, len(home.points), run.text_encoder.dimensions, 0.6)
-    work(FUSE, run, scene)
+    work(FuseStage, run, scene)
     for student in students:
         folder, limit = run.workspace.student(student), [0]
 
         def look(done, total, words, folder=folder, limit=limit):
             limit[0] = max(limit[0], sum(path.stat().st_size for path in folder.iterdir()))
 
-        task = Task(student, DISTILL.inputs(run, student), "test")
-        DISTILL.work(run, task, look)
+        task = Task(student, DistillStage(run).inputs(student), "test")
+        DistillStage(run).work(task, look)
         checkpoint = (
             run.workspace.checkpoint(student).stat().st_size
         )  # written beside the last state
-        estimate = DISTILL.estimate(run, student)
+        estimate = DistillStage(run).estimate(student)
         # headers of the files are not estimated
         assert estimate == pytest.approx(limit[0] + checkpoint, rel=0.02)
 
@@ -189,5 +204,6 @@ def test_learning_takes_what_its_estimate_says(tmp_path, monkeypatch):
 def test_every_stage_that_writes_more_than_numbers_has_an_estimate(tmp_path):
     sections = {"run": {"workspace": str(tmp_path)}, "ingest": {"train": 1, "validation": 1}}
     run = RunContext(config_from_dict(sections, "test"))
-    silent = [s.name for s in STAGES if not sum(s.estimate(run, u) for u in s.units(run))]
+    stages = [stage(run) for stage in STAGES]
+    silent = [s.name for s in stages if not sum(s.estimate(unit) for unit in s.units())]
     assert silent == ["score"]

@@ -83,9 +83,9 @@ def test_what_it_needs_comes_with_it_and_not_from_the_config(finished, tmp_path)
     run = run_with(finished, tmp_path, voxel_size=0.02, input="constant")
     run.validate()
     assert run.pretrained.needs == (0.1, "color")
-    assert run.prompts(["chair"]) == ["a chair indoors"]
+    assert run.words.prompts(["chair"]) == ["a chair indoors"]
     said = replace(run.config, run=replace(run.config.run, prompt="the {}"))
-    assert RunContext(said).prompts(["chair"]) == ["the chair"]
+    assert RunContext(said).words.prompts(["chair"]) == ["the chair"]
 
 
 @pytest.mark.parametrize("layout", ["pcdistill", "minkowski"])
@@ -94,7 +94,7 @@ def test_the_config_says_what_a_file_of_others_does_not(tmp_path, layout):
     run = run_with(file, tmp_path, voxel_size=0.04, input="geometry")
     run.validate()
     assert run.pretrained.needs == (0.04, "geometry")
-    assert run.prompts(["chair"]) == ["a chair in a scene"]
+    assert run.words.prompts(["chair"]) == ["a chair in a scene"]
 
 
 def test_no_student_is_trained_beside_it(finished):

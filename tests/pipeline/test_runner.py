@@ -21,24 +21,34 @@ from pcdistill.pipeline.config import GeneralConfig, RunConfig
 from pcdistill.pipeline.context import RunContext
 from pcdistill.pipeline.progress import Progress
 from pcdistill.pipeline.runner import run_stages
-from pcdistill.pipeline.stage import Dependency, Stage, no_inputs
+from pcdistill.pipeline.stage import Dependency, Stage
 from pcdistill.pipeline.status import failed_units, stage_states
 
 LETTERS = ("a", "b", "c", "d")
 
 
-def letter_path(run: RunContext, unit: str) -> Path:
-    return run.workspace.root / "letters" / unit
+class OfRoot(Stage):
+    """A stage that knows the folder of its run."""
 
+    version = 1
 
-def word_path(run: RunContext, unit: str) -> Path:
-    return run.workspace.root / "word"
+    def __init__(self, run):
+        self.root = run.workspace.root
+        self.seed = run.config.run.seed
 
+    def units(self):
+        return LETTERS
 
-def tally(run: RunContext, unit: str) -> None:
-    """Count the work in a file, because it may happen in another process."""
-    with (run.workspace.root / f"worked-{unit}").open("a") as handle:
-        handle.write("x")
+    def settings(self, unit):
+        return {}
+
+    def outputs(self, unit):
+        return (self.root / self.name / unit,)
+
+    def tally(self, unit: str) -> None:
+        """Count the work in a file, because it may happen in another process."""
+        with (self.root / f"worked-{unit}").open("a") as handle:
+            handle.write("x")
 
 
 def times_worked(root: Path, unit: str) -> int:
@@ -46,113 +56,111 @@ def times_worked(root: Path, unit: str) -> int:
     return len(path.read_text()) if path.exists() else 0
 
 
-def letters(run):
-    return LETTERS
+class Letters(OfRoot):
+    name = "letters"
+
+    def settings(self, unit):
+        return {"seed": self.seed}
+
+    def work(self, task, report):
+        self.tally(task.unit)
+        if (self.root / f"refuse-{task.unit}").exists():
+            raise SceneError(f"letter {task.unit} is unreadable; remove refuse-{task.unit}")
+        if (self.root / f"break-{task.unit}").exists():
+            raise ZeroDivisionError("a bug")
+        deadly = self.root / f"die-{task.unit}"
+        if deadly.exists():
+            if deadly.read_text() == "once":
+                deadly.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+        with atomic_file(self.outputs(task.unit)[0]) as temporary:
+            temporary.write_text(task.unit)
+        return f"wrote {task.unit}"
 
 
-def letter_settings(run, unit):
-    return {"seed": run.config.run.seed}
+class NewerLetters(Letters):
+    version = 2
 
 
-def letter_outputs(run, unit):
-    return (letter_path(run, unit),)
+class EnormousLetters(Letters):
+    def estimate(self, unit):
+        return 2**60
 
 
-def write_letter(run, task, report):
-    tally(run, task.unit)
-    if (run.workspace.root / f"refuse-{task.unit}").exists():
-        raise SceneError(f"letter {task.unit} is unreadable; remove refuse-{task.unit}")
-    if (run.workspace.root / f"break-{task.unit}").exists():
-        raise ZeroDivisionError("a bug")
-    deadly = run.workspace.root / f"die-{task.unit}"
-    if deadly.exists():
-        if deadly.read_text() == "once":
-            deadly.unlink()
-        os.kill(os.getpid(), signal.SIGKILL)
-    with atomic_file(letter_path(run, task.unit)) as temporary:
-        temporary.write_text(task.unit)
-    return f"wrote {task.unit}"
+class Word(OfRoot):
+    name = "word"
+
+    def units(self):
+        return ("word",)
+
+    def inputs(self, unit):
+        return tuple(Dependency("letters", letter, required=letter == "a") for letter in LETTERS)
+
+    def outputs(self, unit):
+        return (self.root / "word",)
+
+    def work(self, task, report):
+        self.tally(task.unit)
+        letters = task.units_of("letters")
+        parts = [(self.root / "letters" / letter).read_text() for letter in letters]
+        with atomic_file(self.root / "word") as temporary:
+            temporary.write_text("".join(parts))
+        return "wrote the word"
 
 
-def word_units(run):
-    return ("word",)
+STAGES = (Letters, Word)
 
 
-def word_settings(run, unit):
-    return {}
+class Chain(OfRoot):
+    name = "chain"
+
+    def units(self):
+        return ("c", "a", "b")
+
+    def inputs(self, unit):
+        return (Dependency("chain", "a"), Dependency("chain", "b")) if unit == "c" else ()
+
+    def work(self, task, report):
+        folder = self.root / "chain"
+        for number in (1, 2):
+            report(number, 2, "halves")
+        time.sleep(0.3)  # words travel by another way than results
+        parts = [(folder / unit).read_text() for unit in task.units_of("chain")]
+        with atomic_file(folder / task.unit) as temporary:
+            temporary.write_text("+".join([*parts, task.unit]))
+        return f"wrote {task.unit}"
 
 
-def word_inputs(run, unit):
-    return tuple(Dependency("letters", letter, required=letter == "a") for letter in LETTERS)
+class Glances(OfRoot):
+    """Notes which teacher of which process looks."""
+
+    name = "glances"
+
+    def __init__(self, run):
+        super().__init__(run)
+        self.load_teacher = run.teacher
+        self.seen = []
+
+    def work(self, task, report):
+        teacher = self.load_teacher("demo-dense")
+        self.seen.append(teacher)  # so that no other comes to lie where it was
+        with atomic_file(self.outputs(task.unit)[0]) as temporary:
+            temporary.write_text(f"{os.getpid()} {id(teacher)}")
+        return "looked"
 
 
-def word_outputs(run, unit):
-    return (word_path(run, unit),)
+class Threads(OfRoot):
+    name = "threads"
+
+    def work(self, task, report):
+        with atomic_file(self.outputs(task.unit)[0]) as temporary:
+            temporary.write_text(f"{os.getpid()} {torch.get_num_threads()}")
+        return "counted"
 
 
-def write_word(run, task, report):
-    tally(run, task.unit)
-    parts = [letter_path(run, letter).read_text() for letter in task.units_of("letters")]
-    with atomic_file(word_path(run, task.unit)) as temporary:
-        temporary.write_text("".join(parts))
-    return "wrote the word"
-
-
-STAGES = (
-    Stage("letters", 1, letters, letter_settings, no_inputs, letter_outputs, write_letter),
-    Stage("word", 1, word_units, word_settings, word_inputs, word_outputs, write_word),
-)
-
-
-def chain_units(run):
-    return ("c", "a", "b")
-
-
-def chain_inputs(run, unit):
-    return (Dependency("chain", "a"), Dependency("chain", "b")) if unit == "c" else ()
-
-
-def chain_outputs(run, unit):
-    return (run.workspace.root / "chain" / unit,)
-
-
-def write_chain(run, task, report):
-    folder = run.workspace.root / "chain"
-    for number in (1, 2):
-        report(number, 2, "halves")
-    time.sleep(0.3)  # words travel by another way than results
-    parts = [(folder / unit).read_text() for unit in task.units_of("chain")]
-    with atomic_file(folder / task.unit) as temporary:
-        temporary.write_text("+".join([*parts, task.unit]))
-    return f"wrote {task.unit}"
-
-
-def glance_outputs(run, unit):
-    return (run.workspace.root / "glances" / unit,)
-
-
-def glance(run, task, report):
-    """Note which teacher of which process looks."""
-    teacher = run.teacher("demo-dense")
-    run.memory[task.unit] = teacher  # so that no other comes to lie where it was
-    with atomic_file(glance_outputs(run, task.unit)[0]) as temporary:
-        temporary.write_text(f"{os.getpid()} {id(teacher)}")
-    return "looked"
-
-
-def count_outputs(run, unit):
-    return (run.workspace.root / "threads" / unit,)
-
-
-def count_threads(run, task, report):
-    with atomic_file(count_outputs(run, task.unit)[0]) as temporary:
-        temporary.write_text(f"{os.getpid()} {torch.get_num_threads()}")
-    return "counted"
-
-
-COUNT = Stage("count", 1, letters, word_settings, no_inputs, count_outputs, count_threads)
-GLANCE = Stage("glance", 1, letters, word_settings, no_inputs, glance_outputs, glance)
-CHAIN = Stage("chain", 1, chain_units, word_settings, chain_inputs, chain_outputs, write_chain)
+def states_of(config: RunConfig) -> dict:
+    run = RunContext(config)
+    return stage_states(run.workspace, [stage(run) for stage in STAGES])
 
 
 @pytest.fixture
@@ -178,7 +186,7 @@ def test_a_second_run_does_nothing(config, root):
 def test_other_settings_make_the_unit_and_what_follows_anew(config, root):
     run_stages(config, STAGES)
     changed = replace(config, run=replace(config.run, seed=1))
-    states = stage_states(RunContext(changed), STAGES)
+    states = states_of(changed)
     assert states["letters"]["stale"] == 4
     assert states["word"]["stale"] == 1
     assert run_stages(changed, STAGES).done == 5
@@ -186,8 +194,7 @@ def test_other_settings_make_the_unit_and_what_follows_anew(config, root):
 
 def test_another_version_of_a_stage_makes_its_units_anew(config):
     run_stages(config, STAGES)
-    newer = (replace(STAGES[0], version=2), STAGES[1])
-    assert run_stages(config, newer).done == 5
+    assert run_stages(config, (NewerLetters, Word)).done == 5
 
 
 @pytest.mark.parametrize("damage", ["delete", "truncate"])
@@ -211,7 +218,9 @@ def test_a_failing_unit_does_not_stop_the_others(config, root):
     assert [(f.stage, f.unit) for f in summary.failures] == [("letters", "b")]
     assert summary.failures[0].reason == "letter b is unreadable; remove refuse-b"
     assert (root / "word").read_text() == "acd"
-    assert failed_units(RunContext(config), STAGES)[0].unit == "b"
+    run = RunContext(config)
+    failed = failed_units(run.workspace, [stage(run) for stage in STAGES])
+    assert failed[0].unit == "b"
     (root / "refuse-b").unlink()
     assert run_stages(config, STAGES).exit_status == 0
     assert (root / "word").read_text() == "abcd"
@@ -224,7 +233,7 @@ def test_what_needs_a_failed_unit_is_not_tried_and_says_so(config, root):
     assert [f.unit for f in summary.failures] == ["a", "word"]
     assert summary.failures[1].reason == "not tried, because letters a failed"
     assert not (root / "word").exists()
-    assert stage_states(RunContext(config), STAGES)["word"]["blocked"] == 1
+    assert states_of(config)["word"]["blocked"] == 1
 
 
 def test_a_bug_is_a_failed_unit_too(config, root):
@@ -235,10 +244,10 @@ def test_a_bug_is_a_failed_unit_too(config, root):
 
 
 def test_status_before_and_after(config):
-    before = stage_states(RunContext(config), STAGES)
+    before = states_of(config)
     assert (before["letters"]["missing"], before["word"]["missing"]) == (4, 1)
     run_stages(config, STAGES, only=["letters"])
-    assert stage_states(RunContext(config), STAGES)["letters"]["done"] == 4
+    assert states_of(config)["letters"]["done"] == 4
 
 
 def test_only_and_from_choose_stages(config, root):
@@ -296,14 +305,9 @@ def test_a_unit_that_kills_its_worker_twice_is_a_failure_of_its_own(config, root
 
 
 def test_a_disk_that_is_too_small_is_refused_before_the_work(config, root):
-    stage = replace(STAGES[0], estimate=enormous)
     with pytest.raises(ConfigError, match=r"will write about \d+\.\d GiB \(letters .*\) but only"):
-        run_stages(config, (stage, STAGES[1]))
+        run_stages(config, (EnormousLetters, Word))
     assert times_worked(root, "a") == 0
-
-
-def enormous(run, unit):
-    return 2**60
 
 
 def test_an_unreadable_record_counts_as_never_tried(config, root):
@@ -313,7 +317,7 @@ def test_an_unreadable_record_counts_as_never_tried(config, root):
 
 
 def test_a_worker_loads_a_teacher_once_for_all_of_its_units(config, root):
-    assert run_stages(config, [GLANCE], jobs=2).done == len(LETTERS)
+    assert run_stages(config, [Glances], jobs=2).done == len(LETTERS)
     looks = {tuple((root / "glances" / letter).read_text().split()) for letter in LETTERS}
     processes = {process for process, _ in looks}
     assert len(processes) <= 2
@@ -323,7 +327,7 @@ def test_a_worker_loads_a_teacher_once_for_all_of_its_units(config, root):
 
 def test_units_that_need_each_other_are_worked_on_in_waves(config, root):
     """A stage whose second unit takes the first as input works with several workers too."""
-    summary = run_stages(config, [CHAIN], jobs=2)
+    summary = run_stages(config, [Chain], jobs=2)
     assert (summary.done, summary.failures) == (3, [])
     assert (root / "chain" / "c").read_text() == "a+b+c"
 
@@ -335,7 +339,7 @@ def test_workers_tell_how_far_they_are(config, root):
         def unit_callback(self, stage, unit):
             return lambda done, total, words: heard.append((unit, done, total))
 
-    run_stages(config, [CHAIN], jobs=2, progress=Listening(quiet=True))
+    run_stages(config, [Chain], jobs=2, progress=Listening(quiet=True))
     assert {("a", 1, 2), ("b", 2, 2)} <= set(heard)
 
 
@@ -346,7 +350,7 @@ def test_workers_have_as_many_threads_as_openmp_is_told_to(config, root, monkeyp
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     else:
         monkeypatch.setenv("OMP_NUM_THREADS", said)
-    assert run_stages(config, [COUNT], jobs=2).done == len(LETTERS)
+    assert run_stages(config, [Threads], jobs=2).done == len(LETTERS)
     found = [(root / "threads" / letter).read_text().split() for letter in LETTERS]
     asked = [sys.executable, "-c", "import torch; print(torch.get_num_threads())"]
     alone = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()

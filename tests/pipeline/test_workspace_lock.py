@@ -19,11 +19,9 @@ import pytest
 from pcdistill.errors import ConfigError
 from pcdistill.pipeline import workspace_lock as lock
 from pcdistill.pipeline.config import RunConfig
-from pcdistill.pipeline.context import RunContext
 from pcdistill.pipeline.runner import run_stages
-from pcdistill.pipeline.status import stage_states
 from pcdistill.pipeline.workspace_lock import FOLDER, Claim, claimed_workspace
-from tests.pipeline.test_runner import STAGES
+from tests.pipeline.test_runner import STAGES, states_of
 
 CONFIG = RunConfig()
 WHOLE = (0, 1)
@@ -79,7 +77,7 @@ def test_a_refused_run_changes_nothing_and_readers_go_on(tmp_path, other_run):
         run_stages(config, STAGES)
     assert (tmp_path / "config.yaml").read_text() == "# of the first\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", FOLDER]
-    assert stage_states(RunContext(config), STAGES)["letters"]["missing"] == 4
+    assert states_of(config)["letters"]["missing"] == 4
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from pcdistill.artifacts import projection_rules
 from pcdistill.homes import home_scene
 from pcdistill.pipeline.config import LiftConfig
 from pcdistill.reporting import geometry_images as pictures
@@ -21,17 +22,19 @@ def home():
 
 def drawn(home, ids, views, monkeypatch):
     """The pictures, and the colours of the points in those of the whole scan."""
-    monkeypatch.setattr(pictures, "load_superpoint_ids", lambda run, name: ids)
-    monkeypatch.setattr(pictures, "load_view_counts", lambda run, teacher, name: views)
-    run = SimpleNamespace(config=SimpleNamespace(run=SimpleNamespace(teachers=("demo-dense",))))
-    run.config.lift = LiftConfig(border=2)
+    monkeypatch.setattr(pictures, "load_superpoint_ids", lambda workspace, name: ids)
+    features = SimpleNamespace(
+        teachers=("demo-dense",),
+        rules=projection_rules(LiftConfig(border=2)),
+        view_counts=lambda teacher, name: views,
+    )
     colors = []
 
     def draw(of_points):
         colors.append(of_points)
         return torch.zeros(4, 4, 3, dtype=torch.uint8)
 
-    return list(pictures.geometry_pictures(run, home, draw)), colors
+    return list(pictures.geometry_pictures(None, features, home, draw)), colors
 
 
 def test_points_that_no_frame_sees_are_told_from_those_that_few_see(home, monkeypatch):

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 import torch
 
 from pcdistill.reporting import (
+    AskedQuestion,
     CapabilityTable,
     HeatScale,
     LabelColor,
     MethodRow,
     Picture,
-    QueryRow,
     ReportData,
     StageCost,
 )
 from pcdistill.reporting.html_page import render_html
+from tests.fixtures.answers import SOFA
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -67,7 +69,7 @@ def page_of(text: str) -> Parsed:
         capability=CapabilityTable((text,), (text,), torch.ones(1, 1), torch.ones(1, 1)),
         labels=(LabelColor(text, (4, 5, 6)),),
         pictures=(Picture(text, text, image, alt=text, scale=scale),),
-        queries=(QueryRow(text, text, text, None, None, None, text, False),),
+        queries=(AskedQuestion(text, text, replace(SOFA, looks_like=text, truth=text), False),),
         costs=(StageCost(text, 1, 1.0, 1),),
         provenance={text: text},
         notes=(text,),

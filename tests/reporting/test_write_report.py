@@ -15,17 +15,18 @@ from PIL import Image
 
 from pcdistill.evaluation import Comparison, PairedDifference
 from pcdistill.reporting import (
+    AskedQuestion,
     CapabilityTable,
     HeatScale,
     LabelColor,
     MethodRow,
     Picture,
-    QueryRow,
     ReportData,
     StageCost,
     report_json,
     write_report,
 )
+from tests.fixtures.answers import SOFA
 
 VOID = {"meta", "img", "br", "rect", "link"}
 
@@ -89,8 +90,8 @@ def full_report():
             picture("queries", scale=HeatScale("frames", 0, 8, LabelColor("no <one>", (9, 8, 7)))),
         ),
         queries=(
-            QueryRow("couch", "home", "sofa", (1.0, 2.0, 0.5), (2.0, 0.9, 0.8), 0.6, "sofa", True),
-            QueryRow("<b>", "home", "wall", (0.0, 0, 0), (1.0, 1, 1), math.inf),
+            AskedQuestion("couch", "home", SOFA, True),
+            AskedQuestion("<b>", "home", replace(SOFA, looks_like="wall", relevancy=math.inf)),
         ),
         costs=(StageCost("lift", 12, 75.0, 5_400_000), StageCost("fuse", 12, 2.0, 900)),
         provenance={"torch": "2.13", "configuration": "1b2c"},

@@ -5,16 +5,14 @@ from __future__ import annotations
 import importlib
 import json
 import math
+import sys
 from html import escape
 
 import pytest
 import torch
 
 from pcdistill.artifacts.students import LoadedStudent
-from pcdistill.inference import methods as rows_module
-from pcdistill.inference.labelled_clouds import export_labelled_clouds
-from pcdistill.inference.methods import COMBINED, default_method, method_names, require_method
-from pcdistill.inference.text_query import query
+from pcdistill.inference.methods import COMBINED
 from pcdistill.pipeline.artifact_files import (
     read_json,
     read_provenance,
@@ -25,11 +23,12 @@ from pcdistill.pipeline.artifact_files import (
 from pcdistill.pipeline.context import RunContext
 from pcdistill.pipeline.pretrained import StudentInputSpec
 from pcdistill.pipeline.result_files import best_measured
-from pcdistill.reporting.collect import NOTHING
 from pcdistill.reporting.conclusions import conclusions
+from pcdistill.reporting.report_data import NOTHING_FITS
 from pcdistill.scenes import read_ply
-from pcdistill.stages import REPORT
-from pcdistill.stages.evaluate import EVALUATE
+from pcdistill.stages import ReportStage
+from pcdistill.stages.evaluate import EvaluateStage
+from tests.fixtures.runs import finished_run, predictor
 from tests.stages.followed import Outcomes, follows
 from tests.stages.test_evaluate_by_hand import VOXEL, Mirror, labels_of
 from tests.stages.test_evaluate_by_hand import features_of as right_features
@@ -56,7 +55,9 @@ def students(monkeypatch):
 
     networks = {"point": Mirror(), "superpoint": Lamp()}
     monkeypatch.setattr(
-        rows_module, "load_student", lambda run, name: LoadedStudent(networks[name], needs)
+        sys.modules["pcdistill.artifacts.run_artifacts"],
+        "load_student",
+        lambda workspace, config, name: LoadedStudent(networks[name], needs),
     )
 
 
@@ -71,8 +72,8 @@ def no_drawing(monkeypatch):
 def finished(folder, **sections) -> RunContext:
     """A run of which every row was measured."""
     run = homes_run(folder, distill={"students": list(STUDENTS)}, **sections)
-    for unit in EVALUATE.units(run):
-        work(EVALUATE, run, unit)
+    for unit in EvaluateStage(run).units():
+        work(EvaluateStage, run, unit)
     return run
 
 
@@ -95,13 +96,15 @@ def relevancy(feature, axis: int) -> float:
 def test_places_are_found_where_their_word_is_best_first(tmp_path):
     """Two doors, one of them half a lamp to the teachers; lamps are the cluster of the second."""
     run = finished(tmp_path)
-    found = query(run, "door", method="teacher:demo-dense", draw="none")
+    found = finished_run(run).querier.query("door", method="teacher:demo-dense", draw="none")
     places = [(answer.scene, answer.truth, answer.looks_like) for answer in found.answers]
     assert places == [(MEASURED, "door", "door"), (MEASURED, "bed", "door")] or places == [
         (MEASURED, "bed", "door"),
         (MEASURED, "door", "door"),
     ]
-    (lamp, half) = query(run, "lamp", method="teacher:demo-dense", draw="none").answers
+    (lamp, half) = (
+        finished_run(run).querier.query("lamp", method="teacher:demo-dense", draw="none").answers
+    )
     assert (lamp.scene, lamp.truth, half.truth) == (SECOND, "lamp", "door")
     assert lamp.position == pytest.approx((0.25, 0.25, 0.0))
     assert lamp.size == pytest.approx((0.5, 0.5, 0.0))
@@ -114,19 +117,26 @@ def test_places_are_found_where_their_word_is_best_first(tmp_path):
 def test_the_row_that_is_asked_for_answers(tmp_path):
     """To the masks both clusters of the first scan are beds, to the dense teacher both doors."""
     run = finished(tmp_path)
-    measure(run, dict.fromkeys(method_names(run), 10.0) | {"teacher:demo-dense": 90.0})
-    beds = query(run, "bed", (MEASURED,), method="teacher:demo-masks", draw="none")
+    measure(run, dict.fromkeys(predictor(run).methods.names, 10.0) | {"teacher:demo-dense": 90.0})
+    beds = finished_run(run).querier.query(
+        "bed", (MEASURED,), method="teacher:demo-masks", draw="none"
+    )
     assert beds.method == "teacher:demo-masks"
     assert {answer.looks_like for answer in beds.answers} == {"bed"}
     assert len(beds.answers) == 2
-    assert not query(run, "bed", (MEASURED,), draw="none").answers
-    assert query(run, "bed", (MEASURED,), draw="none").method == "teacher:demo-dense"
+    assert not finished_run(run).querier.query("bed", (MEASURED,), draw="none").answers
+    assert (
+        finished_run(run).querier.query("bed", (MEASURED,), draw="none").method
+        == "teacher:demo-dense"
+    )
 
 
 def test_only_the_scenes_that_are_asked_for_are_searched(tmp_path):
     run = finished(tmp_path)
-    assert query(run, "door", draw="none").scenes == (MEASURED, SECOND)
-    alone = query(run, "door", (SECOND,), method="teacher:demo-dense", draw="none")
+    assert finished_run(run).querier.query("door", draw="none").scenes == (MEASURED, SECOND)
+    alone = finished_run(run).querier.query(
+        "door", (SECOND,), method="teacher:demo-dense", draw="none"
+    )
     assert alone.scenes == (SECOND,)
     assert {answer.scene for answer in alone.answers} <= {SECOND}
 
@@ -134,35 +144,36 @@ def test_only_the_scenes_that_are_asked_for_are_searched(tmp_path):
 def test_nothing_answers_what_nothing_looks_like(tmp_path):
     run = finished(tmp_path)
     for row in ("teacher:demo-dense", "fused", "student:point"):
-        assert query(run, "giraffe", method=row, draw="none").answers == ()
+        assert finished_run(run).querier.query("giraffe", method=row, draw="none").answers == ()
 
 
 def test_the_best_row_is_the_one_with_the_highest_number_wherever_it_stands(tmp_path):
     run = finished(tmp_path)
-    for best in method_names(run):
+    for best in predictor(run).methods.names:
         if best in BASELINES:
             continue
-        measure(run, dict.fromkeys(method_names(run), 30.0) | {best: 31.0})
-        assert best_measured(run.workspace, method_names(run)) == best
-        assert default_method(run) == best
-        assert require_method(run, None) == best
-        assert require_method(run, "average") == "average"
-    measure(run, dict.fromkeys(method_names(run), 30.0))
+        measure(run, dict.fromkeys(predictor(run).methods.names, 30.0) | {best: 31.0})
+        assert best_measured(run.workspace, predictor(run).methods.names) == best
+        assert finished_run(run).best_method == best
+        assert predictor(run).methods.require(None, run.workspace) == best
+        assert predictor(run).methods.require("average", run.workspace) == "average"
+    measure(run, dict.fromkeys(predictor(run).methods.names, 30.0))
     assert (
-        best_measured(run.workspace, method_names(run)) == method_names(run)[-1]
+        best_measured(run.workspace, predictor(run).methods.names)
+        == predictor(run).methods.names[-1]
     )  # the later of equals
-    measure(run, dict.fromkeys(method_names(run)))
-    assert default_method(run) == "student:superpoint"
+    measure(run, dict.fromkeys(predictor(run).methods.names))
+    assert finished_run(run).best_method == "student:superpoint"
 
 
 @pytest.mark.parametrize("row", BASELINES)
 def test_baselines_and_the_oracle_answer_only_by_their_names(tmp_path, row):
     """However well they do."""
     run = finished(tmp_path)
-    measure(run, dict.fromkeys(method_names(run), 30.0) | {"average": 31.0, row: 90.0})
-    assert default_method(run) == "average"
-    assert require_method(run, row) == row
-    assert query(run, "door", draw="none").method == "average"
+    measure(run, dict.fromkeys(predictor(run).methods.names, 30.0) | {"average": 31.0, row: 90.0})
+    assert finished_run(run).best_method == "average"
+    assert predictor(run).methods.require(row, run.workspace) == row
+    assert finished_run(run).querier.query("door", draw="none").method == "average"
     assert row not in captions(reported(run), "Labels")
 
 
@@ -173,15 +184,19 @@ def test_pieces_that_were_made_of_other_features_do_not_answer(tmp_path):
     tensors, known = read_tensors(path), read_provenance(path)
     lamps = torch.tensor([[0.0, 0, 1, 0]]).expand(2, 4).half()
     write_tensors(path, {**tensors, "piece_features": lamps}, {**known, "made_from": "others"})
-    answers = query(run, "bed", (MEASURED,), method="teacher:demo-masks", draw="none").answers
+    answers = (
+        finished_run(run)
+        .querier.query("bed", (MEASURED,), method="teacher:demo-masks", draw="none")
+        .answers
+    )
     assert [answer.looks_like for answer in answers] == ["bed", "bed"]
 
 
 @pytest.mark.parametrize("row", ["teacher:demo-masks", "teacher:demo-dense", "student:point", None])
 def test_the_export_has_the_labels_of_the_row(tmp_path, row):
     run = finished(tmp_path)
-    measure(run, dict.fromkeys(method_names(run), 10.0) | {"average": 90.0})
-    export_labelled_clouds(run, tmp_path / "to", row)
+    measure(run, dict.fromkeys(predictor(run).methods.names, 10.0) | {"average": 90.0})
+    finished_run(run).export(tmp_path / "to", row)
     for name in (MEASURED, SECOND):
         features = right_features(row or "average", name)
         labels = labels_of(features, 2 * EACH)
@@ -192,7 +207,7 @@ def test_the_export_has_the_labels_of_the_row(tmp_path, row):
 
 
 def reported(run: RunContext) -> dict:
-    work(REPORT, run, "report")
+    work(ReportStage, run, "report")
     return json.loads((run.workspace.report / "report.json").read_text())
 
 
@@ -209,14 +224,14 @@ def test_the_report_has_the_numbers_of_every_row_and_its_questions_are_judged(tm
         known = read_json(run.workspace.evaluation(row["name"]) / "result.json")
         assert (row["miou"], row["macc"]) == (known["miou"], known["macc"])
         assert row["per_class"] == known["per_class"]
-    assert [row["name"] for row in report["rows"]] == list(method_names(run))
+    assert [row["name"] for row in report["rows"]] == list(predictor(run).methods.names)
     asked = [query["text"] for query in report["queries"]]
     assert {text.split(" (")[1] for text in asked} == {"student:point)", "fused)"}
     for found in report["queries"]:
         word = found["text"].split(" (")[0]
         if word == "giraffe":
-            assert (found["looks_like"], found["holds"]) == (NOTHING, None)
-        elif found["looks_like"] != NOTHING:
+            assert (found["looks_like"], found["holds"]) == (NOTHING_FITS, None)
+        elif found["looks_like"] != NOTHING_FITS:
             assert found["holds"] == (found["truth"] == {"lamp": "lamp", "door": "bed"}[word])
     assert {"lamp", "door"} <= {found["truth"] for found in report["queries"]}
     assert report["capability"]["teachers"] == list(TEACHERS)
@@ -225,11 +240,11 @@ def test_the_report_has_the_numbers_of_every_row_and_its_questions_are_judged(tm
     known = read_json(run.workspace.true_capability)["teachers"]["demo-masks"]["true"]
     true = [known[word] for word in VOCABULARY]
     assert report["capability"]["true"][0] == pytest.approx(true)
-    assert report["conclusions"] == list(conclusions(run))
+    assert report["conclusions"] == list(conclusions(finished_run(run)))
     named = [(one["first"], one["second"]) for one in report["differences"]]
     assert ("fused", "shuffled") in named
     page = (run.workspace.report / "index.html").read_text()
-    for sentence in conclusions(run):
+    for sentence in conclusions(finished_run(run)):
         assert escape(sentence) in page
 
 
@@ -241,7 +256,7 @@ def test_that_nothing_is_found_is_right_where_nothing_is(tmp_path):
         "heat_maps": [],
     }
     report = reported(finished(tmp_path, report=asked))
-    assert {found["looks_like"] for found in report["queries"]} == {NOTHING}
+    assert {found["looks_like"] for found in report["queries"]} == {NOTHING_FITS}
     lamp, bed = [MEASURED, SECOND], [SECOND, MEASURED]
     held = [found["scene"] for found in report["queries"] if found["holds"]]
     missed = [found["scene"] for found in report["queries"] if not found["holds"]]
@@ -256,7 +271,7 @@ def test_a_place_that_looks_like_the_word_answers_though_it_is_not_very_similar(
     blurred = [(10, 9, 0, 0), (9, 10, 0, 0), (0, 0, 1, 2)]
     heard = {point: blurred[point // 24] for point in range(2 * EACH)}
     write_lifted(run, MEASURED, dict.fromkeys(TEACHERS, heard))
-    found = query(run, "lamp", (MEASURED,), method="average", draw="none")
+    found = finished_run(run).querier.query("lamp", (MEASURED,), method="average", draw="none")
     assert [answer.looks_like for answer in found.answers] == ["lamp"]
     assert found.answers[0].similarity == pytest.approx(1 / math.sqrt(5), abs=1e-3)
     assert found.floor == pytest.approx(9 / math.sqrt(181), abs=1e-3)
@@ -328,4 +343,9 @@ def test_scenes(tmp_path) -> Outcomes:
 def test_the_rows_are_teachers_their_combinations_and_students(tmp_path):
     run = homes_run(tmp_path, distill={"students": list(STUDENTS)})
     teachers = tuple(f"teacher:{name}" for name in TEACHERS)
-    assert method_names(run) == (*teachers, *COMBINED, "student:point", "student:superpoint")
+    assert predictor(run).methods.names == (
+        *teachers,
+        *COMBINED,
+        "student:point",
+        "student:superpoint",
+    )

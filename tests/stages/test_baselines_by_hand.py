@@ -11,28 +11,24 @@ import numpy as np
 import pytest
 import torch
 
+from pcdistill.artifacts import split_scenes
 from pcdistill.artifacts.predictions import load_predictions, load_result
 from pcdistill.errors import ConfigError
-from pcdistill.inference.labelled_clouds import export_labelled_clouds
 from pcdistill.inference.methods import (
     CAPABILITY,
-    DRAWS,
     ORACLE,
     SHUFFLED,
     VOXELS,
-    default_method,
-    method_capabilities,
-    method_dependencies,
-    method_features,
-    method_names,
 )
-from pcdistill.inference.text_query import query
+from pcdistill.inference.predictor import DRAWS
 from pcdistill.labels import IGNORE_LABEL
+from pcdistill.pipeline import Dependency
 from pcdistill.pipeline.context import RunContext
 from pcdistill.pipeline.pretrained import CheckpointSource, PretrainedStudent, StudentInputSpec
-from pcdistill.pipeline.result_files import row_confusion
+from pcdistill.pipeline.result_files import result_confusion
 from pcdistill.scenes import Scene
-from pcdistill.stages.evaluate import EVALUATE
+from pcdistill.stages.evaluate import EvaluateStage
+from tests.fixtures.runs import finished_run, predictor
 from tests.stages.followed import alike
 from tests.stages.test_evaluate_by_hand import labels_of, measured, seen_by_any
 from tests.stages.test_fuse_by_hand import by_hand
@@ -110,7 +106,7 @@ def numbers_with(skill: dict, monkeypatch) -> tuple[float, float]:
 
 
 def test_the_rows_stand_in_the_order_of_what_they_know(run):
-    assert method_names(run) == (
+    assert predictor(run).methods.names == (
         *(f"teacher:{name}" for name in TEACHERS),
         *("average", "linear", "binary", "shuffled", "fused", "oracle"),
         *("fused+voxels", "fused+superpoints", "student:point"),
@@ -119,11 +115,11 @@ def test_the_rows_stand_in_the_order_of_what_they_know(run):
 
 def test_with_one_teacher_there_is_nothing_to_weigh(tmp_path):
     alone = homes_run(tmp_path, run={"teachers": ["demo-masks"]}, distill={"students": ["point"]})
-    assert method_names(alone) == (
+    assert predictor(alone).methods.names == (
         *("teacher:demo-masks", "fused", "fused+voxels", "fused+superpoints", "student:point"),
     )
-    features, seen = method_features(alone, "fused", LABELLED[0])
-    expected, known = method_features(alone, "teacher:demo-masks", LABELLED[0])
+    features, seen = predictor(alone).features("fused", LABELLED[0])
+    expected, known = predictor(alone).features("teacher:demo-masks", LABELLED[0])
     assert torch.equal(seen, known)
     assert torch.equal(features, expected)
 
@@ -132,15 +128,15 @@ def test_with_one_teacher_there_is_nothing_to_weigh(tmp_path):
     ("row", "skill"), [("binary", binary()), ("oracle", known_by_the_oracle()), ("fused", SKILL)]
 )
 def test_a_row_fuses_by_the_table_of_its_name(run, monkeypatch, row, skill):
-    work(EVALUATE, run, row)
-    (table,) = method_capabilities(run, row, LABELLED)
+    work(EvaluateStage, run, row)
+    (table,) = predictor(run).capabilities(row, LABELLED)
     assert alike(table.tolist(), [[skill[t][w] for w in VOCABULARY] for t in TEACHERS])
     for name in LABELLED:
-        features, seen = method_features(run, row, name)
+        features, seen = predictor(run).features(row, name)
         expected = by_hand(said(name), skill=skill, points=2 * EACH)
         assert seen.nonzero()[:, 0].tolist() == sorted(expected)
         assert alike(features[seen].tolist(), [expected[point] for point in sorted(expected)])
-    found = load_result(run, row)
+    found = load_result(run.workspace, row)
     assert (found["miou"], found["macc"]) == pytest.approx(numbers_with(skill, monkeypatch))
 
 
@@ -154,9 +150,9 @@ def test_the_tables_give_different_features():
 
 
 def test_shuffled_strengths_have_the_mean_of_their_draws(run, monkeypatch):
-    work(EVALUATE, run, SHUFFLED)
+    work(EvaluateStage, run, SHUFFLED)
     each = [numbers_with(shuffled(draw), monkeypatch) for draw in range(DRAWS)]
-    found = load_result(run, SHUFFLED)
+    found = load_result(run.workspace, SHUFFLED)
     assert found["miou"] == pytest.approx(fmean(miou for miou, _ in each))
     assert found["macc"] == pytest.approx(fmean(macc for _, macc in each))
     assert found["miou"] == pytest.approx(fmean(found["per_class"].values()))
@@ -167,20 +163,22 @@ def test_shuffled_strengths_have_the_mean_of_their_draws(run, monkeypatch):
         )
         if name == LABELLED[0]:
             assert labels_of(first, 2 * EACH) != labels_of(last, 2 * EACH)
-        assert load_predictions(run, SHUFFLED, name).tolist() == labels_of(first, 2 * EACH)
-        features, seen = method_features(run, SHUFFLED, name)
+        assert load_predictions(run.workspace, SHUFFLED, name).tolist() == labels_of(
+            first, 2 * EACH
+        )
+        features, seen = predictor(run).features(SHUFFLED, name)
         assert alike(features[seen].tolist(), [first[point] for point in sorted(first)])
 
 
 def test_another_seed_shuffles_otherwise(run, tmp_path):
     other = homes_run(tmp_path / "other", run={"seed": SEED + 1})
     write_capability(other, SKILL)
-    one, two = (method_capabilities(made, SHUFFLED, ()) for made in (run, other))
+    one, two = (predictor(made).capabilities(SHUFFLED, ()) for made in (run, other))
     assert len(one) == len(two) == DRAWS
     assert not torch.equal(torch.stack(one), torch.stack(two))
-    marks = [EVALUATE.settings(made, SHUFFLED) for made in (run, other)]
+    marks = [EvaluateStage(made).settings(SHUFFLED) for made in (run, other)]
     assert marks[0] != marks[1]
-    assert EVALUATE.settings(run, "fused") == EVALUATE.settings(other, "fused")
+    assert EvaluateStage(run).settings("fused") == EvaluateStage(other).settings("fused")
 
 
 @pytest.mark.parametrize("votes", [1, 3])
@@ -191,7 +189,7 @@ def test_fused_features_are_averaged_over_the_voxels_of_the_students(tmp_path, v
     steps = votes if votes % 2 else votes + 1
     for name in LABELLED:
         points = scan(name).points.tolist()
-        fused, seen = method_features(run, "fused", name)
+        fused, seen = predictor(run).features("fused", name)
         expected: dict[int, list[torch.Tensor]] = {}
         for vote in range(votes):
             cells = [
@@ -201,7 +199,7 @@ def test_fused_features_are_averaged_over_the_voxels_of_the_students(tmp_path, v
                 inside = [p for p, its in enumerate(cells) if its == cell and seen[p]]
                 if inside:
                     expected.setdefault(point, []).append(fused[inside].mean(dim=0))
-        features, known = method_features(run, VOXELS, name)
+        features, known = predictor(run).features(VOXELS, name)
         assert known.nonzero()[:, 0].tolist() == sorted(expected)
         assert int(known.sum()) > int(seen.sum())
         means = torch.stack([torch.stack(expected[p]).mean(dim=0) for p in sorted(expected)])
@@ -211,25 +209,28 @@ def test_fused_features_are_averaged_over_the_voxels_of_the_students(tmp_path, v
 def test_the_voxels_are_those_of_a_given_student(tmp_path):
     """What it was trained with, whatever the run says."""
     run = homes_run(tmp_path, distill={"voxel_size": 0.25})
-    own = method_features(run, VOXELS, LABELLED[0])[0]
-    before = EVALUATE.settings(run, VOXELS)
+    own = predictor(run).features(VOXELS, LABELLED[0])[0]
+    before = EvaluateStage(run).settings(VOXELS)
 
     network = SimpleNamespace()
     run.pretrained = PretrainedStudent(
         CheckpointSource(tmp_path, ""), network, StudentInputSpec(0.6, "color"), {}
     )
-    assert not torch.equal(method_features(run, VOXELS, LABELLED[0])[0], own)
-    assert EVALUATE.settings(run, VOXELS) != before
+    assert not torch.equal(predictor(run).features(VOXELS, LABELLED[0])[0], own)
+    assert EvaluateStage(run).settings(VOXELS) != before
 
 
 def test_every_scene_has_its_confusion_matrix(run):
     for row in ("teacher:demo-masks", "fused", SHUFFLED):
-        work(EVALUATE, run, row)
-        found = load_result(run, row)
-        counts = row_confusion(found, len(CLASSES))
+        work(EvaluateStage, run, row)
+        found = load_result(run.workspace, row)
+        counts = result_confusion(found, len(CLASSES))
         assert counts.shape == (len(LABELLED), DRAWS if row == SHUFFLED else 1, 4, 3)
         for number, name in enumerate(LABELLED):
-            labels, guesses = scan(name).labels.tolist(), load_predictions(run, row, name).tolist()
+            labels, guesses = (
+                scan(name).labels.tolist(),
+                load_predictions(run.workspace, row, name).tolist(),
+            )
             expected = torch.zeros(4, 3, dtype=torch.int64)
             for point in seen_by_any(name):
                 if labels[point] != IGNORE_LABEL:
@@ -239,7 +240,7 @@ def test_every_scene_has_its_confusion_matrix(run):
 
 
 def test_what_is_true_of_the_teachers_stands_beside_what_was_measured(run):
-    said_so = work(EVALUATE, run, CAPABILITY)
+    said_so = work(EvaluateStage, run, CAPABILITY)
     found = json.loads(run.workspace.true_capability.read_text())
     pairs = []
     for teacher in TEACHERS:
@@ -271,7 +272,7 @@ def test_only_taught_classes_are_compared_where_teachers_say_them(run):
     for teacher, words in taught.items():
         path = run.workspace.capability(teacher)
         path.write_text(json.dumps({"capability": SKILL[teacher], "taught": words}))
-    said_so = work(EVALUATE, run, CAPABILITY)
+    said_so = work(EvaluateStage, run, CAPABILITY)
     found = json.loads(run.workspace.true_capability.read_text())
     pairs = [(SKILL[t][w], true_iou(t, w)) for t, words in taught.items() for w in words]
     assert found["classes"] == len(pairs) == 3
@@ -293,7 +294,7 @@ def test_a_word_may_be_that_of_a_prompt(run):
         kinds = torch.tensor([0, 1, 0])  # of bed, door, lamp
         labels[name] = torch.where(one.labels < 0, one.labels, kinds[one.labels])
         store(run, Scene(name, one.points, one.colors, one.normals, labels=labels[name]))
-    (table,) = method_capabilities(run, ORACLE, LABELLED)
+    (table,) = predictor(run).capabilities(ORACLE, LABELLED)
     lamp, bed, door = table[0].tolist()
     assert lamp == bed
     hit = total = 0
@@ -309,27 +310,32 @@ def test_a_word_may_be_that_of_a_prompt(run):
 def test_a_word_that_stands_for_no_class_is_a_wrong_guess(run):
     """Points of beds that are called beds are no doors, although nobody labels beds by name."""
     run.label_set = toy_labels(names=("bunk", "door", "light"), prompt_names=("bunk", "door", "x"))
-    (table,) = method_capabilities(run, ORACLE, LABELLED)
+    (table,) = predictor(run).capabilities(ORACLE, LABELLED)
     for number, teacher in enumerate(TEACHERS):
         lamp, bed, door = table[number].tolist()
         assert (lamp, bed) == pytest.approx((SKILL[teacher]["lamp"], SKILL[teacher]["bed"]))
         assert door == pytest.approx(true_iou(teacher, "door"))
 
 
+def needed(run: RunContext, method: str, scenes: tuple[str, ...]) -> tuple[Dependency, ...]:
+    methods = predictor(run).methods
+    return methods.dependencies(method, scenes, split_scenes(run).validation)
+
+
 def test_what_the_oracle_knows_depends_on_every_measured_scene(run):
     """Questions to one scene are not answered by what was stored before another was lifted anew."""
-    one = {(i.stage, i.unit) for i in method_dependencies(run, ORACLE, LABELLED[:1])}
-    every = {(i.stage, i.unit) for i in method_dependencies(run, ORACLE, LABELLED)}
+    one = {(i.stage, i.unit) for i in needed(run, ORACLE, LABELLED[:1])}
+    every = {(i.stage, i.unit) for i in needed(run, ORACLE, LABELLED)}
     assert one == every
     assert {("lift", f"demo-masks/{LABELLED[1]}"), ("score", "demo-dense")} < one
-    assert not {i.unit for i in method_dependencies(run, "fused", LABELLED[:1])} & {LABELLED[1]}
+    assert not {i.unit for i in needed(run, "fused", LABELLED[:1])} & {LABELLED[1]}
 
 
 def test_words_without_a_true_point_keep_what_was_measured(tmp_path):
     """The first scan has no lamp."""
     run = homes_run(tmp_path, ingest={"validation": 1})
     write_capability(run, SKILL)
-    (table,) = method_capabilities(run, ORACLE, LABELLED[:1])
+    (table,) = predictor(run).capabilities(ORACLE, LABELLED[:1])
     expected = known_by_the_oracle(LABELLED[:1])
     assert alike(table.tolist(), [[expected[t][w] for w in VOCABULARY] for t in TEACHERS])
     assert [expected[t]["lamp"] for t in TEACHERS] == [0.6, 0.1]
@@ -339,31 +345,31 @@ def test_on_scans_without_labels_the_oracle_says_that_it_knows_nothing(run, tmp_
     for name in LABELLED:
         one = scan(name)
         store(run, Scene(name, one.points, one.colors, one.normals))
-    assert "no true label names a word" in work(EVALUATE, run, ORACLE)
-    assert load_result(run, ORACLE)["miou"] is None
+    assert "no true label names a word" in work(EvaluateStage, run, ORACLE)
+    assert load_result(run.workspace, ORACLE)["miou"] is None
     for ask in (
-        lambda: query(run, "bed", method=ORACLE),
-        lambda: export_labelled_clouds(run, tmp_path / "x", ORACLE),
+        lambda: finished_run(run).querier.query("bed", method=ORACLE),
+        lambda: finished_run(run).export(tmp_path / "x", ORACLE),
     ):
         with pytest.raises(ConfigError, match="row 'oracle' says nothing, because no validation"):
             ask()
-    for row in method_names(run):
+    for row in predictor(run).methods.names:
         if not row.startswith("student"):
-            work(EVALUATE, run, row)
-            assert load_result(run, row)["miou"] is None
-    assert default_method(run) == "student:point"
-    work(EVALUATE, run, CAPABILITY)
+            work(EvaluateStage, run, row)
+            assert load_result(run.workspace, row)["miou"] is None
+    assert finished_run(run).best_method == "student:point"
+    work(EvaluateStage, run, CAPABILITY)
     found = json.loads(run.workspace.true_capability.read_text())
     assert found["spearman"] is None
     assert set(found["teachers"]["demo-masks"]["true"].values()) == {None}
 
 
 def test_the_oracle_can_be_asked_and_exported_by_its_name(run, tmp_path):
-    work(EVALUATE, run, ORACLE)
+    work(EvaluateStage, run, ORACLE)
     (tmp_path / "to").mkdir()
-    assert query(run, "bed", method=ORACLE, draw="none").method == ORACLE
+    assert finished_run(run).querier.query("bed", method=ORACLE, draw="none").method == ORACLE
     fresh = homes_run(tmp_path, run={"seed": SEED})
     write_capability(fresh, SKILL)
-    features, _ = method_features(fresh, ORACLE, LABELLED[0])
-    (table,) = method_capabilities(run, ORACLE, LABELLED)
-    assert torch.equal(features, method_features(run, ORACLE, LABELLED[0], table)[0])
+    features, _ = predictor(fresh).features(ORACLE, LABELLED[0])
+    (table,) = predictor(run).capabilities(ORACLE, LABELLED)
+    assert torch.equal(features, predictor(run).features(ORACLE, LABELLED[0], table)[0])

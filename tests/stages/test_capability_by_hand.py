@@ -7,14 +7,15 @@ import json
 import pytest
 import torch
 
-from pcdistill.artifacts.capability import load_capability, load_reference_images, taught_to
+from pcdistill.artifacts.capability import load_reference_images, load_taught_words
 from pcdistill.capability import GeneratedImage
 from pcdistill.capability.registry import GENERATORS, SEGMENTERS
 from pcdistill.errors import ArtifactError
 from pcdistill.pipeline.artifact_files import read_json, read_provenance, write_tensors
 from pcdistill.pipeline.context import RunContext
-from pcdistill.stages.score import SCORE
-from pcdistill.stages.synthesize import SYNTHESIZE
+from pcdistill.stages.score import ScoreStage
+from pcdistill.stages.synthesize import SynthesizeStage
+from tests.fixtures.runs import measured_capability
 from tests.stages.followed import Outcomes, follows
 from tests.stages.toy import AXES, CLASSES, TEACHERS, VOCABULARY, ToyTeacher, toy_run, work
 
@@ -66,7 +67,7 @@ class Crosses:
 def synthesize(folder, category: str = "bed", *, seed: int = 0, **settings) -> RunContext:
     run = toy_run(folder, run={"seed": seed}, synthesize={"images": 3, **settings})
     run.generator, run.segmenter = Spots(), Crosses()
-    work(SYNTHESIZE, run, category)
+    work(SynthesizeStage, run, category)
     return run
 
 
@@ -81,7 +82,7 @@ def crosses(number: int, threshold: float = 0.7, prompts: int = 3) -> torch.Tens
 
 def pictures(run: RunContext, category: str = "bed") -> list[tuple[int, torch.Tensor]]:
     """Number of each stored picture, and its mask."""
-    images, masks = load_reference_images(run, category)
+    images, masks = load_reference_images(run.workspace, category)
     assert bool((images[:, 0] == AXES[category]).all())
     return list(zip(images[:, 1, 0, 0].tolist(), masks, strict=True))
 
@@ -152,7 +153,7 @@ def test_prompt(tmp_path) -> Outcomes:
         assert run.generator.asked == [(said, "bed", n) for n in range(3)]
         assert read_provenance(run.workspace.reference_images("bed"))["prompt"] == said
         yield (
-            load_reference_images(run, "bed")[0][:, 0].unique().tolist(),
+            load_reference_images(run.workspace, "bed")[0][:, 0].unique().tolist(),
             [(AXES["bed"] + number) % 3],
         )
 
@@ -167,7 +168,7 @@ def test_generator(tmp_path, monkeypatch) -> Outcomes:
         monkeypatch.setitem(GENERATORS, value, made)
         run = toy_run(tmp_path / value, synthesize={"images": 3, "generator": value})
         run.segmenter = Crosses()
-        work(SYNTHESIZE, run, "bed")
+        work(SynthesizeStage, run, "bed")
         yield pictures(run), [(first + n, crosses(first + n)) for n in range(3)]
 
 
@@ -181,7 +182,7 @@ def test_segmenter(tmp_path, monkeypatch) -> Outcomes:
         monkeypatch.setitem(SEGMENTERS, value, made)
         run = toy_run(tmp_path / value, synthesize={"images": 3, "segmenter": value})
         run.generator = Spots()
-        work(SYNTHESIZE, run, "bed")
+        work(SynthesizeStage, run, "bed")
         whole = torch.ones(HEIGHT, WIDTH, dtype=torch.bool)
         yield pictures(run), [(n, whole if value == "everything" else crosses(n)) for n in range(3)]
 
@@ -219,7 +220,7 @@ def score(folder, **settings) -> RunContext:
         images, masks = painted(word)
         write_tensors(run.workspace.reference_images(word), {"images": images, "masks": masks}, {})
     for teacher in TEACHERS:
-        work(SCORE, run, teacher)
+        work(ScoreStage, run, teacher)
     return run
 
 
@@ -230,7 +231,7 @@ def test_a_teacher_is_scored_where_it_sees_the_class(tmp_path):
         for word in VOCABULARY:
             assert scores[word] == pytest.approx(skill(word, pooled=False))
     expected = [[skill(word, pooled=False) for word in VOCABULARY]] * 2
-    torch.testing.assert_close(load_capability(run), torch.tensor(expected))
+    torch.testing.assert_close(measured_capability(run), torch.tensor(expected))
 
 
 def test_teachers_that_see_otherwise_are_scored_otherwise(tmp_path):
@@ -247,16 +248,19 @@ def test_teachers_that_see_otherwise_are_scored_otherwise(tmp_path):
 
     run.teacher = {"demo-masks": known, "demo-dense": Blind("demo-dense")}.__getitem__
     for teacher in TEACHERS[::-1]:
-        work(SCORE, run, teacher)
+        work(ScoreStage, run, teacher)
     expected = [[skill(word, pooled=False) for word in VOCABULARY], [0.0, 0.0, 0.0]]
-    torch.testing.assert_close(load_capability(run), torch.tensor(expected))
+    torch.testing.assert_close(measured_capability(run), torch.tensor(expected))
 
 
 @follows("score.pooled")
 def test_pooled(tmp_path) -> Outcomes:
     for value in (False, True):
         run = score(tmp_path / str(value), score={"pooled": value})
-        yield load_capability(run)[0], torch.tensor([skill(w, pooled=value) for w in VOCABULARY])
+        yield (
+            measured_capability(run)[0],
+            torch.tensor([skill(w, pooled=value) for w in VOCABULARY]),
+        )
 
 
 @follows("run.vocabulary")
@@ -268,13 +272,13 @@ def test_vocabulary(tmp_path) -> Outcomes:
         run = toy_run(tmp_path / value[0], run={"vocabulary": str(file)})
         del run.vocabulary  # the toy world's; it is read when it is asked for
         run.generator, run.segmenter = Spots(), Crosses()
-        for word in SYNTHESIZE.units(run):
-            work(SYNTHESIZE, run, word)
-        work(SCORE, run, "demo-masks")
+        for word in SynthesizeStage(run).units():
+            work(SynthesizeStage, run, word)
+        work(ScoreStage, run, "demo-masks")
         made = sorted(path.stem for path in run.workspace.root.glob("synthesis/*"))
         scored = sorted(read_json(run.workspace.capability("demo-masks"))["capability"])
         axes = torch.eye(4)[[AXES[word] for word in value]]
-        yield (made, scored, run.vocabulary_embeddings), (sorted(value), sorted(value), axes)
+        yield (made, scored, run.words.vocabulary_embeddings), (sorted(value), sorted(value), axes)
 
 
 def test_what_a_teacher_was_taught_is_noted_where_it_says_so(tmp_path):
@@ -284,11 +288,14 @@ def test_what_a_teacher_was_taught_is_noted_where_it_says_so(tmp_path):
         taught = ("sofa", "door", "Lamp")
 
     run = score(tmp_path)
-    assert [taught_to(run, teacher) for teacher in TEACHERS] == [None, None]
+    assert [load_taught_words(run.workspace, teacher) for teacher in TEACHERS] == [None, None]
     run.teacher = {
         "demo-masks": Taught("demo-masks"),
         "demo-dense": ToyTeacher("demo-dense"),
     }.__getitem__
     for teacher in TEACHERS:
-        work(SCORE, run, teacher)
-    assert [taught_to(run, teacher) for teacher in TEACHERS] == [("lamp", "door"), None]
+        work(ScoreStage, run, teacher)
+    assert [load_taught_words(run.workspace, teacher) for teacher in TEACHERS] == [
+        ("lamp", "door"),
+        None,
+    ]

@@ -14,9 +14,9 @@ from pcdistill.pipeline.artifact_files import read_tensors, write_tensors
 from pcdistill.pipeline.context import RunContext
 from pcdistill.pipeline.stage import Task
 from pcdistill.stages import distill as distill_module
-from pcdistill.stages.distill import DISTILL
-from pcdistill.stages.fuse import FUSE
-from pcdistill.stages.partition import PARTITION
+from pcdistill.stages.distill import DistillStage
+from pcdistill.stages.fuse import FuseStage
+from pcdistill.stages.partition import PartitionStage
 from tests.stages.test_fuse import make_run, nothing, work, write_lifted
 
 SCENE = "home-train-0"
@@ -30,15 +30,15 @@ def home():
 
 def fused_run(tmp_path, home, **distill) -> RunContext:
     run = make_run(tmp_path, home, SCENE, distill={"students": ["superpoint"], **SMALL, **distill})
-    work(PARTITION, run, SCENE)
+    work(PartitionStage, run, SCENE)
     write_lifted(run, SCENE, len(home.points), run.text_encoder.dimensions, 0.6)
-    work(FUSE, run, SCENE)
+    work(FuseStage, run, SCENE)
     return run
 
 
 def train(run: RunContext) -> str:
-    task = Task("superpoint", DISTILL.inputs(run, "superpoint"), "test")
-    return DISTILL.work(run, task, nothing)
+    task = Task("superpoint", DistillStage(run).inputs("superpoint"), "test")
+    return DistillStage(run).work(task, nothing)
 
 
 def test_a_loss_that_is_no_number_ends_the_unit(tmp_path, home):
@@ -73,16 +73,18 @@ BOTH = {"students": ["superpoint", "superpoint+ensemble"], "epochs": 3, "ensembl
 
 def handed_over(run: RunContext, mark: str = "base") -> Path:
     """Train the student superpoint and give the file by which it hands over."""
-    DISTILL.work(run, Task("superpoint", DISTILL.inputs(run, "superpoint"), mark), nothing)
+    DistillStage(run).work(
+        Task("superpoint", DistillStage(run).inputs("superpoint"), mark), nothing
+    )
     return run.workspace.student("superpoint") / "hand_over.safetensors"
 
 
 def ensemble(run: RunContext) -> tuple[dict[str, torch.Tensor], list[int]]:
     """Weights of the student of the ensemble, and the epochs that it learned by itself."""
-    inputs = DISTILL.inputs(run, "superpoint+ensemble")
+    inputs = DistillStage(run).inputs("superpoint+ensemble")
     task = Task("superpoint+ensemble", inputs, "own", {"distill superpoint": "base"})
     epochs: list[int] = []
-    DISTILL.work(run, task, lambda done, total, words: epochs.append(done))
+    DistillStage(run).work(task, lambda done, total, words: epochs.append(done))
     return load_file(run.workspace.checkpoint("superpoint+ensemble")), epochs
 
 
@@ -134,12 +136,12 @@ def test_a_hand_over_that_is_not_this_run_s_is_learned_again(tmp_path, home, har
 def test_a_half_way_state_that_is_not_this_task_s_is_learned_again(tmp_path, home, harm):
     run = fused_run(tmp_path, home, epochs=3)
     state = run.workspace.student("superpoint") / "state.safetensors"
-    task = Task("superpoint", DISTILL.inputs(run, "superpoint"), "base")
+    task = Task("superpoint", DistillStage(run).inputs("superpoint"), "base")
 
-    _, trainer = distill_module._trainer(run, task)
+    _, trainer = DistillStage(run)._new_trainer("superpoint", task.units_of("fuse"))
     trainer.train_epoch()
     write_tensors(state, trainer.state(), {"task": "base"})
     epochs: list[int] = []
     harm(state)
-    DISTILL.work(run, task, lambda done, total, words: epochs.append(done))
+    DistillStage(run).work(task, lambda done, total, words: epochs.append(done))
     assert epochs == [1, 2, 3]

@@ -14,7 +14,7 @@ from pcdistill.networks import MinkUNet
 from pcdistill.pipeline.artifact_files import read_tensors, write_tensors
 from pcdistill.pipeline.workspace import UnitRecord
 from pcdistill.stages import distill as distill_module
-from pcdistill.stages.distill import DISTILL, training_scene
+from pcdistill.stages.distill import DistillStage, load_training_scene
 from tests.stages.followed import Outcomes, follows
 from tests.stages.toy import SCENE, toy_labels, toy_run
 from tests.stages.toy_students import (
@@ -34,12 +34,14 @@ from tests.stages.toy_students import (
 def test_what_is_learned_from_is_what_the_stages_before_left(tmp_path):
     run = ready(tmp_path)
     for one in ROOMS:
-        found = training_scene(run, one.name, per_point=True)
+        found = load_training_scene(
+            run.workspace, one.name, run.config.distill.input, per_point=True
+        )
         for name in vars(one):
             expected, value = getattr(one, name), getattr(found, name)
             same = torch.equal(value, expected) if torch.is_tensor(expected) else value == expected
             assert same, name
-    assert training_scene(run, SCENE, per_point=False).features is None
+    assert load_training_scene(run.workspace, SCENE, "constant", per_point=False).features is None
 
 
 @pytest.mark.parametrize("student", ["point", "superpoint", ENSEMBLE])
@@ -228,7 +230,7 @@ def test_students(tmp_path) -> Outcomes:
     """Each gives a student, and no other is trained."""
     for value in (("point",), ("point", "superpoint")):
         run = ready(tmp_path / "-".join(value), students=list(value))
-        for unit in DISTILL.units(run):
+        for unit in DistillStage(run).units():
             train(run, unit)
         files = run.workspace.root.glob("students/*/checkpoint.safetensors")
         found = {path.parent.name: weights(run, path.parent.name) for path in files}
@@ -275,9 +277,9 @@ def test_engine(tmp_path) -> Outcomes:
             to.append(name)
 
         with mock.patch.object(MinkUNet, "set_engine", listening):
-            DISTILL.estimate(run, "superpoint")
+            DistillStage(run).estimate("superpoint")
             made = list(asked)
-            load_student(run, "superpoint")
+            load_student(run.workspace, run.config.distill, "superpoint")
         yield (made, asked[len(made) :][-1]), ([value], value)
 
 
@@ -293,8 +295,8 @@ def test_trained(tmp_path) -> Outcomes:
     root = trained.workspace.root
     for value, student in ((f"{root}:point", "point"), (str(root), "superpoint")):
         run = toy_run(tmp_path / student, distill={"pretrained": value})
-        assert DISTILL.units(run) == ("pretrained",)
+        assert DistillStage(run).units() == ("pretrained",)
         train(run, "pretrained")
-        loaded = load_student(run, "pretrained")
+        loaded = load_student(run.workspace, run.config.distill, "pretrained")
         assert loaded.needs == (SMALL["voxel_size"], SMALL["input"])
         yield loaded.network.state_dict(), weights(trained, student)

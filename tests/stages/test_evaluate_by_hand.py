@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import zlib
 from dataclasses import replace
 
@@ -13,14 +14,13 @@ from torch import nn
 
 from pcdistill.artifacts.predictions import load_predictions, load_result
 from pcdistill.artifacts.students import LoadedStudent
-from pcdistill.inference import methods as rows_module
-from pcdistill.inference.methods import method_features, method_names
 from pcdistill.labels import IGNORE_LABEL, NO_FEATURE_LABEL
 from pcdistill.pipeline.context import RunContext
 from pcdistill.pipeline.pretrained import StudentInputSpec
 from pcdistill.pipeline.stage import Task
-from pcdistill.stages.evaluate import EVALUATE
+from pcdistill.stages.evaluate import EvaluateStage
 from pcdistill.teachers import TEXT_ENCODERS
+from tests.fixtures.runs import predictor
 from tests.stages.followed import Outcomes, alike, follows
 from tests.stages.test_fuse_by_hand import by_hand
 from tests.stages.toy import CLASSES, MEASURED, TEACHERS, ToyText, nothing, toy_labels, work
@@ -42,7 +42,9 @@ def student(monkeypatch):
     """The student of every run is the mirror."""
     needs = StudentInputSpec(VOXEL, "geometry")
     monkeypatch.setattr(
-        rows_module, "load_student", lambda run, name: LoadedStudent(Mirror(), needs)
+        sys.modules["pcdistill.artifacts.run_artifacts"],
+        "load_student",
+        lambda workspace, config, name: LoadedStudent(Mirror(), needs),
     )
 
 
@@ -189,8 +191,8 @@ def measured(
 
 
 def numbers(run: RunContext, row: str) -> tuple[float, float]:
-    work(EVALUATE, run, row)
-    found = load_result(run, row)
+    work(EvaluateStage, run, row)
+    found = load_result(run.workspace, row)
     return found["miou"], found["macc"]
 
 
@@ -207,20 +209,20 @@ ROWS = (
 @pytest.mark.parametrize("row", ROWS)
 def test_every_row_has_the_features_and_labels_and_numbers_that_it_should(tmp_path, row):
     run = homes_run(tmp_path, distill={"students": ["point"]}, fuse={"store_point_features": True})
-    assert row in method_names(run)
+    assert row in predictor(run).methods.names
     assert numbers(run, row) == pytest.approx(measured(row))
-    assert load_result(run, row)["scenes"] == list(CLUSTERS)
+    assert load_result(run.workspace, row)["scenes"] == list(CLUSTERS)
     for name in CLUSTERS:
         count = len(scan(name).points)
         expected = features_of(row, name)
-        features, seen = method_features(run, row, name)
+        features, seen = predictor(run).features(row, name)
         assert seen.nonzero()[:, 0].tolist() == sorted(expected)
         if row == "fused+superpoints":  # of any length
             features = features / features.norm(dim=1, keepdim=True)
             expected = {p: _unit(f) for p, f in expected.items()}
         found = dict(zip(sorted(expected), features[seen].tolist(), strict=True))
         assert alike(found, expected)
-        assert load_predictions(run, row, name).tolist() == labels_of(expected, count)
+        assert load_predictions(run.workspace, row, name).tolist() == labels_of(expected, count)
 
 
 def _unit(feature: list[float]) -> list[float]:
@@ -231,7 +233,7 @@ def _unit(feature: list[float]) -> list[float]:
 def test_the_numbers_say_how_many_points_had_no_answer(tmp_path):
     """Of the points that some frame sees and that have a label."""
     run = homes_run(tmp_path)
-    work(EVALUATE, run, "teacher:demo-masks")
+    work(EvaluateStage, run, "teacher:demo-masks")
     scored = [
         (name, point)
         for name in CLUSTERS
@@ -239,7 +241,7 @@ def test_the_numbers_say_how_many_points_had_no_answer(tmp_path):
         if scan(name).labels[point] != IGNORE_LABEL
     ]
     without = [1 for name, point in scored if point not in said(name)["demo-masks"]]
-    found = load_result(run, "teacher:demo-masks")
+    found = load_result(run.workspace, "teacher:demo-masks")
     assert (found["points"], found["points_without_answer"]) == (len(scored), len(without))
     assert 0 < len(without) < len(scored)
 
@@ -257,10 +259,10 @@ def test_a_scan_that_a_teacher_did_not_see_or_that_is_not_cut_is_left_out(tmp_pa
     run = homes_run(tmp_path)
     first, second = CLUSTERS
     gone = (second, missing) if missing == "partition" else (f"{missing}{second}", "lift")
-    left = tuple(i for i in EVALUATE.inputs(run, "average") if (i.unit, i.stage) != gone)
-    assert len(left) == len(EVALUATE.inputs(run, "average")) - 1
-    EVALUATE.work(run, Task("average", left, "t"), nothing)
-    assert load_result(run, "average")["scenes"] == [first]
+    left = tuple(i for i in EvaluateStage(run).inputs("average") if (i.unit, i.stage) != gone)
+    assert len(left) == len(EvaluateStage(run).inputs("average")) - 1
+    EvaluateStage(run).work(Task("average", left, "t"), nothing)
+    assert load_result(run.workspace, "average")["scenes"] == [first]
 
 
 def test_without_teachers_all_points_are_scored(tmp_path):
@@ -316,7 +318,7 @@ def test_every_row_is_measured_as_openscene_measures_it(tmp_path, row):
     )
     assert numbers(run, row) == pytest.approx(measured(row, **OPENSCENE))
     for name in CLUSTERS:
-        features, seen = method_features(run, row, name)
+        features, seen = predictor(run).features(row, name)
         expected = features_of(row, name, 5, turns=True)
         assert seen.nonzero()[:, 0].tolist() == sorted(expected)
         if row != "fused+superpoints":  # whose length is another
@@ -333,7 +335,7 @@ def test_other_seeds_turn_otherwise_and_the_same_seed_the_same(tmp_path):
         run = homes_run(
             tmp_path / str(seed), run={"seed": seed}, evaluate={"protocol": "openscene"}
         )
-        return method_features(run, "student:superpoint", MEASURED)[0]
+        return predictor(run).features("student:superpoint", MEASURED)[0]
 
     assert torch.equal(features(1), features(1))
     assert not torch.equal(features(1), features(2))
@@ -352,7 +354,7 @@ def test_votes(tmp_path) -> Outcomes:
         )
     ):
         run = homes_run(tmp_path / str(number), evaluate=setting)
-        found = [method_features(run, "student:superpoint", name)[0] for name in CLUSTERS]
+        found = [predictor(run).features("student:superpoint", name)[0] for name in CLUSTERS]
         yield found, [said_by_the_student(scan(name), votes, turns) for name in CLUSTERS]
 
 
@@ -371,7 +373,7 @@ def test_validation(tmp_path) -> Outcomes:
         found = numbers(run, "average")
         scans = tuple(CLUSTERS)[:value]
         yield (
-            (load_result(run, "average")["scenes"], found),
+            (load_result(run.workspace, "average")["scenes"], found),
             (list(scans), measured("average", scans=scans)),
         )
 
@@ -388,12 +390,12 @@ def test_a_class_that_no_scan_has_counts_as_the_protocol_says(tmp_path, protocol
     how = OPENSCENE if protocol == "openscene" else {"over": over}
     expected = measured("average", scans=tuple(CLUSTERS)[:1], **how)
     assert numbers(run, "average") == pytest.approx(expected)
-    assert load_result(run, "average")["per_class"]["lamp"] is None
+    assert load_result(run.workspace, "average")["per_class"]["lamp"] is None
 
 
 def labels_by(run: RunContext) -> list[list[int]]:
-    work(EVALUATE, run, "average")
-    return [load_predictions(run, "average", name).tolist() for name in CLUSTERS]
+    work(EvaluateStage, run, "average")
+    return [load_predictions(run.workspace, "average", name).tolist() for name in CLUSTERS]
 
 
 def labels_with(axes) -> list[list[int]]:
@@ -408,7 +410,7 @@ def test_prompt(tmp_path) -> Outcomes:
     for turn, value in enumerate((None, "not a {}")):
         run = homes_run(tmp_path / str(turn), run={"prompt": value})
         labels = labels_with([(axis + turn) % 3 for axis in range(3)])
-        fused, seen = method_features(run, "fused", MEASURED)
+        fused, seen = predictor(run).features("fused", MEASURED)
         right = by_hand(said(MEASURED), skill=SKILL, points=2 * EACH, turn=turn)
         yield (labels_by(run), fused[seen]), (labels, torch.tensor(list(right.values())))
 
@@ -441,22 +443,22 @@ def test_text_encoder(tmp_path, monkeypatch) -> Outcomes:
 def test_workspace(tmp_path) -> Outcomes:
     for value in ("one", "other"):
         run = homes_run(tmp_path, run={"workspace": str(tmp_path / value)})
-        work(EVALUATE, run, "average")
+        work(EvaluateStage, run, "average")
         found = sorted(path.parent.parent.parent.name for path in tmp_path.rglob("result.json"))
         yield found, {"one": ["one"], "other": ["one", "other"]}[value]
 
 
 def test_a_protocol_that_is_not_the_runs_is_not_used(tmp_path):
     run = homes_run(tmp_path, evaluate={"protocol": "openscene", "scored_points": "all"})
-    work(EVALUATE, run, "average")
+    work(EvaluateStage, run, "average")
     other = replace(run.config, evaluate=replace(run.config.evaluate, protocol="seen"))
-    assert "5 runs" in load_result(run, "average")["protocol"]
-    assert "turned" in load_result(run, "average")["protocol"]
+    assert "5 runs" in load_result(run.workspace, "average")["protocol"]
+    assert "turned" in load_result(run.workspace, "average")["protocol"]
     fresh = RunContext(other)
     fresh.text_encoder, fresh.vocabulary, fresh.label_set = (
         run.text_encoder,
         run.vocabulary,
         run.label_set,
     )
-    work(EVALUATE, fresh, "average")
-    assert "left out" in load_result(fresh, "average")["protocol"]
+    work(EvaluateStage, fresh, "average")
+    assert "left out" in load_result(fresh.workspace, "average")["protocol"]

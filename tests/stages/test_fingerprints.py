@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from pcdistill.inference.methods import method_names
 from pcdistill.pipeline.config_loading import config_from_dict
 from pcdistill.pipeline.context import RunContext
 from pcdistill.stages import STAGES
+from tests.fixtures.runs import predictor
 
 LABELS = json.loads((files("pcdistill.scenes") / "label_sets" / "nuscenes16.json").read_text())
 WORDS = json.loads((files("pcdistill.scenes") / "vocabularies" / "indoor.json").read_text())
@@ -36,8 +36,8 @@ def settings(tmp_path: Path, labels: dict, words: dict) -> dict[str, dict[str, s
     run = RunContext(config_from_dict(sections, "test"))
     return {
         stage.name: {
-            unit: json.dumps(dict(stage.settings(run, unit)), sort_keys=True, default=str)
-            for unit in stage.units(run)
+            unit: json.dumps(dict(stage(run).settings(unit)), sort_keys=True, default=str)
+            for unit in stage(run).units()
         }
         for stage in STAGES
     }
@@ -96,7 +96,7 @@ def test_another_vocabulary_counts_for_every_row_that_compares_teachers(tmp_path
     different = {row for row in before if before[row] != after[row]}
     assert different == {*COMBINED, "capability"}
     run = RunContext(config_from_dict({}, "test"))
-    assert set(COMBINED) < set(method_names(run))
+    assert set(COMBINED) < set(predictor(run).methods.names)
 
 
 def test_what_is_the_same_makes_nothing_stale(tmp_path):

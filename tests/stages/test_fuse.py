@@ -9,24 +9,25 @@ import pytest
 import torch
 from torch.nn import functional
 
-from pcdistill.artifacts.capability import load_capability
+from pcdistill.artifacts import open_point_features
 from pcdistill.artifacts.fused_targets import load_fused_targets
-from pcdistill.artifacts.point_features import load_point_features, projection_rules
+from pcdistill.artifacts.point_features import projection_rules
 from pcdistill.artifacts.superpoints import compact_ids, load_superpoint_ids
 from pcdistill.distillation import superpoint_distillation_loss
 from pcdistill.errors import SceneError
 from pcdistill.fusion import fuse_features, predict_labels
 from pcdistill.homes import home_scene
-from pcdistill.inference import methods as fuse_module
+from pcdistill.inference import fuse_points as fuse_module
 from pcdistill.lifting.lift_scene import count_views
 from pcdistill.pipeline.artifact_files import read_provenance, write_json, write_tensors
 from pcdistill.pipeline.config_loading import config_from_dict
 from pcdistill.pipeline.context import RunContext
 from pcdistill.pipeline.stage import Task
 from pcdistill.scenes import Scene, open_scene, write_scene
-from pcdistill.stages.fuse import FUSE
-from pcdistill.stages.lift import LIFT
-from pcdistill.stages.partition import PARTITION, partition_scene
+from pcdistill.stages.fuse import FuseStage
+from pcdistill.stages.lift import LiftStage
+from pcdistill.stages.partition import PartitionStage, partition_scene
+from tests.fixtures.runs import measured_capability
 from tests.tolerances import FLOAT32_SUMS, FLOAT64_EXACT
 
 HALF_STEP = 2.0**-11  # relative rounding of half precision
@@ -37,7 +38,7 @@ def nothing(done, total, words):
 
 
 def work(stage, run, unit):
-    return stage.work(run, Task(unit, (), "test"), nothing)
+    return stage(run).work(Task(unit, (), "test"), nothing)
 
 
 def make_run(folder, scene: Scene, name: str, **sections) -> RunContext:
@@ -73,31 +74,31 @@ def fused_home(home, tmp_path, monkeypatch):
     """A run with a partitioned, lifted and fused home; several chunks of points."""
     monkeypatch.setattr(fuse_module, "_POINTS_AT_A_TIME", 1000)
     run = make_run(tmp_path, home, "home-train-0", fuse={"store_point_features": True})
-    work(PARTITION, run, "home-train-0")
+    work(PartitionStage, run, "home-train-0")
     write_lifted(run, "home-train-0", len(home.points), 64, 0.6)
-    work(FUSE, run, "home-train-0")
+    work(FuseStage, run, "home-train-0")
     return run
 
 
 def large_form(run: RunContext, scene: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Fused features (N, D) float64 of all points at once, and who saw any (N,)."""
-    count = len(load_superpoint_ids(run, scene))
+    count = len(load_superpoint_ids(run.workspace, scene))
     features = torch.zeros(len(run.config.run.teachers), count, 64)
     seen = torch.zeros(len(run.config.run.teachers), count, dtype=torch.bool)
     for number, teacher in enumerate(run.config.run.teachers):
-        values, index = load_point_features(run, teacher, scene)
+        values, index = open_point_features(run).load(teacher, scene)
         features[number, index] = values.float()
         seen[number, index] = True
-    labels = predict_labels(features, run.vocabulary_embeddings)
-    return fuse_features(features, labels, load_capability(run), seen=seen), seen.any(dim=0)
+    labels = predict_labels(features, run.words.vocabulary_embeddings)
+    return fuse_features(features, labels, measured_capability(run), seen=seen), seen.any(dim=0)
 
 
 def test_fusing_in_chunks_equals_fusing_at_once(fused_home):
     fused, seen = large_form(fused_home, "home-train-0")
-    targets = load_fused_targets(fused_home, "home-train-0")
+    targets = load_fused_targets(fused_home.workspace, "home-train-0")
     assert torch.equal(targets.seen, seen.nonzero()[:, 0])
     assert torch.equal(targets.features, fused[seen].half())
-    ids = load_superpoint_ids(fused_home, "home-train-0")
+    ids = load_superpoint_ids(fused_home.workspace, "home-train-0")
     for superpoint in range(0, int(ids.max()) + 1, 7):
         members = fused[(ids == superpoint) & seen].double()
         assert bool(targets.superpoint_seen[superpoint]) == (len(members) > 0)
@@ -131,7 +132,7 @@ def loss_from_points(student, target, ids):
 def test_loss_and_gradient_of_the_small_form_equal_those_of_the_large_form(fused_home):
     scene = "home-train-0"
     fused, seen = large_form(fused_home, scene)
-    ids = load_superpoint_ids(fused_home, scene)[seen]
+    ids = load_superpoint_ids(fused_home.workspace, scene)[seen]
     target = fused[seen].double()
     generator = torch.Generator().manual_seed(1)
     start = torch.randn(len(ids), 64, generator=generator, dtype=torch.float64)
@@ -140,7 +141,7 @@ def test_loss_and_gradient_of_the_small_form_equal_those_of_the_large_form(fused
     expected = loss_from_points(large, target, ids)
     expected.backward()
 
-    stored = load_fused_targets(fused_home, scene).superpoint_means
+    stored = load_fused_targets(fused_home.workspace, scene).superpoint_means
     small = start.clone().requires_grad_()
     loss = superpoint_distillation_loss(small, ids, stored.double()).total
     loss.backward()
@@ -164,11 +165,11 @@ def test_scenes_whose_features_are_not_kept_are_fused_to_the_same(home, tmp_path
     kept = make_run(tmp_path / "all", home, "home-train-0")
     bare = make_run(tmp_path / "few", home, "home-train-0", lift={"store_features": "validation"})
     for run in (kept, bare):
-        work(PARTITION, run, "home-train-0")
+        work(PartitionStage, run, "home-train-0")
         for teacher in run.config.run.teachers:
-            work(LIFT, run, f"{teacher}/home-train-0")
-        work(FUSE, run, "home-train-0")
-    there, here = (load_fused_targets(run, "home-train-0") for run in (kept, bare))
+            work(LiftStage, run, f"{teacher}/home-train-0")
+        work(FuseStage, run, "home-train-0")
+    there, here = (load_fused_targets(run.workspace, "home-train-0") for run in (kept, bare))
     assert torch.equal(there.seen, here.seen)
     assert torch.equal(there.superpoint_means, here.superpoint_means)
     assert there.features is None
@@ -185,19 +186,23 @@ def test_the_estimates_are_what_is_written(home, tmp_path, store_point_features)
         tmp_path, home, "home-train-0", fuse={"store_point_features": store_point_features}
     )
     header = 4096
-    units = {PARTITION: "home-train-0", LIFT: "demo-dense/home-train-0", FUSE: "home-train-0"}
+    units = {
+        PartitionStage: "home-train-0",
+        LiftStage: "demo-dense/home-train-0",
+        FuseStage: "home-train-0",
+    }
     for stage, unit in units.items():
-        estimate = stage.estimate(run, unit)
-        if stage is FUSE:
-            work(LIFT, run, "demo-masks/home-train-0")
+        estimate = stage(run).estimate(unit)
+        if stage is FuseStage:
+            work(LiftStage, run, "demo-masks/home-train-0")
         work(stage, run, unit)
-        written = sum(path.stat().st_size for path in stage.outputs(run, unit))
+        written = sum(path.stat().st_size for path in stage(run).outputs(unit))
         assert written <= estimate + header
         largest = written
-        if stage is LIFT or (
-            stage is FUSE and store_point_features
+        if stage is LiftStage or (
+            stage is FuseStage and store_point_features
         ):  # unseen points are not written
-            fraction = len(load_point_features(run, "demo-dense", "home-train-0")[1]) / len(
+            fraction = len(open_point_features(run).load("demo-dense", "home-train-0")[1]) / len(
                 home.points
             )
             largest = written / fraction
@@ -208,9 +213,9 @@ def test_a_partition_says_how_it_is_cut(home, tmp_path):
     side = home.points[:, 0] > home.points[:, 0].median()  # a border across tables and floors
     halved = replace(home, labels=side.long(), instances=side.int())
     run = make_run(tmp_path, halved, "home-train-0")
-    summary = work(PARTITION, run, "home-train-0")
+    summary = work(PartitionStage, run, "home-train-0")
     about = read_provenance(run.workspace.superpoints("home-train-0"))
-    ids = load_superpoint_ids(run, "home-train-0")
+    ids = load_superpoint_ids(run.workspace, "home-train-0")
     assert about["superpoints"] == int(ids.max()) + 1
     assert about["sizes"][3] == int(torch.bincount(ids).max())
     assert 0 < about["boundary"] < 1
@@ -232,8 +237,8 @@ def test_ids_are_stored_short_where_they_fit(home, tmp_path):
         assert compact_ids(ids).tolist() == ids.tolist()
     assert compact_ids(torch.zeros(0, dtype=torch.int32)).shape == (0,)
     run = make_run(tmp_path, home, "home-train-0")
-    work(PARTITION, run, "home-train-0")
-    found = load_superpoint_ids(run, "home-train-0")
+    work(PartitionStage, run, "home-train-0")
+    found = load_superpoint_ids(run.workspace, "home-train-0")
     assert torch.equal(found, partition_scene(home, run.config.partition).superpoint_ids.long())
 
 
@@ -254,10 +259,10 @@ def test_fused_features_of_a_scan_take_a_fiftieth_of_the_disk(data_root, tmp_pat
             return functional.normalize(torch.randn(len(texts), 512, generator=generator), dim=1)
 
     run.text_encoder = Wide()
-    work(PARTITION, run, "home-train-0")
+    work(PartitionStage, run, "home-train-0")
     write_lifted(run, "home-train-0", len(views), 512, views > 0)
-    work(FUSE, run, "home-train-0")
-    seen = len(load_fused_targets(run, "home-train-0").seen)
+    work(FuseStage, run, "home-train-0")
+    seen = len(load_fused_targets(run.workspace, "home-train-0").seen)
     assert 0 < seen == int((views > 0).sum())
     per_point = seen * 2 * 512  # half precision, seen points only, not even an index
     stored = [run.workspace.fused("home-train-0"), run.workspace.superpoints("home-train-0")]
@@ -267,4 +272,4 @@ def test_fused_features_of_a_scan_take_a_fiftieth_of_the_disk(data_root, tmp_pat
 def test_a_scene_without_frames_is_refused_by_lift(home, tmp_path):
     run = make_run(tmp_path, replace(home, frames=()), "home-train-0")
     with pytest.raises(SceneError, match="has no frames, so no teacher can look at it"):
-        work(LIFT, run, "demo-dense/home-train-0")
+        work(LiftStage, run, "demo-dense/home-train-0")

@@ -7,11 +7,10 @@ import math
 import pytest
 import torch
 
-from pcdistill.artifacts.capability import load_capability
 from pcdistill.artifacts.fused_targets import load_fused_targets
-from pcdistill.inference.methods import method_features
 from pcdistill.pipeline.context import RunContext
-from pcdistill.stages.fuse import FUSE
+from pcdistill.stages.fuse import FuseStage
+from tests.fixtures.runs import measured_capability, predictor
 from tests.stages.followed import Outcomes, alike, follows
 from tests.stages.toy import (
     AXES,
@@ -65,13 +64,13 @@ def fuse(folder, skill=SKILL, **sections) -> RunContext:
     write_superpoints(run, SCENE, IDS)
     write_lifted(run, SCENE, SAID)
     write_capability(run, skill)
-    work(FUSE, run, SCENE)
+    work(FuseStage, run, SCENE)
     return run
 
 
 def kept(run: RunContext) -> dict[int, list[float]]:
     """Point -> feature, as it is stored."""
-    targets = load_fused_targets(run, SCENE)
+    targets = load_fused_targets(run.workspace, SCENE)
     return dict(zip(targets.seen.tolist(), targets.features.tolist(), strict=True))
 
 
@@ -90,12 +89,12 @@ def test_every_point_is_fused_by_the_skill_of_those_who_see_it(run):
 
 def test_the_capability_table_has_the_teachers_and_words_in_the_order_of_the_run(run):
     expected = [[SKILL[teacher][word] for word in run.vocabulary] for teacher in TEACHERS]
-    torch.testing.assert_close(load_capability(run), torch.tensor(expected))
+    torch.testing.assert_close(measured_capability(run), torch.tensor(expected))
 
 
 def test_a_superpoint_has_the_mean_of_its_seen_points(run):
     """Superpoint 0 has points 0, 1 and 5, of which nobody saw the second."""
-    fused, targets = by_hand(SAID), load_fused_targets(run, SCENE)
+    fused, targets = by_hand(SAID), load_fused_targets(run.workspace, SCENE)
     means = [
         [sum(fused[p][c] for p in members) / len(members) for c in range(4)]
         for members in ((0, 5), (2, 3), (4,))
@@ -112,14 +111,14 @@ def test_a_superpoint_that_nobody_saw_is_marked(tmp_path):
     write_superpoints(run, SCENE, (0, 3, 1, 1, 2, 0))
     write_lifted(run, SCENE, SAID)
     write_capability(run, SKILL)
-    work(FUSE, run, SCENE)
-    targets = load_fused_targets(run, SCENE)
+    work(FuseStage, run, SCENE)
+    targets = load_fused_targets(run.workspace, SCENE)
     assert targets.superpoint_seen.tolist() == [True, True, True, False]
     assert not targets.superpoint_means[3].any()
 
 
 def test_the_row_that_is_measured_has_the_same_features(run):
-    features, seen = method_features(run, "fused", SCENE)
+    features, seen = predictor(run).features("fused", SCENE)
     assert seen.tolist() == [True, False, True, True, True, True]
     expected = torch.tensor([by_hand(SAID).get(point, [0.0] * 4) for point in range(6)])
     torch.testing.assert_close(features, expected)
@@ -127,8 +126,8 @@ def test_the_row_that_is_measured_has_the_same_features(run):
 
 def test_the_average_and_linear_rows_by_hand(run):
     """Features are on the axes, so that each cosine with its word is 1; a door's is sqrt(1/2)."""
-    average, _ = method_features(run, "average", SCENE)
-    linear, _ = method_features(run, "linear", SCENE)
+    average, _ = predictor(run).features("average", SCENE)
+    linear, _ = predictor(run).features("linear", SCENE)
     door = 0.5**0.5  # weight of the teacher that saw a door
     assert average[0].tolist() == pytest.approx([1, 0, 1.5, 0])
     assert linear[0].tolist() == pytest.approx([1, 0, 1.5, 0])
@@ -162,7 +161,7 @@ def test_of_three_teachers_those_who_do_not_see_a_point_neither_vote_nor_count(t
     write_superpoints(run, SCENE, IDS)
     write_lifted(run, SCENE, said)
     write_capability(run, skill)
-    work(FUSE, run, SCENE)
+    work(FuseStage, run, SCENE)
     assert alike(kept(run), in_halves(by_hand(said, mode=mode, skill=skill)))
 
 
@@ -184,7 +183,7 @@ def test_mode(tmp_path) -> Outcomes:
 def test_keep_points(tmp_path) -> Outcomes:
     for value in (False, True):
         run = fuse(tmp_path / str(value), fuse={"store_point_features": value})
-        features = load_fused_targets(run, SCENE).features
+        features = load_fused_targets(run.workspace, SCENE).features
         yield (
             features is not None and features.tolist(),
             value and list(in_halves(by_hand(SAID)).values()),

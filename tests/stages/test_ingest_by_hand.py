@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import pcdistill.homes
-from pcdistill.artifacts.scene_splits import scene_names, training_scenes, validation_scenes
+from pcdistill.artifacts import split_scenes
 from pcdistill.errors import SceneError
 from pcdistill.lifting.frame_colors import average_frame_colors
 from pcdistill.lifting.projector import ProjectionRules
@@ -18,7 +18,7 @@ from pcdistill.pipeline.config_loading import config_from_dict
 from pcdistill.pipeline.context import RunContext
 from pcdistill.scenes import MemoryFrame, Scene, open_scene, read_ply, write_ply, write_scene
 from pcdistill.scenes.checks.pose_conventions import POSE_CONVENTIONS
-from pcdistill.stages.ingest import INGEST
+from pcdistill.stages.ingest import IngestStage
 from tests.fixtures import box_room, nuscenes
 from tests.fixtures import scannet as scannet_scans
 from tests.scenes.readers.test_rgbd import FROM_Z_UP
@@ -34,8 +34,8 @@ RULES = ProjectionRules(0.25, 10)
 def ingest(folder: Path, settings: dict, unit: str | None = None, **run_settings) -> Scene:
     """The scene that is stored of the only scan, or of the one named."""
     run = run_of(folder, settings, **run_settings)
-    unit = unit or scene_names(run)[0]
-    work(INGEST, run, unit)
+    unit = unit or split_scenes(run).all[0]
+    work(IngestStage, run, unit)
     return open_scene(run.workspace.scene(unit))
 
 
@@ -64,7 +64,7 @@ def test_source(tmp_path, room) -> Outcomes:
         ("scan", ("room",)),
     ):
         run = run_of(tmp_path, {**TINY, "image_size": None, "source": value, "path": str(room)})
-        yield scene_names(run), right
+        yield split_scenes(run).all, right
 
 
 @follows("ingest.path")
@@ -79,7 +79,7 @@ def test_path(tmp_path, room) -> Outcomes:
 def test_train(tmp_path) -> Outcomes:
     for value in (1, 3):
         run = run_of(tmp_path, {**TINY, "train": value})
-        yield training_scenes(run), tuple(f"home-train-{number}" for number in range(value))
+        yield split_scenes(run).training, tuple(f"home-train-{number}" for number in range(value))
 
 
 @pytest.fixture
@@ -106,15 +106,15 @@ def test_homes(tmp_path, quick_homes) -> Outcomes:
         folder = tmp_path / value
         scene = ingest(folder, {**TINY, "homes": value})
         run = run_of(folder, {**TINY, "homes": value})
-        split = INGEST.settings(run, "home-train-0")["split"]
+        split = IngestStage(run).settings("home-train-0")["split"]
         yield [scene.points[0].tolist(), split], right
 
 
 def test_homes_that_come_out_differently_are_made_anew(tmp_path, monkeypatch):
     run = run_of(tmp_path, TINY)
-    before = INGEST.settings(run, "home-train-0")
+    before = IngestStage(run).settings("home-train-0")
     monkeypatch.setattr(pcdistill.homes, "GENERATION", pcdistill.homes.GENERATION + 1)
-    assert INGEST.settings(run, "home-train-0") != before
+    assert IngestStage(run).settings("home-train-0") != before
 
 
 @follows("ingest.frames")
@@ -270,7 +270,7 @@ def listed(tmp_path, three, **lists) -> tuple[tuple[str, ...], tuple[str, ...]]:
         given[key] = str(tmp_path / f"{key}.txt")
         Path(given[key]).write_text("\n".join(scenes))
     run = run_of(tmp_path / "run", of_scan(three, **given))
-    return training_scenes(run), validation_scenes(run)
+    return split_scenes(run).training, split_scenes(run).validation
 
 
 @follows("ingest.train_list")

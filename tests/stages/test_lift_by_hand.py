@@ -8,10 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
+from pcdistill.artifacts import open_point_features
 from pcdistill.artifacts.point_features import (
-    load_seen_points,
-    load_teacher_features,
-    load_view_counts,
     projection_rules,
 )
 from pcdistill.lifting import lift_frames as lift_frames_module
@@ -21,8 +19,8 @@ from pcdistill.pipeline.config import LiftConfig
 from pcdistill.pipeline.context import RunContext
 from pcdistill.pipeline.stage import fingerprint
 from pcdistill.scenes import MemoryFrame, Scene, open_scene
-from pcdistill.stages.lift import LIFT
-from pcdistill.stages.score import SCORE
+from pcdistill.stages.lift import LiftStage
+from pcdistill.stages.score import ScoreStage
 from pcdistill.teachers import FeatureMap, LabelledMasks
 from tests.fixtures.lifted import lift_by
 from tests.stages.followed import Outcomes, alike, follows
@@ -136,12 +134,12 @@ def lift(
     stored = stored or scene()
     store(run, stored)
     write_superpoints(run, stored.name, [0] * len(stored.points))
-    work(LIFT, run, f"{teacher}/{stored.name}")
+    work(LiftStage, run, f"{teacher}/{stored.name}")
     return run
 
 
 def features(run: RunContext, teacher: str, name: str = SCENE) -> dict[int, list[float]]:
-    views = load_teacher_features(run, name, (teacher,))
+    views = open_point_features(run).load_stack(name, (teacher,))
     seen = views.seen[0].nonzero()[:, 0]
     return dict(zip(seen.tolist(), views.of_teacher(0)[seen].tolist(), strict=True))
 
@@ -156,14 +154,14 @@ def test_a_point_has_the_mean_of_what_the_frames_that_see_it_say(tmp_path, teach
     expected = by_hand(stored_scene(run), teacher)
     assert 20 < len(expected) < len(PIXELS)
     assert alike(features(run, teacher), in_halves(expected))
-    assert load_seen_points(run, teacher, SCENE).tolist() == sorted(expected)
-    assert load_view_counts(run, teacher, SCENE).tolist() == counts()
+    assert open_point_features(run).seen_points(teacher, SCENE).tolist() == sorted(expected)
+    assert open_point_features(run).view_counts(teacher, SCENE).tolist() == counts()
     assert {0, 1, 3} <= set(counts())
 
 
 def test_a_point_that_a_teacher_did_not_see_has_no_feature_of_another(tmp_path):
     run = lift(tmp_path)
-    views = load_teacher_features(run, SCENE, ("demo-dense",))
+    views = open_point_features(run).load_stack(SCENE, ("demo-dense",))
     assert not views.seen.all()
     assert not views.of_teacher(0)[~views.seen[0]].any()
 
@@ -207,12 +205,14 @@ def test_two_masks_of_one_noun_have_the_vectors_of_their_own_captions():
         assert feature == pytest.approx([1 - right, right, 0, 0])
 
 
-@pytest.mark.parametrize(("stage", "unit"), [(LIFT, f"demo-dense/{SCENE}"), (SCORE, "demo-dense")])
+@pytest.mark.parametrize(
+    ("stage", "unit"), [(LiftStage, f"demo-dense/{SCENE}"), (ScoreStage, "demo-dense")]
+)
 def test_what_a_teacher_of_other_weights_said_is_stale(tmp_path, stage, unit):
     run, marks = toy_run(tmp_path), []
     for revision in ("1", "1", "2"):
         run.teacher("demo-dense").provenance = {"revision": revision}
-        marks.append(fingerprint(stage, stage.settings(run, unit), {}))
+        marks.append(fingerprint(stage, stage(run).settings(unit), {}))
     assert marks[0] == marks[1] != marks[2]
 
 
@@ -374,7 +374,7 @@ def test_keep(tmp_path) -> Outcomes:
         sizes = {}
         for name in (SCENE, MEASURED):
             run = lift(tmp_path / value, stored=scene(name), store_features=value)
-            views = load_view_counts(run, "demo-dense", name)
+            views = open_point_features(run).view_counts("demo-dense", name)
             assert views.tolist() == counts()
             size = run.workspace.point_features("demo-dense", name).stat().st_size
             sizes[name] = size > 4 * len(views) + 600

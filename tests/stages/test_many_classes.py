@@ -9,16 +9,17 @@ import torch
 
 from pcdistill.artifacts.predictions import load_predictions, load_result
 from pcdistill.errors import ConfigError, SceneError
-from pcdistill.inference import labelled_clouds
+from pcdistill.inference import MethodTable, ScenePredictor
 from pcdistill.labels import IGNORE_LABEL, NO_FEATURE_LABEL
+from pcdistill.pipeline import RunWords
 from pcdistill.pipeline.config_loading import config_from_dict
 from pcdistill.pipeline.context import RunContext
 from pcdistill.scenes import Scene, load_label_set, open_scene, read_ply, write_scene
-from pcdistill.stages import evaluate
-from pcdistill.stages.evaluate import EVALUATE
-from pcdistill.stages.ingest import INGEST
-from pcdistill.stages.partition import PARTITION
+from pcdistill.stages.evaluate import EvaluateStage
+from pcdistill.stages.ingest import IngestStage
+from pcdistill.stages.partition import PartitionStage
 from pcdistill.visualization import colorize_labels
+from tests.fixtures.runs import finished_run
 from tests.stages.test_fuse import work
 
 ROW = "teacher:demo-dense"
@@ -66,26 +67,26 @@ def test_a_perfect_answer_is_right_everywhere(tmp_path, monkeypatch, classes, ig
     none = load_label_set(write_label_set(tmp_path, classes, ignore)).ignore_label
     labels = labels_of(classes, max(none, -1))
     run = make_run(tmp_path, classes, ignore, labels)
-    work(INGEST, run, "flat")
-    work(PARTITION, run, "flat")
+    work(IngestStage, run, "flat")
+    work(PartitionStage, run, "flat")
     truth = open_scene(run.workspace.scene("flat")).labels
     assert torch.equal(truth, labels_of(classes, IGNORE_LABEL))
 
-    run.__dict__["label_embeddings"] = torch.eye(classes)
+    monkeypatch.setattr(RunWords, "label_embeddings", torch.eye(classes))
     seen = torch.arange(len(labels)) < len(labels) - UNSEEN  # the others have no label either
     features = torch.eye(classes)[truth.clamp(min=0)] * seen[:, None]
-    monkeypatch.setattr(evaluate, "method_features", lambda *_: (features, seen))
-    monkeypatch.setattr(evaluate, "ready_scenes", lambda *_: ("flat",))
-    work(EVALUATE, run, ROW)
-    measured = load_result(run, ROW)
+    monkeypatch.setattr(ScenePredictor, "features", lambda *_: (features, seen))
+    monkeypatch.setattr(MethodTable, "ready_scenes", lambda *_: ("flat",))
+    work(EvaluateStage, run, ROW)
+    measured = load_result(run.workspace, ROW)
     assert (measured["miou"], measured["macc"]) == (100, 100)
     assert (measured["points"], measured["points_without_answer"]) == (2 * classes, 0)
-    stored = load_predictions(run, ROW, "flat")
+    stored = load_predictions(run.workspace, ROW, "flat")
     expected = torch.where(seen, truth.clamp(min=0), NO_FEATURE_LABEL)
     assert torch.equal(stored, expected)
 
-    monkeypatch.setattr(labelled_clouds, "predict_scene_labels", lambda *_: expected)
-    cloud, names = labelled_clouds.export_labelled_clouds(run, tmp_path / "out", ROW)
+    monkeypatch.setattr(ScenePredictor, "labels", lambda *_: expected)
+    cloud, names = finished_run(run).export(tmp_path / "out", ROW)
     written = read_ply(cloud)
     assert torch.equal(written.scalars["label"], torch.where(seen, expected, none))
     assert names.read_text().splitlines()[classes] == f"{none} no answer"
@@ -99,12 +100,12 @@ def test_a_perfect_answer_is_right_everywhere(tmp_path, monkeypatch, classes, ig
 def test_a_label_beyond_the_set_is_refused(tmp_path, classes):
     run = make_run(tmp_path, classes, -1, torch.tensor([0, classes]))
     with pytest.raises(SceneError, match=rf"1 points .* \({classes}\), expected 0 to"):
-        work(INGEST, run, "flat")
+        work(IngestStage, run, "flat")
 
 
 def test_the_number_for_none_counts_for_what_is_ingested(tmp_path):
-    before = INGEST.settings(make_run(tmp_path, 3, 255, torch.tensor([0, 1])), "flat")
-    after = INGEST.settings(make_run(tmp_path, 3, 254, torch.tensor([0, 1])), "flat")
+    before = IngestStage(make_run(tmp_path, 3, 255, torch.tensor([0, 1]))).settings("flat")
+    after = IngestStage(make_run(tmp_path, 3, 254, torch.tensor([0, 1]))).settings("flat")
     assert before != after
 
 

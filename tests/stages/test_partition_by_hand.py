@@ -11,7 +11,7 @@ import torch
 from pcdistill.artifacts.superpoints import load_superpoint_ids
 from pcdistill.errors import SceneError
 from pcdistill.scenes import Scene
-from pcdistill.stages.partition import PARTITION
+from pcdistill.stages.partition import PartitionStage
 from tests.stages.followed import Outcomes, follows
 from tests.stages.toy import SCENE, store, toy_run, work
 
@@ -47,8 +47,8 @@ def pieces(folder, scene: Scene, **settings) -> list[list[int]]:
     """The points of each superpoint, in the order of their first points."""
     run = toy_run(folder, partition={"min_size": 1, "method": "neighbors", **settings})
     store(run, scene)
-    work(PARTITION, run, SCENE)
-    ids = load_superpoint_ids(run, SCENE)
+    work(PartitionStage, run, SCENE)
+    ids = load_superpoint_ids(run.workspace, SCENE)
     assert sorted(ids.unique().tolist()) == list(range(int(ids.max()) + 1))
     found = [(ids == number).nonzero()[:, 0].tolist() for number in range(int(ids.max()) + 1)]
     return sorted(found)
@@ -119,8 +119,8 @@ def test_more_pieces_than_short_numbers_are_kept_apart(tmp_path):
     scene = Scene(SCENE, torch.stack([torch.arange(count).float()] * 3, dim=1))
     run = toy_run(tmp_path, partition={"method": "none"})
     store(run, scene)
-    work(PARTITION, run, SCENE)
-    assert torch.equal(load_superpoint_ids(run, SCENE), torch.arange(count))
+    work(PartitionStage, run, SCENE)
+    assert torch.equal(load_superpoint_ids(run.workspace, SCENE), torch.arange(count))
 
 
 @pytest.mark.parametrize("method", ["mesh", "neighbors"])

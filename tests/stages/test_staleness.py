@@ -20,6 +20,7 @@ import pytest
 import torch
 
 from pcdistill import teachers
+from pcdistill.artifacts import ScanSources, open_scan_sources
 from pcdistill.artifacts.scan_sources import FileSummary, ScanIndex
 from pcdistill.networks import build_student, save_checkpoint
 from pcdistill.pipeline import context as run_module
@@ -263,13 +264,13 @@ def marks_of(run: RunContext) -> Marks:
 
     @functools.cache
     def mark(stage: str, unit: str) -> str:
-        inputs = stages[stage].inputs(run, unit)
+        inputs = stages[stage](run).inputs(unit)
         marks = {
             f"{needed.stage} {needed.unit}": mark(needed.stage, needed.unit) for needed in inputs
         }
-        return fingerprint(stages[stage], stages[stage].settings(run, unit), marks)
+        return fingerprint(stages[stage], stages[stage](run).settings(unit), marks)
 
-    return {name: {unit: mark(name, unit) for unit in stages[name].units(run)} for name in stages}
+    return {name: {unit: mark(name, unit) for unit in stages[name](run).units()} for name in stages}
 
 
 def stale(before: Marks, after: Marks) -> str:
@@ -414,7 +415,7 @@ def test_a_scan_is_read_again_where_its_labels_are_those_of_the_run_s_label_set(
 ):
     """ScanNet's numbers and Matterport's names are mapped; other layouts have one set or none."""
 
-    monkeypatch.setattr(ingest, "summarize_scan_files", lambda run, scan: FileSummary("mark", 0, 0))
+    monkeypatch.setattr(ScanSources, "files", lambda self, scan: FileSummary("mark", 0, 0))
 
     def settings(label_set: str) -> str:
         sections = {
@@ -423,8 +424,8 @@ def test_a_scan_is_read_again_where_its_labels_are_those_of_the_run_s_label_set(
         }
         run = RunContext(config_from_dict(sections, "test"))
         found = {"a": DetectedScan(layout, Scan("a", tmp_path, "part"))}
-        run.memory["scans"] = ScanIndex(found, ("a",), ("a",))
-        return json.dumps(dict(ingest.INGEST.settings(run, "a")), sort_keys=True, default=str)
+        open_scan_sources(run).index = ScanIndex(found, ("a",), ("a",))
+        return json.dumps(dict(ingest.IngestStage(run).settings("a")), sort_keys=True, default=str)
 
     again = settings("scannet20") != settings("scannet200")
     assert again == (layout in ("scannet", "matterport"))

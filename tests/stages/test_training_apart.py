@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 import torch
 
-from pcdistill.artifacts.scene_splits import scene_names, training_scenes, validation_scenes
+from pcdistill.artifacts import split_scenes
 from pcdistill.capability.generators.rendered import RenderedImageGenerator
 from pcdistill.errors import ConfigError
 from pcdistill.homes.floorplan import floor_plan
 from pcdistill.homes.home import SPLITS, build_home, seed_sequence
-from pcdistill.inference.methods import method_names
 from pcdistill.pipeline.config_loading import config_from_dict
 from pcdistill.pipeline.context import RunContext
 from pcdistill.scenes import MemoryFrame, Scene, open_scene, write_scene
-from pcdistill.stages.distill import DISTILL
-from pcdistill.stages.evaluate import EVALUATE
-from pcdistill.stages.ingest import INGEST
+from pcdistill.stages.distill import DistillStage
+from pcdistill.stages.evaluate import EvaluateStage
+from pcdistill.stages.ingest import IngestStage
 from tests.conftest import REPOSITORY
+from tests.fixtures.runs import predictor
 from tests.stages.toy import work
 
 TRAIN, VALIDATION = 3, 2
@@ -54,24 +54,24 @@ def made(monkeypatch) -> list[tuple[int, str]]:
 @pytest.mark.parametrize("seed", [0, 1, 7])
 def test_homes_are_furnished_for_training_or_for_measuring(tmp_path, made, seed):
     run = run_of(tmp_path, seed)
-    for name in scene_names(run):
-        work(INGEST, run, name)
+    for name in split_scenes(run).all:
+        work(IngestStage, run, name)
     first = 1000 * seed
     training = [(first + number, "train") for number in range(TRAIN)]
     validation = [(first + number, "validation") for number in range(VALIDATION)]
     assert made == training + validation
-    for name, (number, split) in zip(scene_names(run), made, strict=True):
+    for name, (number, split) in zip(split_scenes(run).all, made, strict=True):
         stored = open_scene(run.workspace.scene(name)).points[0]
         assert stored.tolist() == [number, SPLITS[split].stream, 0]
-        settings = INGEST.settings(run, name)
+        settings = IngestStage(run).settings(name)
         assert (settings["home"], settings["split"]) == (number, split)
 
 
 def test_no_two_runs_of_different_seeds_share_a_home(tmp_path, made):
     for seed in (0, 1):
         run = run_of(tmp_path / str(seed), seed)
-        for name in scene_names(run):
-            work(INGEST, run, name)
+        for name in split_scenes(run).all:
+            work(IngestStage, run, name)
     assert len(set(made)) == len(made) == 2 * (TRAIN + VALIDATION)
 
 
@@ -95,11 +95,11 @@ def test_splits_draw_from_streams_of_their_own(seed):
 
 def test_a_student_learns_from_training_scenes_and_rows_are_measured_on_the_others(tmp_path):
     run = run_of(tmp_path)
-    learned = {needed.unit for needed in DISTILL.inputs(run, "superpoint")}
-    assert learned == set(training_scenes(run)) == {f"home-train-{n}" for n in range(TRAIN)}
-    for row in method_names(run):
-        needed = [i.unit for i in EVALUATE.inputs(run, row) if i.stage == "partition"]
-        assert set(needed) == set(validation_scenes(run))
+    learned = {needed.unit for needed in DistillStage(run).inputs("superpoint")}
+    assert learned == set(split_scenes(run).training) == {f"home-train-{n}" for n in range(TRAIN)}
+    for row in predictor(run).methods.names:
+        needed = [i.unit for i in EvaluateStage(run).inputs(row) if i.stage == "partition"]
+        assert set(needed) == set(split_scenes(run).validation)
         assert not learned & set(needed)
 
 
@@ -119,13 +119,15 @@ def test_scans_are_learned_from_or_measured_as_the_lists_say(tmp_path, lists, tr
         given[key] = str(tmp_path / f"{key}.txt")
         Path(given[key]).write_text("\n".join(names))
     run = run_of(tmp_path / "run", source="scan", path=str(tmp_path / "scans"), **given)
-    assert "".join(training_scenes(run)) == training
-    assert "".join(validation_scenes(run)) == validation
-    assert {i.unit for i in DISTILL.inputs(run, "superpoint")} == set(training)
-    for row in method_names(run):
-        needed = {i.unit for i in EVALUATE.inputs(run, row) if i.stage == "partition"}
+    assert "".join(split_scenes(run).training) == training
+    assert "".join(split_scenes(run).validation) == validation
+    assert {i.unit for i in DistillStage(run).inputs("superpoint")} == set(training)
+    for row in predictor(run).methods.names:
+        needed = {i.unit for i in EvaluateStage(run).inputs(row) if i.stage == "partition"}
         assert needed == set(validation)
-        lifted = {i.unit.partition("/")[2] for i in EVALUATE.inputs(run, row) if i.stage == "lift"}
+        lifted = {
+            i.unit.partition("/")[2] for i in EvaluateStage(run).inputs(row) if i.stage == "lift"
+        }
         assert lifted == set(validation)
 
 

@@ -95,12 +95,11 @@ def nothing(done: int, total: int, words: str) -> None:
     """A report that nobody reads."""
 
 
-def work(stage: Stage, run: RunContext, unit: str) -> str:
+def work(stage: type[Stage], run: RunContext, unit: str) -> str:
     """Let a stage make one unit, all of whose inputs are there."""
-    inputs = stage.inputs(run, unit)
-    return stage.work(
-        run, Task(unit, tuple(Dependency(i.stage, i.unit) for i in inputs), "t"), nothing
-    )
+    opened = stage(run)
+    inputs = tuple(Dependency(needed.stage, needed.unit) for needed in opened.inputs(unit))
+    return opened.work(Task(unit, inputs, "t"), nothing)
 
 
 def write_superpoints(run: RunContext, scene: str, ids: Sequence[int]) -> None:

@@ -18,7 +18,7 @@ from pcdistill.pipeline.artifact_files import write_tensors
 from pcdistill.pipeline.context import RunContext
 from pcdistill.pipeline.stage import Dependency, Task
 from pcdistill.scenes import Scene
-from pcdistill.stages.distill import DISTILL
+from pcdistill.stages.distill import DistillStage
 from tests.stages.toy import CLASSES, OTHER, SCENE, ToyText, store, toy_run, write_superpoints
 
 CPU = torch.device("cpu")
@@ -95,8 +95,10 @@ def ready(folder, *, seed: int = 0, **distill) -> RunContext:
 def train(run: RunContext, student: str = "superpoint") -> list[int]:
     """Train one student; returns the epochs that were reported."""
     epochs: list[int] = []
-    wanted = tuple(Dependency(i.stage, i.unit) for i in DISTILL.inputs(run, student))
-    DISTILL.work(run, Task(student, wanted, "t"), lambda done, total, words: epochs.append(done))
+    wanted = tuple(Dependency(i.stage, i.unit) for i in DistillStage(run).inputs(student))
+    DistillStage(run).work(
+        Task(student, wanted, "t"), lambda done, total, words: epochs.append(done)
+    )
     return epochs
 
 

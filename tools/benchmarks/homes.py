@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from pcdistill.checksums import file_sha256
+from pcdistill.inference import open_run
 from pcdistill.pipeline.artifact_files import read_json
-from pcdistill.pipeline.config_loading import load_config
-from pcdistill.pipeline.context import RunContext
-from pcdistill.reporting.conclusions import measured_rows
+from pcdistill.pipeline.config_loading import load_workspace_config
+from pcdistill.reporting import measured_results
 
 from . import DOCS
 from .homes_numbers import Numbers, Seed
@@ -67,12 +67,14 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     with ThreadPoolExecutor(arguments.parallel) as pool:
         found = pool.map(measured, range(first, first + many))
         single, voted, seconds = zip(*found, strict=True)
-    last = opened(arguments.workspace / f"seed{first}")
-    numbers = Numbers(single, voted, VOTES, last.label_set.names, last.protocol, last.vocabulary)
+    last = open_run(arguments.workspace / f"seed{first}").artifacts
+    names, vocabulary = last.words.label_set.names, last.words.vocabulary
+    numbers = Numbers(single, voted, VOTES, names, last.protocol, vocabulary)
     # the largest of all child processes, in KiB on Linux
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     digest = file_sha256(SETTINGS)[:16]
-    steps = last.config.distill.epochs * last.config.ingest.train
+    config = load_workspace_config(last.workspace.root)
+    steps = config.distill.epochs * config.ingest.train
     about = [
         f"What `python tools/benchmark.py homes --first-seed {first} --seeds {many}` wrote, on "
         "test homes: each seed furnishes other training and validation homes, out of streams of "
@@ -105,11 +107,7 @@ def measure(workspace: Path, seed: int, changes: list[str]) -> Seed:
     command = [sys.executable, "-m", "pcdistill.cli", "run", str(SETTINGS), "--jobs", "1"]
     command += ["--workspace", str(workspace), "--set", f"run.seed={seed}", *changes]
     subprocess.run(command, check=True)
-    found = opened(workspace)
-    rows = {row["name"]: row for row in measured_rows(found)}
-    return Seed(rows, read_json(found.workspace.true_capability))
-
-
-def opened(workspace: Path) -> RunContext:
-    """Open the run of a workspace."""
-    return RunContext(load_config(workspace / "config.yaml", [f"run.workspace={workspace}"]))
+    found = open_run(workspace)
+    results = measured_results(found.artifacts.workspace, found.methods)
+    rows = {one["name"]: one for one in results}
+    return Seed(rows, read_json(found.artifacts.workspace.true_capability))

@@ -21,7 +21,7 @@ from pcdistill.evaluation import (
 )
 from pcdistill.inference.methods import BINARY, ORACLE, POOLED, SHUFFLED, VOXELS
 from pcdistill.inference.true_capability import words_to_compare
-from pcdistill.pipeline.result_files import row_confusion
+from pcdistill.pipeline.result_files import result_confusion
 
 RANK_GOAL = 0.7
 """Spearman's correlation of measured with true capability that fusion by it is built on."""
@@ -111,7 +111,7 @@ class Numbers:
     def _confusions(self, name: str, voted: bool) -> Tensor:
         """(S, H, M, K + 1, K) of a row."""
         seeds = self.voted if voted else self.single
-        return torch.stack([row_confusion(s.rows[name], len(self.classes)) for s in seeds])
+        return torch.stack([result_confusion(s.rows[name], len(self.classes)) for s in seeds])
 
     @property
     def fusion(self) -> list[Comparison]:
