@@ -233,10 +233,11 @@ def test_a_teacher_that_follows_the_surface_waits_for_the_superpoints(tmp_path):
 
     run.teacher = {"demo-masks": Surface(), "demo-dense": others("demo-dense")}.__getitem__
     store(run, scene())
-    needed = {name: {one.stage for one in LIFT.inputs(run, f"{name}/{SCENE}")} for name in TEACHERS}
+    stage = LiftStage(run)
+    needed = {name: {one.stage for one in stage.inputs(f"{name}/{SCENE}")} for name in TEACHERS}
     assert needed == {"demo-masks": {"ingest", "partition"}, "demo-dense": {"ingest"}}
     write_superpoints(run, SCENE, [point % 5 for point in range(len(PIXELS))])
-    work(LIFT, run, f"demo-masks/{SCENE}")
+    work(LiftStage, run, f"demo-masks/{SCENE}")
     landed = {int(one) for known in given for one in known.superpoint_ids.unique()}
     assert landed == {-1, 0, 1, 2, 3, 4}
 
