@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pcdistill.errors import ConfigError
-from pcdistill.pipeline import Dependency, Task, Workspace, best_measured
+from pcdistill.pipeline import Dependency, Task, Workspace, best_measured, read_json
 from pcdistill.suggest import suggest
 
 POOLED = "fused+superpoints"
@@ -88,11 +88,21 @@ class MethodTable(NamedTuple):
 
         It is the best measured one, baselines and the oracle aside. Where nothing was measured
         (scans without labels) it is the student that learned from superpoints, which knows every
-        point, or else the last one configured.
+        point, or else the last one configured. A student of teachers that name few things has to
+        take all else for one of these; then it is what they say, averaged over superpoints.
         """
         best = best_measured(workspace, self.answering)
+        if best is None and self._are_selective(workspace):
+            return POOLED
         fallback = "superpoint" if "superpoint" in self.students else self.students[-1]
         return best if best is not None else f"student:{fallback}"
+
+    def _are_selective(self, workspace: Workspace) -> bool:
+        """Whether all teachers, of which there are some, name few things and are else silent."""
+        files = [workspace.capability(name) for name in self.teachers]
+        return bool(files) and all(
+            file.is_file() and bool(read_json(file).get("selective")) for file in files
+        )
 
     def best_student(self, workspace: Workspace) -> str:
         """Name the best measured student; `default` where nothing was measured."""

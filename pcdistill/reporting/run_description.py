@@ -8,6 +8,7 @@ from typing import NamedTuple
 from pcdistill.artifacts import SceneSplit
 
 EMBEDDED_TEACHERS = {"demo-dense", "demo-masks"}
+PHOTO_TEACHER = "detector"
 NO_CLAIM = (
     "The embedded teachers were trained on rendered homes; on this real capture no accuracy is "
     "claimed, and what can be judged is the geometry: projection, occlusion and superpoints."
@@ -15,6 +16,12 @@ NO_CLAIM = (
 NO_CLAIM_OF_STUDENT = (
     "The student learned from teachers that were trained on rendered homes; on this real scan no "
     "accuracy is claimed."
+)
+OF_PHOTOGRAPHS = (
+    "The teacher detector was trained on photographs (the 80 kinds of things of COCO), though not "
+    "on this scan, and its accuracy here is not known but where true labels tell it. It is silent "
+    "about all else, such as walls and floors: where only it looked, a student takes these for one "
+    "of its things, and words that it does not know have no right answer."
 )
 OF_HOMES = (
     "The homes are rendered, with less clutter than real ones, walls along the axes and few kinds "
@@ -65,12 +72,14 @@ class ReportSettings(NamedTuple):
 
 def notes(teachers: Sequence[str], settings: ReportSettings) -> tuple[str, ...]:
     """Write the sentences that the reader must not miss."""
+    taught_by = set(settings.student.taught_by)
+    photographs = (OF_PHOTOGRAPHS,) if PHOTO_TEACHER in {*teachers, *taught_by} else ()
     if settings.homes is not None:
         chosen = settings.homes == "development"
-        return (*OF_HOMES, OF_DEVELOPMENT) if chosen else OF_HOMES
+        return (*OF_HOMES, *((OF_DEVELOPMENT,) if chosen else ()), *photographs)
     if EMBEDDED_TEACHERS & set(teachers):
-        return (NO_CLAIM,)
-    return (NO_CLAIM_OF_STUDENT,) if EMBEDDED_TEACHERS & set(settings.student.taught_by) else ()
+        return (NO_CLAIM, *photographs)
+    return (*photographs, *((NO_CLAIM_OF_STUDENT,) if EMBEDDED_TEACHERS & taught_by else ()))
 
 
 def summary(

@@ -76,7 +76,7 @@ class LiftStage(Stage):
             tensors["views"] = self._features.count_views(scene, report)
             points_with_features = int((tensors["views"] > 0).sum())
             left_out = ", features are lifted again when they are fused"
-        if points_with_features == 0:
+        if not bool((tensors["views"] > 0).any()):
             raise SceneError(
                 f"scene {scene_name}: no frame sees any of its {len(scene.points)} points; "
                 "check poses, intrinsics and depth_scale of the scan"

@@ -10,14 +10,14 @@ from pcdistill.artifacts import load_reference_images
 from pcdistill.callbacks import ProgressCallback
 from pcdistill.capability import CapabilityMeter
 from pcdistill.pipeline import Dependency, RunContext, Stage, Task, write_json
-from pcdistill.teachers import taught_words, teacher_revision
+from pcdistill.teachers import SelectiveTeacher, taught_words, teacher_revision
 
 
 class ScoreStage(Stage):
     """A unit is a teacher."""
 
     name = "score"
-    version = 2
+    version = 3
 
     def __init__(self, run: RunContext) -> None:
         self._workspace = run.workspace
@@ -68,6 +68,7 @@ class ScoreStage(Stage):
                 "text_space": teacher.text_space,
                 "capability": table,
                 "taught": taught_words(teacher, vocabulary),
+                "selective": isinstance(teacher, SelectiveTeacher),
                 "pooled": self._pooled,
                 "provenance": teacher.provenance,
             },

@@ -166,6 +166,25 @@ def test_the_best_row_is_the_one_with_the_highest_number_wherever_it_stands(tmp_
     assert finished_run(run).best_method == "student:superpoint"
 
 
+@pytest.mark.parametrize(
+    ("selective", "answers"),
+    [
+        ((True, True), "fused+superpoints"),
+        ((True, False), "student:superpoint"),
+        ((None, None), "student:superpoint"),  # of a run from before they said so
+    ],
+)
+def test_no_student_answers_for_teachers_that_are_silent_about_most(tmp_path, selective, answers):
+    run = finished(tmp_path)
+    for name, value in zip(run.config.run.teachers, selective, strict=True):
+        known = read_json(run.workspace.capability(name))
+        write_json(run.workspace.capability(name), {**known, "selective": value})
+    measure(run, dict.fromkeys(predictor(run).methods.names))
+    assert finished_run(run).best_method == answers
+    measure(run, dict.fromkeys(predictor(run).methods.names, 30.0) | {"student:point": 31.0})
+    assert finished_run(run).best_method == "student:point"
+
+
 @pytest.mark.parametrize("row", BASELINES)
 def test_baselines_and_the_oracle_answer_only_by_their_names(tmp_path, row):
     """However well they do."""
