@@ -67,9 +67,9 @@ def counted(scans: int) -> str:
     return f"{scans} scan" if scans == 1 else f"{scans} scans"
 
 
-def _division(recognised: DetectedScan) -> Division:
-    division = READERS[recognised.layout].division
-    return Division(labelled=False) if division is None else division(recognised.scan)
+def _division(detected: DetectedScan) -> Division:
+    division = READERS[detected.layout].division
+    return Division(labelled=False) if division is None else division(detected.scan)
 
 
 def _published(

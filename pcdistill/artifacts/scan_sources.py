@@ -180,9 +180,9 @@ def save_scan_index(run: RunContext) -> None:
         open_scan_sources(run).save_index()
 
 
-def _places(recognised: DetectedScan) -> Sequence[Path]:
-    files = READERS[recognised.layout].files
-    return [recognised.scan.folder] if files is None else files(recognised.scan)
+def _places(detected: DetectedScan) -> Sequence[Path]:
+    files = READERS[detected.layout].files
+    return [detected.scan.folder] if files is None else files(detected.scan)
 
 
 def _look_at(place: Path, workspace: Path) -> FileSummary:
@@ -229,10 +229,10 @@ def _look_up(config: IngestConfig, workspace: Workspace, *, trains: bool) -> Sca
     if not path.exists():
         raise ConfigError(f"{path}: no such folder; give the folder of a scan with --scan")
     try:
-        recognised = require_scans(path)
+        detected = require_scans(path)
     except SceneError as error:
         raise ConfigError(str(error)) from None
-    found = {scan.scan.name: scan for scan in recognised}
+    found = {scan.scan.name: scan for scan in detected}
     everything = tuple(found)
     lists = config.train_list, config.validation_list
     training, validation = (
@@ -292,8 +292,8 @@ def _named(file: Path, found: dict[str, DetectedScan], key: str) -> tuple[str, .
         ) from None
     wanted = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     wholes: dict[str, list[str]] = {}
-    for name, recognised in found.items():
-        for whole in {recognised.scan.folder.name, name.rpartition("_")[0]}:
+    for name, detected in found.items():
+        for whole in {detected.scan.folder.name, name.rpartition("_")[0]}:
             wholes.setdefault(whole, []).append(name)
     names: dict[str, None] = {}
     for entry in wanted:

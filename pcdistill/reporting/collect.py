@@ -202,14 +202,13 @@ def _asked_questions(
         expected = "" if few else settings.expected_classes[number]
         for method, name in itertools.product(methods, scenes):
             found = run.querier.query_scene(text, name, top_k=1, method=method)
-            asked = f"{text} ({method})"
             if not found.answers:
                 known = expected in classes  # one of another label set is told of by nobody
                 there = _has_class(found.scene, classes.index(expected)) if known else None
-                yield AskedQuestion(asked, name, None, None if there is None else not there)
+                yield AskedQuestion(text, method, name, None, None if there is None else not there)
             for best in found.answers:
                 holds = best.truth == expected if expected and best.truth is not None else None
-                yield AskedQuestion(asked, name, best, holds)
+                yield AskedQuestion(text, method, name, best, holds)
 
 
 def _has_class(scene: Scene, label: int) -> bool | None:

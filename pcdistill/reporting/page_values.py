@@ -106,6 +106,7 @@ class Question:
     """One line of the questions."""
 
     text: str
+    method: str
     looks_like: str
     truth: str
     correct: bool | None
@@ -256,6 +257,7 @@ def _question(asked: AskedQuestion) -> Question:
     match = asked.match
     return Question(
         text=asked.text,
+        method=asked.method,
         looks_like=NOTHING_FITS if match is None else match.looks_like,
         truth=UNKNOWN if match is None or match.truth is None else match.truth,
         correct=asked.correct,

@@ -98,6 +98,8 @@ class AskedQuestion:
     """The best answer to one question."""
 
     text: str
+    method: str
+    """Whose features answered, a name of the results table."""
     scene: str
     match: QueryMatch | None
     """The place that was found; None where nothing fits."""

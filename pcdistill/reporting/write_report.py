@@ -73,6 +73,7 @@ def _question_json(asked: AskedQuestion) -> dict[str, Any]:
     match = asked.match
     return {
         "text": asked.text,
+        "method": asked.method,
         "scene": asked.scene,
         "looks_like": NOTHING_FITS if match is None else match.looks_like,
         "position": None if match is None else list(match.position),

@@ -132,11 +132,11 @@ def test_a_scan_is_read_again_when_its_own_files_change_and_only_then(scans):
 
 def test_places_that_scans_share_are_looked_at_once(scans, monkeypatch):
     run = run_on(scans)
-    recognised = open_scan_sources(run).scan(NAMES[0])
-    first = open_scan_sources(run).files(recognised)
+    detected = open_scan_sources(run).scan(NAMES[0])
+    first = open_scan_sources(run).files(detected)
     assert first.size == sum(p.stat().st_size for p in (scans / NAMES[0]).rglob("*.*"))
     monkeypatch.setattr("pcdistill.artifacts.scan_sources._look_at", None)
-    assert open_scan_sources(run).files(recognised) == first
+    assert open_scan_sources(run).files(detected) == first
 
 
 def test_what_scans_share_is_estimated_once(scans, monkeypatch):

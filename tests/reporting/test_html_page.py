@@ -56,6 +56,7 @@ def page_of(text: str) -> Parsed:
     """The page of a report in which every text that others write is `text`."""
     image = torch.zeros(2, 2, 3, dtype=torch.uint8)
     scale = HeatScale(text, 0.0, 1.0, LabelColor(text, (1, 2, 3)))
+    found = replace(SOFA, looks_like=text, truth=text)
     data = ReportData(
         title=text,
         protocol=text,
@@ -69,7 +70,7 @@ def page_of(text: str) -> Parsed:
         capability=CapabilityTable((text,), (text,), torch.ones(1, 1), torch.ones(1, 1)),
         labels=(LabelColor(text, (4, 5, 6)),),
         pictures=(Picture(text, text, image, alt=text, scale=scale),),
-        queries=(AskedQuestion(text, text, replace(SOFA, looks_like=text, truth=text), False),),
+        queries=(AskedQuestion(text, text, text, found, False),),
         costs=(StageCost(text, 1, 1.0, 1),),
         provenance={text: text},
         notes=(text,),

@@ -28,6 +28,9 @@ from pcdistill.reporting import (
 )
 from tests.fixtures.answers import SOFA
 
+WALL = replace(SOFA, looks_like="wall", relevancy=math.inf)
+
+
 VOID = {"meta", "img", "br", "rect", "link"}
 
 
@@ -90,8 +93,8 @@ def full_report():
             picture("queries", scale=HeatScale("frames", 0, 8, LabelColor("no <one>", (9, 8, 7)))),
         ),
         queries=(
-            AskedQuestion("couch", "home", SOFA, True),
-            AskedQuestion("<b>", "home", replace(SOFA, looks_like="wall", relevancy=math.inf)),
+            AskedQuestion("couch", "fused", "home", SOFA, True),
+            AskedQuestion("<b>", "fused", "home", WALL),
         ),
         costs=(StageCost("lift", 12, 75.0, 5_400_000), StageCost("fuse", 12, 2.0, 900)),
         provenance={"torch": "2.13", "configuration": "1b2c"},
@@ -188,7 +191,9 @@ def test_what_the_numbers_say_stands_below_them(tmp_path):
     text = write_report(tmp_path, full_report()).read_text()
     results = text[text.index('id="results"') : text.index('id="classes"')]
     sentence = "fused: ahead of &lt;average&gt; (+3.3 [1.0, 5.2])"
-    assert re.search(rf'</table></div>\s*<p class="conclusion">{re.escape(sentence)}</p>', results)
+    assert re.search(
+        rf'</table></div>\s*<p class="conclusion">{re.escape(sentence)}\.</p>', results
+    )
 
 
 def test_true_iou_stands_below_the_measured_one_where_it_is_known(tmp_path):

@@ -101,7 +101,7 @@ def detect_scans(path: str | Path) -> tuple[DetectedScan, ...]:
     require_readable(path)
     with leaving_out_unreadable() as left_out:
         found = _recognize_here(path)
-        known = {recognised.scan.folder for recognised in found}
+        known = {detected.scan.folder for detected in found}
         if is_folder(path) and all(f.parent == path and is_folder(f) for f in known):
             others = [
                 place for place in entries_of(path) if place not in known and _may_hold_scans(place)
@@ -114,18 +114,18 @@ def detect_scans(path: str | Path) -> tuple[DetectedScan, ...]:
     return tuple(_with_different_names(found))
 
 
-def open_scan(recognised: DetectedScan, settings: ReaderSettings) -> Scene:
+def open_scan(detected: DetectedScan, settings: ReaderSettings) -> Scene:
     """Read a scan that `detect_scans` found.
 
     Raises:
         ConfigError: a setting does not fit the layout.
         SceneError: the content is missing or unusable.
     """
-    reader = READERS[recognised.layout]
-    reader.require_taken(recognised.scan, settings)
-    scene = reader.open(recognised.scan, settings)
-    if recognised.layout != "stored":  # was looked at when it was read
-        require_fitting_scene(recognised.scan.folder, scene)
+    reader = READERS[detected.layout]
+    reader.require_taken(detected.scan, settings)
+    scene = reader.open(detected.scan, settings)
+    if detected.layout != "stored":  # was looked at when it was read
+        require_fitting_scene(detected.scan.folder, scene)
     return scene
 
 
@@ -214,11 +214,11 @@ def _recognize_here(path: Path) -> list[DetectedScan]:
 
 def _with_different_names(found: list[DetectedScan]) -> list[DetectedScan]:
     """Put the folder before names that several scans share."""
-    times = Counter(recognised.scan.name for recognised in found)
+    times = Counter(detected.scan.name for detected in found)
     different = []
-    for recognised in found:
-        scan = recognised.scan
+    for detected in found:
+        scan = detected.scan
         if times[scan.name] > 1:
             scan = scan._replace(name=f"{scan.folder.resolve().parent.name}-{scan.name}")
-        different.append(DetectedScan(recognised.layout, scan))
+        different.append(DetectedScan(detected.layout, scan))
     return different

@@ -8,6 +8,7 @@ its list, so what it says there is its honest mistake.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.resources import as_file, files
 from typing import Any
 
@@ -63,7 +64,7 @@ class DemoDenseTeacher:
         self._labels = tuple(str(label) for label in details.pop("labels"))
         nouns = [f"a {label}" for label in self._labels]
         self._words = StaticTextEncoder().encode(nouns)  # (K, D)
-        self.provenance = {key: str(value) for key, value in details.items()}
+        self.provenance = _as_text(details)
 
     @property
     def taught(self) -> tuple[str, ...]:
@@ -107,7 +108,7 @@ class DemoMaskTeacher:
         self._materials = tuple(str(m) for m in details.pop("materials"))
         self._encoder = StaticTextEncoder()
         self._embedded: dict[str, Tensor] = {}
-        self.provenance = {key: str(value) for key, value in details.items()}
+        self.provenance = _as_text(details)
 
     @property
     def taught(self) -> tuple[str, ...]:
@@ -171,3 +172,13 @@ def _regions(labels: np.ndarray, smallest: int) -> list[tuple[int, np.ndarray]]:
             if sizes[part] >= max(smallest, 1)
         ]
     return regions
+
+
+def _as_text(details: Mapping[str, Any]) -> dict[str, str]:
+    """What a file of weights says of itself, each fact as words."""
+    return {
+        key: ", ".join(f"{name} {part}" for name, part in value.items())
+        if isinstance(value, Mapping)
+        else str(value)
+        for key, value in details.items()
+    }

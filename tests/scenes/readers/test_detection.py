@@ -73,7 +73,7 @@ def test_scans_of_one_name_are_told_apart_by_the_folder_above(tmp_path, monkeypa
 def test_a_folder_may_hold_scans_of_different_layouts(several):
     for kind in ("color", "depth", "pose"):
         (several / "capture" / kind).mkdir(parents=True)
-    found = {recognised.scan.name: recognised.layout for recognised in detect_scans(several)}
+    found = {detected.scan.name: detected.layout for detected in detect_scans(several)}
     expected = dict.fromkeys(("attic", "bath", "cellar"), "stored")
     assert found == {**expected, "capture": "rgbd"}
 
