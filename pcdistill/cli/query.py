@@ -47,7 +47,13 @@ def query(
     console = make_console()
     if not console.is_terminal:
         console.width = max(console.width, 200)  # a pipe has no edge to wrap at
-    if not response.answers:
+    if not response.answers and response.best_similarity <= -1:
+        console.print(
+            "nothing is known of any place here: the teachers found nothing that they know "
+            f"({response.method}, {len(response.scenes)} scenes); name others in run.teachers",
+            markup=False,
+        )
+    elif not response.answers:
         console.print(
             f"nothing here looks like that: the nearest place has similarity "
             f"{response.best_similarity:.2f} with '{text}', more than {response.floor:.2f} is "

@@ -71,7 +71,8 @@ class LiftStage(Stage):
             accumulator = self._features.lift(scene, name, report)
             tensors["views"] = accumulator.views
             tensors["features"], tensors["seen"] = accumulator.finish()
-            points_with_features, left_out = len(tensors["seen"]), ""
+            points_with_features = len(tensors["seen"])
+            left_out = "" if points_with_features else ", the teacher finds nothing that it knows"
         else:
             tensors["views"] = self._features.count_views(scene, report)
             points_with_features = int((tensors["views"] > 0).sum())

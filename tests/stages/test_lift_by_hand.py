@@ -242,6 +242,25 @@ def test_a_teacher_that_follows_the_surface_waits_for_the_superpoints(tmp_path):
     assert landed == {-1, 0, 1, 2, 3, 4}
 
 
+def test_a_scene_in_which_a_teacher_finds_nothing_is_no_failed_one(tmp_path):
+    """Of a scene that no frame sees the poses are to blame, of this one nobody."""
+    run, others = toy_run(tmp_path), toy_run(tmp_path).teacher
+    masks = others("demo-masks")
+
+    class Mute:
+        name, text_space, dimensions, provenance = "demo-masks", "toy", 4, {}
+
+        def __call__(self, image):
+            return masks(torch.zeros_like(image))
+
+    run.teacher = {"demo-masks": Mute(), "demo-dense": others("demo-dense")}.__getitem__
+    store(run, scene())
+    write_superpoints(run, SCENE, [0] * len(PIXELS))
+    assert "100.0 % unseen" in (said := work(LiftStage, run, f"demo-masks/{SCENE}"))
+    assert "finds nothing that it knows" in said
+    assert features(run, "demo-masks") == {}
+
+
 @follows("lift.border")
 def test_border(tmp_path) -> Outcomes:
     """Of what is lifted, and of what pictures of the report show."""

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from pcdistill.capability.generators.rendered import RenderedImageGenerator
 from pcdistill.scenes import load_vocabulary
 from pcdistill.teachers import (
     GeometryTeacher,
@@ -146,3 +147,16 @@ def test_a_box_around_a_surer_and_smaller_one_of_its_class_holds_its_surrounding
     assert len(drop_contradicted(surer).scores) == 2
     other = boxes((10, 10, 14, 14, CUP), (0, 0, 30, 30, TABLE))
     assert len(drop_contradicted(other).scores) == 2
+
+
+def test_its_skill_is_measured_on_the_generator_s_pictures_like_any_other(teacher):
+    """Trained on photographs, it finds the plainest of them."""
+    encoder, words = build_text_encoder(), load_vocabulary("indoor")
+    texts = encoder.encode([f"a {word}" for word in words])
+    found = []
+    for seed in range(3):
+        drawn = RenderedImageGenerator()("a good photo of a toilet", "toilet", seed)
+        labels = teacher(drawn.image).classify(texts)
+        found.append((labels == words.index("toilet")) & (drawn.attention > 0.5))
+        assert set(labels.unique().tolist()) <= {-1, *range(len(words))}
+    assert sum(bool(one.sum() > 500) for one in found) >= 2
