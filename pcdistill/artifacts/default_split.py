@@ -1,4 +1,4 @@
-"""Which scans are learned from and which are measured where the run has no lists."""
+"""Default split of scans into training and validation, where the run has no lists."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Split(NamedTuple):
 
 
 def default_split(path: Path, found: Mapping[str, DetectedScan], *, trains: bool) -> Split:
-    """Part scans as their data set does, else hold some out; where neither can be, all do both.
+    """Split scans as their data set does, else hold some out; where neither can be, all do both.
 
     Only scans with true labels are measured, so only of them some are kept apart. Published lists
     are looked for beside the data, in the folder `path` or the one above it. A place is what
@@ -57,13 +57,13 @@ def default_split(path: Path, found: Mapping[str, DetectedScan], *, trains: bool
 
 
 def place_of(name: str) -> str:
-    """What a scan shows, by its scene name: its room, drive or house, else the scan itself."""
+    """Name what a scan shows, by its scene name: its room, drive or house, else the scan itself."""
     found = _PART.fullmatch(name)
     return next(filter(None, found.groups())) if found else name
 
 
 def counted(scans: int) -> str:
-    """So many scans, in words."""
+    """Write a number of scans in words."""
     return f"{scans} scan" if scans == 1 else f"{scans} scans"
 
 

@@ -18,7 +18,7 @@ from pcdistill.teachers import GeometryTeacher, Teacher
 
 
 def projection_rules(config: LiftConfig) -> ProjectionRules:
-    """Which points a frame sees by the settings of a run."""
+    """Take the rules of which points a frame sees from the settings of a run."""
     return ProjectionRules(config.depth_tolerance, config.border, config.occlusion)
 
 
@@ -143,7 +143,7 @@ class PointFeatureStore:
 
 
 def open_point_features(run: RunContext) -> PointFeatureStore:
-    """Point features of the teachers of a run."""
+    """Open the point features of the teachers of a run."""
     validation = split_scenes(run).validation
     teachers = run.config.run.teachers
     return PointFeatureStore(run.workspace, teachers, run.teacher, run.config.lift, validation)

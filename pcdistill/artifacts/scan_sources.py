@@ -1,4 +1,4 @@
-"""Which raw scans a run is about, and which of them it learns from and measures."""
+"""Raw scans of a run: where they are, their files, and the lists that split them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class ScanIndex(NamedTuple):
 
 
 class FileSummary(NamedTuple):
-    """What is known of the files below a place without reading them."""
+    """Summary of the files below a place, made without reading them."""
 
     mark: str
     """Changes when one comes, goes, or is written again."""
@@ -148,7 +148,7 @@ class ScanSources:
         return self._known[place]
 
     def save_index(self) -> None:
-        """Note in the workspace which scans these are, for when the raw data has moved away.
+        """Write to the workspace which scans these are, for when the raw data has moved away.
 
         Raises:
             ConfigError: see `index`.
@@ -165,7 +165,7 @@ class ScanSources:
 
 @once_per_run
 def open_scan_sources(run: RunContext) -> ScanSources:
-    """The raw scans of a run, in one object for all that ask."""
+    """Open the raw scans of a run, in one object for all that ask."""
     return ScanSources(
         run.config.ingest,
         run.config.run.label_set,
@@ -175,7 +175,7 @@ def open_scan_sources(run: RunContext) -> ScanSources:
 
 
 def save_scan_index(run: RunContext) -> None:
-    """Note in the workspace which scans the run is about; see `ScanSources.save_index`."""
+    """Write to the workspace which scans the run is about; see `ScanSources.save_index`."""
     if run.config.ingest.source == "scan":
         open_scan_sources(run).save_index()
 

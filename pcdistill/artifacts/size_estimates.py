@@ -1,4 +1,4 @@
-"""How many points and superpoints a scene has, from file headers, or a guess before it is there."""
+"""Estimates of points and superpoints of a scene, from file headers or by what is usual."""
 
 from __future__ import annotations
 

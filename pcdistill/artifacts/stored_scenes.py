@@ -15,7 +15,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def stored_scenes(workspace: Workspace, names: Sequence[str]) -> tuple[str, ...]:
-    """Those of `names` that are in the workspace; the others are named in the log.
+    """Select those of `names` that are in the workspace; the others are named in the log.
 
     Raises:
         ArtifactError: there is none.

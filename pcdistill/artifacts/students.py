@@ -1,4 +1,4 @@
-"""The students of a run on disk, and what each is shown of a scene."""
+"""Students of a run on disk, and the input that each needs of a scene."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def load_student(workspace: Workspace, config: DistillConfig, student: str) -> L
 
 
 def load_student_input(workspace: Workspace, name: str, kind: str) -> StudentInput:
-    """What a student is given of a scene; normals are estimated where the scene has none.
+    """Load what a student is given of a scene; normals are estimated where the scene has none.
 
     Args:
         workspace: of the run.

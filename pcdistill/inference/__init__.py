@@ -1,4 +1,4 @@
-"""Answers to questions: how well places fit a text, and which superpoints make one place."""
+"""Predictions of every method for a scene, and answers to questions about it."""
 
 from pcdistill.inference.finished_run import FinishedRun, open_run
 from pcdistill.inference.fuse_points import FusionRule, fuse_in_chunks

@@ -17,7 +17,7 @@ from pcdistill.pipeline import RunContext, load_workspace_config
 
 
 class FinishedRun:
-    """What a run has found out about its scenes."""
+    """A finished run: questions, labels, features and results of its scenes."""
 
     def __init__(self, artifacts: RunArtifacts) -> None:
         self.artifacts = artifacts
@@ -97,7 +97,7 @@ class FinishedRun:
         return self.artifacts.words.text_encoder.encode(list(texts))
 
     def result(self, method: str) -> dict[str, Any]:
-        """What was measured of a method: mIoU and mAcc in %, per class, with the protocol.
+        """Load what was measured of a method: mIoU and mAcc in %, per class, with the protocol.
 
         Raises:
             ConfigError: the method is unknown.

@@ -75,7 +75,7 @@ class MethodTable(NamedTuple):
         return always
 
     def ready_scenes(self, task: Task, scenes: tuple[str, ...]) -> tuple[str, ...]:
-        """Those of `scenes` that every teacher has seen and that are partitioned."""
+        """Select those of `scenes` that every teacher has seen and that are partitioned."""
         lifted, cut = set(task.units_of("lift")), set(task.units_of("partition"))
         return tuple(
             scene

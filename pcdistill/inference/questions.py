@@ -22,6 +22,6 @@ def known_words(words: RunWords, text: str) -> Words:
 
 
 def ignored_words(text: str, unknown: tuple[str, ...]) -> str:
-    """The sentence about the words of a question that are not known beside others that are."""
+    """Compose the sentence about unknown words of a question that has known ones too."""
     listed = ", ".join(f"'{word}'" for word in unknown)
     return f"the text encoder does not know {listed}, so that only the rest of '{text}' is asked"

@@ -25,7 +25,7 @@ FLOOR_QUANTILE = 0.9
 
 
 def query_alternatives(query: Tensor, vocabulary: Tensor, phrases: Tensor) -> Tensor:
-    """What a feature may be instead of what a text asks for.
+    """Collect what a feature may be instead of what a text asks for.
 
     Args:
         query: (D,) float, unit length.
@@ -46,7 +46,7 @@ def query_alternatives(query: Tensor, vocabulary: Tensor, phrases: Tensor) -> Te
 def relevancy(
     features: Tensor, query: Tensor, alternatives: Tensor, temperature: float = TEMPERATURE
 ) -> Tensor:
-    """Share of the text in a softmax over itself and what else a feature may be.
+    """Compute the share of the text in a softmax over itself and what else a feature may be.
 
     Args:
         features: (P, D) float, unit rows; a zero row has no feature.
@@ -75,7 +75,7 @@ def relevancy(
 def similarity_floor(
     features: Tensor, vocabulary: Tensor, quantile: float = FLOOR_QUANTILE
 ) -> float:
-    """The cosine that features reach with words they do not mean; an answer has to exceed it.
+    """Compute the cosine of features with words they do not mean; answers have to exceed it.
 
     Text spaces differ in what counts as similar, so that the floor is taken from the features at
     hand: of the cosines between each of them and every word but its best, the given quantile.
@@ -98,7 +98,7 @@ def similarity_floor(
 
 
 def meant_word(query: Tensor, vocabulary: Tensor, quantile: float = FLOOR_QUANTILE) -> int | None:
-    """The word of the vocabulary that a text is about, if it is about one.
+    """Find the word of the vocabulary that a text is about, if it is about one.
 
     Args:
         query: (D,) float, unit length.

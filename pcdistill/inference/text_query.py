@@ -61,7 +61,7 @@ class QueryMatch:
 
 @dataclass(frozen=True, eq=False)
 class SceneResponse:
-    """How well the places and points of one scene fit a question."""
+    """Relevancy of the places and points of one scene for a question."""
 
     scene: Scene
     relevancy: Tensor
@@ -76,7 +76,7 @@ class SceneResponse:
 
 @dataclass(frozen=True)
 class Response:
-    """What a run says to a question."""
+    """Answer of a run to a question."""
 
     method: str
     """The row of the results whose features answered."""

@@ -1,4 +1,4 @@
-"""How well each teacher truly finds each word, by the labels of the measured scenes."""
+"""True capability of the teachers: IoU of each on each word, by the labels of measured scenes."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def words_to_compare(
     measured: Tensor,
     true: Tensor,
 ) -> Tensor:
-    """Words on which measured and true capability are compared.
+    """Choose the words on which measured and true capability are compared.
 
     Args:
         vocabulary: K words.
