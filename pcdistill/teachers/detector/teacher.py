@@ -10,10 +10,9 @@ from torch import Tensor
 
 from pcdistill.segmenters import BoxOutliner
 from pcdistill.teachers.base import LabelledMasks, TextEncoder, ViewGeometry, read_words
-from pcdistill.teachers.color_names import main_color
+from pcdistill.teachers.captions import Captioner, TemplateCaptioner
 from pcdistill.teachers.detector.boxes import Boxes, box_iou, choose_boxes
 from pcdistill.teachers.detector.network import CLASSES, NanoDet, load_nanodet, prepare_images
-from pcdistill.teachers.template_captions import template_caption
 
 WEIGHTS = "nanodet_g.safetensors"
 REVISION = "nanodet-g/1"
@@ -46,17 +45,18 @@ class PhotoDetector:
     superpoints. Where masks overlap the surer one counts, but a much smaller one inside of a box is
     a thing on or before the larger one and keeps its pixels. What no mask covers stays unseen.
 
-    A caption is "{label}: a {colour} {noun}", without the colour where no single one covers most of
-    the mask. Materials are not told: nothing here knows them on a photograph.
+    By default a caption is "{label}: a {colour} {noun}", of the template captioner.
     """
 
     name = "detector"
     min_spoken = 0.35
 
-    def __init__(self, encoder: TextEncoder) -> None:
-        """Load the weights; captions are embedded by `encoder`.
+    def __init__(self, encoder: TextEncoder, captioner: Captioner | None = None) -> None:
+        """Load the weights.
 
-        Classes whose name says nothing to the encoder are never named.
+        Args:
+            encoder: embeds captions; classes whose name says nothing to it are never named.
+            captioner: by default the one that needs no weights, label first.
 
         Raises:
             ArtifactError: the weights are missing or damaged.
@@ -65,6 +65,7 @@ class PhotoDetector:
         self._network = _load()
         self._encoder = encoder
         self._outline = BoxOutliner()
+        self._captioner = captioner or TemplateCaptioner(label_first=True)
         self._embedded: dict[str, Tensor] = {}
         self._known = torch.tensor([bool(read_words(encoder, name).known) for name in CLASSES])
         self.text_space = encoder.text_space
@@ -118,13 +119,10 @@ class PhotoDetector:
     def _describe(self, image: Tensor, boxes: Boxes, known: ViewGeometry) -> LabelledMasks:
         outlines = self._outline(image, boxes.corners, known.depth, known.superpoint_ids)
         mask_ids, rows = paint_masks(outlines, boxes, int(MIN_MASK * outlines[0:1].numel()))
-        labels, captions = [], []
-        for number, row in enumerate(rows):
-            name = CLASSES[int(boxes.classes[row])]
-            labels.append(LABELS.get(name, name))
-            color = main_color(image[:, mask_ids == number])
-            captions.append(template_caption(labels[-1], color or "", noun=name))
-        return LabelledMasks(mask_ids, self._embed(captions), tuple(labels), tuple(captions))
+        nouns = tuple(CLASSES[int(boxes.classes[row])] for row in rows)
+        labels = tuple(LABELS.get(noun, noun) for noun in nouns)
+        captions = self._captioner(image, mask_ids, labels, nouns)
+        return LabelledMasks(mask_ids, self._embed(captions), labels, captions)
 
     def _embed(self, captions: Sequence[str]) -> Tensor:
         new = sorted(set(captions) - self._embedded.keys())

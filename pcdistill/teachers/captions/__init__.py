@@ -1,0 +1,30 @@
+"""Captioners: texts for the labelled masks of an image, in the words of the label."""
+
+from pcdistill.teachers.captions.base import Captioner, RegionDescriber, WordedCaptioner
+from pcdistill.teachers.captions.parts_of_speech import Word, adjectives, tag_words
+from pcdistill.teachers.captions.template import TemplateCaptioner, template_caption
+from pcdistill.teachers.captions.wording import (
+    CAPTION_WORDINGS,
+    CaptionWording,
+    caption_wording,
+    label_in_a_scene,
+    place_label,
+    scene_text,
+)
+
+__all__ = [
+    "CAPTION_WORDINGS",
+    "CaptionWording",
+    "Captioner",
+    "RegionDescriber",
+    "TemplateCaptioner",
+    "Word",
+    "WordedCaptioner",
+    "adjectives",
+    "caption_wording",
+    "label_in_a_scene",
+    "place_label",
+    "scene_text",
+    "tag_words",
+    "template_caption",
+]
