@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -33,6 +34,12 @@ class GeneralConfig:
     teachers: tuple[str, ...] = ("demo-dense", "demo-masks")
     """Their order is the teacher axis of every (T, ...) tensor. There may be none where a trained
     student is given, for scans without frames."""
+    weights: Mapping[str, str] = field(default_factory=dict)
+    """Files of weights by name, wherever they are, such as `{lseg: /data/demo_e200.ckpt}`; the
+    names are those of `pcdistill weights list`."""
+    weights_folder: str | None = None
+    """Folder of the other files of weights, under their authors' names. By default that of the
+    environment variable PCDISTILL_WEIGHTS, else `~/.cache/pcdistill/weights`."""
 
     def __post_init__(self) -> None:
         fits = self.prompt is None or self.prompt.count("{}") == 1

@@ -6,7 +6,7 @@ import ast
 import dataclasses
 import inspect
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
@@ -82,6 +82,8 @@ def kind_in_words(kind: Any) -> str:
         return f"list of {_plural(arguments[0])}"
     if origin is tuple:
         return f"list of {len(arguments)} {_plural(arguments[0])}"
+    if origin is Mapping:
+        return f"mapping of names to {_plural(arguments[1])}"
     return _WORDS[kind]
 
 
@@ -96,9 +98,14 @@ def _plural(kind: Any) -> str:
 def _settings(kind: Any) -> tuple[Setting, ...]:
     hints, texts = get_type_hints(kind), _attribute_texts(kind)
     return tuple(
-        Setting(field.name, hints[field.name], field.default, texts.get(field.name, ""))
+        Setting(field.name, hints[field.name], _default(field), texts.get(field.name, ""))
         for field in dataclasses.fields(kind)
     )
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    made = field.default_factory
+    return field.default if made is dataclasses.MISSING else made()
 
 
 def _attribute_texts(kind: type) -> dict[str, str]:

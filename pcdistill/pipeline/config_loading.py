@@ -67,12 +67,14 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         config,
         ingest=_located(config.ingest, ("path", "train_list", "validation_list"), path.parent),
         distill=_located(config.distill, ("pretrained",), path.parent),
-        run=_located(
-            config.run,
-            [key for key in ("label_set", "vocabulary") if _is_file_name(getattr(config.run, key))],
-            path.parent,
-        ),
+        run=_located_run(config.run, path.parent),
     )
+
+
+def _located_run(run: GeneralConfig, folder: Path) -> GeneralConfig:
+    named = [key for key in ("label_set", "vocabulary") if _is_file_name(getattr(run, key))]
+    weights = {name: _absolute(file, folder) for name, file in run.weights.items()}
+    return dataclasses.replace(_located(run, [*named, "weights_folder"], folder), weights=weights)
 
 
 def _is_file_name(value: str) -> bool:
@@ -92,10 +94,15 @@ def _located(section: Section, keys: Sequence[str], folder: Path) -> Section:
     for key in keys:
         value = getattr(section, key)
         if value is not None:
-            here = Path(value).absolute()
-            beside = (folder / value).absolute()
-            whole[key] = str(beside if _is_there(beside) and not _is_there(here) else here)
+            whole[key] = _absolute(value, folder)
     return dataclasses.replace(section, **whole)
+
+
+def _absolute(value: str, folder: Path) -> str:
+    """A path seen from the current folder, else from `folder` if it is there."""
+    given = Path(value).expanduser()
+    here, beside = given.absolute(), (folder / given).absolute()
+    return str(beside if _is_there(beside) and not _is_there(here) else here)
 
 
 def _is_there(path: Path) -> bool:
@@ -129,7 +136,7 @@ def config_to_dict(config: RunConfig) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
@@ -184,6 +191,8 @@ def _value(kind: Any, setting: str, value: Any, source: str) -> Any:
             return None
         (inner,) = (a for a in arguments if a is not type(None))
         return _value(inner, setting, value, source)
+    if origin is Mapping:
+        return _mapping(arguments[1], setting, value, source)
     if origin is tuple:
         return _tuple(arguments, setting, value, source)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
@@ -212,6 +221,12 @@ def _tuple(arguments: tuple[Any, ...], setting: str, value: Any, source: str) ->
         _value(kind, f"{setting}[{index}]", item, source)
         for index, (kind, item) in enumerate(zip(kinds, value, strict=True))
     )
+
+
+def _mapping(kind: Any, setting: str, value: Any, source: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{source}: {setting} is {value!r}, expected a mapping of names")
+    return {str(key): _value(kind, f"{setting}.{key}", item, source) for key, item in value.items()}
 
 
 _KIND_NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import types
+from collections.abc import Mapping
 from typing import Any, Literal, Union, get_args, get_origin
 
 from pcdistill.pipeline.config_docs import Section, Setting, describe_sections
@@ -52,6 +53,8 @@ def _kind(kind: Any) -> dict[str, Any]:
     if origin is tuple:
         items = [_kind(argument) for argument in arguments]
         return {"type": "array", "items": items, "minItems": len(items), "maxItems": len(items)}
+    if origin is Mapping:
+        return {"type": "object", "additionalProperties": _kind(arguments[1])}
     return {"type": _NAMES[kind]}
 
 

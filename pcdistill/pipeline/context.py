@@ -22,7 +22,9 @@ from pcdistill.pipeline.workspace import Workspace
 from pcdistill.scenes import LabelSet, load_label_set, load_vocabulary
 from pcdistill.teachers import (
     Teacher,
+    TeacherSetup,
     TextEncoder,
+    WeightStore,
     build_teacher,
     build_text_encoder,
     read_words,
@@ -47,7 +49,7 @@ class RunContext:
     @cached_property
     def text_encoder(self) -> TextEncoder:
         """The text space of the run."""
-        return build_text_encoder(self.config.run.text_encoder)
+        return build_text_encoder(self.config.run.text_encoder, self.weights)
 
     @cached_property
     def label_set(self) -> LabelSet:
@@ -121,22 +123,27 @@ class RunContext:
         student.require_fit(self.text_encoder, self.config.run.text_encoder)
         return student
 
+    @cached_property
+    def weights(self) -> WeightStore:
+        """Finds files of weights: those that the run names, and its folder."""
+        return WeightStore(self.config.run.weights_folder, self.config.run.weights)
+
+    @property
+    def _teacher_device(self) -> torch.device:
+        """A GPU where there is one and the run may use it; looking at a run never fails by it."""
+        allowed = self.config.distill.device != "cpu" and torch.cuda.is_available()
+        return torch.device("cuda" if allowed else "cpu")
+
     def teacher(self, name: str) -> Teacher:
         """A loaded teacher.
 
         Raises:
-            ConfigError: no teacher has this name, or it lives in another text space.
+            ConfigError: no teacher has this name, it lives in another text space, or its weights
+                are not on this machine.
         """
         if name not in self._teachers:
-            teacher = build_teacher(name, self.text_encoder)
-            if teacher.text_space != self.text_encoder.text_space:
-                raise ConfigError(
-                    f"teacher '{name}' lives in the text space '{teacher.text_space}' but "
-                    f"run.text_encoder '{self.config.run.text_encoder}' gives "
-                    f"'{self.text_encoder.text_space}'; only teachers of one text space can be "
-                    "fused, so change run.teachers or run.text_encoder"
-                )
-            self._teachers[name] = teacher
+            setup = TeacherSetup(self.text_encoder, self.weights, self._teacher_device)
+            self._teachers[name] = build_teacher(name, setup)
         return self._teachers[name]
 
     def validate(self) -> None:

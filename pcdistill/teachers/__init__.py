@@ -13,6 +13,7 @@ from pcdistill.teachers.base import (
     SelectiveTeacher,
     TaughtTeacher,
     Teacher,
+    TeacherSetup,
     TextEncoder,
     ViewGeometry,
     WordReader,
@@ -30,10 +31,17 @@ from pcdistill.teachers.text_encoders import (
     build_text_encoder,
     no_known_word,
 )
+from pcdistill.teachers.weight_files import (
+    WEIGHT_FILES,
+    WeightFile,
+    WeightStore,
+    load_state_dict,
+)
 
 __all__ = [
     "TEACHERS",
     "TEXT_ENCODERS",
+    "WEIGHT_FILES",
     "BatchTeacher",
     "DemoDenseTeacher",
     "DemoMaskTeacher",
@@ -45,12 +53,16 @@ __all__ = [
     "StaticTextEncoder",
     "TaughtTeacher",
     "Teacher",
+    "TeacherSetup",
     "TextEncoder",
     "ViewGeometry",
+    "WeightFile",
+    "WeightStore",
     "WordReader",
     "Words",
     "build_teacher",
     "build_text_encoder",
+    "load_state_dict",
     "no_known_word",
     "predict_batch",
     "read_words",
@@ -58,23 +70,24 @@ __all__ = [
     "teacher_revision",
 ]
 
-TEACHERS: dict[str, Callable[[TextEncoder], Teacher]] = {
+TEACHERS: dict[str, Callable[[TeacherSetup], Teacher]] = {
     "demo-dense": lambda _: DemoDenseTeacher(),
     "demo-masks": lambda _: DemoMaskTeacher(),
-    "detector": PhotoDetector,
+    "detector": lambda setup: PhotoDetector(setup.text_encoder),
 }
-"""Every teacher by name, built for the text encoder of a run: a new one is one file and one line
-here. One that was trained in a text space of its own does not look at the encoder."""
+"""Every teacher by name: a new one is one file and one line here. It is built for the text encoder,
+the weights and the device of a run, and reads large weights when it first sees an image."""
 
 
-def build_teacher(name: str, encoder: TextEncoder) -> Teacher:
-    """Load the teacher of that name.
-
-    Args:
-        name: one of `TEACHERS`.
-        encoder: of the run; a teacher that describes what it finds in words embeds them by it.
+def build_teacher(name: str, setup: TeacherSetup) -> Teacher:
+    """Build the teacher of that name.
 
     Raises:
-        ConfigError: no teacher has this name; the text suggests the closest one.
+        ConfigError: no teacher has this name, and the text suggests the closest one; it lives in
+            another text space than the encoder; or its weights are not on this machine.
+        ArtifactError: its weights are damaged.
+        MissingExtraError: a package that it needs is not installed.
     """
-    return look_up("teacher", name, TEACHERS)(encoder)
+    teacher = look_up("teacher", name, TEACHERS)(setup)
+    setup.require_text_space(name, teacher.text_space)
+    return teacher

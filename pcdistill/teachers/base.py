@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pcdistill.errors import ConfigError
 from pcdistill.geometry import sample_feature_map
 from pcdistill.teachers.known_words import Words
+from pcdistill.teachers.weight_files import WeightStore
 
 
 class FeatureMap(NamedTuple):
@@ -183,6 +185,32 @@ class TextEncoder(Protocol):
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Embed K texts as (K, D) float32 rows of unit length."""
         ...
+
+
+class TeacherSetup(NamedTuple):
+    """What a teacher is built with."""
+
+    text_encoder: TextEncoder
+    """Of the run; a teacher that describes what it finds in words embeds them by it."""
+    weights: WeightStore = WeightStore()
+    """Finds the files of weights on this machine."""
+    device: torch.device = torch.device("cpu")
+    """Where the teacher computes."""
+
+    def require_text_space(self, teacher: str, text_space: str) -> None:
+        """Refuse a teacher that lives in another text space than the run.
+
+        A teacher that does not embed by the encoder calls this before it looks for weights.
+
+        Raises:
+            ConfigError: the two differ; the message names both.
+        """
+        if text_space != self.text_encoder.text_space:
+            raise ConfigError(
+                f"teacher '{teacher}' lives in the text space '{text_space}' but the text encoder "
+                f"of the run gives '{self.text_encoder.text_space}'; only teachers of one text "
+                "space can be fused, so change run.teachers or run.text_encoder"
+            )
 
 
 @runtime_checkable

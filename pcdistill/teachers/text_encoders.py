@@ -22,6 +22,7 @@ from pcdistill.scenes import (
 from pcdistill.suggest import look_up
 from pcdistill.teachers.base import TextEncoder
 from pcdistill.teachers.known_words import Words, sort_words
+from pcdistill.teachers.weight_files import WeightStore
 
 ENCODER_FOLDER = "text_encoder"
 _ENCODER_FILES = ("config.json", "model.safetensors", "tokenizer.json")
@@ -112,13 +113,22 @@ def _shipped_words() -> frozenset[str]:
     return frozenset(word for name in names for word in name.split())
 
 
-TEXT_ENCODERS: dict[str, Callable[[], TextEncoder]] = {"static": StaticTextEncoder}
+TEXT_ENCODERS: dict[str, Callable[[WeightStore], TextEncoder]] = {
+    "static": lambda _: StaticTextEncoder(),
+}
+"""Every text encoder by name, built with what finds its weights."""
 
 
-def build_text_encoder(name: str = "static") -> TextEncoder:
+def build_text_encoder(name: str = "static", weights: WeightStore | None = None) -> TextEncoder:
     """Build the text encoder of that name.
 
+    Args:
+        name: one of `TEXT_ENCODERS`.
+        weights: finds the files of weights; by default in the folder of the user's cache.
+
     Raises:
-        ConfigError: no text encoder has this name; the text suggests the closest one.
+        ConfigError: no text encoder has this name, and the text suggests the closest one; or its
+            weights are not on this machine.
     """
-    return look_up("text encoder", name, TEXT_ENCODERS)()
+    build = look_up("text encoder", name, TEXT_ENCODERS)
+    return build(WeightStore() if weights is None else weights)

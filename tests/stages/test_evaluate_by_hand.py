@@ -433,7 +433,8 @@ def test_text_encoder(tmp_path, monkeypatch) -> Outcomes:
             return super().encode([f"not {text}" for text in texts])
 
     for value, axes in (("toy", (0, 1, 2)), ("turned", (1, 2, 0))):
-        monkeypatch.setitem(TEXT_ENCODERS, value, {"toy": ToyText, "turned": Turned}[value])
+        kind = {"toy": ToyText, "turned": Turned}[value]
+        monkeypatch.setitem(TEXT_ENCODERS, value, lambda _, kind=kind: kind())
         run = homes_run(tmp_path / value, run={"text_encoder": value})
         del run.text_encoder
         yield labels_by(run), labels_with(axes)

@@ -22,6 +22,7 @@ from pcdistill.scenes import MemoryFrame
 from pcdistill.teachers import (
     FeatureMap,
     LabelledMasks,
+    TeacherSetup,
     build_teacher,
     build_text_encoder,
     predict_batch,
@@ -110,7 +111,7 @@ def test_neither_batch_nor_threads_change_the_result(home, teacher, batch, worke
 
 @pytest.mark.parametrize("name", ["demo-dense", "demo-masks"])
 def test_the_embedded_teachers_say_the_same_in_a_batch(home, name):
-    teacher = build_teacher(name, build_text_encoder())
+    teacher = build_teacher(name, TeacherSetup(build_text_encoder()))
     images = torch.stack([frame.image().permute(2, 0, 1) for frame in home.frames[:3]])
     for alone, together in zip(map(teacher, images), predict_batch(teacher, images), strict=True):
         if isinstance(alone, LabelledMasks):

@@ -8,10 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
+from pcdistill import teachers
 from pcdistill.artifacts import open_point_features
 from pcdistill.artifacts.point_features import (
     projection_rules,
 )
+from pcdistill.errors import ConfigError
 from pcdistill.lifting import lift_frames as lift_frames_module
 from pcdistill.lifting.lift_scene import count_views
 from pcdistill.lifting.projector import SceneProjector
@@ -401,3 +403,42 @@ def test_keep(tmp_path) -> Outcomes:
             expected = by_hand(open_scene(run.workspace.scene(name)), "demo-dense")
             assert alike(features(run, "demo-dense", name), in_halves(expected))
         yield sizes, {SCENE: value == "all", MEASURED: True}
+
+
+class OfFile:
+    """A teacher whose weights are a file."""
+
+    name, dimensions = "of-file", 3
+
+    def __init__(self, setup) -> None:
+        self.text_space = setup.text_encoder.text_space
+        self.provenance = setup.weights.provenance("lseg")
+
+
+def weights_of(monkeypatch, tmp_path, **settings):
+    """The name of the file that a teacher of a run reads."""
+    monkeypatch.setitem(teachers.TEACHERS, "of-file", OfFile)
+    run = toy_run(tmp_path, run={"teachers": ["of-file"], **settings})
+    del run.teacher  # the toy world's
+    return run.teacher("of-file").provenance["weights"]
+
+
+@follows("run.weights")
+def test_weights(tmp_path, monkeypatch) -> Outcomes:
+    for value in ("one", "other"):
+        file = tmp_path / value
+        file.write_bytes(b"0")
+        yield weights_of(monkeypatch, tmp_path, weights={"lseg": str(file)}), value
+
+
+@follows("run.weights_folder")
+def test_weights_folder(tmp_path, monkeypatch) -> Outcomes:
+    """A folder with the file, and one without."""
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "demo_e200.ckpt").write_bytes(b"0")
+    for value, right in (("full", "demo_e200.ckpt"), ("bare", "refused")):
+        try:
+            found = weights_of(monkeypatch, tmp_path, weights_folder=str(tmp_path / value))
+        except ConfigError:
+            found = "refused"
+        yield found, right

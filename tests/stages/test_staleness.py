@@ -82,6 +82,9 @@ CONFIG: dict[str, Reach] = {
     # a given student's questions are compared with its words
     "run.vocabulary": Reach(DRAWN, DRAWN, SHOWN),
     "run.prompt": Reach(SCORED, SCORED, MEASURED),
+    # where a file is; what is in it counts by the revision of the teacher that reads it
+    "run.weights": NOTHING,
+    "run.weights_folder": NOTHING,
     "run.teachers": Reach(
         LIFTED + " score", LIFTED + " score", "lift synthesize score fuse evaluate report"
     ),
@@ -196,8 +199,17 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture(autouse=True)
 def known_models(monkeypatch):
     """Teachers are loaded once, and there is a second text encoder."""
-    monkeypatch.setattr(run_module, "build_teacher", functools.cache(teachers.build_teacher))
-    monkeypatch.setitem(teachers.text_encoders.TEXT_ENCODERS, "other", teachers.StaticTextEncoder)
+    built: dict[str, teachers.Teacher] = {}
+
+    def build(name, setup):
+        if name not in built:
+            built[name] = teachers.build_teacher(name, setup)
+        return built[name]
+
+    monkeypatch.setattr(run_module, "build_teacher", build)
+    monkeypatch.setitem(
+        teachers.text_encoders.TEXT_ENCODERS, "other", lambda _: teachers.StaticTextEncoder()
+    )
 
 
 def base(kind: str, folder: Path) -> RunConfig:
@@ -226,6 +238,7 @@ def other_value(setting: str, kind: Any, value: Any, folder: Path) -> Any:
         "run.label_set": "replica",
         "run.vocabulary": "outdoor",
         "run.prompt": "the {}",
+        "run.weights": {"lseg": str(folder / "list.txt")},
         "synthesize.prompt": "a good photo of a {} in a room",
         "run.teachers": ("demo-dense",),
         "ingest.path": str(folder / "others"),

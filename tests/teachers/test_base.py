@@ -14,6 +14,7 @@ from pcdistill.scenes import load_vocabulary
 from pcdistill.teachers import (
     FeatureMap,
     LabelledMasks,
+    TeacherSetup,
     build_teacher,
     build_text_encoder,
     taught_words,
@@ -102,7 +103,7 @@ def test_the_embedded_teachers_say_the_labels_of_their_training(name):
     )
     with as_file(file) as path:
         _, details = load_network(path)
-    teacher = build_teacher(name, build_text_encoder())
+    teacher = build_teacher(name, TeacherSetup(build_text_encoder()))
     assert teacher.taught == tuple(details["labels"])
     assert "labels" not in teacher.provenance
     words = taught_words(teacher, load_vocabulary("indoor"))

@@ -12,6 +12,7 @@ from pcdistill.scenes import load_vocabulary
 from pcdistill.teachers import (
     GeometryTeacher,
     SelectiveTeacher,
+    TeacherSetup,
     build_teacher,
     build_text_encoder,
     predict_batch,
@@ -26,7 +27,7 @@ CHAIR, TABLE, CUP = (CLASSES.index(name) for name in ("chair", "dining table", "
 
 @pytest.fixture(scope="module")
 def teacher():
-    return build_teacher("detector", build_text_encoder())
+    return build_teacher("detector", TeacherSetup(build_text_encoder()))
 
 
 @pytest.fixture(scope="module")
