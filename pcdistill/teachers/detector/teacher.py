@@ -50,6 +50,7 @@ class PhotoDetector:
 
     name = "detector"
     min_spoken = 0.35
+    """A mask covers an object in more than half of its views, and what lies behind in a few."""
 
     def __init__(self, encoder: TextEncoder, captioner: Captioner | None = None) -> None:
         """Load the weights.
