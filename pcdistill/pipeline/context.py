@@ -27,6 +27,7 @@ from pcdistill.teachers import (
     WeightStore,
     build_teacher,
     build_text_encoder,
+    encoder_revision,
     read_words,
 )
 
@@ -50,6 +51,13 @@ class RunContext:
     def text_encoder(self) -> TextEncoder:
         """The text space of the run."""
         return build_text_encoder(self.config.run.text_encoder, self.weights)
+
+    @property
+    def text_encoder_mark(self) -> str:
+        """Name of the text encoder, with the revision of its weights where these are a file."""
+        revision = encoder_revision(self.text_encoder)
+        name = self.config.run.text_encoder
+        return name if revision is None else f"{name} {revision}"
 
     @cached_property
     def label_set(self) -> LabelSet:

@@ -57,7 +57,7 @@ class EvaluateStage(Stage):
         self._predictor = ScenePredictor(self._run)
         self._pieces = ScenePieces(self._run, self._predictor)
         self._sizes = estimate_sizes(run)
-        self._text_encoder = run.config.run.text_encoder
+        self._text_encoder = run.text_encoder_mark
         self._fuse = run.config.fuse
 
     def units(self) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ class FuseStage(Stage):
     def __init__(self, run: RunContext) -> None:
         self._workspace = run.workspace
         self._config = run.config.fuse
-        self._text_encoder = run.config.run.text_encoder
+        self._text_encoder = run.text_encoder_mark
         self._words = run.words
         self._scenes = split_scenes(run).all
         self._features = open_point_features(run)

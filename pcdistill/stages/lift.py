@@ -13,7 +13,7 @@ from pcdistill.callbacks import ProgressCallback
 from pcdistill.errors import SceneError
 from pcdistill.pipeline import Dependency, RunContext, Stage, Task, write_tensors
 from pcdistill.scenes import open_scene
-from pcdistill.teachers import GeometryTeacher, teacher_revision
+from pcdistill.teachers import GeometryTeacher, encoder_revision, teacher_revision
 
 
 class LiftStage(Stage):
@@ -27,6 +27,8 @@ class LiftStage(Stage):
         self._scenes = split_scenes(run).all
         self._features = open_point_features(run)
         self._sizes = estimate_sizes(run)
+        revision = encoder_revision(run.text_encoder)  # teachers may embed captions by it
+        self._embedded_by = {} if revision is None else {"text_encoder": revision}
 
     def units(self) -> tuple[str, ...]:
         """Every teacher with every scene."""
@@ -40,6 +42,7 @@ class LiftStage(Stage):
             "teacher": name,
             "revision": teacher_revision(teacher),
             "text_space": teacher.text_space,
+            **self._embedded_by,
             **self._features.rules._asdict(),
             "features": self._features.stores(scene),
         }

@@ -35,7 +35,7 @@ class ReportOfStages(Stage):
         self._finished = FinishedRun(open_artifacts(run))
         self._config = run.config.report
         self._title = run.config.run.title
-        self._text_encoder = run.config.run.text_encoder
+        self._text_encoder = run.text_encoder_mark
         self._before = [stage(run) for stage in self.before]
         self._settings = _report_settings(run)
 

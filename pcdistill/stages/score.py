@@ -24,7 +24,7 @@ class ScoreStage(Stage):
         self._teachers = run.config.run.teachers
         self._load_teacher = run.teacher
         self._words = run.words
-        self._text_encoder = run.config.run.text_encoder
+        self._text_encoder = run.text_encoder_mark
         self._pooled = run.config.score.pooled
 
     def units(self) -> tuple[str, ...]:

@@ -159,6 +159,12 @@ def teacher_revision(teacher: Teacher) -> str:
     return teacher.provenance.get("revision", "unknown")
 
 
+def encoder_revision(encoder: TextEncoder) -> str | None:
+    """Name the weights that a text encoder uses; None for one that comes with the package."""
+    provenance: dict[str, str] = getattr(encoder, "provenance", {})
+    return provenance.get("revision")
+
+
 def predict_batch(
     teacher: Teacher, images: Tensor, geometry: Sequence[ViewGeometry] | None = None
 ) -> Sequence[FeatureMap | LabelledMasks]:

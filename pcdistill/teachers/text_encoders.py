@@ -21,6 +21,7 @@ from pcdistill.scenes import (
 )
 from pcdistill.suggest import look_up
 from pcdistill.teachers.base import TextEncoder
+from pcdistill.teachers.clip_text import CLIP_DIMENSIONS, ClipTextEncoder
 from pcdistill.teachers.known_words import Words, sort_words
 from pcdistill.teachers.weight_files import WeightStore
 
@@ -113,8 +114,14 @@ def _shipped_words() -> frozenset[str]:
     return frozenset(word for name in names for word in name.split())
 
 
+def _clip(name: str, weights: WeightStore) -> TextEncoder:
+    return ClipTextEncoder(name, CLIP_DIMENSIONS[name], weights)
+
+
 TEXT_ENCODERS: dict[str, Callable[[WeightStore], TextEncoder]] = {
     "static": lambda _: StaticTextEncoder(),
+    "clip-vit-b-32": lambda weights: _clip("clip-vit-b-32", weights),
+    "clip-vit-l-14-336": lambda weights: _clip("clip-vit-l-14-336", weights),
 }
 """Every text encoder by name, built with what finds its weights."""
 

@@ -442,3 +442,18 @@ def test_a_scan_is_read_again_where_its_labels_are_those_of_the_run_s_label_set(
 
     again = settings("scannet20") != settings("scannet200")
     assert again == (layout in ("scannet", "matterport"))
+
+
+def test_other_weights_of_the_text_encoder_make_stale_what_is_embedded(folder, monkeypatch):
+    """Under the same name; captions of masks are embedded as they are lifted."""
+
+    class OfFile(teachers.StaticTextEncoder):
+        def __init__(self, revision: str) -> None:
+            self.provenance = {"revision": revision}
+
+    marks = []
+    for revision in ("1", "2"):
+        known = teachers.text_encoders.TEXT_ENCODERS
+        monkeypatch.setitem(known, "static", lambda _, revision=revision: OfFile(revision))
+        marks.append(marks_of(RunContext(base("scans", folder))))
+    assert stale(*marks) == in_order(LIFTED + " score")
