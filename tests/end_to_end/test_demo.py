@@ -16,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+from pcdistill import open_run
 from pcdistill.pipeline.config_loading import load_config
 from pcdistill.pipeline.context import RunContext
 from pcdistill.reporting.run_description import OF_DEVELOPMENT, OF_HOMES
@@ -134,7 +135,7 @@ def test_the_first_answers_are_truly_what_was_asked_for(tiny_run, question, expe
 
 def test_places_of_one_answer_are_apart(tiny_run):
     """Not five pieces of one door: boxes of answers in one home hardly overlap."""
-    answers = pcdistill.open_run(tiny_run).query("door").answers
+    answers = open_run(tiny_run).query("door").answers
     assert answers
     boxes = [(np.array(a.position), np.array(a.size)) for a in answers if a.looks_like == "door"]
     for i, (center, size) in enumerate(boxes):
