@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from pcdistill.capability.distance_transform import chamfer_distance_transform
 from pcdistill.capability.masks import check_mask
+from pcdistill.geometry import chamfer_distance_transform
 
 PromptMode = Literal["release", "inside"]
 

@@ -16,6 +16,7 @@ from pcdistill.geometry.cameras import (
 )
 from pcdistill.geometry.checks import require_finite, require_shape
 from pcdistill.geometry.depth_fusion import FusedCloud, depth_normals, fuse_depth
+from pcdistill.geometry.distance_transform import chamfer_distance_transform
 from pcdistill.geometry.mesh_cleaning import (
     CleanMesh,
     drop_small_pieces,
@@ -60,6 +61,7 @@ __all__ = [
     "Voxels",
     "back_project",
     "camera_rays",
+    "chamfer_distance_transform",
     "depth_normals",
     "drop_small_pieces",
     "estimate_normals",

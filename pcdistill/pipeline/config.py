@@ -40,6 +40,12 @@ class GeneralConfig:
     weights_folder: str | None = None
     """Folder of the other files of weights, under their authors' names. By default that of the
     environment variable PCDISTILL_WEIGHTS, else `~/.cache/pcdistill/weights`."""
+    captioner: str = "template"
+    """What describes the masks of a teacher of masks, whose texts are embedded: `template` (label
+    and colour, needs no weights) or a captioning network, `tap`."""
+    caption_wording: str = "paper"
+    """How a captioning network's text is joined with a mask's label. `paper`: the label takes the
+    place of its noun; `release`: `a {adjectives} {label} in a scene`."""
 
     def __post_init__(self) -> None:
         fits = self.prompt is None or self.prompt.count("{}") == 1

@@ -150,7 +150,13 @@ class RunContext:
                 are not on this machine.
         """
         if name not in self._teachers:
-            setup = TeacherSetup(self.text_encoder, self.weights, self._teacher_device)
+            setup = TeacherSetup(
+                self.text_encoder,
+                self.weights,
+                self._teacher_device,
+                self.config.run.captioner,
+                self.config.run.caption_wording,
+            )
             self._teachers[name] = build_teacher(name, setup)
         return self._teachers[name]
 

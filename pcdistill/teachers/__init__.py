@@ -23,6 +23,7 @@ from pcdistill.teachers.base import (
     taught_words,
     teacher_revision,
 )
+from pcdistill.teachers.captions import build_captioner
 from pcdistill.teachers.demo.teachers import DemoDenseTeacher, DemoMaskTeacher
 from pcdistill.teachers.detector import PhotoDetector
 from pcdistill.teachers.known_words import Words
@@ -75,7 +76,7 @@ __all__ = [
 TEACHERS: dict[str, Callable[[TeacherSetup], Teacher]] = {
     "demo-dense": lambda _: DemoDenseTeacher(),
     "demo-masks": lambda _: DemoMaskTeacher(),
-    "detector": lambda setup: PhotoDetector(setup.text_encoder),
+    "detector": lambda setup: PhotoDetector(setup.text_encoder, build_captioner(setup)),
 }
 """Every teacher by name: a new one is one file and one line here. It is built for the text encoder,
 the weights and the device of a run, and reads large weights when it first sees an image."""

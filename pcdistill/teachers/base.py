@@ -202,6 +202,10 @@ class TeacherSetup(NamedTuple):
     """Finds the files of weights on this machine."""
     device: torch.device = torch.device("cpu")
     """Where the teacher computes."""
+    captioner: str = "template"
+    """Name of what finds the texts of masks, for teachers of masks."""
+    caption_wording: str = "paper"
+    """Name of how a captioning network's text is joined with the label of a mask."""
 
     def require_text_space(self, teacher: str, text_space: str) -> None:
         """Refuse a teacher that lives in another text space than the run.

@@ -92,6 +92,17 @@ _ENTRIES = (
         note="captions; ViT-H, version 1.1",
     ),
     WeightFile(
+        "tap-tokenizer",
+        "text_tokenizer.model",
+        "https://raw.githubusercontent.com/baaivision/tokenize-anything/"
+        "9cefd56ab79438b8087e79cd1ca54efa0b9c27a8/tokenize_anything/modeling/text_tokenizer.model",
+        "Apache-2.0; it is the vocabulary of LLaMA, whose own license may apply",
+        "unknown",
+        size=499723,
+        sha256="9e556afd44213b6bd1be2b850ebbbd98f5481437a8021afaf58ee7fb1818d347",
+        note="words of tap's captions",
+    ),
+    WeightFile(
         "florence-2",
         "Florence-2-large",
         f"{_HUB}/microsoft/Florence-2-large",

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pcdistill.capability import clean_mask, prompt_points
-from pcdistill.capability.distance_transform import chamfer_distance_transform
+from pcdistill.geometry import chamfer_distance_transform
 from tests.conftest import golden_cases, load_npz
 from tests.tolerances import FLOAT32
 

@@ -24,6 +24,7 @@ from pcdistill.scenes import MemoryFrame, Scene, open_scene
 from pcdistill.stages.lift import LiftStage
 from pcdistill.stages.score import ScoreStage
 from pcdistill.teachers import FeatureMap, LabelledMasks
+from pcdistill.teachers.captions import build_captioner
 from tests.fixtures.lifted import lift_by
 from tests.stages.followed import Outcomes, alike, follows
 from tests.stages.toy import (
@@ -36,6 +37,7 @@ from tests.stages.toy import (
     work,
     write_superpoints,
 )
+from tests.teachers.captions.made_files import write_vocabulary
 
 HEIGHT, WIDTH, FOCAL, AWAY = 24, 40, 10.0, 2.0
 INTRINSICS = torch.tensor([[FOCAL, 0, 20], [0, FOCAL, 12], [0, 0, 1]], dtype=torch.float64)
@@ -442,3 +444,41 @@ def test_weights_folder(tmp_path, monkeypatch) -> Outcomes:
         except ConfigError:
             found = "refused"
         yield found, right
+
+
+class Describing:
+    """A teacher whose texts are those of the captioner of the run."""
+
+    name, dimensions = "describing", 3
+
+    def __init__(self, setup) -> None:
+        self.text_space = setup.text_encoder.text_space
+        captioner = build_captioner(setup)
+        self.provenance = {"revision": f"{captioner.name} {captioner.provenance['revision']}"}
+
+
+def captions_of(monkeypatch, tmp_path, **settings):
+    """What describes the masks of a run whose weights of TAP are any file."""
+    monkeypatch.setitem(teachers.TEACHERS, "describing", Describing)
+    (tmp_path / "tap_vit_h_v1_1.pkl").write_bytes(b"0")
+    write_vocabulary(tmp_path / "text_tokenizer.model", 5)
+    settings = {"teachers": ["describing"], "weights_folder": str(tmp_path), **settings}
+    run = toy_run(tmp_path, run=settings)
+    del run.teacher  # the toy world's
+    return run.teacher("describing").provenance["revision"]
+
+
+REVISION_OF_0 = "5feceb66ffc8"
+
+
+@follows("run.captioner")
+def test_captioner(tmp_path, monkeypatch) -> Outcomes:
+    for value, right in (("template", "phrase"), ("tap", f"{REVISION_OF_0} paper")):
+        yield captions_of(monkeypatch, tmp_path, captioner=value), f"{value} {right}"
+
+
+@follows("run.caption_wording")
+def test_caption_wording(tmp_path, monkeypatch) -> Outcomes:
+    for value in ("paper", "release"):
+        found = captions_of(monkeypatch, tmp_path, captioner="tap", caption_wording=value)
+        yield found, f"tap {REVISION_OF_0} {value}"

@@ -85,6 +85,9 @@ CONFIG: dict[str, Reach] = {
     # where a file is; what is in it counts by the revision of the teacher that reads it
     "run.weights": NOTHING,
     "run.weights_folder": NOTHING,
+    # by the revision of a teacher that describes what it finds; these two do it on their own
+    "run.captioner": NOTHING,
+    "run.caption_wording": NOTHING,
     "run.teachers": Reach(
         LIFTED + " score", LIFTED + " score", "lift synthesize score fuse evaluate report"
     ),
@@ -239,6 +242,8 @@ def other_value(setting: str, kind: Any, value: Any, folder: Path) -> Any:
         "run.vocabulary": "outdoor",
         "run.prompt": "the {}",
         "run.weights": {"lseg": str(folder / "list.txt")},
+        "run.captioner": "tap",
+        "run.caption_wording": "release",
         "synthesize.prompt": "a good photo of a {} in a room",
         "run.teachers": ("demo-dense",),
         "ingest.path": str(folder / "others"),

@@ -2,6 +2,7 @@
 
 from pcdistill.teachers.captions.base import Captioner, RegionDescriber, WordedCaptioner
 from pcdistill.teachers.captions.parts_of_speech import Word, adjectives, tag_words
+from pcdistill.teachers.captions.registry import CAPTIONERS, build_captioner
 from pcdistill.teachers.captions.template import TemplateCaptioner, template_caption
 from pcdistill.teachers.captions.wording import (
     CAPTION_WORDINGS,
@@ -13,6 +14,7 @@ from pcdistill.teachers.captions.wording import (
 )
 
 __all__ = [
+    "CAPTIONERS",
     "CAPTION_WORDINGS",
     "CaptionWording",
     "Captioner",
@@ -21,6 +23,7 @@ __all__ = [
     "Word",
     "WordedCaptioner",
     "adjectives",
+    "build_captioner",
     "caption_wording",
     "label_in_a_scene",
     "place_label",

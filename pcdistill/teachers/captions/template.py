@@ -27,8 +27,10 @@ class TemplateCaptioner:
                 that no adjective outweighs the label.
         """
         self._label_first = label_first
-        form = "label-first" if label_first else "phrase"
-        self.provenance = {"revision": f"template {form}", "licence": "Apache-2.0"}
+        self.provenance = {
+            "revision": "label-first" if label_first else "phrase",
+            "licence": "Apache-2.0",
+        }
 
     def __call__(
         self,

@@ -17,6 +17,7 @@ from pcdistill.teachers.detector.network import CLASSES, NanoDet, load_nanodet, 
 WEIGHTS = "nanodet_g.safetensors"
 REVISION = "nanodet-g/1"
 """Of weights and outlines: other masks need another one."""
+_OWN_CAPTIONS = "template label-first"
 MIN_SCORE = 0.3
 """That a box must exceed."""
 MAX_OVERLAP = 0.5
@@ -73,9 +74,10 @@ class PhotoDetector:
         self.dimensions = encoder.dimensions
         self.provenance = {
             "training": "photographs of everyday scenes with boxes (COCO)",
-            "revision": REVISION,
+            "revision": _revision(self._captioner),
             "licence": "Apache-2.0",
             "source": "RangiLyu/nanodet",
+            **_captions(self._captioner),
         }
 
     @property
@@ -190,6 +192,23 @@ def _inside(corners: Tensor) -> Tensor:
     high = torch.minimum(corners[:, None, 2:], corners[None, :, 2:])
     shared = (high - low).clamp(min=0).prod(dim=2)
     return shared >= INSIDE * (corners[:, 2:] - corners[:, :2]).prod(dim=1)[:, None]
+
+
+def _revision(captioner: Captioner) -> str:
+    """Of what the detector sees and, where it is another captioner than its own, of its texts."""
+    said = f"{captioner.name} {captioner.provenance['revision']}"
+    return REVISION if said == _OWN_CAPTIONS else f"{REVISION} {said}"
+
+
+def _captions(captioner: Captioner) -> dict[str, str]:
+    """What artefacts are told of a captioner with weights."""
+    known = captioner.provenance
+    if "weights" not in known:
+        return {}
+    return {
+        "captions": f"{known['weights']}, revision {known['revision']}, {known['licence']}, "
+        f"trained on {known['training']}"
+    }
 
 
 def _load() -> NanoDet:

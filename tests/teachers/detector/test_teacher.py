@@ -11,6 +11,7 @@ from pcdistill.capability.generators.rendered import RenderedImageGenerator
 from pcdistill.scenes import load_vocabulary
 from pcdistill.teachers import (
     GeometryTeacher,
+    PhotoDetector,
     SelectiveTeacher,
     TeacherSetup,
     build_teacher,
@@ -161,3 +162,28 @@ def test_its_skill_is_measured_on_the_generator_s_pictures_like_any_other(teache
         found.append((labels == words.index("toilet")) & (drawn.attention > 0.5))
         assert set(labels.unique().tolist()) <= {-1, *range(len(words))}
     assert sum(bool(one.sum() > 500) for one in found) >= 2
+
+
+class Poet:
+    name = "poet"
+    provenance = {  # noqa: RUF012
+        "weights": "poems.pt",
+        "revision": "ode",
+        "licence": "MIT",
+        "training": "verse",
+    }
+
+    def __call__(self, image, mask_ids, labels, nouns=None):
+        return tuple(f"o {noun}" for noun in nouns or labels)
+
+
+def test_another_captioner_says_the_texts_and_counts_as_another_revision(seen, photograph, teacher):
+    other = PhotoDetector(build_text_encoder(), Poet())
+    found = other(photograph)
+    assert "o dining table" in found.captions
+    assert torch.equal(found.mask_ids, seen.mask_ids)
+    torch.testing.assert_close(found.embeddings, build_text_encoder().encode(found.captions))
+    assert teacher.provenance["revision"] == "nanodet-g/1"
+    assert other.provenance["revision"] == "nanodet-g/1 poet ode"
+    assert other.provenance["captions"] == "poems.pt, revision ode, MIT, trained on verse"
+    assert "captions" not in teacher.provenance
