@@ -13,6 +13,7 @@ from pcdistill.cli.doctor import doctor
 from pcdistill.cli.query import evaluate, export, query
 from pcdistill.cli.run import demo, run, status
 from pcdistill.cli.settings import settings
+from pcdistill.cli.weights import weights
 from pcdistill.cli.words import merge_repeated_option, run_with_error_reporting, values_of
 from pcdistill.errors import ConfigError
 from pcdistill.pipeline import require_stage_names
@@ -21,7 +22,7 @@ from pcdistill.version import __version__
 
 COMMANDS: dict[str, Callable[..., int]] = {
     command.__name__: command
-    for command in (demo, run, doctor, status, query, evaluate, export, settings)
+    for command in (demo, run, doctor, status, query, evaluate, export, settings, weights)
 }
 """In the order of `pcdistill --help`."""
 

@@ -33,6 +33,7 @@ from pcdistill.teachers.text_encoders import (
     build_text_encoder,
     no_known_word,
 )
+from pcdistill.teachers.weight_download import fetch_weights, require_published
 from pcdistill.teachers.weight_files import (
     WEIGHT_FILES,
     WeightFile,
@@ -65,10 +66,12 @@ __all__ = [
     "build_teacher",
     "build_text_encoder",
     "encoder_revision",
+    "fetch_weights",
     "load_state_dict",
     "no_known_word",
     "predict_batch",
     "read_words",
+    "require_published",
     "taught_words",
     "teacher_revision",
 ]

@@ -26,7 +26,8 @@ class WeightFile(NamedTuple):
     """First digits of the MD5, where that is what is published."""
     direct: bool = True
     """Whether the address gives the file itself."""
-    is_folder: bool = False
+    parts: tuple[str, ...] = ()
+    """Files of a folder, where the address is that of the folder and they are known."""
     gated: bool | None = False
     """Whether an account must accept terms before the address gives anything; None: unknown."""
     note: str = ""
@@ -70,7 +71,7 @@ _ENTRIES = (
         "seem",
         "seem_focall_v0.pt",
         f"{_HUB}/xdecoder/SEEM/resolve/main/seem_focall_v0.pt",
-        "Apache-2.0",
+        "unknown",
         "unknown",
         note="Focal-L, the one the paper uses",
     ),
@@ -78,7 +79,7 @@ _ENTRIES = (
         "seem-v1",
         "seem_focall_v1.pt",
         f"{_HUB}/xdecoder/SEEM/resolve/main/seem_focall_v1.pt",
-        "Apache-2.0",
+        "unknown",
         "unknown",
         note="Focal-L",
     ),
@@ -109,17 +110,20 @@ _ENTRIES = (
         "MIT",
         "FLD-5B",
         direct=False,
-        is_folder=True,
         note="captions; a folder that transformers reads",
     ),
     WeightFile(
         "openseg",
         "exported_model",
-        "unknown",
-        "unknown",
-        "unknown",
-        direct=False,
-        is_folder=True,
+        "https://storage.googleapis.com/cloud-tpu-checkpoints/detection/projects/openseg/colab/"
+        "exported_model",
+        "Apache-2.0",
+        "class-agnostic masks and captions of COCO, localized narratives",
+        parts=(
+            "saved_model.pb",
+            "variables/variables.index",
+            "variables/variables.data-00000-of-00001",
+        ),
         note="a SavedModel of TensorFlow in the text space of CLIP ViT-L/14@336",
     ),
 )

@@ -83,4 +83,3 @@ def test_the_table_says_only_what_can_be_true():
         assert Path(entry.file_name).name == entry.file_name
         assert entry.sha256 is None or len(entry.sha256) == 64
         assert not entry.direct or entry.address.startswith("https://")
-        assert not (entry.direct and entry.is_folder)

@@ -1,0 +1,25 @@
+"""How teachers whose weights do not come with the package are built tiny, through the same code.
+
+A teacher in here is built in the sizes of small random weights, written in the layout of the
+official ones into the folder that it is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from pcdistill.teachers import Teacher, TeacherSetup, WeightStore, build_teacher, build_text_encoder
+
+CPU = torch.device("cpu")
+TINY: dict[str, Callable[[Path, torch.device], Teacher]] = {}
+"""Name in `TEACHERS` -> how it is built."""
+
+
+def build_tiny(name: str, folder: Path, device: torch.device = CPU) -> Teacher:
+    """Build a teacher as `TINY` says, else as a run without any files of weights would."""
+    if name in TINY:
+        return TINY[name](folder, device)
+    return build_teacher(name, TeacherSetup(build_text_encoder(), WeightStore(folder), device))
