@@ -9,6 +9,7 @@ import json
 import re
 import statistics
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from scipy import stats
 
 from pcdistill.errors import ConfigError
 from pcdistill.evaluation import ConfusionMatrix, confusion_cells, get_protocol
+from pcdistill.pipeline import Workspace
 from pcdistill.pipeline.config import RunConfig
 from pcdistill.pipeline.config_loading import load_config
 from tests.conftest import REPOSITORY
@@ -248,14 +250,12 @@ def test_every_seed_is_measured_with_several_cuts_and_with_one(tmp_path, monkeyp
         asked.append((workspace.name, seed, changes))
         return (known.voted if "evaluate.votes=5" in changes else known.single)[seed - 7]
 
-    class Opened:
-        protocol, vocabulary, config = PROTOCOL, VOCABULARY, RunConfig()
-
-        class label_set:
-            names = CLASSES
-
+    words = SimpleNamespace(vocabulary=VOCABULARY, label_set=SimpleNamespace(names=CLASSES))
+    left = SimpleNamespace(words=words, protocol=PROTOCOL, workspace=Workspace(tmp_path))
+    opened = SimpleNamespace(artifacts=left)
     monkeypatch.setattr(homes, "measure", measured)
-    monkeypatch.setattr(homes, "opened", lambda workspace: Opened)
+    monkeypatch.setattr(homes, "open_run", lambda workspace: opened)
+    monkeypatch.setattr(homes, "load_workspace_config", lambda workspace: RunConfig())
     monkeypatch.setattr(homes, "SETTINGS", tmp_path / "homes.yaml")
     homes.SETTINGS.write_text("run: {}\n")
     parser = argparse.ArgumentParser()
