@@ -19,7 +19,7 @@ from pcdistill.pipeline import (
     load_pretrained,
     resolve_checkpoint,
 )
-from pcdistill.teachers import TextEncoder, build_text_encoder
+from pcdistill.teachers import TextEncoder, build_text_encoder, embed_names
 
 
 class Labeller:
@@ -99,8 +99,7 @@ class Labeller:
         """
         if not categories:
             raise ConfigError("there are no categories to choose from; give at least one word")
-        prompt = self._student.prompt or "{}"
-        texts = self._text_encoder.encode([prompt.replace("{}", name) for name in categories])
+        texts = embed_names(self._text_encoder, self._student.prompt or "{}", categories)
         return predict_labels(self.features(points, colors, normals, votes=votes), texts)
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 from pcdistill.distillation import TrainerSettings
 from pcdistill.errors import require_setting
 from pcdistill.scenes import ScanSettings
+from pcdistill.teachers import PROMPT_SETS, is_prompt
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,9 @@ class GeneralConfig:
     """Class names used to compare teachers: a name or the path of a JSON file."""
     prompt: str | None = None
     """What the text encoder reads for a class name, which takes the place of {}; other braces are
-    text. By default what it read when a trained student learned, else the template in the label
-    set's file and, for the vocabulary, `a {} in a scene`."""
+    text. `imagenet-81` is the mean over CLIP's 80 prompts for ImageNet and the name alone. By
+    default what it read when a trained student learned, else the template in the label set's file
+    and, for the vocabulary, `a {} in a scene`."""
     teachers: tuple[str, ...] = ("demo-dense", "demo-masks")
     """Their order is the teacher axis of every (T, ...) tensor. There may be none where a trained
     student is given, for scans without frames."""
@@ -48,8 +50,9 @@ class GeneralConfig:
     place of its noun; `release`: `a {adjectives} {label} in a scene`."""
 
     def __post_init__(self) -> None:
-        fits = self.prompt is None or self.prompt.count("{}") == 1
-        require_setting(fits, "run.prompt", "a text with one {}", self.prompt)
+        fits = self.prompt is None or is_prompt(self.prompt)
+        sets = ", ".join(PROMPT_SETS)
+        require_setting(fits, "run.prompt", f"a text with one {{}}, or {sets}", self.prompt)
         require_setting(self.seed >= 0, "run.seed", "0 or more", self.seed)
         twice = len(set(self.teachers)) != len(self.teachers)
         require_setting(not twice, "run.teachers", "different names", ", ".join(self.teachers))

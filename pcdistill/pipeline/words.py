@@ -11,7 +11,7 @@ from torch import Tensor
 from pcdistill.fusion import predict_labels
 from pcdistill.labels import NO_FEATURE_LABEL
 from pcdistill.scenes import LabelSet
-from pcdistill.teachers import TextEncoder
+from pcdistill.teachers import TextEncoder, embed_names, fill_prompt
 
 PROMPT = "a {} in a scene"
 """Where neither the config nor a trained student says otherwise."""
@@ -24,8 +24,8 @@ class RunWords:
         text_encoder: the text space of the run.
         label_set: C evaluation classes.
         vocabulary: K words, class names used to compare teachers.
-        prompt: what the text encoder reads for a name, with {} in its place; None where neither
-            the configuration nor a trained student says it.
+        prompt: what the text encoder reads for a name, with {} in its place, or a named set of
+            such templates; None where neither the configuration nor a trained student says it.
         as_published: whether the evaluation classes are asked for by OpenScene's prompts.
     """
 
@@ -48,7 +48,7 @@ class RunWords:
         self._as_published = as_published
 
     def prompts(self, names: Sequence[str]) -> list[str]:
-        """What the text encoder reads for each name."""
+        """What the text encoder reads for each name; of a set of templates, its name."""
         return [fill_prompt(self.prompt, name) for name in names]
 
     @property
@@ -66,17 +66,19 @@ class RunWords:
     @cached_property
     def vocabulary_embeddings(self) -> Tensor:
         """Embedded vocabulary (K, D) float32, unit rows (F_text of Eq. 6)."""
-        return self.text_encoder.encode(self.prompts(self.vocabulary))
+        return embed_names(self.text_encoder, self.prompt, self.vocabulary)
 
     @cached_property
     def label_embeddings(self) -> Tensor:
         """Embedded `label_prompts` (P, D) float32, unit rows; see `LabelSet.to_categories`."""
+        if not self._as_published:
+            return self.training_embeddings
         return self.text_encoder.encode(self.label_prompts)
 
     @cached_property
     def training_embeddings(self) -> Tensor:
         """Embedded `training_prompts` (P, D) float32, unit rows."""
-        return self.text_encoder.encode(self.training_prompts)
+        return embed_names(self.text_encoder, self.label_template, self.label_set.prompt_names)
 
     @cached_property
     def own_words(self) -> frozenset[str]:
@@ -96,8 +98,3 @@ class RunWords:
         """
         labels = self.label_set.to_categories(predict_labels(features, self.label_embeddings))
         return torch.where(seen, labels, NO_FEATURE_LABEL)
-
-
-def fill_prompt(prompt: str, name: str) -> str:
-    """Put a name in place of {}; other braces of either are text."""
-    return prompt.replace("{}", name)

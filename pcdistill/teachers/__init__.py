@@ -27,6 +27,12 @@ from pcdistill.teachers.captions import build_captioner
 from pcdistill.teachers.demo.teachers import DemoDenseTeacher, DemoMaskTeacher
 from pcdistill.teachers.detector import PhotoDetector
 from pcdistill.teachers.known_words import Words
+from pcdistill.teachers.prompt_templates import (
+    PROMPT_SETS,
+    embed_names,
+    fill_prompt,
+    is_prompt,
+)
 from pcdistill.teachers.text_encoders import (
     TEXT_ENCODERS,
     StaticTextEncoder,
@@ -42,6 +48,7 @@ from pcdistill.teachers.weight_files import (
 )
 
 __all__ = [
+    "PROMPT_SETS",
     "TEACHERS",
     "TEXT_ENCODERS",
     "WEIGHT_FILES",
@@ -65,8 +72,11 @@ __all__ = [
     "Words",
     "build_teacher",
     "build_text_encoder",
+    "embed_names",
     "encoder_revision",
     "fetch_weights",
+    "fill_prompt",
+    "is_prompt",
     "load_state_dict",
     "no_known_word",
     "predict_batch",
