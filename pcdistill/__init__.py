@@ -11,9 +11,11 @@ if TYPE_CHECKING:
     from pcdistill.geometry import mesh_superpoints, point_superpoints, project_points, voxelize
     from pcdistill.inference import load_student, open_run
     from pcdistill.scenes import load_label_set, open_scene
-    from pcdistill.teachers import build_teacher, build_text_encoder
+    from pcdistill.teachers import TeacherSetup, WeightStore, build_teacher, build_text_encoder
 
 __all__ = [
+    "TeacherSetup",
+    "WeightStore",
     "__version__",
     "build_teacher",
     "build_text_encoder",

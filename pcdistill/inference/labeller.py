@@ -19,7 +19,7 @@ from pcdistill.pipeline import (
     load_pretrained,
     resolve_checkpoint,
 )
-from pcdistill.teachers import TextEncoder, build_text_encoder, embed_names
+from pcdistill.teachers import TextEncoder, WeightStore, build_text_encoder, embed_names
 
 
 class Labeller:
@@ -104,7 +104,11 @@ class Labeller:
 
 
 def load_student(
-    path: str | Path, *, device: str = "cpu", text_encoder: str = "static"
+    path: str | Path,
+    *,
+    device: str = "cpu",
+    text_encoder: str = "static",
+    weights: WeightStore | None = None,
 ) -> Labeller:
     """Load a trained student.
 
@@ -113,6 +117,7 @@ def load_student(
             `WORKSPACE:NAME` for another of its students; or a checkpoint file.
         device: where it computes, such as cpu or cuda.
         text_encoder: name of that of its training.
+        weights: finds the files of the text encoder's weights; by default in the usual folder.
 
     Raises:
         ConfigError: there is no finished student, or texts cannot be compared with what it says.
@@ -120,6 +125,6 @@ def load_student(
     """
     source = resolve_checkpoint(str(path), None)
     student = load_pretrained(source, DistillConfig())
-    encoder = build_text_encoder(text_encoder)
+    encoder = build_text_encoder(text_encoder, weights)
     student.require_fit(encoder, text_encoder)
     return Labeller(student, encoder, torch.device(device))

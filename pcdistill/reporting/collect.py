@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -99,7 +99,7 @@ def collect_report_data(
         pictures=tuple(pictures),
         queries=tuple(_asked_questions(run, settings, scenes)),
         costs=costs,
-        provenance=_provenance(artifacts, settings.student),
+        provenance=report_provenance(artifacts, settings.student),
         notes=notes(artifacts.teachers, settings),
     )
 
@@ -216,7 +216,8 @@ def _has_class(scene: Scene, label: int) -> bool | None:
     return None if scene.labels is None else bool((scene.labels == label).any())
 
 
-def _provenance(run: RunArtifacts, student: StudentFacts) -> dict[str, str]:
+def report_provenance(run: RunArtifacts, student: StudentFacts) -> dict[str, str]:
+    """What made a run: versions, the device, and the weights of teachers and text encoder."""
     facts = {
         "pcdistill": __version__,
         "torch": torch.__version__,
@@ -224,9 +225,15 @@ def _provenance(run: RunArtifacts, student: StudentFacts) -> dict[str, str]:
         "device": str(run.find_device()),
         "text space": run.words.text_encoder.text_space,
     }
+    about_words = getattr(run.words.text_encoder, "provenance", {})
+    if about_words:
+        facts["text encoder"] = _in_words(about_words)
     if student.given:
         facts["student trained"] = student.given
     for name in run.teachers:
-        about = run.point_features.load_teacher(name).provenance
-        facts[f"teacher {name}"] = ", ".join(f"{key}: {value}" for key, value in about.items())
+        facts[f"teacher {name}"] = _in_words(run.point_features.load_teacher(name).provenance)
     return facts
+
+
+def _in_words(about: Mapping[str, str]) -> str:
+    return ", ".join(f"{key}: {value}" for key, value in about.items())

@@ -69,6 +69,7 @@ class DistillStage(Stage):
         self._config = run.config.distill
         self._seed = run.config.run.seed
         self._teachers = run.config.run.teachers
+        self._load_teacher = run.teacher
         self._words = run.words
         self._training = split_scenes(run).training
         self._sizes = estimate_sizes(run)
@@ -254,6 +255,7 @@ class DistillStage(Stage):
             "text_space": self._words.text_encoder.text_space,
             "prompt": self._words.prompt,
             "teachers": list(self._teachers),
+            "weights": {t: dict(self._load_teacher(t).provenance) for t in self._teachers},
             "vocabulary": list(self._words.vocabulary),
             "scenes": list(task.units_of("fuse")),
             "config": dict(vars(self._config)),

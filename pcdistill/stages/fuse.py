@@ -96,7 +96,9 @@ class FuseStage(Stage):
             tensors["features"] = stored
         provenance = {
             "teachers": teachers,
+            "weights": {t: self._features.load_teacher(t).provenance for t in teachers},
             "text_space": self._words.text_encoder.text_space,
+            "text_encoder": self._text_encoder,
             "vocabulary": vocabulary,
             **vars(self._config),
         }

@@ -10,7 +10,7 @@ import torch
 from pcdistill.artifacts.students import load_student
 from pcdistill.distillation import trainer as trainer_module
 from pcdistill.errors import ConfigError
-from pcdistill.networks import MinkUNet
+from pcdistill.networks import MinkUNet, load_checkpoint
 from pcdistill.pipeline.artifact_files import read_tensors, write_tensors
 from pcdistill.pipeline.workspace import UnitRecord
 from pcdistill.stages import distill as distill_module
@@ -110,6 +110,17 @@ def test_the_half_way_state_of_another_training_is_not_gone_on_from(tmp_path):
     write_tensors(path, states[0], {"task": "of another training"})
     train(run)
     assert_same(weights(run), by_hand())
+
+
+def test_a_student_names_the_weights_of_its_teachers(tmp_path):
+    run = ready(tmp_path, epochs=1)
+    for revision, name in enumerate(run.config.run.teachers):
+        run.teacher(name).provenance = {"revision": f"{revision}", "licence": "MIT"}
+    train(run)
+    known = load_checkpoint(run.workspace.checkpoint("superpoint")).metadata["provenance"]
+    names = run.config.run.teachers
+    assert known["weights"] == {name: run.teacher(name).provenance for name in names}
+    assert len(known["weights"]) == 2
 
 
 def of_students(folder, setting: str, values, student: str = "superpoint", **distill) -> Outcomes:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from pcdistill.artifacts.fused_targets import load_fused_targets
+from pcdistill.pipeline.artifact_files import read_provenance
 from pcdistill.pipeline.context import RunContext
 from pcdistill.stages.fuse import FuseStage
 from tests.fixtures.runs import measured_capability, predictor
@@ -163,6 +164,16 @@ def test_of_three_teachers_those_who_do_not_see_a_point_neither_vote_nor_count(t
     write_capability(run, skill)
     work(FuseStage, run, SCENE)
     assert alike(kept(run), in_halves(by_hand(said, mode=mode, skill=skill)))
+
+
+def test_fused_features_name_the_weights_that_they_came_from(tmp_path):
+    run = fuse(tmp_path)
+    for revision, name in enumerate(TEACHERS):
+        run.teacher(name).provenance = {"revision": f"{revision}", "licence": "MIT"}
+    work(FuseStage, run, SCENE)
+    known = read_provenance(run.workspace.fused(SCENE))
+    assert known["weights"] == {name: run.teacher(name).provenance for name in TEACHERS}
+    assert known["text_encoder"] == "static"
 
 
 @follows("fuse.temperature")
