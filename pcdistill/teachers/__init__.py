@@ -33,6 +33,7 @@ from pcdistill.teachers.prompt_templates import (
     fill_prompt,
     is_prompt,
 )
+from pcdistill.teachers.seem import SeemTeacher
 from pcdistill.teachers.text_encoders import (
     TEXT_ENCODERS,
     StaticTextEncoder,
@@ -59,6 +60,7 @@ __all__ = [
     "GeometryTeacher",
     "LabelledMasks",
     "PhotoDetector",
+    "SeemTeacher",
     "SelectiveTeacher",
     "StaticTextEncoder",
     "TaughtTeacher",
@@ -90,6 +92,9 @@ TEACHERS: dict[str, Callable[[TeacherSetup], Teacher]] = {
     "demo-dense": lambda _: DemoDenseTeacher(),
     "demo-masks": lambda _: DemoMaskTeacher(),
     "detector": lambda setup: PhotoDetector(setup.text_encoder, build_captioner(setup)),
+    "seem": SeemTeacher,
+    "seem-v1": lambda setup: SeemTeacher(setup, weights="seem-v1"),
+    "seem-released": lambda setup: SeemTeacher(setup, style="released"),
 }
 """Every teacher by name: a new one is one file and one line here. It is built for the text encoder,
 the weights and the device of a run, and reads large weights when it first sees an image."""

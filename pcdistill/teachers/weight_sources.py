@@ -72,7 +72,7 @@ _ENTRIES = (
         "seem_focall_v0.pt",
         f"{_HUB}/xdecoder/SEEM/resolve/main/seem_focall_v0.pt",
         "unknown",
-        "unknown",
+        "COCO 2017 panoptic, RefCOCO, RefCOCO+ and RefCOCOg",
         note="Focal-L, the one the paper uses",
     ),
     WeightFile(
@@ -80,7 +80,7 @@ _ENTRIES = (
         "seem_focall_v1.pt",
         f"{_HUB}/xdecoder/SEEM/resolve/main/seem_focall_v1.pt",
         "unknown",
-        "unknown",
+        "COCO 2017 panoptic, RefCOCO, RefCOCO+ and RefCOCOg",
         note="Focal-L",
     ),
     WeightFile(

@@ -7,14 +7,20 @@ official ones into the folder that it is given.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from pcdistill.teachers import Teacher, TeacherSetup, WeightStore, build_teacher, build_text_encoder
+from tests.teachers.seem.tiny import build_tiny_seem
 
 CPU = torch.device("cpu")
-TINY: dict[str, Callable[[Path, torch.device], Teacher]] = {}
+TINY: dict[str, Callable[[Path, torch.device], Teacher]] = {
+    "seem": build_tiny_seem,
+    "seem-v1": partial(build_tiny_seem, weights="seem-v1"),
+    "seem-released": partial(build_tiny_seem, style="released"),
+}
 """Name in `TEACHERS` -> how it is built."""
 
 

@@ -1,6 +1,11 @@
 """Captioners: texts for the labelled masks of an image, in the words of the label."""
 
-from pcdistill.teachers.captions.base import Captioner, RegionDescriber, WordedCaptioner
+from pcdistill.teachers.captions.base import (
+    Captioner,
+    RegionDescriber,
+    WordedCaptioner,
+    captions_provenance,
+)
 from pcdistill.teachers.captions.parts_of_speech import Word, adjectives, tag_words
 from pcdistill.teachers.captions.registry import CAPTIONERS, build_captioner
 from pcdistill.teachers.captions.template import TemplateCaptioner, template_caption
@@ -25,6 +30,7 @@ __all__ = [
     "adjectives",
     "build_captioner",
     "caption_wording",
+    "captions_provenance",
     "label_in_a_scene",
     "place_label",
     "scene_text",

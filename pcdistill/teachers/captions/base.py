@@ -87,3 +87,14 @@ class WordedCaptioner:
             self._wording(caption, noun)
             for caption, noun in zip(said, labels if nouns is None else nouns, strict=True)
         )
+
+
+def captions_provenance(captioner: Captioner) -> dict[str, str]:
+    """What a teacher tells artefacts of a captioner with weights; nothing of one without."""
+    known = captioner.provenance
+    if "weights" not in known:
+        return {}
+    return {
+        "captions": f"{known['weights']}, revision {known['revision']}, {known['licence']}, "
+        f"trained on {known['training']}"
+    }

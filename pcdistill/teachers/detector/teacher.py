@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pcdistill.segmenters import BoxOutliner
 from pcdistill.teachers.base import LabelledMasks, TextEncoder, ViewGeometry, read_words
-from pcdistill.teachers.captions import Captioner, TemplateCaptioner
+from pcdistill.teachers.captions import Captioner, TemplateCaptioner, captions_provenance
 from pcdistill.teachers.detector.boxes import Boxes, box_iou, choose_boxes
 from pcdistill.teachers.detector.network import CLASSES, NanoDet, load_nanodet, prepare_images
 
@@ -77,7 +77,7 @@ class PhotoDetector:
             "revision": _revision(self._captioner),
             "licence": "Apache-2.0",
             "source": "RangiLyu/nanodet",
-            **_captions(self._captioner),
+            **captions_provenance(self._captioner),
         }
 
     @property
@@ -198,17 +198,6 @@ def _revision(captioner: Captioner) -> str:
     """Of what the detector sees and, where it is another captioner than its own, of its texts."""
     said = f"{captioner.name} {captioner.provenance['revision']}"
     return REVISION if said == _OWN_CAPTIONS else f"{REVISION} {said}"
-
-
-def _captions(captioner: Captioner) -> dict[str, str]:
-    """What artefacts are told of a captioner with weights."""
-    known = captioner.provenance
-    if "weights" not in known:
-        return {}
-    return {
-        "captions": f"{known['weights']}, revision {known['revision']}, {known['licence']}, "
-        f"trained on {known['training']}"
-    }
 
 
 def _load() -> NanoDet:
