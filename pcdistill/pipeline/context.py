@@ -171,6 +171,7 @@ class RunContext:
         """
         for name in self.config.run.teachers:
             self.teacher(name)
+        _ = self.text_encoder_mark
         _ = self.protocol
         student = self.config.distill
         if self.pretrained is not None:

@@ -50,30 +50,34 @@ class ClipTextEncoder:
         *,
         cache_folder: Path | None = None,
     ) -> None:
-        """Find the file of weights.
+        """Look for nothing yet, so that a teacher of another text space is refused first.
 
         Args:
             name: of the encoder, its text space and the entry of its weights.
             dimensions: D of its embeddings.
             weights: finds the file.
             cache_folder: where embeddings are kept; by default in the user's cache.
+        """
+        self.name = self.text_space = name
+        self.dimensions = dimensions
+        self._weights = weights
+        self._cache_folder = cache_folder
+
+    @cached_property
+    def provenance(self) -> dict[str, str]:
+        """File, revision, license and training of the weights.
 
         Raises:
             ConfigError: the file is not on this machine.
         """
-        self.name = self.text_space = name
-        self.dimensions = dimensions
-        self._path = weights.find(name)
-        self.provenance = weights.provenance(name)
-        folder = default_cache_folder() if cache_folder is None else cache_folder
-        revision = f"{self.provenance['revision']}-{USE}"
-        self._cache = EmbeddingCache(folder, name, revision, dimensions)
+        return self._weights.provenance(self.name)
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Embed K texts as (K, D) float32 rows of unit length.
 
         Raises:
-            ConfigError: a text is empty, or the weights are those of another model.
+            ConfigError: a text is empty, or the weights are not on this machine or those of
+                another model.
             ArtifactError: the file of weights is damaged.
             MissingExtraError: open_clip is not installed.
         """
@@ -102,16 +106,23 @@ class ClipTextEncoder:
             return functional.normalize(self._network.encode_text(tokens).float(), dim=1).clone()
 
     @cached_property
+    def _cache(self) -> EmbeddingCache:
+        folder = self._cache_folder or default_cache_folder()
+        revision = f"{self.provenance['revision']}-{USE}"
+        return EmbeddingCache(folder, self.name, revision, self.dimensions)
+
+    @cached_property
     def _tokenizer(self) -> Any:
         return clip_tokenizer(self.name)
 
     @cached_property
     def _network(self) -> Any:
-        network: Any = build_text_tower(self.name, load_state_dict(self._path), self._path)
+        path = self._weights.find(self.name)
+        network: Any = build_text_tower(self.name, load_state_dict(path), path)
         found = network.text_projection.shape[1]
         if found != self.dimensions:
             raise ConfigError(
-                f"{self._path}: these weights embed texts in {found} dimensions, expected "
+                f"{path}: these weights embed texts in {found} dimensions, expected "
                 f"{self.dimensions} of '{self.name}'; give the weights of that model"
             )
         return network

@@ -40,6 +40,13 @@ def test_teachers_of_another_text_space_are_refused_naming_both(monkeypatch):
     assert "run.teachers" in message
 
 
+def test_a_text_space_is_refused_before_weights_are_looked_for(tmp_path):
+    general = GeneralConfig(text_encoder="clip-vit-b-32", weights_folder=str(tmp_path))
+    message = "'static-minilm-64' but the text encoder of the run gives 'clip-vit-b-32'"
+    with pytest.raises(ConfigError, match=message):
+        RunContext(RunConfig(run=general)).validate()
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [

@@ -11,9 +11,11 @@ from torch import nn
 from torch.nn import functional
 
 from pcdistill.errors import ArtifactError, ConfigError
+from pcdistill.pipeline.config import GeneralConfig, RunConfig
+from pcdistill.pipeline.context import RunContext
 from pcdistill.pipeline.words import PROMPT, RunWords
 from pcdistill.scenes import load_vocabulary
-from pcdistill.teachers import WeightStore, build_text_encoder, encoder_revision
+from pcdistill.teachers import WeightStore, encoder_revision
 from pcdistill.teachers.clip_text import (
     CLIP_DIMENSIONS,
     ClipTextEncoder,
@@ -206,5 +208,7 @@ def test_empty_texts_are_refused_and_no_texts_are_no_rows(tmp_path):
 
 @pytest.mark.parametrize("name", CLIP_DIMENSIONS)
 def test_missing_weights_are_named_before_the_work(name, tmp_path):
-    with pytest.raises(ConfigError, match=f"the weights '{name}' are not there; get them with"):
-        build_text_encoder(name, WeightStore(tmp_path))
+    run = GeneralConfig(text_encoder=name, teachers=("detector",), weights_folder=str(tmp_path))
+    message = rf"^{tmp_path}/.*: the weights '{name}' are not there; get them with"
+    with pytest.raises(ConfigError, match=message):
+        RunContext(RunConfig(run=run)).validate()
