@@ -66,6 +66,7 @@ SHARED_BY_READERS = {"base", "capture", "detection"}
 OPTIONAL = {
     *("open_clip", "diffusers", "segment_anything", "transformers", "viser", "gsplat", "triton"),
     *("MinkowskiEngine", "laspy", "pye57", "ray", "open3d", "lzfse", "OpenEXR"),
+    "tensorflow",
 }
 AT_THE_TOP = {("sparse.engines.triton_kernels", "triton")}
 """A file of kernels is nothing without its compiler; it is imported inside a function."""

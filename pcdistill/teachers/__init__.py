@@ -27,6 +27,7 @@ from pcdistill.teachers.captions import build_captioner
 from pcdistill.teachers.demo.teachers import DemoDenseTeacher, DemoMaskTeacher
 from pcdistill.teachers.detector import PhotoDetector
 from pcdistill.teachers.known_words import Words
+from pcdistill.teachers.openseg import OpenSegTeacher
 from pcdistill.teachers.prompt_templates import (
     PROMPT_SETS,
     embed_names,
@@ -91,6 +92,7 @@ __all__ = [
 TEACHERS: dict[str, Callable[[TeacherSetup], Teacher]] = {
     "demo-dense": lambda _: DemoDenseTeacher(),
     "demo-masks": lambda _: DemoMaskTeacher(),
+    "openseg": OpenSegTeacher,
     "detector": lambda setup: PhotoDetector(setup.text_encoder, build_captioner(setup)),
     "seem": SeemTeacher,
     "seem-v1": lambda setup: SeemTeacher(setup, weights="seem-v1"),

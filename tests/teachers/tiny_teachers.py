@@ -10,13 +10,27 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import pytest
 import torch
 
 from pcdistill.teachers import Teacher, TeacherSetup, WeightStore, build_teacher, build_text_encoder
+from tests.teachers.openseg.stand_in import LargeClip, install_stand_in
 from tests.teachers.seem.tiny import build_tiny_seem
 
 CPU = torch.device("cpu")
+
+
+def build_tiny_openseg(folder: Path, device: torch.device) -> Teacher:
+    """With a stand-in for TensorFlow, whose process starts at the first image."""
+    with pytest.MonkeyPatch.context() as patch:
+        install_stand_in(folder, patch)
+        teacher = build_teacher("openseg", TeacherSetup(LargeClip(), WeightStore(folder), device))
+        teacher(torch.zeros(3, 4, 4, dtype=torch.uint8))
+    return teacher
+
+
 TINY: dict[str, Callable[[Path, torch.device], Teacher]] = {
+    "openseg": build_tiny_openseg,
     "seem": build_tiny_seem,
     "seem-v1": partial(build_tiny_seem, weights="seem-v1"),
     "seem-released": partial(build_tiny_seem, style="released"),
