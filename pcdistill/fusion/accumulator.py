@@ -138,6 +138,7 @@ class MultiViewAccumulator:
         image_size: tuple[int, int],
         *,
         align_corners: bool = False,
+        covered: tuple[float, float] | None = None,
     ) -> None:
         """Add one frame of a dense teacher, straight from its map at its own resolution.
 
@@ -151,6 +152,7 @@ class MultiViewAccumulator:
             feature_map: (D, h, w) floating, at any resolution.
             image_size: (H, W) of the image that the map describes.
             align_corners: as in `torch.nn.functional.interpolate`.
+            covered: (H, W) pixels that the map spans, as in `sample_feature_map`.
 
         Raises:
             ValueError: shapes differ from the above, a point is out of range or given twice, a
@@ -161,7 +163,9 @@ class MultiViewAccumulator:
         require_shape("pixels", pixels, len(seen), 2)
         require_shape("feature_map", feature_map, self.dimensions, None, None)
         on_map = pixels.to(feature_map.device)
-        strips = iter_feature_samples(feature_map, image_size, on_map, align_corners=align_corners)
+        strips = iter_feature_samples(
+            feature_map, image_size, on_map, align_corners=align_corners, covered=covered
+        )
         for index, samples in strips:
             if not torch.isfinite(samples.sum()):
                 require_finite("feature_map", feature_map)

@@ -20,6 +20,7 @@ def sample_feature_map(
     pixels: Tensor,
     *,
     align_corners: bool = False,
+    covered: tuple[float, float] | None = None,
 ) -> Tensor:
     """Features at integer pixels of an image, from a map of lower (or any other) resolution.
 
@@ -31,6 +32,8 @@ def sample_feature_map(
         image_size: (H, W) of the image that the map describes.
         pixels: (M, 2) integer, (column, row), inside the image.
         align_corners: as in `torch.nn.functional.interpolate`.
+        covered: (H, W) pixels, not always whole, that the map spans from the top left corner, where
+            these are not the image's. Pixels beyond the last cell get what that holds.
 
     Returns:
         (M, D) float32.
@@ -38,7 +41,11 @@ def sample_feature_map(
     Raises:
         ValueError: wrong shape, an empty map, pixels that are not integers or outside the image.
     """
-    parts = list(iter_feature_samples(feature_map, image_size, pixels, align_corners=align_corners))
+    parts = list(
+        iter_feature_samples(
+            feature_map, image_size, pixels, align_corners=align_corners, covered=covered
+        )
+    )
     if not parts:
         return feature_map.new_zeros((0, feature_map.shape[0]), dtype=torch.float32)
     if len(parts) == 1:
@@ -53,6 +60,7 @@ def iter_feature_samples(
     pixels: Tensor,
     *,
     align_corners: bool = False,
+    covered: tuple[float, float] | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Sample a feature map some rows at a time, so that little is held at once.
 
@@ -61,6 +69,7 @@ def iter_feature_samples(
         image_size: as there.
         pixels: as there.
         align_corners: as there.
+        covered: as there.
 
     Yields:
         index: (m,) int64, rows of `pixels`; every row comes once.
@@ -85,8 +94,9 @@ def iter_feature_samples(
             )
     budget = _STRIP_ELEMENTS[feature_map.device.type == "cuda"]
     strip_height = max(1, budget // max(1, map_width * channels))
-    top, bottom, bottom_share = _cells(rows, map_height, height, align_corners)
-    left, right, right_share = _cells(columns, map_width, width, align_corners)
+    spanned_height, spanned_width = covered or image_size
+    top, bottom, bottom_share = _cells(rows, map_height, spanned_height, align_corners)
+    left, right, right_share = _cells(columns, map_width, spanned_width, align_corners)
     strip = top // strip_height
     order = strip.argsort(stable=True)
     first = 0
@@ -134,14 +144,14 @@ def _mix(
 
 
 def _cells(
-    position: Tensor, map_size: int, image_size: int, align_corners: bool
+    position: Tensor, map_size: int, spanned: float, align_corners: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The two map cells around each pixel along one axis, and the share of the second."""
     if align_corners:
-        scale = (map_size - 1) / (image_size - 1) if image_size > 1 else 0.0
+        scale = (map_size - 1) / (spanned - 1) if spanned > 1 else 0.0
         source = position.float() * scale
     else:
-        source = ((position.float() + 0.5) * (map_size / image_size) - 0.5).clamp_(min=0)
+        source = ((position.float() + 0.5) * (map_size / spanned) - 0.5).clamp_(min=0)
     first = source.long().clamp_(max=map_size - 1)
     second = (first + 1).clamp_(max=map_size - 1)
     return first, second, source - first

@@ -156,4 +156,5 @@ def _add(
                 answer.features,
                 answer.image_size,
                 align_corners=answer.align_corners,
+                covered=answer.covered,
             )

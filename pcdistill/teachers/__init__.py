@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from pcdistill.suggest import look_up
 from pcdistill.teachers.base import (
@@ -27,6 +28,7 @@ from pcdistill.teachers.captions import build_captioner
 from pcdistill.teachers.demo.teachers import DemoDenseTeacher, DemoMaskTeacher
 from pcdistill.teachers.detector import PhotoDetector
 from pcdistill.teachers.known_words import Words
+from pcdistill.teachers.lseg import LSEG_VIEWS, LSegTeacher
 from pcdistill.teachers.openseg import OpenSegTeacher
 from pcdistill.teachers.prompt_templates import (
     PROMPT_SETS,
@@ -59,6 +61,7 @@ __all__ = [
     "DemoMaskTeacher",
     "FeatureMap",
     "GeometryTeacher",
+    "LSegTeacher",
     "LabelledMasks",
     "PhotoDetector",
     "SeemTeacher",
@@ -94,6 +97,7 @@ TEACHERS: dict[str, Callable[[TeacherSetup], Teacher]] = {
     "demo-masks": lambda _: DemoMaskTeacher(),
     "openseg": OpenSegTeacher,
     "detector": lambda setup: PhotoDetector(setup.text_encoder, build_captioner(setup)),
+    **{name: partial(LSegTeacher, name) for name in LSEG_VIEWS},
     "seem": SeemTeacher,
     "seem-v1": lambda setup: SeemTeacher(setup, weights="seem-v1"),
     "seem-released": lambda setup: SeemTeacher(setup, style="released"),

@@ -24,6 +24,9 @@ class FeatureMap(NamedTuple):
     """(H, W) pixels of the image that the map describes."""
     align_corners: bool = False
     """Which bilinear convention the teacher's authors use to upsample to the image."""
+    covered: tuple[float, float] | None = None
+    """(H, W) pixels that the map spans from the top left corner, where these are not the image's:
+    the teacher padded the image and cut the padding off to whole cells."""
 
     def sample(self, pixels: Tensor) -> Tensor:
         """Features (M, D) float32 at integer `pixels` (M, 2), (u, v) = (column, row).
@@ -31,9 +34,7 @@ class FeatureMap(NamedTuple):
         Equal to upsampling the whole map to the image first and then indexing it, without ever
         building the (D, H, W) map.
         """
-        return sample_feature_map(
-            self.features, self.image_size, pixels, align_corners=self.align_corners
-        )
+        return self._sample(self.features, pixels)
 
     def classify(self, text_embeddings: Tensor) -> Tensor:
         """Best of the K `text_embeddings` (K, D) for every pixel: (H, W) int64.
@@ -41,6 +42,9 @@ class FeatureMap(NamedTuple):
         Similarities are linear in the features, so they are upsampled instead of the features.
         """
         scores = torch.einsum("dhw,kd->khw", self.features.float(), text_embeddings.float())
+        if self.covered is not None:
+            pixels = torch.cartesian_prod(*(torch.arange(side) for side in self.image_size)).flip(1)
+            return self._sample(scores, pixels).argmax(dim=1).reshape(self.image_size)
         upsampled = functional.interpolate(
             scores[None],
             self.image_size,
@@ -48,6 +52,16 @@ class FeatureMap(NamedTuple):
             align_corners=self.align_corners,
         )
         return upsampled[0].argmax(dim=0)
+
+    def _sample(self, values: Tensor, pixels: Tensor) -> Tensor:
+        """(M, C) float32 at `pixels`, of a map (C, h, w) on the grid of the features."""
+        return sample_feature_map(
+            values,
+            self.image_size,
+            pixels,
+            align_corners=self.align_corners,
+            covered=self.covered,
+        )
 
 
 class LabelledMasks(NamedTuple):

@@ -39,6 +39,24 @@ def test_a_map_of_the_images_own_size_is_read_exactly():
     assert sample_feature_map(feature_map, (4, 6), pixels)[:, 0].tolist() == [0, 23, 8]
 
 
+@pytest.mark.parametrize("align_corners", [True, False])
+def test_a_map_of_a_padded_image_is_read_at_its_own_part(align_corners):
+    feature_map = torch.randn(2, 6, 8)
+    pixels = torch.cartesian_prod(torch.arange(13), torch.arange(9))
+    padded = sample_feature_map(feature_map, (20, 30), pixels, align_corners=align_corners)
+    found = sample_feature_map(
+        feature_map, (9, 13), pixels, align_corners=align_corners, covered=(20, 30)
+    )
+    assert torch.equal(found, padded)
+
+
+def test_beyond_the_last_cell_a_map_goes_on_with_it():
+    feature_map = torch.tensor([[[0.0, 1.0, 2.0]]])
+    pixels = torch.tensor([[column, 0] for column in range(7)])
+    found = sample_feature_map(feature_map, (1, 7), pixels, align_corners=True, covered=(1, 5))
+    assert found[:, 0].tolist() == [0, 0.5, 1, 1.5, 2, 2, 2]
+
+
 def test_columns_come_first():
     feature_map = torch.tensor([[[0.0, 1.0], [2.0, 3.0]]])
     corners = torch.tensor([[9, 0], [0, 19]])

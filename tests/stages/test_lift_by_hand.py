@@ -171,24 +171,30 @@ def test_a_point_that_a_teacher_did_not_see_has_no_feature_of_another(tmp_path):
 
 
 @pytest.mark.parametrize("corners", [True, False])
-def test_a_map_is_read_by_the_convention_of_its_teacher(corners):
-    """A map of two columns, 0 and 1: a pixel's value is its place between their middles."""
+@pytest.mark.parametrize("padding", [0, 5])
+def test_a_map_is_read_by_the_convention_of_its_teacher(corners, padding):
+    """A map of two columns, 0 and 1: a pixel's value is its place between their middles.
+
+    Padding at the right of the image moves the second one away from it.
+    """
+    width = WIDTH + padding
     ramp = torch.tensor([0.0, 1.0]).expand(4, 3, 2)
 
     class Ramp:
         name, text_space, dimensions, provenance = "ramp", "toy", 4, {}
 
         def __call__(self, image):
-            return FeatureMap(ramp, (HEIGHT, WIDTH), align_corners=corners)
+            covered = (HEIGHT, width) if padding else None
+            return FeatureMap(ramp, (HEIGHT, WIDTH), align_corners=corners, covered=covered)
 
     config = LiftConfig(border=0, occlusion="none")
     found = lift_by(config, scene(), Ramp()).result(dtype=torch.float32)
     for point, feature in zip(found.seen.tolist(), found.features[:, 0].tolist(), strict=True):
         columns = [p[0] for n in range(3) if (p := sees(n, point, 0, hides=False)) is not None]
         if corners:
-            values = [column / (WIDTH - 1) for column in columns]
+            values = [column / (width - 1) for column in columns]
         else:
-            values = [min(max((column + 0.5) * 2 / WIDTH - 0.5, 0), 1) for column in columns]
+            values = [min(max((column + 0.5) * 2 / width - 0.5, 0), 1) for column in columns]
         assert feature == pytest.approx(sum(values) / len(values), abs=1e-5)
 
 

@@ -14,6 +14,8 @@ import pytest
 import torch
 
 from pcdistill.teachers import Teacher, TeacherSetup, WeightStore, build_teacher, build_text_encoder
+from pcdistill.teachers.lseg import LSEG_VIEWS
+from tests.teachers.lseg.tiny import build_tiny_lseg
 from tests.teachers.openseg.stand_in import LargeClip, install_stand_in
 from tests.teachers.seem.tiny import build_tiny_seem
 
@@ -30,6 +32,7 @@ def build_tiny_openseg(folder: Path, device: torch.device) -> Teacher:
 
 
 TINY: dict[str, Callable[[Path, torch.device], Teacher]] = {
+    **{name: partial(build_tiny_lseg, name) for name in LSEG_VIEWS},
     "openseg": build_tiny_openseg,
     "seem": build_tiny_seem,
     "seem-v1": partial(build_tiny_seem, weights="seem-v1"),
