@@ -7,6 +7,7 @@
     python tools/benchmark.py partition           # superpoints of a mesh
     python tools/benchmark.py scans --write       # how real the homes' scans are -> docs/homes.md
     python tools/benchmark.py sens                # every 20th frame of a long .sens file
+    python tools/benchmark.py teachers            # full-size teachers: seconds and memory
 
 Run it while nothing else uses the machine.
 """
@@ -16,7 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from benchmarks import homes, learning, lift, partition, scans, sens, sparse
+from benchmarks import homes, learning, lift, partition, scans, sens, sparse, teachers
 
 BENCHMARKS = {
     "homes": homes,
@@ -26,6 +27,7 @@ BENCHMARKS = {
     "scans": scans,
     "sens": sens,
     "sparse": sparse,
+    "teachers": teachers,
 }
 """Name on the command line -> module with `add_arguments(parser)` and `run(arguments) -> dict`."""
 
