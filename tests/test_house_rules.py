@@ -23,6 +23,7 @@ LAYERS = (
         "jit",
         "labels",
         "lazy_face",
+        "prompts",
         "version",
     },
     {"geometry"},
@@ -49,7 +50,7 @@ ABOVE_ARTIFACTS = {"pipeline", "artifacts", "stages", "cli"}
 MAX_CONTEXT_TAKERS = 40
 """Functions that may take the context of a run; others take what they use of it."""
 MAY_OPEN = {
-    *("atomic_io", "checksums", "lazy_face", "scenes", "pipeline", "artifacts", "cli"),
+    *("atomic_io", "checksums", "lazy_face", "prompts", "scenes", "pipeline", "artifacts", "cli"),
     *("networks.checkpoints", "teachers.demo.network", "teachers.detector.network"),
     *("reporting.write_report", "teachers.state_dicts", "teachers.script_archive"),
     *("teachers.embedding_cache", "teachers.weight_download", "teachers.captions.tap.pieces"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from pcdistill.artifacts.superpoints import load_superpoint_ids
 from pcdistill.callbacks import ProgressCallback
 from pcdistill.fusion import MultiViewAccumulator
 from pcdistill.lifting import ProjectionRules, count_views, lift_scene
-from pcdistill.pipeline import LiftConfig, RunContext, Workspace, read_tensors
+from pcdistill.pipeline import LiftConfig, RunContext, Workspace, read_provenance, read_tensors
 from pcdistill.scenes import Scene, open_scene
 from pcdistill.teachers import GeometryTeacher, Teacher
 
@@ -140,6 +141,11 @@ class PointFeatureStore:
     def view_counts(self, teacher: str, scene: str) -> Tensor:
         """(N,) int32: how many frames see each point."""
         return read_tensors(self._workspace.point_features(teacher, scene), ("views",))["views"]
+
+    def provenance(self, teacher: str, scene: str) -> dict[str, Any]:
+        """Read which weights the lifted features of a scene come from."""
+        known = read_provenance(self._workspace.point_features(teacher, scene))
+        return {key: value for key, value in known.items() if key not in ("teacher", "text_space")}
 
 
 def open_point_features(run: RunContext) -> PointFeatureStore:

@@ -8,8 +8,8 @@ from typing import Literal
 
 from pcdistill.distillation import TrainerSettings
 from pcdistill.errors import require_setting
+from pcdistill.prompts import PROMPT_SETS, is_prompt
 from pcdistill.scenes import ScanSettings
-from pcdistill.teachers import PROMPT_SETS, is_prompt
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from pcdistill.fusion import predict_labels
 from pcdistill.labels import NO_FEATURE_LABEL
+from pcdistill.prompts import fill_prompt
 from pcdistill.scenes import LabelSet
-from pcdistill.teachers import TextEncoder, embed_names, fill_prompt
+from pcdistill.teachers import TextEncoder, embed_names
 
 PROMPT = "a {} in a scene"
 """Where neither the config nor a trained student says otherwise."""

@@ -43,6 +43,7 @@ from pcdistill.pipeline import (
     Task,
     Workspace,
     copy_checkpoint,
+    read_provenance,
     resolve_checkpoint,
     write_tensors,
 )
@@ -69,7 +70,6 @@ class DistillStage(Stage):
         self._config = run.config.distill
         self._seed = run.config.run.seed
         self._teachers = run.config.run.teachers
-        self._load_teacher = run.teacher
         self._words = run.words
         self._training = split_scenes(run).training
         self._sizes = estimate_sizes(run)
@@ -250,12 +250,13 @@ class DistillStage(Stage):
         trim_metrics(metrics, trainer.epoch, earlier if task.unit == ENSEMBLE else None)
 
     def _provenance(self, task: Task) -> dict[str, Any]:
+        fused = read_provenance(self._workspace.fused(task.units_of("fuse")[0]))
         return {
             "student": task.unit,
             "text_space": self._words.text_encoder.text_space,
             "prompt": self._words.prompt,
             "teachers": list(self._teachers),
-            "weights": {t: dict(self._load_teacher(t).provenance) for t in self._teachers},
+            "weights": fused.get("weights", {}),
             "vocabulary": list(self._words.vocabulary),
             "scenes": list(task.units_of("fuse")),
             "config": dict(vars(self._config)),

@@ -96,7 +96,7 @@ class FuseStage(Stage):
             tensors["features"] = stored
         provenance = {
             "teachers": teachers,
-            "weights": {t: self._features.load_teacher(t).provenance for t in teachers},
+            "weights": {t: self._features.provenance(t, scene) for t in teachers},
             "text_space": self._words.text_encoder.text_space,
             "text_encoder": self._text_encoder,
             "vocabulary": vocabulary,

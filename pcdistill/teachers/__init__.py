@@ -27,15 +27,10 @@ from pcdistill.teachers.base import (
 from pcdistill.teachers.captions import build_captioner
 from pcdistill.teachers.demo.teachers import DemoDenseTeacher, DemoMaskTeacher
 from pcdistill.teachers.detector import PhotoDetector
+from pcdistill.teachers.embed_prompts import embed_names
 from pcdistill.teachers.known_words import Words
 from pcdistill.teachers.lseg import LSEG_VIEWS, LSegTeacher
 from pcdistill.teachers.openseg import OpenSegTeacher
-from pcdistill.teachers.prompt_templates import (
-    PROMPT_SETS,
-    embed_names,
-    fill_prompt,
-    is_prompt,
-)
 from pcdistill.teachers.seem import SeemTeacher
 from pcdistill.teachers.text_encoders import (
     TEXT_ENCODERS,
@@ -52,7 +47,6 @@ from pcdistill.teachers.weight_files import (
 )
 
 __all__ = [
-    "PROMPT_SETS",
     "TEACHERS",
     "TEXT_ENCODERS",
     "WEIGHT_FILES",
@@ -81,8 +75,6 @@ __all__ = [
     "embed_names",
     "encoder_revision",
     "fetch_weights",
-    "fill_prompt",
-    "is_prompt",
     "load_state_dict",
     "no_known_word",
     "predict_batch",

@@ -14,11 +14,11 @@ def import_open_clip(user: str) -> Any:
         user: what needs it, for the message, such as "text encoder 'clip-vit-b-32'".
 
     Raises:
-        MissingExtraError: it, or a package that it needs, is not installed.
+        MissingExtraError: it, or a package that it needs, is not installed or does not fit.
     """
     try:
         import open_clip
-    except ImportError as error:
+    except (ImportError, RuntimeError) as error:  # the latter of a torchvision for another torch
         raise MissingExtraError(
             f"{user} needs open_clip ({error}); install it with pip install 'pcdistill[teachers]'"
         ) from None

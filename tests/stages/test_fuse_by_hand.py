@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pcdistill.artifacts.fused_targets import load_fused_targets
-from pcdistill.pipeline.artifact_files import read_provenance
+from pcdistill.pipeline.artifact_files import read_provenance, read_tensors, write_tensors
 from pcdistill.pipeline.context import RunContext
 from pcdistill.stages.fuse import FuseStage
 from tests.fixtures.runs import measured_capability, predictor
@@ -168,11 +168,18 @@ def test_of_three_teachers_those_who_do_not_see_a_point_neither_vote_nor_count(t
 
 def test_fused_features_name_the_weights_that_they_came_from(tmp_path):
     run = fuse(tmp_path)
-    for revision, name in enumerate(TEACHERS):
-        run.teacher(name).provenance = {"revision": f"{revision}", "licence": "MIT"}
+    said = {
+        name: {"revision": f"{number}", "license": "MIT"} for number, name in enumerate(TEACHERS)
+    }
+    for name in TEACHERS:
+        path = run.workspace.point_features(name, SCENE)
+        write_tensors(
+            path, read_tensors(path), {"teacher": name, "text_space": "toy", **said[name]}
+        )
+    run.teacher = None  # no teacher is loaded for it
     work(FuseStage, run, SCENE)
     known = read_provenance(run.workspace.fused(SCENE))
-    assert known["weights"] == {name: run.teacher(name).provenance for name in TEACHERS}
+    assert known["weights"] == said
     assert known["text_encoder"] == "static"
 
 

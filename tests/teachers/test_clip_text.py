@@ -23,6 +23,7 @@ from pcdistill.teachers.clip_text import (
     clip_tokenizer,
 )
 from tests.conftest import GOLDEN
+from tests.fixtures.open_clip_package import need_open_clip
 
 FOLDER = GOLDEN / "teachers"
 ROUNDING = 1e-5
@@ -33,8 +34,7 @@ needs_golden = pytest.mark.skipif(not FOLDER.is_dir(), reason=f"needs {FOLDER}")
 
 @pytest.fixture(autouse=True)
 def open_clip():
-    reason = "needs open_clip: pip install 'pcdistill[teachers]'"
-    return pytest.importorskip("open_clip", reason=reason, exc_type=ImportError)
+    return need_open_clip()
 
 
 def arrays(name: str) -> dict[str, np.ndarray]:

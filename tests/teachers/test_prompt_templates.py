@@ -10,8 +10,9 @@ import torch
 from pcdistill.errors import ConfigError
 from pcdistill.pipeline.config import GeneralConfig
 from pcdistill.pipeline.words import RunWords
+from pcdistill.prompts import PROMPT_SETS, fill_prompt
 from pcdistill.scenes import load_label_set
-from pcdistill.teachers import PROMPT_SETS, build_text_encoder, embed_names, fill_prompt
+from pcdistill.teachers import build_text_encoder, embed_names
 from tests.conftest import golden_cases
 
 SET = "imagenet-81"

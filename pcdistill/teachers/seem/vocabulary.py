@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from pcdistill.prompts import IMAGENET_TEMPLATES
 from pcdistill.teachers.detector.network import CLASSES
-from pcdistill.teachers.prompt_templates import IMAGENET_TEMPLATES
 
 COCO_STUFF = (
     *("banner", "blanket", "bridge", "cardboard", "counter", "curtain", "door-stuff", "floor-wood"),

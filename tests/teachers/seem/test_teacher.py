@@ -15,6 +15,7 @@ from pcdistill.teachers.seem.post_processing import panoptic_segments, resize_ma
 from pcdistill.teachers.seem.teacher import keep_known, resize_short_side
 from pcdistill.teachers.seem.vocabulary import SeemVocabulary, released_vocabulary
 from pcdistill.teachers.text_encoders import StaticTextEncoder
+from tests.fixtures.open_clip_package import need_open_clip
 from tests.teachers.seem.reference import assert_near, load_case, load_facts, reduced_sizes
 
 LOW = {"min_score": 0.1, "min_visible": 0.02}
@@ -27,8 +28,7 @@ def own_cache(tmp_path, monkeypatch):
 
 
 def needs_tokenizer():
-    reason = "needs open_clip: pip install 'pcdistill[teachers]'"
-    return pytest.importorskip("open_clip", reason=reason, exc_type=ImportError)
+    return need_open_clip()
 
 
 @pytest.fixture

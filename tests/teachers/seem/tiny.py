@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 import torch
 
 from pcdistill.teachers import Teacher, TeacherSetup, WeightStore, build_text_encoder
 from pcdistill.teachers.seem import SeemNetwork, SeemTeacher
 from pcdistill.teachers.seem.network import SeemSizes
+from tests.fixtures.open_clip_package import need_open_clip
 
 SIZES = SeemSizes(
     backbone_channels=8,
@@ -36,8 +36,7 @@ def build_tiny_seem(
 
     The test is skipped where there is no tokenizer.
     """
-    reason = "needs open_clip: pip install 'pcdistill[teachers]'"
-    pytest.importorskip("open_clip", reason=reason, exc_type=ImportError)
+    need_open_clip()
     torch.manual_seed(1)
     state = SeemNetwork(SIZES).state_dict()
     for name in state:
