@@ -84,9 +84,10 @@ $(VENV)/.compiled: $(VENV)/.installed
 	$(BIN)/python tools/compile_loops.py
 	@touch $@
 
-$(VENV)/.installed-test: $(VENV)/.installed
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[test,docs]'
-	@touch $@
+# What is already installed is replaced: a CPU build of torch does not load PyPI's torchvision.
+$(VENV)/.installed-test: pyproject.toml constraints.txt constraints-test.txt | $(VENV)/bin/python
+	$(PIP) install --quiet --constraint constraints.txt --requirement constraints-test.txt --editable '.[test,docs]'
+	@touch $(VENV)/.installed $@
 
 $(VENV)/.installed-docs: $(VENV)/.installed
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[docs]'
