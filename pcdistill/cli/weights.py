@@ -55,18 +55,32 @@ def weights(
     return _where(chosen, place, console)
 
 
-def describe_weights(known: WeightFile, there: bool) -> str:
-    """Say all that is known of one file of weights, in some lines."""
+def describe_weights(known: WeightFile, place: Path) -> str:
+    """Say all that is known of one file or folder of weights, in some lines.
+
+    Args:
+        known: the entry.
+        place: the folder in which it is looked for.
+    """
+    from pcdistill.teachers import how_to_get, missing_parts
+
+    path, state = place / known.file_name, "here"
+    if not path.exists():
+        state = "not here"
+    elif missing := missing_parts(known, path):
+        state = f"not complete, without {', '.join(missing)}"
     size = "unknown" if known.size is None else f"{known.size / _MEGA:.0f} MB"
     access = {True: "an account must accept terms first", False: "open", None: "unknown"}
     checksum = f"SHA-256 {known.sha256}" if known.sha256 else "none published"
     if known.md5_prefix:
         checksum = f"MD5 {known.md5_prefix}..."
     page = "" if known.direct else " (a page: fetch it yourself)"
+    how = "" if known.direct or not known.parts else how_to_get(known, place)
     lines = [
-        f"{known.name}: {known.file_name}, {'here' if there else 'not here'}",
+        f"{known.name}: {known.file_name}, {state}",
         f"  for       {known.note}" if known.note else "",
         f"  from      {known.address}{page}",
+        f"  how       {how}" if how else "",
         f"  license   {known.license}",
         f"  trained   on {known.training}",
         f"  size      {size}",
@@ -78,7 +92,7 @@ def describe_weights(known: WeightFile, there: bool) -> str:
 
 def _list(chosen: list[WeightFile], place: Path, console: Console) -> int:
     for known in chosen:
-        text = describe_weights(known, (place / known.file_name).exists())
+        text = describe_weights(known, place)
         console.print(text, soft_wrap=True, markup=False, highlight=False)
     return 0
 
@@ -124,7 +138,7 @@ def _verify(chosen: list[WeightFile], place: Path, console: Console, *, wanted: 
             published = path.is_file() and require_published(known, path)
             text = "is as published" if published else "has no published checksum to compare"
             text = f"{text}, revision {store.revision(known.name)}"
-        except ArtifactError as error:
+        except (ArtifactError, ConfigError) as error:
             text, wrong = str(error), wrong + 1
         console.print(f"{known.name}: {text}", soft_wrap=True, markup=False, highlight=False)
     return 1 if wrong else 0

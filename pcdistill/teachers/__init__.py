@@ -43,7 +43,9 @@ from pcdistill.teachers.weight_files import (
     WEIGHT_FILES,
     WeightFile,
     WeightStore,
+    how_to_get,
     load_state_dict,
+    missing_parts,
 )
 
 __all__ = [
@@ -75,7 +77,9 @@ __all__ = [
     "embed_names",
     "encoder_revision",
     "fetch_weights",
+    "how_to_get",
     "load_state_dict",
+    "missing_parts",
     "no_known_word",
     "predict_batch",
     "read_words",

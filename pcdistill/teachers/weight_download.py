@@ -16,6 +16,7 @@ from typing import IO, Any
 from pcdistill.atomic_io import make_folder
 from pcdistill.checksums import file_sha256
 from pcdistill.errors import ArtifactError, ConfigError, file_trouble
+from pcdistill.teachers.weight_files import how_to_get, require_parts
 from pcdistill.teachers.weight_sources import WeightFile
 
 ByteProgress = Callable[[int, int | None], None]
@@ -36,16 +37,18 @@ def fetch_weights(known: WeightFile, folder: Path, progress: ByteProgress) -> Pa
         the file, or the folder of a model that is one.
 
     Raises:
-        ConfigError: the address is a page for a person, or cannot be reached.
+        ConfigError: the address is a page for a person, or cannot be reached; or a folder is there
+            that lacks a file.
         ArtifactError: what came is not what was published, and was deleted.
     """
     target = folder / known.file_name
     if target.exists():
+        require_parts(known, target)
         return target
     if not known.direct:
         raise ConfigError(
-            f"weights '{known.name}': {known.address} is a page that a person opens; save "
-            f"{known.file_name} from there into {folder}"
+            f"the weights '{known.name}' are on a page that a person opens; "
+            f"{how_to_get(known, folder)}"
         )
     make_folder(folder, "--folder")
     partial = folder / f".{known.file_name}.part"

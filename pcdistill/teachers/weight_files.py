@@ -12,7 +12,7 @@ from pcdistill.checksums import file_sha256
 from pcdistill.errors import ConfigError, UnreadableError, file_trouble
 from pcdistill.suggest import look_up
 from pcdistill.teachers.state_dicts import load_state_dict
-from pcdistill.teachers.weight_sources import WEIGHT_FILES, WeightFile
+from pcdistill.teachers.weight_sources import HUB, WEIGHT_FILES, WeightFile
 
 __all__ = [
     "WEIGHTS_VARIABLE",
@@ -22,12 +22,16 @@ __all__ = [
     "default_weights_folder",
     "how_to_get",
     "load_state_dict",
+    "missing_parts",
+    "require_parts",
 ]
 
 WEIGHTS_VARIABLE = "PCDISTILL_WEIGHTS"
 """Environment variable that names the folder of weights where a run does not."""
 REVISION_DIGITS = 12
 """Digits of a file's SHA-256 that name its revision."""
+_READ_BY_LIBRARIES = (".safetensors", ".json", ".txt", ".model")
+"""Of a folder in the layout of the Hugging Face hub."""
 
 
 def default_weights_folder() -> Path:
@@ -47,7 +51,7 @@ class WeightStore:
         Args:
             folder: with the files under the names that their authors gave them; by default
                 `default_weights_folder`.
-            given: name of an entry of `WEIGHT_FILES` -> file, wherever it is.
+            given: name of an entry of `WEIGHT_FILES` -> file or folder, wherever it is.
 
         Raises:
             ConfigError: no entry has a name that is given.
@@ -66,39 +70,50 @@ class WeightStore:
         """The file or folder of an entry of `WEIGHT_FILES`.
 
         Raises:
-            ConfigError: there is none of that name, or the file is not there.
+            ConfigError: there is none of that name, the file is not there, or a folder lacks one
+                of the files that it must hold.
         """
         known = look_up("weights", name, WEIGHT_FILES)
         if name in self.given:
             path = self.given[name]
             if not path.exists():
                 raise ConfigError(
-                    f"run.weights.{name} is {path}, which does not exist; name the file "
-                    f"{known.file_name}, from {known.address}"
+                    f"run.weights.{name} is {path}, which does not exist; name the "
+                    f"{'folder' if known.parts else 'file'} {known.file_name}, from {known.address}"
                 )
+            require_parts(known, path)
             return path
         path = self.folder / known.file_name
         if not path.exists():
+            kind = "folder" if known.parts else "file"
             raise ConfigError(
                 f"{path}: the weights '{name}' are not there; {how_to_get(known, self.folder)}, or "
-                f"name the file in run.weights.{name}"
+                f"name the {kind} in run.weights.{name}"
             )
+        require_parts(known, path)
         return path
 
     def revision(self, name: str) -> str:
-        """First digits of the SHA-256 of a file of weights; of a folder, of all files in it.
+        """First digits of the SHA-256 of a file of weights.
+
+        Of a folder, of the names, sizes and SHA-256 of what is read of it; see `files_of_model`.
 
         Raises:
-            ConfigError: the file is not there.
+            ConfigError: the file is not there, or the folder not complete.
             UnreadableError: it cannot be read.
         """
         path = self.find(name)
-        files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
         try:
-            digests = [_digest(file, *_stamp(file)) for file in files]
+            if not path.is_dir():
+                return _digest(path, *_stamp(path))[:REVISION_DIGITS]
+            lines = [
+                f"{file.relative_to(path).as_posix()} {_stamp(file)[0]} "
+                f"{_digest(file, *_stamp(file))}\n"
+                for file in files_of_model(path)
+            ]
         except OSError as error:
             raise UnreadableError(file_trouble(error, path)) from None
-        return digests[0][:REVISION_DIGITS] if len(files) == 1 else _joined(digests)
+        return hashlib.sha256("".join(lines).encode()).hexdigest()[:REVISION_DIGITS]
 
     def provenance(self, name: str) -> dict[str, str]:
         """What a teacher tells of the weights that it uses: file, revision, license, training."""
@@ -119,7 +134,54 @@ def how_to_get(known: WeightFile, folder: Path) -> str:
             f"get them with `pcdistill weights fetch {known.name}`, or from {known.address} into "
             f"{folder}"
         )
-    return f"get {known.file_name} from {known.address} into {folder}"
+    if not known.parts:
+        return f"get {known.file_name} from {known.address} into {folder}"
+    text = f"get the folder {known.file_name} from {known.address} into {folder}"
+    if known.address.startswith(HUB):
+        repository = known.address.removeprefix(HUB)
+        command = f"hf download {repository} --local-dir {folder / known.file_name}"
+        text += f", such as by `{command}`"
+    if known.gated:
+        text += " with an account that has accepted its terms"
+    return text
+
+
+def missing_parts(known: WeightFile, path: Path) -> tuple[str, ...]:
+    """What a folder of weights must hold and does not; nothing for an entry that is a file."""
+    return tuple(part for part in known.parts if next(path.glob(part), None) is None)
+
+
+def require_parts(known: WeightFile, path: Path) -> None:
+    """Refuse what is not the folder of an entry, or not all of it.
+
+    Raises:
+        ConfigError: it is a file, or something is missing; the text says what and where to get it.
+    """
+    missing = missing_parts(known, path)
+    if not missing:
+        return
+    found = f"has no {missing[0]}" if path.is_dir() else "is no folder"
+    anew = "delete it and " if known.direct else ""
+    raise ConfigError(
+        f"{path}: {found}, expected the folder of weights '{known.name}' with "
+        f"{', '.join(known.parts)}; {anew}{how_to_get(known, path.parent)}"
+    )
+
+
+def files_of_model(folder: Path) -> list[Path]:
+    """Files of a folder of weights that are read, in the order of their names.
+
+    Hidden ones are not. Where there are safetensors, libraries read these and texts: the same
+    weights in other formats, pictures and documents are left out.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    names = sorted(file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
+    files = [folder / name for name in names if not any(part[0] == "." for part in name.parts)]
+    if any(file.suffix == ".safetensors" for file in files):
+        return [file for file in files if file.suffix in _READ_BY_LIBRARIES]
+    return files
 
 
 def _stamp(file: Path) -> tuple[int, int]:
@@ -130,7 +192,3 @@ def _stamp(file: Path) -> tuple[int, int]:
 @lru_cache(maxsize=256)
 def _digest(file: Path, _size: int, _time: int) -> str:
     return file_sha256(file)
-
-
-def _joined(digests: list[str]) -> str:
-    return hashlib.sha256("".join(digests).encode()).hexdigest()[:REVISION_DIGITS]

@@ -27,7 +27,8 @@ class WeightFile(NamedTuple):
     direct: bool = True
     """Whether the address gives the file itself."""
     parts: tuple[str, ...] = ()
-    """Files of a folder, where the address is that of the folder and they are known."""
+    """Files that must be in a folder, such as `config.json`; `*` stands for any characters. Where
+    the address gives the files themselves they are below it, by their whole names."""
     gated: bool | None = False
     """Whether an account must accept terms before the address gives anything; None: unknown."""
     note: str = ""
@@ -36,7 +37,8 @@ class WeightFile(NamedTuple):
 _CLIP = "https://openaipublic.azureedge.net/clip/models"
 _CLIP_B32 = "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af"
 _CLIP_L14_336 = "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02"
-_HUB = "https://huggingface.co"
+HUB = "https://huggingface.co/"
+"""Address of public repositories of models, each by `owner/name`."""
 _WEB_PAIRS = "400 million pairs of image and text from the web"
 
 _ENTRIES = (
@@ -70,7 +72,7 @@ _ENTRIES = (
     WeightFile(
         "seem",
         "seem_focall_v0.pt",
-        f"{_HUB}/xdecoder/SEEM/resolve/main/seem_focall_v0.pt",
+        f"{HUB}xdecoder/SEEM/resolve/main/seem_focall_v0.pt",
         "unknown",
         "COCO 2017 panoptic, RefCOCO, RefCOCO+ and RefCOCOg",
         note="Focal-L, the one the paper uses",
@@ -78,7 +80,7 @@ _ENTRIES = (
     WeightFile(
         "seem-v1",
         "seem_focall_v1.pt",
-        f"{_HUB}/xdecoder/SEEM/resolve/main/seem_focall_v1.pt",
+        f"{HUB}xdecoder/SEEM/resolve/main/seem_focall_v1.pt",
         "unknown",
         "COCO 2017 panoptic, RefCOCO, RefCOCO+ and RefCOCOg",
         note="Focal-L",
@@ -86,7 +88,7 @@ _ENTRIES = (
     WeightFile(
         "tap",
         "tap_vit_h_v1_1.pkl",
-        f"{_HUB}/BAAI/tokenize-anything/resolve/main/models/tap_vit_h_v1_1.pkl",
+        f"{HUB}BAAI/tokenize-anything/resolve/main/models/tap_vit_h_v1_1.pkl",
         "Apache-2.0",
         "SA-1B, then captions of Visual Genome",
         md5_prefix="4bdfb9",
@@ -105,12 +107,13 @@ _ENTRIES = (
     ),
     WeightFile(
         "florence-2",
-        "Florence-2-large",
-        f"{_HUB}/microsoft/Florence-2-large",
+        "Florence-2-base",
+        f"{HUB}florence-community/Florence-2-base",
         "MIT",
         "FLD-5B",
         direct=False,
-        note="captions; a folder that transformers reads",
+        parts=("config.json", "*.safetensors", "*processor_config.json", "tokenizer*.json"),
+        note="captions; any size of Florence-2 that transformers reads without code of its own",
     ),
     WeightFile(
         "openseg",

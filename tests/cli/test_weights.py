@@ -67,6 +67,29 @@ def test_verify_compares_what_is_there(capsys, tmp_path, monkeypatch):
     assert "the weights 'lseg' are not there" in text
 
 
+def test_a_folder_is_listed_with_how_to_get_it_and_verified_whole(capsys, tmp_path):
+    place, known = ("--folder", str(tmp_path)), WEIGHT_FILES["florence-2"]
+    text = said(capsys, "list", "florence-2", *place)[1]
+    folder = tmp_path / known.file_name
+    assert f"hf download florence-community/Florence-2-base --local-dir {folder}" in text
+    assert "Florence-2-base, not here" in text
+    folder.mkdir()
+    for name in ("config.json", "model.safetensors", "processor_config.json"):
+        (folder / name).write_text("{}")
+    text = said(capsys, "list", "florence-2", *place)[1]
+    assert "Florence-2-base, not complete, without tokenizer*.json" in text
+    status, text, _ = said(capsys, "verify", "florence-2", *place)
+    assert status == 1
+    assert "has no tokenizer*.json" in text
+    status, _, text = said(capsys, "fetch", "florence-2", *place)
+    assert status == 2
+    assert "has no tokenizer*.json" in " ".join(text.split())
+    (folder / "tokenizer.json").write_text("{}")
+    status, text, _ = said(capsys, "verify", "florence-2", *place)
+    assert status == 0
+    assert "florence-2: has no published checksum to compare, revision" in text
+
+
 def test_fetch_wants_names_and_is_offline_in_one_sentence(capsys, tmp_path, monkeypatch):
     status, _, text = said(capsys, "fetch", "--folder", str(tmp_path))
     assert status == 2

@@ -148,7 +148,7 @@ def test_offline_is_one_sentence(tmp_path):
 
 
 def test_a_page_for_a_person_is_said_to_be_one(tmp_path):
-    with pytest.raises(ConfigError, match="is a page that a person opens; save demo_e200.ckpt"):
+    with pytest.raises(ConfigError, match="page that a person opens; get demo_e200.ckpt"):
         fetch(WEIGHT_FILES["lseg"], tmp_path)
     assert names(tmp_path) == []
 

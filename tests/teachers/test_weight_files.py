@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pcdistill.errors import ConfigError
-from pcdistill.teachers import WEIGHT_FILES, WeightStore
+from pcdistill.teachers import WEIGHT_FILES, WeightStore, how_to_get
 
 
 def test_a_file_is_found_in_the_folder_or_where_a_run_says(tmp_path):
@@ -66,15 +66,57 @@ def test_the_revision_is_that_of_the_content(tmp_path):
     assert provenance["licence"] == "MIT"
 
 
-def test_the_revision_of_a_folder_follows_every_file_in_it(tmp_path):
-    folder = tmp_path / "exported_model" / "variables"
-    folder.mkdir(parents=True)
-    (folder / "a").write_bytes(b"1")
-    (folder.parent / "b").write_bytes(b"2")
+def write_folder(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(f"content of {name}")
+
+
+MODEL = ("config.json", "model.safetensors", "processor_config.json", "tokenizer.json")
+
+
+def test_the_revision_of_a_folder_follows_every_file_in_it_and_its_name(tmp_path):
+    folder = tmp_path / "exported_model"
+    write_folder(folder, *WEIGHT_FILES["openseg"].parts, "assets/a")
     store = WeightStore(tmp_path)
     before = store.revision("openseg")
-    (folder / "a").write_bytes(b"changed")
-    assert store.revision("openseg") != before
+    assert len(before) == 12
+    (folder / "assets" / "a").write_text("another")
+    changed = store.revision("openseg")
+    (folder / "assets" / "a").rename(folder / "assets" / "b")
+    assert len({before, changed, store.revision("openseg")}) == 3
+
+
+def test_the_revision_of_a_folder_of_the_hub_is_that_of_what_is_read(tmp_path):
+    folder = tmp_path / "Florence-2-base"
+    write_folder(folder, *MODEL)
+    store = WeightStore(tmp_path)
+    before = store.revision("florence-2")
+    write_folder(folder, "README.md", "pytorch_model.bin", ".cache/huggingface/a.json")
+    assert store.revision("florence-2") == before
+    (folder / "tokenizer.json").write_text("other words")
+    assert store.revision("florence-2") != before
+
+
+def test_a_folder_is_found_whole_or_not_at_all(tmp_path):
+    folder = tmp_path / "mine"
+    write_folder(folder, *MODEL)
+    store = WeightStore(tmp_path, {"florence-2": folder})
+    assert store.find("florence-2") == folder
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(ConfigError, match=r"mine: has no \*.safetensors, expected .*hf download"):
+        store.find("florence-2")
+    (tmp_path / "model.safetensors").write_bytes(b"0")
+    with pytest.raises(ConfigError, match=r"model.safetensors: is no folder, expected the folder"):
+        WeightStore(tmp_path, {"florence-2": tmp_path / "model.safetensors"}).find("florence-2")
+
+
+def test_a_folder_that_must_be_accepted_first_says_so(tmp_path):
+    known = WEIGHT_FILES["florence-2"]
+    assert "account" not in how_to_get(known, tmp_path)
+    assert "an account that has accepted its terms" in how_to_get(
+        known._replace(gated=True), tmp_path
+    )
 
 
 def test_the_table_says_only_what_can_be_true():
@@ -83,3 +125,4 @@ def test_the_table_says_only_what_can_be_true():
         assert Path(entry.file_name).name == entry.file_name
         assert entry.sha256 is None or len(entry.sha256) == 64
         assert not entry.direct or entry.address.startswith("https://")
+        assert not entry.direct or not any("*" in part for part in entry.parts)

@@ -53,7 +53,8 @@ class OpenSegTeacher:
         """Find the folder of the SavedModel.
 
         Raises:
-            ConfigError: the run has another text space, or the folder is not on this machine.
+            ConfigError: the run has another text space, or the folder is not on this machine or
+                not complete.
             MissingExtraError: TensorFlow is not installed.
         """
         setup.require_text_space(self.name, TEXT_SPACE)
@@ -62,11 +63,6 @@ class OpenSegTeacher:
             raise MissingExtraError(
                 "teacher 'openseg' needs TensorFlow, which is not installed; install it with "
                 "pip install 'pcdistill[openseg]'"
-            )
-        if not (self._folder / "saved_model.pb").is_file():
-            raise ArtifactError(
-                f"{self._folder}: no saved_model.pb in it, expected the folder of a SavedModel of "
-                "TensorFlow; name it in run.weights.openseg"
             )
         known = setup.weights.provenance(WEIGHTS)
         self.provenance = {**known, "revision": f"{known['revision']} {REVISION}"}

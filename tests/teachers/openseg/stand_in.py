@@ -61,12 +61,19 @@ class LargeClip:
     dimensions = 768
 
 
+def write_parts(model: Path) -> None:
+    """Write files of the names that a SavedModel has."""
+    (model / "variables").mkdir(parents=True, exist_ok=True)
+    (model / "saved_model.pb").write_text("graph")
+    for name in ("variables.index", "variables.data-00000-of-00001"):
+        (model / "variables" / name).write_text("numbers")
+
+
 def install_stand_in(folder: Path, patch: pytest.MonkeyPatch) -> None:
     """Write the model into a folder, and let Python find the stand-in, other processes too."""
     packages, model = folder / "packages", folder / "exported_model"
-    for made in (packages, model):
-        made.mkdir(exist_ok=True)
+    packages.mkdir(exist_ok=True)
     (packages / "tensorflow.py").write_text(STAND_IN)
-    (model / "saved_model.pb").write_text("graph")
+    write_parts(model)
     patch.setenv("PYTHONPATH", str(packages))
     patch.syspath_prepend(str(packages))
