@@ -2,7 +2,12 @@
 
 from pcdistill.capability.attention import AttentionAccumulator, aggregate_attention
 from pcdistill.capability.baselines import binary_capability, shuffled_capability
-from pcdistill.capability.interfaces import GeneratedImage, ImageGenerator, Segmenter
+from pcdistill.capability.interfaces import (
+    GeneratedImage,
+    ImageGenerator,
+    Segmenter,
+    SynthesisSetup,
+)
 from pcdistill.capability.masks import binarize_attention, clean_mask, mask_iou
 from pcdistill.capability.prompt_points import prompt_points
 from pcdistill.capability.registry import build_generator, build_segmenter
@@ -14,6 +19,7 @@ __all__ = [
     "GeneratedImage",
     "ImageGenerator",
     "Segmenter",
+    "SynthesisSetup",
     "aggregate_attention",
     "binarize_attention",
     "binary_capability",

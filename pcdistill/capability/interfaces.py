@@ -1,11 +1,23 @@
-"""Interfaces of image generators and segmenters."""
+"""Interfaces of image generators and segmenters, with what they are built with."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor
+
+from pcdistill.teachers import WeightStore
+
+
+class SynthesisSetup(NamedTuple):
+    """What an image generator or a segmenter is built with."""
+
+    weights: WeightStore = WeightStore()
+    """Finds the files of weights on this machine."""
+    device: torch.device = torch.device("cpu")
+    """Where it computes."""
 
 
 class GeneratedImage(NamedTuple):
@@ -49,6 +61,11 @@ class Segmenter(Protocol):
     """Outlines the object that points lie on, without knowing what it is."""
 
     name: str
+
+    @property
+    def provenance(self) -> Mapping[str, str]:
+        """`revision` of its weights or method; of weights also their license and source."""
+        ...
 
     def __call__(self, image: Tensor, points: Tensor) -> Tensor:
         """Mask (H, W) bool of the object at `points` (P, 2) int64, (x, y), in a (3, H, W) image."""

@@ -10,7 +10,13 @@ from typing import Any, TypeVar, cast
 
 import torch
 
-from pcdistill.capability import ImageGenerator, Segmenter, build_generator, build_segmenter
+from pcdistill.capability import (
+    ImageGenerator,
+    Segmenter,
+    SynthesisSetup,
+    build_generator,
+    build_segmenter,
+)
 from pcdistill.distillation import INPUT_CHANNELS
 from pcdistill.errors import ConfigError
 from pcdistill.evaluation import Protocol, get_protocol
@@ -189,7 +195,7 @@ class RunContext:
         self._check_words("label_set", self.label_set.prompt_names)
         if self.config.run.teachers:
             self._check_vocabulary()
-        build_segmenter(self.config.synthesize.segmenter)
+        _ = self.segmenter
         _ = self.device
 
     def _check_words(self, setting: str, names: Sequence[str]) -> None:
@@ -211,7 +217,7 @@ class RunContext:
     def _check_vocabulary(self) -> None:
         """Refuse classes that the image generator cannot draw before the first image is made."""
         name, prompt = self.config.synthesize.generator, self.config.synthesize.prompt
-        generator = build_generator(name)
+        generator = self.generator
         missing = generator.unsupported_categories(prompt, self.vocabulary)
         if not missing:
             return
@@ -229,15 +235,19 @@ class RunContext:
             "set run.vocabulary: indoor, or synthesize.generator to one that draws them"
         )
 
+    @property
+    def _synthesis(self) -> SynthesisSetup:
+        return SynthesisSetup(self.weights, self._teacher_device)
+
     @cached_property
     def generator(self) -> ImageGenerator:
         """Draws the synthesised images."""
-        return build_generator(self.config.synthesize.generator)
+        return build_generator(self.config.synthesize.generator, self._synthesis)
 
     @cached_property
     def segmenter(self) -> Segmenter:
         """Turns prompt points into masks."""
-        return build_segmenter(self.config.synthesize.segmenter)
+        return build_segmenter(self.config.synthesize.segmenter, self._synthesis)
 
     @cached_property
     def device(self) -> torch.device:

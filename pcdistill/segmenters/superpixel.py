@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +66,11 @@ class SuperpixelSegmenter:
     """Holes up to this share of the image are filled."""
 
     name = "superpixels"
+
+    @property
+    def provenance(self) -> Mapping[str, str]:
+        """Revision of the method; another one makes other masks."""
+        return {"revision": "1"}
 
     def __call__(self, image: Tensor, points: Tensor) -> Tensor:
         """Outline the object that the points lie on.

@@ -52,6 +52,7 @@ class SynthesizeStage(Stage):
         self._config = run.config.synthesize
         self._seed = run.config.run.seed
         self._vocabulary = run.vocabulary if run.config.run.teachers else ()
+        self._segmenter: Callable[[], Segmenter] = lambda: run.segmenter
         self._models: Callable[[], tuple[ImageGenerator, Segmenter]] = lambda: (
             run.generator,
             run.segmenter,
@@ -69,6 +70,7 @@ class SynthesizeStage(Stage):
             "prompt": config.prompt,
             "generator": config.generator,
             "segmenter": config.segmenter,
+            "segmenter_revision": self._segmenter().provenance["revision"],
             "images": config.images,
             "threshold": config.threshold,
             "prompts": config.prompt_points,
@@ -111,7 +113,7 @@ class SynthesizeStage(Stage):
         provenance = {
             "prompt": prompt,
             "generator": generator.name,
-            "segmenter": segmenter.name,
+            "segmenter": {"name": segmenter.name, **segmenter.provenance},
         }
         write_tensors(self._workspace.reference_images(task.unit), tensors, provenance)
         fraction = 100 * float(tensors["masks"].float().mean())

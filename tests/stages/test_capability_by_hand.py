@@ -56,6 +56,7 @@ class Crosses:
     """The points themselves and the pixels beside them; where they go is up to the picture."""
 
     name = "crosses"
+    provenance = {"revision": "1"}  # noqa: RUF012
 
     def __call__(self, image, points):
         mask = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
@@ -165,7 +166,7 @@ def test_generator(tmp_path, monkeypatch) -> Outcomes:
             return super().__call__(prompt, words, seed + 100)
 
     for value, made, first in (("spots", Spots, 0), ("later", Later, 100)):
-        monkeypatch.setitem(GENERATORS, value, made)
+        monkeypatch.setitem(GENERATORS, value, lambda _, made=made: made())
         run = toy_run(tmp_path / value, synthesize={"images": 3, "generator": value})
         run.segmenter = Crosses()
         work(SynthesizeStage, run, "bed")
@@ -179,12 +180,23 @@ def test_segmenter(tmp_path, monkeypatch) -> Outcomes:
             return torch.ones(HEIGHT, WIDTH, dtype=torch.bool)
 
     for value, made in (("crosses", Crosses), ("everything", Everything)):
-        monkeypatch.setitem(SEGMENTERS, value, made)
+        monkeypatch.setitem(SEGMENTERS, value, lambda _, made=made: made())
         run = toy_run(tmp_path / value, synthesize={"images": 3, "segmenter": value})
         run.generator = Spots()
         work(SynthesizeStage, run, "bed")
         whole = torch.ones(HEIGHT, WIDTH, dtype=torch.bool)
         yield pictures(run), [(n, whole if value == "everything" else crosses(n)) for n in range(3)]
+
+
+def test_other_weights_of_a_segmenter_make_other_masks(tmp_path):
+    """The artefact says whose masks they are, and other weights make it stale."""
+    run = synthesize(tmp_path)
+    told = read_provenance(run.workspace.reference_images("bed"))["segmenter"]
+    assert told == {"name": "crosses", "revision": "1"}
+    stage = SynthesizeStage(run)
+    before = stage.settings("bed")
+    run.segmenter.provenance = {"revision": "2"}
+    assert stage.settings("bed") != before
 
 
 SEEN = {"bed": ((4, 2), (10, 9)), "door": ((6, 6), (3, 0)), "lamp": ((2, 1), (8, 6))}
