@@ -8,6 +8,7 @@
     python tools/benchmark.py scans --write       # how real the homes' scans are -> docs/homes.md
     python tools/benchmark.py sens                # every 20th frame of a long .sens file
     python tools/benchmark.py teachers            # full-size teachers: seconds and memory
+    python tools/benchmark.py teacher-run SCAN    # a run with two of them: memory
 
 Run it while nothing else uses the machine.
 """
@@ -17,7 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from benchmarks import homes, learning, lift, partition, scans, sens, sparse, teachers
+from benchmarks import homes, learning, lift, partition, scans, sens, sparse, teacher_run, teachers
 
 BENCHMARKS = {
     "homes": homes,
@@ -27,6 +28,7 @@ BENCHMARKS = {
     "scans": scans,
     "sens": sens,
     "sparse": sparse,
+    "teacher-run": teacher_run,
     "teachers": teachers,
 }
 """Name on the command line -> module with `add_arguments(parser)` and `run(arguments) -> dict`."""

@@ -1,8 +1,9 @@
 """Full-size teachers with random weights, on one photograph: seconds and memory.
 
 The weights are drawn at random in the layout of the official file, written to a folder, and read
-through the table of teachers as a user's are. Each teacher runs in a process of its own, so that
-its memory is its own; the text encoder is the embedded one, whose memory does not count.
+through the table of teachers as a user's are; those that come with the package are the real ones.
+Each teacher runs in a process of its own, so that its memory is its own; the text encoder of a
+teacher that names what it finds is the embedded one, whose memory does not count.
 """
 
 from __future__ import annotations
@@ -16,16 +17,34 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
+from torch import Tensor
+
+from .random_weights import write_weights
+
+if TYPE_CHECKING:
+    from pcdistill.teachers import TeacherSetup
 
 Result = TypeVar("Result")
+
+NEEDS: dict[str, tuple[str, ...]] = {
+    "detector": (),
+    "demo-dense": (),
+    "demo-masks": (),
+    "lseg-fast": ("lseg",),
+    "lseg": ("lseg",),
+    "lseg-openscene": ("lseg",),
+    "lseg-multiscale": ("lseg",),
+    "seem": ("seem",),
+}
+"""Teacher -> entries of the table of weights that it reads."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this benchmark."""
-    parser.add_argument("--teachers", nargs="+", choices=list(CHECKPOINTS), default=["seem"])
+    parser.add_argument("--teachers", nargs="+", choices=list(NEEDS), default=list(NEEDS))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--images", type=int, default=2, help="besides the first")
     parser.add_argument("--size", type=int, nargs=2, default=(480, 640), help="height and width")
@@ -36,11 +55,12 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Measure the teachers one after the other."""
     results = {}
     for name in arguments.teachers:
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / f"{name}.pt"
-            alone(write_checkpoint, name, file)
-            results[name] = alone(measure, name, file, arguments)
-    print(json.dumps(results, indent=1))
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch)
+            for entry in NEEDS[name]:
+                alone(write_weights, entry, folder)
+            results[name] = alone(measure, name, folder, arguments)
+            print(name, json.dumps(results[name]), flush=True)
     return results
 
 
@@ -51,20 +71,12 @@ def alone(work: Callable[..., Result], *arguments: Any) -> Result:
         return executor.submit(work, *arguments).result()
 
 
-def write_checkpoint(name: str, file: Path) -> None:
-    """Write random weights of a teacher as its authors' training would."""
-    torch.manual_seed(0)
-    torch.save(CHECKPOINTS[name](), file)
-
-
-def measure(name: str, file: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+def measure(name: str, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Seconds until the first answer and per further image, and the most memory."""
-    from pcdistill.teachers import TeacherSetup, WeightStore, build_teacher, build_text_encoder
+    from pcdistill.teachers import build_teacher
 
     torch.set_num_threads(arguments.threads)
-    store = WeightStore(file.parent, {name: file})
-    setup = TeacherSetup(build_text_encoder(), store, torch.device(arguments.device))
-    setup.text_encoder.encode(["table"])
+    setup = setup_for(name, folder, torch.device(arguments.device))
     before = peak_gib()
     image = torch.randint(0, 256, (3, *arguments.size), dtype=torch.uint8)
     begin = time.perf_counter()
@@ -80,23 +92,34 @@ def measure(name: str, file: Path, arguments: argparse.Namespace) -> dict[str, A
         "processor_seconds_per_image": round((time.process_time() - used) / arguments.images, 2),
         "peak_gib": round(peak_gib(), 2),
         "peak_gib_without_teacher": round(before, 2),
-        "weights_gib": round(file.stat().st_size / 2**30, 2),
         "threads": arguments.threads,
         "device": arguments.device,
     }
 
 
+class NoWords:
+    """A text encoder of the text space of a dense teacher, which is asked for no word."""
+
+    def __init__(self, text_space: str, dimensions: int) -> None:
+        self.text_space, self.dimensions = text_space, dimensions
+
+    def encode(self, texts: Any) -> Tensor:
+        """Refuse: a dense teacher embeds no texts."""
+        raise NotImplementedError(f"asked to embed {texts}")
+
+
+def setup_for(name: str, folder: Path, device: torch.device) -> TeacherSetup:
+    """What the teacher is built with."""
+    from pcdistill.teachers import TeacherSetup, WeightStore, build_text_encoder
+
+    store = WeightStore(folder)
+    if name.startswith("lseg"):
+        return TeacherSetup(NoWords("clip-vit-b-32", 512), store, device)
+    encoder = build_text_encoder()
+    encoder.encode(["table"])
+    return TeacherSetup(encoder, store, device)
+
+
 def peak_gib() -> float:
     """The largest resident memory of this process so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-
-def random_seem() -> dict[str, torch.Tensor]:
-    """SEEM Focal-L, its 932 tensors."""
-    from pcdistill.teachers.seem import SeemNetwork
-
-    return SeemNetwork().state_dict()
-
-
-CHECKPOINTS: dict[str, Callable[[], dict[str, torch.Tensor]]] = {"seem": random_seem}
-"""Entry of the table of teachers -> its random weights, in the official layout."""

@@ -1,0 +1,52 @@
+"""Random weights at full size, in the layout of the official files.
+
+What reads them is what reads a user's: names, shapes and sizes are those of trained weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+
+def write_weights(name: str, folder: Path) -> Path:
+    """Write the random weights of an entry of the table of weights, under its authors' name."""
+    from pcdistill.teachers import WEIGHT_FILES
+
+    torch.manual_seed(0)
+    file = folder / WEIGHT_FILES[name].file_name
+    torch.save(RANDOM[name](), file)
+    return file
+
+
+def _seem() -> dict[str, Tensor]:
+    """SEEM Focal-L, its 932 tensors."""
+    from pcdistill.teachers.seem import SeemNetwork
+
+    return SeemNetwork().state_dict()
+
+
+def _lseg() -> dict[str, Tensor]:
+    """LSeg with the ViT-L/16 backbone."""
+    from pcdistill.teachers.lseg.network import LSegNetwork
+
+    return LSegNetwork().state_dict()
+
+
+def _clip_b32() -> dict[str, Tensor]:
+    """OpenAI's CLIP ViT-B/32, image and text side."""
+    import open_clip
+
+    network: dict[str, Tensor] = open_clip.create_model("ViT-B-32-quickgelu").state_dict()
+    return network
+
+
+RANDOM: dict[str, Callable[[], dict[str, Tensor]]] = {
+    "clip-vit-b-32": _clip_b32,
+    "lseg": _lseg,
+    "seem": _seem,
+}
+"""Entry of the table of weights -> a state dict under its names."""
