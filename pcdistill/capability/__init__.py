@@ -10,6 +10,7 @@ from pcdistill.capability.interfaces import (
 )
 from pcdistill.capability.masks import binarize_attention, clean_mask, mask_iou
 from pcdistill.capability.prompt_points import prompt_points
+from pcdistill.capability.pseudo_masks import NoMask, coarse_mask, pseudo_mask
 from pcdistill.capability.registry import build_generator, build_segmenter
 from pcdistill.capability.score import CapabilityMeter, score_teacher
 
@@ -18,6 +19,7 @@ __all__ = [
     "CapabilityMeter",
     "GeneratedImage",
     "ImageGenerator",
+    "NoMask",
     "Segmenter",
     "SynthesisSetup",
     "aggregate_attention",
@@ -26,8 +28,10 @@ __all__ = [
     "build_generator",
     "build_segmenter",
     "clean_mask",
+    "coarse_mask",
     "mask_iou",
     "prompt_points",
+    "pseudo_mask",
     "score_teacher",
     "shuffled_capability",
 ]

@@ -7,16 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from pcdistill.callbacks import ProgressCallback
-from pcdistill.capability import (
-    GeneratedImage,
-    ImageGenerator,
-    Segmenter,
-    binarize_attention,
-    prompt_points,
-)
+from pcdistill.capability import ImageGenerator, NoMask, Segmenter, pseudo_mask
 from pcdistill.errors import ArtifactError
 from pcdistill.pipeline import RunContext, Stage, Task, write_tensors
 
@@ -24,28 +17,11 @@ _BYTES_PER_IMAGE = 240 * 320 * 6
 """Colours, mask and half-precision attention of one picture of the embedded generator."""
 
 
-def pseudo_mask(
-    generated: GeneratedImage, segmenter: Segmenter, threshold: float, prompts: int
-) -> Tensor | None:
-    """Mask of the class in a generated image, found by the segmenter from prompt points.
-
-    Returns:
-        (H, W) bool, or None where the attention map gives no region to put a point in.
-
-    Source: SAS, section 3.2: threshold the map, spread points, let the segmenter refine.
-    """
-    coarse = binarize_attention(generated.attention, threshold)
-    if not bool(coarse.any()):
-        return None
-    mask = segmenter(generated.image, prompt_points(coarse, prompts, mode="inside"))
-    return mask if bool(mask.any()) else None
-
-
 class SynthesizeStage(Stage):
     """A unit is a word of the vocabulary."""
 
     name = "synthesize"
-    version = 2
+    version = 3
 
     def __init__(self, run: RunContext) -> None:
         self._workspace = run.workspace
@@ -74,6 +50,7 @@ class SynthesizeStage(Stage):
             "images": config.images,
             "threshold": config.threshold,
             "prompts": config.prompt_points,
+            "clean_border": config.clean_border,
             "seed": self._seed,
         }
 
@@ -91,19 +68,29 @@ class SynthesizeStage(Stage):
         first = self._seed * 10_000
         generator, segmenter = self._models()
         images, masks, attention = [], [], []
+        left_out: dict[str, list[int]] = {}
         prompt = config.prompt.replace("{}", task.unit)
         for number in range(config.images):
             generated = generator(prompt, task.unit, first + number)
-            mask = pseudo_mask(generated, segmenter, config.threshold, config.prompt_points)
+            found = pseudo_mask(
+                generated,
+                segmenter,
+                config.threshold,
+                config.prompt_points,
+                clean_border=config.clean_border,
+            )
             report(number + 1, config.images, "images")
-            if mask is not None:
+            if isinstance(found, NoMask):
+                left_out.setdefault(found.value, []).append(number)
+            else:
                 images.append(generated.image)
-                masks.append(mask)
+                masks.append(found)
                 attention.append(generated.attention)
+        reasons = ", ".join(f"{len(some)} {reason}" for reason, some in left_out.items())
         if not images:
             raise ArtifactError(
                 f"{task.unit}: none of {config.images} synthesised images shows where the class "
-                "is; raise synthesize.images or lower synthesize.threshold"
+                f"is ({reasons}); raise synthesize.images or lower synthesize.threshold"
             )
         tensors = {
             "images": torch.stack(images),
@@ -114,11 +101,13 @@ class SynthesizeStage(Stage):
             "prompt": prompt,
             "generator": generator.name,
             "segmenter": {"name": segmenter.name, **segmenter.provenance},
+            "threshold": config.threshold,
+            "clean_border": config.clean_border,
+            "left_out": left_out,
         }
         write_tensors(self._workspace.reference_images(task.unit), tensors, provenance)
         fraction = 100 * float(tensors["masks"].float().mean())
-        missing = config.images - len(images)
-        without = f", {missing} without a mask left out" if missing else ""
+        without = f", left out: {reasons}" if reasons else ""
         return f"{len(images)} images, masks cover {fraction:.0f} %{without}"
 
     def estimate(self, unit: str) -> int:

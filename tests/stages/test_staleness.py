@@ -22,6 +22,7 @@ import torch
 from pcdistill import teachers
 from pcdistill.artifacts import ScanSources, open_scan_sources
 from pcdistill.artifacts.scan_sources import FileSummary, ScanIndex
+from pcdistill.capability.registry import SEGMENTERS
 from pcdistill.networks import build_student, save_checkpoint
 from pcdistill.pipeline import context as run_module
 from pcdistill.pipeline.config import RunConfig
@@ -37,6 +38,7 @@ from pcdistill.scenes.label_sets import (
     vocabulary_names,
 )
 from pcdistill.scenes.readers.base import Scan
+from pcdistill.segmenters import SuperpixelSegmenter
 from pcdistill.stages import STAGES, ingest
 
 Marks = dict[str, dict[str, str]]
@@ -124,6 +126,7 @@ CONFIG: dict[str, Reach] = {
     "synthesize.images": Reach(DRAWN, DRAWN),
     "synthesize.threshold": Reach(DRAWN, DRAWN),
     "synthesize.prompt_points": Reach(DRAWN, DRAWN),
+    "synthesize.clean_border": Reach(DRAWN, DRAWN),
     "score.pooled": Reach(SCORED, SCORED),
     "fuse.temperature": Reach(FUSED, FUSED),
     "fuse.mode": Reach(FUSED, FUSED),
@@ -201,7 +204,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(autouse=True)
 def known_models(monkeypatch):
-    """Teachers are loaded once, and there is a second text encoder."""
+    """Teachers are loaded once; there are a second text encoder and a second segmenter."""
     built: dict[str, teachers.Teacher] = {}
 
     def build(name, setup):
@@ -213,6 +216,7 @@ def known_models(monkeypatch):
     monkeypatch.setitem(
         teachers.text_encoders.TEXT_ENCODERS, "other", lambda _: teachers.StaticTextEncoder()
     )
+    monkeypatch.setitem(SEGMENTERS, "other", lambda _: SuperpixelSegmenter())
 
 
 def base(kind: str, folder: Path) -> RunConfig:
@@ -245,6 +249,7 @@ def other_value(setting: str, kind: Any, value: Any, folder: Path) -> Any:
         "run.captioner": "tap",
         "run.caption_wording": "release",
         "synthesize.prompt": "a good photo of a {} in a room",
+        "synthesize.segmenter": "other",
         "run.teachers": ("demo-dense",),
         "ingest.path": str(folder / "others"),
         "ingest.surface_file": "mesh.ply",
