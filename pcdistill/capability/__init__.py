@@ -1,18 +1,23 @@
 """Capability of teachers: how well each finds each class, measured without annotations."""
 
-from pcdistill.capability.attention import AttentionAccumulator, aggregate_attention
-from pcdistill.capability.baselines import binary_capability, shuffled_capability
-from pcdistill.capability.interfaces import (
-    GeneratedImage,
-    ImageGenerator,
-    Segmenter,
-    SynthesisSetup,
-)
-from pcdistill.capability.masks import binarize_attention, clean_mask, mask_iou
-from pcdistill.capability.prompt_points import prompt_points
-from pcdistill.capability.pseudo_masks import NoMask, coarse_mask, pseudo_mask
-from pcdistill.capability.registry import build_generator, build_segmenter
-from pcdistill.capability.score import CapabilityMeter, score_teacher
+from typing import TYPE_CHECKING
+
+from pcdistill.lazy_face import lazy_face
+
+if TYPE_CHECKING:
+    from pcdistill.capability.attention import AttentionAccumulator, aggregate_attention
+    from pcdistill.capability.baselines import binary_capability, shuffled_capability
+    from pcdistill.capability.interfaces import (
+        GeneratedImage,
+        ImageGenerator,
+        Segmenter,
+        SynthesisSetup,
+    )
+    from pcdistill.capability.masks import binarize_attention, clean_mask, mask_iou
+    from pcdistill.capability.point_prompts import prompt_points
+    from pcdistill.capability.pseudo_masks import NoMask, coarse_mask, pseudo_mask
+    from pcdistill.capability.registry import build_generator, build_segmenter
+    from pcdistill.capability.score import CapabilityMeter, score_teacher
 
 __all__ = [
     "AttentionAccumulator",
@@ -35,3 +40,5 @@ __all__ = [
     "score_teacher",
     "shuffled_capability",
 ]
+
+__getattr__ = lazy_face(__name__, __file__)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pcdistill.capability.interfaces import GeneratedImage, Segmenter
 from pcdistill.capability.masks import binarize_attention, clean_mask
-from pcdistill.capability.prompt_points import prompt_points
+from pcdistill.capability.point_prompts import prompt_points
 
 _NEARLY_ALL = 0.95
 """Share of the image from which a mask says that everything is the object."""
