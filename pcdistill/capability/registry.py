@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from pcdistill.capability.interfaces import ImageGenerator, Segmenter, SynthesisSetup
 from pcdistill.suggest import look_up
+from pcdistill.teachers import load_state_dict
 
 
 def _embedded_generator(_: SynthesisSetup) -> ImageGenerator:
@@ -20,11 +22,21 @@ def _superpixel_segmenter(_: SynthesisSetup) -> Segmenter:
     return SuperpixelSegmenter()
 
 
+def _segment_anything(name: str, setup: SynthesisSetup) -> Segmenter:
+    from pcdistill.segmenters import SegmentAnythingSegmenter
+
+    file, provenance = setup.weights.find(name), setup.weights.provenance(name)
+    read = partial(load_state_dict, file)
+    return SegmentAnythingSegmenter(name, read, str(file), provenance, setup.device)
+
+
+_SAM = ("sam-vit-b", "sam-vit-l", "sam-vit-h")
 GENERATORS: dict[str, Callable[[SynthesisSetup], ImageGenerator]] = {
     "embedded": _embedded_generator,
 }
 SEGMENTERS: dict[str, Callable[[SynthesisSetup], Segmenter]] = {
     "superpixels": _superpixel_segmenter,
+    **{name: partial(_segment_anything, name) for name in _SAM},
 }
 
 
@@ -38,9 +50,11 @@ def build_generator(name: str, setup: SynthesisSetup) -> ImageGenerator:
 
 
 def build_segmenter(name: str, setup: SynthesisSetup) -> Segmenter:
-    """Build the segmenter of that name.
+    """Build the segmenter of that name; large weights are read when it first sees an image.
 
     Raises:
-        ConfigError: no segmenter has this name; the text suggests the closest one.
+        ConfigError: no segmenter has this name, and the text suggests the closest one; or its
+            weights are not on this machine.
+        MissingExtraError: a package that it needs is not installed.
     """
     return look_up("segmenter", name, SEGMENTERS)(setup)

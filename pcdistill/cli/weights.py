@@ -102,7 +102,7 @@ def _where(chosen: list[WeightFile], place: Path, console: Console) -> int:
     for known in here:
         console.print(f"  {known.name}: {known.file_name}", soft_wrap=True, markup=False)
     if not here:
-        console.print("  nothing that a teacher or text encoder reads", soft_wrap=True)
+        console.print("  nothing that a teacher, text encoder or segmenter reads", soft_wrap=True)
     return 0
 
 

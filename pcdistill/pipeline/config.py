@@ -144,7 +144,8 @@ class SynthesizeConfig:
     """What is drawn, with the class in place of {}, and what the embedded generator reads, too; as
     published. The authors' code asks for "a good photo of a {} in a room"."""
     segmenter: str = "superpixels"
-    """Turns prompt points into a mask."""
+    """Turns prompt points into a mask: `superpixels`, which comes with the package, or Segment
+    Anything (`sam-vit-b`, `sam-vit-l`, `sam-vit-h`), as published, with weights of its authors."""
     images: int = 8
     """Images per class (m of Eq. 3)."""
     threshold: float = 0.7

@@ -15,7 +15,7 @@ from scipy.spatial.distance import cdist, pdist
 from skimage.draw import polygon
 from torch import Tensor
 
-from pcdistill.geometry import require_shape
+from pcdistill.segmenters.prompt_checks import check_point_prompts
 from pcdistill.segmenters.region_cut import minimum_cut, usual_density
 from pcdistill.segmenters.region_graph import RegionGraph, region_graph
 
@@ -85,20 +85,8 @@ class SuperpixelSegmenter:
         Raises:
             ValueError: other shapes or dtypes, no point, or a point outside the image.
         """
-        require_shape("image", image, 3, None, None)
-        require_shape("points", points, None, 2)
-        if image.dtype != torch.uint8:
-            raise ValueError(f"image is {image.dtype}, expected uint8")
-        height, width = int(image.shape[1]), int(image.shape[2])
+        check_point_prompts(image, points)
         places = points.detach().cpu().long().numpy()
-        if len(places) == 0:
-            raise ValueError("points is empty, expected at least one point on the object")
-        if (places < 0).any() or (places >= [width, height]).any():
-            raise ValueError(
-                f"points range from {places.min(axis=0).tolist()} to "
-                f"{places.max(axis=0).tolist()}, expected (x, y) inside the image of {width} x "
-                f"{height} pixels"
-            )
         graph = region_graph(image.permute(1, 2, 0).cpu().numpy(), self.regions)
         chosen = self._choose(graph, places)
         mask = self._tidy(chosen[graph.region_of_pixel], places)

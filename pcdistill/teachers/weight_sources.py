@@ -37,6 +37,7 @@ class WeightFile(NamedTuple):
 _CLIP = "https://openaipublic.azureedge.net/clip/models"
 _CLIP_B32 = "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af"
 _CLIP_L14_336 = "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02"
+_SAM = "https://dl.fbaipublicfiles.com/segment_anything"
 HUB = "https://huggingface.co/"
 """Address of public repositories of models, each by `owner/name`."""
 _WEB_PAIRS = "400 million pairs of image and text from the web"
@@ -116,6 +117,36 @@ _ENTRIES = (
         note="captions; any size of Florence-2 that transformers reads without code of its own",
     ),
     WeightFile(
+        "sam-vit-b",
+        "sam_vit_b_01ec64.pth",
+        f"{_SAM}/sam_vit_b_01ec64.pth",
+        "Apache-2.0",
+        "SA-1B",
+        size=375042383,
+        sha256="ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
+        note="segmenter; Segment Anything, ViT-B",
+    ),
+    WeightFile(
+        "sam-vit-l",
+        "sam_vit_l_0b3195.pth",
+        f"{_SAM}/sam_vit_l_0b3195.pth",
+        "Apache-2.0",
+        "SA-1B",
+        size=1249524607,
+        sha256="3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
+        note="segmenter; Segment Anything, ViT-L",
+    ),
+    WeightFile(
+        "sam-vit-h",
+        "sam_vit_h_4b8939.pth",
+        f"{_SAM}/sam_vit_h_4b8939.pth",
+        "Apache-2.0",
+        "SA-1B",
+        size=2564550879,
+        sha256="a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
+        note="segmenter; Segment Anything, ViT-H, the one the authors' code takes",
+    ),
+    WeightFile(
         "openseg",
         "exported_model",
         "https://storage.googleapis.com/cloud-tpu-checkpoints/detection/projects/openseg/colab/"
@@ -132,4 +163,4 @@ _ENTRIES = (
 )
 
 WEIGHT_FILES: dict[str, WeightFile] = {entry.name: entry for entry in _ENTRIES}
-"""Every file that a teacher or text encoder reads, by name. Only what public sources say."""
+"""Every file that a teacher, text encoder or segmenter reads, by name. Only what is public."""

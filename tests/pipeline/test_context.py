@@ -51,7 +51,10 @@ def test_a_text_space_is_refused_before_weights_are_looked_for(tmp_path):
     ("changes", "sentence"),
     [
         ({"generator": "embeded"}, "unknown image generator 'embeded'; did you mean 'embedded'?"),
-        ({"segmenter": "sam"}, "unknown segmenter 'sam'; expected one of: superpixels"),
+        (
+            {"segmenter": "superpixel"},
+            "unknown segmenter 'superpixel'; did you mean 'superpixels'?",
+        ),
     ],
 )
 def test_unknown_models_are_named(changes, sentence):
