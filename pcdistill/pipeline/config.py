@@ -44,7 +44,7 @@ class GeneralConfig:
     environment variable PCDISTILL_WEIGHTS, else `~/.cache/pcdistill/weights`."""
     captioner: str = "template"
     """What describes the masks of a teacher of masks, whose texts are embedded: `template` (label
-    and colour, needs no weights) or a captioning network, `tap`."""
+    and colour, needs no weights) or a captioning network, `tap` or `florence-2`."""
     caption_wording: str = "paper"
     """How a captioning network's text is joined with a mask's label. `paper`: the label takes the
     place of its noun; `release`: `a {adjectives} {label} in a scene`."""

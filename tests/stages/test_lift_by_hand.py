@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
@@ -464,10 +466,11 @@ class Describing:
 
 
 def captions_of(monkeypatch, tmp_path, **settings):
-    """What describes the masks of a run whose weights of TAP are any file."""
+    """What describes the masks of a run whose weights of TAP and Florence-2 are any files."""
     monkeypatch.setitem(teachers.TEACHERS, "describing", Describing)
     (tmp_path / "tap_vit_h_v1_1.pkl").write_bytes(b"0")
     write_vocabulary(tmp_path / "text_tokenizer.model", 5)
+    write_florence(tmp_path / "Florence-2-base")
     settings = {"teachers": ["describing"], "weights_folder": str(tmp_path), **settings}
     run = toy_run(tmp_path, run=settings)
     del run.teacher  # the toy world's
@@ -475,11 +478,30 @@ def captions_of(monkeypatch, tmp_path, **settings):
 
 
 REVISION_OF_0 = "5feceb66ffc8"
+FLORENCE = ("config.json", "model.safetensors", "processor_config.json", "tokenizer.json")
+
+
+def write_florence(folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    for name in FLORENCE:
+        (folder / name).write_bytes(b"0")
+
+
+def revision_of_florence() -> str:
+    """By hand: of the lines of names, sizes and SHA-256."""
+    digest = hashlib.sha256(b"0").hexdigest()
+    lines = "".join(f"{name} 1 {digest}\n" for name in FLORENCE)
+    return hashlib.sha256(lines.encode()).hexdigest()[:12]
 
 
 @follows("run.captioner")
 def test_captioner(tmp_path, monkeypatch) -> Outcomes:
-    for value, right in (("template", "phrase"), ("tap", f"{REVISION_OF_0} paper")):
+    expected = {
+        "template": "phrase",
+        "tap": f"{REVISION_OF_0} paper",
+        "florence-2": f"{revision_of_florence()} regions-1 paper",
+    }
+    for value, right in expected.items():
         yield captions_of(monkeypatch, tmp_path, captioner=value), f"{value} {right}"
 
 

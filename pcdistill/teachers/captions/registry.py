@@ -7,12 +7,16 @@ from collections.abc import Callable
 from pcdistill.suggest import look_up
 from pcdistill.teachers.base import TeacherSetup
 from pcdistill.teachers.captions.base import Captioner, RegionDescriber, WordedCaptioner
+from pcdistill.teachers.captions.florence import FlorenceDescriber
 from pcdistill.teachers.captions.tap import TapDescriber
 from pcdistill.teachers.captions.template import TemplateCaptioner
 from pcdistill.teachers.captions.wording import caption_wording
 from pcdistill.teachers.text_encoders import StaticTextEncoder
 
-DESCRIBERS: dict[str, Callable[[TeacherSetup], RegionDescriber]] = {"tap": TapDescriber}
+DESCRIBERS: dict[str, Callable[[TeacherSetup], RegionDescriber]] = {
+    "tap": TapDescriber,
+    "florence-2": FlorenceDescriber,
+}
 """Captioning networks, whose texts are joined with the labels."""
 
 
