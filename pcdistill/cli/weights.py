@@ -35,15 +35,14 @@ def weights(
         folder: Where the files are; by default that of PCDISTILL_WEIGHTS, else
             ~/.cache/pcdistill/weights.
     """
-    from pcdistill.suggest import look_up
-    from pcdistill.teachers import WEIGHT_FILES, WeightStore
+    from pcdistill.teachers import WEIGHT_FILES, WeightStore, find_weight_entry
 
     if action == "fetch" and not names:
         raise ConfigError(
             "pcdistill weights fetch wants the names of weights, such as "
             f"`pcdistill weights fetch clip-vit-b-32`; there are: {', '.join(WEIGHT_FILES)}"
         )
-    chosen = [look_up("weights", name, WEIGHT_FILES) for name in names or WEIGHT_FILES]
+    chosen = [find_weight_entry(name) for name in names or WEIGHT_FILES]
     place, console = WeightStore(folder).folder, make_console()
     if action == "list":
         return _list(chosen, place, console)
@@ -62,7 +61,7 @@ def describe_weights(known: WeightFile, place: Path) -> str:
         known: the entry.
         place: the folder in which it is looked for.
     """
-    from pcdistill.teachers import how_to_get, missing_parts
+    from pcdistill.teachers import how_to_get, is_folder, missing_parts
 
     path, state = place / known.file_name, "here"
     if not path.exists():
@@ -75,7 +74,7 @@ def describe_weights(known: WeightFile, place: Path) -> str:
     if known.md5_prefix:
         checksum = f"MD5 {known.md5_prefix}..."
     page = "" if known.direct else " (a page: fetch it yourself)"
-    how = "" if known.direct or not known.parts else how_to_get(known, place)
+    how = how_to_get(known, place) if is_folder(known) and not known.direct else ""
     lines = [
         f"{known.name}: {known.file_name}, {state}",
         f"  for       {known.note}" if known.note else "",

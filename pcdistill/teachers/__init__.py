@@ -31,6 +31,7 @@ from pcdistill.teachers.embed_prompts import embed_names
 from pcdistill.teachers.known_words import Words
 from pcdistill.teachers.lseg import LSEG_VIEWS, LSegTeacher
 from pcdistill.teachers.openseg import OpenSegTeacher
+from pcdistill.teachers.patches import MASKCLIP, PatchTeacher
 from pcdistill.teachers.seem import SeemTeacher
 from pcdistill.teachers.text_encoders import (
     TEXT_ENCODERS,
@@ -43,7 +44,9 @@ from pcdistill.teachers.weight_files import (
     WEIGHT_FILES,
     WeightFile,
     WeightStore,
+    find_weight_entry,
     how_to_get,
+    is_folder,
     load_state_dict,
     missing_parts,
 )
@@ -77,7 +80,9 @@ __all__ = [
     "embed_names",
     "encoder_revision",
     "fetch_weights",
+    "find_weight_entry",
     "how_to_get",
+    "is_folder",
     "load_state_dict",
     "missing_parts",
     "no_known_word",
@@ -94,6 +99,7 @@ TEACHERS: dict[str, Callable[[TeacherSetup], Teacher]] = {
     "openseg": OpenSegTeacher,
     "detector": lambda setup: PhotoDetector(setup.text_encoder, build_captioner(setup)),
     **{name: partial(LSegTeacher, name) for name in LSEG_VIEWS},
+    MASKCLIP: partial(PatchTeacher, MASKCLIP, "clip-vit-b-32"),
     "seem": SeemTeacher,
     "seem-v1": lambda setup: SeemTeacher(setup, weights="seem-v1"),
     "seem-released": lambda setup: SeemTeacher(setup, style="released"),

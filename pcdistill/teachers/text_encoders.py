@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.resources import as_file, files
 from typing import Any
 
@@ -23,6 +23,8 @@ from pcdistill.suggest import look_up
 from pcdistill.teachers.base import TextEncoder
 from pcdistill.teachers.clip_text import CLIP_DIMENSIONS, ClipTextEncoder
 from pcdistill.teachers.known_words import Words, sort_words
+from pcdistill.teachers.open_clip_models import is_open_clip
+from pcdistill.teachers.open_clip_text import OpenClipTextEncoder
 from pcdistill.teachers.weight_files import WeightStore
 
 ENCODER_FOLDER = "text_encoder"
@@ -114,28 +116,26 @@ def _shipped_words() -> frozenset[str]:
     return frozenset(word for name in names for word in name.split())
 
 
-def _clip(name: str, weights: WeightStore) -> TextEncoder:
-    return ClipTextEncoder(name, CLIP_DIMENSIONS[name], weights)
-
-
 TEXT_ENCODERS: dict[str, Callable[[WeightStore], TextEncoder]] = {
     "static": lambda _: StaticTextEncoder(),
-    "clip-vit-b-32": lambda weights: _clip("clip-vit-b-32", weights),
-    "clip-vit-l-14-336": lambda weights: _clip("clip-vit-l-14-336", weights),
+    **{name: partial(ClipTextEncoder, name, size) for name, size in CLIP_DIMENSIONS.items()},
 }
-"""Every text encoder by name, built with what finds its weights."""
+"""Text encoders by name, built with what finds their weights; those of open_clip are not listed."""
 
 
 def build_text_encoder(name: str = "static", weights: WeightStore | None = None) -> TextEncoder:
     """Build the text encoder of that name.
 
     Args:
-        name: one of `TEXT_ENCODERS`.
+        name: one of `TEXT_ENCODERS`, or `open-clip:MODEL/WEIGHTS`.
         weights: finds the files of weights; by default in the folder of the user's cache.
 
     Raises:
         ConfigError: no text encoder has this name, and the text suggests the closest one; or its
             weights are not on this machine.
+        MissingExtraError: open_clip is not installed.
     """
-    build = look_up("text encoder", name, TEXT_ENCODERS)
-    return build(WeightStore() if weights is None else weights)
+    store = WeightStore() if weights is None else weights
+    if is_open_clip(name):
+        return OpenClipTextEncoder(name, store)
+    return look_up("text encoder", name, TEXT_ENCODERS)(store)

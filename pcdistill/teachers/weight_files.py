@@ -11,6 +11,7 @@ from pathlib import Path
 from pcdistill.checksums import file_sha256
 from pcdistill.errors import ConfigError, UnreadableError, file_trouble
 from pcdistill.suggest import look_up
+from pcdistill.teachers.open_clip_models import describe_open_clip, is_open_clip
 from pcdistill.teachers.state_dicts import load_state_dict
 from pcdistill.teachers.weight_sources import HUB, WEIGHT_FILES, WeightFile
 
@@ -20,7 +21,9 @@ __all__ = [
     "WeightFile",
     "WeightStore",
     "default_weights_folder",
+    "find_weight_entry",
     "how_to_get",
+    "is_folder",
     "load_state_dict",
     "missing_parts",
     "require_parts",
@@ -58,7 +61,8 @@ class WeightStore:
         """
         self._folder = None if folder is None else Path(folder).expanduser()
         for name in given or {}:
-            look_up("weights", name, WEIGHT_FILES)
+            if not is_open_clip(name):  # whose package is imported only where it is used
+                find_weight_entry(name)
         self.given = {name: Path(path).expanduser() for name, path in (given or {}).items()}
 
     @property
@@ -73,19 +77,21 @@ class WeightStore:
             ConfigError: there is none of that name, the file is not there, or a folder lacks one
                 of the files that it must hold.
         """
-        known = look_up("weights", name, WEIGHT_FILES)
+        known = find_weight_entry(name)
+        kind = "folder" if is_folder(known) else "file"
         if name in self.given:
             path = self.given[name]
             if not path.exists():
                 raise ConfigError(
-                    f"run.weights.{name} is {path}, which does not exist; name the "
-                    f"{'folder' if known.parts else 'file'} {known.file_name}, from {known.address}"
+                    f"run.weights.{name} is {path}, which does not exist; name the {kind} "
+                    f"{known.file_name}, from {known.address}"
                 )
             require_parts(known, path)
             return path
+        if not known.address:
+            raise ConfigError(f"run.weights.{name} is not given ({known.note}); name the file")
         path = self.folder / known.file_name
         if not path.exists():
-            kind = "folder" if known.parts else "file"
             raise ConfigError(
                 f"{path}: the weights '{name}' are not there; {how_to_get(known, self.folder)}, or "
                 f"name the {kind} in run.weights.{name}"
@@ -117,7 +123,7 @@ class WeightStore:
 
     def provenance(self, name: str) -> dict[str, str]:
         """What a teacher tells of the weights that it uses: file, revision, license, training."""
-        known = look_up("weights", name, WEIGHT_FILES)
+        known = find_weight_entry(name)
         return {
             "weights": self.find(name).name,
             "revision": self.revision(name),
@@ -127,6 +133,18 @@ class WeightStore:
         }
 
 
+def find_weight_entry(name: str) -> WeightFile:
+    """The entry of weights: one of `WEIGHT_FILES`, or of a model of open_clip.
+
+    Raises:
+        ConfigError: there is none of that name.
+        MissingExtraError: it is one of open_clip, which is not installed.
+    """
+    return (
+        describe_open_clip(name) if is_open_clip(name) else look_up("weights", name, WEIGHT_FILES)
+    )
+
+
 def how_to_get(known: WeightFile, folder: Path) -> str:
     """Compose what a user does to get a file of weights into a folder."""
     if known.direct:
@@ -134,7 +152,7 @@ def how_to_get(known: WeightFile, folder: Path) -> str:
             f"get them with `pcdistill weights fetch {known.name}`, or from {known.address} into "
             f"{folder}"
         )
-    if not known.parts:
+    if not is_folder(known):
         return f"get {known.file_name} from {known.address} into {folder}"
     text = f"get the folder {known.file_name} from {known.address} into {folder}"
     if known.address.startswith(HUB):
@@ -144,6 +162,11 @@ def how_to_get(known: WeightFile, folder: Path) -> str:
     if known.gated:
         text += " with an account that has accepted its terms"
     return text
+
+
+def is_folder(known: WeightFile) -> bool:
+    """Whether the weights are published as a folder; a user's own may still be a file."""
+    return bool(known.parts) or (not known.direct and known.address.startswith(HUB))
 
 
 def missing_parts(known: WeightFile, path: Path) -> tuple[str, ...]:

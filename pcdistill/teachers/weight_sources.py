@@ -36,6 +36,7 @@ class WeightFile(NamedTuple):
 
 _CLIP = "https://openaipublic.azureedge.net/clip/models"
 _CLIP_B32 = "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af"
+_CLIP_B16 = "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f"
 _CLIP_L14_336 = "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02"
 _SAM = "https://dl.fbaipublicfiles.com/segment_anything"
 HUB = "https://huggingface.co/"
@@ -50,7 +51,16 @@ _ENTRIES = (
         "MIT",
         _WEB_PAIRS,
         sha256=_CLIP_B32,
-        note="text space of lseg, seem and captions",
+        note="text space of lseg, seem and captions; image side of maskclip",
+    ),
+    WeightFile(
+        "clip-vit-b-16",
+        "ViT-B-16.pt",
+        f"{_CLIP}/{_CLIP_B16}/ViT-B-16.pt",
+        "MIT",
+        _WEB_PAIRS,
+        sha256=_CLIP_B16,
+        note="text encoder, and image side of maskclip with finer patches",
     ),
     WeightFile(
         "clip-vit-l-14-336",
@@ -59,7 +69,7 @@ _ENTRIES = (
         "MIT",
         _WEB_PAIRS,
         sha256=_CLIP_L14_336,
-        note="text space of openseg",
+        note="text space of openseg; image side of maskclip",
     ),
     WeightFile(
         "lseg",

@@ -16,12 +16,8 @@ from pcdistill.pipeline.context import RunContext
 from pcdistill.pipeline.words import PROMPT, RunWords
 from pcdistill.scenes import load_vocabulary
 from pcdistill.teachers import WeightStore, encoder_revision
-from pcdistill.teachers.clip_text import (
-    CLIP_DIMENSIONS,
-    ClipTextEncoder,
-    build_text_tower,
-    clip_tokenizer,
-)
+from pcdistill.teachers.clip_text import CLIP_DIMENSIONS, ClipTextEncoder
+from pcdistill.teachers.clip_towers import build_text_tower, clip_tokenizer
 from tests.conftest import GOLDEN
 from tests.fixtures.open_clip_package import need_open_clip
 

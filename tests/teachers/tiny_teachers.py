@@ -17,6 +17,7 @@ from pcdistill.teachers import Teacher, TeacherSetup, WeightStore, build_teacher
 from pcdistill.teachers.lseg import LSEG_VIEWS
 from tests.teachers.lseg.tiny import build_tiny_lseg
 from tests.teachers.openseg.stand_in import LargeClip, install_stand_in
+from tests.teachers.patches.tiny import build_tiny_maskclip
 from tests.teachers.seem.tiny import build_tiny_seem
 
 CPU = torch.device("cpu")
@@ -33,6 +34,7 @@ def build_tiny_openseg(folder: Path, device: torch.device) -> Teacher:
 
 TINY: dict[str, Callable[[Path, torch.device], Teacher]] = {
     **{name: partial(build_tiny_lseg, name) for name in LSEG_VIEWS},
+    "maskclip": build_tiny_maskclip,
     "openseg": build_tiny_openseg,
     "seem": build_tiny_seem,
     "seem-v1": partial(build_tiny_seem, weights="seem-v1"),
