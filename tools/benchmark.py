@@ -7,6 +7,7 @@
     python tools/benchmark.py partition           # superpoints of a mesh
     python tools/benchmark.py scans --write       # how real the homes' scans are -> docs/homes.md
     python tools/benchmark.py sens                # every 20th frame of a long .sens file
+    python tools/benchmark.py synthesis           # full-size models that make reference images
     python tools/benchmark.py teachers            # full-size teachers: seconds and memory
     python tools/benchmark.py teacher-run SCAN    # a run with two of them: memory
 
@@ -18,7 +19,18 @@ from __future__ import annotations
 import argparse
 import json
 
-from benchmarks import homes, learning, lift, partition, scans, sens, sparse, teacher_run, teachers
+from benchmarks import (
+    homes,
+    learning,
+    lift,
+    partition,
+    scans,
+    sens,
+    sparse,
+    synthesis,
+    teacher_run,
+    teachers,
+)
 
 BENCHMARKS = {
     "homes": homes,
@@ -28,6 +40,7 @@ BENCHMARKS = {
     "scans": scans,
     "sens": sens,
     "sparse": sparse,
+    "synthesis": synthesis,
     "teacher-run": teacher_run,
     "teachers": teachers,
 }

@@ -6,6 +6,7 @@ What reads them is what reads a user's: names, shapes and sizes are those of tra
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -44,9 +45,20 @@ def _clip_b32() -> dict[str, Tensor]:
     return network
 
 
+def _sam(size: str) -> dict[str, Tensor]:
+    """Segment Anything of one of the published sizes, such as "vit_b"."""
+    import segment_anything
+
+    network: dict[str, Tensor] = segment_anything.sam_model_registry[size]().state_dict()
+    return network
+
+
 RANDOM: dict[str, Callable[[], dict[str, Tensor]]] = {
     "clip-vit-b-32": _clip_b32,
     "lseg": _lseg,
+    "sam-vit-b": partial(_sam, "vit_b"),
+    "sam-vit-h": partial(_sam, "vit_h"),
+    "sam-vit-l": partial(_sam, "vit_l"),
     "seem": _seem,
 }
 """Entry of the table of weights -> a state dict under its names."""
