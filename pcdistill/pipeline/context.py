@@ -162,6 +162,7 @@ class RunContext:
                 self._teacher_device,
                 self.config.run.captioner,
                 self.config.run.caption_wording,
+                self.vocabulary,
             )
             self._teachers[name] = build_teacher(name, setup)
         return self._teachers[name]

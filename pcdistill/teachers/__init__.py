@@ -32,6 +32,7 @@ from pcdistill.teachers.known_words import Words
 from pcdistill.teachers.lseg import LSEG_VIEWS, LSegTeacher
 from pcdistill.teachers.openseg import OpenSegTeacher
 from pcdistill.teachers.patches import MASKCLIP, PatchTeacher
+from pcdistill.teachers.sam3 import Sam3Teacher
 from pcdistill.teachers.seem import SeemTeacher
 from pcdistill.teachers.text_encoders import (
     TEXT_ENCODERS,
@@ -63,6 +64,7 @@ __all__ = [
     "LSegTeacher",
     "LabelledMasks",
     "PhotoDetector",
+    "Sam3Teacher",
     "SeemTeacher",
     "SelectiveTeacher",
     "StaticTextEncoder",
@@ -103,6 +105,7 @@ TEACHERS: dict[str, Callable[[TeacherSetup], Teacher]] = {
     "seem": SeemTeacher,
     "seem-v1": lambda setup: SeemTeacher(setup, weights="seem-v1"),
     "seem-released": lambda setup: SeemTeacher(setup, style="released"),
+    "sam3": Sam3Teacher,
 }
 """Every teacher by name: a new one is one file and one line here. It is built for the text encoder,
 the weights and the device of a run, and reads large weights when it first sees an image."""

@@ -220,6 +220,9 @@ class TeacherSetup(NamedTuple):
     """Name of what finds the texts of masks, for teachers of masks."""
     caption_wording: str = "paper"
     """Name of how a captioning network's text is joined with the label of a mask."""
+    vocabulary: tuple[str, ...] = ()
+    """Words of the run, for a teacher that finds what it is asked for. They belong to its revision,
+    so that other words make stale what it saw."""
 
     def require_text_space(self, teacher: str, text_space: str) -> None:
         """Refuse a teacher that lives in another text space than the run.

@@ -157,6 +157,17 @@ _ENTRIES = (
         note="segmenter; Segment Anything, ViT-H, the one the authors' code takes",
     ),
     WeightFile(
+        "sam3",
+        "sam3",
+        f"{HUB}facebook/sam3",
+        "SAM License of Meta",
+        "SA-Co, images and videos with masks of named things",
+        direct=False,
+        parts=("config.json", "*.safetensors", "*processor_config.json", "tokenizer*.json"),
+        gated=True,
+        note="masks of named things; its file sam3.pt is not read",
+    ),
+    WeightFile(
         "openseg",
         "exported_model",
         "https://storage.googleapis.com/cloud-tpu-checkpoints/detection/projects/openseg/colab/"

@@ -454,6 +454,23 @@ def test_a_scan_is_read_again_where_its_labels_are_those_of_the_run_s_label_set(
     assert again == (layout in ("scannet", "matterport"))
 
 
+def test_words_make_stale_what_a_teacher_saw_that_was_asked_for_them(folder, tmp_path, monkeypatch):
+    """Teachers that find what they know see the same whatever the vocabulary is."""
+    monkeypatch.setattr(run_module, "build_teacher", teachers.build_teacher)
+    known = teachers.WEIGHT_FILES["sam3"]
+    (tmp_path / known.file_name).mkdir()
+    for part in known.parts:
+        (tmp_path / known.file_name / part.replace("*", "a")).write_bytes(b"0")
+    marks = []
+    for vocabulary in ("indoor", "outdoor"):
+        config = base("scans", folder)
+        run = replace(
+            config.run, teachers=("sam3",), weights_folder=str(tmp_path), vocabulary=vocabulary
+        )
+        marks.append(marks_of(RunContext(replace(config, run=run))))
+    assert stale(*marks) == in_order("lift " + DRAWN)
+
+
 def test_other_weights_of_the_text_encoder_make_stale_what_is_embedded(folder, monkeypatch):
     """Under the same name; captions of masks are embedded as they are lifted."""
 

@@ -19,6 +19,7 @@ from tests.teachers.lseg.tiny import build_tiny_lseg
 from tests.teachers.openseg.stand_in import LargeClip, install_stand_in
 from tests.teachers.patches.tiny import build_tiny_maskclip
 from tests.teachers.seem.tiny import build_tiny_seem
+from tests.teachers.tiny_sam3 import build_tiny_sam3
 
 CPU = torch.device("cpu")
 
@@ -39,6 +40,7 @@ TINY: dict[str, Callable[[Path, torch.device], Teacher]] = {
     "seem": build_tiny_seem,
     "seem-v1": partial(build_tiny_seem, weights="seem-v1"),
     "seem-released": partial(build_tiny_seem, style="released"),
+    "sam3": build_tiny_sam3,
 }
 """Name in `TEACHERS` -> how it is built."""
 
