@@ -30,6 +30,12 @@ def _segment_anything(name: str, setup: SynthesisSetup) -> Segmenter:
     return SegmentAnythingSegmenter(name, read, str(file), provenance, setup.device)
 
 
+def _of_transformers(name: str, setup: SynthesisSetup) -> Segmenter:
+    from pcdistill.capability.hub_segmenter import HubSegmenter
+
+    return HubSegmenter(name, setup)
+
+
 _SAM = ("sam-vit-b", "sam-vit-l", "sam-vit-h")
 GENERATORS: dict[str, Callable[[SynthesisSetup], ImageGenerator]] = {
     "embedded": _embedded_generator,
@@ -37,6 +43,7 @@ GENERATORS: dict[str, Callable[[SynthesisSetup], ImageGenerator]] = {
 SEGMENTERS: dict[str, Callable[[SynthesisSetup], Segmenter]] = {
     "superpixels": _superpixel_segmenter,
     **{name: partial(_segment_anything, name) for name in _SAM},
+    **{name: partial(_of_transformers, name) for name in ("sam2", "sam3")},
 }
 
 

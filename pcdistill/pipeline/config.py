@@ -148,7 +148,8 @@ class SynthesizeConfig:
     published. The authors' code asks for "a good photo of a {} in a room"."""
     segmenter: str = "superpixels"
     """Turns prompt points into a mask: `superpixels`, which comes with the package, or Segment
-    Anything (`sam-vit-b`, `sam-vit-l`, `sam-vit-h`), as published, with weights of its authors."""
+    Anything with weights of its authors: `sam-vit-b`, `sam-vit-l`, `sam-vit-h` (as published),
+    `sam2`, `sam3`."""
     images: int = 8
     """Images per class (m of Eq. 3)."""
     threshold: float = 0.7

@@ -28,6 +28,7 @@ from pcdistill.teachers.captions import build_captioner
 from pcdistill.teachers.demo.teachers import DemoDenseTeacher, DemoMaskTeacher
 from pcdistill.teachers.detector import PhotoDetector
 from pcdistill.teachers.embed_prompts import embed_names
+from pcdistill.teachers.hub_models import HubFolder
 from pcdistill.teachers.known_words import Words
 from pcdistill.teachers.lseg import LSEG_VIEWS, LSegTeacher
 from pcdistill.teachers.openseg import OpenSegTeacher
@@ -40,6 +41,7 @@ from pcdistill.teachers.text_encoders import (
     build_text_encoder,
     no_known_word,
 )
+from pcdistill.teachers.transformers_package import require_transformers
 from pcdistill.teachers.weight_download import fetch_weights, require_published
 from pcdistill.teachers.weight_files import (
     WEIGHT_FILES,
@@ -61,6 +63,7 @@ __all__ = [
     "DemoMaskTeacher",
     "FeatureMap",
     "GeometryTeacher",
+    "HubFolder",
     "LSegTeacher",
     "LabelledMasks",
     "PhotoDetector",
@@ -91,6 +94,7 @@ __all__ = [
     "predict_batch",
     "read_words",
     "require_published",
+    "require_transformers",
     "taught_words",
     "teacher_revision",
 ]

@@ -157,6 +157,16 @@ _ENTRIES = (
         note="segmenter; Segment Anything, ViT-H, the one the authors' code takes",
     ),
     WeightFile(
+        "sam2",
+        "sam2.1-hiera-large",
+        f"{HUB}facebook/sam2.1-hiera-large",
+        "Apache-2.0",
+        "SA-1B, SA-V",
+        direct=False,
+        parts=("config.json", "*.safetensors", "*processor_config.json"),
+        note="segmenter; any size of SAM 2 and 2.1 that transformers reads",
+    ),
+    WeightFile(
         "sam3",
         "sam3",
         f"{HUB}facebook/sam3",
@@ -165,7 +175,7 @@ _ENTRIES = (
         direct=False,
         parts=("config.json", "*.safetensors", "*processor_config.json", "tokenizer*.json"),
         gated=True,
-        note="masks of named things; its file sam3.pt is not read",
+        note="masks of named things; segmenter; its file sam3.pt is not read",
     ),
     WeightFile(
         "openseg",
