@@ -24,8 +24,8 @@ class GeneralConfig:
     """Seeds everything random."""
     text_encoder: str = "static"
     """The text space in which teachers, vocabulary and questions meet: `static`, `clip-vit-b-16`,
-    `clip-vit-b-32`, `clip-vit-l-14-336`, or any model of open_clip with its weights, such as
-    `open-clip:ViT-B-16/datacomp_xl_s13b_b90k`."""
+    `clip-vit-b-32`, `clip-vit-l-14-336`, a model of SigLIP2 or TIPSv2 such as `tipsv2-b14`, or any
+    model of open_clip with its weights, such as `open-clip:ViT-B-16/datacomp_xl_s13b_b90k`."""
     label_set: str = "scannet20"
     """Evaluation classes: a name or the path of a JSON file."""
     vocabulary: str = "indoor"
@@ -37,8 +37,8 @@ class GeneralConfig:
     and, for the vocabulary, `a {} in a scene`."""
     teachers: tuple[str, ...] = ("demo-dense", "demo-masks")
     """Their order is the teacher axis of every (T, ...) tensor. There may be none where a trained
-    student is given, for scans without frames. `maskclip` looks with the image side of the text
-    encoder."""
+    student is given, for scans without frames. `maskclip`, `siglip2` and `tipsv2` look with the
+    image side of the text encoder."""
     weights: Mapping[str, str] = field(default_factory=dict)
     """Files of weights by name, wherever they are, such as `{lseg: /data/demo_e200.ckpt}`; the
     names are those of `pcdistill weights list`."""

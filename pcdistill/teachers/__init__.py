@@ -29,6 +29,7 @@ from pcdistill.teachers.demo.teachers import DemoDenseTeacher, DemoMaskTeacher
 from pcdistill.teachers.detector import PhotoDetector
 from pcdistill.teachers.embed_prompts import embed_names
 from pcdistill.teachers.hub_models import HubFolder
+from pcdistill.teachers.hub_text_models import SIGLIP2, TIPSV2
 from pcdistill.teachers.known_words import Words
 from pcdistill.teachers.lseg import LSEG_VIEWS, LSegTeacher
 from pcdistill.teachers.openseg import OpenSegTeacher
@@ -106,6 +107,8 @@ TEACHERS: dict[str, Callable[[TeacherSetup], Teacher]] = {
     "detector": lambda setup: PhotoDetector(setup.text_encoder, build_captioner(setup)),
     **{name: partial(LSegTeacher, name) for name in LSEG_VIEWS},
     MASKCLIP: partial(PatchTeacher, MASKCLIP, "clip-vit-b-32"),
+    SIGLIP2: partial(PatchTeacher, SIGLIP2, "siglip2-base-patch16-naflex"),
+    TIPSV2: partial(PatchTeacher, TIPSV2, "tipsv2-b14"),
     "seem": SeemTeacher,
     "seem-v1": lambda setup: SeemTeacher(setup, weights="seem-v1"),
     "seem-released": lambda setup: SeemTeacher(setup, style="released"),

@@ -22,6 +22,8 @@ from pcdistill.scenes import (
 from pcdistill.suggest import look_up
 from pcdistill.teachers.base import TextEncoder
 from pcdistill.teachers.clip_text import CLIP_DIMENSIONS, ClipTextEncoder
+from pcdistill.teachers.hub_text import HubTextEncoder
+from pcdistill.teachers.hub_text_models import HUB_TEXT_MODELS
 from pcdistill.teachers.known_words import Words, sort_words
 from pcdistill.teachers.open_clip_models import is_open_clip
 from pcdistill.teachers.open_clip_text import OpenClipTextEncoder
@@ -119,6 +121,7 @@ def _shipped_words() -> frozenset[str]:
 TEXT_ENCODERS: dict[str, Callable[[WeightStore], TextEncoder]] = {
     "static": lambda _: StaticTextEncoder(),
     **{name: partial(ClipTextEncoder, name, size) for name, size in CLIP_DIMENSIONS.items()},
+    **{name: partial(HubTextEncoder, name) for name in HUB_TEXT_MODELS},
 }
 """Text encoders by name, built with what finds their weights; those of open_clip are not listed."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from pcdistill.teachers.hub_text_models import HUB_TEXT_MODELS
+
 
 class WeightFile(NamedTuple):
     """One file or folder of weights; None where its authors do not publish something."""
@@ -41,6 +43,11 @@ _CLIP_L14_336 = "3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f0
 _SAM = "https://dl.fbaipublicfiles.com/segment_anything"
 HUB = "https://huggingface.co/"
 """Address of public repositories of models, each by `owner/name`."""
+_SEEM_LICENSE = "none told of the weights; the authors' code is Apache-2.0"
+_SEEM_DATA = (
+    "COCO 2017: panoptic, captions, referring expressions, and the masks of LVIS; begun with "
+    "X-Decoder, trained on these and 4 million pairs of image and text"
+)
 _WEB_PAIRS = "400 million pairs of image and text from the web"
 
 _ENTRIES = (
@@ -84,16 +91,16 @@ _ENTRIES = (
         "seem",
         "seem_focall_v0.pt",
         f"{HUB}xdecoder/SEEM/resolve/main/seem_focall_v0.pt",
-        "unknown",
-        "COCO 2017 panoptic, RefCOCO, RefCOCO+ and RefCOCOg",
+        _SEEM_LICENSE,
+        _SEEM_DATA,
         note="Focal-L, the one the paper uses",
     ),
     WeightFile(
         "seem-v1",
         "seem_focall_v1.pt",
         f"{HUB}xdecoder/SEEM/resolve/main/seem_focall_v1.pt",
-        "unknown",
-        "COCO 2017 panoptic, RefCOCO, RefCOCO+ and RefCOCOg",
+        _SEEM_LICENSE,
+        _SEEM_DATA,
         note="Focal-L",
     ),
     WeightFile(
@@ -193,5 +200,19 @@ _ENTRIES = (
     ),
 )
 
-WEIGHT_FILES: dict[str, WeightFile] = {entry.name: entry for entry in _ENTRIES}
+_HUB_ENTRIES = tuple(
+    WeightFile(
+        name,
+        name,
+        f"{HUB}google/{name}",
+        "Apache-2.0",
+        "WebLI: pairs of image and text from the web",
+        direct=False,
+        parts=("config.json", "*.safetensors", "tokenizer.*"),
+        note=f"text encoder, and image side of {model.family}",
+    )
+    for name, model in HUB_TEXT_MODELS.items()
+)
+
+WEIGHT_FILES: dict[str, WeightFile] = {entry.name: entry for entry in (*_ENTRIES, *_HUB_ENTRIES)}
 """Every file that a teacher, text encoder or segmenter reads, by name. Only what is public."""

@@ -18,6 +18,7 @@ from pcdistill.teachers.lseg import LSEG_VIEWS
 from tests.teachers.lseg.tiny import build_tiny_lseg
 from tests.teachers.openseg.stand_in import LargeClip, install_stand_in
 from tests.teachers.patches.tiny import build_tiny_maskclip
+from tests.teachers.patches.tiny_hub import build_tiny_hub
 from tests.teachers.seem.tiny import build_tiny_seem
 from tests.teachers.tiny_sam3 import build_tiny_sam3
 
@@ -37,6 +38,8 @@ TINY: dict[str, Callable[[Path, torch.device], Teacher]] = {
     **{name: partial(build_tiny_lseg, name) for name in LSEG_VIEWS},
     "maskclip": build_tiny_maskclip,
     "openseg": build_tiny_openseg,
+    "siglip2": partial(build_tiny_hub, "siglip2-base-patch16-naflex"),
+    "tipsv2": partial(build_tiny_hub, "tipsv2-b14"),
     "seem": build_tiny_seem,
     "seem-v1": partial(build_tiny_seem, weights="seem-v1"),
     "seem-released": partial(build_tiny_seem, style="released"),
