@@ -14,6 +14,12 @@ from pcdistill.artifacts.point_features import (
     projection_rules,
 )
 from pcdistill.artifacts.predictions import load_predictions, load_result
+from pcdistill.artifacts.reference_images import (
+    ReferenceFacts,
+    ReferenceViews,
+    load_reference_facts,
+    load_reference_views,
+)
 from pcdistill.artifacts.run_artifacts import RunArtifacts, open_artifacts
 from pcdistill.artifacts.scan_sources import ScanSources, open_scan_sources, save_scan_index
 from pcdistill.artifacts.scene_splits import SceneSplit, split_scenes
@@ -36,6 +42,8 @@ __all__ = [
     "MAX_SHORT_ID",
     "LoadedStudent",
     "PointFeatureStore",
+    "ReferenceFacts",
+    "ReferenceViews",
     "RunArtifacts",
     "ScanSources",
     "SceneSplit",
@@ -50,7 +58,9 @@ __all__ = [
     "load_capability",
     "load_fused_targets",
     "load_predictions",
+    "load_reference_facts",
     "load_reference_images",
+    "load_reference_views",
     "load_result",
     "load_student",
     "load_student_input",

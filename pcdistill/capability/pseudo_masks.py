@@ -67,6 +67,8 @@ def pseudo_mask(
     whose outlines are known, with seeds that no run has. They leave out 17 of the 42 masks of the
     superpixel segmenter whose IoU with the true outline is below 0.5, 4 of the 462 others (walls
     of which the heat map shows a part), and all of 1,799 outlines of other objects in these images.
+    A mask may be much larger than the coarse mask: of what SAM finds on images of Stable Diffusion
+    5 to 40 % are above the threshold.
 
     Args:
         generated: image and heat map.

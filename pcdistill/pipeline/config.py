@@ -314,6 +314,13 @@ class ReportConfig:
     """The class that answers each question, in their order; says which answers hold."""
     heat_maps: tuple[str, ...] = ("couch", "fridge", "a place to sleep")
     """Questions drawn as heat maps."""
+    example_classes: int = 3
+    """Words of the vocabulary whose generated images are shown with heat map, coarse mask, pseudo
+    mask and each teacher's mask: those on which the teachers differ most; 0 for none."""
+
+    def __post_init__(self) -> None:
+        shown = self.example_classes
+        require_setting(shown >= 0, "report.example_classes", "0 or more", shown)
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,13 @@ from pcdistill.reporting.conclusions import best_of, conclusions, measured_resul
 from pcdistill.reporting.report_data import (
     AskedQuestion,
     CapabilityTable,
+    ClassExamples,
+    ExampleTile,
     HeatScale,
     LabelColor,
     MethodRow,
     Picture,
+    ReferenceSheet,
     ReportData,
     StageCost,
 )
@@ -18,10 +21,13 @@ from pcdistill.reporting.write_report import report_json, write_report
 __all__ = [
     "AskedQuestion",
     "CapabilityTable",
+    "ClassExamples",
+    "ExampleTile",
     "HeatScale",
     "LabelColor",
     "MethodRow",
     "Picture",
+    "ReferenceSheet",
     "ReportData",
     "ReportSettings",
     "StageCost",

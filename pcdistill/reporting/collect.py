@@ -21,6 +21,7 @@ from pcdistill.inference import POOLED, FinishedRun, read_true_capability
 from pcdistill.pipeline import Workspace
 from pcdistill.reporting.conclusions import comparisons, conclusions
 from pcdistill.reporting.geometry_images import geometry_pictures
+from pcdistill.reporting.reference_sheet import reference_sheet
 from pcdistill.reporting.report_data import (
     AskedQuestion,
     CapabilityTable,
@@ -81,6 +82,7 @@ def collect_report_data(
     for number, name in enumerate(drawn):
         pictures += list(_pictures(run, name, settings.heat_maps))
         report(number + 1, len(drawn), "scenes drawn")
+    capability = _capability(artifacts)
     return ReportData(
         title=settings.title,
         protocol=artifacts.protocol_line if measured else _not_measured(artifacts.scenes),
@@ -91,7 +93,12 @@ def collect_report_data(
         ),
         conclusions=conclusions(run),
         differences=tuple(one for compared in comparisons(run) for one in compared),
-        capability=_capability(artifacts),
+        capability=capability,
+        examples=(
+            None
+            if capability is None
+            else reference_sheet(artifacts, capability.values, settings.example_classes, report)
+        ),
         labels=tuple(
             LabelColor(name, (int(color[0]), int(color[1]), int(color[2])))
             for name, color in zip(label_set.names, label_set.palette.tolist(), strict=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pcdistill.reporting.method_display import OTHER_COLOR, method_colors, method_words
 from pcdistill.reporting.page_capability import CapabilityMatrix, capability_matrix
+from pcdistill.reporting.page_examples import ExampleSheet, example_sheet
 from pcdistill.reporting.page_numbers import (
     UNKNOWN,
     Cell,
@@ -156,6 +157,7 @@ class Page:
     results: Results | None
     classes: Classes | None
     capability: CapabilityMatrix | None
+    examples: ExampleSheet | None
     pictures: PictureWall | None
     questions: Questions | None
     costs: Costs | None
@@ -173,6 +175,7 @@ def page_values(data: ReportData) -> Page:
         results=_results(data.rows, data.conclusions),
         classes=_classes(data.rows),
         capability=capability_matrix(data.capability),
+        examples=example_sheet(data.examples),
         pictures=picture_wall(data),
         questions=_questions(data.queries),
         costs=_costs(data.costs),

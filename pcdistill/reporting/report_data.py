@@ -60,6 +60,38 @@ class CapabilityTable:
             require_shape("true", self.true, len(self.teachers), len(self.vocabulary))
 
 
+@dataclass(frozen=True, eq=False)
+class ExampleTile:
+    """One view of a generated image: itself, its heat map, or a mask in it."""
+
+    caption: str
+    image: Tensor
+    """(H, W, 3) uint8."""
+
+    def __post_init__(self) -> None:
+        require_shape("image", self.image, None, None, 3)
+
+
+@dataclass(frozen=True, eq=False)
+class ClassExamples:
+    """Generated images of one word, and what was found in them."""
+
+    word: str
+    note: str
+    """How many there are, and which were left out for what reason; a sentence."""
+    samples: tuple[tuple[ExampleTile, ...], ...]
+    """For each image the same views, in the same order."""
+
+
+@dataclass(frozen=True, eq=False)
+class ReferenceSheet:
+    """Examples of the generated images by which teachers are compared."""
+
+    summary: str
+    """How many images of all words were left out for what reason; a sentence."""
+    classes: tuple[ClassExamples, ...]
+
+
 @dataclass(frozen=True)
 class HeatScale:
     """What the colours of `colorize_scores` mean in one picture."""
@@ -141,6 +173,7 @@ class ReportData:
     differences: tuple[Comparison, ...] = ()
     """The differences in them."""
     capability: CapabilityTable | None = None
+    examples: ReferenceSheet | None = None
     labels: tuple[LabelColor, ...] = ()
     pictures: tuple[Picture, ...] = ()
     queries: tuple[AskedQuestion, ...] = ()

@@ -65,6 +65,8 @@ class ReportSettings(NamedTuple):
     """The class that answers each question."""
     heat_maps: tuple[str, ...]
     """Questions drawn as heat maps."""
+    example_classes: int
+    """Words whose generated images are shown, at most."""
     student: StudentFacts
     homes: str | None
     """Which generated homes, development or test; None for scans."""

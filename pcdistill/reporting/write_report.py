@@ -51,6 +51,7 @@ def report_json(data: ReportData) -> dict[str, Any]:
             for one in data.differences
         ],
         "capability": None,
+        "examples": None,
         "queries": [_question_json(asked) for asked in data.queries],
         "costs": [vars(cost) for cost in data.costs],
         "pictures": [{"section": p.section, "caption": p.caption} for p in data.pictures],
@@ -64,6 +65,18 @@ def report_json(data: ReportData) -> dict[str, Any]:
             "vocabulary": list(data.capability.vocabulary),
             "values": data.capability.values.tolist(),
             "true": None if data.capability.true is None else data.capability.true.tolist(),
+        }
+    if data.examples is not None:
+        values["examples"] = {
+            "summary": data.examples.summary,
+            "classes": [
+                {
+                    "word": shown.word,
+                    "note": shown.note,
+                    "samples": [[tile.caption for tile in tiles] for tiles in shown.samples],
+                }
+                for shown in data.examples.classes
+            ],
         }
     finite: dict[str, Any] = _finite(values)
     return finite

@@ -21,13 +21,15 @@ from pcdistill.reporting import (
 
 _BYTES_PER_PICTURE = 100_000
 """Orientation for the disk estimate."""
+_BYTES_PER_EXAMPLE = 30_000
+"""Of two images, each mask."""
 
 
 class ReportOfStages(Stage):
     """There is one unit, `report`."""
 
     name = "report"
-    version = 3
+    version = 4
     before: ClassVar[tuple[type[Stage], ...]] = ()
     """Stages whose time and disk are told."""
 
@@ -84,7 +86,10 @@ class ReportOfStages(Stage):
     def estimate(self, unit: str) -> int:
         """Bytes of the pictures: for each scene four of the scan, methods, questions, four more."""
         each = 8 + len(drawn_methods(self._finished)) + len(self._config.heat_maps)
-        return _BYTES_PER_PICTURE * each * max(1, len(self._config.scenes))
+        examples = self._config.example_classes * (1 + len(self._finished.artifacts.teachers))
+        return _BYTES_PER_PICTURE * each * max(1, len(self._config.scenes)) + (
+            _BYTES_PER_EXAMPLE * examples
+        )
 
 
 def _report_settings(run: RunContext) -> ReportSettings:
@@ -106,6 +111,7 @@ def _report_settings(run: RunContext) -> ReportSettings:
         queries=config.report.queries,
         expected_classes=config.report.expected_classes,
         heat_maps=config.report.heat_maps,
+        example_classes=config.report.example_classes,
         student=student,
         homes=config.ingest.homes if config.ingest.source == "homes" else None,
     )

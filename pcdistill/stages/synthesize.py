@@ -103,6 +103,7 @@ class SynthesizeStage(Stage):
             "segmenter": {"name": segmenter.name, **segmenter.provenance},
             "threshold": config.threshold,
             "clean_border": config.clean_border,
+            "drawn": config.images,
             "left_out": left_out,
         }
         write_tensors(self._workspace.reference_images(task.unit), tensors, provenance)

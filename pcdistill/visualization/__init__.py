@@ -11,11 +11,13 @@ from pcdistill.visualization.colormaps import (
 from pcdistill.visualization.draw_points import (
     draw_points,
     heat_legend,
+    jpeg_bytes,
     label_legend,
     png_bytes,
     save_png,
     stack_pictures,
 )
+from pcdistill.visualization.masks import draw_heat, draw_mask, fit_width
 from pcdistill.visualization.overlay import overlay_points
 from pcdistill.visualization.viewpoints import (
     RenderCamera,
@@ -32,10 +34,14 @@ __all__ = [
     "colorize_labels",
     "colorize_scores",
     "colorize_superpoints",
+    "draw_heat",
+    "draw_mask",
     "draw_points",
+    "fit_width",
     "front_facing_mask",
     "heat_colormap",
     "heat_legend",
+    "jpeg_bytes",
     "label_legend",
     "overlay_points",
     "png_bytes",

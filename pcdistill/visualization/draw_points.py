@@ -188,6 +188,19 @@ def png_bytes(image: Tensor, *, colors: int | None = None) -> bytes:
     return stream.getvalue()
 
 
+def jpeg_bytes(image: Tensor, *, quality: int = 80) -> bytes:
+    """Encode an (H, W, 3) uint8 photograph as JPEG, a fifth of the bytes of PNG.
+
+    Args:
+        image: red green blue.
+        quality: of the encoder, 1 to 95.
+    """
+    require_shape("image", image, None, None, 3)
+    stream = io.BytesIO()
+    Image.fromarray(image.cpu().numpy()).save(stream, format="JPEG", quality=quality, optimize=True)
+    return stream.getvalue()
+
+
 def save_png(path: Path, image: Tensor) -> None:
     """Write an (H, W, 3) uint8 image, whole or not at all."""
     require_shape("image", image, None, None, 3)

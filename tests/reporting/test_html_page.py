@@ -13,10 +13,13 @@ import torch
 from pcdistill.reporting import (
     AskedQuestion,
     CapabilityTable,
+    ClassExamples,
+    ExampleTile,
     HeatScale,
     LabelColor,
     MethodRow,
     Picture,
+    ReferenceSheet,
     ReportData,
     StageCost,
 )
@@ -68,6 +71,7 @@ def page_of(text: str) -> Parsed:
         ),
         conclusions=(text,),
         capability=CapabilityTable((text,), (text,), torch.ones(1, 1), torch.ones(1, 1)),
+        examples=ReferenceSheet(text, (ClassExamples(text, text, ((ExampleTile(text, image),),)),)),
         labels=(LabelColor(text, (4, 5, 6)),),
         pictures=(Picture(text, text, image, alt=text, scale=scale),),
         queries=(AskedQuestion(text, text, text, found, False),),

@@ -9,7 +9,7 @@ from pcdistill.reporting.run_description import ReportSettings, StudentFacts, no
 
 def settings(homes=None, taught_by=()):
     student = StudentFacts("MinkUNet14A", "color", taught_by=taught_by)
-    return ReportSettings("a run", (), (), (), (), student, homes)
+    return ReportSettings("a run", (), (), (), (), 0, student, homes)
 
 
 @pytest.mark.parametrize(

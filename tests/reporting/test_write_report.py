@@ -17,10 +17,13 @@ from pcdistill.evaluation import Comparison, PairedDifference
 from pcdistill.reporting import (
     AskedQuestion,
     CapabilityTable,
+    ClassExamples,
+    ExampleTile,
     HeatScale,
     LabelColor,
     MethodRow,
     Picture,
+    ReferenceSheet,
     ReportData,
     StageCost,
     report_json,
@@ -68,6 +71,14 @@ def picture(section="the scan", **more):
     return Picture(section, "Half of it is red.", image, **more)
 
 
+EXAMPLES = 3
+"""Images of generated images, which stand before the pictures."""
+
+
+def tile(caption):
+    return ExampleTile(caption, torch.full((6, 8, 3), 120, dtype=torch.uint8))
+
+
 def full_report():
     return ReportData(
         title="Homes & <gardens>",
@@ -85,6 +96,10 @@ def full_report():
             ("demo-dense", "demo-masks"),
             ("wall", "lamp"),
             torch.tensor([[0.5, 0.25], [0.75, math.nan]]),
+        ),
+        examples=ReferenceSheet(
+            "Of 3 images none was left out.",
+            (ClassExamples("lamp", "3 images.", ((tile("image"), tile("<mask>")), (tile("x"),))),),
         ),
         labels=(LabelColor("wall", (1, 2, 3)),),
         pictures=(
@@ -120,6 +135,10 @@ def test_report_json_holds_the_promised_keys(tmp_path):
     }
     assert stored["capability"]["values"] == [[0.5, 0.25], [0.75, None]]  # no NaN in JSON
     assert stored["capability"]["true"] is None
+    assert stored["examples"] == {
+        "summary": "Of 3 images none was left out.",
+        "classes": [{"word": "lamp", "note": "3 images.", "samples": [["image", "<mask>"], ["x"]]}],
+    }
     assert stored["conclusions"] == ["fused: ahead of <average> (+3.3 [1.0, 5.2])"]
     interval = {"difference": 3.3, "low": 1.0, "high": 5.2, "scenes": 4, "seeds": 1}
     assert stored["differences"] == [{"first": "fused", "second": "average", **interval}]
@@ -143,9 +162,9 @@ def test_page_stands_alone(tmp_path):
     for attributes in page.all("a"):
         assert attributes["href"].removeprefix("#") in targets
     for attributes in page.all("img"):
-        assert attributes["src"].startswith("data:image/png;base64,")
+        assert attributes["src"].startswith(("data:image/png;base64,", "data:image/jpeg;base64,"))
         assert attributes["alt"]
-    assert page.all("img")[1]["alt"] == "a hot sofa"
+    assert page.all("img")[EXAMPLES + 1]["alt"] == "a hot sofa"
     assert '<b style="background:rgb(9, 8, 7)"></b>no &lt;one&gt;' in text
     assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in page.all(
         "meta"
@@ -156,10 +175,25 @@ def test_page_stands_alone(tmp_path):
 def test_page_holds_the_pictures(tmp_path):
     page = Page(write_report(tmp_path, full_report()).read_text())
     images = page.all("img")
-    assert len(images) == 3
-    data = base64.b64decode(images[0]["src"].split(",")[1])
+    assert len(images) == EXAMPLES + 3
+    data = base64.b64decode(images[EXAMPLES]["src"].split(",")[1])
     shown = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
     assert np.abs(shown - full_report().pictures[0].image.numpy()).max() <= 8
+
+
+def test_page_shows_examples_in_rows_of_one_image_each(tmp_path):
+    text = write_report(tmp_path, full_report()).read_text()
+    page = Page(text)
+    images = page.all("img")[:EXAMPLES]
+    assert [image["alt"] for image in images] == ["lamp: image", "lamp: <mask>", "lamp: x"]
+    assert {(image["width"], image["height"]) for image in images} == {("8", "6")}
+    data = base64.b64decode(images[1]["src"].split(",")[1])
+    shown = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
+    assert np.abs(shown - 120).max() <= 4
+    assert '<div class="examples" style="--columns:2">' in text
+    assert "Of 3 images none was left out." in text
+    without = write_report(tmp_path, replace(full_report(), examples=None)).read_text()
+    assert 'id="examples"' not in without
 
 
 def test_what_users_write_is_text_not_html(tmp_path):

@@ -159,7 +159,7 @@ CONFIG: dict[str, Reach] = {
     "evaluate.votes": Reach(MEASURED, MEASURED, MEASURED),
     **{
         f"report.{key}": Reach(SHOWN, SHOWN, SHOWN)
-        for key in ("scenes", "queries", "expected_classes", "heat_maps")
+        for key in ("scenes", "queries", "expected_classes", "heat_maps", "example_classes")
     },
 }
 
