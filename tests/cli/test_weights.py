@@ -9,6 +9,7 @@ import pytest
 from pcdistill import teachers
 from pcdistill.cli.app import run_command
 from pcdistill.teachers import WEIGHT_FILES
+from tests.fixtures.open_clip_package import need_open_clip
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +39,19 @@ def test_list_says_of_every_entry_where_it_is_from(capsys, tmp_path):
     assert "clip-vit-b-32: ViT-B-32.pt, here" in blocks[0]
     assert blocks[1].startswith(" ViT-L-14-336px.pt, not here")
     assert said(capsys, "list", "lseg")[1].startswith("lseg: demo_e200.ckpt")
+
+
+def test_list_knows_models_of_open_clip_by_name(capsys, tmp_path):
+    need_open_clip()
+    name = "open-clip:ViT-B-16/datacomp_xl_s13b_b90k"
+    status, text, _ = said(capsys, "list", name, "--folder", str(tmp_path))
+    repository = "CLIP-ViT-B-16-DataComp.XL-s13B-b90K"
+    assert status == 0
+    assert text.startswith(f"{name}: {repository}, not here")
+    assert f"hf download laion/{repository} --local-dir {tmp_path}/{repository}" in text
+    status, _, told = said(capsys, "fetch", name, "--folder", str(tmp_path))
+    assert status == 2
+    assert "a page that a person opens" in " ".join(told.split())
 
 
 def test_where_prints_the_folder_and_what_is_there(capsys, tmp_path, monkeypatch):

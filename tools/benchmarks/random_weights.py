@@ -37,11 +37,11 @@ def _lseg() -> dict[str, Tensor]:
     return LSegNetwork().state_dict()
 
 
-def _clip_b32() -> dict[str, Tensor]:
-    """OpenAI's CLIP ViT-B/32, image and text side."""
+def _clip(size: str) -> dict[str, Tensor]:
+    """OpenAI's CLIP of a size of open_clip, such as "ViT-B-32", image and text side."""
     import open_clip
 
-    network: dict[str, Tensor] = open_clip.create_model("ViT-B-32-quickgelu").state_dict()
+    network: dict[str, Tensor] = open_clip.create_model(f"{size}-quickgelu").state_dict()
     return network
 
 
@@ -54,7 +54,8 @@ def _sam(size: str) -> dict[str, Tensor]:
 
 
 RANDOM: dict[str, Callable[[], dict[str, Tensor]]] = {
-    "clip-vit-b-32": _clip_b32,
+    "clip-vit-b-16": partial(_clip, "ViT-B-16"),
+    "clip-vit-b-32": partial(_clip, "ViT-B-32"),
     "lseg": _lseg,
     "sam-vit-b": partial(_sam, "vit_b"),
     "sam-vit-h": partial(_sam, "vit_h"),

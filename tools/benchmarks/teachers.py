@@ -37,6 +37,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "lseg": ("lseg",),
     "lseg-openscene": ("lseg",),
     "lseg-multiscale": ("lseg",),
+    "maskclip": ("clip-vit-b-16",),
     "seem": ("seem",),
 }
 """Teacher -> entries of the table of weights that it reads."""
@@ -115,6 +116,8 @@ def setup_for(name: str, folder: Path, device: torch.device) -> TeacherSetup:
     store = WeightStore(folder)
     if name.startswith("lseg"):
         return TeacherSetup(NoWords("clip-vit-b-32", 512), store, device)
+    if name == "maskclip":
+        return TeacherSetup(build_text_encoder("clip-vit-b-16", store), store, device)
     encoder = build_text_encoder()
     encoder.encode(["table"])
     return TeacherSetup(encoder, store, device)

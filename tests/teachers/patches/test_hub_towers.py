@@ -94,6 +94,15 @@ def test_an_image_of_any_size_keeps_its_rows_and_columns(name):
     assert int(change.argmax()) == 8
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+def test_half_precision_says_about_the_same(name):
+    """As on a GPU, where the whole network is in halves."""
+    network = NETWORKS[name](vision_of(name)).double().eval()
+    whole = network(images(32, 80))
+    half = network.half()(images(32, 80))
+    assert functional.cosine_similarity(whole, half, dim=1).min() > 0.999
+
+
 def test_colors_are_those_of_the_training():
     assert NaflexPatches(vision_of(NAFLEX)).get_buffer("_mean").flatten().tolist() == [0.5] * 3
     assert SiglipPatches(vision_of(FIXED)).get_buffer("_std").flatten().tolist() == [0.5] * 3

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
@@ -165,6 +163,14 @@ def test_colors_are_normalized_and_features_of_unit_length():
     torch.testing.assert_close(found.norm(dim=1), torch.ones(2, 3, 3))
 
 
+class TimmModel(nn.Module):
+    """As open_clip has a trunk of timm."""
+
+    def __init__(self, trunk: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.trunk, self.head = trunk, head
+
+
 def timm_tower(**changes):
     from timm.models.vision_transformer import VisionTransformer
 
@@ -174,7 +180,7 @@ def timm_tower(**changes):
         trunk = VisionTransformer(**{**sizes, "num_classes": 0, **changes})
         shake(trunk)
         head = nn.Linear(32, 16)
-    return SimpleNamespace(trunk=trunk.eval().double(), head=head.double())
+    return TimmModel(trunk, head).eval().double()
 
 
 def test_patches_of_siglip_are_values_of_its_pooling_written_out():
@@ -217,7 +223,7 @@ def test_cells_of_a_convnext_are_pooled_alone():
         trunk = ConvNeXt(depths=(1, 1, 1, 1), dims=(4, 8, 8, 16), num_classes=0).eval().double()
         shake(trunk)
         head = nn.Linear(16, 8).double()
-    network = patches_of_trunk(SimpleNamespace(trunk=trunk, head=head), PLAIN).double()
+    network = patches_of_trunk(TimmModel(trunk, head), PLAIN).double()
     assert network.patch == 32
     found = network.embed(images(64, 96))
     cells = trunk.forward_features(images(64, 96)).permute(0, 2, 3, 1)
@@ -225,19 +231,36 @@ def test_cells_of_a_convnext_are_pooled_alone():
     torch.testing.assert_close(found.permute(0, 2, 3, 1), expected, atol=EXACT, rtol=EXACT)
 
 
+COCA = {**VISION, "attentional_pool": True, "attn_pooler_queries": 3, "attn_pooler_heads": 2}
+RESNET = {"layers": (1, 1, 1, 1), "width": 8, "head_width": 8, "image_size": 64}
+
+
+@pytest.mark.parametrize("vision", [VISION, COCA, RESNET], ids=["vit", "coca", "resnet"])
+def test_half_precision_says_about_the_same(vision):
+    """As on a GPU, where the whole network is in halves."""
+    network = patches_of_tower("tiny", make_tiny_clip(vision_cfg=vision).visual, OPENAI_COLORS)
+    pictures = images(64, 96).float()
+    whole = network(pictures)
+    half = network.half()(pictures)
+    assert half.dtype == torch.float32
+    assert functional.cosine_similarity(whole, half, dim=1).min() > 0.999
+
+
+@pytest.mark.parametrize("pool", ["map", "token"])
+def test_half_precision_of_timm_says_about_the_same(pool):
+    network = patches_of_trunk(timm_tower(class_token=pool == "token", global_pool=pool), PLAIN)
+    pictures = images(16, 40)
+    whole = network.double()(pictures)
+    assert functional.cosine_similarity(whole, network.half()(pictures), dim=1).min() > 0.999
+
+
 class SwinTransformer(nn.Module):
     """Neither blocks nor cells that stand for themselves."""
 
 
-class TimmModel(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.trunk = SwinTransformer()
-
-
 def test_other_image_sides_are_refused_by_name():
     with pytest.raises(ConfigError, match="'open-clip:swin/x' is a SwinTransformer, whose patches"):
-        patches_of_tower("open-clip:swin/x", TimmModel(), PLAIN)
+        patches_of_tower("open-clip:swin/x", TimmModel(SwinTransformer(), nn.Identity()), PLAIN)
 
 
 @needs_golden
