@@ -12,6 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from .random_folders import FOLDERS
+
 
 def write_weights(name: str, folder: Path) -> Path:
     """Write the random weights of an entry of the table of weights, under its authors' name."""
@@ -19,7 +21,10 @@ def write_weights(name: str, folder: Path) -> Path:
 
     torch.manual_seed(0)
     file = folder / WEIGHT_FILES[name].file_name
-    torch.save(RANDOM[name](), file)
+    if name in FOLDERS:
+        FOLDERS[name](file)
+    else:
+        torch.save(RANDOM[name](), file)
     return file
 
 

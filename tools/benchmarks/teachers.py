@@ -39,8 +39,11 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "lseg-multiscale": ("lseg",),
     "maskclip": ("clip-vit-b-16",),
     "seem": ("seem",),
+    "sam3": ("sam3",),
 }
 """Teacher -> entries of the table of weights that it reads."""
+VOCABULARY = "indoor"
+"""Whose words a teacher looks for that finds what it is asked for."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -111,6 +114,7 @@ class NoWords:
 
 def setup_for(name: str, folder: Path, device: torch.device) -> TeacherSetup:
     """What the teacher is built with."""
+    from pcdistill.scenes import load_vocabulary
     from pcdistill.teachers import TeacherSetup, WeightStore, build_text_encoder
 
     store = WeightStore(folder)
@@ -120,7 +124,7 @@ def setup_for(name: str, folder: Path, device: torch.device) -> TeacherSetup:
         return TeacherSetup(build_text_encoder("clip-vit-b-16", store), store, device)
     encoder = build_text_encoder()
     encoder.encode(["table"])
-    return TeacherSetup(encoder, store, device)
+    return TeacherSetup(encoder, store, device, vocabulary=load_vocabulary(VOCABULARY))
 
 
 def peak_gib() -> float:
