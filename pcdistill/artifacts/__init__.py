@@ -1,9 +1,14 @@
 """Artifacts: loading and writing what stages hand to each other."""
 
 from pcdistill.artifacts.capability import (
+    ScoredTeacher,
+    collect_table,
     load_capability,
+    load_capability_intervals,
     load_reference_images,
     load_taught_words,
+    read_scores,
+    write_scores,
 )
 from pcdistill.artifacts.default_split import counted
 from pcdistill.artifacts.fused_targets import load_fused_targets, pack_mask
@@ -47,15 +52,18 @@ __all__ = [
     "RunArtifacts",
     "ScanSources",
     "SceneSplit",
+    "ScoredTeacher",
     "SizeEstimates",
     "TeacherFeatureStack",
     "append_metrics",
     "check_colors",
+    "collect_table",
     "compact_ids",
     "counted",
     "estimate_sizes",
     "labels_in_memory",
     "load_capability",
+    "load_capability_intervals",
     "load_fused_targets",
     "load_predictions",
     "load_reference_facts",
@@ -72,8 +80,10 @@ __all__ = [
     "open_scan_sources",
     "pack_mask",
     "projection_rules",
+    "read_scores",
     "save_scan_index",
     "split_scenes",
     "stored_scenes",
     "trim_metrics",
+    "write_scores",
 ]

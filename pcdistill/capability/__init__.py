@@ -14,19 +14,31 @@ if TYPE_CHECKING:
         SynthesisSetup,
     )
     from pcdistill.capability.masks import binarize_attention, clean_mask, mask_iou
+    from pcdistill.capability.overlaps import ImageOverlaps
     from pcdistill.capability.point_prompts import prompt_points
     from pcdistill.capability.pseudo_masks import NoMask, coarse_mask, pseudo_mask
     from pcdistill.capability.registry import build_generator, build_segmenter
     from pcdistill.capability.score import CapabilityMeter, score_teacher
+    from pcdistill.capability.table import (
+        CapabilityTable,
+        TeacherScores,
+        scores_from_json,
+        scores_to_json,
+        table_from_json,
+        table_to_json,
+    )
 
 __all__ = [
     "AttentionAccumulator",
     "CapabilityMeter",
+    "CapabilityTable",
     "GeneratedImage",
     "ImageGenerator",
+    "ImageOverlaps",
     "NoMask",
     "Segmenter",
     "SynthesisSetup",
+    "TeacherScores",
     "aggregate_attention",
     "binarize_attention",
     "binary_capability",
@@ -38,7 +50,11 @@ __all__ = [
     "prompt_points",
     "pseudo_mask",
     "score_teacher",
+    "scores_from_json",
+    "scores_to_json",
     "shuffled_capability",
+    "table_from_json",
+    "table_to_json",
 ]
 
 __getattr__ = lazy_face(__name__, __file__)

@@ -16,13 +16,13 @@ def binary_capability(capability: Tensor) -> Tensor:
         capability: (T, K) floating in [0, 1].
 
     Returns:
-        (T, K), of the same dtype: 1 where it is above zero, else 0.
+        (T, K), of the same dtype: 1 where it is above zero, else 0; NaN where it is NaN.
 
     Raises:
         ValueError: it is not a table.
     """
     require_shape("capability", capability, None, None)
-    return (capability > 0).to(capability.dtype)
+    return torch.where(capability.isnan(), capability, (capability > 0).to(capability.dtype))
 
 
 def shuffled_capability(capability: Tensor, seed: int, draw: int) -> Tensor:
@@ -34,8 +34,8 @@ def shuffled_capability(capability: Tensor, seed: int, draw: int) -> Tensor:
         draw: which permutation, from 0; the same one for a seed on every processor.
 
     Returns:
-        (T, K), of the same dtype: zero where it was, elsewhere the nonzero values of the whole
-        table in another order.
+        (T, K), of the same dtype: zero or NaN where it was, elsewhere the nonzero values of the
+        whole table in another order.
 
     Raises:
         ValueError: it is not a table.
@@ -44,6 +44,6 @@ def shuffled_capability(capability: Tensor, seed: int, draw: int) -> Tensor:
     there = capability > 0
     strengths = capability[there]
     order = np.random.default_rng((seed, draw)).permutation(len(strengths))
-    shuffled = torch.zeros_like(capability)
+    shuffled = torch.where(capability.isnan(), capability, 0)
     shuffled[there] = strengths[torch.from_numpy(order).to(capability.device)]
     return shuffled

@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from pcdistill.capability.masks import intersection_and_union
+from pcdistill.capability.overlaps import ImageOverlaps
 
 Masks = Tensor | Sequence[Tensor] | Sequence[Sequence[Tensor]]
 """(K, m, H, W) bool, or for each class a stack (m, H, W) or a sequence of masks (H, W)."""
 
 
 class CapabilityMeter:
-    """Running intersections and unions of one teacher, four numbers per class.
+    """Intersections and unions of one teacher, two numbers for each image.
 
     Images may come in any order and size; no mask is kept.
 
@@ -30,15 +31,17 @@ class CapabilityMeter:
         if classes < 1:
             raise ValueError(f"classes is {classes}, expected at least 1")
         self.classes = classes
-        self._images = torch.zeros(classes, dtype=torch.int64)
-        self._iou = torch.zeros(classes, dtype=torch.float64)
-        self._intersection = torch.zeros(classes, dtype=torch.int64)
-        self._union = torch.zeros(classes, dtype=torch.int64)
+        self._overlaps = [ImageOverlaps((), ()) for _ in range(classes)]
+
+    @property
+    def overlaps(self) -> tuple[ImageOverlaps, ...]:
+        """Of each class, what its images gave so far."""
+        return tuple(self._overlaps)
 
     @property
     def images(self) -> Tensor:
         """(K,) int64, how many images of each class have been compared."""
-        return self._images.clone()
+        return torch.tensor([len(found.unions) for found in self._overlaps])
 
     def update(self, category: int, predicted: Tensor, pseudo: Tensor) -> None:
         """Compare one image, or several of equal size, of one class.
@@ -53,23 +56,21 @@ class CapabilityMeter:
         """
         if not 0 <= category < self.classes:
             raise ValueError(f"category is {category}, expected 0 to {self.classes - 1}")
-        intersection, union = (part.cpu() for part in intersection_and_union(predicted, pseudo))
-        self._images[category] += union.numel()
-        self._iou[category] += (intersection.double() / union.clamp(min=1).double()).sum()
-        self._intersection[category] += intersection.sum()
-        self._union[category] += union.sum()
+        intersection, union = intersection_and_union(predicted, pseudo)
+        before = self._overlaps[category]
+        self._overlaps[category] = ImageOverlaps(
+            (*before.intersections, *intersection.flatten().tolist()),
+            (*before.unions, *union.flatten().tolist()),
+        )
 
     def scores(self, *, pooled: bool = False) -> Tensor:
         """Capability (K,) float64 in [0, 1]; 0 for a class of which no image was compared.
 
         Args:
-            pooled: divide the sum of all intersections by the sum of all unions, as the release
-                does, which lets images with a large object count more. By default every image
-                counts the same (Eq. 3-4).
+            pooled: as in `ImageOverlaps.score`.
         """
-        if pooled:
-            return self._intersection.double() / self._union.clamp(min=1).double()
-        return self._iou / self._images.clamp(min=1).double()
+        found = [overlaps.score(pooled=pooled) for overlaps in self._overlaps]
+        return torch.tensor(found, dtype=torch.float64)
 
 
 def score_teacher(
@@ -90,7 +91,7 @@ def score_teacher(
         predicted_masks: (K, m, H, W) bool, or K sequences of masks (H, W), where the teacher sees
             the class; image sizes and numbers of images may then differ.
         pseudo_masks: the same for where the class is.
-        pooled: as in `CapabilityMeter.scores`.
+        pooled: as in `ImageOverlaps.score`.
         ignored_class: a class whose score is set to 0, such as "other", or None.
 
     Returns:

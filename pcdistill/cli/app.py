@@ -9,6 +9,7 @@ from io import TextIOWrapper
 
 import tyro
 
+from pcdistill.cli.capability import capability
 from pcdistill.cli.doctor import doctor
 from pcdistill.cli.query import evaluate, export, query
 from pcdistill.cli.run import demo, run, status
@@ -22,7 +23,18 @@ from pcdistill.version import __version__
 
 COMMANDS: dict[str, Callable[..., int]] = {
     command.__name__: command
-    for command in (demo, run, doctor, status, query, evaluate, export, settings, weights)
+    for command in (
+        demo,
+        run,
+        doctor,
+        status,
+        query,
+        evaluate,
+        capability,
+        export,
+        settings,
+        weights,
+    )
 }
 """In the order of `pcdistill --help`."""
 

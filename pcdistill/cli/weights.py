@@ -35,12 +35,7 @@ def weights(
         folder: Where the files are; by default that of PCDISTILL_WEIGHTS, else
             ~/.cache/pcdistill/weights.
     """
-    from pcdistill.teachers import (
-        WEIGHT_FILES,
-        WeightStore,
-        find_weight_entry,
-        require_published_name,
-    )
+    from pcdistill.teachers import WEIGHT_FILES, WeightStore, find_weight_entry
 
     if action == "fetch" and not names:
         raise ConfigError(
@@ -48,8 +43,6 @@ def weights(
             f"`pcdistill weights fetch clip-vit-b-32`; there are: {', '.join(WEIGHT_FILES)}"
         )
     chosen = [find_weight_entry(name) for name in names or WEIGHT_FILES]
-    for known in chosen:
-        require_published_name(known)
     place, console = WeightStore(folder).folder, make_console()
     if action == "list":
         return _list(chosen, place, console)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pcdistill.fusion.weighted_sum import check_seen
-from pcdistill.geometry import require_finite, require_shape
+from pcdistill.geometry import require_shape
 
 FusionMode = Literal["paper", "release"]
 
@@ -35,11 +35,12 @@ def fusion_weights(
     temperature depend on the point; and where the first teacher predicts `ignored_class` it alone
     is used. In `mode="paper"`, a vote for `ignored_class`, a word like "other" whose capability
     cannot be measured, is left out of the mean; where no other vote is left, those who see the
-    point count equally.
+    point count equally. A class without a score (NaN for every teacher) is treated in the same way;
+    in `mode="release"` its score is 0.
 
     Args:
         predicted_labels: (T, N) integer in [0, K) where seen, anything elsewhere.
-        capability: (T, K) floating in [0, 1].
+        capability: (T, K) floating in [0, 1]; NaN in the column of a class without a score.
         temperature: softmax temperature, unitless; smaller trusts the more capable teacher more.
         seen: (T, N) bool, who saw what; None means everybody saw everything.
         mode: "paper" or "release".
@@ -50,8 +51,9 @@ def fusion_weights(
         to 1, or to 0 where nobody saw the point.
 
     Raises:
-        ValueError: shapes differ from the above; a capability that is not finite or not in
-            [0, 1]; a label outside [0, K) on a seen point; a temperature that is not positive.
+        ValueError: shapes differ from the above; a capability that is infinite or not in [0, 1], or
+            that only some teachers have; a label outside [0, K) on a seen point; a temperature that
+            is not positive.
 
     Source: SAS, Eq. 7-8.
     """
@@ -90,12 +92,15 @@ def check_capability(capability: Tensor, teachers: int) -> None:
     """Check that a capability table can serve as one.
 
     Raises:
-        ValueError: not (T, K) with K >= 1, not finite, or outside [0, 1].
+        ValueError: not (T, K) with K >= 1, outside [0, 1], or NaN for some teachers of a class.
     """
     require_shape("capability", capability, teachers, None)
     if capability.shape[1] == 0:
         raise ValueError("capability has no classes, expected at least one column")
-    require_finite("capability", capability)
+    unknown = capability.isnan()
+    if not torch.equal(unknown.any(dim=0), unknown.all(dim=0)):
+        raise ValueError("capability has NaN for some teachers of a class, expected all or none")
+    capability = capability.nan_to_num(nan=0)
     low, high = float(capability.min()), float(capability.max())
     if low < 0 or high > 1:
         raise ValueError(
@@ -136,9 +141,14 @@ def _weights_of_tuples(
     teachers, classes = capability.shape
     seen = tuples < classes
     counted = seen
-    if mode == "paper" and ignored_class is not None:
-        counted = seen & (tuples != ignored_class)
-    votes = capability[:, tuples.clamp(max=classes - 1)]  # (T, T, U): t's score on s's class
+    if mode == "paper":
+        measured = ~capability.isnan().any(dim=0)  # (K,)
+        if ignored_class is not None:
+            measured[ignored_class] = False
+        counted = seen & measured[tuples.clamp(max=classes - 1)]
+    votes = capability.nan_to_num(nan=0)[
+        :, tuples.clamp(max=classes - 1)
+    ]  # (T, T, U): t's score on s's class
     total = votes.masked_fill(~counted, 0).sum(dim=1)  # (T, U)
     if mode == "paper":
         probability = total / counted.sum(dim=0).clamp(min=1)  # Eq. 7

@@ -144,18 +144,19 @@ def words_to_compare(
     Args:
         vocabulary: K words.
         told: for each of T teachers the words it was taught, or None where it cannot tell.
-        measured: (T, K) float in [0, 1].
+        measured: (T, K) float in [0, 1], NaN for a word without a score.
         true: (T, K) float in [0, 1], NaN where nothing is known.
 
     Returns:
-        (T, K) bool: the words that a teacher was taught; else those that it finds at all.
+        (T, K) bool: the words that a teacher was taught, else those that it finds at all; never one
+        without a score.
     """
     found = (measured > 0) | (true.nan_to_num(0) > 0)
     rows = [
         found[number] if words is None else torch.tensor([word in words for word in vocabulary])
         for number, words in enumerate(told)
     ]
-    return torch.stack(rows)
+    return torch.stack(rows) & ~measured.isnan()
 
 
 def _named(vocabulary: Sequence[str], values: Tensor) -> dict[str, float | None]:

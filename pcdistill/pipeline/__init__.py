@@ -12,6 +12,10 @@ if TYPE_CHECKING:
         write_json,
         write_tensors,
     )
+    from pcdistill.pipeline.capability_files import (
+        synthesis_settings,
+        write_table,
+    )
     from pcdistill.pipeline.config import (
         HOME_IMAGE_SIZE,
         PRETRAINED,
@@ -88,9 +92,11 @@ __all__ = [
     "select_stages",
     "slug",
     "stage_states",
+    "synthesis_settings",
     "text_console",
     "usable_cores",
     "write_json",
+    "write_table",
     "write_tensors",
 ]
 __getattr__ = lazy_face(__name__, __file__)

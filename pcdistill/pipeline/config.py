@@ -176,6 +176,12 @@ class SynthesizeConfig:
 class ScoreConfig:
     """How a teacher's skill is summed up."""
 
+    table: str = "auto"
+    """Where the scores are from. `measure`: images are synthesised and the teachers are scored on
+    them. The path of a table that `pcdistill capability RUN --out FILE` wrote: its scores, which
+    must be of the run's teachers, words and text encoder; no image is made. `auto`: those of the
+    table that comes with the package, where it has them, measured on images that `synthesize`
+    would make; else as `measure`."""
     pooled: bool = False
     """Pool intersections and unions over images instead of averaging each image's IoU."""
 

@@ -21,6 +21,7 @@ from pcdistill.distillation import INPUT_CHANNELS
 from pcdistill.errors import ConfigError
 from pcdistill.evaluation import Protocol, get_protocol
 from pcdistill.networks import build_student
+from pcdistill.pipeline.capability_files import FoundTable, find_table
 from pcdistill.pipeline.config import RunConfig
 from pcdistill.pipeline.pretrained import PretrainedStudent, load_pretrained, resolve_checkpoint
 from pcdistill.pipeline.words import RunWords
@@ -35,6 +36,7 @@ from pcdistill.teachers import (
     build_text_encoder,
     encoder_revision,
     read_words,
+    teacher_revision,
 )
 
 _LOG = logging.getLogger(__name__)
@@ -194,9 +196,9 @@ class RunContext:
                 )
         self._check_words("vocabulary", self.vocabulary)
         self._check_words("label_set", self.label_set.prompt_names)
-        if self.config.run.teachers:
+        if self.config.run.teachers and self.capability_table is None:
             self._check_vocabulary()
-        _ = self.segmenter
+            _ = self.segmenter
         _ = self.device
 
     def _check_words(self, setting: str, names: Sequence[str]) -> None:
@@ -234,6 +236,23 @@ class RunContext:
         raise ConfigError(
             f"run.vocabulary is '{self.config.run.vocabulary}' but the image generator {cannot}; "
             "set run.vocabulary: indoor, or synthesize.generator to one that draws them"
+        )
+
+    @cached_property
+    def capability_table(self) -> FoundTable | None:
+        """Scores that were measured before; None where the run measures its teachers itself.
+
+        Raises:
+            ConfigError: the table that the run names has not its scores.
+            ArtifactError: it is no table.
+        """
+        words = self.words
+        return find_table(
+            self.config.score,
+            self.config.synthesize,
+            self.text_encoder_mark,
+            dict(zip(self.vocabulary, words.prompts(self.vocabulary), strict=True)),
+            {name: teacher_revision(self.teacher(name)) for name in self.config.run.teachers},
         )
 
     @property

@@ -4,7 +4,7 @@ from pcdistill.reporting.collect import collect_report_data, drawn_methods, stag
 from pcdistill.reporting.conclusions import best_of, conclusions, measured_results
 from pcdistill.reporting.report_data import (
     AskedQuestion,
-    CapabilityTable,
+    CapabilityFindings,
     ClassExamples,
     ExampleTile,
     HeatScale,
@@ -20,7 +20,7 @@ from pcdistill.reporting.write_report import report_json, write_report
 
 __all__ = [
     "AskedQuestion",
-    "CapabilityTable",
+    "CapabilityFindings",
     "ClassExamples",
     "ExampleTile",
     "HeatScale",

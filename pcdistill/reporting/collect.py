@@ -13,8 +13,10 @@ from pcdistill.artifacts import (
     RunArtifacts,
     SceneSplit,
     load_capability,
+    load_capability_intervals,
     load_predictions,
     load_result,
+    read_scores,
 )
 from pcdistill.callbacks import ProgressCallback
 from pcdistill.inference import POOLED, FinishedRun, read_true_capability
@@ -24,7 +26,7 @@ from pcdistill.reporting.geometry_images import geometry_pictures
 from pcdistill.reporting.reference_sheet import reference_sheet
 from pcdistill.reporting.report_data import (
     AskedQuestion,
-    CapabilityTable,
+    CapabilityFindings,
     HeatScale,
     LabelColor,
     MethodRow,
@@ -120,12 +122,21 @@ def stage_cost(workspace: Workspace, stage: str, units: Sequence[str]) -> StageC
     return StageCost(stage, len(done), seconds, size)
 
 
-def _capability(run: RunArtifacts) -> CapabilityTable | None:
+def _capability(run: RunArtifacts) -> CapabilityFindings | None:
     if not run.teachers:
         return None
     names = run.workspace, run.teachers, run.words.vocabulary
-    true, measured = read_true_capability(*names), load_capability(*names)
-    return CapabilityTable(run.teachers, run.words.vocabulary, measured, true)
+    scored = read_scores(run.workspace, run.teachers[0])  # images and origin are the same for all
+    overlaps = scored.scores.overlaps
+    return CapabilityFindings(
+        run.teachers,
+        run.words.vocabulary,
+        load_capability(*names),
+        read_true_capability(*names),
+        load_capability_intervals(*names),
+        tuple(len(overlaps[word].unions) for word in run.words.vocabulary),
+        scored.origin,
+    )
 
 
 def _not_measured(split: SceneSplit) -> str:

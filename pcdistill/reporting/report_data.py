@@ -40,7 +40,7 @@ class MethodRow:
 
 
 @dataclass(frozen=True, eq=False)
-class CapabilityTable:
+class CapabilityFindings:
     """How well each teacher finds each word, measured on generated images.
 
     Raises:
@@ -50,14 +50,24 @@ class CapabilityTable:
     teachers: tuple[str, ...]
     vocabulary: tuple[str, ...]
     values: Tensor
-    """(T, K) float in [0, 1]."""
+    """(T, K) float in [0, 1]; NaN for a word of which there is no image."""
     true: Tensor | None = None
     """(T, K) float in [0, 1], the teachers' true IoU; NaN where nothing is known of it."""
+    intervals: Tensor | None = None
+    """(T, K, 2) float in [0, 1], low and high end of each value's interval over images; NaN where
+    there is none."""
+    images: tuple[int, ...] | None = None
+    """How many images of each word were compared."""
+    origin: str | None = None
+    """Table that the values are from; None where the run measured them."""
 
     def __post_init__(self) -> None:
         require_shape("values", self.values, len(self.teachers), len(self.vocabulary))
         if self.true is not None:
             require_shape("true", self.true, len(self.teachers), len(self.vocabulary))
+        if self.intervals is not None:
+            size = len(self.teachers), len(self.vocabulary), 2
+            require_shape("intervals", self.intervals, *size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +182,7 @@ class ReportData:
     """What the rows say, in sentences."""
     differences: tuple[Comparison, ...] = ()
     """The differences in them."""
-    capability: CapabilityTable | None = None
+    capability: CapabilityFindings | None = None
     examples: ReferenceSheet | None = None
     labels: tuple[LabelColor, ...] = ()
     pictures: tuple[Picture, ...] = ()

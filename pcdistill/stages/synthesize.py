@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pcdistill.callbacks import ProgressCallback
 from pcdistill.capability import ImageGenerator, NoMask, Segmenter, pseudo_mask
-from pcdistill.errors import ArtifactError
 from pcdistill.pipeline import RunContext, Stage, Task, write_tensors
 
 _BYTES_PER_IMAGE = 240 * 320 * 6
@@ -27,7 +27,8 @@ class SynthesizeStage(Stage):
         self._workspace = run.workspace
         self._config = run.config.synthesize
         self._seed = run.config.run.seed
-        self._vocabulary = run.vocabulary if run.config.run.teachers else ()
+        measures = run.config.run.teachers and run.capability_table is None
+        self._vocabulary = run.vocabulary if measures else ()
         self._segmenter: Callable[[], Segmenter] = lambda: run.segmenter
         self._models: Callable[[], tuple[ImageGenerator, Segmenter]] = lambda: (
             run.generator,
@@ -35,7 +36,7 @@ class SynthesizeStage(Stage):
         )
 
     def units(self) -> tuple[str, ...]:
-        """All words of the vocabulary; none without teachers to compare."""
+        """All words of the vocabulary; none where no teacher is to be measured."""
         return self._vocabulary
 
     def settings(self, unit: str) -> Mapping[str, Any]:
@@ -59,11 +60,7 @@ class SynthesizeStage(Stage):
         return (self._workspace.reference_images(unit),)
 
     def work(self, task: Task, report: ProgressCallback) -> str:
-        """Draw images of a class and keep those in which the segmenter finds it.
-
-        Raises:
-            ArtifactError: it is found in none.
-        """
+        """Draw images of a class and keep those in which the segmenter finds it."""
         config = self._config
         first = self._seed * 10_000
         generator, segmenter = self._models()
@@ -87,15 +84,10 @@ class SynthesizeStage(Stage):
                 masks.append(found)
                 attention.append(generated.attention)
         reasons = ", ".join(f"{len(some)} {reason}" for reason, some in left_out.items())
-        if not images:
-            raise ArtifactError(
-                f"{task.unit}: none of {config.images} synthesised images shows where the class "
-                f"is ({reasons}); raise synthesize.images or lower synthesize.threshold"
-            )
         tensors = {
-            "images": torch.stack(images),
-            "masks": torch.stack(masks).to(torch.uint8),
-            "attention": torch.stack(attention).half(),
+            "images": _stack(images, generated.image),
+            "masks": _stack(masks, generated.attention).to(torch.uint8),
+            "attention": _stack(attention, generated.attention).half(),
         }
         provenance = {
             "prompt": prompt,
@@ -107,6 +99,11 @@ class SynthesizeStage(Stage):
             "left_out": left_out,
         }
         write_tensors(self._workspace.reference_images(task.unit), tensors, provenance)
+        if not images:
+            return (
+                f"none of {config.images} images shows where the class is ({reasons}), so it has "
+                "no score; raise synthesize.images or lower synthesize.threshold"
+            )
         fraction = 100 * float(tensors["masks"].float().mean())
         without = f", left out: {reasons}" if reasons else ""
         return f"{len(images)} images, masks cover {fraction:.0f} %{without}"
@@ -114,3 +111,8 @@ class SynthesizeStage(Stage):
     def estimate(self, unit: str) -> int:
         """Bytes of all images, masks and attention maps."""
         return self._config.images * _BYTES_PER_IMAGE
+
+
+def _stack(parts: Sequence[Tensor], like: Tensor) -> Tensor:
+    """Stack m tensors of the shape of `like`; there may be none."""
+    return torch.stack(list(parts)) if parts else like.new_zeros((0, *like.shape))

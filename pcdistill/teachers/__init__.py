@@ -53,7 +53,6 @@ from pcdistill.teachers.weight_files import (
     is_folder,
     load_state_dict,
     missing_parts,
-    require_published_name,
 )
 
 __all__ = [
@@ -96,7 +95,6 @@ __all__ = [
     "predict_batch",
     "read_words",
     "require_published",
-    "require_published_name",
     "require_transformers",
     "taught_words",
     "teacher_revision",

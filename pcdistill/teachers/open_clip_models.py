@@ -106,7 +106,7 @@ def describe_open_clip(name: str) -> WeightFile:
             "unknown",
             direct=False,
             parts=model.tokenizer_files,
-            note=f"open_clip lists {', '.join(model.others) or 'none'}",
+            note=f"weights of one's own; open_clip lists {', '.join(model.others) or 'none'}",
         )
     return WeightFile(
         name,

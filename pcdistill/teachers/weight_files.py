@@ -27,7 +27,6 @@ __all__ = [
     "load_state_dict",
     "missing_parts",
     "require_parts",
-    "require_published_name",
 ]
 
 WEIGHTS_VARIABLE = "PCDISTILL_WEIGHTS"
@@ -89,7 +88,8 @@ class WeightStore:
                 )
             require_parts(known, path)
             return path
-        require_published_name(known)
+        if not known.address:
+            raise ConfigError(f"run.weights.{name} is not given ({known.note}); name the file")
         path = self.folder / known.file_name
         if not path.exists():
             raise ConfigError(
@@ -143,19 +143,6 @@ def find_weight_entry(name: str) -> WeightFile:
     return (
         describe_open_clip(name) if is_open_clip(name) else look_up("weights", name, WEIGHT_FILES)
     )
-
-
-def require_published_name(known: WeightFile) -> None:
-    """Refuse weights that nobody publishes under the name of their entry.
-
-    Raises:
-        ConfigError: they can only be a user's own; the text says which are published.
-    """
-    if not known.address:
-        raise ConfigError(
-            f"no weights are published as '{known.name}' ({known.note}); choose one of these, or "
-            f"name a file of your own in run.weights.{known.name}"
-        )
 
 
 def how_to_get(known: WeightFile, folder: Path) -> str:

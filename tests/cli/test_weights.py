@@ -52,9 +52,6 @@ def test_list_knows_models_of_open_clip_by_name(capsys, tmp_path):
     status, _, told = said(capsys, "fetch", name, "--folder", str(tmp_path))
     assert status == 2
     assert "a page that a person opens" in " ".join(told.split())
-    status, _, told = said(capsys, "list", "open-clip:ViT-B-16/mine")
-    assert status == 2
-    assert "no weights are published as 'open-clip:ViT-B-16/mine'" in " ".join(told.split())
 
 
 def test_where_prints_the_folder_and_what_is_there(capsys, tmp_path, monkeypatch):

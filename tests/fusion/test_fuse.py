@@ -180,6 +180,20 @@ def test_an_ignored_class_has_no_vote():
     torch.testing.assert_close(weights[:, 2], fusion_weights(labels, capability, 0.1)[:, 2])
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**31), st.integers(1, 4), st.integers(0, 4))
+def test_a_class_without_a_score_is_as_if_ignored(seed, teachers, unknown):
+    _, labels, capability, seen = random_case(seed, teachers, 40)
+    labels = labels.clamp(min=0, max=4)
+    without = capability.clone()
+    without[:, unknown] = torch.nan
+    expected = fusion_weights(labels, capability, seen=seen, ignored_class=unknown)
+    assert torch.equal(fusion_weights(labels, without, seen=seen), expected)
+    nothing = torch.where(without.isnan(), 0, without)
+    released = fusion_weights(labels, without, seen=seen, mode="release")
+    assert torch.equal(released, fusion_weights(labels, nothing, seen=seen, mode="release"))
+
+
 def test_a_point_nobody_saw_is_zero_and_nan_there_does_not_leak():
     features = torch.full((2, 3, 4), torch.nan)
     features[0, 1] = 1
@@ -245,7 +259,11 @@ def test_many_teachers_of_many_classes_do_not_overflow():
         ({"capability": torch.zeros(2, 0)}, "capability has no classes"),
         ({"capability": torch.full((2, 6), 1.5)}, "from 1.5 to 1.5, expected"),
         ({"capability": torch.full((2, 6), -0.1)}, "from -0.1 to -0.1, expected"),
-        ({"capability": torch.full((2, 6), torch.nan)}, "capability has 12 non-finite"),
+        (
+            {"capability": torch.tensor([[0.5] * 6, [0.5] * 5 + [torch.nan]])},
+            "capability has NaN for some teachers of a class, expected all or none",
+        ),
+        ({"capability": torch.full((2, 6), torch.inf)}, "expected intersections over unions"),
         ({"temperature": 0.0}, "temperature is 0.0, expected a number > 0"),
         ({"temperature": float("nan")}, "temperature is nan"),
         ({"mode": "published"}, "mode is 'published', expected 'paper' or 'release'"),

@@ -12,7 +12,7 @@ import torch
 
 from pcdistill.reporting import (
     AskedQuestion,
-    CapabilityTable,
+    CapabilityFindings,
     ClassExamples,
     ExampleTile,
     HeatScale,
@@ -70,7 +70,7 @@ def page_of(text: str) -> Parsed:
             MethodRow(text, 30.0, 20.0, {text: 30.0}),
         ),
         conclusions=(text,),
-        capability=CapabilityTable((text,), (text,), torch.ones(1, 1), torch.ones(1, 1)),
+        capability=CapabilityFindings((text,), (text,), torch.ones(1, 1), torch.ones(1, 1)),
         examples=ReferenceSheet(text, (ClassExamples(text, text, ((ExampleTile(text, image),),)),)),
         labels=(LabelColor(text, (4, 5, 6)),),
         pictures=(Picture(text, text, image, alt=text, scale=scale),),

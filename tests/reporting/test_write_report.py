@@ -16,7 +16,7 @@ from PIL import Image
 from pcdistill.evaluation import Comparison, PairedDifference
 from pcdistill.reporting import (
     AskedQuestion,
-    CapabilityTable,
+    CapabilityFindings,
     ClassExamples,
     ExampleTile,
     HeatScale,
@@ -92,7 +92,7 @@ def full_report():
         ),
         conclusions=("fused: ahead of <average> (+3.3 [1.0, 5.2])",),
         differences=(Comparison("fused", "average", PairedDifference(3.3, 1.0, 5.2, 4, 1)),),
-        capability=CapabilityTable(
+        capability=CapabilityFindings(
             ("demo-dense", "demo-masks"),
             ("wall", "lamp"),
             torch.tensor([[0.5, 0.25], [0.75, math.nan]]),
@@ -297,6 +297,6 @@ def test_impossible_numbers_are_named():
     with pytest.raises(ValueError, match="row 'fused': IoU of sofa is 101"):
         MethodRow("fused", 1.0, 0.0, {"sofa": 101.0})
     with pytest.raises(ValueError, match=r"values has shape \(1, 2\), expected \(2, 2\)"):
-        CapabilityTable(("a", "b"), ("c", "d"), torch.zeros(1, 2))
+        CapabilityFindings(("a", "b"), ("c", "d"), torch.zeros(1, 2))
     with pytest.raises(ValueError, match="image has shape"):
         Picture("a", "b", torch.zeros(3, 4))

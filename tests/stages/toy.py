@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pcdistill.pipeline.artifact_files import write_json, write_tensors
+from pcdistill.artifacts import ScoredTeacher, write_scores
+from pcdistill.capability import CapabilityTable, ImageOverlaps, TeacherScores
+from pcdistill.pipeline.artifact_files import read_json, write_json, write_tensors
 from pcdistill.pipeline.config_loading import config_from_dict
 from pcdistill.pipeline.context import RunContext
 from pcdistill.pipeline.stage import Dependency, Stage, Task
@@ -121,9 +123,14 @@ def write_lifted(
 
 
 def write_capability(run: RunContext, scores: Mapping[str, Mapping[str, float]]) -> None:
-    """What stage score would have left: teacher -> word -> skill."""
+    """What stage score would have left: teacher -> word -> skill, to the last digit."""
     for teacher, table in scores.items():
-        write_json(run.workspace.capability(teacher), {"capability": dict(table)})
+        overlaps = {w: ImageOverlaps((round(1000 * skill),), (1000,)) for w, skill in table.items()}
+        rows = {teacher: TeacherScores("1", overlaps)}
+        known = CapabilityTable("toy", {word: word for word in table}, {}, rows)
+        write_scores(run.workspace, ScoredTeacher(teacher, "toy", False, None, known))
+        path = run.workspace.capability(teacher)
+        write_json(path, {**read_json(path), "capability": dict(table)})
 
 
 def store(run: RunContext, scene: Scene) -> None:

@@ -164,7 +164,7 @@ def test_weights_of_another_model_are_refused(tmp_path, open_clip):
             "open-clip:roberta-ViT-B-32/laion2b_s12b_b32k",
             "is roberta-base, a model of transformers",
         ),
-        ("open-clip:Tiny/other", r"published as 'open-clip:Tiny/other' \(open_clip lists none\)"),
+        ("open-clip:Tiny/other", r"run.weights.open-clip:Tiny/other is not given .* lists none"),
         (
             "open-clip:ViT-B-16/datacomp_xl_s13b_b90k",
             "hf download laion/CLIP-ViT-B-16-DataComp.XL-s13B-b90K --local-dir",
