@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -21,8 +22,9 @@ RELEASE_RESOLUTIONS = (16, 32, 64)
 class AttentionAccumulator:
     """Sum of cross-attention maps, one small map per resolution and class word.
 
-    Give it every layer at every step as the denoiser runs; nothing of a step is kept. `mode`
-    decides what is summed:
+    Give it every layer at every step as the denoiser runs; nothing of a step is kept. Maps are
+    those of one image, or always of the same B images, which do not mix; sums are on the device of
+    the maps. `mode` decides what is summed:
 
     * "paper": each layer's map (the mean over its heads) is divided by its own maximum first, per
       word (Eq. 2); every map of every resolution counts equally.
@@ -68,6 +70,8 @@ class AttentionAccumulator:
         self.mode = mode
         self.resolutions = None if resolutions is None else frozenset(resolutions)
         self._image_size = image_size
+        self._images = torch.Size()
+        """(B,), or nothing where maps are of one image without an axis of images."""
         self._sums: dict[tuple[int, int], Tensor] = {}
         self._maps: dict[tuple[int, int], int] = {}
 
@@ -75,19 +79,27 @@ class AttentionAccumulator:
         """Add one layer at one step.
 
         Args:
-            attention: (heads, P, L) floating: the softmax over the L tokens of the prompt at each
-                of P = h * w pixels in row-major order (Eq. 1). The unconditional half of a guided
-                batch must be left out.
+            attention: (heads, P, L) or (B, heads, P, L) floating: the softmax over the L tokens of
+                the prompt at each of P = h * w pixels in row-major order (Eq. 1). The unconditional
+                half of a guided batch must be left out.
             map_size: (h, w); by default the one of P pixels that has the shape of the image.
 
         Raises:
-            ValueError: another shape, a token beyond L, or a value that is negative or not finite.
+            ValueError: another shape or number of images, a token beyond L, or a value that is
+                negative or not finite.
         """
-        if attention.ndim != 3 or attention.shape[0] == 0:
+        if attention.ndim not in (3, 4) or 0 in attention.shape[:-2]:
             raise ValueError(
-                f"attention has shape {tuple(attention.shape)}, expected (heads, pixels, tokens)"
+                f"attention has shape {tuple(attention.shape)}, expected (heads, pixels, tokens), "
+                "with the number of images before that where there are several"
             )
-        _, pixels, length = attention.shape
+        pixels, length = attention.shape[-2:]
+        images = attention.shape[:-3]
+        if self._sums and images != self._images:
+            raise ValueError(
+                f"attention is of {list(images)} images, expected {list(self._images)} as before"
+            )
+        self._images = images
         height, width = map_size or map_shape(pixels, self._image_size or (1, 1))
         if height * width != pixels:
             raise ValueError(
@@ -100,14 +112,14 @@ class AttentionAccumulator:
         if self.resolutions is not None and height not in self.resolutions:
             return
         wide = torch.float64 if attention.dtype == torch.float64 else torch.float32
-        chosen = attention[:, :, list(self.tokens)].to(wide)
+        chosen = attention[..., list(self.tokens)].to(wide)
         require_finite("attention", chosen)
         if chosen.numel() and float(chosen.min()) < 0:
             raise ValueError("attention has negative values, expected a softmax")
-        words = chosen.mean(dim=0).T  # (words, P)
+        words = chosen.mean(dim=-3).movedim(-1, -2)  # (..., words, P)
         if self.mode == "paper":
             words = normalize_by_max(words)
-        words = words.reshape(-1, height, width)
+        words = words.reshape(*images, -1, height, width)
         size = (height, width)
         if size in self._sums:
             self._sums[size] += words
@@ -116,14 +128,14 @@ class AttentionAccumulator:
             self._sums[size], self._maps[size] = words.clone(), 1
 
     def mean_maps(self) -> dict[tuple[int, int], Tensor]:
-        """Mean map (words, h, w) per resolution, over layers and steps, not enlarged."""
+        """Mean map ([B,] words, h, w) per resolution, over layers and steps, not enlarged."""
         return {size: self._sums[size] / self._maps[size] for size in self._sums}
 
     def merged_map(self, image_size: tuple[int, int]) -> Tensor:
         """Mean over resolutions and words at the size of the image, before the min-max.
 
         Returns:
-            (H, W) float32 (float64 for float64 maps).
+            ([B,] H, W) float32 (float64 for float64 maps), on the device of the maps.
 
         Raises:
             ValueError: no map of the wanted resolutions has been added, or maps do not have the
@@ -144,15 +156,15 @@ class AttentionAccumulator:
         if self.mode == "paper":
             for words in self._sums.values():
                 total = total.to(words.device) + upsample_bicubic(words, image_size)
-            return (total / sum(self._maps.values())).mean(dim=0)
+            return (total / sum(self._maps.values())).mean(dim=-3)
         for size, words in self._sums.items():
             enlarged = upsample_bicubic(words / self._maps[size], image_size)
-            flat = normalize_by_max(enlarged.flatten(1))
+            flat = normalize_by_max(enlarged.flatten(-2))
             total = total.to(words.device) + flat.reshape(enlarged.shape)
-        return (total / len(self._sums)).mean(dim=0)
+        return (total / len(self._sums)).mean(dim=-3)
 
     def soft_map(self, image_size: tuple[int, int]) -> Tensor:
-        """Where the class is, (H, W) float in [0, 1]: `combined`, stretched to 0 ... 1.
+        """Where the class is, ([B,] H, W) float in [0, 1]: `merged_map`, stretched to 0 ... 1.
 
         A map without any contrast says nothing about where the class is, and becomes all zeros.
         """
@@ -196,6 +208,7 @@ def aggregate_attention(
     return accumulator.soft_map(image_size)
 
 
+@lru_cache(maxsize=256)
 def map_shape(pixels: int, image_size: tuple[int, int]) -> tuple[int, int]:
     """The (h, w) of an attention map of h * w pixels over an image.
 
@@ -228,19 +241,20 @@ def _is_alike(map_size: tuple[int, int], image_size: tuple[int, int]) -> bool:
 
 
 def upsample_bicubic(words: Tensor, image_size: tuple[int, int]) -> Tensor:
-    """Bicubic interpolation (a = -0.75, half-pixel centres) of (words, h, w) to (words, H, W)."""
-    return functional.interpolate(
-        words[None], size=image_size, mode="bicubic", align_corners=False
-    )[0]
+    """Bicubic interpolation (a = -0.75, half-pixel centres) of (..., n, h, w) to (..., n, H, W)."""
+    several = words.reshape(-1, *words.shape[-3:])
+    enlarged = functional.interpolate(several, size=image_size, mode="bicubic", align_corners=False)
+    return enlarged.reshape(*words.shape[:-2], *image_size)
 
 
 def normalize_by_max(rows: Tensor) -> Tensor:
-    """Each row of (words, P) divided by its maximum; an all-zero row stays as it is."""
-    maximum = rows.amax(dim=1, keepdim=True)
+    """Each row of (..., P) divided by its maximum; an all-zero row stays as it is."""
+    maximum = rows.amax(dim=-1, keepdim=True)
     return rows / torch.where(maximum > 0, maximum, 1.0)
 
 
 def min_max(values: Tensor) -> Tensor:
-    """`values` stretched so that they span 0 to 1; zeros if they are all equal."""
-    low, high = values.min(), values.max()
+    """Each map of (..., H, W) stretched so that it spans 0 to 1; zeros if it is all the same."""
+    low = values.amin(dim=(-2, -1), keepdim=True)
+    high = values.amax(dim=(-2, -1), keepdim=True)
     return (values - low) / torch.where(high > low, high - low, 1.0)

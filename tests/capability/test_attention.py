@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -65,15 +67,18 @@ def cubic(distance: np.ndarray) -> np.ndarray:
 
 def enlarge_by_hand(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Separable bicubic with half-pixel centres and a repeated rim, in float64."""
-    matrices = []
-    for source, target in zip(values.shape, size, strict=True):
-        matrix = np.zeros((target, source))
-        for index in range(target):
-            center = (index + 0.5) * source / target - 0.5
-            for tap in range(int(np.floor(center)) - 1, int(np.floor(center)) + 3):
-                matrix[index, np.clip(tap, 0, source - 1)] += cubic(np.array(center - tap))
-        matrices.append(matrix)
-    return matrices[0] @ values @ matrices[1].T
+    rows, columns = map(bicubic_matrix, values.shape, size)
+    return rows @ values @ columns.T
+
+
+@functools.cache
+def bicubic_matrix(source: int, target: int) -> np.ndarray:
+    matrix = np.zeros((target, source))
+    for index in range(target):
+        center = (index + 0.5) * source / target - 0.5
+        for tap in range(int(np.floor(center)) - 1, int(np.floor(center)) + 3):
+            matrix[index, np.clip(tap, 0, source - 1)] += cubic(np.array(center - tap))
+    return matrix
 
 
 def random_maps(seed, shapes=(4, 4, 6), heads=2, length=5):
@@ -131,6 +136,24 @@ def test_a_louder_layer_counts_no_more_in_equation_2(seed, gain):
     torch.testing.assert_close(
         aggregate_attention(maps, [1], (16, 16)), aggregate_attention(louder, [1], (16, 16))
     )
+
+
+@pytest.mark.parametrize("mode", ["paper", "release"])
+def test_images_of_a_batch_do_not_mix(mode):
+    """One of them is all dark, the last has no contrast."""
+    images = [random_maps(seed) for seed in (5, 6, 7)]
+    images[1] = [maps * 0 for maps in images[1]]
+    images.append([torch.full_like(maps, 0.25) for maps in images[0]])
+    together = AttentionAccumulator([0, 2], mode=mode, resolutions=(4, 6))
+    for maps in zip(*images, strict=True):
+        together.add(torch.stack(maps))
+    soft = together.soft_map((12, 12))
+    assert soft.shape == (4, 12, 12)
+    for image, maps in zip(soft, images, strict=True):
+        alone = aggregate_attention(maps, [0, 2], (12, 12), mode=mode, resolutions=(4, 6))
+        torch.testing.assert_close(image, alone)
+    with pytest.raises(ValueError, match=r"attention is of \[2\] images, expected \[4\] as before"):
+        together.add(torch.zeros(2, 2, 16, 5))
 
 
 def test_maps_that_are_not_square():
