@@ -52,6 +52,7 @@ MAX_CONTEXT_TAKERS = 40
 MAY_OPEN = {
     *("atomic_io", "checksums", "lazy_face", "prompts", "scenes", "pipeline", "artifacts", "cli"),
     *("networks.checkpoints", "teachers.demo.network", "teachers.detector.network"),
+    "capability.generators.diffusion_folder",
     *("reporting.write_report", "teachers.state_dicts", "teachers.script_archive"),
     *("teachers.embedding_cache", "teachers.weight_download", "teachers.captions.tap.pieces"),
 }
@@ -67,7 +68,7 @@ SHARED_BY_READERS = {"base", "capture", "detection"}
 OPTIONAL = {
     *("open_clip", "diffusers", "segment_anything", "transformers", "viser", "gsplat", "triton"),
     *("MinkowskiEngine", "laspy", "pye57", "ray", "open3d", "lzfse", "OpenEXR"),
-    "tensorflow",
+    *("tensorflow", "huggingface_hub"),
 }
 AT_THE_TOP = {("sparse.engines.triton_kernels", "triton")}
 """A file of kernels is nothing without its compiler; it is imported inside a function."""

@@ -11,6 +11,7 @@ from pcdistill.artifacts.capability import (
     write_scores,
 )
 from pcdistill.artifacts.default_split import counted
+from pcdistill.artifacts.drawn_images import DrawnImages
 from pcdistill.artifacts.fused_targets import load_fused_targets, pack_mask
 from pcdistill.artifacts.point_features import (
     PointFeatureStore,
@@ -45,6 +46,7 @@ from pcdistill.artifacts.training_files import (
 
 __all__ = [
     "MAX_SHORT_ID",
+    "DrawnImages",
     "LoadedStudent",
     "PointFeatureStore",
     "ReferenceFacts",

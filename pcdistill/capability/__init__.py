@@ -7,11 +7,14 @@ from pcdistill.lazy_face import lazy_face
 if TYPE_CHECKING:
     from pcdistill.capability.attention import AttentionAccumulator, aggregate_attention
     from pcdistill.capability.baselines import binary_capability, shuffled_capability
+    from pcdistill.capability.diffusion_settings import DiffusionSettings
     from pcdistill.capability.interfaces import (
+        BatchGenerator,
         GeneratedImage,
         ImageGenerator,
         Segmenter,
         SynthesisSetup,
+        generate_batch,
     )
     from pcdistill.capability.masks import binarize_attention, clean_mask, mask_iou
     from pcdistill.capability.overlaps import ImageOverlaps
@@ -30,8 +33,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AttentionAccumulator",
+    "BatchGenerator",
     "CapabilityMeter",
     "CapabilityTable",
+    "DiffusionSettings",
     "GeneratedImage",
     "ImageGenerator",
     "ImageOverlaps",
@@ -46,6 +51,7 @@ __all__ = [
     "build_segmenter",
     "clean_mask",
     "coarse_mask",
+    "generate_batch",
     "mask_iou",
     "prompt_points",
     "pseudo_mask",

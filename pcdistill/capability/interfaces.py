@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from pcdistill.capability.diffusion_settings import DiffusionSettings
 from pcdistill.teachers import WeightStore
+
+StepCallback = Callable[[int, int], None]
+"""Called with the steps of the images at hand that are done, and all of them."""
 
 
 class SynthesisSetup(NamedTuple):
@@ -18,6 +22,8 @@ class SynthesisSetup(NamedTuple):
     """Finds the files of weights on this machine."""
     device: torch.device = torch.device("cpu")
     """Where it computes."""
+    diffusion: DiffusionSettings = DiffusionSettings()
+    """Which diffusion model draws, and how, where one does."""
 
 
 class GeneratedImage(NamedTuple):
@@ -33,6 +39,18 @@ class ImageGenerator(Protocol):
     """Makes images from a prompt, and says where in them some of its words are."""
 
     name: str
+    image_size: tuple[int, int]
+    """(H, W) pixels of its images."""
+
+    @property
+    def provenance(self) -> Mapping[str, str]:
+        """Model, `revision`, license and source; empty for one that comes with the package."""
+        ...
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """JSON values that its images depend on beside prompt, words and seed."""
+        ...
 
     def unsupported_categories(self, prompt: str, categories: Sequence[str]) -> tuple[str, ...]:
         """Those of `categories` that it cannot draw; none for a model that takes any words.
@@ -55,6 +73,55 @@ class ImageGenerator(Protocol):
             ConfigError: the prompt does not have the words, or says what the generator cannot draw.
         """
         ...
+
+
+@runtime_checkable
+class BatchGenerator(Protocol):
+    """A generator that is quicker on several images of one prompt at once; optional."""
+
+    batch: int
+    """How many."""
+
+    def generate_batch(
+        self, prompt: str, words: str, seeds: Sequence[int], on_step: StepCallback
+    ) -> Sequence[GeneratedImage]:
+        """Make one image for each seed; the same as one at a time, to rounding.
+
+        Args:
+            prompt: what is drawn.
+            words: of the prompt, whose attention is wanted.
+            seeds: each 0 or more.
+            on_step: told how far all of them are.
+        """
+        ...
+
+
+def generate_batch(
+    generator: ImageGenerator,
+    prompt: str,
+    words: str,
+    seeds: Sequence[int],
+    on_step: StepCallback = lambda done, total: None,
+) -> Sequence[GeneratedImage]:
+    """Make images of one prompt by any generator: at once where it can, else one by one.
+
+    Args:
+        generator: any.
+        prompt: what is drawn.
+        words: of the prompt, whose attention is wanted.
+        seeds: one for each image.
+        on_step: told how far all of them are.
+
+    Raises:
+        ConfigError: see `ImageGenerator`.
+    """
+    if isinstance(generator, BatchGenerator):
+        return generator.generate_batch(prompt, words, seeds, on_step)
+    made = []
+    for number, seed in enumerate(seeds):
+        made.append(generator(prompt, words, seed))
+        on_step(number + 1, len(seeds))
+    return made
 
 
 class Segmenter(Protocol):

@@ -16,6 +16,12 @@ def _embedded_generator(_: SynthesisSetup) -> ImageGenerator:
     return RenderedImageGenerator()
 
 
+def _stable_diffusion(setup: SynthesisSetup) -> ImageGenerator:
+    from pcdistill.capability.generators.stable_diffusion import StableDiffusionGenerator
+
+    return StableDiffusionGenerator(setup)
+
+
 def _superpixel_segmenter(_: SynthesisSetup) -> Segmenter:
     from pcdistill.segmenters import SuperpixelSegmenter
 
@@ -39,6 +45,7 @@ def _of_transformers(name: str, setup: SynthesisSetup) -> Segmenter:
 _SAM = ("sam-vit-b", "sam-vit-l", "sam-vit-h")
 GENERATORS: dict[str, Callable[[SynthesisSetup], ImageGenerator]] = {
     "embedded": _embedded_generator,
+    "stable-diffusion": _stable_diffusion,
 }
 SEGMENTERS: dict[str, Callable[[SynthesisSetup], Segmenter]] = {
     "superpixels": _superpixel_segmenter,
@@ -51,7 +58,10 @@ def build_generator(name: str, setup: SynthesisSetup) -> ImageGenerator:
     """Build the image generator of that name.
 
     Raises:
-        ConfigError: no generator has this name; the text suggests the closest one.
+        ConfigError: no generator has this name, and the text suggests the closest one; or its
+            weights are not on this machine.
+        ArtifactError: its weights are damaged.
+        MissingExtraError: a package that it needs is not installed.
     """
     return look_up("image generator", name, GENERATORS)(setup)
 

@@ -9,13 +9,20 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pcdistill.capability import CapabilityTable, table_from_json, table_to_json
+from pcdistill.capability import (
+    CapabilityTable,
+    DiffusionSettings,
+    table_from_json,
+    table_to_json,
+)
 from pcdistill.errors import ConfigError
 from pcdistill.pipeline.artifact_files import read_json, write_json
 from pcdistill.pipeline.config import ScoreConfig, SynthesizeConfig
 
-_FREE = ("images",)
+_FREE = ("images", "batch")
 """Settings of synthesis that make scores surer but not others."""
+_OF_DIFFUSION = tuple(known.name for known in fields(DiffusionSettings))
+"""Settings that the embedded generator does not take."""
 
 
 class FoundTable(NamedTuple):
@@ -100,8 +107,9 @@ def synthesis_settings(synthesis: SynthesizeConfig) -> dict[str, Any]:
 
 def _is_made_alike(settings: Mapping[str, Any], synthesis: SynthesizeConfig) -> bool:
     """Whether images of the recorded settings are such as a run would make."""
+    free = (*_FREE, *_OF_DIFFUSION) if synthesis.generator == "embedded" else _FREE
     return all(
         settings.get(known.name, known.default) == getattr(synthesis, known.name)
         for known in fields(synthesis)
-        if known.name not in _FREE
+        if known.name not in free
     )

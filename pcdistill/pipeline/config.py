@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from pcdistill.capability import DiffusionSettings
 from pcdistill.distillation import TrainerSettings
 from pcdistill.errors import require_setting
 from pcdistill.prompts import PROMPT_SETS, is_prompt
@@ -138,8 +139,8 @@ class LiftConfig:
 
 
 @dataclass(frozen=True)
-class SynthesizeConfig:
-    """How reference images of each vocabulary class are made without annotations."""
+class ReferenceImageSettings:
+    """What draws the reference images, how many, and what makes masks of them."""
 
     generator: str = "embedded"
     """Draws what the prompt says and tells roughly where the class is."""
@@ -170,6 +171,17 @@ class SynthesizeConfig:
         require_setting(
             self.prompt_points >= 1, "synthesize.prompt_points", "at least 1", self.prompt_points
         )
+
+
+@dataclass(frozen=True)
+class SynthesizeConfig(DiffusionSettings, ReferenceImageSettings):
+    """How reference images of each vocabulary class are made without annotations."""
+
+    # Fields come from the last base to the first: so they are listed to users.
+
+    def __post_init__(self) -> None:
+        ReferenceImageSettings.__post_init__(self)
+        DiffusionSettings.__post_init__(self)
 
 
 @dataclass(frozen=True)

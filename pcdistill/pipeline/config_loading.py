@@ -13,7 +13,13 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 import yaml
 
 from pcdistill.errors import ConfigError
-from pcdistill.pipeline.config import DistillConfig, GeneralConfig, IngestConfig, RunConfig
+from pcdistill.pipeline.config import (
+    DistillConfig,
+    GeneralConfig,
+    IngestConfig,
+    RunConfig,
+    SynthesizeConfig,
+)
 from pcdistill.suggest import suggest
 
 Section = TypeVar("Section", "GeneralConfig", "IngestConfig", "DistillConfig")
@@ -68,6 +74,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         ingest=_located(config.ingest, ("path", "train_list", "validation_list"), path.parent),
         distill=_located(config.distill, ("pretrained",), path.parent),
         run=_located_run(config.run, path.parent),
+        synthesize=_located_model(config.synthesize, path.parent),
     )
 
 
@@ -75,6 +82,12 @@ def _located_run(run: GeneralConfig, folder: Path) -> GeneralConfig:
     named = [key for key in ("label_set", "vocabulary") if _is_file_name(getattr(run, key))]
     weights = {name: _absolute(file, folder) for name, file in run.weights.items()}
     return dataclasses.replace(_located(run, [*named, "weights_folder"], folder), weights=weights)
+
+
+def _located_model(synthesize: SynthesizeConfig, folder: Path) -> SynthesizeConfig:
+    """Make the path of a diffusion model absolute where there is such a folder."""
+    found = _absolute(synthesize.model, folder)
+    return dataclasses.replace(synthesize, model=found) if Path(found).is_dir() else synthesize
 
 
 def _is_file_name(value: str) -> bool:

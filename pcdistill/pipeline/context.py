@@ -257,7 +257,7 @@ class RunContext:
 
     @property
     def _synthesis(self) -> SynthesisSetup:
-        return SynthesisSetup(self.weights, self._teacher_device)
+        return SynthesisSetup(self.weights, self._teacher_device, self.config.synthesize)
 
     @cached_property
     def generator(self) -> ImageGenerator:

@@ -79,6 +79,10 @@ class Workspace:
         """Synthesised images and pseudo masks of one vocabulary class."""
         return self.root / "synthesis" / f"{slug(category)}.safetensors"
 
+    def drawn_images(self, category: str) -> Path:
+        """Folder of the images of a class while not all of them are drawn."""
+        return self.root / "synthesis" / f"{slug(category)}.drawn"
+
     def capability(self, teacher: str) -> Path:
         """One teacher's skill per vocabulary class."""
         return self.root / "capability" / f"{slug(teacher)}.json"

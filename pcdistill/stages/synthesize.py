@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from pcdistill.artifacts import DrawnImages
 from pcdistill.callbacks import ProgressCallback
-from pcdistill.capability import ImageGenerator, NoMask, Segmenter, pseudo_mask
+from pcdistill.capability import (
+    BatchGenerator,
+    GeneratedImage,
+    ImageGenerator,
+    NoMask,
+    Segmenter,
+    generate_batch,
+    pseudo_mask,
+)
 from pcdistill.pipeline import RunContext, Stage, Task, write_tensors
 
-_BYTES_PER_IMAGE = 240 * 320 * 6
-"""Colours, mask and half-precision attention of one picture of the embedded generator."""
+_BYTES_PER_PIXEL = 6
+"""Colours, mask and half-precision attention."""
+SEEDS_OF_A_RUN = 10_000
+"""Images of a class have the seeds from the run's times this on."""
 
 
 class SynthesizeStage(Stage):
@@ -29,11 +40,8 @@ class SynthesizeStage(Stage):
         self._seed = run.config.run.seed
         measures = run.config.run.teachers and run.capability_table is None
         self._vocabulary = run.vocabulary if measures else ()
+        self._generator: Callable[[], ImageGenerator] = lambda: run.generator
         self._segmenter: Callable[[], Segmenter] = lambda: run.segmenter
-        self._models: Callable[[], tuple[ImageGenerator, Segmenter]] = lambda: (
-            run.generator,
-            run.segmenter,
-        )
 
     def units(self) -> tuple[str, ...]:
         """All words of the vocabulary; none where no teacher is to be measured."""
@@ -43,16 +51,23 @@ class SynthesizeStage(Stage):
         """What draws which images, and what makes masks of them."""
         config = self._config
         return {
-            "category": unit,
-            "prompt": config.prompt,
-            "generator": config.generator,
+            **self._drawing(unit),
             "segmenter": config.segmenter,
             "segmenter_revision": self._segmenter().provenance["revision"],
             "images": config.images,
             "threshold": config.threshold,
             "prompts": config.prompt_points,
             "clean_border": config.clean_border,
+        }
+
+    def _drawing(self, category: str) -> dict[str, Any]:
+        """JSON values that each image depends on, beside its number."""
+        return {
+            "category": category,
+            "prompt": self._config.prompt,
+            "generator": self._config.generator,
             "seed": self._seed,
+            **self._generator().settings,
         }
 
     def outputs(self, unit: str) -> tuple[Path, ...]:
@@ -62,13 +77,12 @@ class SynthesizeStage(Stage):
     def work(self, task: Task, report: ProgressCallback) -> str:
         """Draw images of a class and keep those in which the segmenter finds it."""
         config = self._config
-        first = self._seed * 10_000
-        generator, segmenter = self._models()
+        generator, segmenter = self._generator(), self._segmenter()
         images, masks, attention = [], [], []
         left_out: dict[str, list[int]] = {}
         prompt = config.prompt.replace("{}", task.unit)
-        for number in range(config.images):
-            generated = generator(prompt, task.unit, first + number)
+        drawn = DrawnImages(self._workspace.drawn_images(task.unit), self._drawing(task.unit))
+        for number, generated in enumerate(self._draw(drawn, prompt, task.unit, report)):
             found = pseudo_mask(
                 generated,
                 segmenter,
@@ -76,7 +90,6 @@ class SynthesizeStage(Stage):
                 config.prompt_points,
                 clean_border=config.clean_border,
             )
-            report(number + 1, config.images, "images")
             if isinstance(found, NoMask):
                 left_out.setdefault(found.value, []).append(number)
             else:
@@ -91,7 +104,11 @@ class SynthesizeStage(Stage):
         }
         provenance = {
             "prompt": prompt,
-            "generator": generator.name,
+            "generator": {
+                "name": generator.name,
+                **generator.provenance,
+                **generator.settings,
+            },
             "segmenter": {"name": segmenter.name, **segmenter.provenance},
             "threshold": config.threshold,
             "clean_border": config.clean_border,
@@ -99,18 +116,52 @@ class SynthesizeStage(Stage):
             "left_out": left_out,
         }
         write_tensors(self._workspace.reference_images(task.unit), tensors, provenance)
-        if not images:
+        if not images:  # what is drawn may be used with another threshold
             return (
                 f"none of {config.images} images shows where the class is ({reasons}), so it has "
                 "no score; raise synthesize.images or lower synthesize.threshold"
             )
+        drawn.clear()
         fraction = 100 * float(tensors["masks"].float().mean())
         without = f", left out: {reasons}" if reasons else ""
         return f"{len(images)} images, masks cover {fraction:.0f} %{without}"
 
+    def _draw(
+        self, drawn: DrawnImages, prompt: str, category: str, report: ProgressCallback
+    ) -> Iterator[GeneratedImage]:
+        """Give all images of a class in order; those of a batch that was drawn are read.
+
+        Batches are always of the same numbers, so that an interruption changes no image.
+
+        Args:
+            drawn: images that are kept.
+            prompt: what is drawn.
+            category: of which.
+            report: told how far all images are.
+        """
+        generator, images = self._generator(), self._config.images
+        in_batches = isinstance(generator, BatchGenerator)
+        size = generator.batch if isinstance(generator, BatchGenerator) else 1
+        for first in range(0, images, size):
+            numbers = range(first, min(first + size, images))
+
+            def step_done(done: int, total: int, numbers: range = numbers) -> None:
+                words = "steps of images" if in_batches else "images"
+                report(numbers[0] * total + done * len(numbers), images * total, words)
+
+            kept = drawn.read(numbers)
+            if kept is not None:
+                yield from kept
+                continue
+            seeds = [self._seed * SEEDS_OF_A_RUN + number for number in numbers]
+            batch = generate_batch(generator, prompt, category, seeds, step_done)
+            drawn.write(numbers, batch)
+            yield from batch
+
     def estimate(self, unit: str) -> int:
         """Bytes of all images, masks and attention maps."""
-        return self._config.images * _BYTES_PER_IMAGE
+        height, width = self._generator().image_size
+        return self._config.images * height * width * _BYTES_PER_PIXEL
 
 
 def _stack(parts: Sequence[Tensor], like: Tensor) -> Tensor:

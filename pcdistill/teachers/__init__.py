@@ -42,12 +42,13 @@ from pcdistill.teachers.text_encoders import (
     build_text_encoder,
     no_known_word,
 )
-from pcdistill.teachers.transformers_package import require_transformers
+from pcdistill.teachers.transformers_package import import_transformers, require_transformers
 from pcdistill.teachers.weight_download import fetch_weights, require_published
 from pcdistill.teachers.weight_files import (
     WEIGHT_FILES,
     WeightFile,
     WeightStore,
+    files_revision,
     find_weight_entry,
     how_to_get,
     is_folder,
@@ -86,8 +87,10 @@ __all__ = [
     "embed_names",
     "encoder_revision",
     "fetch_weights",
+    "files_revision",
     "find_weight_entry",
     "how_to_get",
+    "import_transformers",
     "is_folder",
     "load_state_dict",
     "missing_parts",

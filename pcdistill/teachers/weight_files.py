@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -21,6 +21,7 @@ __all__ = [
     "WeightFile",
     "WeightStore",
     "default_weights_folder",
+    "files_revision",
     "find_weight_entry",
     "how_to_get",
     "is_folder",
@@ -112,14 +113,10 @@ class WeightStore:
         try:
             if not path.is_dir():
                 return _digest(path, *_stamp(path))[:REVISION_DIGITS]
-            lines = [
-                f"{file.relative_to(path).as_posix()} {_stamp(file)[0]} "
-                f"{_digest(file, *_stamp(file))}\n"
-                for file in files_of_model(path)
-            ]
+            files = files_of_model(path)
         except OSError as error:
             raise UnreadableError(file_trouble(error, path)) from None
-        return hashlib.sha256("".join(lines).encode()).hexdigest()[:REVISION_DIGITS]
+        return files_revision(path, files)
 
     def provenance(self, name: str) -> dict[str, str]:
         """What a teacher tells of the weights that it uses: file, revision, license, training."""
@@ -205,6 +202,23 @@ def files_of_model(folder: Path) -> list[Path]:
     if any(file.suffix == ".safetensors" for file in files):
         return [file for file in files if file.suffix in _READ_BY_LIBRARIES]
     return files
+
+
+def files_revision(folder: Path, files: Sequence[Path]) -> str:
+    """First digits of the SHA-256 of the names, sizes and SHA-256 of files in a folder.
+
+    Raises:
+        UnreadableError: one cannot be read.
+    """
+    named = sorted((file.relative_to(folder), file) for file in files)
+    try:
+        lines = [
+            f"{name.as_posix()} {_stamp(file)[0]} {_digest(file, *_stamp(file))}\n"
+            for name, file in named
+        ]
+    except OSError as error:
+        raise UnreadableError(file_trouble(error, folder)) from None
+    return hashlib.sha256("".join(lines).encode()).hexdigest()[:REVISION_DIGITS]
 
 
 def _stamp(file: Path) -> tuple[int, int]:

@@ -48,6 +48,16 @@ _SEEM_DATA = (
     "COCO 2017: panoptic, captions, referring expressions, and the masks of LVIS; begun with "
     "X-Decoder, trained on these and 4 million pairs of image and text"
 )
+_DIFFUSION_PARTS = (
+    *("model_index.json", "scheduler/scheduler_config.json"),
+    *(f"{part}/config.json" for part in ("text_encoder", "unet", "vae")),
+    *(f"{part}/diffusion_pytorch_model.safetensors" for part in ("unet", "vae")),
+    "text_encoder/model.safetensors",
+    *(f"tokenizer/{name}" for name in ("merges.txt", "tokenizer_config.json", "vocab.json")),
+    "tokenizer/special_tokens_map.json",
+)
+"""Of a Stable Diffusion what is read to draw with it; the others are the same weights again, and a
+classifier of what is drawn."""
 _WEB_PAIRS = "400 million pairs of image and text from the web"
 
 _ENTRIES = (
@@ -197,6 +207,28 @@ _ENTRIES = (
             "variables/variables.data-00000-of-00001",
         ),
         note="a SavedModel of TensorFlow in the text space of CLIP ViT-L/14@336",
+    ),
+    WeightFile(
+        "stable-diffusion-1.5",
+        "stable-diffusion-v1-5",
+        f"{HUB}stable-diffusion-v1-5/stable-diffusion-v1-5/resolve/main",
+        "CreativeML OpenRAIL-M",
+        "LAION-2B-en and subsets of it chosen by looks",
+        parts=_DIFFUSION_PARTS,
+        note="draws the reference images; the mirror of a repository that is no more",
+    ),
+    WeightFile(
+        "stable-diffusion-xl",
+        "stable-diffusion-xl-base-1.0",
+        f"{HUB}stabilityai/stable-diffusion-xl-base-1.0/resolve/main",
+        "CreativeML Open RAIL++-M",
+        "unknown",
+        parts=(
+            *_DIFFUSION_PARTS,
+            *("text_encoder_2/config.json", "text_encoder_2/model.safetensors"),
+            *(part.replace("/", "_2/") for part in _DIFFUSION_PARTS if part[:5] == "token"),
+        ),
+        note="draws the reference images, of 1024 x 1024 pixels",
     ),
 )
 

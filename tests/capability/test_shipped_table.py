@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from pcdistill.capability import build_generator, build_segmenter
@@ -35,6 +37,23 @@ def test_a_run_on_an_own_scan_takes_its_scores_from_it(name):
     assert found is not None
     assert found.origin == "the table that comes with the package"
     assert set(run.config.run.teachers) <= set(found.table.teachers)
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"steps": 20, "model": "stable-diffusion-xl", "batch": 1, "image_size": (64, 64)}, True),
+        ({"images": 3}, True),
+        ({"generator": "stable-diffusion"}, False),
+        ({"prompt": "a photo of a {}"}, False),
+    ],
+)
+def test_it_counts_where_images_would_be_such_as_it_was_measured_on(changes, found):
+    """The embedded generator takes none of the settings of a diffusion model."""
+    config = load_config(REPOSITORY / "configs" / f"{OWN_SCANS[0]}.yaml")
+    changed = dataclasses.replace(config.synthesize, **changes)
+    run = RunContext(dataclasses.replace(config, synthesize=changed))
+    assert (run.capability_table is not None) == found
 
 
 def test_the_demo_measures_its_teachers_itself():

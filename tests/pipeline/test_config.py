@@ -38,6 +38,17 @@ def test_a_whole_number_is_a_number(tmp_path):
     assert load_config(write(tmp_path, "distill:\n  width: 1\n")).distill.width == 1.0
 
 
+def test_the_folder_of_a_diffusion_model_is_seen_from_the_file_and_a_name_stays(tmp_path):
+    (tmp_path / "models" / "mine").mkdir(parents=True)
+    for said, expected in (
+        ("models/mine", str(tmp_path / "models" / "mine")),
+        ("stable-diffusion-v1-5/stable-diffusion-v1-5", None),
+        ("stable-diffusion-1.5", None),
+    ):
+        config = load_config(write(tmp_path, f"synthesize:\n  model: {said}\n"))
+        assert config.synthesize.model == (expected or said)
+
+
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
@@ -72,6 +83,16 @@ def test_a_whole_number_is_a_number(tmp_path):
             ["max_voxels_per_step must be 0 (all) or more, got -3"],
         ),
         ("distill:\n  students: [point, point]\n", ["distill.students must be different names"]),
+        ("synthesize:\n  steps: 0\n", ["synthesize.steps must be at least 1, got 0"]),
+        ("synthesize:\n  batch: 0\n", ["synthesize.batch must be at least 1, got 0"]),
+        ("synthesize:\n  guidance: -1.0\n", ["synthesize.guidance must be 0 or more, got -1.0"]),
+        ("synthesize:\n  model: ''\n", ["synthesize.model must be a name or a folder, got none"]),
+        (
+            "synthesize:\n  image_size: [512, 510]\n",
+            ["synthesize.image_size must be two multiples of 8, got (512, 510)"],
+        ),
+        ("synthesize:\n  image_size: [0, 8]\n", ["must be two multiples of 8, got (0, 8)"]),
+        ("synthesize:\n  images: 0\n", ["synthesize.images must be at least 1, got 0"]),
         ("distill:\n  epochs: 1\n", ["distill.epochs must be at least 2", "superpoint+ensemble"]),
     ],
 )

@@ -36,6 +36,9 @@ class Spots:
     """
 
     name = "spots"
+    image_size = (HEIGHT, WIDTH)
+    provenance = {"revision": "1"}  # noqa: RUF012
+    settings = {"style": "spots"}  # noqa: RUF012
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str, int]] = []

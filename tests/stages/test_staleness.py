@@ -22,7 +22,8 @@ import torch
 from pcdistill import teachers
 from pcdistill.artifacts import ScanSources, open_scan_sources
 from pcdistill.artifacts.scan_sources import FileSummary, ScanIndex
-from pcdistill.capability.registry import SEGMENTERS
+from pcdistill.capability.generators.rendered import RenderedImageGenerator
+from pcdistill.capability.registry import GENERATORS, SEGMENTERS
 from pcdistill.networks import build_student, save_checkpoint
 from pcdistill.pipeline import context as run_module
 from pcdistill.pipeline.config import RunConfig
@@ -40,6 +41,7 @@ from pcdistill.scenes.label_sets import (
 from pcdistill.scenes.readers.base import Scan
 from pcdistill.segmenters import SuperpixelSegmenter
 from pcdistill.stages import STAGES, ingest
+from tests.capability.generators.tiny_diffusion import write_model_files
 
 Marks = dict[str, dict[str, str]]
 """Stage -> unit -> fingerprint."""
@@ -129,6 +131,11 @@ CONFIG: dict[str, Reach] = {
     "synthesize.clean_border": Reach(DRAWN, DRAWN),
     # from auto to measure, where no table has the scores: the same (tests of a table are elsewhere)
     "score.table": NOTHING,
+    # those of a diffusion model, which does not draw here; see below
+    **{
+        f"synthesize.{key}": NOTHING
+        for key in ("model", "revision", "steps", "guidance", "image_size", "batch")
+    },
     "score.pooled": Reach(SCORED, SCORED),
     "fuse.temperature": Reach(FUSED, FUSED),
     "fuse.mode": Reach(FUSED, FUSED),
@@ -206,7 +213,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(autouse=True)
 def known_models(monkeypatch):
-    """Teachers are loaded once; there are a second text encoder and a second segmenter."""
+    """Teachers are loaded once; of encoders, generators and segmenters there is a second."""
     built: dict[str, teachers.Teacher] = {}
 
     def build(name, setup):
@@ -219,6 +226,7 @@ def known_models(monkeypatch):
         teachers.text_encoders.TEXT_ENCODERS, "other", lambda _: teachers.StaticTextEncoder()
     )
     monkeypatch.setitem(SEGMENTERS, "other", lambda _: SuperpixelSegmenter())
+    monkeypatch.setitem(GENERATORS, "other", lambda _: RenderedImageGenerator())
 
 
 def base(kind: str, folder: Path) -> RunConfig:
@@ -250,7 +258,9 @@ def other_value(setting: str, kind: Any, value: Any, folder: Path) -> Any:
         "run.weights": {"lseg": str(folder / "list.txt")},
         "run.captioner": "tap",
         "run.caption_wording": "release",
+        "synthesize.image_size": (16, 24),
         "synthesize.prompt": "a good photo of a {} in a room",
+        "synthesize.generator": "other",
         "synthesize.segmenter": "other",
         "score.table": "measure",
         "run.teachers": ("demo-dense",),
@@ -331,6 +341,32 @@ def test_a_setting_makes_stale_what_depends_on_it(folder, known_marks, setting, 
     assert changed != config
     found = stale(known_marks[kind], marks_of(RunContext(changed)))
     assert found == in_order(getattr(CONFIG[setting], kind))
+
+
+@pytest.mark.parametrize(
+    ("settings", "reached"),
+    [
+        ({"model": "renamed"}, ""),  # the same files elsewhere
+        ({"model": "other"}, DRAWN),
+        ({"steps": 20}, DRAWN),
+        ({"guidance": 7.5}, DRAWN),
+        ({"image_size": [64, 96]}, DRAWN),
+        ({"image_size": [64, 64]}, ""),  # that of the model
+        ({"batch": 1}, ""),
+    ],
+)
+def test_what_a_diffusion_model_draws_is_drawn_again(tmp_path, settings, reached):
+    """Where its files change or it is told otherwise; nothing of it is loaded."""
+    for name, seed in (("model", 0), ("renamed", 0), ("other", 1)):
+        write_model_files(tmp_path / name, seed)
+    marks = []
+    for chosen in ({}, settings):
+        chosen = {"model": "model", **chosen}
+        chosen["model"] = str(tmp_path / chosen["model"])
+        sections = {**HOMES, "synthesize": {"generator": "stable-diffusion", **chosen}}
+        sections["run"] = {"workspace": str(tmp_path / "run")}
+        marks.append(marks_of(RunContext(config_from_dict(sections, "test"))))
+    assert stale(*marks) == reached
 
 
 def test_no_setting_is_named_that_there_is_not():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -48,6 +48,8 @@ class RenderedImageGenerator:
     """
 
     name = "embedded"
+    provenance: ClassVar[dict[str, str]] = {}
+    settings: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, image_size: tuple[int, int] = (240, 320)) -> None:
         """Make pictures of `image_size` (H, W) pixels.
