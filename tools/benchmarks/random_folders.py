@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .random_diffusion import write_stable_diffusion
+
 TRACKER = "tracker_model.memory"
 """A weight that stands for the part of SAM 3 that follows things through videos."""
 
@@ -54,5 +56,8 @@ def write_sam3(
     save_file(weights, path / "model.safetensors", metadata={"format": "pt"})
 
 
-FOLDERS: dict[str, Callable[[Path], None]] = {"sam3": write_sam3}
+FOLDERS: dict[str, Callable[[Path], None]] = {
+    "sam3": write_sam3,
+    "stable-diffusion-1.5": write_stable_diffusion,
+}
 """Entry of the table of weights -> writes its folder."""

@@ -12,6 +12,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--images", type=int, default=1, help="besides the first")
     parser.add_argument("--size", type=int, nargs=2, default=(512, 512), help="height and width")
+    parser.add_argument("--steps", type=int, default=2, help="of denoising, of a generator")
     parser.add_argument("--device", default="cpu")
 
 
@@ -72,7 +74,58 @@ def measure_segmenter(name: str, folder: Path, arguments: argparse.Namespace) ->
     }
 
 
-MEASURED: dict[str, Callable[[str, Path, argparse.Namespace], dict[str, Any]]] = dict.fromkeys(
-    ("sam-vit-b", "sam-vit-l", "sam-vit-h"), measure_segmenter
-)
+def measure_generator(name: str, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Seconds of an image of some steps with its heat map, and the most memory."""
+    from pcdistill.capability import (
+        DiffusionSettings,
+        SynthesisSetup,
+        build_generator,
+        generate_batch,
+    )
+    from pcdistill.teachers import WeightStore
+
+    torch.set_num_threads(arguments.threads)
+    height, width = arguments.size
+    settings = DiffusionSettings(
+        model=name, steps=arguments.steps, image_size=(height, width), batch=1
+    )
+    before = peak_gib()
+    begin, used = time.perf_counter(), time.process_time()
+    device = torch.device(arguments.device)
+    generator = build_generator(
+        "stable-diffusion", SynthesisSetup(WeightStore(folder), device, settings)
+    )
+    ends: list[float] = []
+
+    def step_done(_: int, __: int) -> None:
+        ends.append(time.process_time())
+
+    prompt, words = "a good photo of a shower curtain", "shower curtain"
+    (image,) = generate_batch(generator, prompt, words, [0], step_done)
+    calls = [later - earlier for earlier, later in pairwise(ends)]
+    first, first_used = time.perf_counter() - begin, time.process_time() - used
+    begin, used = time.perf_counter(), time.process_time()
+    for number in range(arguments.images):
+        generate_batch(generator, prompt, words, [1 + number])
+    return {
+        "steps": arguments.steps,
+        "calls_of_the_network": len(calls) + 1,
+        "first_seconds": round(first, 1),
+        "first_processor_seconds": round(first_used, 1),
+        "seconds_per_image": round((time.perf_counter() - begin) / arguments.images, 2),
+        "processor_seconds_per_image": round((time.process_time() - used) / arguments.images, 2),
+        "processor_seconds_per_call": round(sum(calls) / max(len(calls), 1), 2),
+        "peak_gib": round(peak_gib(), 2),
+        "peak_gib_without_model": round(before, 2),
+        "image": list(image.image.shape),
+        "heat_map": list(image.attention.shape),
+        "threads": arguments.threads,
+        "device": arguments.device,
+    }
+
+
+MEASURED: dict[str, Callable[[str, Path, argparse.Namespace], dict[str, Any]]] = {
+    **dict.fromkeys(("sam-vit-b", "sam-vit-l", "sam-vit-h"), measure_segmenter),
+    "stable-diffusion-1.5": measure_generator,
+}
 """Model, by its name in the table of weights -> how it is measured."""
