@@ -22,6 +22,11 @@ class ReferenceFacts(NamedTuple):
     clean_border: bool
     """Whether the coarse masks' rims were cleared."""
 
+    @property
+    def kept(self) -> int:
+        """How many images have a mask."""
+        return self.drawn - sum(len(numbers) for numbers in self.left_out.values())
+
 
 class ReferenceViews(NamedTuple):
     """The m images of a class whose masks are believed."""

@@ -49,7 +49,8 @@ def reference_sheet(
     there = {word: facts for word, facts in known.items() if facts is not None}
     if not there:
         return None
-    chosen = [word for word in _by_difference(words, measured) if word in there][:classes]
+    ordered = _by_difference(words, measured)
+    chosen = [word for word in ordered if word in there and there[word].kept][:classes]
     shown = []
     for number, word in enumerate(chosen):
         shown.append(_examples(run, word, there[word]))

@@ -98,6 +98,14 @@ def test_images_that_are_left_out_are_counted_with_their_reasons(run):
     }
 
 
+def test_a_word_of_which_every_image_is_left_out_is_counted_and_not_shown(run):
+    write_images(run, "bed", count=0, left_out={"empty mask": [0, 1]})
+    write_images(run, "door")
+    sheet = reference_sheet(run, torch.tensor([[0.0, 0.9, 0.2], [0.0, 0.1, 0.1]]), 2, nothing)
+    assert [shown.word for shown in sheet.classes] == ["door"]
+    assert sheet.summary == "Of 5 images 2 were left out: 2 empty mask; by word: bed 2."
+
+
 def test_a_word_of_which_nothing_is_left_out_says_so(run):
     write_images(run, "lamp")
     assert reference_sheet(run, BOTH_HALF, 1, nothing).summary == "Of 3 images none was left out."
