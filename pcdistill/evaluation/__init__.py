@@ -18,7 +18,12 @@ from pcdistill.evaluation.protocols import (
     evaluate_semantic,
     get_protocol,
 )
-from pcdistill.evaluation.rank_correlation import Agreement, rank_agreement, spearman
+from pcdistill.evaluation.rank_correlation import (
+    Agreement,
+    interval_in_words,
+    rank_agreement,
+    spearman,
+)
 from pcdistill.labels import NO_FEATURE_LABEL
 
 __all__ = [
@@ -37,6 +42,7 @@ __all__ = [
     "enumerated",
     "evaluate_semantic",
     "get_protocol",
+    "interval_in_words",
     "interval_note",
     "mean_over_classes",
     "paired_difference",

@@ -11,7 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pcdistill.evaluation.paired import LEVEL
 from pcdistill.geometry import require_shape
+
+_DRAWS = 1000
+_SEED = 23
+_FEWEST = 4
+"""Pairs below which an interval says nothing."""
 
 
 class Agreement(NamedTuple):
@@ -21,6 +27,8 @@ class Agreement(NamedTuple):
     """In [-1, 1]; None where there is no order to compare."""
     classes: int
     """Pairs of a teacher and a class that were compared."""
+    interval: tuple[float, float] | None = None
+    """95 % bootstrap interval over these pairs; None where there is no correlation, or of few."""
 
     def sentence(self, guessed: Sequence[str] = ()) -> str:
         """Describe the agreement in words.
@@ -37,7 +45,7 @@ class Agreement(NamedTuple):
             return f"no rank correlation of measured capability with true IoU: {of} tell nothing"
         return (
             "the rank correlation (Spearman) of measured capability with true IoU is "
-            f"{self.spearman:.2f} over {of}"
+            f"{self.spearman:.2f}{interval_in_words(self.interval)} over {of}"
         )
 
 
@@ -57,7 +65,31 @@ def rank_agreement(measured: Tensor, true: Tensor, taught: Tensor) -> Agreement:
     require_shape("taught", taught, *measured.shape)
     compared = taught.bool() & ~torch.isnan(true)
     first, second = measured[compared].double().numpy(), true[compared].double().numpy()
-    return Agreement(spearman(first, second), len(first))
+    return Agreement(spearman(first, second), len(first), _interval(first, second))
+
+
+def interval_in_words(interval: tuple[float, float] | None) -> str:
+    """Say an interval behind a number; nothing where there is none."""
+    return "" if interval is None else f" [{interval[0]:.2f}, {interval[1]:.2f}]"
+
+
+def _interval(
+    first: NDArray[np.float64], second: NDArray[np.float64]
+) -> tuple[float, float] | None:
+    """Resample the pairs, as many as there are; resamples without an order are drawn anew."""
+    if len(first) < _FEWEST or spearman(first, second) is None:
+        return None
+    rng = np.random.default_rng(_SEED)
+    found: list[float] = []
+    for _ in range(2 * _DRAWS):
+        some = rng.integers(len(first), size=len(first))
+        rank = spearman(first[some], second[some])
+        if rank is not None:
+            found.append(rank)
+        if len(found) == _DRAWS:
+            break
+    low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
 
 
 def spearman(first: NDArray[np.float64], second: NDArray[np.float64]) -> float | None:

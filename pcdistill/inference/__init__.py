@@ -2,6 +2,7 @@
 
 from pcdistill.inference.finished_run import FinishedRun, open_run
 from pcdistill.inference.fuse_points import FusionRule, fuse_in_chunks
+from pcdistill.inference.fusion_diagnosis import FusionDiagnosis
 from pcdistill.inference.labelled_clouds import export_labelled_clouds
 from pcdistill.inference.labeller import Labeller, load_student
 from pcdistill.inference.methods import (
@@ -41,6 +42,7 @@ __all__ = [
     "SHUFFLED",
     "VOXELS",
     "FinishedRun",
+    "FusionDiagnosis",
     "FusionRule",
     "Labeller",
     "MethodTable",

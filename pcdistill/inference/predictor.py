@@ -26,6 +26,7 @@ from pcdistill.distillation import (
 )
 from pcdistill.errors import ConfigError
 from pcdistill.inference.fuse_points import FusionRule, fuse_points
+from pcdistill.inference.fusion_diagnosis import FusionDiagnosis, diagnose_fusion
 from pcdistill.inference.methods import (
     BINARY,
     FUSED,
@@ -120,6 +121,25 @@ class ScenePredictor:
             return () if bool(true.isnan().all()) else (known,)
         return (measured,)
 
+    def diagnose_fusion(self, scene: str) -> FusionDiagnosis:
+        """Tell who decides on each point of a scene where the teachers are fused as measured."""
+        run = self._artifacts
+        views = run.point_features.load_stack(scene)
+        return diagnose_fusion(views, self._rule("fused", None), run.teachers)
+
+    def _rule(self, method: str, capability: Tensor | None) -> FusionRule:
+        """How the teachers are fused by a method; (T, K) `capability` as in `features`."""
+        run = self._artifacts
+        if method in FUSED and capability is None:
+            capability = self._first_capability(method)
+        return FusionRule(
+            cast(Literal["average", "linear", "fused"], "fused" if method in FUSED else method),
+            run.words.vocabulary_embeddings,
+            capability,
+            run.temperature,
+            run.fusion_mode,
+        )
+
     def _lifted_features(
         self, method: str, scene: str, capability: Tensor | None
     ) -> tuple[Tensor, Tensor]:
@@ -134,17 +154,8 @@ class ScenePredictor:
             ids = load_superpoint_ids(run.workspace, scene)  # (N,)
             total = torch.zeros(int(ids.max()) + 1, features.shape[1]).index_add_(0, ids, features)
             return total[ids], torch.bincount(ids[seen], minlength=len(total))[ids] > 0
-        if method in FUSED and capability is None:
-            capability = self._first_capability(method)
         views = run.point_features.load_stack(scene)
-        rule = FusionRule(
-            cast(Literal["average", "linear", "fused"], "fused" if method in FUSED else method),
-            run.words.vocabulary_embeddings,
-            capability,
-            run.temperature,
-            run.fusion_mode,
-        )
-        return fuse_points(views, rule), views.seen.any(dim=0)
+        return fuse_points(views, self._rule(method, capability)), views.seen.any(dim=0)
 
     def _first_capability(self, method: str) -> Tensor:
         """Table (T, K) of a method; the oracle's is told by the scenes it measured."""

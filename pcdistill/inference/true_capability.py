@@ -106,6 +106,7 @@ def measure_capability(
                 for number, (teacher, known) in enumerate(zip(teachers, told, strict=True))
             },
             "spearman": agreement.spearman,
+            "spearman_interval": agreement.interval,
             "classes": agreement.classes,
             "sentence": sentence,
         },

@@ -22,6 +22,7 @@ from pcdistill.callbacks import ProgressCallback
 from pcdistill.inference import POOLED, FinishedRun, read_true_capability
 from pcdistill.pipeline import Workspace
 from pcdistill.reporting.conclusions import comparisons, conclusions
+from pcdistill.reporting.fusion_images import fusion_picture
 from pcdistill.reporting.geometry_images import geometry_pictures
 from pcdistill.reporting.reference_sheet import reference_sheet
 from pcdistill.reporting.report_data import (
@@ -152,6 +153,9 @@ def _pictures(run: FinishedRun, name: str, heat_maps: Sequence[str]) -> Iterator
         labels = load_predictions(workspace, method, name)
         colors = colorize_labels(labels, palette)
         yield Picture("Labels", _NAMES.get(method, method), _draw(scene, view, colors))
+    if len(run.artifacts.teachers) > 1:
+        diagnosis = run.predictor.diagnose_fusion(name)
+        yield fusion_picture(diagnosis, lambda colors: _draw(scene, view, colors))
     for text in heat_maps:
         found = run.querier.query_scene(text, name, top_k=1)
         low, high = score_range(found.relevancy)

@@ -269,9 +269,7 @@ def rank_correlation(pairs) -> float:
 
 def test_only_taught_classes_are_compared_where_teachers_say_them(run):
     taught = {"demo-masks": ["bed", "lamp"], "demo-dense": ["door"]}
-    for teacher, words in taught.items():
-        path = run.workspace.capability(teacher)
-        path.write_text(json.dumps({"capability": SKILL[teacher], "taught": words}))
+    write_capability(run, SKILL, taught)
     said_so = work(EvaluateStage, run, CAPABILITY)
     found = json.loads(run.workspace.true_capability.read_text())
     pairs = [(SKILL[t][w], true_iou(t, w)) for t, words in taught.items() for w in words]

@@ -122,11 +122,19 @@ def write_lifted(
         write_tensors(run.workspace.point_features(teacher, scene), tensors, {})
 
 
-def write_capability(run: RunContext, scores: Mapping[str, Mapping[str, float]]) -> None:
-    """What stage score would have left: teacher -> word -> skill, to the last digit."""
+def write_capability(
+    run: RunContext,
+    scores: Mapping[str, Mapping[str, float]],
+    taught: Mapping[str, Sequence[str]] | None = None,
+) -> None:
+    """What stage score would have left: teacher -> word -> skill, to the last digit.
+
+    And teacher -> words that it was taught; without any, none can tell.
+    """
     for teacher, table in scores.items():
         overlaps = {w: ImageOverlaps((round(1000 * skill),), (1000,)) for w, skill in table.items()}
-        rows = {teacher: TeacherScores("1", overlaps)}
+        told = None if taught is None else tuple(taught[teacher])
+        rows = {teacher: TeacherScores("1", overlaps, told)}
         known = CapabilityTable("toy", {word: word for word in table}, {}, rows)
         write_scores(run.workspace, ScoredTeacher(teacher, "toy", False, None, known))
         path = run.workspace.capability(teacher)

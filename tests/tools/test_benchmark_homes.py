@@ -163,9 +163,11 @@ def test_the_rank_correlation_is_over_the_taught_words_of_all_teachers_and_seeds
     assert agreement.classes == len(pairs) == 9
     assert agreement.spearman == pytest.approx(stats.spearmanr(*zip(*pairs, strict=True)).statistic)
     assert agreement.spearman < 1
-    assert found.agreement_of_means == (1.0, 3)
+    assert found.agreement_of_means == (1.0, 3, None)
     page = page_of(found)
-    assert f"together: {agreement.spearman:.2f} (n = 9); seed by seed 1.00, 1.00, 1.00" in page
+    low, high = agreement.interval
+    told = f"{agreement.spearman:.2f} [{low:.2f}, {high:.2f}] (n = 9)"
+    assert f"together: {told}; seed by seed 1.00, 1.00, 1.00" in page
 
 
 def test_what_comes_out_is_said_to():

@@ -8,7 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pcdistill.errors import ConfigError
-from pcdistill.evaluation import Comparison, comparison_sentence, interval_note
+from pcdistill.evaluation import (
+    Comparison,
+    comparison_sentence,
+    interval_in_words,
+    interval_note,
+)
 from pcdistill.inference.methods import VOXELS
 
 from .homes_numbers import Numbers, Row
@@ -140,9 +145,10 @@ def _said(one: Comparison) -> str:
 def _agreement(numbers: Numbers) -> list[str]:
     pooled, means = numbers.agreement(), numbers.agreement_of_means
     each = [numbers.agreement([seed]).spearman for seed in numbers.single]
+    told = f"{_rank(pooled.spearman)}{interval_in_words(pooled.interval)} (n = {pooled.classes})"
     return [
         "Spearman's rank correlation of measured capability with true IoU over the taught classes "
-        f"of all teachers and seeds together: {_rank(pooled.spearman)} (n = {pooled.classes}); "
+        f"of all teachers and seeds together: {told}; "
         f"seed by seed {', '.join(map(_rank, each))}; of the means over the seeds "
         f"{_rank(means.spearman)} (n = {means.classes})."
     ]
