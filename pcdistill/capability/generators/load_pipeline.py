@@ -16,14 +16,17 @@ _REASON = 200
 """Characters of a library's message that are passed on."""
 
 
-def load_pipeline(folder: DiffusionFolder, device: torch.device, user: str) -> Any:
+def load_pipeline(
+    folder: DiffusionFolder, device: torch.device, precision: torch.dtype, user: str
+) -> Any:
     """Load a pipeline of diffusers from a folder, without a safety checker or watermark.
 
     Weights are read from safetensors only; no code in the folder is run and nothing is fetched.
 
     Args:
         folder: the model.
-        device: where it computes: on a GPU in half precision, else in single.
+        device: where it computes.
+        precision: in what.
         user: what needs it, for messages.
 
     Raises:
@@ -32,7 +35,6 @@ def load_pipeline(folder: DiffusionFolder, device: torch.device, user: str) -> A
         MissingExtraError: a package is not installed or does not fit.
     """
     diffusers, transformers = import_diffusers(user), import_transformers(user)
-    precision = torch.float16 if device.type == "cuda" else torch.float32
     text_kinds = (transformers.CLIPTextModel, transformers.CLIPTextModelWithProjection)
     with quiet_loading(diffusers, transformers):
         parts = {

@@ -48,6 +48,7 @@ class StableDiffusionGenerator:
         self._folder = open_diffusion_folder(chosen.model, chosen.revision, setup.weights)
         self.image_size = chosen.image_size or self._folder.native_size
         self.batch = chosen.batch
+        self.precision = torch.float16 if setup.device.type == "cuda" else torch.float32
 
     @cached_property
     def provenance(self) -> Mapping[str, str]:
@@ -66,7 +67,8 @@ class StableDiffusionGenerator:
 
     @cached_property
     def _pipeline(self) -> Any:
-        return load_pipeline(self._folder, self._device, f"generator '{self.name}'")
+        user = f"generator '{self.name}'"
+        return load_pipeline(self._folder, self._device, self.precision, user)
 
     def unsupported_categories(self, prompt: str, categories: Sequence[str]) -> tuple[str, ...]:
         """None: it draws something for any words."""

@@ -325,6 +325,20 @@ def test_a_scheduler_that_diffusers_does_not_have_is_named(folders, tmp_path):
             build(folder)(prompt_of("chair"), "chair", 0)
 
 
+@pytest.mark.parametrize("xl", [False, True])
+def test_half_precision_is_near_to_single(folders, xl):
+    """As on a GPU, which computes the same but for rounding."""
+    half = build(folders[xl])
+    assert half.precision == torch.float32
+    half.precision = torch.float16
+    for seed, one in enumerate(generate_batch(half, prompt_of("chair"), "chair", [0, 1])):
+        alone = build(folders[xl])(prompt_of("chair"), "chair", seed)
+        assert one.attention.dtype == torch.float32
+        assert 0 < (one.image.float() - alone.image.float()).abs().mean() < 3
+        assert (one.attention - alone.attention).abs().mean() < 0.05
+    assert half._pipeline.unet.dtype == half._pipeline.text_encoder.dtype == torch.float16
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("xl", [False, True])
