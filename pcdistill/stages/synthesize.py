@@ -158,6 +158,10 @@ class SynthesizeStage(Stage):
             drawn.write(numbers, batch)
             yield from batch
 
+    def parallel(self) -> bool:
+        """Not where a generator draws in batches: it uses the whole machine, and is large."""
+        return not isinstance(self._generator(), BatchGenerator)
+
     def estimate(self, unit: str) -> int:
         """Bytes of all images, masks and attention maps."""
         height, width = self._generator().image_size

@@ -185,6 +185,11 @@ def test_progress_is_told_in_steps_and_goes_on_where_it_was(tmp_path):
     assert single == [(number + 1, IMAGES, "images") for number in range(IMAGES)]
 
 
+def test_a_model_that_draws_in_batches_is_not_loaded_by_several_processes(tmp_path):
+    assert not SynthesizeStage(prepared(tmp_path, Batches())).parallel()
+    assert SynthesizeStage(prepared(tmp_path, Spots())).parallel()
+
+
 def test_the_disk_that_is_needed_is_that_of_the_images(tmp_path):
     run = prepared(tmp_path, Spots(), images=40)
     work(SynthesizeStage, run, "bed")
