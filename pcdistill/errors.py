@@ -15,6 +15,10 @@ class ConfigError(PcdistillError):
     """A configuration file or command-line value that the user can edit is wrong."""
 
 
+class MissingWeightsError(ConfigError):
+    """A file or folder of weights is not on this machine."""
+
+
 class SceneError(PcdistillError):
     """One scene is unusable; a run goes on with the others and ends with exit status 1."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from functools import cached_property, wraps
+from contextlib import suppress
+from functools import cached_property, partial, wraps
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -18,7 +19,7 @@ from pcdistill.capability import (
     build_segmenter,
 )
 from pcdistill.distillation import INPUT_CHANNELS
-from pcdistill.errors import ConfigError
+from pcdistill.errors import ConfigError, MissingWeightsError, PcdistillError
 from pcdistill.evaluation import Protocol, get_protocol
 from pcdistill.networks import build_student
 from pcdistill.pipeline.capability_files import FoundTable, find_table
@@ -31,10 +32,12 @@ from pcdistill.teachers import (
     Teacher,
     TeacherSetup,
     TextEncoder,
+    WeightProbe,
     WeightStore,
     build_teacher,
     build_text_encoder,
     encoder_revision,
+    how_to_get_all,
     read_words,
     teacher_revision,
 )
@@ -173,14 +176,19 @@ class RunContext:
         """Build what is cheap to build, so that a wrong name is found before the work.
 
         Raises:
+            MissingWeightsError: weights are not on this machine; all that are missing are named.
             ConfigError: a teacher, label set, vocabulary, network or protocol is unknown or does
                 not fit the others.
             ArtifactError: the trained student's file is damaged.
             MissingExtraError: the package of a teacher or of the student's engine is not installed.
         """
-        for name in self.config.run.teachers:
-            self.teacher(name)
-        _ = self.text_encoder_mark
+        try:
+            self._build_models()
+        except MissingWeightsError:
+            missing = self._missing_weights()
+            if len(missing) < 2:
+                raise
+            raise MissingWeightsError(how_to_get_all(missing, self.weights.folder)) from None
         _ = self.protocol
         student = self.config.distill
         if self.pretrained is not None:
@@ -198,8 +206,31 @@ class RunContext:
         self._check_words("label_set", self.label_set.prompt_names)
         if self.config.run.teachers and self.capability_table is None:
             self._check_vocabulary()
-            _ = self.segmenter
         _ = self.device
+
+    def _build_models(self) -> None:
+        """Build all that reads files of weights."""
+        for name in self.config.run.teachers:
+            self.teacher(name)
+        _ = self.text_encoder_mark
+        if self.config.run.teachers and self.capability_table is None:
+            _ = self.generator
+            _ = self.segmenter
+
+    def _missing_weights(self) -> list[str]:
+        """Names of all weights that the run would look for and that are not there."""
+        other = RunContext(self.config)
+        other.weights = probe = WeightProbe(self.weights)
+        tries: list[Callable[[], object]] = [
+            *(partial(other.teacher, name) for name in self.config.run.teachers),
+            lambda: other.text_encoder_mark,
+        ]
+        if self.config.run.teachers and self.config.score.table in ("auto", "measure"):
+            tries += [lambda: other.generator, lambda: other.segmenter]
+        for build in tries:
+            with suppress(PcdistillError):  # of others in its way the run has told or will tell
+                build()
+        return probe.missing
 
     def _check_words(self, setting: str, names: Sequence[str]) -> None:
         """Refuse names without a known word; say which words of the others are not known."""

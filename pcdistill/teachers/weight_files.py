@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from pcdistill.checksums import file_sha256
-from pcdistill.errors import ConfigError, UnreadableError, file_trouble
+from pcdistill.errors import ConfigError, MissingWeightsError, UnreadableError, file_trouble
 from pcdistill.suggest import look_up
 from pcdistill.teachers.open_clip_models import describe_open_clip, is_open_clip
 from pcdistill.teachers.state_dicts import load_state_dict
@@ -19,11 +19,13 @@ __all__ = [
     "WEIGHTS_VARIABLE",
     "WEIGHT_FILES",
     "WeightFile",
+    "WeightProbe",
     "WeightStore",
     "default_weights_folder",
     "files_revision",
     "find_weight_entry",
     "how_to_get",
+    "how_to_get_all",
     "is_folder",
     "load_state_dict",
     "missing_parts",
@@ -93,7 +95,7 @@ class WeightStore:
             raise ConfigError(f"run.weights.{name} is not given ({known.note}); name the file")
         path = self.folder / known.file_name
         if not path.exists():
-            raise ConfigError(
+            raise MissingWeightsError(
                 f"{path}: the weights '{name}' are not there; {how_to_get(known, self.folder)}, or "
                 f"name the {kind} in run.weights.{name}"
             )
@@ -128,6 +130,51 @@ class WeightStore:
             "training": known.training,
             "source": known.address,
         }
+
+
+class WeightProbe(WeightStore):
+    """A store in which nothing is missing, to learn all that something would look for.
+
+    What is built with it cannot be used.
+    """
+
+    def __init__(self, store: WeightStore) -> None:
+        """Look where `store` looks."""
+        super().__init__(store.folder, store.given)
+        self.missing: list[str] = []
+        """Names of what was looked for and is not there."""
+
+    def find(self, name: str) -> Path:
+        """Where the weights are, or would be."""
+        try:
+            return super().find(name)
+        except MissingWeightsError:
+            if name not in self.missing:
+                self.missing.append(name)
+            return self.folder / find_weight_entry(name).file_name
+
+    def revision(self, name: str) -> str:
+        """As ever, or nothing where the weights are missing."""
+        self.find(name)
+        return "" if name in self.missing else super().revision(name)
+
+
+def how_to_get_all(names: Sequence[str], folder: Path) -> str:
+    """Compose what a user does to get several weights into a folder, in one sentence."""
+    direct = [name for name in names if find_weight_entry(name).direct]
+    others = [name for name in names if name not in direct]
+    parts = []
+    if direct:
+        parts.append(f"`pcdistill weights fetch {' '.join(direct)}` gets what can be fetched")
+    for name in others:
+        known = find_weight_entry(name)
+        terms = " (an account must accept its terms)" if known.gated else ""
+        parts.append(f"{known.file_name} is at {known.address}{terms}")
+    verb = "is" if len(names) == 1 else "are"
+    return (
+        f"{folder}: the weights {', '.join(names)} {verb} not there; {'; '.join(parts)}; put them "
+        "there or name each file in run.weights"
+    )
 
 
 def find_weight_entry(name: str) -> WeightFile:

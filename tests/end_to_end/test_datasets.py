@@ -38,10 +38,10 @@ class Case(NamedTuple):
 
 
 CASES = {
-    "scannet": Case("scannet_raw*", "scannet", "scannet20"),
-    "matterport": Case("matterport_raw*", "matterport", "matterport21"),
-    "nuscenes": Case("nuscenes_raw*", "nuscenes", "nuscenes16"),
-    "clips": Case("nuscenes_openscene_layout*", "nuscenes", "nuscenes16"),
+    "scannet": Case("scannet_raw*", "scannet_small", "scannet20"),
+    "matterport": Case("matterport_raw*", "matterport_small", "matterport21"),
+    "nuscenes": Case("nuscenes_raw*", "nuscenes_small", "nuscenes16"),
+    "clips": Case("nuscenes_openscene_layout*", "nuscenes_small", "nuscenes16"),
     "replica": Case("replica_raw*", "replica", None),
     "rgbd": Case("rgbd_frames*", "rgbd", None),
 }
@@ -62,7 +62,7 @@ def folder_of(case: Case) -> Path:
 
 def run_arguments(case: Case, scan: Path, workspace: Path) -> list[object]:
     config = CONFIGS / f"{case.config}.yaml"
-    step = ["ingest.frame_step=8"] if case.config in ("rgbd", "matterport") else []
+    step = ["ingest.frame_step=8"] if case.config in ("rgbd", "matterport_small") else []
     start = ["run", config, "--scan", scan, "--workspace", workspace, "--jobs", 1]
     return [*start, "--set", *TINY, *step]
 
