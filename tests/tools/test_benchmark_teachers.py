@@ -30,7 +30,7 @@ def test_a_teacher_is_measured_in_a_process_of_its_own(capsys):
     wanted = ["--teachers", "demo-dense", "--images", "1", "--size", "48", "64", "--threads", "1"]
     found = teachers.run(parser.parse_args(wanted))["demo-dense"]
     assert found["peak_gib"] >= found["peak_gib_without_teacher"] > 0.05
-    assert found["first_seconds"] > 0
+    assert found["first_seconds"] >= 0
     assert "demo-dense" in capsys.readouterr().out
 
 
