@@ -99,7 +99,7 @@ def collect_report_data(
         capability=capability,
         examples=(
             None
-            if capability is None
+            if capability is None or capability.origin is not None  # images may be of before
             else reference_sheet(artifacts, capability.values, settings.example_classes, report)
         ),
         labels=tuple(

@@ -361,6 +361,18 @@ def test_example_classes(tmp_path) -> Outcomes:
         yield shown, ["bed", "door", "lamp"][:value]
 
 
+def test_images_by_which_no_score_was_measured_are_not_shown(tmp_path):
+    """They are of an earlier run; the scores are from a table now."""
+    run = finished(tmp_path, report={**ASKED, "example_classes": 3})
+    for word in VOCABULARY:
+        write_images(run, word)
+    assert reported(run)["examples"] is not None
+    for teacher in TEACHERS:
+        path = run.workspace.capability(teacher)
+        write_json(path, {**read_json(path), "origin": "a table"})
+    assert reported(run)["examples"] is None
+
+
 @follows("report.scenes")
 def test_scenes(tmp_path) -> Outcomes:
     for number, value in enumerate(([], [SECOND], [SECOND, MEASURED])):
