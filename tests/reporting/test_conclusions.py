@@ -115,7 +115,8 @@ def test_what_was_measured_otherwise_is_not_compared(tmp_path, change):
 def test_one_home_gives_no_interval_and_says_so(tmp_path):
     run = finished(tmp_path, ingest={"validation": 1})
     said = conclusions(finished_run(run))
-    assert not any("[" in sentence for sentence in said)
+    differences = [sentence for sentence in said if "rank correlation" not in sentence]
+    assert not any("[" in sentence for sentence in differences)  # that one is over classes
     assert any("one of the homes alone gives no interval" in sentence for sentence in said)
 
 
