@@ -71,6 +71,7 @@ def run(
     jobs: int = 0,
     shard: str = "0/1",
     redo: bool = False,
+    estimate: bool = False,
     set_: Overrides = (),
 ) -> int:
     """Bring a run up to date: whatever is finished is skipped.
@@ -84,9 +85,14 @@ def run(
         jobs: Worker processes; 0 takes one per core, at most 4.
         shard: i/n: work on every n-th unit beginning with the i-th, from 0.
         redo: Make the chosen stages anew.
+        estimate: Do nothing but say what training would cost: steps, time, memory, disk.
         set_: Settings to change, such as distill.epochs=5.
     """
     loaded = load_run_config(config, scan, workspace, set_)
+    if estimate:
+        from pcdistill.cli.estimate import print_estimate
+
+        return print_estimate(loaded, make_console())
     from pcdistill.cli.execute import execute_run
 
     return execute_run(
@@ -156,7 +162,7 @@ def run_stage_command(name: StageName, arguments: Sequence[str]) -> int:
             redo: Make the stage anew.
             set_: Settings to change, such as distill.epochs=5.
         """
-        return run(config, scan, workspace, (name,), None, jobs, shard, redo, set_)
+        return run(config, scan, workspace, (name,), None, jobs, shard, redo, set_=set_)
 
     words = merge_repeated_option(arguments, SET_OPTION)
     return run_with_error_reporting(lambda: tyro.cli(stage, args=words, prog=name))
