@@ -19,6 +19,8 @@ from pcdistill.pipeline import RunContext, RunWords, Workspace
 class RunArtifacts:
     """Where the artifacts of a run are, and the values by which they become answers."""
 
+    title: str
+    """What the run is called."""
     workspace: Workspace
     words: RunWords
     scenes: SceneSplit
@@ -65,6 +67,7 @@ def open_artifacts(run: RunContext) -> RunArtifacts:
     """
     workspace, distill, partition = run.workspace, run.config.distill, run.config.partition
     return RunArtifacts(
+        title=run.config.run.title,
         workspace=workspace,
         words=run.words,
         scenes=split_scenes(run),

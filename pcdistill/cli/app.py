@@ -38,7 +38,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
 }
 """In the order of `pcdistill --help`."""
 
-ONCE = ("--set", "--only", "--scene")
+ONCE = ("--set", "--only", "--scene", "--format")
 """Options with several values, which may also be given several times."""
 
 _DESCRIPTION = (

@@ -95,17 +95,43 @@ def evaluate(run: Positional[Path], redo: bool = False) -> int:
     return execute_run(config, make_console(), only=("evaluate", "report"), jobs=1, redo=redo)
 
 
-def export(run: Positional[Path], to: OptionalPath = None, method: OptionalText = None) -> int:
-    """Write a labelled PLY for every scene.
+def export(
+    run: Positional[Path],
+    to: OptionalPath = None,
+    method: OptionalText = None,
+    format: Annotated[
+        tuple[str, ...], tyro.conf.arg(metavar="FORMAT ...", help_behavior_hint="")
+    ] = ("ply",),
+    zip: bool = False,
+) -> int:
+    """Write the labelled points of every scene, in one or several formats.
 
     Args:
         run: Workspace of the run.
         to: Folder to write to; by default export/ of the workspace.
         method: Whose labels, such as fused or student:superpoint; by default the best measured.
+        format: Any of ply, npz, and scannet (the text files of ScanNet's benchmark).
+        zip: Pack the files of format scannet as the benchmark takes them.
     """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
     from pcdistill.inference import open_run
 
     console = make_console()
-    for path in open_run(run).export(to, method):
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
+        task = progress.add_task("scenes", total=None)
+        files = open_run(run).export(
+            to,
+            method,
+            formats=format,
+            zipped=zip,
+            report=lambda done, total, words: progress.update(
+                task, completed=done, total=total, description=words
+            ),
+        )
+    for path in files:
         console.print(str(path), markup=False)
     return 0

@@ -1,5 +1,7 @@
 """Predictions of every method for a scene, and answers to questions about it."""
 
+from pcdistill.inference.class_instances import class_instances
+from pcdistill.inference.confidence import label_confidence
 from pcdistill.inference.finished_run import FinishedRun, open_run
 from pcdistill.inference.fuse_points import FusionRule, fuse_in_chunks
 from pcdistill.inference.fusion_diagnosis import FusionDiagnosis
@@ -54,11 +56,13 @@ __all__ = [
     "ScenePredictor",
     "SceneResponse",
     "average_pieces",
+    "class_instances",
     "connected_places",
     "export_labelled_clouds",
     "fuse_in_chunks",
     "ignored_words",
     "known_words",
+    "label_confidence",
     "load_student",
     "meant_word",
     "measure_capability",

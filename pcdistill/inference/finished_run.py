@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from pcdistill.artifacts import RunArtifacts, load_result, open_artifacts
+from pcdistill.callbacks import ProgressCallback
 from pcdistill.errors import ConfigError
 from pcdistill.inference.labelled_clouds import export_labelled_clouds
 from pcdistill.inference.predictor import ScenePredictor
@@ -105,20 +106,38 @@ class FinishedRun:
         """
         return load_result(self.artifacts.workspace, self._method(method))
 
-    def export(self, folder: str | Path | None = None, method: str | None = None) -> list[Path]:
-        """Write a labelled PLY for every scene; see `export_labelled_clouds`.
+    def export(
+        self,
+        folder: str | Path | None = None,
+        method: str | None = None,
+        *,
+        formats: Sequence[str] = ("ply",),
+        zipped: bool = False,
+        report: ProgressCallback = lambda done, total, words: None,
+    ) -> list[Path]:
+        """Write the labelled points of every scene; see `export_labelled_clouds`.
 
         Args:
             folder: where to; `export/` of the workspace by default.
             method: whose labels; by default those of the best measured one.
+            formats: any of ply, npz and scannet.
+            zipped: pack the files of format scannet as the benchmark takes them.
+            report: told how many scenes are written.
 
         Raises:
-            ConfigError: the method is unknown, or the folder is a file or cannot be made.
+            ConfigError: the method or a format is unknown, or the folder is a file or cannot be
+                made.
             ArtifactError: the run is not finished.
         """
-        target = None if folder is None else Path(folder)
-        method = self._method(method)
-        return export_labelled_clouds(self.artifacts, self.predictor, method, target)
+        return export_labelled_clouds(
+            self.artifacts,
+            self.predictor,
+            self._method(method),
+            None if folder is None else Path(folder),
+            formats=formats,
+            zipped=zipped,
+            report=report,
+        )
 
     def _method(self, method: str | None) -> str:
         return self.predictor.methods.require(method, self.artifacts.workspace)

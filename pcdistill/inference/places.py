@@ -79,7 +79,9 @@ def connected_places(
         return []
     chosen = relevancy >= like * best  # (S,)
     rows = chosen[ids].nonzero()[:, 0]
-    group = _touching(points[rows].double().cpu().numpy(), ids[rows].numpy(), len(relevancy))
+    group = touching_components(
+        points[rows].double().cpu().numpy(), ids[rows].numpy(), len(relevancy)
+    )
     places = []
     for number in np.unique(group[ids[rows].numpy()]):
         mine = rows[torch.from_numpy(group[ids[rows].numpy()] == number)]
@@ -101,10 +103,21 @@ def _place(points: Tensor, rows: Tensor, ids: Tensor, relevancy: Tensor) -> Plac
     )
 
 
-def _touching(
+def touching_components(
     points: npt.NDArray[np.float64], ids: npt.NDArray[np.int64], count: int
 ) -> npt.NDArray[np.int32]:
-    """(count,) number of the component that each superpoint belongs to."""
+    """Number the groups of superpoints that touch each other.
+
+    Two touch if they have points within 2.5 times the usual distance of neighbours.
+
+    Args:
+        points: (N, 3) metres.
+        ids: (N,) superpoint of each, in [0, count).
+        count: superpoints, S.
+
+    Returns:
+        (S,) component that each superpoint belongs to; one without points has its own.
+    """
     # the faces of a mesh may share no vertices: many points then lie at one place
     _, lowest, place = np.unique(place_keys(points), return_index=True, return_inverse=True)
     alike, rows = lowest[place], np.sort(lowest)

@@ -6,6 +6,9 @@ from pcdistill.lazy_face import lazy_face
 
 if TYPE_CHECKING:
     from pcdistill.labels import IGNORE_LABEL
+    from pcdistill.scenes.exports.formats import EXPORT_FORMATS, get_export_format
+    from pcdistill.scenes.exports.labelled_cloud import LabelledCloud
+    from pcdistill.scenes.exports.scannet import write_benchmark_zip
     from pcdistill.scenes.formats.ply import Ply, read_ply, write_ply
     from pcdistill.scenes.frames import Frame, MemoryFrame, StoredFrame
     from pcdistill.scenes.issues import SceneIssue, collect_issues
@@ -34,12 +37,14 @@ if TYPE_CHECKING:
     from pcdistill.scenes.store import write_scene
 
 __all__ = [
+    "EXPORT_FORMATS",
     "IGNORE_LABEL",
     "READERS",
     "DetectedScan",
     "Division",
     "Frame",
     "LabelSet",
+    "LabelledCloud",
     "MemoryFrame",
     "Ply",
     "Reader",
@@ -52,6 +57,7 @@ __all__ = [
     "collect_issues",
     "detect_scans",
     "find_scans",
+    "get_export_format",
     "is_scene_folder",
     "label_set_names",
     "load_label_set",
@@ -62,6 +68,7 @@ __all__ = [
     "require_scans",
     "source_points",
     "vocabulary_names",
+    "write_benchmark_zip",
     "write_class_names",
     "write_ply",
     "write_scene",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -43,6 +43,8 @@ def write_source_ply(
     colors: Tensor,
     labels: Tensor | None = None,
     scalars: Mapping[str, Tensor] | None = None,
+    integers: Mapping[str, Tensor] | None = None,
+    comments: Sequence[str] = (),
 ) -> None:
     """Write what is known of a scene's points as a PLY file in the frame and unit of its source.
 
@@ -54,6 +56,8 @@ def write_source_ply(
         colors: (N, 3) uint8.
         labels: (N,) integer, as of `write_ply`.
         scalars: (N,) numbers, by name, as of `write_ply`.
+        integers: (N,) integers, by name, as of `write_ply`.
+        comments: of the header, as of `write_ply`.
     """
     moved = bool(scene_to_source(scene.provenance)[:3, 3].any())
     write_ply(
@@ -63,6 +67,8 @@ def write_source_ply(
         normals=source_normals(scene),
         labels=labels,
         scalars=scalars,
+        integers=integers,
         faces=scene.faces,
         doubles=moved,
+        comments=comments,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,12 +10,15 @@ import pytest
 import torch
 
 from pcdistill.artifacts import SceneSplit
+from pcdistill.errors import ConfigError
 from pcdistill.inference import MethodTable, Place, Querier, ScenePieces, export_labelled_clouds
 from pcdistill.inference import labelled_clouds as export_module
 from pcdistill.inference import text_query as query_module
-from pcdistill.pipeline import RunWords
+from pcdistill.pipeline import RunWords, write_tensors
 from pcdistill.pipeline.workspace import Workspace
 from pcdistill.scenes import Scene, load_label_set, read_ply
+from pcdistill.scenes.exports.formats import ExportFormat
+from pcdistill.version import __version__
 
 OFFSET = [451234.0, 5411876.0, 118.0]
 
@@ -41,18 +45,38 @@ def run(scene, tmp_path, monkeypatch):
     monkeypatch.setattr(export_module, "stored_scenes", lambda workspace, names: ["hall"])
     for module in (export_module, query_module):
         monkeypatch.setattr(module, "open_scene", lambda folder: scene)
-    encoder = SimpleNamespace(encode=lambda texts: torch.eye(20)[: len(texts)])
+    encoder = SimpleNamespace(encode=lambda texts: torch.eye(20)[: len(texts)], text_space="toy")
     words = RunWords(encoder, load_label_set("scannet20"), ("wall",))
     words.label_embeddings = words.vocabulary_embeddings = torch.eye(20)
     split = SceneSplit((), ("hall",), (), "", generated=False)
-    return SimpleNamespace(workspace=Workspace(tmp_path), words=words, scenes=split)
+    stored = SimpleNamespace(
+        provenance=lambda teacher, scene: {"revision": "12ab", "license": "MIT"}
+    )
+    workspace = Workspace(tmp_path)
+    workspace.point_features("demo-dense", "hall").parent.mkdir(parents=True)
+    workspace.point_features("demo-dense", "hall").touch()
+    write_superpoints(workspace)
+    return SimpleNamespace(
+        title="Town hall",
+        workspace=workspace,
+        words=words,
+        scenes=split,
+        point_features=stored,
+        teachers=("demo-dense",),
+    )
+
+
+def write_superpoints(workspace, name="hall"):
+    tensors = {"superpoint_ids": torch.zeros(60, dtype=torch.int32)}
+    write_tensors(workspace.superpoints(name), tensors, {})
 
 
 @pytest.fixture
 def predictor():
-    labels = torch.arange(60) % 5
+    features = torch.eye(20)[torch.arange(60) % 5]
+    seen = torch.arange(60) < 50
     methods = MethodTable(("demo-dense",), ())
-    return SimpleNamespace(labels=lambda method, scene: labels, methods=methods)
+    return SimpleNamespace(features=lambda method, scene: (features, seen), methods=methods)
 
 
 def expected(scene):
@@ -73,7 +97,77 @@ def require_source_frame(file, scene):
 def test_export_writes_the_scans_own_coordinates(run, predictor, scene, tmp_path):
     file, _ = export_labelled_clouds(run, predictor, "fused", tmp_path / "out")
     found = require_source_frame(file, scene)
-    assert found.scalars["label"].tolist() == [i % 5 for i in range(60)]
+    assert found.scalars["label"].tolist() == [i % 5 if i < 50 else 255 for i in range(60)]
+
+
+def test_export_tells_of_every_point_and_where_it_comes_from(run, predictor, tmp_path):
+    file, _ = export_labelled_clouds(run, predictor, "fused", tmp_path / "out")
+    found = read_ply(file).scalars
+    share = np.e**10 / (np.e**10 + 19)  # cosine 1 with one class, 0 with 19, temperature 0.1
+    np.testing.assert_allclose(found["confidence"], [share] * 50 + [0] * 10, rtol=1e-5)
+    assert found["instance"].tolist() == [-1] * 60  # ten points of each class are too few
+    head = file.read_bytes().partition(b"end_header")[0].decode("ascii")
+    assert 'comment pcdistill.run "Town hall"' in head
+    assert f'comment pcdistill.version "{__version__}"' in head
+    teacher = '{"license": "MIT", "name": "demo-dense", "revision": "12ab"}'
+    assert f"comment pcdistill.teachers [{teacher}]" in head
+    assert 'comment class 2 "cabinet"' in head
+
+
+def test_several_formats_are_written_at_once(run, predictor, tmp_path):
+    told = []
+    files = export_labelled_clouds(
+        run,
+        predictor,
+        "fused",
+        tmp_path,
+        formats=("npz", "scannet", "ply"),
+        zipped=True,
+        report=lambda *words: told.append(words),
+    )
+    names = [str(file.relative_to(tmp_path)) for file in files]
+    scenes = ["hall.npz", "scannet/hall.txt", "hall.ply"]
+    assert names == [*scenes, "scannet.zip", "classes.txt"]
+    lines = (tmp_path / "scannet" / "hall.txt").read_text().splitlines()
+    assert lines == ["1", "2", "3", "4", "5"] * 10 + ["0"] * 10
+    with np.load(tmp_path / "hall.npz") as arrays:
+        assert arrays["labels"].tolist() == [i % 5 for i in range(50)] + [255] * 10
+    assert told == [(1, 1, "scenes")]
+
+
+@pytest.mark.parametrize(
+    ("formats", "zipped", "said"),
+    [
+        (("ply", "pyl"), False, "unknown export format 'pyl'; did you mean 'ply'?"),
+        (("ply",), True, r"--zip packs the files of format scannet, got ply; add --format scannet"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_anything_is(
+    run, predictor, tmp_path, formats, zipped, said
+):
+    with pytest.raises(ConfigError, match=said):
+        export_labelled_clouds(
+            run, predictor, "fused", tmp_path / "out", formats=formats, zipped=zipped
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_scenes_are_exported_one_after_the_other(run, predictor, scene, tmp_path, monkeypatch):
+    """Nothing of a scene is alive when the second one after it is written."""
+    names = [f"hall{number}" for number in range(6)]
+    for name in names:
+        write_superpoints(run.workspace, name)
+    monkeypatch.setattr(export_module, "stored_scenes", lambda workspace, scenes: names)
+    clouds, alive = [], []
+
+    def write(path, cloud):
+        clouds.append(weakref.ref(cloud))
+        alive.append(sum(one() is not None for one in clouds))
+
+    monkeypatch.setattr(export_module, "get_export_format", lambda name: ExportFormat(".x", write))
+    export_labelled_clouds(run, predictor, "fused", tmp_path)
+    assert len(alive) == 6
+    assert max(alive) <= 2
 
 
 def test_query_writes_and_names_the_scans_own_coordinates(run, scene, monkeypatch):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -106,8 +106,10 @@ def write_ply(
     normals: Tensor | None = None,
     labels: Tensor | None = None,
     scalars: Mapping[str, Tensor] | None = None,
+    integers: Mapping[str, Tensor] | None = None,
     faces: Tensor | None = None,
     doubles: bool = False,
+    comments: Sequence[str] = (),
 ) -> None:
     """Write a binary little-endian PLY file, whole or not at all.
 
@@ -118,11 +120,13 @@ def write_ply(
         normals: (N, 3) float.
         labels: (N,) integer, written as ``int label``.
         scalars: (N,) numbers, written as ``float`` under their names, for example a heat map.
+        integers: (N,) integers, written as ``int`` under their names, after the scalars.
         faces: (F, 3) integer, triangles over `points`.
         doubles: write coordinates as float64, which those of a survey need.
+        comments: lines of the header, in ASCII.
 
     Raises:
-        ValueError: a shape does not fit, or a scalar's name cannot be a property.
+        ValueError: a shape does not fit, a name cannot be a property, or a comment no line.
     """
     count = points.shape[0]
     columns: list[tuple[str, str, Tensor]] = []
@@ -135,14 +139,22 @@ def write_ply(
         _add_columns(columns, "colors", colors, _COLOR_NAMES[0], "u1", count)
     if labels is not None:
         _add_columns(columns, "labels", labels, ("label",), "<i4", count)
-    for name, values in (scalars or {}).items():
-        taken = {column[0] for column in columns}
-        if not name.isascii() or not name.isidentifier() or name in taken:
-            raise ValueError(f"'{name}' cannot name a property; use a new word of letters and _")
-        _add_columns(columns, name, values, (name,), "<f4", count)
+    for named, kind in ((scalars, "<f4"), (integers, "<i4")):
+        for name, values in (named or {}).items():
+            taken = {column[0] for column in columns}
+            if not name.isascii() or not name.isidentifier() or name in taken:
+                raise ValueError(
+                    f"'{name}' cannot name a property; use a new word of letters and _"
+                )
+            _add_columns(columns, name, values, (name,), kind, count)
+    for comment in comments:
+        if not comment.isascii() or not comment.isprintable():
+            raise ValueError(f"{comment[:60]!r} cannot be a comment; write one line of ASCII")
 
     types = {"<f4": "float", "<f8": "double", "u1": "uchar", "<i4": "int"}
-    header = ["ply", "format binary_little_endian 1.0", f"element vertex {count}"]
+    header = ["ply", "format binary_little_endian 1.0"]
+    header += [f"comment {comment}" for comment in comments]
+    header += [f"element vertex {count}"]
     header += [f"property {types[kind]} {name}" for name, kind, _ in columns]
     vertices = np.empty(count, dtype=[(name, kind) for name, kind, _ in columns])
     for name, _, values in columns:

@@ -1,0 +1,42 @@
+"""Table of the export formats, by the names that the command line takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from pcdistill.scenes.exports.labelled_cloud import LabelledCloud
+from pcdistill.scenes.exports.npz import write_labelled_npz
+from pcdistill.scenes.exports.ply import write_labelled_ply
+from pcdistill.scenes.exports.scannet import require_ids, write_benchmark_text
+from pcdistill.scenes.label_sets import LabelSet
+from pcdistill.suggest import look_up
+
+
+class ExportFormat(NamedTuple):
+    """How the scenes of a run are written in one format."""
+
+    suffix: str
+    write: Callable[[Path, LabelledCloud], None]
+    """Writes one scene, whole or not at all."""
+    require: Callable[[LabelSet], None] = lambda label_set: None
+    """Raises a ConfigError or MissingExtraError where no scene can be written."""
+    folder: str = ""
+    """Folder of the files below that of the export; beside the others where it is empty."""
+
+
+EXPORT_FORMATS: dict[str, ExportFormat] = {
+    "ply": ExportFormat(".ply", write_labelled_ply),
+    "npz": ExportFormat(".npz", write_labelled_npz),
+    "scannet": ExportFormat(".txt", write_benchmark_text, require_ids, folder="scannet"),
+}
+
+
+def get_export_format(name: str) -> ExportFormat:
+    """Give the format of a name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    return look_up("export format", name, EXPORT_FORMATS)
