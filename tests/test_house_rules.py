@@ -54,7 +54,12 @@ MAY_OPEN = {
     *("networks.checkpoints", "teachers.demo.network", "teachers.detector.network"),
     "capability.generators.diffusion_folder",
     *("reporting.write_report", "teachers.state_dicts", "teachers.script_archive"),
-    *("teachers.embedding_cache", "teachers.weight_download", "teachers.captions.tap.pieces"),
+    *(
+        "teachers.embedding_cache",
+        "teachers.digest_cache",
+        "teachers.weight_download",
+        "teachers.captions.tap.pieces",
+    ),
 }
 """Rooms and modules in which files are opened."""
 OPENING = {"open", "read_text", "write_text", "read_bytes", "write_bytes", "safe_open", "save_file"}

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from pcdistill.checksums import file_sha256
 from pcdistill.errors import ConfigError, MissingWeightsError, UnreadableError, file_trouble
 from pcdistill.suggest import look_up
+from pcdistill.teachers.digest_cache import remembered_sha256
 from pcdistill.teachers.open_clip_models import describe_open_clip, is_open_clip
 from pcdistill.teachers.state_dicts import load_state_dict
 from pcdistill.teachers.weight_sources import HUB, WEIGHT_FILES, WeightFile
@@ -275,4 +275,4 @@ def _stamp(file: Path) -> tuple[int, int]:
 
 @lru_cache(maxsize=256)
 def _digest(file: Path, _size: int, _time: int) -> str:
-    return file_sha256(file)
+    return remembered_sha256(file)
