@@ -19,6 +19,9 @@ class Noise:
     """Pictures of noise, of which the map says that the class is everywhere."""
 
     name = "noise"
+    image_size = SIZE
+    settings = {}  # noqa: RUF012
+    provenance = {"revision": "1"}  # noqa: RUF012
 
     def unsupported_categories(self, prompt, categories):
         return ()
