@@ -72,7 +72,18 @@ READERS_THAT_USE_OTHERS = {
 SHARED_BY_READERS = {"base", "capture", "detection"}
 OPTIONAL = {
     *("open_clip", "diffusers", "segment_anything", "transformers", "viser", "gsplat", "triton"),
-    *("MinkowskiEngine", "laspy", "pye57", "ray", "open3d", "lzfse", "OpenEXR"),
+    *(
+        "MinkowskiEngine",
+        "laspy",
+        "lazrs",
+        "rerun",
+        "trimesh",
+        "pye57",
+        "ray",
+        "open3d",
+        "lzfse",
+        "OpenEXR",
+    ),
     *("tensorflow", "huggingface_hub"),
 }
 AT_THE_TOP = {("sparse.engines.triton_kernels", "triton")}

@@ -110,7 +110,7 @@ def export(
         run: Workspace of the run.
         to: Folder to write to; by default export/ of the workspace.
         method: Whose labels, such as fused or student:superpoint; by default the best measured.
-        format: Any of ply, npz, and scannet (the text files of ScanNet's benchmark).
+        format: Any of ply, las, laz, npz, glb, rrd, and scannet (the files of ScanNet's benchmark).
         zip: Pack the files of format scannet as the benchmark takes them.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn

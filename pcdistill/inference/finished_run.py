@@ -120,7 +120,7 @@ class FinishedRun:
         Args:
             folder: where to; `export/` of the workspace by default.
             method: whose labels; by default those of the best measured one.
-            formats: any of ply, npz and scannet.
+            formats: any of ply, las, laz, npz, glb, rrd and scannet.
             zipped: pack the files of format scannet as the benchmark takes them.
             report: told how many scenes are written.
 

@@ -1,4 +1,4 @@
-"""Optional packages that only some files need: imported when such a file is read."""
+"""Optional packages that only some files need: imported when one is read or written."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 from pcdistill.errors import MissingExtraError
 
 
-def import_extra(file: Path, module: str, extra: str, otherwise: str) -> Any:
-    """Import what reads a file.
+def import_extra(file: Path | str, module: str, extra: str, otherwise: str) -> Any:
+    """Import what reads or writes a file.
 
     Args:
-        file: what is to be read.
+        file: what is to be read or written, or the option that asks for it.
         module: name of the module.
         extra: the optional dependency of pcdistill that brings it.
         otherwise: what the user can do without it, such as "convert the file to .ply".
