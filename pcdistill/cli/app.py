@@ -11,7 +11,8 @@ import tyro
 
 from pcdistill.cli.capability import capability
 from pcdistill.cli.doctor import doctor
-from pcdistill.cli.query import evaluate, export, query
+from pcdistill.cli.evaluate import evaluate
+from pcdistill.cli.query import export, query
 from pcdistill.cli.run import demo, run, status
 from pcdistill.cli.settings import settings
 from pcdistill.cli.weights import weights

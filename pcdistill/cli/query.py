@@ -1,18 +1,21 @@
-"""Commands on a finished run: ask it, measure it, take its labels."""
+"""Commands on a finished run: ask it, take its labels."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import tyro
 from tyro.conf import Positional
 
-from pcdistill.cli.words import OptionalPath, OptionalText, make_console, uncollected
+from pcdistill.cli.words import (
+    OptionalPath,
+    OptionalText,
+    make_console,
+    scene_progress,
+    uncollected,
+)
 from pcdistill.errors import ConfigError
-
-if TYPE_CHECKING:
-    pass
 
 
 def query(
@@ -81,20 +84,6 @@ def query(
     return 0
 
 
-def evaluate(run: Positional[Path], redo: bool = False) -> int:
-    """Measure a run against the labels of its scenes and print the table.
-
-    Args:
-        run: Workspace of the run.
-        redo: Measure anew.
-    """
-    from pcdistill.cli.execute import execute_run
-    from pcdistill.pipeline import load_workspace_config
-
-    config = load_workspace_config(run)
-    return execute_run(config, make_console(), only=("evaluate", "report"), jobs=1, redo=redo)
-
-
 def export(
     run: Positional[Path],
     to: OptionalPath = None,
@@ -113,25 +102,11 @@ def export(
         format: Any of ply, las, laz, npz, glb, rrd, and scannet (the files of ScanNet's benchmark).
         zip: Pack the files of format scannet as the benchmark takes them.
     """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
     from pcdistill.inference import open_run
 
     console = make_console()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as progress:
-        task = progress.add_task("scenes", total=None)
-        files = open_run(run).export(
-            to,
-            method,
-            formats=format,
-            zipped=zip,
-            report=lambda done, total, words: progress.update(
-                task, completed=done, total=total, description=words
-            ),
-        )
+    with scene_progress(console) as report:
+        files = open_run(run).export(to, method, formats=format, zipped=zip, report=report)
     for path in files:
         console.print(str(path), markup=False)
     return 0

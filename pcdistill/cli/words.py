@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from pcdistill.callbacks import ProgressCallback
 from pcdistill.errors import PcdistillError, file_trouble
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ Overrides = Annotated[
 """Values of `--set`."""
 OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")]
 OptionalNumber = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]
+OptionalDistance = Annotated[float | None, tyro.conf.arg(metavar="METRES", help_behavior_hint="")]
 OptionalText = Annotated[str | None, tyro.conf.arg(metavar="TEXT", help_behavior_hint="")]
 """Options that may be left out; their help says what then happens."""
 
@@ -86,6 +88,24 @@ def make_console() -> Console:
     from pcdistill.pipeline import text_console
 
     return text_console()
+
+
+@contextmanager
+def scene_progress(console: Console) -> Iterator[ProgressCallback]:
+    """Show how many scenes are done while the block runs, in a terminal only.
+
+    Gives:
+        the callback that is told so.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    shown = console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=not shown) as progress:
+        task = progress.add_task("scenes", total=None)
+        yield lambda done, total, words: progress.update(
+            task, completed=done, total=total, description=words
+        )
 
 
 def run_with_error_reporting(command: Callable[[], int | None]) -> int:

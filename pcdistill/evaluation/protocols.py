@@ -33,6 +33,10 @@ _MEAN_OVER = {
     "all": "mean over all {} classes, one without a true point counting 0",
     "present": "mean over the classes (of {}) that have a true point",
 }
+_AVERAGE = {
+    "global": "all scenes in one confusion matrix",
+    "per scene": "each scene scored by itself, then averaged",
+}
 _RUNS = {
     "shifted": "scores of {} runs added, each moved on the grid",
     "turned": "scores of {} runs added, each turned and scaled at random{}",
@@ -110,13 +114,22 @@ class Protocol:
             f"label set {self.label_set}",
             _MEAN_OVER[self.mean_over].format(classes - len(self.excluded_classes)),
             *([f"without {', '.join(self.excluded_classes)}"] if self.excluded_classes else []),
-            "all scenes in one confusion matrix"
-            if self.average == "global"
-            else "each scene scored by itself, then averaged",
+            _AVERAGE[self.average],
             self._said_of_runs(),
             f"prompt '{self.prompt_template}'",
         ]
         return "; ".join(parts)
+
+    def describe_arithmetic(self, classes: int) -> str:
+        """Describe how labels become one number, whoever predicted them, for `classes` classes."""
+        return "; ".join(
+            [
+                f"points without a prediction {_UNSEEN[self.unseen]}",
+                f"label set {self.label_set}",
+                _MEAN_OVER[self.mean_over].format(classes - len(self.excluded_classes)),
+                _AVERAGE[self.average],
+            ]
+        )
 
     def _claim(self) -> str:
         departures = self.departures

@@ -2,6 +2,7 @@
 
 from pcdistill.inference.class_instances import class_instances
 from pcdistill.inference.confidence import label_confidence
+from pcdistill.inference.evaluated_files import FileIds, evaluate_files
 from pcdistill.inference.finished_run import FinishedRun, open_run
 from pcdistill.inference.fuse_points import FusionRule, fuse_in_chunks
 from pcdistill.inference.fusion_diagnosis import FusionDiagnosis
@@ -43,6 +44,7 @@ __all__ = [
     "POOLED",
     "SHUFFLED",
     "VOXELS",
+    "FileIds",
     "FinishedRun",
     "FusionDiagnosis",
     "FusionRule",
@@ -58,6 +60,7 @@ __all__ = [
     "average_pieces",
     "class_instances",
     "connected_places",
+    "evaluate_files",
     "export_labelled_clouds",
     "fuse_in_chunks",
     "ignored_words",

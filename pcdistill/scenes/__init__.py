@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pcdistill.scenes.formats.ply import Ply, read_ply, write_ply
     from pcdistill.scenes.frames import Frame, MemoryFrame, StoredFrame
     from pcdistill.scenes.issues import SceneIssue, collect_issues
+    from pcdistill.scenes.label_files import LABEL_SUFFIXES, LabelFile, read_label_file
     from pcdistill.scenes.label_sets import (
         LabelSet,
         label_set_names,
@@ -39,10 +40,12 @@ if TYPE_CHECKING:
 __all__ = [
     "EXPORT_FORMATS",
     "IGNORE_LABEL",
+    "LABEL_SUFFIXES",
     "READERS",
     "DetectedScan",
     "Division",
     "Frame",
+    "LabelFile",
     "LabelSet",
     "LabelledCloud",
     "MemoryFrame",
@@ -64,6 +67,7 @@ __all__ = [
     "load_vocabulary",
     "open_scan",
     "open_scene",
+    "read_label_file",
     "read_ply",
     "require_scans",
     "source_points",
