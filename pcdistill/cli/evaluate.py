@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    paths: Positional[Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUN | PRED TRUTH")]],
+    paths: Positional[
+        Annotated[
+            tuple[Path, ...],
+            tyro.conf.arg(metavar="RUN | PRED TRUTH", help_behavior_hint=""),
+        ]
+    ],
     redo: bool = False,
     label_set: OptionalText = None,
     protocol: OptionalText = None,
