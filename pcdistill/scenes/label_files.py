@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -17,6 +18,11 @@ from pcdistill.labels import IGNORE_LABEL, NO_FEATURE_LABEL, NO_FEATURE_LABEL_OF
 from pcdistill.scenes.formats.ply import read_ply
 from pcdistill.scenes.label_sets import LabelSet
 
+_DAMAGED = (
+    *(ValueError, TypeError, KeyError, EOFError, MemoryError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+"""What NumPy and the unpacking raise on damaged or strange archives, one after the other."""
 LABEL_SUFFIXES = (".ply", ".npz", ".txt")
 LabelRole = Literal["predicted", "true"]
 """Whether a point without a category has no prediction, or takes no part in any score."""
@@ -122,9 +128,10 @@ def _read_npz_labels(path: Path, label_set: LabelSet) -> tuple[Tensor, Tensor | 
             found = {name: arrays[name] for name in names if name in arrays.files}
     except OSError as error:
         raise SceneError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
+        reason = str(error).split("\n")[0][:80] or type(error).__name__
         raise SceneError(
-            f"{path}: is no archive of NumPy arrays ({str(error)[:80]}); write it again"
+            f"{path}: is no archive of NumPy arrays ({reason}); write it again"
         ) from error
     labels, points = found.get("labels"), found.get("points")
     if labels is None or labels.ndim != 1:

@@ -97,6 +97,34 @@ def test_what_is_no_file_of_labels_is_refused_in_a_sentence(tmp_path, name, writ
     assert str(caught.value).startswith(str(tmp_path / name))
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_a_damaged_archive_is_refused_or_read(tmp_path, seed):
+    of, file = cloud(), tmp_path / "a.npz"
+    get_export_format("npz").write(file, of)
+    data, chance = bytearray(file.read_bytes()), np.random.default_rng(seed)
+    for place in chance.integers(0, len(data), 1 + seed % 30):
+        data[place] ^= int(chance.integers(1, 256))
+    file.write_bytes(data[: len(data) // 2] if seed % 4 == 0 else data)
+    said = ""
+    try:
+        count = len(read_label_file(file, of.label_set, "true").labels)
+    except SceneError as error:
+        said = str(error)
+    if said:
+        assert said.startswith(f"{file}: ")
+        assert "\n" not in said
+    else:
+        assert count == len(of.labels)
+        assert seed % 4
+
+
+def test_a_single_array_is_no_archive(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros(3, dtype=int))
+    (tmp_path / "a.npy").rename(tmp_path / "a.npz")
+    with pytest.raises(SceneError, match=r"a\.npz: is no archive of NumPy arrays"):
+        read_label_file(tmp_path / "a.npz", SET, "true")
+
+
 def test_other_suffixes_and_label_sets_without_ids_are_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"a\.las: is a file '.las', expected one of .ply"):
         read_label_file(tmp_path / "a.las", SET, "true")
