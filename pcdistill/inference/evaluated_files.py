@@ -70,7 +70,7 @@ def evaluate_files(
     """
     if within is not None and not (within > 0 and np.isfinite(within)):
         raise ConfigError(f"--within is {within:g}, expected a distance > 0")
-    rules = replace(get_protocol(protocol, label_set.name), points="all")
+    rules = get_protocol(protocol, label_set.name)
     pairs = pair_label_files(predicted, true)
 
     def scenes() -> Iterator[tuple[Tensor, Tensor]]:

@@ -182,6 +182,8 @@ def test_the_nearest_point_answers_only_where_it_is_asked_for(tmp_path):
     answered = (apart <= 0.01) & (nearest != 255)
     assert result.unseen_points == int((labelled & ~answered).sum())
     assert int(result.confusion.diagonal().sum()) == int((labelled & answered).sum()) > 150
+    nearer = evaluate_files(first, second, SET, within=0.005)  # all are 6.9 mm away
+    assert nearer.unseen_points == int(labelled.sum())
 
 
 def test_points_that_lie_elsewhere_are_refused(tmp_path):

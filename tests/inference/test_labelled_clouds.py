@@ -164,10 +164,14 @@ def test_scenes_are_exported_one_after_the_other(run, predictor, scene, tmp_path
         clouds.append(weakref.ref(cloud))
         alive.append(sum(one() is not None for one in clouds))
 
-    monkeypatch.setattr(export_module, "get_export_format", lambda name: ExportFormat(".x", write))
-    export_labelled_clouds(run, predictor, "fused", tmp_path)
-    assert len(alive) == 6
-    assert max(alive) <= 2
+    monkeypatch.setattr(
+        export_module, "get_export_format", lambda name: ExportFormat(f".{name}", write)
+    )
+    files = export_labelled_clouds(run, predictor, "fused", tmp_path, formats=("a", "b"))
+    expected = [f"{name}.{suffix}" for name in names for suffix in "ab"]
+    assert [file.name for file in files] == [*expected, "classes.txt"]
+    assert len(alive) == 12
+    assert max(alive) <= 4  # a cloud is counted once in each format
 
 
 def test_query_writes_and_names_the_scans_own_coordinates(run, scene, monkeypatch):

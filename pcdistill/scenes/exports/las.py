@@ -91,7 +91,7 @@ def write_labelled_las(path: Path, cloud: LabelledCloud) -> None:
     steps = np.rint((coordinates - header.offsets) / header.scales).astype(np.int32)
     las.X, las.Y, las.Z = steps.T
     las.red, las.green, las.blue = as_shorts(cloud.shown_colors).numpy().astype(np.uint16).T
-    las.classification = classification_codes(cloud.answers.numpy(), len(cloud.label_set.names))
+    las.classification = classification_codes(cloud.answers.numpy())
     las.label = cloud.labels.numpy().astype(np.int32)
     las.confidence = cloud.confidence.numpy()
     las.instance = cloud.instances.numpy()
@@ -102,15 +102,9 @@ def write_labelled_las(path: Path, cloud: LabelledCloud) -> None:
         las.write(stream, do_compress=path.suffix.lower() == ".laz")
 
 
-def classification_codes(answers: npt.NDArray[np.int64], classes: int) -> npt.NDArray[np.uint8]:
-    """Give each point its classification.
-
-    Args:
-        answers: (N,) int64 class; negative where there is no answer.
-        classes: K.
-    """
-    last = LAST_CODE if classes > LAST_CODE - FIRST_CODE + 1 else FIRST_CODE + classes
-    codes = np.minimum(answers + FIRST_CODE, last)
+def classification_codes(answers: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    """(N,) uint8 classification of each point, of (N,) classes; negative for no answer."""
+    codes = np.minimum(answers + FIRST_CODE, LAST_CODE)
     return np.where(answers < 0, UNCLASSIFIED, codes).astype(np.uint8)
 
 
@@ -119,7 +113,7 @@ def _lookup_record(laspy: Any, label_set: LabelSet) -> Any:
     for code in range(_LOOKUP_ENTRIES):  # the standard's record has all of them
         record[code] = ""
     record[UNCLASSIFIED] = "no answer"
-    codes = classification_codes(np.arange(len(label_set.names)), len(label_set.names))
+    codes = classification_codes(np.arange(len(label_set.names)))
     for code, name in zip(codes.tolist(), label_set.names, strict=True):
         record[code] = BEYOND if record[code] else _short_name(name)
     return record

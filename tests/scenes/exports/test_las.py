@@ -47,6 +47,8 @@ def test_every_point_keeps_its_values(tmp_path, suffix, offset):
     assert las.header.global_encoding.wkt
     assert las.header.are_points_compressed == (suffix == "laz")
     assert np.abs(las.xyz - expected_coordinates(of)).max() <= HALF_STEP
+    assert (las.header.offsets % 1 == 0).all()
+    assert (las.xyz.min(axis=0) - las.header.offsets < 1).all()
     assert np.array_equal(las.label, of.labels.numpy())
     assert np.array_equal(las.confidence, of.confidence.numpy())
     assert np.array_equal(las.instance, of.instances.numpy())
