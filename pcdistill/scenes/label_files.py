@@ -24,6 +24,7 @@ _DAMAGED = (
 )
 """What NumPy and the unpacking raise on damaged or strange archives, one after the other."""
 LABEL_SUFFIXES = (".ply", ".npz", ".txt")
+"""Of files with one label a point, in lower case."""
 LabelRole = Literal["predicted", "true"]
 """Whether a point without a category has no prediction, or takes no part in any score."""
 

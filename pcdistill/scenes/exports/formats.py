@@ -38,6 +38,7 @@ EXPORT_FORMATS: dict[str, ExportFormat] = {
     "rrd": ExportFormat(".rrd", write_labelled_rrd, require_rerun),
     "scannet": ExportFormat(".txt", write_benchmark_text, require_ids, folder="scannet"),
 }
+"""By the name that `--format` takes."""
 
 
 def get_export_format(name: str) -> ExportFormat:
