@@ -35,6 +35,10 @@ class TrainingError(PcdistillError):
     """A student learned nothing that could be used."""
 
 
+class LostRankError(PcdistillError):
+    """Another process of a training over several processes ended, or does not answer."""
+
+
 class MissingExtraError(PcdistillError):
     """An optional package is not installed; the text names the extra that brings it."""
 

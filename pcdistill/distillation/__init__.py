@@ -7,6 +7,7 @@ from pcdistill.lazy_face import lazy_face
 if TYPE_CHECKING:
     from pcdistill.distillation.batch_cache import mixed_seed
     from pcdistill.distillation.batches import INPUT_CHANNELS, StudentInput, TrainingScene
+    from pcdistill.distillation.distributed import Ranks, current_ranks, joined_ranks
     from pcdistill.distillation.losses import (
         DistillationLosses,
         point_distillation_loss,
@@ -32,12 +33,15 @@ __all__ = [
     "EpochResult",
     "Looks",
     "PseudoLabels",
+    "Ranks",
     "StudentInput",
     "TemporalEnsemble",
     "Trainer",
     "TrainerSettings",
     "TrainingScene",
+    "current_ranks",
     "infer_point_features",
+    "joined_ranks",
     "linear_learning_rate",
     "mixed_seed",
     "one_cycle_learning_rate",

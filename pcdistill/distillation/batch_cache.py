@@ -81,15 +81,17 @@ class VoxelBatchCache:
         """
         if not self._turn:
             return self._voxelize(scene, 0)
-        draw = torch.rand(3, generator=generator).tolist()
+        turn, tint = _draw_change(generator)
         batch = self._voxelize(scene, epoch // self._revoxelize_every)
-        turn = GridSymmetry(
-            (1, 0, 2) if draw[0] < 0.5 else (0, 1, 2), (draw[1] < 0.5, draw[2] < 0.5, False)
-        )
-        features = _turned_features(batch.features, turn, sample_color_gain(generator))
+        features = _turned_features(batch.features, turn, tint)
         if batch.maps is None:
             raise RuntimeError("a view of the grid has no kernel maps")
         return batch._replace(features=features, maps=batch.maps.transformed(turn))
+
+    def skip(self, generator: torch.Generator) -> None:
+        """Draw from the generator what `sample` draws, for a scene that another process has."""
+        if self._turn:
+            _draw_change(generator)
 
     def _voxelize(self, scene: int, number: int) -> Batch:
         """Voxels of a scene; each `number` has its own shift on the grid."""
@@ -128,6 +130,15 @@ class VoxelBatchCache:
 
 def _size(batch: Batch) -> int:
     return 0 if batch.maps is None else batch.maps.nbytes
+
+
+def _draw_change(generator: torch.Generator) -> tuple[GridSymmetry, Tensor]:
+    """A symmetry of the grid and (3,) gain of each colour channel."""
+    draw = torch.rand(3, generator=generator).tolist()
+    turn = GridSymmetry(
+        (1, 0, 2) if draw[0] < 0.5 else (0, 1, 2), (draw[1] < 0.5, draw[2] < 0.5, False)
+    )
+    return turn, sample_color_gain(generator)
 
 
 def _turned_features(features: Tensor, turn: GridSymmetry, tint: Tensor) -> Tensor:

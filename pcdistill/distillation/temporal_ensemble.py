@@ -90,6 +90,15 @@ class TemporalEnsemble:
             raise ValueError(f"scene '{scene}' has no history yet; initialize or update it first")
         return self._scores[scene]
 
+    def set_history(self, scene: str, scores: Tensor) -> None:
+        """Go on with (N, P) float32 scores of a scene that another process updated before."""
+        require_shape("scores", scores, None, self.text_embeddings.shape[0])
+        self._scores[scene] = scores.to(self.device)
+
+    def drop_history(self, scene: str) -> None:
+        """Leave a scene to another process."""
+        self._scores.pop(scene, None)
+
     def initialize(
         self,
         scene: str,

@@ -39,10 +39,12 @@ if TYPE_CHECKING:
     )
     from pcdistill.pipeline.progress import Progress, text_console
     from pcdistill.pipeline.result_files import best_measured, result_confusion
-    from pcdistill.pipeline.runner import RunSummary, run_stages, select_stages
+    from pcdistill.pipeline.runner import RunSummary, opened_workspace, run_stages, select_stages
     from pcdistill.pipeline.stage import Dependency, Stage, Task
     from pcdistill.pipeline.stage_names import STAGE_NAMES, StageName, require_stage_names
-    from pcdistill.pipeline.status import UnitState, failed_units, stage_states
+    from pcdistill.pipeline.status import StatusTracker, UnitState, failed_units, stage_states
+    from pcdistill.pipeline.stop_signal import TERMINATED, noted_sigterm
+    from pcdistill.pipeline.unit_work import run_unit
     from pcdistill.pipeline.words import RunWords
     from pcdistill.pipeline.worker_pool import usable_cores
     from pcdistill.pipeline.workspace import Workspace, question_slug, slug
@@ -51,6 +53,7 @@ __all__ = [
     "HOME_IMAGE_SIZE",
     "PRETRAINED",
     "STAGE_NAMES",
+    "TERMINATED",
     "Dependency",
     "DistillConfig",
     "IngestConfig",
@@ -66,6 +69,7 @@ __all__ = [
     "Setting",
     "Stage",
     "StageName",
+    "StatusTracker",
     "StudentInputSpec",
     "Task",
     "UnitState",
@@ -78,7 +82,9 @@ __all__ = [
     "load_config",
     "load_pretrained",
     "load_workspace_config",
+    "noted_sigterm",
     "once_per_run",
+    "opened_workspace",
     "question_slug",
     "read_input_spec",
     "read_json",
@@ -88,6 +94,7 @@ __all__ = [
     "resolve_checkpoint",
     "result_confusion",
     "run_stages",
+    "run_unit",
     "schema_text",
     "select_stages",
     "slug",

@@ -74,7 +74,7 @@ def run_stages(
     show = progress or Progress(quiet=True)
     summary = RunSummary()
     begin = time.perf_counter()
-    with _opened_workspace(run, shard, prepare):
+    with opened_workspace(run, shard, prepare):
         opened = {stage.name: stage(run) for stage in stages}
         tracker = StatusTracker(run.workspace, tuple(opened.values()))
         needs = {
@@ -94,7 +94,7 @@ def run_stages(
 
 
 @contextmanager
-def _opened_workspace(
+def opened_workspace(
     run: RunContext, shard: tuple[int, int], prepare: Callable[[RunContext], None]
 ) -> Iterator[None]:
     """Make the workspace of a run, keep others out of it, and note what the run is about.

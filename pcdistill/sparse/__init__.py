@@ -5,7 +5,7 @@ from pcdistill.sparse.coordinates import CoordinateManager
 from pcdistill.sparse.engines.minkowski_engine import import_minkowski, to_minkowski
 from pcdistill.sparse.engines.triton_engine import import_triton_kernels, to_triton
 from pcdistill.sparse.grid_symmetry import GridSymmetry
-from pcdistill.sparse.normalization import SparseBatchNorm
+from pcdistill.sparse.normalization import SparseBatchNorm, synchronize_batch_norms
 from pcdistill.sparse.pooling import SparseAvgPool3d, SparseMaxPool3d
 from pcdistill.sparse.tensor import SparseTensor
 
@@ -20,6 +20,7 @@ __all__ = [
     "SparseTensor",
     "import_minkowski",
     "import_triton_kernels",
+    "synchronize_batch_norms",
     "to_minkowski",
     "to_triton",
 ]

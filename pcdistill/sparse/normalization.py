@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pcdistill.sparse.engines.cpu_norm import DTYPES, batch_norm_eval, batch_norm_train
+from pcdistill.sparse.synchronized_norm import AddOverRanks, synchronized_batch_norm
 from pcdistill.sparse.tensor import SparseTensor
 
 
@@ -18,6 +19,8 @@ class SparseBatchNorm(nn.Module):
     def __init__(self, channels: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
         super().__init__()
         self.bn = nn.BatchNorm1d(channels, eps=eps, momentum=momentum)
+        self.add_over_ranks: AddOverRanks | None = None
+        """Where given, training normalizes over the voxels of several processes."""
 
     def forward(
         self,
@@ -49,6 +52,8 @@ class SparseBatchNorm(nn.Module):
         added, joined = (  # (V, C) and (V, B)
             None if part is None else part.sorted_features for part in (residual, skip)
         )
+        if self.training and self.add_over_ranks is not None:
+            return x.with_sorted(self._by_torch(features, added, relu, joined))
         batch, gradients = self.training and len(x) > 1, torch.is_grad_enabled()
         if not self._has_loops(features, added, joined) or (gradients and not batch):
             return x.with_sorted(self._by_torch(features, added, relu, joined))
@@ -67,7 +72,9 @@ class SparseBatchNorm(nn.Module):
     ) -> Tensor:
         """(V, C + B) by torch's own operations."""
         bn = self.bn
-        if self.training and len(features) < 2:
+        if self.training and self.add_over_ranks is not None:
+            out = synchronized_batch_norm(features, bn, self.add_over_ranks)
+        elif self.training and len(features) < 2:
             out = nn.functional.batch_norm(
                 features, bn.running_mean, bn.running_var, bn.weight, bn.bias, eps=bn.eps
             )
@@ -76,3 +83,10 @@ class SparseBatchNorm(nn.Module):
         out = out if residual is None else out.add_(residual)
         out = out.relu_() if relu else out
         return out if skip is None else torch.cat((out, skip), dim=1)
+
+
+def synchronize_batch_norms(network: nn.Module, add_over_ranks: AddOverRanks) -> None:
+    """Let every `SparseBatchNorm` of a network normalize over several processes while it trains."""
+    for module in network.modules():
+        if isinstance(module, SparseBatchNorm):
+            module.add_over_ranks = add_over_ranks

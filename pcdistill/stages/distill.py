@@ -28,6 +28,7 @@ from pcdistill.distillation import (
     EpochResult,
     Trainer,
     TrainingScene,
+    current_ranks,
     infer_point_features,
     mixed_seed,
 )
@@ -35,6 +36,7 @@ from pcdistill.errors import ArtifactError, TrainingError
 from pcdistill.networks import MinkUNet, build_student, save_checkpoint
 from pcdistill.pipeline import (
     PRETRAINED,
+    TERMINATED,
     Dependency,
     DistillConfig,
     RunContext,
@@ -43,6 +45,7 @@ from pcdistill.pipeline import (
     Task,
     Workspace,
     copy_checkpoint,
+    noted_sigterm,
     read_provenance,
     resolve_checkpoint,
     write_tensors,
@@ -56,7 +59,9 @@ BASE = "superpoint"
 _MIN_SPREAD = 1e-4
 """Length of the difference of two unit features below which they are the same."""
 _STATE_EVERY = 15.0
-"""Seconds between half-way states."""
+"""Seconds between half-way states, written when an epoch ends."""
+_STATE_WITHIN_EPOCH = 600.0
+"""Seconds after which one is written within an epoch."""
 
 
 class DistillStage(Stage):
@@ -195,29 +200,20 @@ class DistillStage(Stage):
             ensemble=student == ENSEMBLE,
             seed=self._seed,
             class_of_prompt=self._words.label_set.mapping,
+            ranks=current_ranks(),
         )
         return network, trainer
 
     def _train(self, task: Task, report: ProgressCallback) -> str:
         student, scenes, config = task.unit, task.units_of("fuse"), self._config
-        folder, mark = self._workspace.student(student), {"task": task.fingerprint}
+        folder = self._workspace.student(student)
         folder.mkdir(parents=True, exist_ok=True)
         state_path, metrics = folder / "state.safetensors", folder / "metrics.jsonl"
         network, trainer = self._new_trainer(student, scenes)
         self._resume(task, trainer, state_path, metrics)
-        hands_over = self._hand_over_path in self.outputs(student)
-        saved = time.monotonic()
-        result = None
-        while not trainer.finished:
-            result = trainer.train_epoch()
-            _require_finite_loss(student, result)
-            append_metrics(metrics, result._asdict())
-            report(result.epoch, config.epochs, f"epochs, loss {result.loss:.3f}")
-            if hands_over and result.epoch == config.ensemble_epoch:
-                write_tensors(self._hand_over_path, trainer.state(), mark)
-            if time.monotonic() - saved > _STATE_EVERY and not trainer.finished:
-                write_tensors(state_path, trainer.state(), mark)
-                saved = time.monotonic()
+        result = self._learn(task, trainer, state_path, metrics, report)
+        if not current_ranks().is_first:
+            return ""
         _require_contrast(network, student, scenes[0], self._workspace, config, self._find_device())
         provenance = self._provenance(task)
         save_checkpoint(self._workspace.checkpoint(student), network, provenance)
@@ -228,6 +224,62 @@ class DistillStage(Stage):
             f"{config.architecture} with {parameters / 1e6:.1f} M parameters, "
             f"{len(scenes)} scenes, {trainer.epoch} epochs{last}"
         )
+
+    def _learn(
+        self,
+        task: Task,
+        trainer: Trainer,
+        state_path: Path,
+        metrics: Path,
+        report: ProgressCallback,
+    ) -> EpochResult | None:
+        """Train to the end; returns what the last epoch gave, None where none was left.
+
+        Of several processes the first writes. After SIGTERM the state is written at the next step,
+        and the process ends.
+
+        Raises:
+            TrainingError: the loss is not finite.
+            SystemExit: SIGTERM came.
+        """
+        student, ranks, epochs = task.unit, current_ranks(), self._config.epochs
+        hands_over = self._hand_over_path in self.outputs(student)
+        saved, result = time.monotonic(), None
+
+        def save(path: Path) -> None:
+            state = trainer.state()
+            if ranks.is_first:
+                write_tensors(path, state, {"task": task.fingerprint})
+
+        def pause() -> bool:
+            return stop.came or (ranks.is_first and time.monotonic() - saved > _STATE_WITHIN_EPOCH)
+
+        with noted_sigterm() as stop:
+            while not trainer.finished:
+                outcome = trainer.train_epoch(pause)
+                if outcome is not None:
+                    result = outcome
+                    _require_finite_loss(student, result)
+                    if ranks.is_first:
+                        append_metrics(metrics, result._asdict())
+                    report(result.epoch, epochs, f"epochs, loss {result.loss:.3f}")
+                    if hands_over and result.epoch == self._config.ensemble_epoch:
+                        save(self._hand_over_path)
+                ends = ranks.any(stop.came)
+                late = ranks.any(ranks.is_first and time.monotonic() - saved > _STATE_EVERY)
+                if ends or ((late or outcome is None) and not trainer.finished):
+                    save(state_path)
+                    saved = time.monotonic()
+                if ends:
+                    ranks.wait()  # until it is written
+                    if ranks.is_first:
+                        _LOG.warning(
+                            "student %s: SIGTERM came after %d of %d epochs; the same command goes "
+                            "on from there",
+                            *(student, trainer.epoch, epochs),
+                        )
+                    raise SystemExit(TERMINATED)
+        return result
 
     def _resume(self, task: Task, trainer: Trainer, state_path: Path, metrics: Path) -> None:
         """Load the half-way state of the same task, or where the base student hands over."""
@@ -246,6 +298,9 @@ class DistillStage(Stage):
                 )
         if state is not None:
             trainer.load_state(state)
+        current_ranks().require_same(trainer.epoch, str(state_path))
+        if not current_ranks().is_first:
+            return
         earlier = self._workspace.student(BASE) / "metrics.jsonl"
         trim_metrics(metrics, trainer.epoch, earlier if task.unit == ENSEMBLE else None)
 

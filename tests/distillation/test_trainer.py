@@ -98,6 +98,24 @@ def test_a_stopped_training_goes_on_to_the_same_student(ensemble):
         assert torch.equal(value, second.state()[key]), key
 
 
+@pytest.mark.parametrize(("augment", "batch_size"), [("full", 2), ("grid", 1)])
+def test_a_training_that_pauses_after_every_step_gives_the_same_student(augment, batch_size):
+    changes = {"augment": augment, "batch_size": batch_size, "ensemble_start": 0.5, "epochs": 4}
+    whole = trainer(ensemble=True, **changes)
+    results = [whole.train_epoch() for _ in range(4)]
+    part, found = trainer(ensemble=True, **changes), []
+    while not part.finished:
+        result = part.train_epoch(lambda: True)
+        found += [] if result is None else [result]
+        state = {key: value.clone() for key, value in part.state().items()}
+        assert ("half/step" in state) == (result is None)
+        part = trainer(ensemble=True, **changes)
+        part.load_state(state)
+    assert found == results
+    for key, value in whole.state().items():
+        assert torch.equal(value, part.state()[key]), key
+
+
 def test_the_ensemble_joins_in_its_epoch():
     learner = trainer(ensemble=True, ensemble_start=0.5, epochs=4)
     results = [learner.train_epoch() for _ in range(4)]

@@ -1,0 +1,194 @@
+"""Several processes train the student that one would, and say so when one of them is gone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pcdistill.distillation.distributed import ALONE, Ranks
+from pcdistill.distillation.trainer import Trainer
+from pcdistill.errors import ConfigError, LostRankError, TrainingError
+from pcdistill.networks import build_student
+from tests.distillation.rank_processes import on_ranks
+from tests.distillation.test_trainer import CHANNELS, CPU, settings, toy_scene
+
+SAME = 1e-5
+"""Relative, after 20 steps in float64; up to 5e-7 was found. In float32 Adam makes steps of its full
+rate out of gradients that are nothing but rounding, as those of a constant input's first kernel."""
+SCENES = 6
+FULL = {"epochs": 10, "batch_size": 3, "ensemble_start": 0.5}
+GRID = {**FULL, "augment": "grid", "batch_size": 5}
+"""Two steps an epoch; of the second one process has nothing, and the voxels are kept ones."""
+
+
+@contextmanager
+def float64() -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def new_trainer(ranks: Ranks, target: str, ensemble: bool, changes: dict[str, Any]) -> Trainer:
+    torch.manual_seed(ranks.rank)  # the first process gives its weights to the others
+    network = build_student("MinkUNet14A", 3, CHANNELS, width=0.125)
+    scenes = [toy_scene(f"scene {i}", i) for i in range(SCENES)]
+    text, how = torch.eye(CHANNELS)[:3], settings(learning_rate=1e-3, **changes)
+    return Trainer(network, scenes, text, how, CPU, target=target, ensemble=ensemble, ranks=ranks)
+
+
+def to_numpy(state: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    return {key: value.numpy().copy() for key, value in state.items()}
+
+
+def learn(ranks: Ranks, target: str, ensemble: bool, changes: dict[str, Any]) -> tuple:
+    """Losses of each epoch, and the state at the end."""
+    with float64():
+        trainer = new_trainer(ranks, target, ensemble, changes)
+        curve = []
+        while not trainer.finished:
+            result = trainer.train_epoch()
+            curve.append((result.loss, result.ensemble_loss))
+        return np.array(curve), to_numpy(trainer.state())
+
+
+def distance(found: np.ndarray, wanted: np.ndarray) -> float:
+    difference = np.linalg.norm((found - wanted).astype(float))
+    return float(difference / max(np.linalg.norm(wanted.astype(float)), 1e-12))
+
+
+def assert_same_training(found: tuple, wanted: tuple) -> None:
+    np.testing.assert_allclose(found[0], wanted[0], rtol=SAME)
+    assert found[1].keys() == wanted[1].keys()
+    for key, value in wanted[1].items():
+        if not key.startswith("exp_avg"):
+            assert distance(found[1][key], value) <= SAME, key
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("target", "ensemble", "changes"),
+    [
+        ("superpoint", False, FULL),
+        ("superpoint", True, FULL),
+        ("superpoint", True, GRID),
+        ("point", False, {**GRID, "max_voxels_per_step": 0}),
+    ],
+    ids=["base", "ensemble", "idle", "points"],
+)
+def test_two_processes_train_the_student_of_one(target, ensemble, changes):
+    alone = on_ranks(1, learn, target, ensemble, changes)[0]
+    first, second = on_ranks(2, learn, target, ensemble, changes)
+    assert_same_training(first, alone)
+    assert (alone[0][-1, 1] > 0) == ensemble
+    for key, value in first[1].items():
+        if key.startswith("model/"):
+            assert np.array_equal(value, second[1][key]), key
+
+
+def pause_and_go_on(ranks: Ranks, steps: int) -> tuple:
+    """State where training paused after some steps, and at the end of it."""
+    with float64():
+        trainer, done = new_trainer(ranks, "superpoint", True, FULL), []
+
+        def pause() -> bool:
+            done.append(1)
+            return len(done) == steps and ranks.is_first
+
+        while trainer.train_epoch(pause) is not None:
+            pass
+        paused = to_numpy(trainer.state())
+        while not trainer.finished:
+            trainer.train_epoch()
+        return paused, to_numpy(trainer.state())
+
+
+def go_on(ranks: Ranks, paused: dict[str, np.ndarray]) -> tuple:
+    with float64():
+        trainer = new_trainer(ranks, "superpoint", True, FULL)
+        trainer.load_state({key: torch.from_numpy(value) for key, value in paused.items()})
+        while not trainer.finished:
+            trainer.train_epoch()
+        return np.zeros(0), to_numpy(trainer.state())
+
+
+@pytest.mark.thorough
+def test_a_state_within_an_epoch_goes_on_to_the_same_student_with_any_number_of_processes():
+    """In the eighth epoch, so that histories are with both processes."""
+    paused, end = on_ranks(2, pause_and_go_on, 8)[0]
+    assert int(paused["half/step"]) == 1
+    assert int(paused["epoch"]) == 7
+    assert sum(key.startswith("ensemble/scores/") for key in paused) == SCENES
+    again = on_ranks(2, go_on, paused)[0][1]
+    assert all(np.array_equal(again[key], value) for key, value in end.items())
+    assert_same_training(on_ranks(1, go_on, paused)[0], (np.zeros(0), end))
+
+
+def lose_one(ranks: Ranks) -> str:
+    trainer = new_trainer(ranks, "superpoint", False, FULL)
+    trainer.train_epoch()
+    if ranks.rank == 1:
+        os._exit(9)
+    with pytest.raises(LostRankError) as caught:
+        trainer.train_epoch()
+    with pytest.raises(LostRankError):  # at once, without waiting again
+        ranks.wait()
+    return str(caught.value)
+
+
+@pytest.mark.thorough
+def test_a_lost_process_is_told_in_one_sentence():
+    message = on_ranks(2, lose_one, lost=1)[0]
+    assert message.startswith("rank 0 of 2: another process of the training ended or did not answer")
+    assert "give the same command again" in message
+    assert "\n" not in message
+
+
+def disagree(ranks: Ranks) -> list:
+    with pytest.raises(TrainingError, match=r"state: the processes found .* epochs \[3, 4\]"):
+        ranks.require_same(3 + ranks.rank, "state")
+    ranks.require_same(3, "state")
+    with pytest.raises(ConfigError if ranks.is_first else SystemExit):
+        ranks.from_first(refuse)
+    with pytest.raises(ConfigError, match="2 processes share the scenes of each step, .* are 1"):
+        new_trainer(ranks, "superpoint", False, {"batch_size": 1})
+    moved = torch.full((2,), float(ranks.rank))
+    ranks.move(moved, 1, 0)
+    return [
+        ranks.from_first(lambda: "of the first"),
+        ranks.any(ranks.rank == 1),
+        ranks.any(False),
+        ranks.shares(1 + ranks.rank, 0),
+        ranks.gather([ranks.rank, 7]).tolist(),
+        moved.tolist(),
+    ]
+
+
+def refuse() -> None:
+    raise ConfigError("no")
+
+
+@pytest.mark.thorough
+def test_processes_agree():
+    answers = on_ranks(2, disagree)
+    for rank, shares in enumerate(([1 / 3, 0], [2 / 3, 0])):
+        moved = [1.0, 1.0]
+        assert answers[rank] == ["of the first", True, False, shares, [[0, 7], [1, 7]], moved]
+
+
+def test_alone_nothing_is_sent():
+    tensor = torch.ones(2)
+    assert ALONE.add(tensor) is tensor
+    assert ALONE.shares(3, 0) == [1.0, 1.0]
+    assert ALONE.any(True)
+    assert not ALONE.any(False)
+    assert ALONE.from_first(lambda: 5) == 5
+    ALONE.wait()
