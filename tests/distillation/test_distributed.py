@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,8 @@ from tests.distillation.rank_processes import on_ranks
 from tests.distillation.test_trainer import CHANNELS, CPU, settings, toy_scene
 
 SAME = 1e-5
-"""Relative, after 20 steps in float64; up to 5e-7 was found. In float32 Adam makes steps of its full
-rate out of gradients that are nothing but rounding, as those of a constant input's first kernel."""
+"""Relative, after 20 steps in float64; up to 5e-7 was found. In float32 Adam makes steps of its
+full rate out of gradients that are only rounding, as those of a constant input's first kernel."""
 SCENES = 6
 FULL = {"epochs": 10, "batch_size": 3, "ensemble_start": 0.5}
 GRID = {**FULL, "augment": "grid", "batch_size": 5}
@@ -41,8 +42,17 @@ def new_trainer(ranks: Ranks, target: str, ensemble: bool, changes: dict[str, An
     torch.manual_seed(ranks.rank)  # the first process gives its weights to the others
     network = build_student("MinkUNet14A", 3, CHANNELS, width=0.125)
     scenes = [toy_scene(f"scene {i}", i) for i in range(SCENES)]
+    if changes.get("augment") == "grid":
+        network = build_student("MinkUNet14A", 7, CHANNELS, width=0.125)
+        scenes = [replace(scene, **seen_too(scene.points)) for scene in scenes]
     text, how = torch.eye(CHANNELS)[:3], settings(learning_rate=1e-3, **changes)
     return Trainer(network, scenes, text, how, CPU, target=target, ensemble=ensemble, ranks=ranks)
+
+
+def seen_too(points: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Normals and colours of a scene, some of each."""
+    normals = torch.nn.functional.normalize(points - 1, dim=1)
+    return {"normals": normals, "colors": (100 * points).clamp(0, 255).to(torch.uint8)}
 
 
 def to_numpy(state: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
@@ -147,7 +157,9 @@ def lose_one(ranks: Ranks) -> str:
 @pytest.mark.thorough
 def test_a_lost_process_is_told_in_one_sentence():
     message = on_ranks(2, lose_one, lost=1)[0]
-    assert message.startswith("rank 0 of 2: another process of the training ended or did not answer")
+    assert message.startswith(
+        "rank 0 of 2: another process of the training ended or did not answer"
+    )
     assert "give the same command again" in message
     assert "\n" not in message
 
