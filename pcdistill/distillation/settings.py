@@ -33,7 +33,7 @@ class TrainerSettings:
     keep_superpoint_loss: bool = True
     """Keep the superpoint loss after `ensemble_start`; the authors' code drops it."""
     batch_size: int = 12
-    """Scenes per step."""
+    """Scenes per step, of all processes together."""
     learning_rate: float = 1.0e-4
     """The highest; how it changes says `schedule`."""
     final_learning_rate: float = 1.0e-5
