@@ -26,6 +26,9 @@ HIDDEN_TESTS := tests/sparse/test_convolution.py tests/sparse/test_convolution_g
 	tests/sparse/test_normalization.py tests/sparse/test_tensor.py tests/sparse/test_grid_symmetry.py \
 	tests/geometry tests/fusion tests/capability tests/distillation tests/evaluation \
 	tests/networks tests/stages/test_fuse.py tests/stages/test_lift.py
+# Slow, and little in them is computed by our own loops.
+NOT_HIDDEN := --ignore tests/capability/generators/test_stable_diffusion.py \
+	--ignore tests/capability/test_hub_segmenter.py --ignore tests/distillation/test_distributed.py
 
 .PHONY: demo test test-fast test-all test-hidden test-margins lint format docs bench minkowski clean help
 
@@ -46,9 +49,9 @@ test-all: $(VENV)/.installed-test lint
 
 test-hidden: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.hidden_features scalar \
-	  $(BIN)/python -m pytest $(PARALLEL) -k 'not narrower' $(HIDDEN_TESTS)
+	  $(BIN)/python -m pytest $(PARALLEL) -k 'not narrower' $(NOT_HIDDEN) $(HIDDEN_TESTS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.hidden_features avx2 \
-	  $(BIN)/python -m pytest $(PARALLEL) -k 'not narrower' $(HIDDEN_TESTS)
+	  $(BIN)/python -m pytest $(PARALLEL) -k 'not narrower' $(NOT_HIDDEN) $(HIDDEN_TESTS)
 
 test-margins: $(VENV)/.installed-test
 	PYTHONPYCACHEPREFIX=.pytest_cache/margins $(PYTEST) -p tests.margins \

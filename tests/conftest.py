@@ -23,6 +23,7 @@ LONGEST = (
     "end_to_end/test_demo.py",
     "homes/test_digest.py",
     "doctor/test_examine.py",
+    "scenes/checks/test_fit_requirement.py",
     "end_to_end/test_datasets.py",
     "pipeline/test_runner.py",
     "sparse/engines/test_triton_engine.py",

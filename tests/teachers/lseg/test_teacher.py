@@ -30,7 +30,14 @@ def reduced(request, tmp_path):
     return request.param, file
 
 
-@pytest.mark.parametrize("name", LSEG_VIEWS)
+WAYS = [
+    pytest.param(name, marks=pytest.mark.slow) if name == "lseg-multiscale" else name
+    for name in LSEG_VIEWS
+]
+"""Windows at four scales take minutes even of a small network; the contract looks at them, too."""
+
+
+@pytest.mark.parametrize("name", WAYS)
 def test_every_way_of_looking_gives_features_of_the_space(reduced, name):
     meta_file, file = reduced
     teacher = LSegTeacher(name, setup_of(file), reduced_sizes(meta_file))
