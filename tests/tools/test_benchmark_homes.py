@@ -176,6 +176,28 @@ def test_what_comes_out_is_said_to():
     assert page_of(found).splitlines()[2].startswith("What was to come out did: each teacher < av")
 
 
+def test_fused_is_held_against_the_best_of_each_seed():
+    found = numbers()
+    others = (*found.teachers, "average", "linear")
+    for seed, ahead in zip(found.single, found.fused_ahead, strict=True):
+        known = [seed.rows[name]["miou"] for name in others]
+        assert ahead == pytest.approx(seed.rows["fused"]["miou"] - max(known))
+    told = ", ".join(f"{value:+.1f}" for value in found.fused_ahead)
+    assert f"the best of teachers, average and linear: {told}." in page_of(found)
+    assert found.summary()["fused_ahead_of_best"] == found.fused_ahead
+
+
+def test_a_single_seed_on_which_it_is_behind_is_told():
+    found = numbers()
+    found.single[1].rows["fused"]["miou"] = found.single[1].rows["average"]["miou"] - 2
+    (missed,) = [m for m in found.shortfalls if "on 1 of 3 seeds" in m]
+    assert missed == (
+        "fused is behind the best of teachers, average and linear on 1 of 3 seeds (the least "
+        f"difference is {found.fused_ahead[1]:+.1f})"
+    )
+    assert found.fused_ahead[1] <= -2
+
+
 def unordered() -> list[dict]:
     table = capability()
     table["teachers"]["demo-dense"]["measured"].update(bed=0.2, door=0.9)

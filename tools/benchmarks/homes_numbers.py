@@ -122,6 +122,15 @@ class Numbers:
             self.compare(ORACLE, "fused"),
         ]
 
+    @property
+    def fused_ahead(self) -> list[float]:
+        """Points of mIoU, seed by seed: fused less the best of teachers, average and linear."""
+        others = (*self.teachers, "average", "linear")
+        return [
+            seed.rows["fused"]["miou"] - max(seed.rows[name]["miou"] for name in others)
+            for seed in self.single
+        ]
+
     def student(self, name: str, *, voted: bool) -> list[Comparison]:
         """A student and what it is to reach."""
         return [self.compare(name, other, voted=voted) for other in (VOXELS, "fused", POOLED)]
@@ -161,6 +170,13 @@ class Numbers:
             for one in wanted
             if one.apart.verdict != "ahead"
         ]
+        behind = [number + 1 for number, ahead in enumerate(self.fused_ahead) if ahead < 0]
+        if behind:
+            missed.append(
+                "fused is behind the best of teachers, average and linear on "
+                f"{len(behind)} of {len(self.single)} seeds (the least difference is "
+                f"{min(self.fused_ahead):+.1f})"
+            )
         for voted in (False, True):
             one = self.compare(self.best_student, VOXELS, voted=voted)
             if one.apart.difference < 0:
@@ -199,6 +215,7 @@ class Numbers:
             f"differences_{self.votes}_cuts": [
                 _as_json(one) for one in self.student(best, voted=True)
             ],
+            "fused_ahead_of_best": self.fused_ahead,
             "spearman": self.agreement().spearman,
             "spearman_n": self.agreement().classes,
             "not_reached": self.shortfalls,
