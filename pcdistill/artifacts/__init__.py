@@ -8,6 +8,7 @@ from pcdistill.artifacts.capability import (
     load_reference_images,
     load_taught_words,
     read_scores,
+    table_of_words,
     write_scores,
 )
 from pcdistill.artifacts.default_split import counted
@@ -86,6 +87,7 @@ __all__ = [
     "save_scan_index",
     "split_scenes",
     "stored_scenes",
+    "table_of_words",
     "trim_metrics",
     "write_scores",
 ]

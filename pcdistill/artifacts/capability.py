@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -120,11 +120,16 @@ def load_capability(
     Returns:
         (T, K) float32 in [0, 1]; NaN for a word of which there is no image.
     """
-    rows = []
-    for teacher in teachers:
-        scores = read_json(workspace.capability(teacher))["capability"]
-        rows.append([math.nan if scores[word] is None else scores[word] for word in vocabulary])
-    return torch.tensor(rows, dtype=torch.float32)
+    rows = [read_json(workspace.capability(teacher))["capability"] for teacher in teachers]
+    return table_of_words(rows, vocabulary)
+
+
+def table_of_words(rows: Sequence[Mapping[str, float | None]], vocabulary: Sequence[str]) -> Tensor:
+    """Turn T rows of word -> number into (T, K) float32, NaN where a number is not known."""
+    return torch.tensor(
+        [[math.nan if row[word] is None else row[word] for word in vocabulary] for row in rows],
+        dtype=torch.float32,
+    )
 
 
 def load_capability_intervals(

@@ -13,6 +13,7 @@ from pcdistill.artifacts import (
     labels_in_memory,
     load_capability,
     load_taught_words,
+    table_of_words,
 )
 from pcdistill.evaluation import ConfusionMatrix, rank_agreement
 from pcdistill.fusion import predict_labels
@@ -128,10 +129,7 @@ def read_true_capability(
         (T, K) float32, NaN where nothing is known.
     """
     found = read_json(workspace.true_capability)["teachers"]
-    rows = [found[teacher]["true"] for teacher in teachers]
-    return torch.tensor(
-        [[math.nan if row[word] is None else row[word] for word in vocabulary] for row in rows]
-    )
+    return table_of_words([found[teacher]["true"] for teacher in teachers], vocabulary)
 
 
 def words_to_compare(
