@@ -1,0 +1,117 @@
+"""Batch of one training step: its scenes that this process has, augmented and voxelized."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+
+from pcdistill.distillation.augmentation import augment_on_grid, augment_rotate_scale
+from pcdistill.distillation.batch_cache import VoxelBatchCache
+from pcdistill.distillation.batches import Batch, StudentInput, TrainingScene, make_voxel_batch
+from pcdistill.distillation.settings import TrainerSettings
+
+
+class StepBatch(NamedTuple):
+    """What one process works on in one step."""
+
+    scenes: tuple[TrainingScene, ...]
+    """Those of the step that are here; one without points where none is."""
+    batch: Batch
+    """Their voxels."""
+
+
+class BatchMaker:
+    """Maker of the batches of a training.
+
+    Several processes share the scenes of each step. Every process draws the changes of all
+    scenes, those of others on no points, so that the generators stay alike.
+    """
+
+    def __init__(
+        self,
+        scenes: Sequence[TrainingScene],
+        settings: TrainerSettings,
+        *,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        """Take the scenes.
+
+        Args:
+            scenes: all that are learned from.
+            settings: voxel size and augmentation.
+            seed: of the shifts of kept voxels.
+            device: where the batches are wanted.
+        """
+        self._scenes = tuple(scenes)
+        self._settings = settings
+        self._device = device
+        self._cache = VoxelBatchCache(
+            scenes,
+            settings.voxel_size,
+            turn=settings.augment == "grid",
+            seed=seed,
+            device=device,
+            revoxelize_every=settings.revoxelize_every,
+        )
+
+    def make(
+        self,
+        numbers: Sequence[int],
+        is_mine: Sequence[bool],
+        epoch: int,
+        generator: torch.Generator,
+    ) -> StepBatch:
+        """Voxelize those scenes of a global batch that are mine, augmented.
+
+        Args:
+            numbers: of all scenes of the batch.
+            is_mine: which of them this process has.
+            epoch: from 0.
+            generator: of the augmentation.
+        """
+        scenes = [self._scenes[i] for i, mine in zip(numbers, is_mine, strict=True) if mine]
+        if not scenes:
+            scenes = [_without_points(self._scenes[numbers[0]])]
+        return StepBatch(tuple(scenes), self._batch(numbers, is_mine, epoch, generator))
+
+    def _batch(
+        self,
+        numbers: Sequence[int],
+        is_mine: Sequence[bool],
+        epoch: int,
+        generator: torch.Generator,
+    ) -> Batch:
+        settings = self._settings
+        if len(numbers) == 1 and settings.augment != "full":
+            if is_mine[0]:
+                return self._cache.sample(numbers[0], epoch, generator)
+            self._cache.skip(generator)
+            return self._voxelize([cloud_of(_without_points(self._scenes[numbers[0]]))])
+        scenes = [
+            self._scenes[i] if mine else _without_points(self._scenes[i])
+            for i, mine in zip(numbers, is_mine, strict=True)
+        ]
+        clouds = [cloud_of(scene) for scene in scenes]
+        if settings.augment != "none":
+            change = augment_rotate_scale if settings.augment == "full" else augment_on_grid
+            clouds = [change(cloud, generator) for cloud in clouds]
+        here = [cloud for cloud, mine in zip(clouds, is_mine, strict=True) if mine]
+        return self._voxelize(here or clouds[:1])
+
+    def _voxelize(self, clouds: Sequence[StudentInput]) -> Batch:
+        size = self._settings.voxel_size
+        return make_voxel_batch([cloud.to(self._device) for cloud in clouds], size)
+
+
+def cloud_of(scene: TrainingScene) -> StudentInput:
+    """What the student is given of a scene."""
+    return StudentInput(scene.points, scene.normals, scene.colors)
+
+
+def _without_points(scene: TrainingScene) -> TrainingScene:
+    """The scene as a process sees it that does not have it: of the same kind, without points."""
+    cut = {key: None if part is None else part[:0] for key, part in vars(scene).items()}
+    return TrainingScene(**{**cut, "name": scene.name})  # type: ignore[arg-type]
