@@ -8,6 +8,9 @@ from typing import Literal
 from pcdistill.distillation.schedule import Schedule
 from pcdistill.errors import require_setting
 
+Augment = Literal["none", "grid", "full", "reference"]
+"""Names of the ways to change a scene."""
+
 
 @dataclass(frozen=True)
 class TrainerSettings:
@@ -48,10 +51,11 @@ class TrainerSettings:
     hundred steps gets farther with 0.95."""
     max_voxels_per_step: int = 20000
     """Voxels drawn for the losses at each step; 0 takes all."""
-    augment: Literal["none", "grid", "full"] = "full"
-    """Change the scenes randomly at each step: `full` turns and scales them by anything, as the
-    reference loaders do; `grid` by multiples of 90 degrees, mirrored and tinted, for scenes whose
-    walls stand along the axes."""
+    augment: Augment = "full"
+    """Change the scenes randomly at each step: `full` turns them by any angle about z and by 2.8
+    degrees at most about x and y, and scales them by 0.9 to 1.1; `reference` also distorts, mirrors
+    and shifts them, all that the reference loaders name; `grid` turns by multiples of 90 degrees,
+    mirrors and tints, for scenes whose walls stand along the axes."""
     revoxelize_every: int = 1
     """Epochs after which a scene is cut into voxels anew, elsewhere; until then the neighbours that
     were found are used again. Matters for `augment: grid` with one scene per step."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from pcdistill.distillation.augmentation import augment_on_grid, augment_rotate_scale
+from pcdistill.distillation.augmentation import draw_change
 from pcdistill.distillation.batch_cache import VoxelBatchCache
 from pcdistill.distillation.batches import Batch, StudentInput, TrainingScene, make_voxel_batch
 from pcdistill.distillation.settings import TrainerSettings
@@ -26,7 +26,7 @@ class BatchMaker:
     """Maker of the batches of a training.
 
     Several processes share the scenes of each step. Every process draws the changes of all
-    scenes, those of others on no points, so that the generators stay alike.
+    scenes, so that the generators stay alike, and makes those of its own.
     """
 
     def __init__(
@@ -85,21 +85,19 @@ class BatchMaker:
         generator: torch.Generator,
     ) -> Batch:
         settings = self._settings
-        if len(numbers) == 1 and settings.augment != "full":
+        if len(numbers) == 1 and settings.augment in ("none", "grid"):
             if is_mine[0]:
                 return self._cache.sample(numbers[0], epoch, generator)
             self._cache.skip(generator)
             return self._voxelize([cloud_of(_without_points(self._scenes[numbers[0]]))])
-        scenes = [
-            self._scenes[i] if mine else _without_points(self._scenes[i])
-            for i, mine in zip(numbers, is_mine, strict=True)
+        tinted = self._scenes[0].colors is not None
+        changes = [draw_change(settings.augment, generator, tinted=tinted) for _ in numbers]
+        mine_changed = [
+            change(cloud_of(self._scenes[i]))
+            for i, mine, change in zip(numbers, is_mine, changes, strict=True)
+            if mine
         ]
-        clouds = [cloud_of(scene) for scene in scenes]
-        if settings.augment != "none":
-            change = augment_rotate_scale if settings.augment == "full" else augment_on_grid
-            clouds = [change(cloud, generator) for cloud in clouds]
-        here = [cloud for cloud, mine in zip(clouds, is_mine, strict=True) if mine]
-        return self._voxelize(here or clouds[:1])
+        return self._voxelize(mine_changed or [cloud_of(_without_points(self._scenes[numbers[0]]))])
 
     def _voxelize(self, clouds: Sequence[StudentInput]) -> Batch:
         size = self._settings.voxel_size

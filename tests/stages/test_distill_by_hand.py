@@ -190,7 +190,7 @@ def test_rows_per_step(tmp_path) -> Outcomes:
 
 @follows("distill.augment")
 def test_augment(tmp_path) -> Outcomes:
-    return of_students(tmp_path, "augment", ("none", "grid", "full"))
+    return of_students(tmp_path, "augment", ("none", "grid", "full", "reference"))
 
 
 @follows("distill.revoxelize_every")

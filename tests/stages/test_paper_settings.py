@@ -33,7 +33,6 @@ TABLE_7: dict[str, Any] = {
     "distill.ensemble_start": 0.7,  # 3.5: the last 30 of 100 epochs
     "distill.keep_superpoint_loss": True,  # 3.5: both
     "distill.ensemble_weight": 1,  # Eq. 13
-    "distill.augment": "full",  # OpenScene's loaders
     "run.prompt": "a {} in a scene",
     "run.vocabulary": "indoor",
     "synthesize.prompt": "a good photo of a {}",
@@ -45,18 +44,21 @@ TABLE_7: dict[str, Any] = {
 DATA_SETS: dict[str, dict[str, Any]] = {
     "scannet": {
         "run.label_set": "scannet20",
+        "distill.augment": "reference",  # the loaders of OpenScene and of the authors
         "run.teachers": "LSeg and SEEM",
         "ingest.frame_step": 20,
         "lift.depth_tolerance": 0.2,
     },
     "matterport": {
         "run.label_set": "matterport21",
+        "distill.augment": "reference",  # the loaders of OpenScene and of the authors
         "run.teachers": "LSeg and SEEM",
         "ingest.frame_step": 1,
         "lift.depth_tolerance": 0.02,
     },
     "nuscenes": {
         "run.label_set": "nuscenes16",
+        "distill.augment": "reference",  # the loaders of OpenScene and of the authors
         "run.teachers": "OpenSeg and SEEM",
         "run.vocabulary": "outdoor",
         "lift.occlusion": "none",
