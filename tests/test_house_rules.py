@@ -35,7 +35,7 @@ LAYERS = (
     {"pipeline"},
     {"artifacts"},
     {"inference"},
-    {"reporting"},
+    {"reporting", "viewer"},
     {"stages"},
     {"cli"},
 )

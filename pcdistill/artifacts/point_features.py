@@ -13,7 +13,14 @@ from pcdistill.artifacts.superpoints import load_superpoint_ids
 from pcdistill.callbacks import ProgressCallback
 from pcdistill.fusion import MultiViewAccumulator
 from pcdistill.lifting import ProjectionRules, count_views, lift_scene
-from pcdistill.pipeline import LiftConfig, RunContext, Workspace, read_provenance, read_tensors
+from pcdistill.pipeline import (
+    LiftConfig,
+    RunContext,
+    Workspace,
+    read_provenance,
+    read_rows,
+    read_tensors,
+)
 from pcdistill.scenes import Scene, open_scene
 from pcdistill.teachers import GeometryTeacher, Teacher
 
@@ -123,6 +130,27 @@ class PointFeatureStore:
         names = self.teachers if teachers is None else teachers
         lifted = [self.load(teacher, scene) for teacher in names]
         return TeacherFeatureStack(lifted, len(load_superpoint_ids(self._workspace, scene)))
+
+    def load_points(self, scene: str, points: Tensor) -> TeacherFeatureStack:
+        """Read the features of some points of a scene by all teachers of the run, nothing else.
+
+        Args:
+            scene: whose features are stored, see `stores`.
+            points: (n,) int64.
+
+        Returns:
+            a stack of n points, in their order.
+        """
+        lifted = []
+        for teacher in self.teachers:
+            path = self._workspace.point_features(teacher, scene)
+            seen = read_tensors(path, ("seen",))["seen"]  # (M,) ascending
+            row = torch.searchsorted(seen, points).clamp(max=max(len(seen) - 1, 0))  # (n,)
+            there = (
+                torch.nonzero(seen[row] == points).flatten() if len(seen) else seen
+            )  # (m,) which of the points this teacher saw
+            lifted.append((read_rows(path, "features", row[there].tolist()), there))
+        return TeacherFeatureStack(lifted, len(points))
 
     def seen_points(self, teacher: str, scene: str) -> Tensor:
         """(M,) int64, ascending: the points that a teacher has a feature for."""

@@ -15,6 +15,7 @@ from pcdistill.cli.evaluate import evaluate
 from pcdistill.cli.query import export, query
 from pcdistill.cli.run import demo, run, status
 from pcdistill.cli.settings import settings
+from pcdistill.cli.view import view
 from pcdistill.cli.weights import weights
 from pcdistill.cli.words import merge_repeated_option, run_with_error_reporting, values_of
 from pcdistill.errors import ConfigError
@@ -30,6 +31,7 @@ COMMANDS: dict[str, Callable[..., int]] = {
         doctor,
         status,
         query,
+        view,
         evaluate,
         capability,
         export,

@@ -21,6 +21,7 @@ from pcdistill.inference.methods import (
 )
 from pcdistill.inference.pieces import ScenePieces, average_pieces
 from pcdistill.inference.places import MIN_POINTS, Place, connected_places
+from pcdistill.inference.point_explanation import PointExplanation, TeacherVote, explain_point
 from pcdistill.inference.predictor import ScenePredictor
 from pcdistill.inference.questions import ignored_words, known_words
 from pcdistill.inference.relevancy import (
@@ -51,16 +52,19 @@ __all__ = [
     "Labeller",
     "MethodTable",
     "Place",
+    "PointExplanation",
     "Querier",
     "QueryMatch",
     "Response",
     "ScenePieces",
     "ScenePredictor",
     "SceneResponse",
+    "TeacherVote",
     "average_pieces",
     "class_instances",
     "connected_places",
     "evaluate_files",
+    "explain_point",
     "export_labelled_clouds",
     "fuse_in_chunks",
     "ignored_words",

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from pcdistill.pipeline.artifact_files import (
         read_json,
         read_provenance,
+        read_rows,
         read_tensors,
         write_json,
         write_tensors,
@@ -89,6 +90,7 @@ __all__ = [
     "read_input_spec",
     "read_json",
     "read_provenance",
+    "read_rows",
     "read_tensors",
     "require_stage_names",
     "resolve_checkpoint",

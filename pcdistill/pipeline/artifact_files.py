@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -70,6 +71,26 @@ def read_tensors(path: Path, names: tuple[str, ...] | None = None) -> dict[str, 
                 f"{path} lacks {', '.join(sorted(missing))}; delete it and run again"
             )
         return {key: archive.get_tensor(key) for key in wanted}
+
+
+def read_rows(path: Path, name: str, rows: Sequence[int]) -> Tensor:
+    """Read some rows of a tensor of a safetensors artefact, and nothing else of it.
+
+    Args:
+        path: the file.
+        name: of the tensor.
+        rows: which, in any order.
+
+    Raises:
+        ArtifactError: the file is missing, damaged, or lacks the tensor.
+        UnreadableError: it cannot be read.
+    """
+    with _opened(path) as archive:
+        if name not in set(archive.keys()):
+            raise ArtifactError(f"{path} lacks {name}; delete it and run again")
+        stored = archive.get_slice(name)
+        found = [stored[row : row + 1] for row in rows]
+        return torch.cat(found) if found else stored[0:0]
 
 
 def read_provenance(path: Path) -> dict[str, Any]:

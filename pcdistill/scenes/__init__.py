@@ -7,6 +7,7 @@ from pcdistill.lazy_face import lazy_face
 if TYPE_CHECKING:
     from pcdistill.labels import IGNORE_LABEL
     from pcdistill.scenes.exports.formats import EXPORT_FORMATS, get_export_format
+    from pcdistill.scenes.exports.glb import colored_glb
     from pcdistill.scenes.exports.labelled_cloud import LabelledCloud
     from pcdistill.scenes.exports.scannet import write_benchmark_zip
     from pcdistill.scenes.formats.ply import Ply, read_ply, write_ply
@@ -58,6 +59,7 @@ __all__ = [
     "SceneIssue",
     "StoredFrame",
     "collect_issues",
+    "colored_glb",
     "detect_scans",
     "find_scans",
     "get_export_format",

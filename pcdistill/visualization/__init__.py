@@ -9,6 +9,7 @@ from pcdistill.visualization.colormaps import (
     score_range,
 )
 from pcdistill.visualization.draw_points import (
+    closing_diameter,
     draw_points,
     heat_legend,
     jpeg_bytes,
@@ -31,6 +32,7 @@ __all__ = [
     "RenderCamera",
     "below_ceiling_mask",
     "birds_eye_view",
+    "closing_diameter",
     "colorize_labels",
     "colorize_scores",
     "colorize_superpoints",

@@ -95,7 +95,7 @@ def draw_points(
     if len(points) == 0:
         return _plain(view.image_size, background)
     positions = points.double().numpy()
-    radius = (_spacing(positions) if point_size is None else point_size) / 2
+    radius = (closing_diameter(positions) if point_size is None else point_size) / 2
     nearest, point = _surface(positions, view, radius)
     light = eye_dome_lighting(nearest, OVERSAMPLING, 10.0, BULGE * radius)
     factor = np.ones(len(positions)) if normals is None else _lighting(normals.double(), view)
@@ -240,8 +240,8 @@ def _surface(
     return nearest, point
 
 
-def _spacing(positions: np.ndarray) -> float:
-    """Diameter, metres, of discs that close the surface where most points are."""
+def closing_diameter(positions: np.ndarray) -> float:
+    """Diameter, metres, of discs that close the surface where most of (N, 3) float64 points are."""
     if len(positions) < 8:
         return 0.05
     some = positions[:: max(1, len(positions) // 2000)]

@@ -41,6 +41,7 @@ def probe(*arguments: str, without: tuple[str, ...] = HEAVY) -> subprocess.Compl
         ["doctor", "--help"],
         ["status", "--help"],
         ["query", "--help"],
+        ["view", "--help"],
         ["evaluate", "--help"],
         ["export", "--help"],
     ],

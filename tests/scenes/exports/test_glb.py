@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import struct
 import sys
 
 import numpy as np
 import pytest
+import torch
 import trimesh
 
 from pcdistill.errors import MissingExtraError
-from pcdistill.scenes import get_export_format
+from pcdistill.scenes import colored_glb, get_export_format
 from tests.scenes.exports.clouds import FAR, ODD_NAMES, PROVENANCE, cloud, label_set
 
 
@@ -83,3 +85,19 @@ def test_without_the_package_it_is_named_before_anything_is_written(monkeypatch)
     monkeypatch.setitem(sys.modules, "trimesh", None)
     with pytest.raises(MissingExtraError, match=r"--format glb: needs .*pcdistill\[glb\]"):
         get_export_format("glb").require(label_set())
+
+
+def test_any_colors_and_only_faces_whose_corners_are_shown():
+    scene = cloud().scene
+    colors = (scene.points * 20).byte()
+    shown = torch.ones(len(scene.points), dtype=torch.bool)
+    shown[scene.faces[0, 0]] = False
+    content = io.BytesIO(colored_glb(scene, colors, shown))
+    (mesh,) = trimesh.load(content, file_type="glb", process=False).geometry.values()
+    kept = scene.faces[shown[scene.faces].all(dim=1)]
+    assert 0 < len(kept) < len(scene.faces)
+    assert len(mesh.faces) == len(kept)
+    corners = mesh.vertices[mesh.faces].astype(np.float32)
+    assert np.array_equal(corners, turned(cloud())[kept.numpy()])
+    painted = mesh.visual.vertex_colors[mesh.faces][..., :3]
+    assert np.array_equal(painted, colors.numpy()[kept.numpy()])

@@ -1,0 +1,108 @@
+"""What is chosen in the viewer, and the panes that follow from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pcdistill.inference import SceneResponse
+from pcdistill.viewer.scene_content import ANSWER, SCAN, Coloring, SceneContent
+
+Layout = Literal["one", "side by side", "wipe"]
+LAYOUTS: tuple[Layout, ...] = ("one", "side by side", "wipe")
+MAX_PANES = 6
+"""Copies of a scene side by side."""
+_GAP = 1.12  # of a scene's width, from one copy to the next
+
+
+@dataclass(frozen=True)
+class ViewState:
+    """What is chosen; the views are those of `SceneContent`, or `ANSWER`."""
+
+    layout: Layout = "one"
+    view: str = SCAN
+    """What is shown; in a wipe on its first side."""
+    other: str = SCAN
+    """Second side of a wipe."""
+    beside: tuple[str, ...] = ()
+    """Views that stand side by side."""
+    wipe: float = 0.5
+    """Share of the scene on the first side of a wipe."""
+    hidden: frozenset[int] = frozenset()
+    """Classes that are not drawn."""
+    hide_ceiling: bool = True
+    hide_walls: bool = True
+    """Walls are hidden while their backs are turned to the camera."""
+    budget: int = 600_000
+    """Points that are drawn at most."""
+    size: float = 1.0
+    """Of the points, relative to what closes the surface."""
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """What is on the screen, from left to right."""
+        if self.layout == "side by side":
+            return self.beside or (self.view,)
+        return (self.view, self.other) if self.layout == "wipe" else (self.view,)
+
+
+class Pane(NamedTuple):
+    """One copy of the scene on the screen."""
+
+    title: str
+    offset: tuple[float, float, float]
+    """Metres by which the copy is moved."""
+    colors: Tensor
+    """(N, 3) uint8."""
+    shown: Tensor
+    """(N,) bool."""
+
+
+def make_panes(
+    content: SceneContent,
+    state: ViewState,
+    response: SceneResponse | None,
+    right: tuple[float, float, float],
+) -> list[Pane]:
+    """Give the copies of a scene that are on the screen.
+
+    Args:
+        content: the scene.
+        state: what is chosen.
+        response: to the last question; None where there is none, then `ANSWER` shows the scan.
+        right: unit vector along which copies stand side by side, and that a wipe follows.
+
+    Raises:
+        PcdistillError: a view cannot be made; the text says why.
+    """
+    colorings = [color_view(content, view, response) for view in state.views]
+    keep = content.below_ceiling if state.hide_ceiling else torch.ones(len(content.points)).bool()
+    masks = [keep & ~_in_hidden(one, state.hidden) for one in colorings]
+    along = content.scene.points @ torch.tensor(right)  # (N,) metres
+    if state.layout == "wipe":
+        first = along < torch.lerp(along.min(), along.max(), state.wipe)
+        colors = torch.where(first[:, None], colorings[0].colors, colorings[1].colors)
+        shown = torch.where(first, masks[0], masks[1])
+        return [Pane(" | ".join(state.views), (0.0, 0.0, 0.0), colors, shown)]
+    step = _GAP * float(along.max() - along.min()) + 0.3
+    return [
+        Pane(view, tuple(step * i * axis for axis in right), one.colors, shown)  # type: ignore[arg-type]
+        for i, (view, one, shown) in enumerate(zip(state.views, colorings, masks, strict=True))
+    ]
+
+
+def color_view(content: SceneContent, view: str, response: SceneResponse | None) -> Coloring:
+    """Colours of a view; the scan's own for `ANSWER` while nothing is asked."""
+    if view == ANSWER:
+        return content.answer_coloring(response) if response else content.coloring(SCAN)
+    return content.coloring(view)
+
+
+def _in_hidden(coloring: Coloring, hidden: frozenset[int]) -> Tensor:
+    """(N,) bool: points of hidden classes; none where colours are no classes."""
+    if coloring.labels is None:
+        return torch.zeros(len(coloring.colors), dtype=torch.bool)
+    return torch.isin(coloring.labels, torch.tensor(sorted(hidden), dtype=torch.int64))

@@ -1,0 +1,267 @@
+"""The viewer: a session, the panel that changes it, and the page that shows it."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from pcdistill.errors import PcdistillError, file_trouble
+from pcdistill.viewer import markup
+from pcdistill.viewer.browser_window import move_camera, start_server, stop_server, target_of
+from pcdistill.viewer.cloud_painter import CloudPainter
+from pcdistill.viewer.panel import Panel
+from pcdistill.viewer.sharing import glb_of, page_with_legend, picture_with_legend
+from pcdistill.viewer.view_state import Pane
+from pcdistill.viewer.viewer_session import Vector, ViewerSession
+from pcdistill.visualization import RenderCamera
+
+_REST = 0.25
+"""Seconds that a camera stands still before the level of detail follows it."""
+
+
+class ViewerApp:
+    """Serves a session to browsers until it is closed; all browsers see the same.
+
+    Args:
+        session: what is shown.
+        host: address to listen at.
+        port: to listen at; 0 takes a free one.
+
+    Raises:
+        MissingExtraError: viser is not installed.
+        ConfigError: the address cannot be listened at.
+    """
+
+    def __init__(self, session: ViewerSession, host: str = "127.0.0.1", port: int = 8080) -> None:
+        self.session = session
+        self._lock = threading.RLock()
+        self._asked = ""
+        self._moved = threading.Event()
+        self._closed = threading.Event()
+        self.server = start_server(host, port, session.run.artifacts.title)
+        self._painter = CloudPainter(self.server.scene)
+        self._marks: list[Any] = []
+        self._titles: list[Any] = []
+        self._camera = session.camera()
+        self._layout_camera = self._camera
+        self._position: Vector = _position(self._camera)
+        self._panes: list[Pane] = []
+        self.panel = Panel(self.server.gui, session, self)
+        self.server.scene.on_click()(self.guarded(self._clicked))
+        self.server.on_client_connect(self._connected)
+        self._follower = threading.Thread(target=self._follow_camera, daemon=True)
+        with self._lock:
+            self.show_scene()
+        self._follower.start()
+
+    @property
+    def port(self) -> int:
+        """Where the server listens."""
+        port: int = self.server.get_port()
+        return port
+
+    def close(self) -> None:
+        """Stop the server."""
+        self._closed.set()
+        self._moved.set()
+        self._follower.join()
+        stop_server(self.server)
+
+    def show_scene(self) -> None:
+        """Draw the scene of the session from its own first view."""
+        self._painter.clear()
+        self.clear_marks()
+        self._camera = self.session.camera()
+        self.panel.rebuild()
+        self.show_layout()
+
+    def show_layout(self) -> None:
+        """Draw the copies of the scene, all of them in the picture."""
+        panes = len(self.session.state.views) if self._is_beside else 1
+        self._layout_camera = self.session.camera(panes)
+        middle = self.session.content.scene.points.mean(dim=0)
+        if self._is_beside:
+            offsets = torch.tensor([pane.offset for pane in self.session.panes(self._camera)])
+            middle = middle + offsets.mean(dim=0)
+        move_camera(self.server, self._layout_camera, target_of(self._layout_camera, middle))
+        self._position = _position(self._layout_camera)
+        self.draw()
+
+    def draw(self) -> None:
+        """Bring colours, points and titles up to date."""
+        session, content = self.session, self.session.content
+        self._panes = session.panes(self._camera)
+        with self.server.atomic():
+            self._paint()
+            for old in self._titles:
+                old.remove()
+            high = float(content.scene.points[:, 2].max()) + 0.2
+            middle = content.scene.points.mean(dim=0)
+            self._titles = [
+                self.server.scene.add_label(
+                    f"/titles/{number}",
+                    pane.title,
+                    position=tuple(
+                        a + b
+                        for a, b in zip(
+                            pane.offset, (float(middle[0]), float(middle[1]), high), strict=True
+                        )
+                    ),
+                    anchor="bottom-center",
+                )
+                for number, pane in enumerate(self._panes)
+                if self._is_beside
+            ]
+        self.panel.update()
+
+    def ask(self, text: str) -> None:
+        """Answer a question that is being typed; only the newest one counts."""
+        self._asked = text
+        with self._lock:
+            if text != self._asked:
+                return
+            before = len(self.session.state.views)
+            try:
+                self.session.ask(text)
+            except PcdistillError as error:
+                self.panel.answer.content = markup.warning(str(error))
+                return
+            if len(self.session.state.views) != before and self._is_beside:
+                self.show_layout()
+            else:
+                self.draw()
+
+    def take_picture(self, event: Any) -> None:
+        """Send a picture of the scene, with its legend, to the browser that asks."""
+        client = event.client
+        height, width = client.camera.image_height, client.camera.image_width
+        image = client.get_render(height=height, width=width, timeout=60.0)
+        picture = picture_with_legend(torch.from_numpy(np.array(image[..., :3])), self.session)
+        self._send(client, f"{self._file_name()}.png", picture)
+
+    def share_page(self, event: Any) -> None:
+        """Send a page that shows the scene without a server to the browser that asks."""
+        self._say("the page is being made")
+        page = page_with_legend(self.session, self._panes, self._layout_camera)
+        self._send(event.client, f"{self._file_name()}.html", page)
+        self._say("")
+
+    def share_glb(self, event: Any) -> None:
+        """Send the scene in its colours as binary glTF to the browser that asks."""
+        self._send(event.client, f"{self._file_name()}.glb", glb_of(self.session, self._panes[0]))
+
+    @property
+    def _is_beside(self) -> bool:
+        return self.session.state.layout == "side by side"
+
+    def guarded(self, work: Callable[[Any], None]) -> Callable[[Any], None]:
+        """A callback that runs alone, and whose errors are told in the panel."""
+
+        def run(event: Any) -> None:
+            with self._lock:
+                try:
+                    work(event)
+                except PcdistillError as error:
+                    self.panel.status.content = markup.warning(str(error))
+                except OSError as error:
+                    self.panel.status.content = markup.warning(file_trouble(error))
+
+        return run
+
+    def _paint(self) -> None:
+        session, content = self.session, self.session.content
+        drawn = self._painter.paint(
+            content.scene.points,
+            content.blocks,
+            self._panes,
+            self._position,
+            budget=session.state.budget,
+            size=content.point_size * session.state.size,
+            hide_walls=session.state.hide_walls,
+        )
+        self.panel.count(drawn, len(self._panes) * len(content.points))
+
+    def _connected(self, client: Any) -> None:
+        """Follow the camera of a browser."""
+
+        def moved(camera: Any) -> None:
+            x, y, z = camera.position.tolist()
+            self._position = (x, y, z)
+            self._moved.set()
+
+        client.camera.on_update(moved)
+
+    def _follow_camera(self) -> None:
+        """Draw densely what the camera came near to, once it rests."""
+        while not self._closed.is_set():
+            self._moved.wait()
+            self._moved.clear()
+            while self._moved.wait(_REST) and not self._closed.is_set():
+                self._moved.clear()
+            if not self._closed.is_set():
+                with self._lock, self.server.atomic():
+                    self._paint()
+
+    def _clicked(self, event: Any) -> None:
+        session = self.session
+        position: Vector = tuple(event.client.camera.position.tolist())
+        point = session.pick(self._panes, event.ray_origin, event.ray_direction, position)
+        if point is None:
+            return
+        if self.panel.is_measuring:
+            self.panel.tell_distance(session.measure(point))
+            self._mark(session.measured)
+            return
+        self.panel.explain(None)
+        found = session.explain(point)
+        self._mark([found.position])
+        self.panel.explain(found)
+
+    def _mark(self, places: list[Vector]) -> None:
+        """Mark places in every copy of the scene, and a line between two."""
+        self.clear_marks()
+        scene, size = self.server.scene, 1.6 * self.session.content.point_size
+        for number, pane in enumerate(self._panes):
+            moved = [tuple(np.add(place, pane.offset).tolist()) for place in places]
+            for end, place in enumerate(moved):
+                name = f"/marks/{number}/{end}"
+                self._marks.append(
+                    scene.add_icosphere(name, radius=size, color=(255, 59, 48), position=place)
+                )
+            if len(moved) == 2:
+                ends = np.array([moved], dtype=np.float32)  # (1, 2, 3)
+                name = f"/marks/{number}/line"
+                self._marks.append(
+                    scene.add_line_segments(name, ends, (255, 59, 48), thickness=size / 2)
+                )
+                length = math.dist(*places)
+                middle = tuple(ends[0].mean(axis=0).tolist())
+                name = f"/marks/{number}/length"
+                self._marks.append(scene.add_label(name, f"{length:.2f} m", position=middle))
+
+    def clear_marks(self) -> None:
+        """Take marks of clicked points away."""
+        for mark in self._marks:
+            mark.remove()
+        self._marks = []
+
+    def _say(self, text: str) -> None:
+        self.panel.status.content = markup.note(text)
+
+    def _send(self, client: Any, name: str, content: bytes) -> None:
+        client.send_file_download(name, content, save_immediately=True)
+
+    def _file_name(self) -> str:
+        """Name of what is sent: scene and view, letters and digits only."""
+        words = f"{self.session.content.name}-{'-'.join(self.session.state.views)}"
+        return "".join(one if one.isalnum() else "-" for one in words)[:80]
+
+
+def _position(camera: RenderCamera) -> Vector:
+    x, y, z = camera.camera_to_world[:3, 3].tolist()
+    return x, y, z
