@@ -62,14 +62,15 @@ def extras_asked_for() -> set[tuple[str, str]]:
 def test_core_dependencies_are_what_is_imported():
     distributions = packages_distributions()
     imported = {plain(name) for module in imported_modules() for name in distributions[module]}
-    optional = {plain(name) for extra in ("gpu", "synthesis", "teachers") for name in EXTRAS[extra]}
+    extras = ("gpu", "synthesis", "teachers", "viewer")
+    optional = {plain(name) for extra in extras for name in EXTRAS[extra]}
     declared = {plain(requirement) for requirement in PROJECT["dependencies"]}
     assert imported - optional == declared
 
 
 def test_every_extra_is_asked_for_by_name():
     asked = extras_asked_for()
-    otherwise = {"docs", "gpu", "openseg", "synthesis", "teachers", "test"}
+    otherwise = {"docs", "gpu", "openseg", "synthesis", "teachers", "tensorboard", "test", "viewer"}
     assert {extra for _, extra in asked} | otherwise == set(EXTRAS)
 
 
