@@ -44,6 +44,7 @@ from pcdistill.artifacts.training_files import (
     load_training_state,
     trim_metrics,
 )
+from pcdistill.artifacts.training_scenes import load_training_scene, open_training_scenes
 
 __all__ = [
     "MAX_SHORT_ID",
@@ -77,10 +78,12 @@ __all__ = [
     "load_student_input",
     "load_superpoint_ids",
     "load_taught_words",
+    "load_training_scene",
     "load_training_state",
     "open_artifacts",
     "open_point_features",
     "open_scan_sources",
+    "open_training_scenes",
     "pack_mask",
     "projection_rules",
     "read_scores",

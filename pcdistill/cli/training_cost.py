@@ -17,7 +17,7 @@ from pcdistill.artifacts import (
     load_superpoint_ids,
     split_scenes,
 )
-from pcdistill.distillation import INPUT_CHANNELS, Trainer, TrainingScene
+from pcdistill.distillation import INPUT_CHANNELS, KEPT_BYTES, Trainer, TrainingScene
 from pcdistill.errors import ArtifactError
 from pcdistill.networks import build_student
 from pcdistill.pipeline import DistillConfig, RunContext, Workspace
@@ -40,7 +40,7 @@ class TrainingCost(NamedTuple):
     seconds_per_step: float
     """Measured on this machine with scenes of middle size, scaled to the mean."""
     memory_gib: float
-    """Most of the process in a measured step, with all scenes in memory besides."""
+    """Most of the process in a measured step, and the scenes that are kept besides."""
     disk_bytes: int
     """While it learns."""
 
@@ -76,7 +76,7 @@ def estimate_training(run: RunContext) -> tuple[TrainingCost, ...]:
     points = [sizes.points(name) for name in names]
     seconds *= _mean(points) / _mean([len(scene.points) for scene in scenes])
     steps = config.epochs * -(-len(names) // config.batch_size)
-    held = _bytes_held(names, sizes, config, dimensions) / 2**30
+    held = min(KEPT_BYTES, _bytes_held(names, sizes, config, dimensions)) / 2**30
     costs = []
     for student in stage.units():
         scores = 4 * sum(points) * len(run.words.training_prompts) / 2**30

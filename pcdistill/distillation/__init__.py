@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         self_distillation_loss,
         superpoint_distillation_loss,
     )
+    from pcdistill.distillation.scene_source import KEPT_BYTES, SceneSource
     from pcdistill.distillation.schedule import (
         linear_learning_rate,
         one_cycle_learning_rate,
@@ -29,11 +30,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "INPUT_CHANNELS",
+    "KEPT_BYTES",
     "DistillationLosses",
     "EpochResult",
     "Looks",
     "PseudoLabels",
     "Ranks",
+    "SceneSource",
     "StudentInput",
     "TemporalEnsemble",
     "Trainer",

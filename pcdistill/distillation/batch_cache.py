@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -12,10 +10,10 @@ from pcdistill.distillation.batches import (
     INPUT_CHANNELS,
     Batch,
     StudentInput,
-    TrainingScene,
     draw_shift,
     make_voxel_batch,
 )
+from pcdistill.distillation.scene_source import SceneSource
 from pcdistill.sparse import CoordinateManager, GridSymmetry
 
 KEPT_BYTES = 1 << 30
@@ -40,7 +38,7 @@ class VoxelBatchCache:
 
     def __init__(
         self,
-        scenes: Sequence[TrainingScene],
+        scenes: SceneSource,
         voxel_size: float,
         *,
         turn: bool,
@@ -61,7 +59,7 @@ class VoxelBatchCache:
                 anew, scenes are learned by heart.
             kept_bytes: bound on all kernel maps kept together.
         """
-        self._scenes = tuple(scenes)
+        self._scenes = scenes
         self._voxel_size = voxel_size
         self._turn = turn
         self._seed = seed

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 
-from pcdistill.distillation.batches import TrainingScene
 from pcdistill.distillation.distributed import Ranks
+from pcdistill.distillation.scene_source import SceneSource
 from pcdistill.distillation.temporal_ensemble import TemporalEnsemble
 
 
@@ -18,7 +16,7 @@ class HistoryHolders:
     when a state is collected.
     """
 
-    def __init__(self, ranks: Ranks, scenes: Sequence[TrainingScene]) -> None:
+    def __init__(self, ranks: Ranks, scenes: SceneSource) -> None:
         self._ranks = ranks
         self._scenes = scenes
         self._owners: list[int] | None = None
@@ -42,35 +40,34 @@ class HistoryHolders:
         if ensemble is None or self._ranks.is_alone:
             return
         if before is not None:
-            for scene, source, target in zip(self._scenes, before, owners, strict=True):
+            for scene, source, target in zip(range(len(owners)), before, owners, strict=True):
                 self._move(ensemble, scene, source, target)
         self._drop_others(ensemble)
 
     def collect(self, ensemble: TemporalEnsemble) -> dict[str, torch.Tensor]:
         """State of the ensemble; in the first process with the histories of all scenes."""
         if self._owners is not None and not self._ranks.is_alone:
-            for scene, owner in zip(self._scenes, self._owners, strict=True):
+            for scene, owner in enumerate(self._owners):
                 self._move(ensemble, scene, owner, 0)
         state = ensemble.state_dict()
         self._drop_others(ensemble)
         return state
 
-    def _move(
-        self, ensemble: TemporalEnsemble, scene: TrainingScene, source: int, target: int
-    ) -> None:
+    def _move(self, ensemble: TemporalEnsemble, scene: int, source: int, target: int) -> None:
         """Copy the history of a scene from one process to another; all may call it."""
         if source == target or self._ranks.rank not in (source, target):
             return
+        name = self._scenes.names[scene]
         if self._ranks.rank == source:
-            scores = ensemble.history(scene.name).cpu().contiguous()  # (N, P)
+            scores = ensemble.history(name).cpu().contiguous()  # (N, P)
         else:
-            shape = len(scene.points), len(ensemble.text_embeddings)
+            shape = self._scenes.point_counts[scene], len(ensemble.text_embeddings)
             scores = torch.zeros(shape, dtype=torch.float32)  # (N, P)
         self._ranks.move(scores, source, target)
         if self._ranks.rank == target:
-            ensemble.set_history(scene.name, scores)
+            ensemble.set_history(name, scores)
 
     def _drop_others(self, ensemble: TemporalEnsemble) -> None:
-        for number, scene in enumerate(self._scenes):
+        for number, name in enumerate(self._scenes.names):
             if not self.holds(number):
-                ensemble.drop_history(scene.name)
+                ensemble.drop_history(name)

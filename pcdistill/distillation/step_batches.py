@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -10,6 +11,7 @@ import torch
 from pcdistill.distillation.augmentation import draw_change
 from pcdistill.distillation.batch_cache import VoxelBatchCache
 from pcdistill.distillation.batches import Batch, StudentInput, TrainingScene, make_voxel_batch
+from pcdistill.distillation.scene_source import SceneSource
 from pcdistill.distillation.settings import TrainerSettings
 
 
@@ -31,7 +33,7 @@ class BatchMaker:
 
     def __init__(
         self,
-        scenes: Sequence[TrainingScene],
+        scenes: SceneSource,
         settings: TrainerSettings,
         *,
         seed: int,
@@ -45,7 +47,7 @@ class BatchMaker:
             seed: of the shifts of kept voxels.
             device: where the batches are wanted.
         """
-        self._scenes = tuple(scenes)
+        self._scenes = scenes
         self._settings = settings
         self._device = device
         self._cache = VoxelBatchCache(
@@ -72,32 +74,39 @@ class BatchMaker:
             epoch: from 0.
             generator: of the augmentation.
         """
-        scenes = [self._scenes[i] for i, mine in zip(numbers, is_mine, strict=True) if mine]
-        if not scenes:
-            scenes = [_without_points(self._scenes[numbers[0]])]
-        return StepBatch(tuple(scenes), self._batch(numbers, is_mine, epoch, generator))
+        here = {i: self._scenes[i] for i, mine in zip(numbers, is_mine, strict=True) if mine}
+        batch = self._batch(numbers, here, epoch, generator)
+        return StepBatch(tuple(here.values()) or (self._no_scene,), batch)
 
     def _batch(
         self,
         numbers: Sequence[int],
-        is_mine: Sequence[bool],
+        here: Mapping[int, TrainingScene],
         epoch: int,
         generator: torch.Generator,
     ) -> Batch:
+        """Batch of the scenes that are here, by their numbers among those of all processes."""
         settings = self._settings
         if len(numbers) == 1 and settings.augment in ("none", "grid"):
-            if is_mine[0]:
+            if here:
                 return self._cache.sample(numbers[0], epoch, generator)
             self._cache.skip(generator)
-            return self._voxelize([cloud_of(_without_points(self._scenes[numbers[0]]))])
-        tinted = self._scenes[0].colors is not None
+            return self._voxelize([cloud_of(self._no_scene)])
+        tinted = self._scenes.sees_color
         changes = [draw_change(settings.augment, generator, tinted=tinted) for _ in numbers]
-        mine_changed = [
-            change(cloud_of(self._scenes[i]))
-            for i, mine, change in zip(numbers, is_mine, changes, strict=True)
-            if mine
+        clouds = [
+            change(cloud_of(here[i]))
+            for i, change in zip(numbers, changes, strict=True)
+            if i in here
         ]
-        return self._voxelize(mine_changed or [cloud_of(_without_points(self._scenes[numbers[0]]))])
+        return self._voxelize(clouds or [cloud_of(self._no_scene)])
+
+    @cached_property
+    def _no_scene(self) -> TrainingScene:
+        """What a process has that has none of a step: of the same kind, without points."""
+        scene = self._scenes[0]
+        cut = {key: None if part is None else part[:0] for key, part in vars(scene).items()}
+        return TrainingScene(**{**cut, "name": ""})  # type: ignore[arg-type]
 
     def _voxelize(self, clouds: Sequence[StudentInput]) -> Batch:
         size = self._settings.voxel_size
@@ -107,9 +116,3 @@ class BatchMaker:
 def cloud_of(scene: TrainingScene) -> StudentInput:
     """What the student is given of a scene."""
     return StudentInput(scene.points, scene.normals, scene.colors)
-
-
-def _without_points(scene: TrainingScene) -> TrainingScene:
-    """The scene as a process sees it that does not have it: of the same kind, without points."""
-    cut = {key: None if part is None else part[:0] for key, part in vars(scene).items()}
-    return TrainingScene(**{**cut, "name": scene.name})  # type: ignore[arg-type]

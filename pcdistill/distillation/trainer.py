@@ -18,6 +18,7 @@ from pcdistill.distillation.distributed import ALONE, Ranks
 from pcdistill.distillation.history_holders import HistoryHolders
 from pcdistill.distillation.loss_voxels import choose_voxels
 from pcdistill.distillation.scene_deal import count_voxels, deal_epoch
+from pcdistill.distillation.scene_source import SceneSource
 from pcdistill.distillation.schedule import scheduled_learning_rate
 from pcdistill.distillation.settings import TrainerSettings
 from pcdistill.distillation.step_batches import BatchMaker, cloud_of
@@ -68,7 +69,7 @@ class Trainer:
     def __init__(
         self,
         network: nn.Module,
-        scenes: Sequence[TrainingScene],
+        scenes: Sequence[TrainingScene] | SceneSource,
         text_embeddings: Tensor,
         settings: TrainerSettings,
         device: torch.device,
@@ -83,7 +84,7 @@ class Trainer:
 
         Args:
             network: maps a `SparseTensor` of V voxels to (V, D).
-            scenes: at least one.
+            scenes: at least one; of a source memory holds few at a time.
             text_embeddings: (P, D) float, prompts of the classes of the pseudo labels (F_text of
                 Eq. 12).
             settings: how to train.
@@ -102,10 +103,9 @@ class Trainer:
         """
         if not scenes:
             raise ValueError("a student needs at least one training scene")
-        if target == "point":
-            for scene in scenes:
-                if scene.features is None:
-                    raise ValueError(f"scene '{scene.name}' has no features per point")
+        source = scenes if isinstance(scenes, SceneSource) else SceneSource.of(scenes)
+        if target == "point" and source[0].features is None:
+            raise ValueError(f"scene '{source.names[0]}' has no features per point")
         _require_work(ranks, len(scenes), settings.batch_size)
         self.network = network.to(device)
         self.epoch = 0
@@ -114,12 +114,11 @@ class Trainer:
         if not ranks.is_alone:
             ranks.copy_from_first(self.network.state_dict().values())
             synchronize_batch_norms(self.network, ranks.add)
-            mine = [  # each process counts some
-                count_voxels(s.points, settings.voxel_size) if i % ranks.world == ranks.rank else 0
-                for i, s in enumerate(scenes)
-            ]
+            mine = [0] * len(source)
+            for i in range(ranks.rank, len(source), ranks.world):  # each process counts some
+                mine[i] = count_voxels(source[i].points, settings.voxel_size)
             self._sizes = ranks.gather(mine).sum(dim=0).tolist()
-        self._scenes = tuple(scenes)
+        self._scenes = source
         self._holders = HistoryHolders(ranks, self._scenes)
         self._text = text_embeddings.float().to(device)  # (P, D)
         self._class_of_prompt = class_of_prompt
@@ -139,7 +138,7 @@ class Trainer:
         self._low_precision = settings.precision == "bfloat16" or (
             settings.precision == "auto" and has_fast_bfloat16(device)
         )
-        self._batches = BatchMaker(scenes, settings, seed=seed, device=device)
+        self._batches = BatchMaker(source, settings, seed=seed, device=device)
 
     @property
     def finished(self) -> bool:
@@ -229,7 +228,7 @@ class Trainer:
         if self._ensemble is not None:
             return
         ensemble = self._empty_ensemble()
-        for scene in (s for i, s in enumerate(self._scenes) if self._holders.holds(i)):
+        for scene in (self._scenes[i] for i in range(len(self._scenes)) if self._holders.holds(i)):
             cloud = cloud_of(scene)
             features = infer_point_features(  # (N of this scene, D)
                 self.network, cloud, self._settings.voxel_size, self._device

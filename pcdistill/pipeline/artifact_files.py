@@ -93,6 +93,17 @@ def read_rows(path: Path, name: str, rows: Sequence[int]) -> Tensor:
         return torch.cat(found) if found else stored[0:0]
 
 
+def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Shapes of the tensors of a safetensors artefact, by name; only its head is read.
+
+    Raises:
+        ArtifactError: the file is missing or damaged.
+        UnreadableError: it cannot be read.
+    """
+    with _opened(path) as archive:
+        return {key: tuple(archive.get_slice(key).get_shape()) for key in archive.keys()}  # noqa: SIM118
+
+
 def read_provenance(path: Path) -> dict[str, Any]:
     """Read the provenance that `write_tensors` put into a file's header.
 

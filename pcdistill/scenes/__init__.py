@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     )
     from pcdistill.scenes.scene import Scene
     from pcdistill.scenes.source_frame import source_points, write_source_ply
-    from pcdistill.scenes.store import write_scene
+    from pcdistill.scenes.store import load_stored_points, write_scene
 
 __all__ = [
     "EXPORT_FORMATS",
@@ -66,6 +66,7 @@ __all__ = [
     "is_scene_folder",
     "label_set_names",
     "load_label_set",
+    "load_stored_points",
     "load_vocabulary",
     "open_scan",
     "open_scene",

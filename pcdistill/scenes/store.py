@@ -122,6 +122,19 @@ def open_stored_scene(folder: Path) -> Scene:
         ) from error
 
 
+def load_stored_points(folder: Path, names: tuple[str, ...]) -> dict[str, Tensor]:
+    """Map some tensors of a scene that `write_scene` stored, those of them that it has.
+
+    Args:
+        folder: of the scene.
+        names: of the tensors, such as points, colors, normals.
+
+    Raises:
+        SceneError: a file is missing, damaged, changed, or of another version.
+    """
+    return _read_points(folder / POINTS_FILE, _read_json(folder / SCENE_FILE)["points"], names)
+
+
 def _write_points(scene: Scene, path: Path) -> None:
     tensors: dict[str, Tensor] = {}
     for name, dtype in _ON_DISK.items():
@@ -218,7 +231,9 @@ def _read_json(file: Path) -> dict[str, Any]:
     return content
 
 
-def _read_points(path: Path, expected: dict[str, Any]) -> dict[str, Tensor]:
+def _read_points(
+    path: Path, expected: dict[str, Any], names: tuple[str, ...] = tuple(_ON_DISK)
+) -> dict[str, Tensor]:
     if not is_existing_file(path):
         raise SceneError(f"{path}: is missing; write the scene again")
     if _checksum_of(path) != expected["checksum"]:
@@ -227,7 +242,8 @@ def _read_points(path: Path, expected: dict[str, Any]) -> dict[str, Tensor]:
             "write the scene again"
         )
     with safe_open(path, framework="pt") as archive:
-        stored = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
+        there = set(archive.keys())
+        stored = {name: archive.get_tensor(name) for name in names if name in there}
     return {name: values.to(_IN_MEMORY.get(name, values.dtype)) for name, values in stored.items()}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,10 +16,9 @@ from torch.nn import functional
 from pcdistill.artifacts import (
     append_metrics,
     estimate_sizes,
-    load_fused_targets,
     load_student_input,
-    load_superpoint_ids,
     load_training_state,
+    open_training_scenes,
     split_scenes,
     trim_metrics,
 )
@@ -27,12 +27,11 @@ from pcdistill.distillation import (
     INPUT_CHANNELS,
     EpochResult,
     Trainer,
-    TrainingScene,
     current_ranks,
     infer_point_features,
     mixed_seed,
 )
-from pcdistill.errors import ArtifactError, TrainingError
+from pcdistill.errors import TrainingError
 from pcdistill.networks import MinkUNet, build_student, save_checkpoint
 from pcdistill.pipeline import (
     PRETRAINED,
@@ -182,12 +181,15 @@ class DistillStage(Stage):
             engine=config.engine,
         )
 
+    def _scratch(self, student: str) -> Path:
+        """Folder for what is estimated once of a scene while the student learns."""
+        return self._workspace.student(student) / "normals"
+
     def _new_trainer(self, student: str, scenes: Sequence[str]) -> tuple[MinkUNet, Trainer]:
         per_point, kind = student == "point", self._config.input
-        training = [
-            load_training_scene(self._workspace, scene, kind, per_point=per_point)
-            for scene in scenes
-        ]
+        training = open_training_scenes(
+            self._workspace, scenes, kind, per_point=per_point, scratch=self._scratch(student)
+        )
         torch.manual_seed(mixed_seed(self._seed))  # the network's initial weights
         network = self._new_network()
         trainer = Trainer(
@@ -218,6 +220,7 @@ class DistillStage(Stage):
         provenance = self._provenance(task)
         save_checkpoint(self._workspace.checkpoint(student), network, provenance)
         state_path.unlink(missing_ok=True)
+        shutil.rmtree(self._scratch(student), ignore_errors=True)
         parameters = sum(p.numel() for p in network.parameters())
         last = f", loss {result.loss:.3f}" if result is not None else ""
         return (
@@ -317,45 +320,6 @@ class DistillStage(Stage):
             "config": dict(vars(self._config)),
             "task": task.fingerprint,
         }
-
-
-def load_training_scene(
-    workspace: Workspace, scene: str, kind: str, *, per_point: bool
-) -> TrainingScene:
-    """Read what the student learns from in one scene.
-
-    Args:
-        workspace: of the run.
-        scene: name of a fused scene.
-        kind: what the student sees of a voxel, as `distill.input`.
-        per_point: whether it learns from the features of points.
-
-    Raises:
-        ArtifactError: features per point are asked for but were not stored.
-    """
-    targets = load_fused_targets(workspace, scene)
-    cloud = load_student_input(workspace, scene, kind)
-    seen = torch.zeros(len(cloud.points), dtype=torch.bool)  # (N,)
-    seen[targets.seen] = True
-    features = None
-    if per_point:
-        if targets.features is None:
-            raise ArtifactError(
-                f"{workspace.fused(scene)} has no features per point; the student 'point' "
-                "needs fuse.store_point_features: true"
-            )
-        features = torch.zeros(len(cloud.points), targets.features.shape[1], dtype=torch.float16)
-        features[targets.seen] = targets.features
-    return TrainingScene(
-        name=scene,
-        points=cloud.points,
-        superpoint_ids=load_superpoint_ids(workspace, scene),
-        superpoint_means=targets.superpoint_means,
-        seen=seen,
-        features=features,
-        normals=cloud.normals,
-        colors=cloud.colors,
-    )
 
 
 def _require_finite_loss(student: str, result: EpochResult) -> None:

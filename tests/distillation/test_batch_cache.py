@@ -11,6 +11,7 @@ from pcdistill.distillation.batches import (
     input_features,
     make_voxel_batch,
 )
+from pcdistill.distillation.scene_source import SceneSource
 from pcdistill.networks import build_student
 from pcdistill.sparse import SparseTensor
 from tests.tolerances import FLOAT32_SUMS
@@ -43,7 +44,7 @@ def views(turn: bool, **changes) -> VoxelBatchCache:
         "device": torch.device("cpu"),
         "revoxelize_every": REUSES,
     } | changes
-    return VoxelBatchCache([scene(0), scene(1)], VOXEL, **arguments)
+    return VoxelBatchCache(SceneSource.of([scene(0), scene(1)]), VOXEL, **arguments)
 
 
 def test_without_turning_a_scene_is_what_it_is():

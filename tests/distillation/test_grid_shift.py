@@ -16,6 +16,7 @@ from pcdistill.distillation.batches import (
     even_shifts,
     make_voxel_batch,
 )
+from pcdistill.distillation.scene_source import SceneSource
 from pcdistill.distillation.student_features import infer_point_features
 from pcdistill.distillation.voting import Looks
 from pcdistill.networks import build_student
@@ -53,7 +54,9 @@ def cells_of(batch, number: int = 0) -> torch.Tensor:
 
 def drawn_by_views(points, seeds):
     for seed in seeds:
-        source = VoxelBatchCache([scene(points)], VOXEL, turn=True, seed=seed, device=CPU)
+        source = VoxelBatchCache(
+            SceneSource.of([scene(points)]), VOXEL, turn=True, seed=seed, device=CPU
+        )
         for epoch in range(10):
             yield source.sample(0, epoch, torch.Generator().manual_seed(seed))
 
@@ -179,8 +182,8 @@ def test_a_network_gives_the_same_on_a_grid_moved_by_its_coarsest_voxel_only():
 
 def test_the_grid_of_a_stopped_training_is_the_one_it_would_have_had():
     points = cloud(300)
-    whole = VoxelBatchCache([scene(points)], VOXEL, turn=True, seed=4, device=CPU)
-    later = VoxelBatchCache([scene(points)], VOXEL, turn=True, seed=4, device=CPU)
+    whole = VoxelBatchCache(SceneSource.of([scene(points)]), VOXEL, turn=True, seed=4, device=CPU)
+    later = VoxelBatchCache(SceneSource.of([scene(points)]), VOXEL, turn=True, seed=4, device=CPU)
     for epoch in range(3):
         whole.sample(0, epoch, torch.Generator().manual_seed(epoch))
     first = whole.sample(0, 3, torch.Generator().manual_seed(3))

@@ -7,6 +7,7 @@ from unittest import mock
 import pytest
 import torch
 
+from pcdistill.artifacts import load_training_scene
 from pcdistill.artifacts.students import load_student
 from pcdistill.distillation import trainer as trainer_module
 from pcdistill.errors import ConfigError
@@ -14,7 +15,7 @@ from pcdistill.networks import MinkUNet, load_checkpoint
 from pcdistill.pipeline.artifact_files import read_tensors, write_tensors
 from pcdistill.pipeline.workspace import UnitRecord
 from pcdistill.stages import distill as distill_module
-from pcdistill.stages.distill import DistillStage, load_training_scene
+from pcdistill.stages.distill import DistillStage
 from tests.stages.followed import Outcomes, follows
 from tests.stages.toy import SCENE, toy_labels, toy_run
 from tests.stages.toy_students import (
@@ -34,14 +35,14 @@ from tests.stages.toy_students import (
 def test_what_is_learned_from_is_what_the_stages_before_left(tmp_path):
     run = ready(tmp_path)
     for one in ROOMS:
-        found = load_training_scene(
-            run.workspace, one.name, run.config.distill.input, per_point=True
-        )
+        kind = run.config.distill.input
+        found = load_training_scene(run.workspace, one.name, kind, per_point=True, scratch=tmp_path)
         for name in vars(one):
             expected, value = getattr(one, name), getattr(found, name)
             same = torch.equal(value, expected) if torch.is_tensor(expected) else value == expected
             assert same, name
-    assert load_training_scene(run.workspace, SCENE, "constant", per_point=False).features is None
+    plain = load_training_scene(run.workspace, SCENE, "constant", per_point=False, scratch=tmp_path)
+    assert plain.features is None
 
 
 @pytest.mark.parametrize("student", ["point", "superpoint", ENSEMBLE])
