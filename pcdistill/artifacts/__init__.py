@@ -14,6 +14,7 @@ from pcdistill.artifacts.capability import (
 from pcdistill.artifacts.default_split import counted
 from pcdistill.artifacts.drawn_images import DrawnImages
 from pcdistill.artifacts.fused_targets import load_fused_targets, pack_mask
+from pcdistill.artifacts.halfway_counts import HalfwayCounts, SceneCounts
 from pcdistill.artifacts.point_features import (
     PointFeatureStore,
     TeacherFeatureStack,
@@ -49,12 +50,14 @@ from pcdistill.artifacts.training_scenes import load_training_scene, open_traini
 __all__ = [
     "MAX_SHORT_ID",
     "DrawnImages",
+    "HalfwayCounts",
     "LoadedStudent",
     "PointFeatureStore",
     "ReferenceFacts",
     "ReferenceViews",
     "RunArtifacts",
     "ScanSources",
+    "SceneCounts",
     "SceneSplit",
     "ScoredTeacher",
     "SizeEstimates",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -103,16 +104,28 @@ def _evaluate_files(
     for name, iou in found.per_class.items():
         table.add_row(Text(name), _percent(iou), _percent(found.per_class_accuracy[name]))
     console.print(table)
+    between = f" [{found.interval[0]:.1f}, {found.interval[1]:.1f}]" if found.interval else ""
     console.print(
-        f"mIoU {found.miou:.1f} %, mAcc {found.macc:.1f} %, overall accuracy "
-        f"{found.overall_accuracy:.1f} %"
+        f"mIoU {found.miou:.1f} %{between}, mAcc {found.macc:.1f} %, overall accuracy "
+        f"{found.overall_accuracy:.1f} %",
+        markup=False,
     )
+    for group, score in found.groups.items():
+        console.print(
+            f"{group}: mIoU {_percent(_known(score.miou))} %, mAcc {_percent(_known(score.macc))} "
+            f"%, {score.classes} classes with a true point",
+            markup=False,
+        )
     scenes = "1 scene" if found.scenes == 1 else f"{found.scenes} scenes"
     console.print(
         f"{found.points} points of {scenes}, {found.unseen_points} of them without a prediction"
     )
     console.print(f"protocol {found.protocol}")
     return 0
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def _percent(value: float | None) -> str:

@@ -11,8 +11,6 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from pcdistill.artifacts import (
     SceneSplit,
@@ -21,6 +19,7 @@ from pcdistill.artifacts import (
     save_scan_index,
     split_scenes,
 )
+from pcdistill.cli.result_table import print_results
 from pcdistill.cli.run_checks import check_run
 from pcdistill.errors import ArtifactError, ConfigError
 from pcdistill.inference import FinishedRun
@@ -145,7 +144,7 @@ def print_summary(
     """Results table, failures, counts, what the numbers say, and where to look next."""
     workspace = run.artifacts.workspace
     results = measured_results(workspace, run.methods)
-    _print_results(console, results)
+    print_results(console, results)
     consequences = [f for f in summary.failures if f.blocked_by_dependency]
     for failure in summary.failures:
         if not failure.blocked_by_dependency or len(consequences) == len(summary.failures):
@@ -194,21 +193,6 @@ def _short(path: Path) -> Path:
         return path.relative_to(Path.cwd())
     except ValueError:
         return path
-
-
-def _print_results(console: Console, rows: Sequence[dict[str, Any]]) -> None:
-    """Print the methods as they were measured last, a table for each protocol."""
-    for protocol in dict.fromkeys(row["protocol"] for row in rows):
-        same = [row for row in rows if row["protocol"] == protocol]
-        console.print(f"measured: {protocol}", markup=False)
-        table = Table("method", "mIoU %", "mAcc %")
-        best = max(row["miou"] for row in same)
-        for row in same:
-            style = "bold" if row["miou"] == best else ""
-            table.add_row(
-                Text(row["name"]), f"{row['miou']:.1f}", f"{row['macc']:.1f}", style=style
-            )
-        console.print(table)
 
 
 def _is_older(report: Path, rows: Sequence[dict[str, Any]]) -> bool:

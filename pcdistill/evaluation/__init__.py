@@ -10,19 +10,19 @@ from pcdistill.evaluation.comparisons import (
 from pcdistill.evaluation.confusion_cells import confusion_cells, confusion_counts
 from pcdistill.evaluation.metrics import ConfusionMatrix, mean_over_classes
 from pcdistill.evaluation.paired import PairedDifference, paired_difference
-from pcdistill.evaluation.protocols import (
-    OPENSCENE,
-    PROTOCOLS,
-    Protocol,
-    SemanticResult,
-    evaluate_semantic,
-    get_protocol,
-)
+from pcdistill.evaluation.protocols import OPENSCENE, PROTOCOLS, Average, Protocol, get_protocol
 from pcdistill.evaluation.rank_correlation import (
     Agreement,
     interval_in_words,
     rank_agreement,
     spearman,
+)
+from pcdistill.evaluation.scene_bootstrap import class_totals, scene_interval
+from pcdistill.evaluation.semantic import (
+    GroupScore,
+    SemanticResult,
+    evaluate_semantic,
+    score_counts,
 )
 from pcdistill.labels import NO_FEATURE_LABEL
 
@@ -31,11 +31,14 @@ __all__ = [
     "OPENSCENE",
     "PROTOCOLS",
     "Agreement",
+    "Average",
     "Comparison",
     "ConfusionMatrix",
+    "GroupScore",
     "PairedDifference",
     "Protocol",
     "SemanticResult",
+    "class_totals",
     "comparison_sentence",
     "confusion_cells",
     "confusion_counts",
@@ -48,5 +51,7 @@ __all__ = [
     "paired_difference",
     "rank_agreement",
     "reach_sentence",
+    "scene_interval",
+    "score_counts",
     "spearman",
 ]

@@ -78,6 +78,28 @@ class ConfusionMatrix:
         self.counts = torch.zeros(classes + 1, classes, dtype=torch.int64)
         """(K + 1, K) int64: predicted category (last row: none) by true category; additive."""
 
+    @classmethod
+    def from_counts(cls, counts: Tensor) -> ConfusionMatrix:
+        """Make one of `counts` (K + 1, K) int64 of before.
+
+        Raises:
+            ValueError: the counts have another shape.
+        """
+        require_shape("counts", counts, None, None)
+        require_shape("counts", counts, counts.shape[1] + 1, counts.shape[1])
+        made = cls(counts.shape[1])
+        made.counts = counts
+        return made
+
+    def add(self, other: ConfusionMatrix) -> None:
+        """Add the points of another matrix of the same classes.
+
+        Raises:
+            ValueError: it has other classes.
+        """
+        require_shape("counts", other.counts, *self.counts.shape)
+        self.counts = self.counts.to(other.counts.device) + other.counts
+
     def update(self, predicted: Tensor, labels: Tensor) -> None:
         """Count the points of one scene.
 

@@ -6,16 +6,25 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from pcdistill.evaluation.metrics import MeanOver, Unseen
+from pcdistill.evaluation.protocols import Average
+from pcdistill.evaluation.scene_bootstrap import (
+    DRAWS,
+    LEVEL,
+    SEED,
+    class_totals,
+    mean_iou,
+    resampled_miou,
+)
 
-DRAWS = 2000
-"""Resamplings of one interval."""
-LEVEL = 0.95
-"""Share of the resamplings inside of it."""
-_SEED = 20
+SWAPS = 4096
+"""Exchanges of the two methods by which a p-value is counted, at most."""
+_ROUNDING = 1e-9
+"""Points of per cent by which an equal difference may be smaller."""
 Counts = NDArray[np.float64]
 """Points, as whole numbers or means of these."""
 
@@ -38,6 +47,9 @@ class PairedDifference:
     scenes: int
     """Scenes with a true point, over all seeds."""
     seeds: int
+    p_value: float | None = None
+    """How often a difference as large comes about when the two methods are exchanged in scenes at
+    random; None with a single scene, several seeds or several measurements of a method."""
 
     @property
     def verdict(self) -> Verdict | None:
@@ -60,15 +72,17 @@ def paired_difference(
     *,
     unseen: Unseen = "miss",
     mean_over: MeanOver = "present",
+    average: Average = "global",
     excluded_classes: tuple[int, ...] = (),
 ) -> PairedDifference:
     """Compare two methods by the confusion matrices of the same scenes.
 
-    What is compared is the mean over the seeds of the mIoU of all scenes of a seed in one matrix.
-    Seeds are drawn with replacement, then within each of them its scenes, the same for both
-    methods; with one seed only scenes are drawn. The interval is that between the percentiles of
-    the 2000 differences. All sums are made in one order, so that the digits are the same on every
-    processor.
+    What is compared is the mean over the seeds of the mIoU of all scenes of a seed, in one matrix
+    or each by itself. Seeds are drawn with replacement, then within each of them its scenes, the
+    same for both methods; with one seed only scenes are drawn. The interval is that between the
+    percentiles of the 2000 differences. The p-value is that of a permutation test: of all ways to
+    exchange the two methods in some scenes, or 4096 of them, the share with a difference as large.
+    All sums are made in one order, so that the digits are the same on every processor.
 
     Args:
         first: (S, H, K, K), or (S, H, K + 1, K) where the last row counts points without a
@@ -78,6 +92,7 @@ def paired_difference(
         second: the same of the other method; M may differ.
         unseen: what points without a prediction count as.
         mean_over: whether classes absent from a sample count as 0 or not at all.
+        average: one matrix of all scenes of a seed, or the mean of each scene's own mIoU.
         excluded_classes: categories that take no part in the mean.
 
     Returns:
@@ -87,11 +102,11 @@ def paired_difference(
         ValueError: shapes do not fit together, no scene has a true point, or true points of the
             two methods differ.
 
-    Source: Efron & Tibshirani, An Introduction to the Bootstrap, 1993, sections 8.3 and 13.3.
+    Source: Efron & Tibshirani, An Introduction to the Bootstrap, 1993, sections 8.3, 13.3 and 15.2.
     """
     counts = [_with_measurements(name, x) for name, x in (("first", first), ("second", second))]
     _require_same_points(*counts)
-    totals = [_class_totals(one, unseen) for one in counts]
+    totals = [class_totals(torch.from_numpy(one), unseen).numpy() for one in counts]
     there = (counts[0].sum(axis=(2, 3, 4)) > 0) | (counts[1].sum(axis=(2, 3, 4)) > 0)  # (S, H)
     seeds = [np.flatnonzero(row) for row in there if row.any()]
     known = np.flatnonzero(there.any(axis=1))
@@ -104,7 +119,9 @@ def paired_difference(
         chosen: Chosen,
     ) -> NDArray[np.float64]:
         """Of each of B samples: per place of a seed, (B,) seeds and (B, H) scenes drawn of them."""
-        one, other = (_mean_over_seeds(total, chosen, mean_over, takes_part) for total in totals)
+        one, other = (
+            _mean_over_seeds(total, chosen, mean_over, average, takes_part) for total in totals
+        )
         found: NDArray[np.float64] = 100 * (one - other)
         return found
 
@@ -115,9 +132,48 @@ def paired_difference(
         return PairedDifference(observed, None, None, 1, 1)
     drawn = np.sort(difference(_samples(known, seeds)))
     tail = round((1 - LEVEL) / 2 * DRAWS)
+    one, other = totals
     return PairedDifference(
-        observed, float(drawn[tail]), float(drawn[DRAWS - 1 - tail]), scenes, len(seeds)
+        observed,
+        float(drawn[tail]),
+        float(drawn[DRAWS - 1 - tail]),
+        scenes,
+        len(seeds),
+        _p_value(one[known[0], seeds[0]], other[known[0], seeds[0]], mean_over, average, takes_part)
+        if len(seeds) == 1 and all(total.shape[2] == 1 for total in totals)
+        else None,
     )
+
+
+def _p_value(
+    first: Counts,
+    second: Counts,
+    mean_over: MeanOver,
+    average: Average,
+    takes_part: NDArray[np.bool_],
+) -> float:
+    """Share of exchanges of two methods in some scenes, (H, 1, 3, K) totals, that differ as much.
+
+    Args:
+        first: totals of the scenes, at least two.
+        second: of the other method.
+        mean_over: as in `paired_difference`.
+        average: as in `paired_difference`.
+        takes_part: (K,) bool, classes of the mean.
+    """
+    scenes = len(first)
+    whole = 2**scenes <= SWAPS
+    if whole:
+        swapped = np.arange(2**scenes)[:, None] >> np.arange(scenes) & 1  # (B, H) 0 or 1
+    else:
+        swapped = np.random.default_rng(SEED).integers(0, 2, (SWAPS - 1, scenes))
+        swapped = np.concatenate([np.zeros((1, scenes), dtype=np.int64), swapped])
+    both = np.concatenate([first, second])  # (2H, 1, 3, K)
+    keep, take = (1 - swapped).astype(np.float64), swapped.astype(np.float64)
+    one = resampled_miou(both, np.hstack([keep, take]), mean_over, average, takes_part)
+    other = resampled_miou(both, np.hstack([take, keep]), mean_over, average, takes_part)
+    apart = np.abs(100 * (one - other))  # the first is what was found
+    return float((apart >= apart[0] - _ROUNDING).mean())
 
 
 def _with_measurements(name: str, counts: Tensor) -> Counts:
@@ -150,21 +206,9 @@ def _require_same_points(first: Counts, second: Counts) -> None:
         )
 
 
-def _class_totals(counts: Counts, unseen: Unseen) -> Counts:
-    """(S, H, M, 3, K): points found, those the IoU divides by, those that make a class present."""
-    classes = counts.shape[-1]
-    matrix = counts[..., :classes, :]
-    true = matrix.sum(axis=-2)
-    without = counts[..., classes:, :].sum(axis=-2)
-    hit = np.diagonal(matrix, axis1=-2, axis2=-1)
-    union = true + matrix.sum(axis=-1) - hit + (without if unseen == "miss" else 0)
-    present = true if unseen == "ignore" else true + without
-    return np.stack([hit, union, present], axis=-2)
-
-
 def _samples(known: NDArray[np.int64], seeds: list[NDArray[np.int64]]) -> Chosen:
     """Draw seeds, and of each as many scenes as it has."""
-    generator = np.random.default_rng(_SEED)
+    generator = np.random.default_rng(SEED)
     limit = max(map(len, seeds))
     table = np.full((len(seeds), limit), -1)
     for row, scenes in zip(table, seeds, strict=True):
@@ -185,33 +229,25 @@ def _mean_over_seeds(
     totals: Counts,
     chosen: Chosen,
     mean_over: MeanOver,
+    average: Average,
     takes_part: NDArray[np.bool_],
 ) -> NDArray[np.float64]:
     """(B,) mean of the mIoU in [0, 1] of B samples of seeds and scenes."""
     total = np.zeros(len(chosen[0][0]))
+    if average == "per scene":
+        own = mean_iou(totals.reshape(-1, *totals.shape[2:]), mean_over, takes_part)
+        own = own.reshape(totals.shape[:2])  # (S, H)
+        for seed, scenes in chosen:
+            added, drawn = np.zeros(len(seed)), (scenes >= 0).sum(axis=1)
+            for place in range(scenes.shape[1]):
+                there = scenes[:, place] >= 0
+                added[there] += own[seed[there], scenes[there, place]]
+            total += added / drawn
+        return total / len(chosen)
     for seed, scenes in chosen:
         summed = np.zeros((len(seed), *totals.shape[2:]))  # (B, M, 3, K)
         for place in range(scenes.shape[1]):
             there = scenes[:, place] >= 0
             summed[there] += totals[seed[there], scenes[there, place]]
-        total += _mean_iou(summed, mean_over, takes_part)
+        total += mean_iou(summed, mean_over, takes_part)
     return total / len(chosen)
-
-
-def _mean_iou(
-    summed: Counts, mean_over: MeanOver, takes_part: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """(B,) mIoU in [0, 1] of summed totals (B, M, 3, K), mean over the measurements."""
-    hit, union, present = (summed[:, :, part] for part in range(3))
-    iou = np.where(present > 0, hit / np.where(union > 0, union, 1), 0.0)  # (B, M, K)
-    counted = (present > 0) | (mean_over == "all")
-    counted = counted & takes_part
-    top, below = np.zeros(summed.shape[:2]), counted.sum(axis=2)
-    for category in range(iou.shape[2]):  # in this order, whatever the processor
-        top += np.where(counted[:, :, category], iou[:, :, category], 0.0)
-    means = top / np.maximum(below, 1)
-    total = np.zeros(len(summed))
-    for measurement in range(means.shape[1]):
-        total += means[:, measurement]
-    mean: NDArray[np.float64] = total / means.shape[1]
-    return mean

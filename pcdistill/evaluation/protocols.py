@@ -1,23 +1,21 @@
-"""Evaluation protocols: the choices behind a mean IoU."""
+"""Evaluation protocols: the choices behind a mean IoU, and the table of those that have a name."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
-import torch
-from torch import Tensor
+from pcdistill.errors import ConfigError
+from pcdistill.evaluation.metrics import MeanOver, Unseen
+from pcdistill.suggest import look_up
 
-from pcdistill.evaluation.metrics import (
-    ConfusionMatrix,
-    MeanOver,
-    Unseen,
-    mean_over_classes,
-)
-from pcdistill.labels import IGNORE_LABEL, NO_FEATURE_LABEL
-from pcdistill.suggest import look_up, suggest
+Average = Literal["global", "per scene"]
+"""How scenes are put together.
+
+"global": one confusion matrix of all scenes.
+"per scene": each scene is scored by itself, and the numbers of those with a true point averaged.
+"""
 
 _SCORED = {"seen": "points that some frame sees", "all": "all points"}
 _NO_ANSWER = {
@@ -67,10 +65,15 @@ class Protocol:
     """Metres, of the voxels that a turned cloud is cut into; None where it was not said."""
     prompt_template: str = "a {} in a scene"
     """What the text encoder reads for each class."""
-    average: Literal["global", "per scene"] = "global"
+    average: Average = "global"
     """One confusion matrix for all scenes, or the mean of each scene's own result."""
+    first_classes: tuple[int, ...] = ()
+    """Sizes K that are scored too, as if the label set had its first K classes only: nothing else
+    is predicted, and points of other classes take no part."""
     published: Literal["", "openscene"] = ""
     """The published protocol that this is, where it departs from it nowhere, or was made of."""
+    name: str = ""
+    """What `PROTOCOLS` calls it."""
 
     @property
     def departures(self) -> tuple[str, ...]:
@@ -97,6 +100,13 @@ class Protocol:
         ]
         return tuple(words for words in found if words)
 
+    def facts(self) -> dict[str, Any]:
+        """All choices as JSON values, for a file of results."""
+        return {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in asdict(self).items()
+        }
+
     def describe(self, classes: int, *, silent: bool = True) -> str:
         """Describe the protocol in one line, for a report of `classes` classes.
 
@@ -112,24 +122,33 @@ class Protocol:
             *([self._claim()] if self.published else []),
             scored,
             f"label set {self.label_set}",
-            _MEAN_OVER[self.mean_over].format(classes - len(self.excluded_classes)),
-            *([f"without {', '.join(self.excluded_classes)}"] if self.excluded_classes else []),
-            _AVERAGE[self.average],
+            *self._said_of_means(classes),
             self._said_of_runs(),
             f"prompt '{self.prompt_template}'",
         ]
-        return "; ".join(parts)
+        return self._named("; ".join(parts))
 
     def describe_arithmetic(self, classes: int) -> str:
         """Describe how labels become one number, whoever predicted them, for `classes` classes."""
-        return "; ".join(
-            [
-                f"points without a prediction {_UNSEEN[self.unseen]}",
-                f"label set {self.label_set}",
-                _MEAN_OVER[self.mean_over].format(classes - len(self.excluded_classes)),
-                _AVERAGE[self.average],
-            ]
-        )
+        parts = [
+            f"points without a prediction {_UNSEEN[self.unseen]}",
+            f"label set {self.label_set}",
+            *self._said_of_means(classes),
+        ]
+        return self._named("; ".join(parts))
+
+    def _named(self, line: str) -> str:
+        return f"'{self.name}': {line}" if self.name else line
+
+    def _said_of_means(self, classes: int) -> list[str]:
+        without = f"without {', '.join(self.excluded_classes)}"
+        first = f"also among the first {' and '.join(map(str, self.first_classes))} classes alone"
+        return [
+            _MEAN_OVER[self.mean_over].format(classes - len(self.excluded_classes)),
+            *([without] if self.excluded_classes else []),
+            *([first] if self.first_classes else []),
+            _AVERAGE[self.average],
+        ]
 
     def _claim(self) -> str:
         departures = self.departures
@@ -164,6 +183,7 @@ OPENSCENE = Protocol(
     votes=5,
     runs="turned",
     published="openscene",
+    name="openscene",
 )
 """OpenScene's protocol on ScanNet; `get_protocol("openscene", ...)` for other data sets.
 
@@ -177,21 +197,51 @@ Source: OpenScene, run/evaluate.py, dataset/feature_loader.py, dataset/voxelizer
 dataset/point_loader.py, util/metric.py, config/*/ours_*_pretrained.yaml.
 """
 
-PROTOCOLS: dict[str, Protocol] = {
-    "openscene": OPENSCENE,
-    "every point": Protocol(label_set="", unseen="miss", points="seen"),
-    "seen": Protocol(label_set="", unseen="ignore", points="seen"),
+LONG_TAIL: dict[str, tuple[int, ...]] = {
+    "matterport21": (),
+    "matterport40": (),
+    "matterport80": (40,),
+    "matterport160": (40, 80),
 }
-"""By the name a configuration uses; the label set is filled in.
+"""Label sets of Matterport3D's long tail -> sizes of the sets that its first classes are.
 
-Under "seen" each method is scored on the points it has an answer for, under "every point" all
-methods on the same points, so that leaving points unanswered does not pay.
+The classes of `matterport40` and `80` are the first of `matterport160`; those of `matterport21` are
+other ones.
+
+Source: OpenScene, dataset/label_constants.py and Tab. 4 (K = 21, 40, 80, 160).
+"""
+BACKGROUND = (
+    *("wall", "floor", "ceiling"),
+    *("drivable surface", "other flat", "sidewalk", "terrain", "manmade", "vegetation"),
+)
+"""What `foreground` leaves out where a label set has it: rooms, and what nuScenes calls stuff."""
+
+PROTOCOLS: dict[str, Protocol] = {
+    known.name: known
+    for known in (
+        OPENSCENE,
+        Protocol(label_set="", name="standard"),
+        Protocol(label_set="", excluded_classes=BACKGROUND, name="foreground"),
+        Protocol(label_set="", average="per scene", name="per scene"),
+        replace(OPENSCENE, label_set="", name="long tail"),
+        Protocol(label_set="", points="seen", name="every point"),
+        Protocol(label_set="", unseen="ignore", points="seen", name="seen"),
+    )
+}
+"""By the name a configuration uses; label set, and what depends on it, are filled in.
+
+Under "standard" every point with a label is scored, in one matrix, over the classes that there are.
+"foreground" and "per scene" are the same but for the means. "long tail" is OpenScene's, with a
+number for each K of `LONG_TAIL`. Under "seen" each method is scored on the points it has an answer
+for, under "every point" all methods on the same points that some frame sees, so that leaving points
+unanswered does not pay.
 """
 
 
 def get_protocol(
     name: str,
     label_set: str,
+    classes: Sequence[str],
     *,
     votes: int | None = None,
     prompt_template: str | None = None,
@@ -203,130 +253,35 @@ def get_protocol(
     Args:
         name: a key of `PROTOCOLS`.
         label_set: name of the label set that is scored.
+        classes: of the label set; the protocol leaves out those of its excluded ones that it has.
         votes: runs whose scores are added; the protocol's own number by default.
         prompt_template: what the text encoder reads; the protocol's own by default.
         points: which points are scored; the protocol's own by default.
         voxel_size: metres, of the voxels that turned clouds are cut into, where it is known.
 
     Raises:
-        ConfigError: no protocol has that name.
+        ConfigError: no protocol has that name, or it is not for this label set.
     """
     known = look_up("protocol", name, PROTOCOLS)
+    excluded = tuple(one for one in known.excluded_classes if one in classes)
+    if bool(known.excluded_classes) != bool(excluded) or len(excluded) == len(classes) > 0:
+        left = "no other class than" if excluded else "none of"
+        raise ConfigError(
+            f"protocol '{name}' leaves out {', '.join(known.excluded_classes)}, but label set "
+            f"'{label_set}' has {left} these; take the protocol standard"
+        )
+    if name == "long tail" and label_set not in LONG_TAIL:
+        raise ConfigError(
+            f"protocol 'long tail' is for {', '.join(LONG_TAIL)}, got label set '{label_set}'; "
+            "take the protocol openscene"
+        )
     return replace(
         known,
         label_set=label_set,
+        excluded_classes=excluded,
+        first_classes=LONG_TAIL[label_set] if name == "long tail" else (),
         votes=known.votes if votes is None else votes,
         prompt_template=known.prompt_template if prompt_template is None else prompt_template,
         points=known.points if points is None else points,
         voxel_size=voxel_size if known.runs == "turned" else None,
     )
-
-
-@dataclass(frozen=True, eq=False)
-class SemanticResult:
-    """How well one method labelled a set of scenes. All ratios in per cent, 0 to 100."""
-
-    miou: float
-    """Mean intersection over union, per cent; NaN without any scored point."""
-    macc: float
-    """Mean of the per-class accuracies (recalls), per cent; NaN without any scored point."""
-    per_class: dict[str, float | None]
-    """IoU of each class, per cent; None for a class without a true point."""
-    per_class_accuracy: dict[str, float | None]
-    """Accuracy of each class, per cent; None for a class without a true point."""
-    overall_accuracy: float
-    """Share of points labelled right, per cent; NaN without any scored point."""
-    confusion: Tensor
-    """(K, K) int64 on the CPU, predicted by true category, over all scenes."""
-    scenes: int
-    """Scenes counted, with or without labelled points."""
-    points: int
-    """Points with a true category."""
-    unseen_points: int
-    """Those of them without a prediction."""
-    protocol: str
-    """`Protocol.describe`."""
-    scene_miou: tuple[float, ...] = ()
-    """Mean IoU of each scene by itself, per cent, in order; NaN for a scene without labels."""
-
-
-def evaluate_semantic(
-    scenes: Iterable[tuple[Tensor, Tensor]],
-    names: Sequence[str],
-    protocol: Protocol = OPENSCENE,
-    *,
-    ignore_label: int = IGNORE_LABEL,
-    no_feature_label: int = NO_FEATURE_LABEL,
-) -> SemanticResult:
-    """Score predicted labels of whole scenes under a named protocol.
-
-    Args:
-        scenes: (predicted, labels) of each scene, both (N,) integer; read once, one at a time.
-            `predicted` holds categories in [0, K) or `no_feature_label`.
-        names: K category names, in label order.
-        protocol: how points become one number.
-        ignore_label: true label of points that take no part, as in `ConfusionMatrix`.
-        no_feature_label: predicted label of points without any prediction, as in
-            `ConfusionMatrix`.
-
-    Raises:
-        ValueError: labels outside the label set, a class that has the number of none, lengths that
-            differ, or a class in `protocol.excluded_classes` that is not one of `names`.
-    """
-    for name in protocol.excluded_classes:
-        if name not in names:
-            raise ValueError(f"protocol leaves out '{name}'; {suggest(name, names)}")
-    excluded_classes = [names.index(name) for name in protocol.excluded_classes]
-
-    def empty() -> ConfusionMatrix:
-        return ConfusionMatrix(
-            len(names), ignore_label=ignore_label, no_feature_label=no_feature_label
-        )
-
-    together = empty()
-    ious: list[Tensor] = []
-    accuracies: list[Tensor] = []
-    for predicted, labels in scenes:
-        alone = empty()
-        alone.update(predicted, labels)
-        together.counts = together.counts.to(alone.counts.device) + alone.counts
-        ious.append(alone.iou(protocol.unseen).cpu())
-        accuracies.append(alone.accuracy(protocol.unseen).cpu())
-
-    def mean(per_class: Tensor) -> float:
-        return 100 * mean_over_classes(per_class, protocol.mean_over, excluded_classes)
-
-    # A scene without any true point says nothing; counting it as 0 would punish missing labels.
-    scene_miou = [math.nan if iou.isnan().all() else mean(iou) for iou in ious]
-    scored = [i for i, value in enumerate(scene_miou) if not math.isnan(value)]
-    iou = together.iou(protocol.unseen).cpu()
-    accuracy = together.accuracy(protocol.unseen).cpu()
-    if not scored:
-        miou = macc = math.nan
-    elif protocol.average == "global":
-        miou, macc = mean(iou), mean(accuracy)
-    else:
-        iou = torch.stack(ious).nanmean(0)
-        accuracy = torch.stack(accuracies).nanmean(0)
-        miou = sum(scene_miou[i] for i in scored) / len(scored)
-        macc = sum(mean(accuracies[i]) for i in scored) / len(scored)
-    return SemanticResult(
-        miou=miou,
-        macc=macc,
-        per_class=_named_percent(names, iou),
-        per_class_accuracy=_named_percent(names, accuracy),
-        overall_accuracy=100 * together.overall_accuracy(protocol.unseen),
-        confusion=together.matrix.cpu(),
-        scenes=len(ious),
-        points=together.points,
-        unseen_points=int(together.without_feature.sum()),
-        protocol=protocol.describe(len(names)),
-        scene_miou=tuple(scene_miou),
-    )
-
-
-def _named_percent(names: Sequence[str], per_class: Tensor) -> dict[str, float | None]:
-    return {
-        name: None if math.isnan(value) else 100 * value
-        for name, value in zip(names, per_class.tolist(), strict=True)
-    }

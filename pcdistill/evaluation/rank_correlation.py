@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pcdistill.evaluation.paired import LEVEL
+from pcdistill.evaluation.scene_bootstrap import LEVEL
 from pcdistill.geometry import require_shape
 
 _DRAWS = 1000

@@ -8,6 +8,7 @@ from pcdistill.inference.fuse_points import FusionRule, fuse_in_chunks
 from pcdistill.inference.fusion_diagnosis import FusionDiagnosis
 from pcdistill.inference.labelled_clouds import export_labelled_clouds
 from pcdistill.inference.labeller import Labeller, load_student
+from pcdistill.inference.measured_method import count_scene, summarize_method
 from pcdistill.inference.methods import (
     BINARY,
     CAPABILITY,
@@ -63,6 +64,7 @@ __all__ = [
     "average_pieces",
     "class_instances",
     "connected_places",
+    "count_scene",
     "evaluate_files",
     "explain_point",
     "export_labelled_clouds",
@@ -78,4 +80,5 @@ __all__ = [
     "read_true_capability",
     "relevancy",
     "similarity_floor",
+    "summarize_method",
 ]

@@ -70,7 +70,7 @@ def evaluate_files(
     """
     if within is not None and not (within > 0 and np.isfinite(within)):
         raise ConfigError(f"--within is {within:g}, expected a distance > 0")
-    rules = get_protocol(protocol, label_set.name)
+    rules = get_protocol(protocol, label_set.name, label_set.names)
     pairs = pair_label_files(predicted, true)
 
     def scenes() -> Iterator[tuple[Tensor, Tensor]]:
@@ -80,14 +80,13 @@ def evaluate_files(
             yield match_labels(pair, first, second, within), second.labels
             report(number + 1, len(pairs), "scenes")
 
-    result = evaluate_semantic(scenes(), label_set.names, rules)
+    result = evaluate_semantic(scenes(), label_set.names, rules, groups=label_set.classes_by_group)
     if result.points == 0:
         raise SceneError(
             f"{true}: no point has a label of {label_set.name}, expected some to compare with; "
             "name the label set it was labelled with"
         )
-    described = rules.describe_arithmetic(len(label_set.names))
-    return replace(result, protocol=f"'{protocol}': {described}")
+    return replace(result, protocol=rules.describe_arithmetic(len(label_set.names)))
 
 
 def pair_label_files(predicted: Path, true: Path) -> list[FilePair]:

@@ -306,14 +306,15 @@ class EvaluateConfig:
     """What is measured, and how."""
 
     protocol: str = "every point"
-    """Name of the evaluation protocol: `every point`, `seen`, or `openscene`, whose runs, points
-    and prompt are OpenScene's where the next two settings and `run.prompt` say nothing else."""
+    """Name of the evaluation protocol: `every point`, `seen`, `standard`, `foreground` or
+    `per scene`; or `openscene` or `long tail`, whose runs, points and prompt are OpenScene's where
+    the next two settings and `run.prompt` say nothing else."""
     scored_points: Literal["seen", "all"] | None = None
     """Which points are scored: those that some frame sees, the same for every method, or all; by
-    default as the protocol says, which is all for `openscene` and seen for others."""
+    default as the protocol says, which is seen for `every point` and `seen` and all for others."""
     votes: int | None = None
     """Runs whose scores are added, each on other voxels; by default as the protocol says, which is
-    5 for `openscene`, turned and scaled at random, and 1 for others."""
+    5 for `openscene` and `long tail`, turned and scaled at random, and 1 for others."""
 
     def __post_init__(self) -> None:
         enough = self.votes is None or self.votes >= 1

@@ -20,7 +20,7 @@ from pcdistill.capability import (
 )
 from pcdistill.distillation import INPUT_CHANNELS
 from pcdistill.errors import ConfigError, MissingWeightsError, PcdistillError
-from pcdistill.evaluation import Protocol, get_protocol
+from pcdistill.evaluation import PROTOCOLS, Protocol, get_protocol
 from pcdistill.networks import build_student
 from pcdistill.pipeline.capability_files import FoundTable, find_table
 from pcdistill.pipeline.config import RunConfig
@@ -28,6 +28,7 @@ from pcdistill.pipeline.pretrained import PretrainedStudent, load_pretrained, re
 from pcdistill.pipeline.words import RunWords
 from pcdistill.pipeline.workspace import Workspace
 from pcdistill.scenes import LabelSet, load_label_set, load_vocabulary
+from pcdistill.suggest import look_up
 from pcdistill.teachers import (
     Teacher,
     TeacherSetup,
@@ -94,7 +95,7 @@ class RunContext:
     @property
     def _asks_as_published(self) -> bool:
         """Whether OpenScene's prompts are asked for: where its protocol is, and no other prompt."""
-        known = get_protocol(self.config.evaluate.protocol, self.label_set.name)
+        known = look_up("protocol", self.config.evaluate.protocol, PROTOCOLS)
         return known.published == "openscene" and self.config.run.prompt is None
 
     @cached_property
@@ -102,13 +103,14 @@ class RunContext:
         """What is measured, and how; all points where no teacher looks at frames.
 
         Raises:
-            ConfigError: no protocol has the name.
+            ConfigError: no protocol has the name, or it is not for the label set.
         """
         config = self.config.evaluate
         told = None if self._asks_as_published else self._prompt or self.label_set.template
         return get_protocol(
             config.protocol,
             self.label_set.name,
+            self.label_set.names,
             votes=config.votes,
             prompt_template=told,
             points=config.scored_points if self.config.run.teachers else "all",

@@ -87,15 +87,18 @@ class RunWords:
         names = (*self.vocabulary, *self.label_set.prompt_names)
         return frozenset(word for name in names for word in name.lower().split())
 
-    def classify(self, features: Tensor, seen: Tensor) -> Tensor:
+    def classify(self, features: Tensor, seen: Tensor, *, first: int | None = None) -> Tensor:
         """Find the best evaluation class of each feature.
 
         Args:
             features: (N, D) float.
             seen: (N,) bool, which of them there are.
+            first: how many classes there are to choose from, the first ones; by default all. For
+                label sets with one prompt a class.
 
         Returns:
             (N,) int64, `NO_FEATURE_LABEL` where not `seen`.
         """
-        labels = self.label_set.to_categories(predict_labels(features, self.label_embeddings))
+        prompts = self.label_embeddings[:first]
+        labels = self.label_set.to_categories(predict_labels(features, prompts))
         return torch.where(seen, labels, NO_FEATURE_LABEL)

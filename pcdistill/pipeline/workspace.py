@@ -111,6 +111,10 @@ class Workspace:
         """Metrics of a row, JSON."""
         return self.evaluation(row) / "result.json"
 
+    def halfway_counts(self, row: str) -> Path:
+        """Folder of a row's counts of scenes while not all of them are measured."""
+        return self.evaluation(row) / "counts"
+
     def prediction(self, row: str, scene: str) -> Path:
         """The labels that a row gives to a scene."""
         return self.evaluation(row) / f"{slug(scene)}.safetensors"

@@ -92,6 +92,7 @@ def compare_methods(
                 result_confusion(other, classes)[None],
                 unseen=protocol.unseen,
                 mean_over=protocol.mean_over,
+                average=protocol.average,
                 excluded_classes=tuple(map(label_set.names.index, protocol.excluded_classes)),
             ),
         )

@@ -26,7 +26,7 @@ TEMPLATE = "a {} in a scene"
 _OTHER = ("other", "otherfurniture")
 """Classes of the rest, in OpenScene's spelling."""
 FILE_KEYS = ("name", "source", "note", "template", "ignore_label", "categories", "prompts")
-CATEGORY_KEYS = ("name", "color", "released_as", "id")
+CATEGORY_KEYS = ("name", "color", "released_as", "id", "group")
 PROMPT_KEYS = ("name", "category")
 _MAX_LABEL = 2**31 - 1  # of files with labels of 32 bits
 
@@ -55,6 +55,17 @@ class LabelSet:
     """K numbers of the categories in the data set's own labels, where the file has them."""
     template: str = TEMPLATE
     """What makes a prompt of a noun, in place of its {}."""
+    groups: tuple[str, ...] = ()
+    """K names of the part of the label set that a category is in, where the file has them, such as
+    head, common and tail."""
+
+    @property
+    def classes_by_group(self) -> dict[str, list[int]]:
+        """Group -> indices of its categories; empty where the file names no groups."""
+        found: dict[str, list[int]] = {}
+        for number, group in enumerate(self.groups):
+            found.setdefault(group, []).append(number)
+        return found
 
     def facts(self) -> dict[str, Any]:
         """Everything that a result may depend on, as plain values."""
@@ -66,6 +77,7 @@ class LabelSet:
             "ignore_label": self.ignore_label,
             "mapping": None if self.mapping is None else self.mapping.tolist(),
             "ids": self.ids,
+            **({"groups": self.groups} if self.groups else {}),
         }
 
     @property
@@ -172,10 +184,11 @@ def load_label_set(name: str | Path) -> LabelSet:
 
     Args:
         name: one of `label_set_names()`, or the path of a JSON file with ``categories``: a list of
-            names, or of objects with ``name`` and optionally ``color`` ([red, green, blue]). It
-            may also have ``name``, ``template`` (one ``{}``), ``ignore_label`` (the number of no
-            category in files; by default 255, or -1 for more than 255 categories), and ``prompts``:
-            a list of objects with ``name`` and ``category``, where several prompts ask for one.
+            names, or of objects with ``name`` and optionally ``color`` ([red, green, blue]),
+            ``id`` and ``group`` (a part of the set that has a mean of its own). It may also have
+            ``name``, ``template`` (one ``{}``), ``ignore_label`` (the number of no category in
+            files; by default 255, or -1 for more than 255 categories), and ``prompts``: a list of
+            objects with ``name`` and ``category``, where several prompts ask for one.
 
     Raises:
         ConfigError: the name is unknown, or the file is missing or malformed.
@@ -211,6 +224,7 @@ def load_label_set(name: str | Path) -> LabelSet:
         released_names=tuple(entry.get("released_as", entry["name"]) for entry in categories),
         ids=_ids(file, categories),
         template=template,
+        groups=_groups(file, categories),
     )
 
 
@@ -309,6 +323,19 @@ def _ids(file: Path, categories: list[dict[str, Any]]) -> tuple[int, ...]:
     if wrong := [value for value in ids if not _is_int(value) or value < 0]:
         raise ConfigError(f"{file}: an id is {wrong[0]!r}, expected a number from 0")
     return tuple(ids)
+
+
+def _groups(file: Path, categories: list[dict[str, Any]]) -> tuple[str, ...]:
+    """The group of every category, or of none."""
+    groups = [entry["group"] for entry in categories if "group" in entry]
+    if groups and len(groups) != len(categories):
+        raise ConfigError(
+            f"{file}: {len(groups)} of {len(categories)} categories have a group, expected all or "
+            "none"
+        )
+    if wrong := [group for group in groups if not isinstance(group, str) or not group.strip()]:
+        raise ConfigError(f"{file}: a group is {wrong[0]!r}, expected a name")
+    return tuple(groups)
 
 
 def _ignore_label(file: Path, content: dict[str, Any], categories: int) -> int:

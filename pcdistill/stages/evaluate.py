@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from pcdistill.artifacts import estimate_sizes, labels_in_memory, open_artifacts
+from pcdistill.artifacts import (
+    HalfwayCounts,
+    SceneCounts,
+    estimate_sizes,
+    labels_in_memory,
+    open_artifacts,
+)
 from pcdistill.callbacks import ProgressCallback
 from pcdistill.errors import SceneError
-from pcdistill.evaluation import (
-    ConfusionMatrix,
-    confusion_cells,
-    evaluate_semantic,
-)
 from pcdistill.inference import (
     CAPABILITY,
     COMBINED,
@@ -29,28 +28,20 @@ from pcdistill.inference import (
     ScenePieces,
     ScenePredictor,
     average_pieces,
+    count_scene,
     measure_capability,
+    summarize_method,
 )
 from pcdistill.labels import IGNORE_LABEL
 from pcdistill.pipeline import Dependency, RunContext, Stage, Task, write_json, write_tensors
 from pcdistill.scenes import Scene, open_scene
 
 
-class Labelled(NamedTuple):
-    """Predicted and true labels of a scene."""
-
-    scene: str
-    predicted: Tensor
-    """(N,) int64, `NO_FEATURE_LABEL` where the method has no answer."""
-    truth: Tensor
-    """(N,) int64, `IGNORE_LABEL` where a point is not scored."""
-
-
 class EvaluateStage(Stage):
     """A unit is a method, or the comparison of measured with true capability."""
 
     name = "evaluate"
-    version = 6
+    version = 7
 
     def __init__(self, run: RunContext) -> None:
         self._run = open_artifacts(run)
@@ -110,28 +101,30 @@ class EvaluateStage(Stage):
             return measure_capability(run.workspace, run.words, run.point_features, scenes)
         tables = self._predictor.capabilities(method, scenes)
         if method == ORACLE and not tables:
-            self._write_result(method, scenes, [])
+            self._write_result(method, dict.fromkeys(scenes, SceneCounts((), {})))
             return "no true label names a word of the vocabulary, so that nothing can be known"
-        draws: Sequence[Tensor | None] = tables or (None,)
-        labelled: list[list[Labelled]] = [[] for _ in draws]
+        halfway = HalfwayCounts(
+            run.workspace.halfway_counts(method), task.fingerprint, len(run.words.label_set.names)
+        )
+        counts: dict[str, SceneCounts] = {}
         for number, name in enumerate(scenes):
-            scene = open_scene(run.workspace.scene(name))
-            truth = self._scored_labels(scene)
-            for draw, table in enumerate(draws):
-                features, seen = self._predictor.features(method, name, table)
-                predicted = run.words.classify(features, seen)
-                if draw == 0:
-                    self._write_prediction(method, scene, features, seen, predicted)
-                if truth is not None:
-                    labelled[draw].append(Labelled(name, predicted, truth))
+            found = halfway.load(name)
+            if found is None:
+                halfway.forget(name)
+                found = self._measure(method, name, tables or (None,))
+                halfway.save(name, found)
+            counts[name] = found
             report(number + 1, len(scenes), "scenes")
-        found = self._write_result(method, scenes, labelled)
-        if found["miou"] is None:
+        result = self._write_result(method, counts)
+        halfway.remove()
+        if result["miou"] is None:
             return f"labelled {len(scenes)} scenes, which have no true labels to compare with"
-        drawn = f", mean of {len(draws)} draws" if len(draws) > 1 else ""
+        drawn = f", mean of {len(tables)} draws" if len(tables) > 1 else ""
+        interval = result["interval"]
+        between = f" [{interval[0]:.1f}, {interval[1]:.1f}]" if interval else ""
         return (
-            f"mIoU {found['miou']:.1f} %, mAcc {found['macc']:.1f} % on {len(labelled[0])} scenes"
-            f"{drawn}"
+            f"mIoU {result['miou']:.1f} %{between}, mAcc {result['macc']:.1f} %, overall accuracy "
+            f"{result['overall_accuracy']:.1f} % on {len(result['confusion'][0])} scenes{drawn}"
         )
 
     def estimate(self, unit: str) -> int:
@@ -143,6 +136,34 @@ class EvaluateStage(Stage):
             8 * self._sizes.points(scene) + features * self._sizes.superpoints(scene)
             for scene in self._run.scenes.validation
         )
+
+    def _measure(self, method: str, name: str, draws: Sequence[Tensor | None]) -> SceneCounts:
+        """Predict one scene, write its labels, and count them against the true ones.
+
+        Args:
+            method: a name of the results table.
+            name: of the scene.
+            draws: capabilities (T, K) that the method fuses by; the labels of the first are
+                written.
+
+        Raises:
+            SceneError: the scene has labels of another label set.
+        """
+        run = self._run
+        scene = open_scene(run.workspace.scene(name))
+        truth = self._scored_labels(scene)
+        counted = []
+        for number, table in enumerate(draws):
+            features, seen = self._predictor.features(method, name, table)
+            predicted = run.words.classify(features, seen)
+            if number == 0:
+                self._write_prediction(method, scene, features, seen, predicted)
+            if truth is not None:
+                counted.append(count_scene(run, features, seen, predicted, truth))
+        first = {
+            size: tuple(first[size] for _, first in counted) for size in run.protocol.first_classes
+        }
+        return SceneCounts(tuple(whole for whole, _ in counted), first)
 
     def _scored_labels(self, scene: Scene) -> Tensor | None:
         """(N,) int64 true labels, `IGNORE_LABEL` where a point is not scored; None without any."""
@@ -173,45 +194,8 @@ class EvaluateStage(Stage):
             },
         )
 
-    def _write_result(
-        self, method: str, scenes: tuple[str, ...], labelled: list[list[Labelled]]
-    ) -> dict[str, Any]:
-        """Write the numbers of a method: the mean over draws, and each draw's counts per scene."""
-        names = self._run.words.label_set.names
-        measured = [
-            evaluate_semantic(
-                [(one.predicted, one.truth) for one in draw], names, self._run.protocol
-            )
-            for draw in labelled
-        ]
-        measured = [found for found in measured if not math.isnan(found.miou)]
-        first = measured[0] if measured else None
-        per_class = _mean_per_class([draw.per_class for draw in measured])
-        found = {
-            "name": method,
-            "miou": fmean(draw.miou for draw in measured) if first else None,
-            "macc": fmean(draw.macc for draw in measured) if first else None,
-            "per_class": per_class or dict.fromkeys(names),
-            "points": first.points if first else 0,
-            "points_without_answer": first.unseen_points if first else 0,
-            "scenes": list(scenes),
-            "protocol": self._run.protocol_line,
-            "confusion": [
-                {one.scene: _confusion(one, len(names)) for one in draw} for draw in labelled
-            ],
-        }
+    def _write_result(self, method: str, counts: Mapping[str, SceneCounts]) -> dict[str, Any]:
+        """Write the numbers of a method, merged from the counts of its scenes."""
+        found = summarize_method(self._run, method, counts)
         write_json(self._run.workspace.result(method), found)
         return found
-
-
-def _confusion(one: Labelled, classes: int) -> list[list[int]]:
-    counted = ConfusionMatrix(classes)
-    counted.update(one.predicted, one.truth)
-    return confusion_cells(counted.counts)
-
-
-def _mean_per_class(draws: list[dict[str, float | None]]) -> dict[str, float | None]:
-    """Mean over draws of each class; None for a class without a true point."""
-    together = {name: [draw[name] for draw in draws] for name in (draws[0] if draws else ())}
-    known = {name: [v for v in values if v is not None] for name, values in together.items()}
-    return {name: fmean(values) if values else None for name, values in known.items()}

@@ -10,7 +10,7 @@ from rich.console import Console
 from pcdistill.cli import execute as command_module
 from pcdistill.cli.execute import parse_shard, print_summary
 from pcdistill.errors import ConfigError
-from pcdistill.pipeline.artifact_files import write_json
+from pcdistill.pipeline.artifact_files import read_json, write_json
 from pcdistill.pipeline.config_loading import config_from_dict
 from pcdistill.pipeline.context import RunContext
 from pcdistill.pipeline.runner import RunSummary
@@ -67,6 +67,17 @@ def test_the_table_shows_what_was_measured_last_and_marks_an_older_report(measur
     assert second.startswith("seen points")
     assert "student:superpoint" in second
     assert "index.html, which is older than these numbers (--only report)" in shown
+
+
+def test_numbers_that_were_measured_have_a_column_and_others_none(measured):
+    assert "95 %" not in printed(measured)
+    more = {"interval": [31.24, 39.0], "overall_accuracy": 61.23, "groups": {"head": {"miou": 7.7}}}
+    more["first_classes"] = {"40": {"miou": 8.8}}
+    path = measured.workspace.result("fused")
+    write_json(path, {**read_json(path), **more})
+    shown = printed(measured)
+    for words in ("95 %", "31.2 to 39.0", "points %", "61.2", "head %", "7.7", "K = 40 %", "8.8"):
+        assert words in shown
 
 
 def test_a_report_of_the_same_numbers_is_not_called_old(measured):

@@ -78,6 +78,12 @@ def test_many_prompts_of_one_category_are_the_reference(file):
     np.testing.assert_allclose(confusion.iou(), case["run1_class_iou"], atol=RATIO)
     np.testing.assert_allclose(confusion.accuracy(), case["run1_class_acc"], atol=RATIO)
     assert confusion.mean_iou() == pytest.approx(float(case["run1_mean_iou"]), abs=RATIO)
+    runs = [torch.from_numpy(case[f"logits_run{run}"]) for run in (1, 2)]
+    assert np.array_equal(runs[0].float().argmax(dim=1), case["pred43_run1"])
+    added = sum(runs).float().argmax(dim=1)  # in half precision, as the reference adds them
+    assert np.array_equal(classes.to_categories(added), case["pred16_accumulated"])
+    ours = classes.to_categories((runs[0].float() + runs[1].float()).argmax(dim=1))
+    assert float((ours == torch.from_numpy(case["pred16_accumulated"])).float().mean()) > 0.99
 
 
 def random_labels(seed, points, classes):

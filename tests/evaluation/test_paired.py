@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pcdistill.evaluation import ConfusionMatrix, PairedDifference, paired_difference
-from pcdistill.evaluation.paired import DRAWS
+from pcdistill.evaluation.scene_bootstrap import DRAWS
 
 DIGITS = ["0x1.81fb97c5fd6e1p+4", "0x1.4b4eae2a4eb45p+4", "0x1.c898121ec9253p+4"]
 """Difference, low and high of the counts below; the same with and without AVX-512."""
@@ -211,3 +211,46 @@ def test_it_is_said_with_its_interval(low, high, verdict, text):
 
 def test_there_are_enough_samples_for_their_percentiles():
     assert DRAWS >= 1000
+
+
+def test_the_p_value_counts_exchanges_by_hand():
+    """Of all 2^5 ways to exchange the two methods in some scenes."""
+    one, other = counts(1, 5, 3, 0), counts(1, 5, 3, 1)
+    found = paired_difference(one, other)
+    as_large = 0
+    for swaps in product((False, True), repeat=5):
+        swap = torch.tensor(swaps)[:, None, None]
+        first = torch.where(swap, other[0], one[0])
+        second = torch.where(swap, one[0], other[0])
+        as_large += abs(miou(first) - miou(second)) >= abs(found.difference) - 1e-9
+    assert found.p_value == as_large / 32
+    assert 0 < as_large < 32
+
+
+def test_p_values_of_what_is_the_same_and_of_what_never_is():
+    one, worse = counts(1, 6, 4, 0, right=0.9), counts(1, 6, 4, 1, right=0.3)
+    assert paired_difference(one, one).p_value == 1
+    assert paired_difference(one, worse).p_value == 2 / 64
+    many, low = counts(1, 20, 4, 0, right=0.9), counts(1, 20, 4, 1, right=0.3)
+    assert paired_difference(many, low).p_value == 1 / 4096  # drawn: only what was found
+    assert paired_difference(many, low) == paired_difference(many, low)
+    assert paired_difference(counts(2, 3, 4, 0), counts(2, 3, 4, 1)).p_value is None
+    assert paired_difference(one[:, :1], worse[:, :1]).p_value is None
+
+
+def test_scenes_may_be_averaged_one_by_one():
+    """As protocol `per scene` does, with scenes of very different size."""
+    one, other = counts(1, 4, 3, 0), counts(1, 4, 3, 1)
+    one[:, 0] *= 100
+    other[:, 0] *= 100
+    found = paired_difference(one, other, average="per scene")
+    alone = [miou(a[None]) - miou(b[None]) for a, b in zip(one[0], other[0], strict=True)]
+    assert found.difference == pytest.approx(sum(alone) / 4)
+    assert paired_difference(one, other).difference != pytest.approx(found.difference)
+    assert min(alone) <= found.low <= found.difference <= found.high <= max(alone)
+    as_large = sum(
+        abs(sum(sign * value for sign, value in zip(signs, alone, strict=True)))
+        >= abs(sum(alone)) - 1e-9
+        for signs in product((-1, 1), repeat=4)
+    )
+    assert found.p_value == as_large / 16

@@ -3,17 +3,20 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from pcdistill.errors import ConfigError
 from pcdistill.evaluation import (
     OPENSCENE,
+    PROTOCOLS,
     ConfusionMatrix,
     Protocol,
     evaluate_semantic,
     get_protocol,
 )
+from pcdistill.scenes import load_label_set
 from tests.conftest import golden_cases, load_npz
 
 NAMES = ["wall", "floor", "chair"]
@@ -21,21 +24,32 @@ FIRST = (torch.tensor([0, 0, 1, 256]), torch.tensor([0, 1, 1, 1]))
 SECOND = (torch.tensor([0, 2, 0]), torch.tensor([0, 0, 255]))
 
 
-@pytest.mark.parametrize("file", golden_cases("metrics/scannet*.npz"))
+@pytest.mark.parametrize("file", golden_cases("metrics/[mns]*[0-9].npz"))
 @pytest.mark.parametrize("name", ["all", "absent", "nofeat"])
 def test_openscene_protocol_is_the_reference(file, name):
+    """Of every label set; the scene is cut into several, which makes no difference."""
     case = load_npz(file)
     predicted = torch.from_numpy(case[f"{name}_pred"]).long()
     labels = torch.from_numpy(case[f"{name}_gt"]).long()
     classes = len(case[f"{name}_class_iou"])
     scenes = zip(predicted.split(1777), labels.split(1777), strict=True)
-    result = evaluate_semantic(scenes, [str(k) for k in range(classes)], OPENSCENE)
+    names = load_label_set(file.stem).names
+    assert len(names) == classes
+    result = evaluate_semantic(scenes, names, get_protocol("openscene", file.stem, names))
     # percent in float64
     assert result.miou == pytest.approx(100 * float(case[f"{name}_mean_iou"]), abs=1e-10)
     assert result.macc == pytest.approx(100 * float(case[f"{name}_mean_acc"]), abs=1e-10)
     for value, reference in zip(result.per_class.values(), case[f"{name}_class_iou"], strict=True):
         assert (value is None) == math.isnan(reference)
         assert value is None or value == pytest.approx(100 * reference, abs=1e-10)
+    for value, reference in zip(
+        result.per_class_accuracy.values(), case[f"{name}_class_acc"], strict=True
+    ):
+        assert value is None or value == pytest.approx(100 * reference, abs=1e-10)
+    assert np.array_equal(result.confusion, case[f"{name}_confusion"])
+    if f"{name}_val_allacc" in case:
+        accuracy = 100 * float(case[f"{name}_val_allacc"])
+        assert result.overall_accuracy == pytest.approx(accuracy, abs=1e-10)
 
 
 def test_each_choice_by_hand():
@@ -158,20 +172,20 @@ def test_the_line_says_what_happens_to_points_without_an_answer_and_contradicts_
 def test_only_what_is_openscene_s_in_everything_says_so_without_a_but(
     label_set, settings, departure
 ):
-    protocol = get_protocol("openscene", label_set, **settings)
+    protocol = get_protocol("openscene", label_set, NAMES, **settings)
     claim = protocol.describe(20).split("; ")[0]
     if departure is None:
-        assert claim == "OpenScene's protocol"
+        assert claim == "'openscene': OpenScene's protocol"
     else:
         voxels = "0.05 m" if label_set == "nuscenes16" else "0.02 m"
         departure = departure.replace("{voxels}", voxels)
-        assert claim == f"OpenScene's protocol but for {departure}"
+        assert claim == f"'openscene': OpenScene's protocol but for {departure}"
     for other in ("seen", "every point"):
-        assert "OpenScene" not in get_protocol(other, label_set, **settings).describe(20)
+        assert "OpenScene" not in get_protocol(other, label_set, NAMES, **settings).describe(20)
 
 
 def test_all_departures_are_named_together():
-    protocol = replace(get_protocol("openscene", "own", votes=2), excluded_classes=("wall",))
+    protocol = replace(get_protocol("openscene", "own", NAMES, votes=2), excluded_classes=("wall",))
     assert protocol.departures == (
         "2 runs instead of 5",
         "the label set own, which it does not know",
@@ -181,21 +195,66 @@ def test_all_departures_are_named_together():
 
 @pytest.mark.parametrize(("label_set", "voxels"), [("matterport40", 0.02), ("nuscenes16", 0.05)])
 def test_voxels_are_named_where_the_points_go_through_them(label_set, voxels):
-    protocol = get_protocol("openscene", label_set, voxel_size=voxels)
+    protocol = get_protocol("openscene", label_set, NAMES, voxel_size=voxels)
     assert protocol.departures == ()
     assert f"at random, in voxels of {voxels} m; " in protocol.describe(16)
-    one = get_protocol("openscene", label_set, voxel_size=0.3, votes=1)
+    one = get_protocol("openscene", label_set, NAMES, voxel_size=0.3, votes=1)
     assert "one run, turned and scaled at random, in voxels of 0.3 m; " in one.describe(16)
-    assert "voxels" not in get_protocol("seen", label_set, voxel_size=0.3).describe(16)
+    assert "voxels" not in get_protocol("seen", label_set, NAMES, voxel_size=0.3).describe(16)
+
+
+def test_every_protocol_of_the_table_says_its_name_and_another_line():
+    lines = []
+    for name in PROTOCOLS:
+        label_set = "matterport160" if name == "long tail" else "scannet20"
+        protocol = get_protocol(name, label_set, NAMES)
+        assert protocol.describe(3).startswith(f"'{name}': ")
+        assert protocol.describe_arithmetic(3).startswith(f"'{name}': ")
+        assert protocol.facts()["name"] == name
+        lines.append(protocol.describe(3).split(": ", 1)[1])
+    assert len(set(lines)) == len(PROTOCOLS)
+    for key in ("standard", "foreground", "per scene"):
+        assert PROTOCOLS[key].points == "all"
+
+
+@pytest.mark.parametrize(
+    ("label_set", "sizes"),
+    [("matterport21", ()), ("matterport40", ()), ("matterport80", (40,))],
+)
+def test_the_long_tail_is_counted_among_the_first_classes_too(label_set, sizes):
+    protocol = get_protocol("long tail", label_set, NAMES)
+    assert protocol.first_classes == sizes
+    assert replace(protocol, name="openscene", first_classes=()) == get_protocol(
+        "openscene", label_set, NAMES
+    )
+    largest = get_protocol("long tail", "matterport160", NAMES)
+    assert largest.first_classes == (40, 80)
+    assert "also among the first 40 and 80 classes alone" in largest.describe(160)
+    every = load_label_set("matterport160").names
+    for size in largest.first_classes:
+        assert load_label_set(f"matterport{size}").names == every[:size]
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "said"),
+    [
+        ("long tail", NAMES, "'long tail' is for matterport21.* got label set 'own'"),
+        ("foreground", ["chair"], "has none of these; take the protocol standard"),
+        ("foreground", ["wall", "floor"], "has no other class than these"),
+    ],
+)
+def test_a_protocol_that_is_not_for_a_label_set_is_refused(name, classes, said):
+    with pytest.raises(ConfigError, match=said):
+        get_protocol(name, "own", classes)
 
 
 def test_protocols_have_names():
-    protocol = get_protocol("openscene", "nuscenes16", votes=1)
+    protocol = get_protocol("openscene", "nuscenes16", NAMES, votes=1)
     assert (protocol.label_set, protocol.votes) == ("nuscenes16", 1)
     assert (protocol.mean_over, protocol.unseen) == ("all", "openscene")
     assert (protocol.points, protocol.runs) == ("all", "turned")
-    assert get_protocol("seen", "homes", prompt_template="{}").prompt_template == "{}"
+    assert get_protocol("seen", "homes", NAMES, prompt_template="{}").prompt_template == "{}"
     with pytest.raises(ConfigError, match="unknown protocol 'openscen'; did you mean 'openscene'"):
-        get_protocol("openscen", "scannet20")
+        get_protocol("openscen", "scannet20", NAMES)
     with pytest.raises(ValueError, match="leaves out 'flor'; did you mean 'floor'"):
         evaluate_semantic([FIRST], NAMES, Protocol("rooms", excluded_classes=("flor",)))

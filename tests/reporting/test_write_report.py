@@ -140,7 +140,14 @@ def test_report_json_holds_the_promised_keys(tmp_path):
         "classes": [{"word": "lamp", "note": "3 images.", "samples": [["image", "<mask>"], ["x"]]}],
     }
     assert stored["conclusions"] == ["fused: ahead of <average> (+3.3 [1.0, 5.2])"]
-    interval = {"difference": 3.3, "low": 1.0, "high": 5.2, "scenes": 4, "seeds": 1}
+    interval = {
+        "difference": 3.3,
+        "low": 1.0,
+        "high": 5.2,
+        "scenes": 4,
+        "seeds": 1,
+        "p_value": None,
+    }
     assert stored["differences"] == [{"first": "fused", "second": "average", **interval}]
     assert stored["queries"][1]["score"] is None
     assert stored["costs"][0] == {"stage": "lift", "units": 12, "seconds": 75.0, "bytes": 5_400_000}

@@ -195,3 +195,20 @@ def test_labels_of_files_go_in_and_come_out(tmp_path, classes):
     assert label_set.ignore_label == (255 if classes <= 255 else -1)
     with pytest.raises(SceneError, match="attic: 1 points have labels outside of mine"):
         label_set.labels_from_files("attic", torch.tensor([0, -2]))
+
+
+@pytest.mark.parametrize(
+    ("categories", "said"),
+    [
+        ([{"name": "a", "group": "head"}, "b"], "1 of 2 categories have a group, expected all or"),
+        ([{"name": "a", "group": 3}], "a group is 3, expected a name"),
+    ],
+)
+def test_groups_are_of_all_categories_and_have_names(tmp_path, categories, said):
+    file = tmp_path / "own.json"
+    file.write_text(json.dumps(categories))
+    with pytest.raises(ConfigError, match=said):
+        load_label_set(file)
+    file.write_text(json.dumps([{"name": n, "group": g} for n, g in (("a", "x"), ("b", "x"))]))
+    assert load_label_set(file).classes_by_group == {"x": [0, 1]}
+    assert load_label_set("scannet20").classes_by_group == {}

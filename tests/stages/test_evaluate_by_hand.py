@@ -12,8 +12,12 @@ import pytest
 import torch
 from torch import nn
 
+from pcdistill.artifacts import HalfwayCounts, SceneCounts
 from pcdistill.artifacts.predictions import load_predictions, load_result
 from pcdistill.artifacts.students import LoadedStudent
+from pcdistill.evaluation import evaluate_semantic
+from pcdistill.evaluation.protocols import LONG_TAIL
+from pcdistill.inference import ScenePredictor
 from pcdistill.labels import IGNORE_LABEL, NO_FEATURE_LABEL
 from pcdistill.pipeline.context import RunContext
 from pcdistill.pipeline.pretrained import StudentInputSpec
@@ -299,6 +303,7 @@ def test_protocol(tmp_path) -> Outcomes:
     for value, how in (
         ("every point", {"points": "seen"}),
         ("seen", {"points": "seen", "unseen": "ignore"}),
+        ("standard", {"points": "all"}),
         ("openscene", OPENSCENE),
     ):
         run = homes_run(
@@ -463,3 +468,85 @@ def test_a_protocol_that_is_not_the_runs_is_not_used(tmp_path):
     )
     work(EvaluateStage, fresh, "average")
     assert "left out" in load_result(fresh.workspace, "average")["protocol"]
+
+
+def test_the_result_has_every_number_of_the_protocol_and_what_made_it(tmp_path):
+    run = homes_run(tmp_path, evaluate={"protocol": "standard"})
+    work(EvaluateStage, run, "average")
+    found = load_result(run.workspace, "average")
+    scenes = []
+    for name in CLUSTERS:
+        predicted = load_predictions(run.workspace, "average", name)
+        scenes.append((predicted, scan(name).labels))
+    expected = evaluate_semantic(scenes, CLASSES, run.protocol)
+    assert found["miou"] == pytest.approx(expected.miou)
+    assert found["overall_accuracy"] == pytest.approx(expected.overall_accuracy)
+    assert found["per_class_accuracy"] == pytest.approx(expected.per_class_accuracy)
+    assert found["interval"] == pytest.approx(list(expected.interval))
+    assert found["interval"][0] < found["interval"][1]
+    assert found["rules"] == run.protocol.facts()
+    assert (found["label_set"], found["classes"]) == (run.label_set.name, list(CLASSES))
+    assert found["prompts"] == [f"a {name} in a scene" for name in CLASSES]
+    assert set(found["software"]) == {"pcdistill", "torch"}
+
+
+def test_first_classes_are_scored_as_if_there_were_no_others(tmp_path, monkeypatch):
+    """Among beds and doors alone, lamps are no guess and no truth."""
+    monkeypatch.setitem(LONG_TAIL, "toy", (2,))
+    run = homes_run(
+        tmp_path,
+        evaluate={"protocol": "long tail", "votes": 1},
+        distill={"students": ["point"], "voxel_size": VOXEL},
+    )
+    run.label_set = toy_labels(name="toy")
+    work(EvaluateStage, run, "student:point")
+    features = {name: features_of("student:point", name, votes=1, turns=True) for name in CLUSTERS}
+    scenes = []
+    for name in CLUSTERS:
+        guesses = labels_of(features[name], len(scan(name).points), axes=(0, 1))
+        truth = scan(name).labels
+        scenes.append((torch.tensor(guesses), torch.where(truth < 2, truth, IGNORE_LABEL)))
+    expected = evaluate_semantic(scenes, CLASSES[:2], run.protocol)
+    found = load_result(run.workspace, "student:point")
+    assert found["first_classes"]["2"]["miou"] == pytest.approx(expected.miou)
+    assert found["first_classes"]["2"]["macc"] == pytest.approx(expected.macc)
+    assert found["first_classes"]["2"]["miou"] != pytest.approx(found["miou"])
+
+
+def test_an_interrupted_measuring_goes_on_with_the_next_scene(tmp_path, monkeypatch):
+    whole = homes_run(tmp_path / "whole")
+    work(EvaluateStage, whole, "average")
+    run = homes_run(tmp_path / "broken")
+    asked, ask = [], ScenePredictor.features
+
+    def features(self, method, scene, *rest):
+        asked.append(scene)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return ask(self, method, scene, *rest)
+
+    monkeypatch.setattr(ScenePredictor, "features", features)
+    with pytest.raises(KeyboardInterrupt):
+        work(EvaluateStage, run, "average")
+    assert not run.workspace.result("average").exists()
+    work(EvaluateStage, run, "average")
+    first, second = CLUSTERS
+    assert asked == [first, second, second]
+    assert load_result(run.workspace, "average") == load_result(whole.workspace, "average")
+    assert not run.workspace.halfway_counts("average").exists()
+    work(EvaluateStage, run, "average")  # made anew, nothing is left of before
+    assert asked[3:] == [first, second]
+
+
+@pytest.mark.parametrize("spoil", ["other settings", "damage"])
+def test_halfway_counts_of_other_work_and_damaged_ones_are_not_used(tmp_path, spoil):
+    counts = SceneCounts((torch.tensor([[3, 0], [0, 4], [1, 0]]),), {1: (torch.ones(2, 1).long(),)})
+    HalfwayCounts(tmp_path, "mark", 2).save("room", counts)
+    kept = HalfwayCounts(tmp_path, "mark", 2).load("room")
+    assert torch.equal(kept.draws[0], counts.draws[0])
+    assert torch.equal(kept.first[1][0], counts.first[1][0])
+    assert HalfwayCounts(tmp_path, "mark", 2).load("hall") is None
+    if spoil == "damage":
+        next(tmp_path.glob("*.json")).write_text('{"mark": "mark", "scene": "room", "draws": 3}')
+    mark = "mark" if spoil == "damage" else "other"
+    assert HalfwayCounts(tmp_path, mark, 2).load("room") is None

@@ -183,6 +183,7 @@ LABEL_SET: dict[str, str] = {
     "categories[].color": MEASURED,
     "categories[].released_as": "",
     "categories[].id": MEASURED,
+    "categories[].group": MEASURED,
     "prompts": STUDENT,
     "prompts[].name": STUDENT,
     "prompts[].category": STUDENT,
@@ -402,8 +403,10 @@ def with_other(content: dict[str, Any], place: str) -> dict[str, Any]:
             content[key] = "the {}"
         elif key == "categories":
             value.append("lamp post")
+            needed = {"id": 5000, "group": "tail"}
             if "id" in value[0]:
-                value[-1] = {"name": "lamp post", "id": 5000}
+                known = {key: needed[key] for key in needed if key in value[0]}
+                value[-1] = {"name": "lamp post", **known}
             if "prompts" in content:
                 content["prompts"].append({"name": "lamp post", "category": "lamp post"})
         elif key == "prompts":

@@ -28,7 +28,7 @@ from tools.benchmarks.homes_page import EARLIER, earlier_numbers, results_page
 
 CLASSES = ("bed", "door", "lamp")
 VOCABULARY = ("lamp", "bed", "door")
-PROTOCOL = get_protocol("every point", "toy")
+PROTOCOL = get_protocol("every point", "toy", CLASSES)
 RIGHT = {
     "teacher:demo-dense": 0.3,
     "teacher:demo-masks": 0.35,

@@ -105,6 +105,7 @@ class Numbers:
             self._confusions(second, voted),
             unseen=self.protocol.unseen,
             mean_over=self.protocol.mean_over,
+            average=self.protocol.average,
         )
         return Comparison(first, second, apart)
 
