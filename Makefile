@@ -9,6 +9,7 @@
 # make format       format the code with ruff, and mend what it can mend
 # make docs         the pages of docs/ and the reference of every room as a site: site/index.html
 # make bench        measure: five seeds of test homes with frozen settings (40 minutes)
+# make pictures     take the pictures of docs/viewer.md: run the demo, walk through it in Chromium
 # make minkowski    build MinkowskiEngine once for the tests that compare with it (about 4 minutes;
 #                   they skip, and say so, without it)
 # make clean        remove .venv, runs and everything that was built
@@ -30,7 +31,7 @@ HIDDEN_TESTS := tests/sparse/test_convolution.py tests/sparse/test_convolution_g
 NOT_HIDDEN := --ignore tests/capability/generators/test_stable_diffusion.py \
 	--ignore tests/capability/test_hub_segmenter.py --ignore tests/distillation/test_distributed.py
 
-.PHONY: demo test test-fast test-all test-hidden test-margins lint format docs bench minkowski clean help
+.PHONY: demo test test-fast test-all test-hidden test-margins lint format docs bench pictures minkowski clean help
 
 help:
 	@sed -n 's/^# \?//; 1,/^$$/p' Makefile
@@ -71,6 +72,10 @@ docs: $(VENV)/.installed-docs
 
 bench: $(VENV)/.installed
 	$(BIN)/python tools/benchmark.py homes
+
+pictures: $(VENV)/.installed-test
+	$(BIN)/pcdistill demo
+	$(BIN)/python tools/viewer_pictures.py runs/demo
 
 minkowski: $(VENV)/.installed-test
 	$(BIN)/python tools/build_minkowski.py

@@ -53,7 +53,8 @@ def start_server(host: str, port: int, title: str) -> Any:
     if port not in (0, server.get_port()):  # somebody took it since we looked
         stop_server(server)
         raise _taken(host, port)
-    server.gui.configure_theme(show_logo=False, show_share_button=False, control_width="medium")
+    server.gui.configure_theme(show_logo=False, show_share_button=False)
+    server.gui.main_panel.dock_right()
     return server
 
 

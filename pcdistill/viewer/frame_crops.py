@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from pcdistill.geometry import project_points
 from pcdistill.lifting import SceneProjector
@@ -15,6 +17,7 @@ MAX_TRIES = 32
 """Frames whose depth is looked at for one point; the nearest ones."""
 _SHARE = 0.35  # of the longer side of an image that a crop is wide
 _MARK = (255, 59, 48)
+_EDGE, _MARGIN, _ACROSS = 150, 6, 3  # pixels of a crop on a sheet, pixels after it, crops in a row
 
 
 class FrameCrop(NamedTuple):
@@ -62,6 +65,26 @@ def crop_frames(projector: SceneProjector, point: int, most: int = 6) -> list[Fr
         if len(found) == most:
             break
     return found
+
+
+def crop_sheet(crops: Sequence[FrameCrop]) -> Tensor:
+    """Crops in rows on white, each equally large.
+
+    Args:
+        crops: at least one.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    sheet_rows = -(-len(crops) // _ACROSS)
+    step = _EDGE + _MARGIN
+    sheet = torch.full((sheet_rows * step, _ACROSS * step, 3), 255, dtype=torch.uint8)
+    for number, crop in enumerate(crops):
+        image = crop.image.permute(2, 0, 1)[None].float()  # (1, 3, h, w)
+        large = functional.interpolate(image, (_EDGE, _EDGE), mode="bilinear", antialias=True)
+        top, left = number // _ACROSS * step, number % _ACROSS * step
+        sheet[top : top + _EDGE, left : left + _EDGE] = large[0].permute(1, 2, 0).round().byte()
+    return sheet
 
 
 def _land(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from pcdistill.viewer import markup
+from pcdistill.viewer.frame_crops import crop_sheet
 from pcdistill.viewer.scene_content import SCAN
 from pcdistill.viewer.view_state import LAYOUTS, MAX_PANES
 from pcdistill.viewer.viewer_session import Explanation, ViewerSession
@@ -76,10 +77,10 @@ class Panel:
         self.answer = gui.add_html("")
         with gui.add_folder("Show"):
             self._build_views()
-        with gui.add_folder("Classes") as self._legend_folder:
-            self._legend = gui.add_html("")
-        with gui.add_folder("Why", expand_by_default=True) as self._why_folder:
+        with gui.add_folder("Why") as self._why_folder:
             self._hint = gui.add_html(markup.note("Click a point to see why it has its class."))
+        with gui.add_folder("Legend") as self._legend_folder:
+            self._legend = gui.add_html("")
         with gui.add_folder("Measure", expand_by_default=False):
             self._measuring = gui.add_checkbox("Clicks measure", False)
             self._distance = gui.add_html(markup.note("Click two points."))
@@ -138,12 +139,11 @@ class Panel:
         box = markup.explanation_box(found.teachers, found.said, found.source_position)
         with self._why_folder:
             self._why.append(self._gui.add_html(box))
-            for crop in found.crops:
-                label = f"{crop.frame}, {crop.distance:.1f} m"
-                self._why.append(self._gui.add_image(crop.image.numpy(), label=label))
-            if not found.crops:
-                text = "no frame of this scene sees the point"
-                self._why.append(self._gui.add_html(markup.note(text)))
+            names = [f"{crop.frame} ({crop.distance:.1f} m)" for crop in found.crops]
+            text = f"frames: {', '.join(names)}" if names else "no frame sees the point"
+            self._why.append(self._gui.add_html(markup.note(text)))
+            if found.crops:
+                self._why.append(self._gui.add_image(crop_sheet(found.crops).numpy()))
 
     def _build_views(self) -> None:
         gui, session = self._gui, self._session

@@ -33,7 +33,7 @@ ANSWER = "answer"
 """View of how well every point fits what was asked."""
 
 _LAMP = (0.32, 0.48, 0.82)  # towards the light that surfaces are shaded by
-_DARKEST = 0.66  # share of its colour that a surface along the light keeps
+_DARKEST = 0.78  # share of its colour that a surface along the light keeps
 
 
 class Coloring(NamedTuple):

@@ -49,11 +49,14 @@ class ViewState:
         return (self.view, self.other) if self.layout == "wipe" else (self.view,)
 
 
+Vector = tuple[float, float, float]
+
+
 class Pane(NamedTuple):
     """One copy of the scene on the screen."""
 
     title: str
-    offset: tuple[float, float, float]
+    offset: Vector
     """Metres by which the copy is moved."""
     colors: Tensor
     """(N, 3) uint8."""
@@ -65,7 +68,7 @@ def make_panes(
     content: SceneContent,
     state: ViewState,
     response: SceneResponse | None,
-    right: tuple[float, float, float],
+    right: Vector,
 ) -> list[Pane]:
     """Give the copies of a scene that are on the screen.
 
@@ -73,7 +76,8 @@ def make_panes(
         content: the scene.
         state: what is chosen.
         response: to the last question; None where there is none, then `ANSWER` shows the scan.
-        right: unit vector along which copies stand side by side, and that a wipe follows.
+        right: horizontal unit vector along which copies stand in rows, and that a wipe follows;
+            further rows stand nearer to whom it lies to the right.
 
     Raises:
         PcdistillError: a view cannot be made; the text says why.
@@ -87,10 +91,10 @@ def make_panes(
         colors = torch.where(first[:, None], colorings[0].colors, colorings[1].colors)
         shown = torch.where(first, masks[0], masks[1])
         return [Pane(" | ".join(state.views), (0.0, 0.0, 0.0), colors, shown)]
-    step = _GAP * float(along.max() - along.min()) + 0.3
+    offsets = _grid_offsets(content.scene.points, len(colorings), right)
     return [
-        Pane(view, tuple(step * i * axis for axis in right), one.colors, shown)  # type: ignore[arg-type]
-        for i, (view, one, shown) in enumerate(zip(state.views, colorings, masks, strict=True))
+        Pane(view, offset, one.colors, shown)
+        for view, offset, one, shown in zip(state.views, offsets, colorings, masks, strict=True)
     ]
 
 
@@ -99,6 +103,25 @@ def color_view(content: SceneContent, view: str, response: SceneResponse | None)
     if view == ANSWER:
         return content.answer_coloring(response) if response else content.coloring(SCAN)
     return content.coloring(view)
+
+
+def _grid_offsets(points: Tensor, count: int, right: Vector) -> list[Vector]:
+    """Where copies of points (N, 3) stand, metres: three in a row, four in two rows of two."""
+    across = 2 if count == 4 else 3
+    near = (right[1], -right[0], 0.0)
+    steps = [_GAP * extent_along(points, axis) + 0.3 for axis in (right, near)]
+    found = []
+    for number in range(count):
+        column, row = number % across * steps[0], number // across * steps[1]
+        x, y, z = (column * a + row * b for a, b in zip(right, near, strict=True))
+        found.append((x, y, z))
+    return found
+
+
+def extent_along(points: Tensor, axis: Vector) -> float:
+    """Metres that points (N, 3) reach along a unit vector."""
+    along = points @ torch.tensor(axis)
+    return float(along.max() - along.min())
 
 
 def _in_hidden(coloring: Coloring, hidden: frozenset[int]) -> Tensor:

@@ -16,7 +16,7 @@ from pcdistill.viewer.browser_window import move_camera, start_server, stop_serv
 from pcdistill.viewer.cloud_painter import CloudPainter
 from pcdistill.viewer.panel import Panel
 from pcdistill.viewer.sharing import glb_of, page_with_legend, picture_with_legend
-from pcdistill.viewer.view_state import Pane
+from pcdistill.viewer.view_state import Pane, extent_along
 from pcdistill.viewer.viewer_session import Vector, ViewerSession
 from pcdistill.visualization import RenderCamera
 
@@ -82,41 +82,25 @@ class ViewerApp:
 
     def show_layout(self) -> None:
         """Draw the copies of the scene, all of them in the picture."""
+        self.clear_marks()
         panes = len(self.session.state.views) if self._is_beside else 1
         self._layout_camera = self.session.camera(panes)
         middle = self.session.content.scene.points.mean(dim=0)
         if self._is_beside:
             offsets = torch.tensor([pane.offset for pane in self.session.panes(self._camera)])
             middle = middle + offsets.mean(dim=0)
-        move_camera(self.server, self._layout_camera, target_of(self._layout_camera, middle))
         self._position = _position(self._layout_camera)
         self.draw()
+        move_camera(self.server, self._layout_camera, target_of(self._layout_camera, middle))
 
     def draw(self) -> None:
         """Bring colours, points and titles up to date."""
-        session, content = self.session, self.session.content
-        self._panes = session.panes(self._camera)
+        self._panes = self.session.panes(self._camera)
         with self.server.atomic():
             self._paint()
             for old in self._titles:
                 old.remove()
-            high = float(content.scene.points[:, 2].max()) + 0.2
-            middle = content.scene.points.mean(dim=0)
-            self._titles = [
-                self.server.scene.add_label(
-                    f"/titles/{number}",
-                    pane.title,
-                    position=tuple(
-                        a + b
-                        for a, b in zip(
-                            pane.offset, (float(middle[0]), float(middle[1]), high), strict=True
-                        )
-                    ),
-                    anchor="bottom-center",
-                )
-                for number, pane in enumerate(self._panes)
-                if self._is_beside
-            ]
+            self._titles = self._make_titles() if self._is_beside else []
         self.panel.update()
 
     def ask(self, text: str) -> None:
@@ -172,6 +156,24 @@ class ViewerApp:
                     self.panel.status.content = markup.warning(file_trouble(error))
 
         return run
+
+    def _make_titles(self) -> list[Any]:
+        """Names of the copies, above the far end of each."""
+        points = self.session.content.scene.points
+        middle = (points.amin(dim=0) + points.amax(dim=0)) / 2
+        x, y, _ = self._camera.camera_to_world[:3, 0].tolist()
+        far = extent_along(points, (y, -x, 0.0)) / 2
+        place = np.array([float(middle[0]) - far * y, float(middle[1]) + far * x, 0.0])
+        place[2] = float(points[:, 2].max())
+        return [
+            self.server.scene.add_label(
+                f"/titles/{number}",
+                pane.title,
+                position=tuple((place + pane.offset).tolist()),
+                anchor="bottom-center",
+            )
+            for number, pane in enumerate(self._panes)
+        ]
 
     def _paint(self) -> None:
         session, content = self.session, self.session.content

@@ -12,8 +12,8 @@ from PIL import Image
 from pcdistill.inference import open_run
 from pcdistill.viewer import ViewerApp, ViewerSession
 from pcdistill.viewer.scene_content import ANSWER, TRUTH
-from tests.chromium import chromium_page, find_chromium
 from tests.fixtures.viewer_run import FLOOR
+from tools.chromium import chromium_page, find_chromium
 
 pytestmark = [
     pytest.mark.thorough,

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from pcdistill.lifting import ProjectionRules, SceneProjector
-from pcdistill.viewer.frame_crops import crop_frames
+from pcdistill.viewer.frame_crops import FrameCrop, crop_frames, crop_sheet
 from tests.fixtures.viewer_run import room
 
 RULES = ProjectionRules(0.05, 1)
@@ -60,3 +60,17 @@ def test_a_ring_marks_the_point_in_a_part_of_the_image():
     top = min(max(row - height // 2, 0), frame.image_size[0] - height)
     left = min(max(column - width // 2, 0), frame.image_size[1] - width)
     assert float((middle - torch.tensor([column - left, row - top])).abs().max()) < 1.5
+
+
+def test_a_sheet_has_every_crop_in_its_place():
+    crops = [
+        FrameCrop(str(shade), 1.0, torch.full((40, 40, 3), shade, dtype=torch.uint8))
+        for shade in (10, 60, 110, 160)
+    ]
+    sheet = crop_sheet(crops)
+    edge = sheet.shape[1] // 3
+    assert sheet.shape == (2 * edge, 3 * edge, 3)
+    for number, crop in enumerate(crops):
+        middle = sheet[number // 3 * edge + edge // 2, number % 3 * edge + edge // 2]
+        assert middle.tolist() == crop.image[0, 0].tolist()
+    assert sheet[edge + edge // 2, 2 * edge + edge // 2].tolist() == [255, 255, 255]

@@ -59,6 +59,11 @@ def test_one_two_and_many_views(session):
     offsets = torch.tensor([pane.offset for pane in shown])
     assert float((offsets[1] - offsets[0]).norm()) > 4  # the room is 5 m by 4 m
     assert torch.allclose(offsets[2], 2 * offsets[1])
+    session.change(beside=(SCAN, TRUTH, "fused", "average"))
+    four = torch.tensor([pane.offset for pane in panes(session)])
+    assert torch.allclose(four[3], four[1] + four[2], atol=1e-5)  # two rows of two
+    assert abs(float(four[1] @ four[2])) < 1e-4
+    assert float(four[2].norm()) > 4
 
 
 def test_a_wipe_has_one_view_on_each_side(session):

@@ -1,4 +1,4 @@
-"""Headless Chromium of this machine, for tests of the browser's page."""
+"""Headless Chromium of this machine: a page that is driven by playwright."""
 
 from __future__ import annotations
 
