@@ -15,14 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from chromium import chromium_page
 from PIL import Image
 
 from pcdistill.inference import open_run
 from pcdistill.viewer import ViewerApp, ViewerSession
-from pcdistill.visualization import png_bytes
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 WINDOW = (1280, 760)
@@ -90,8 +87,9 @@ def take(page: Any, path: Path) -> None:
     """Write a picture of the window once nothing moves in it."""
     wait_until_still(page)
     image = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    small = image.quantize(256, Image.Quantize.MEDIANCUT, kmeans=4, dither=Image.Dither.NONE)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(png_bytes(torch.from_numpy(np.array(image)), colors=256))
+    small.save(path, optimize=True)
     print(f"{path}: {path.stat().st_size / 1024:.0f} KiB")
 
 

@@ -17,6 +17,7 @@ from pcdistill.visualization import RenderCamera
 
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 """Addresses that only this machine reaches."""
+_MAX_PORT = 65535
 
 
 def start_server(host: str, port: int, title: str) -> Any:
@@ -127,6 +128,8 @@ def _position(camera: RenderCamera) -> tuple[float, float, float]:
 
 def _require_free(host: str, port: int) -> None:
     """Refuse an address that cannot be listened at: viser would take the next port unasked."""
+    if not 0 <= port <= _MAX_PORT:
+        raise ConfigError(f"--port {port}: expected 0 to {_MAX_PORT}; name another")
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
     except socket.gaierror as error:
@@ -134,8 +137,6 @@ def _require_free(host: str, port: int) -> None:
             f"--host {host}: is no address of this machine ({error.strerror}); leave it out to be "
             "reached from this machine only"
         ) from None
-    except (OverflowError, UnicodeError):
-        raise ConfigError(f"--port {port}: expected 0 to 65535; name another") from None
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

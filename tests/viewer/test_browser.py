@@ -126,6 +126,6 @@ def test_the_picture_is_sent(opened):
     with page.expect_download(timeout=PATIENCE) as download:
         page.get_by_role("button", name="Picture (.png)").click()
     image = np.array(Image.open(download.value.path()).convert("RGB"))
-    assert image.shape[1] == page.viewport_size["width"]
+    assert 300 < image.shape[1] < page.viewport_size["width"]  # of the scene, without the panel
     assert image.std() > 10
     assert troubles == []
