@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pcdistill.errors import ArtifactError
 from pcdistill.pipeline import read_provenance, read_tensors
@@ -37,13 +37,15 @@ def trim_metrics(path: Path, epochs: int, earlier: Path | None = None) -> None:
     path.write_text("".join(line + "\n" for line in kept))
 
 
-def load_training_state(path: Path, task: str, network: nn.Module) -> dict[str, Tensor] | None:
+def load_training_state(
+    path: Path, task: str, required: Mapping[str, torch.Size]
+) -> dict[str, Tensor] | None:
     """Read the state that a training left half-way.
 
     Args:
         path: its file.
         task: fingerprint of the work that it has to be a state of.
-        network: the student that it has to fit.
+        required: shapes of what it has to have, by name.
 
     Returns:
         what `Trainer.load_state` takes; None where there is none of this task, or not all of it.
@@ -55,13 +57,5 @@ def load_training_state(path: Path, task: str, network: nn.Module) -> dict[str, 
     except ArtifactError as error:
         _LOG.warning("not gone on from: %s", error)
         return None
-    return state if _is_whole(state, network) else None
-
-
-def _is_whole(state: Mapping[str, Tensor], network: nn.Module) -> bool:
-    """Whether a state has every weight of a network, and what Adam knows of each."""
-    wanted = {"epoch": torch.Size(), "step": torch.Size()}
-    wanted |= {f"model/{key}": value.shape for key, value in network.state_dict().items()}
-    for name, parameter in network.named_parameters():
-        wanted |= {f"exp_avg/{name}": parameter.shape, f"exp_avg_sq/{name}": parameter.shape}
-    return all(key in state and state[key].shape == shape for key, shape in wanted.items())
+    whole = all(key in state and state[key].shape == shape for key, shape in required.items())
+    return state if whole else None

@@ -37,6 +37,8 @@ def check_run(run: RunContext, stages: Sequence[str] = STAGE_NAMES) -> None:
         layouts = {scan.layout for scan in open_scan_sources(run).index.found.values()}
         _check_frames(run.config, layouts)
     _check_students(run.config)
+    if "distill" in stages:
+        _check_precision(run.config, run.device.type)
     _check_report(run.config, run.words, split_scenes(run).validation)
 
 
@@ -76,6 +78,16 @@ def _check_students(config: RunConfig) -> None:
         raise ConfigError(
             "distill.students has 'point', which learns from features per point, but "
             "fuse.store_point_features is false; set it to true, or leave the student out"
+        )
+
+
+def _check_precision(config: RunConfig, device: str) -> None:
+    """Refuse float16 on a CPU; `device` is its kind."""
+    own = config.distill
+    if own.pretrained is None and own.precision == "float16" and device != "cuda":
+        raise ConfigError(
+            f"distill.precision is float16, which needs a GPU, but the student learns on the "
+            f"{device}; set distill.precision: bfloat16 or float32"
         )
 
 

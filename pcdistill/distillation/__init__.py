@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from pcdistill.distillation.settings import TrainerSettings
     from pcdistill.distillation.student_features import infer_point_features
     from pcdistill.distillation.temporal_ensemble import PseudoLabels, TemporalEnsemble
-    from pcdistill.distillation.trainer import EpochResult, Trainer
+    from pcdistill.distillation.trainer import Trainer
+    from pcdistill.distillation.training_results import EpochResult, StepResult
     from pcdistill.distillation.voting import Looks, voxel_features
     from pcdistill.distillation.voxel_average import voxel_means
 
@@ -37,6 +38,7 @@ __all__ = [
     "PseudoLabels",
     "Ranks",
     "SceneSource",
+    "StepResult",
     "StudentInput",
     "TemporalEnsemble",
     "Trainer",

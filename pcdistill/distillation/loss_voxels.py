@@ -32,56 +32,100 @@ class LossVoxels(NamedTuple):
 
 
 def choose_voxels(
-    step: StepBatch,
-    is_mine: Sequence[bool],
-    limit: int,
-    generator: torch.Generator,
-    ranks: Ranks,
-) -> LossVoxels:
-    """Choose voxels whose representative point is seen, at most `limit`.
+    parts: Sequence[StepBatch], limit: int, generator: torch.Generator, ranks: Ranks
+) -> list[LossVoxels]:
+    """Choose voxels whose representative point is seen, at most `limit` in all parts of a step.
 
     They are drawn from those of all processes, by every process alike.
 
     Args:
-        step: scenes and voxels of this process.
-        is_mine: of all scenes of the global batch, which this process has.
-        limit: of all processes together; 0 takes all.
+        parts: scenes and voxels of this process, in the parts that are worked on one by one.
+        limit: of all parts and processes together; 0 takes all.
         generator: of the draw; the same in every process.
         ranks: the processes.
+
+    Returns:
+        the voxels of each part; their shares are those of the whole step.
     """
-    scenes, batch = step
-    device = batch.coords.device
-    first_points = _running_starts([len(scene.points) for scene in scenes])
-    seen = [  # of each scene (V of it,) bool
-        s.seen.to(device)[r] for s, r in zip(scenes, batch.representative, strict=True)
+    seen = [_seen_voxels(part) for part in parts]  # of each part and scene (V of it,) bool
+    kept = _draw(parts, seen, limit, generator, ranks)
+    found, places = [], []
+    for part, of_scenes, chosen in zip(parts, seen, kept, strict=True):
+        scenes, batch, _ = part
+        first_points = _running_starts([len(scene.points) for scene in scenes])
+        points = torch.cat(  # (V,) int64 in [0, N)
+            [r + first for r, first in zip(batch.representative, first_points, strict=True)]
+        )
+        voxels = torch.cat(of_scenes).nonzero()[:, 0]  # (R,) int64 in [0, V)
+        voxels = voxels if chosen is None else voxels[chosen.to(voxels.device)]
+        points = points[voxels]
+        found.append((voxels, points))
+        places.append(_superpoints(scenes, points.device)[points])
+    shares = _shares(places, ranks)
+    return [
+        LossVoxels(*one, superpoints, share)
+        for one, superpoints, share in zip(found, places, shares, strict=True)
     ]
-    points = torch.cat(  # (V,) int64 in [0, N)
-        [r + first for r, first in zip(batch.representative, first_points, strict=True)]
-    )
-    voxels = torch.cat(seen).nonzero()[:, 0]  # (R,) int64 in [0, V)
-    if limit:
-        counts = torch.zeros(len(is_mine), dtype=torch.int64)  # seen voxels of each scene
-        if any(is_mine):
-            counts[torch.tensor(is_mine)] = torch.tensor([int(part.sum()) for part in seen])
-        of_scene = ranks.add(counts).tolist()
-        if sum(of_scene) > limit:
-            drawn = torch.randperm(sum(of_scene), generator=generator)[:limit]  # (limit,)
-            kept = torch.zeros(sum(of_scene), dtype=torch.bool)
-            kept[drawn] = True
-            parts = zip(torch.split(kept, of_scene), is_mine, strict=True)
-            here = [part for part, mine in parts if mine]
-            voxels = voxels[torch.cat(here).to(device)] if here else voxels
-    points = points[voxels]
-    superpoints = _superpoints(scenes, device)[points]
-    return LossVoxels(voxels, points, superpoints, _shares(superpoints, ranks))
 
 
-def _shares(superpoints: Tensor, ranks: Ranks) -> tuple[float, float]:
-    """Which part of the rows, whose superpoints (R,) are given, and of these is here."""
-    if ranks.is_alone:
-        return 1.0, 1.0
-    rows, distinct = ranks.shares(len(superpoints), len(torch.unique(superpoints)))
-    return rows, distinct
+def _seen_voxels(part: StepBatch) -> list[Tensor]:
+    """Of each scene (V of it,) bool: whether the point that stands for the voxel is seen."""
+    device = part.batch.coords.device
+    pairs = zip(part.scenes, part.batch.representative, strict=True)
+    return [scene.seen.to(device)[representative] for scene, representative in pairs]
+
+
+def _draw(
+    parts: Sequence[StepBatch],
+    seen: Sequence[Sequence[Tensor]],
+    limit: int,
+    generator: torch.Generator,
+    ranks: Ranks,
+) -> list[Tensor | None]:
+    """Of each part (R before,) bool, which of its seen voxels are drawn; None for all of them."""
+    everything: list[Tensor | None] = [None] * len(parts)
+    if not limit:
+        return everything
+    is_mine = [mine for part in parts for mine in part.is_mine]
+    counts = torch.zeros(len(is_mine), dtype=torch.int64)  # seen voxels of each scene
+    if any(is_mine):
+        here = [
+            int(s.sum()) for part, own in zip(parts, seen, strict=True) for s in _own(part, own)
+        ]
+        counts[torch.tensor(is_mine)] = torch.tensor(here)
+    of_scene = ranks.add(counts).tolist()
+    if sum(of_scene) <= limit:
+        return everything
+    drawn = torch.randperm(sum(of_scene), generator=generator)[:limit]  # (limit,)
+    kept = torch.zeros(sum(of_scene), dtype=torch.bool)
+    kept[drawn] = True
+    of_scenes = iter(torch.split(kept, of_scene))
+    chosen: list[Tensor | None] = []
+    for part in parts:
+        own = [(is_here, next(of_scenes)) for is_here in part.is_mine]
+        mine = [one for is_here, one in own if is_here]
+        chosen.append(torch.cat(mine) if mine else None)
+    return chosen
+
+
+def _own(part: StepBatch, of_scenes: Sequence[Tensor]) -> Sequence[Tensor]:
+    """What belongs to scenes that this process has: nothing, where it has only a stand-in."""
+    return of_scenes if any(part.is_mine) else ()
+
+
+def _shares(superpoints: Sequence[Tensor], ranks: Ranks) -> list[tuple[float, float]]:
+    """What each part has of all rows and of their superpoints.
+
+    Args:
+        superpoints: of each part (R of it,), the superpoint of each row.
+        ranks: the processes.
+    """
+    if ranks.is_alone and len(superpoints) == 1:
+        return [(1.0, 1.0)]
+    counts = [n for ids in superpoints for n in (len(ids), len(torch.unique(ids)))]
+    totals = ranks.gather(counts).view(-1, len(superpoints), 2).sum(dim=(0, 1)).tolist()
+    pairs = zip(counts[::2], counts[1::2], strict=True)
+    return [(rows / max(1, totals[0]), own / max(1, totals[1])) for rows, own in pairs]
 
 
 def _superpoints(scenes: Sequence[TrainingScene], device: torch.device) -> Tensor:

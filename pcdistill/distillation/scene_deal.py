@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -33,8 +34,20 @@ def deal_scenes(sizes: Sequence[int], ranks: int) -> list[int]:
     return owners
 
 
+def cut_evenly(batch: Sequence[int], parts: int) -> list[list[int]]:
+    """Cut a batch into parts, one after the other, whose sizes differ by one at most.
+
+    Args:
+        batch: numbers of scenes.
+        parts: how many there are, or as many as there are scenes.
+    """
+    parts = min(parts, len(batch))
+    ends = [len(batch) * part // parts for part in range(parts + 1)]
+    return [list(batch[a:b]) for a, b in pairwise(ends)]
+
+
 def deal_epoch(
-    order: Sequence[int], sizes: Sequence[int], batch_size: int, ranks: int
+    order: Sequence[int], sizes: Sequence[int], batch_size: int, ranks: int, parts: int = 1
 ) -> tuple[list[list[int]], list[int]]:
     """Cut an epoch into global batches and deal each.
 
@@ -43,6 +56,7 @@ def deal_epoch(
         sizes: voxels of each scene, by its number.
         batch_size: scenes of a global batch; the last one may have fewer.
         ranks: number of processes.
+        parts: that a batch is worked on in, as `cut_evenly` cuts; each is dealt by itself.
 
     Returns:
         the batches: numbers of scenes.
@@ -50,7 +64,7 @@ def deal_epoch(
     """
     batches = [list(order[i : i + batch_size]) for i in range(0, len(order), batch_size)]
     owners = [0] * len(sizes)
-    for batch in batches:
+    for batch in (part for whole in batches for part in cut_evenly(whole, parts)):
         for scene, rank in zip(batch, deal_scenes([sizes[s] for s in batch], ranks), strict=True):
             owners[scene] = rank
     return batches, owners

@@ -46,6 +46,23 @@ class TrainerSettings:
     `one-cycle` rises for 15 % of the steps and then falls by half a cosine, for short trainings;
     `polynomial` is the schedule of the released code, and `released` what that code really does,
     ten times as much (both end at zero)."""
+    optimizer: Literal["adam", "adamw"] = "adam"
+    """`adam` is Adam, as Table 7 of the paper has it; `adamw`, as its section 4.1 has it, takes
+    `weight_decay` off the weights instead of adding it to the gradients. Without any the two are
+    the same."""
+    weight_decay: float = 0.0
+    """How much the weights are pulled to zero at each step, times the learning rate; 0 in the
+    paper."""
+    accumulate: int = 1
+    """Parts that a step is worked on in, one after the other, for batches that do not fit into the
+    memory. Losses and gradients are those of the whole step; batch norms take the statistics of a
+    part."""
+    max_gradient_norm: float = 0.0
+    """Longer gradients, of all weights together, are shortened to this length; 0 leaves them as
+    they are."""
+    ema_decay: float = 0.0
+    """Of an exponential moving average of the weights over the steps; 0 makes none. Where there is
+    one it is what is validated and what answers."""
     adam_beta2: float = 0.999
     """How much of the squared gradients' mean Adam keeps at each step, unitless; a training of some
     hundred steps gets farther with 0.95."""
@@ -59,9 +76,10 @@ class TrainerSettings:
     revoxelize_every: int = 1
     """Epochs after which a scene is cut into voxels anew, elsewhere; until then the neighbours that
     were found are used again. Matters for `augment: grid` with one scene per step."""
-    precision: Literal["float32", "bfloat16", "auto"] = "float32"
+    precision: Literal["float32", "bfloat16", "float16", "auto"] = "float32"
     """Of the products inside the student while it learns. `auto` takes bfloat16 where the processor
-    has it; weights, losses and sums stay in float32."""
+    has it; `float16` is for GPUs without it, and scales the losses so that small gradients are not
+    lost. Weights, losses and sums stay in float32."""
 
     def __post_init__(self) -> None:
         require_setting(self.voxel_size > 0, "distill.voxel_size", "> 0 metres", self.voxel_size)
@@ -86,6 +104,14 @@ class TrainerSettings:
         require_setting(weight >= 0, "distill.ensemble_weight", ">= 0", weight)
         rows = self.max_voxels_per_step
         require_setting(rows >= 0, "distill.max_voxels_per_step", "0 (all) or more", rows)
+        require_setting(self.weight_decay >= 0, "distill.weight_decay", ">= 0", self.weight_decay)
+        inside = 1 <= self.accumulate <= self.batch_size
+        words = f"from 1 to distill.batch_size ({self.batch_size})"
+        require_setting(inside, "distill.accumulate", words, self.accumulate)
+        norm = self.max_gradient_norm
+        require_setting(norm >= 0, "distill.max_gradient_norm", "0 (off) or more", norm)
+        inside = 0 <= self.ema_decay < 1
+        require_setting(inside, "distill.ema_decay", "in [0, 1)", self.ema_decay)
         inside = 0 <= self.adam_beta2 < 1
         require_setting(inside, "distill.adam_beta2", "in [0, 1)", self.adam_beta2)
 

@@ -16,12 +16,14 @@ from pcdistill.distillation.settings import TrainerSettings
 
 
 class StepBatch(NamedTuple):
-    """What one process works on in one step."""
+    """What one process works on at once: a step, or a part of one."""
 
     scenes: tuple[TrainingScene, ...]
-    """Those of the step that are here; one without points where none is."""
+    """Those that are here; one without points where none is."""
     batch: Batch
     """Their voxels."""
+    is_mine: tuple[bool, ...]
+    """Of the scenes of all processes, which are here."""
 
 
 class BatchMaker:
@@ -76,7 +78,7 @@ class BatchMaker:
         """
         here = {i: self._scenes[i] for i, mine in zip(numbers, is_mine, strict=True) if mine}
         batch = self._batch(numbers, here, epoch, generator)
-        return StepBatch(tuple(here.values()) or (self._no_scene,), batch)
+        return StepBatch(tuple(here.values()) or (self._no_scene,), batch, tuple(is_mine))
 
     def _batch(
         self,

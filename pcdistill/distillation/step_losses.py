@@ -24,12 +24,12 @@ def target_loss(
 
     Args:
         output: (V, D) float32, the student's.
-        step: scenes and voxels of this process.
+        step: scenes and voxels of this process, of the step or a part of it.
         chosen: which of them take part.
         target: whether the features of points or the means of superpoints are learned.
 
     Returns:
-        of several processes, parts of a sum.
+        of several processes or parts, a summand.
     """
     student = output[chosen.voxels]  # (R, D)
     if target == "point":
@@ -52,12 +52,12 @@ def ensemble_loss(
     Args:
         ensemble: histories of the scenes of this process.
         output: (V, D) float32, the student's.
-        step: scenes and voxels of this process.
+        step: scenes and voxels of this process, of the step or a part of it.
         chosen: which of them take part.
         temperature: divides the scores before the cross entropy.
 
     Returns:
-        of several processes, parts of a sum.
+        of several processes or parts, a summand.
     """
     point_labels, superpoint_labels = [], []  # of each scene: (N of it,) and (S of it,) int64
     for scene, index in zip(step.scenes, step.batch.point_to_voxel, strict=True):

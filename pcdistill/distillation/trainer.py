@@ -6,8 +6,10 @@ P prompts, K classes.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +18,12 @@ from pcdistill.distillation.batch_cache import mixed_seed
 from pcdistill.distillation.batches import TrainingScene
 from pcdistill.distillation.distributed import ALONE, Ranks
 from pcdistill.distillation.history_holders import HistoryHolders
-from pcdistill.distillation.loss_voxels import choose_voxels
-from pcdistill.distillation.scene_deal import count_voxels, deal_epoch
+from pcdistill.distillation.loss_voxels import LossVoxels, choose_voxels
+from pcdistill.distillation.scene_deal import count_voxels, cut_evenly, deal_epoch
 from pcdistill.distillation.scene_source import SceneSource
 from pcdistill.distillation.schedule import scheduled_learning_rate
 from pcdistill.distillation.settings import TrainerSettings
-from pcdistill.distillation.step_batches import BatchMaker, cloud_of
+from pcdistill.distillation.step_batches import BatchMaker, StepBatch, cloud_of
 from pcdistill.distillation.step_losses import ensemble_loss, target_loss
 from pcdistill.distillation.student_features import (
     forward_batch,
@@ -29,29 +31,13 @@ from pcdistill.distillation.student_features import (
     infer_point_features,
 )
 from pcdistill.distillation.temporal_ensemble import TemporalEnsemble
-from pcdistill.distillation.training_state import (
-    HalfEpoch,
-    entries_under,
-    load_optimizer_state,
-    optimizer_state,
-    read_half_epoch,
-)
+from pcdistill.distillation.training_results import EpochResult, StepResult
+from pcdistill.distillation.training_state import HalfEpoch, entries_under, read_half_epoch
+from pcdistill.distillation.weight_update import WeightUpdate
 from pcdistill.errors import ConfigError
 from pcdistill.sparse import synchronize_batch_norms
 
 _MODEL, _PAST = "model/", "ensemble/"
-
-
-class EpochResult(NamedTuple):
-    """Losses of one epoch."""
-
-    epoch: int
-    """Number of epochs done, from 1."""
-    loss: float
-    """Mean distillation loss."""
-    ensemble_loss: float
-    """Mean self-distillation loss; 0 before it joins."""
-    learning_rate: float
 
 
 class Trainer:
@@ -106,7 +92,7 @@ class Trainer:
         source = scenes if isinstance(scenes, SceneSource) else SceneSource.of(scenes)
         if target == "point" and source[0].features is None:
             raise ValueError(f"scene '{source.names[0]}' has no features per point")
-        _require_work(ranks, len(scenes), settings.batch_size)
+        _require_work(ranks, len(scenes), settings)
         self.network = network.to(device)
         self.epoch = 0
         self._ranks = ranks
@@ -127,17 +113,15 @@ class Trainer:
         self._uses_ensemble = ensemble
         self._seed = seed
         self._device = device
-        self._optimizer = torch.optim.Adam(
-            self.network.parameters(),
-            settings.learning_rate,
-            betas=(0.9, settings.adam_beta2),
-            fused=device.type == "cpu",  # one call instead of a dozen small ones a parameter
-        )
+        self._update = WeightUpdate(self.network, settings, device, ranks)
         self._ensemble: TemporalEnsemble | None = None
         self._half: HalfEpoch | None = None
-        self._low_precision = settings.precision == "bfloat16" or (
-            settings.precision == "auto" and has_fast_bfloat16(device)
-        )
+        self._low_precision = {  # of the products inside the student; None for float32
+            "float32": None,
+            "bfloat16": torch.bfloat16,
+            "float16": torch.float16,
+            "auto": torch.bfloat16 if has_fast_bfloat16(device) else None,
+        }[settings.precision]
         self._batches = BatchMaker(source, settings, seed=seed, device=device)
 
     @property
@@ -145,39 +129,73 @@ class Trainer:
         """Whether all epochs are done."""
         return self.epoch >= self._settings.epochs
 
-    def train_epoch(self, pause: Callable[[], bool] = lambda: False) -> EpochResult | None:
+    def answering(self) -> AbstractContextManager[object]:
+        """Have in the network what answers, for the time of a block: the weights, or their average.
+
+        Where there is an average it is validated and written; the student learns on from its own
+        weights, and the temporal ensemble takes the output of these.
+        """
+        average = self._update.average
+        return nullcontext() if average is None else average.in_network()
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Changes of the weights in an epoch."""
+        return -(-len(self._scenes) // self._settings.batch_size)
+
+    @property
+    def steps_done(self) -> int:
+        """Changes of the weights so far, also within an epoch in which training paused."""
+        within = 0 if self._half is None else self._half.step
+        return self.epoch * self.steps_per_epoch + within
+
+    def train_epoch(
+        self,
+        pause: Callable[[], bool] = lambda: False,
+        note: Callable[[StepResult], None] | None = None,
+    ) -> EpochResult | None:
         """Train for one epoch, or what is left of the one in which training paused.
 
         Args:
             pause: asked after each step but the last, by all processes: whether to pause.
+            note: told of each step, in all processes.
 
         Returns:
             losses of the epoch; None where it paused, after which `state` tells where.
         """
-        settings = self._settings
+        settings, ranks = self._settings, self._ranks
         generator = torch.Generator().manual_seed(mixed_seed(self._seed, self.epoch))
         order = torch.randperm(len(self._scenes), generator=generator).tolist()
-        ranks = self._ranks
-        chunks, owners = deal_epoch(order, self._sizes, settings.batch_size, ranks.world)
+        chunks, owners = deal_epoch(
+            order, self._sizes, settings.batch_size, ranks.world, settings.accumulate
+        )
         self._holders.hand_over(self._ensemble, owners)
         if self._uses_ensemble and self.epoch >= settings.ensemble_epoch:
             self._begin_ensemble()
         self.network.train()
         first, totals = 0, torch.zeros(2)  # distillation and self-distillation loss, summed
+        effort = torch.zeros(4, dtype=torch.float64)  # of the steps, summed
         if self._half is not None:
-            first, totals = self._half.step, self._half.totals
+            first, totals, effort = self._half.step, self._half.totals, self._half.effort
             generator.set_state(self._half.generator)
             self._half = None
         rate = settings.learning_rate
         for step, numbers in list(enumerate(chunks))[first:]:
             rate = self._set_learning_rate(self.epoch * len(chunks) + step, len(chunks))
-            totals += self._step(numbers, generator)
+            losses, spent = self._step(numbers, generator)
+            totals += losses
+            effort += spent
+            if note is not None:
+                number = self.epoch * len(chunks) + step + 1
+                note(self._step_result(number, losses, spent, rate))
             if step + 1 < len(chunks) and ranks.any(pause()):
-                self._half = HalfEpoch(step + 1, totals, generator.get_state())
+                self._half = HalfEpoch(step + 1, totals, effort, generator.get_state())
                 return None
         self.epoch += 1
-        means = (ranks.add(totals) / len(chunks)).tolist()
-        return EpochResult(self.epoch, means[0], means[1], rate)
+        loss, own_loss = (ranks.add(totals) / len(chunks)).tolist()
+        norms, voxels, seconds, waiting = ranks.add(effort).tolist()
+        norm = norms / len(chunks)
+        return EpochResult(self.epoch, loss, own_loss, rate, norm, int(voxels), seconds, waiting)
 
     def _set_learning_rate(self, iteration: int, steps: int) -> float:
         settings = self._settings
@@ -188,39 +206,58 @@ class Trainer:
             base=settings.learning_rate,
             final=settings.final_learning_rate,
         )
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
+        self._update.set_learning_rate(rate)
         return rate
 
-    def _step(self, numbers: Sequence[int], generator: torch.Generator) -> Tensor:
+    def _step_result(self, number: int, losses: Tensor, effort: Tensor, rate: float) -> StepResult:
+        """What `StepResult` tells of step `number`, of what each process has of it."""
+        both = self._ranks.add(torch.cat([losses.double(), effort]))  # (6,)
+        loss, own_loss, norm, voxels, seconds, waiting = both.tolist()
+        return StepResult(
+            self.epoch + 1, number, loss, own_loss, rate, norm, int(voxels), seconds, waiting
+        )
+
+    def _step(self, numbers: Sequence[int], generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Train on the scenes of these numbers.
 
         Returns:
-            (2,) distillation and self-distillation loss; of several processes, parts of a sum.
+            (2,) float32 distillation and self-distillation loss; of several processes, summands.
+            (4,) float64 gradient norm, voxels, seconds, seconds of waiting; also summands.
         """
-        settings = self._settings
-        is_mine = [self._holders.holds(i) for i in numbers]
-        step = self._batches.make(numbers, is_mine, self.epoch, generator)
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._low_precision):
-            output = forward_batch(self.network, step.batch)
+        begin = time.perf_counter()
+        parts = [
+            self._batches.make(part, [self._holders.holds(i) for i in part], self.epoch, generator)
+            for part in cut_evenly(numbers, self._settings.accumulate)
+        ]
+        waiting = time.perf_counter() - begin
+        limit = self._settings.max_voxels_per_step
+        losses, chosen = torch.zeros(2), choose_voxels(parts, limit, generator, self._ranks)
+        for part, voxels in zip(parts, chosen, strict=True):
+            losses += self._learn(part, voxels)
+        norm = self._update.step()
+        first = float(self._ranks.is_first)  # tells what is the same in all processes
+        spent = [norm * first, 0.0, (time.perf_counter() - begin) * first, waiting * first]
+        spent[1] = sum(len(part.batch.coords) for part in parts)
+        return losses, torch.tensor(spent, dtype=torch.float64)
+
+    def _learn(self, part: StepBatch, chosen: LossVoxels) -> Tensor:
+        """Add the gradients of a part of a step; returns its two losses (2,), summands."""
+        settings, kind = self._settings, self._low_precision
+        with torch.autocast(self._device.type, kind or torch.bfloat16, enabled=kind is not None):
+            output = forward_batch(self.network, part.batch)
         output = output.float()  # (V, D)
-        limit = settings.max_voxels_per_step
-        chosen = choose_voxels(step, is_mine, limit, generator, self._ranks)
         losses = torch.zeros(2)
         total = output.sum() * 0  # (): a loss also where no voxel was chosen
         if self._ensemble is None or settings.keep_superpoint_loss:
-            loss = target_loss(output, step, chosen, self._target)
+            loss = target_loss(output, part, chosen, self._target)
             losses[0] = loss.detach().cpu()
             total = total + loss
         if self._ensemble is not None:
             heat = settings.ensemble_temperature
-            loss = ensemble_loss(self._ensemble, output, step, chosen, heat)
+            loss = ensemble_loss(self._ensemble, output, part, chosen, heat)
             losses[1] = loss.detach().cpu()
             total = total + settings.ensemble_weight * loss
-        self._optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
-        self._ranks.add_gradients(self.network)
-        self._optimizer.step()
+        self._update.backward(total)
         return losses
 
     def _begin_ensemble(self) -> None:
@@ -249,11 +286,16 @@ class Trainer:
         if self._half is not None:
             state |= self._half.state(self._ranks)
         state |= {_MODEL + key: value for key, value in self.network.state_dict().items()}
-        state |= optimizer_state(self.network, self._optimizer)
+        state |= self._update.state()
         if self._ensemble is not None:
             past = self._holders.collect(self._ensemble)
             state |= {_PAST + key: value for key, value in past.items()}
         return state
+
+    def required_shapes(self) -> dict[str, torch.Size]:
+        """Shapes of what every state after the first step has, by name."""
+        weights = {_MODEL + key: v.shape for key, v in self.network.state_dict().items()}
+        return {"epoch": torch.Size(), **weights, **self._update.required_shapes()}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Go on from what `state` of the first process gave, with any number of processes."""
@@ -261,22 +303,25 @@ class Trainer:
         self._half = read_half_epoch(state, self._ranks)
         self._holders.forget()
         self.network.load_state_dict(entries_under(state, _MODEL))
-        load_optimizer_state(self.network, self._optimizer, state)
+        self._update.load_state(state)
         past = entries_under(state, _PAST)
         if past and self._uses_ensemble:
             self._ensemble = self._empty_ensemble()
             self._ensemble.load_state_dict(past)
 
 
-def _require_work(ranks: Ranks, scenes: int, batch_size: int) -> None:
+def _require_work(ranks: Ranks, scenes: int, settings: TrainerSettings) -> None:
     """Refuse processes that would have nothing to do.
 
     Raises:
-        ConfigError: there are more of them than scenes in a step.
+        ConfigError: there are more of them than scenes in a step, or in a part of one.
     """
-    if not ranks.is_alone and ranks.world > min(scenes, batch_size):
+    together = min(scenes, settings.batch_size) // settings.accumulate
+    if not ranks.is_alone and ranks.world > together:
+        parts = settings.accumulate
+        part = f"each of the {parts} parts of a step" if parts > 1 else "each step"
         raise ConfigError(
-            f"{ranks.world} processes share the scenes of each step, of which there are "
-            f"{min(scenes, batch_size)} (distill.batch_size: {batch_size}, {scenes} training "
+            f"{ranks.world} processes share the scenes of {part}, of which there are "
+            f"{together} (distill.batch_size: {settings.batch_size}, {scenes} training "
             "scenes); start fewer processes, or raise distill.batch_size"
         )

@@ -20,6 +20,8 @@ class HalfEpoch(NamedTuple):
     """Steps of the epoch that are done."""
     totals: Tensor
     """(2,) float32: what this process has of the two losses, summed over these steps."""
+    effort: Tensor
+    """(4,) float64: the same of gradient norm, voxels, seconds and seconds of waiting."""
     generator: Tensor
     """(B,) uint8: state of the epoch's generator."""
 
@@ -28,6 +30,7 @@ class HalfEpoch(NamedTuple):
         return {
             "half/step": torch.tensor(self.step),
             "half/totals": ranks.add(self.totals.clone()),
+            "half/effort": ranks.add(self.effort.clone()),
             "half/generator": self.generator,
         }
 
@@ -36,8 +39,8 @@ def read_half_epoch(state: Mapping[str, Tensor], ranks: Ranks) -> HalfEpoch | No
     """Where training paused; None where that was between epochs."""
     if "half/step" not in state:
         return None
-    totals = state["half/totals"] * float(ranks.is_first)
-    return HalfEpoch(int(state["half/step"]), totals, state["half/generator"])
+    totals, effort = (state[f"half/{key}"] * float(ranks.is_first) for key in ("totals", "effort"))
+    return HalfEpoch(int(state["half/step"]), totals, effort, state["half/generator"])
 
 
 def optimizer_state(network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -50,6 +53,14 @@ def optimizer_state(network: nn.Module, optimizer: torch.optim.Optimizer) -> dic
             state[_SECOND + name] = moments["exp_avg_sq"]
             state["step"] = moments["step"]
     return state
+
+
+def optimizer_shapes(network: nn.Module) -> dict[str, torch.Size]:
+    """Shapes of what `optimizer_state` collects after a step with all gradients."""
+    shapes = {"step": torch.Size()}
+    for name, parameter in network.named_parameters():
+        shapes |= {_FIRST + name: parameter.shape, _SECOND + name: parameter.shape}
+    return shapes
 
 
 def load_optimizer_state(

@@ -216,9 +216,10 @@ class DistillStage(Stage):
         result = self._learn(task, trainer, state_path, metrics, report)
         if not current_ranks().is_first:
             return ""
-        _require_contrast(network, student, scenes[0], self._workspace, config, self._find_device())
-        provenance = self._provenance(task)
-        save_checkpoint(self._workspace.checkpoint(student), network, provenance)
+        device, provenance = self._find_device(), self._provenance(task)
+        with trainer.answering():
+            _require_contrast(network, student, scenes[0], self._workspace, config, device)
+            save_checkpoint(self._workspace.checkpoint(student), network, provenance)
         state_path.unlink(missing_ok=True)
         shutil.rmtree(self._scratch(student), ignore_errors=True)
         parameters = sum(p.numel() for p in network.parameters())
@@ -286,11 +287,12 @@ class DistillStage(Stage):
 
     def _resume(self, task: Task, trainer: Trainer, state_path: Path, metrics: Path) -> None:
         """Load the half-way state of the same task, or where the base student hands over."""
-        state = load_training_state(state_path, task.fingerprint, trainer.network)
+        required = trainer.required_shapes()
+        state = load_training_state(state_path, task.fingerprint, required)
         goes_on = task.unit == ENSEMBLE and self._hands_over
         if state is None and goes_on:
             base = task.marks.get(f"distill {BASE}", task.fingerprint)
-            state = load_training_state(self._hand_over_path, base, trainer.network)
+            state = load_training_state(self._hand_over_path, base, required)
             if state is None or int(state["epoch"]) != self._config.ensemble_epoch:
                 state = None  # it gives the same student, only later
                 _LOG.warning(

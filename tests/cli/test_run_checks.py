@@ -47,6 +47,10 @@ def made(tmp_path: Path, **sections: dict[str, Any]) -> RunContext:
             r"'point', which learns from features per point, but "
             r"fuse\.store_point_features is false",
         ),
+        (
+            {"distill": {"precision": "float16", "device": "cpu"}},
+            r"distill\.precision is float16, which needs a GPU, but .* on the cpu",
+        ),
         ({"run": {"label_set": "replica"}}, r"is 'replica' but generated homes are labelled with"),
         ({"ingest": {"validation": 0}}, r"ingest\.validation is 0 but .* need a home to measure"),
         (

@@ -26,6 +26,12 @@ SCENES = 6
 FULL = {"epochs": 10, "batch_size": 3, "ensemble_start": 0.5}
 GRID = {**FULL, "augment": "grid", "batch_size": 5}
 """Two steps an epoch; of the second one process has nothing, and the voxels are kept ones."""
+EVERYTHING = {
+    **FULL,
+    **{"epochs": 4, "batch_size": 4, "accumulate": 2, "max_gradient_norm": 0.3, "ema_decay": 0.9},
+    **{"optimizer": "adamw", "weight_decay": 0.1},
+}
+"""Eight steps: of parts of two scenes rounding grows faster."""
 
 
 @contextmanager
@@ -66,7 +72,8 @@ def learn(ranks: Ranks, target: str, ensemble: bool, changes: dict[str, Any]) ->
         curve = []
         while not trainer.finished:
             result = trainer.train_epoch()
-            curve.append((result.loss, result.ensemble_loss))
+            told = (result.loss, result.ensemble_loss, result.gradient_norm, result.voxels)
+            curve.append(told)
         return np.array(curve), to_numpy(trainer.state())
 
 
@@ -91,8 +98,9 @@ def assert_same_training(found: tuple, wanted: tuple) -> None:
         ("superpoint", True, FULL),
         ("superpoint", True, GRID),
         ("point", False, {**GRID, "max_voxels_per_step": 0}),
+        ("superpoint", True, EVERYTHING),
     ],
-    ids=["base", "ensemble", "idle", "points"],
+    ids=["base", "ensemble", "idle", "points", "everything"],
 )
 def test_two_processes_train_the_student_of_one(target, ensemble, changes):
     alone = on_ranks(1, learn, target, ensemble, changes)[0]
@@ -172,6 +180,9 @@ def disagree(ranks: Ranks) -> list:
         ranks.from_first(refuse)
     with pytest.raises(ConfigError, match="2 processes share the scenes of each step, .* are 1"):
         new_trainer(ranks, "superpoint", False, {"batch_size": 1})
+    parts = {"batch_size": 3, "accumulate": 2}
+    with pytest.raises(ConfigError, match="share the scenes of each of the 2 parts of a step"):
+        new_trainer(ranks, "superpoint", False, parts)
     moved = torch.full((2,), float(ranks.rank))
     ranks.move(moved, 1, 0)
     return [

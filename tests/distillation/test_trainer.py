@@ -19,6 +19,7 @@ from pcdistill.distillation.batches import (
 from pcdistill.distillation.settings import TrainerSettings
 from pcdistill.distillation.student_features import forward_batch, infer_point_features
 from pcdistill.distillation.trainer import Trainer
+from pcdistill.distillation.training_results import EpochResult
 from pcdistill.distillation.voting import Looks
 from pcdistill.networks import build_student
 
@@ -98,15 +99,35 @@ def test_a_stopped_training_goes_on_to_the_same_student(ensemble):
         assert torch.equal(value, second.state()[key]), key
 
 
-@pytest.mark.parametrize(("augment", "batch_size"), [("full", 2), ("grid", 1)])
-def test_a_training_that_pauses_after_every_step_gives_the_same_student(augment, batch_size):
-    changes = {"augment": augment, "batch_size": batch_size, "ensemble_start": 0.5, "epochs": 4}
+EVERYTHING = {
+    "optimizer": "adamw",
+    "weight_decay": 0.1,
+    "accumulate": 2,
+    "max_gradient_norm": 0.5,
+    "ema_decay": 0.9,
+    "precision": "bfloat16",
+}
+"""All that a step can have besides a gradient."""
+
+
+def without_times(result: EpochResult) -> EpochResult:
+    return result._replace(seconds=0.0, waiting=0.0)
+
+
+@pytest.mark.parametrize(
+    ("augment", "batch_size", "more"),
+    [("full", 2, {}), ("grid", 1, {}), ("full", 2, EVERYTHING)],
+    ids=["full", "grid", "everything"],
+)
+def test_a_training_that_pauses_after_every_step_gives_the_same_student(augment, batch_size, more):
+    own = {"augment": augment, "batch_size": batch_size, "ensemble_start": 0.5, "epochs": 4}
+    changes = own | more
     whole = trainer(ensemble=True, **changes)
-    results = [whole.train_epoch() for _ in range(4)]
+    results = [without_times(whole.train_epoch()) for _ in range(4)]
     part, found = trainer(ensemble=True, **changes), []
     while not part.finished:
         result = part.train_epoch(lambda: True)
-        found += [] if result is None else [result]
+        found += [] if result is None else [without_times(result)]
         state = {key: value.clone() for key, value in part.state().items()}
         assert ("half/step" in state) == (result is None)
         part = trainer(ensemble=True, **changes)
@@ -114,6 +135,37 @@ def test_a_training_that_pauses_after_every_step_gives_the_same_student(augment,
     assert found == results
     for key, value in whole.state().items():
         assert torch.equal(value, part.state()[key]), key
+    assert any(key.startswith("average/") for key in part.state()) == bool(more)
+
+
+def test_each_step_is_told_and_an_epoch_is_their_sum():
+    learner, steps = trainer(ensemble=True, ensemble_start=0.5, epochs=2), []
+    results = [learner.train_epoch(note=steps.append) for _ in range(2)]
+    assert [(step.epoch, step.step) for step in steps] == [(1, 1), (1, 2), (2, 3), (2, 4)]
+    for number, result in enumerate(results):
+        own = steps[2 * number : 2 * number + 2]
+        assert result.loss == pytest.approx(sum(s.loss for s in own) / 2)
+        assert result.ensemble_loss == pytest.approx(sum(s.ensemble_loss for s in own) / 2)
+        assert result.gradient_norm == pytest.approx(sum(s.gradient_norm for s in own) / 2)
+        assert result.learning_rate == own[-1].learning_rate
+        assert result.voxels == sum(s.voxels for s in own)
+        assert result.seconds == pytest.approx(sum(s.seconds for s in own))
+        assert result.waiting == pytest.approx(sum(s.waiting for s in own))
+        assert all(0 < s.waiting < s.seconds and s.gradient_norm > 0 for s in own)
+    scenes = [toy_scene(name, seed) for name, seed in (("one", 1), ("two", 2), ("three", 3))]
+    plain, steps = trainer(augment="none", batch_size=3, epochs=1), []
+    plain.train_epoch(note=steps.append)
+    voxels = [len(make_voxel_batch([StudentInput(s.points)], 0.1).coords) for s in scenes]
+    assert steps[0].voxels == sum(voxels)
+
+
+def test_where_a_training_paused_it_says_how_many_steps_are_done():
+    learner = trainer(epochs=2)
+    assert (learner.steps_per_epoch, learner.steps_done) == (2, 0)
+    assert learner.train_epoch(lambda: True) is None
+    assert learner.steps_done == 1
+    learner.train_epoch()
+    assert learner.steps_done == 2
 
 
 def test_the_ensemble_joins_in_its_epoch():

@@ -132,9 +132,15 @@ def test_a_hand_over_that_is_not_this_run_s_is_learned_again(tmp_path, home, har
     assert all(torch.equal(found[key], expected[key]) for key in expected)
 
 
-@pytest.mark.parametrize("harm", [truncate, claim_other_task, leave_out])
+def leave_out_of_the_average(path: Path) -> None:
+    tensors = read_tensors(path)
+    del tensors[next(key for key in sorted(tensors) if key.startswith("average/"))]
+    write_tensors(path, tensors, {"task": "base"})
+
+
+@pytest.mark.parametrize("harm", [truncate, claim_other_task, leave_out, leave_out_of_the_average])
 def test_a_half_way_state_that_is_not_this_task_s_is_learned_again(tmp_path, home, harm):
-    run = fused_run(tmp_path, home, epochs=3)
+    run = fused_run(tmp_path, home, epochs=3, ema_decay=0.5)
     state = run.workspace.student("superpoint") / "state.safetensors"
     task = Task("superpoint", DistillStage(run).inputs("superpoint"), "base")
 

@@ -179,6 +179,32 @@ def test_schedule(tmp_path) -> Outcomes:
     return of_students(tmp_path, "schedule", names, learning_rate=1e-3)
 
 
+@follows("distill.optimizer")
+def test_optimizer(tmp_path) -> Outcomes:
+    return of_students(tmp_path, "optimizer", ("adam", "adamw"), weight_decay=0.3)
+
+
+@follows("distill.weight_decay")
+def test_weight_decay(tmp_path) -> Outcomes:
+    return of_students(tmp_path, "weight_decay", (0.0, 0.3))
+
+
+@follows("distill.accumulate")
+def test_accumulate(tmp_path) -> Outcomes:
+    """Batch norms take the statistics of a part."""
+    return of_students(tmp_path, "accumulate", (1, 2))
+
+
+@follows("distill.max_gradient_norm")
+def test_max_gradient_norm(tmp_path) -> Outcomes:
+    return of_students(tmp_path, "max_gradient_norm", (0.0, 0.1))
+
+
+@follows("distill.ema_decay")
+def test_ema_decay(tmp_path) -> Outcomes:
+    return of_students(tmp_path, "ema_decay", (0.0, 0.2))
+
+
 @follows("distill.adam_beta2")
 def test_adam_beta2(tmp_path) -> Outcomes:
     return of_students(tmp_path, "adam_beta2", (0.5, 0.999))

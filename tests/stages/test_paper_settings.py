@@ -26,6 +26,8 @@ TABLE_7: dict[str, Any] = {
     "distill.schedule": "linear",
     "distill.learning_rate": 1e-4,
     "distill.final_learning_rate": 1e-5,
+    "distill.optimizer": "adam",  # 6.1 and Tab. 7; 4.1 says AdamW, the same without decay
+    "distill.weight_decay": 0,  # 6.1
     "distill.adam_beta2": 0.999,  # Adam's own, where nothing is said
     "distill.batch_size": 12,
     "distill.epochs": 100,

@@ -159,7 +159,8 @@ CONFIG: dict[str, Reach] = {
             *("architecture", "width", "epochs", "batch_size", "max_voxels_per_step", "augment"),
             *("ensemble_start", "ensemble_decay", "ensemble_temperature", "ensemble_weight"),
             *("keep_superpoint_loss", "learning_rate", "final_learning_rate", "schedule"),
-            *("adam_beta2", "revoxelize_every", "precision", "engine"),
+            *("adam_beta2", "revoxelize_every", "precision", "engine", "optimizer", "weight_decay"),
+            *("accumulate", "max_gradient_norm", "ema_decay"),
         )
     },
     "evaluate.protocol": Reach(MEASURED, MEASURED, MEASURED),

@@ -36,6 +36,11 @@ SMALL = {
     "final_learning_rate": 1e-3,
     "max_voxels_per_step": 0,
     "augment": "none",
+    "optimizer": "adam",
+    "weight_decay": 0.0,
+    "accumulate": 1,
+    "max_gradient_norm": 0.0,
+    "ema_decay": 0.0,
     "adam_beta2": 0.999,
     "schedule": "linear",
     "precision": "float32",
@@ -47,6 +52,7 @@ SMALL = {
     "keep_superpoint_loss": True,
 }
 TRAINER = (
+    *("optimizer", "weight_decay", "accumulate", "max_gradient_norm", "ema_decay"),
     *("voxel_size", "epochs", "batch_size", "learning_rate", "final_learning_rate"),
     *("max_voxels_per_step", "augment", "adam_beta2", "schedule", "precision", "revoxelize_every"),
     *("ensemble_start", "ensemble_decay", "ensemble_temperature", "ensemble_weight"),
@@ -138,7 +144,8 @@ def by_hand(student: str = "superpoint", *, seed: int = 0, **distill) -> dict[st
         learner.load_state(state)
     while not learner.finished:
         learner.train_epoch()
-    return network.state_dict()
+    with learner.answering():
+        return {key: value.clone() for key, value in network.state_dict().items()}
 
 
 def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
