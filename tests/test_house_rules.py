@@ -53,7 +53,12 @@ MAY_OPEN = {
     *("atomic_io", "checksums", "lazy_face", "prompts", "scenes", "pipeline", "artifacts", "cli"),
     *("networks.checkpoints", "teachers.demo.network", "teachers.detector.network"),
     "capability.generators.diffusion_folder",
-    *("reporting.write_report", "teachers.state_dicts", "teachers.script_archive"),
+    *(
+        "reporting.write_report",
+        "reporting.write_comparison",
+        "teachers.state_dicts",
+        "teachers.script_archive",
+    ),
     *(
         "teachers.embedding_cache",
         "teachers.digest_cache",

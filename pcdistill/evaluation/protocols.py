@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -106,6 +106,18 @@ class Protocol:
             key: list(value) if isinstance(value, tuple) else value
             for key, value in asdict(self).items()
         }
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any]) -> Protocol:
+        """Make the protocol whose `facts` these are.
+
+        Raises:
+            TypeError: there is a choice that it has not.
+        """
+        choices: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in facts.items()
+        }
+        return cls(**choices)
 
     def describe(self, classes: int, *, silent: bool = True) -> str:
         """Describe the protocol in one line, for a report of `classes` classes.

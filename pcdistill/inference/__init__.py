@@ -8,7 +8,7 @@ from pcdistill.inference.fuse_points import FusionRule, fuse_in_chunks
 from pcdistill.inference.fusion_diagnosis import FusionDiagnosis
 from pcdistill.inference.labelled_clouds import export_labelled_clouds
 from pcdistill.inference.labeller import Labeller, load_student
-from pcdistill.inference.measured_method import count_scene, summarize_method
+from pcdistill.inference.measured_method import count_scene, score_draws, summarize_method
 from pcdistill.inference.methods import (
     BINARY,
     CAPABILITY,
@@ -79,6 +79,7 @@ __all__ = [
     "query_alternatives",
     "read_true_capability",
     "relevancy",
+    "score_draws",
     "similarity_floor",
     "summarize_method",
 ]

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import multiprocessing
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -14,7 +18,12 @@ from torch import Tensor
 
 from pcdistill.callbacks import ProgressCallback
 from pcdistill.errors import ConfigError, SceneError
-from pcdistill.evaluation import SemanticResult, evaluate_semantic, get_protocol
+from pcdistill.evaluation import (
+    ConfusionMatrix,
+    SemanticResult,
+    get_protocol,
+    score_counts,
+)
 from pcdistill.geometry import ThinnedTree
 from pcdistill.labels import NO_FEATURE_LABEL
 from pcdistill.scenes import LABEL_SUFFIXES, LabelFile, LabelSet, read_label_file
@@ -43,6 +52,7 @@ def evaluate_files(
     *,
     within: float | None = None,
     ids: FileIds = "none",
+    jobs: int = 1,
     report: ProgressCallback = lambda done, total, words: None,
 ) -> SemanticResult:
     """Score files of predicted labels, or two folders of files of equal names.
@@ -60,6 +70,7 @@ def evaluate_files(
         within: largest distance at which the nearest predicted point gives a true point its label,
             in the unit of the files; by default points must be the same in the same order.
         ids: which PLY and NPZ files have ids of the data set.
+        jobs: worker processes, which share the scenes; the numbers are the same.
         report: told how many scenes are scored.
 
     Raises:
@@ -73,20 +84,39 @@ def evaluate_files(
     rules = get_protocol(protocol, label_set.name, label_set.names)
     pairs = pair_label_files(predicted, true)
 
-    def scenes() -> Iterator[tuple[Tensor, Tensor]]:
-        for number, pair in enumerate(pairs):
-            first = read_label_file(pair.predicted, label_set, "predicted", has_ids=ids == "both")
-            second = read_label_file(pair.true, label_set, "true", has_ids=ids != "none")
-            yield match_labels(pair, first, second, within), second.labels
-            report(number + 1, len(pairs), "scenes")
+    count = partial(_count_pair, label_set=label_set, within=within, ids=ids)
 
-    result = evaluate_semantic(scenes(), label_set.names, rules, groups=label_set.classes_by_group)
+    def counts() -> Iterator[Tensor]:
+        with ExitStack() as held:
+            found: Iterable[Tensor] = map(count, pairs)
+            if jobs > 1 and len(pairs) > 1:
+                context = multiprocessing.get_context("spawn")
+                pool = held.enter_context(
+                    ProcessPoolExecutor(min(jobs, len(pairs)), mp_context=context)
+                )
+                found = pool.map(count, pairs)
+            for number, one in enumerate(found):
+                yield one
+                report(number + 1, len(pairs), "scenes")
+
+    result = score_counts(counts(), label_set.names, rules, groups=label_set.classes_by_group)
     if result.points == 0:
         raise SceneError(
             f"{true}: no point has a label of {label_set.name}, expected some to compare with; "
             "name the label set it was labelled with"
         )
     return replace(result, protocol=rules.describe_arithmetic(len(label_set.names)))
+
+
+def _count_pair(
+    pair: FilePair, *, label_set: LabelSet, within: float | None, ids: FileIds
+) -> Tensor:
+    """(K + 1, K) int64: points of a scene by predicted and true category; see `evaluate_files`."""
+    first = read_label_file(pair.predicted, label_set, "predicted", has_ids=ids == "both")
+    second = read_label_file(pair.true, label_set, "true", has_ids=ids != "none")
+    counted = ConfusionMatrix(len(label_set.names))
+    counted.update(match_labels(pair, first, second, within), second.labels)
+    return counted.counts
 
 
 def pair_label_files(predicted: Path, true: Path) -> list[FilePair]:

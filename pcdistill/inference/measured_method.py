@@ -13,6 +13,7 @@ from torch import Tensor
 from pcdistill.artifacts import RunArtifacts, SceneCounts
 from pcdistill.evaluation import (
     ConfusionMatrix,
+    Protocol,
     SemanticResult,
     class_totals,
     confusion_cells,
@@ -68,32 +69,11 @@ def summarize_method(
     names = label_set.names
     labelled = {scene: one for scene, one in counts.items() if one.draws}
     draws = range(max((len(one.draws) for one in labelled.values()), default=0))
-    measured = [
-        score_counts(
-            (one.draws[draw] for one in labelled.values()),
-            names,
-            protocol,
-            groups=label_set.classes_by_group,
-        )
-        for draw in draws
-    ]
-    measured = [found for found in measured if not math.isnan(found.miou)]
-    first = measured[0] if measured else None
     return {
         "name": method,
-        **_means(measured),
-        "interval": _interval(run, labelled) if first else None,
-        "per_class": _mean_by_name([one.per_class for one in measured]) or dict.fromkeys(names),
-        "per_class_accuracy": _mean_by_name([one.per_class_accuracy for one in measured])
-        or dict.fromkeys(names),
-        "groups": {
-            group: {
-                "miou": _known_mean([one.groups[group].miou for one in measured]),
-                "macc": _known_mean([one.groups[group].macc for one in measured]),
-                "classes": first.groups[group].classes if first else 0,
-            }
-            for group in label_set.classes_by_group
-        },
+        **score_draws(
+            [one.draws for one in labelled.values()], names, protocol, label_set.classes_by_group
+        ),
         "first_classes": {
             str(size): _means(
                 [
@@ -105,20 +85,73 @@ def summarize_method(
             )
             for size in protocol.first_classes
         },
-        "points": first.points if first else 0,
-        "points_without_answer": first.unseen_points if first else 0,
         "scenes": list(counts),
         "protocol": run.protocol_line,
         "rules": protocol.facts(),
         "label_set": label_set.name,
         "classes": list(names),
+        "class_groups": list(label_set.groups),
         "prompts": run.words.label_prompts,
+        "teachers": _teachers(run, list(counts)),
+        "text_space": run.words.text_encoder.text_space,
         "software": {"pcdistill": __version__, "torch": torch.__version__},
         "confusion": [
             {scene: confusion_cells(one.draws[draw]) for scene, one in labelled.items()}
             for draw in draws
         ],
     }
+
+
+def score_draws(
+    scenes: Sequence[Sequence[Tensor]],
+    names: Sequence[str],
+    protocol: Protocol,
+    groups: Mapping[str, Sequence[int]],
+) -> dict[str, Any]:
+    """Score the counts of scenes under a protocol, as JSON values.
+
+    Args:
+        scenes: of each labelled scene the counts (K + 1, K) int64 of every draw of the method.
+        names: K evaluation classes.
+        protocol: how counts become one number.
+        groups: indices of the classes of each group that has means of its own.
+
+    Returns:
+        the mean over the draws of every number, per cent; None for one that nothing tells.
+    """
+    draws = range(max(map(len, scenes), default=0))
+    measured = [
+        score_counts((one[draw] for one in scenes), names, protocol, groups=groups)
+        for draw in draws
+    ]
+    measured = [found for found in measured if not math.isnan(found.miou)]
+    first = measured[0] if measured else None
+    return {
+        **_means(measured),
+        "interval": _interval(scenes, names, protocol) if first else None,
+        "per_class": _mean_by_name([one.per_class for one in measured]) or dict.fromkeys(names),
+        "per_class_accuracy": _mean_by_name([one.per_class_accuracy for one in measured])
+        or dict.fromkeys(names),
+        "groups": {
+            group: {
+                "miou": _known_mean([one.groups[group].miou for one in measured]),
+                "macc": _known_mean([one.groups[group].macc for one in measured]),
+                "classes": first.groups[group].classes if first else 0,
+            }
+            for group in groups
+        },
+        "points": first.points if first else 0,
+        "points_without_answer": first.unseen_points if first else 0,
+    }
+
+
+def _teachers(run: RunArtifacts, scenes: Sequence[str]) -> dict[str, str | None]:
+    """Teacher -> revision of its weights, as stage lift recorded it of the first scene."""
+    found = {}
+    for teacher in run.teachers:
+        record = run.workspace.record("lift", f"{teacher}/{scenes[0]}") if scenes else None
+        found[teacher] = None if record is None else record.details["settings"].get("revision")
+    return found
 
 
 def _means(measured: Sequence[SemanticResult]) -> dict[str, float | None]:
@@ -130,12 +163,12 @@ def _means(measured: Sequence[SemanticResult]) -> dict[str, float | None]:
     }
 
 
-def _interval(run: RunArtifacts, labelled: Mapping[str, SceneCounts]) -> list[float] | None:
+def _interval(
+    scenes: Sequence[Sequence[Tensor]], names: Sequence[str], protocol: Protocol
+) -> list[float] | None:
     """Ends of the 95 % interval of the mIoU over scenes; None with a single scene."""
-    protocol, names = run.protocol, run.words.label_set.names
     totals = [
-        torch.stack([class_totals(one, protocol.unseen) for one in counts.draws])
-        for counts in labelled.values()
+        torch.stack([class_totals(one, protocol.unseen) for one in counts]) for counts in scenes
     ]
     found = scene_interval(
         totals,

@@ -1,6 +1,7 @@
 """Report of a run: an HTML page with pictures, and its numbers as JSON."""
 
 from pcdistill.reporting.collect import collect_report_data, drawn_methods, stage_cost
+from pcdistill.reporting.comparison_page import comparison_page
 from pcdistill.reporting.conclusions import best_of, conclusions, measured_results
 from pcdistill.reporting.report_data import (
     AskedQuestion,
@@ -15,7 +16,9 @@ from pcdistill.reporting.report_data import (
     ReportData,
     StageCost,
 )
+from pcdistill.reporting.run_comparison import RunsComparison, compare_runs
 from pcdistill.reporting.run_description import ReportSettings, StudentFacts
+from pcdistill.reporting.write_comparison import write_comparison
 from pcdistill.reporting.write_report import report_json, write_report
 
 __all__ = [
@@ -30,14 +33,18 @@ __all__ = [
     "ReferenceSheet",
     "ReportData",
     "ReportSettings",
+    "RunsComparison",
     "StageCost",
     "StudentFacts",
     "best_of",
     "collect_report_data",
+    "compare_runs",
+    "comparison_page",
     "conclusions",
     "drawn_methods",
     "measured_results",
     "report_json",
     "stage_cost",
+    "write_comparison",
     "write_report",
 ]

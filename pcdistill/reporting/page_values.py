@@ -222,31 +222,38 @@ def _classes(rows: Sequence[MethodRow]) -> Classes | None:
     measured = [n for n in names if any(row.per_class.get(n) is not None for row in rows)]
     return Classes(
         methods=tuple(Swatch(color, r.name) for r, color in zip(rows, colors, strict=True)),
-        charts=tuple(_class_chart(name, rows, colors) for name in measured),
+        charts=tuple(
+            class_chart(
+                name, [row.name for row in rows], [row.per_class.get(name) for row in rows], colors
+            )
+            for name in measured
+        ),
         absent=tuple(name for name in names if name not in measured),
     )
 
 
-def _class_chart(name: str, rows: Sequence[MethodRow], colors: Sequence[str]) -> ClassChart:
+def class_chart(
+    name: str, owners: Sequence[str], values: Sequence[float | None], colors: Sequence[str]
+) -> ClassChart:
     """Prepare the bars of one class.
 
     Args:
         name: the class.
-        rows: the methods.
-        colors: CSS, one for each method.
+        owners: names of the methods or runs.
+        values: IoU of each, per cent; None where it is not known.
+        colors: CSS, one for each.
     """
-    values = [row.per_class.get(name) for row in rows]
     best = max((v for v in values if v is not None), default=0.0)
     bars = tuple(
         ClassBar(
-            method=row.name,
+            method=owner,
             top=number * BAR_STEP,
             bar=None if value is None else Bar(f"{TRACK * value / 100:.2f}", color),
             iou=number_cell(value, best),
         )
-        for number, (row, value, color) in enumerate(zip(rows, values, colors, strict=True))
+        for number, (owner, value, color) in enumerate(zip(owners, values, colors, strict=True))
     )
-    return ClassChart(name, len(rows) * BAR_STEP, TRACK, bars)
+    return ClassChart(name, len(owners) * BAR_STEP, TRACK, bars)
 
 
 def _questions(queries: Sequence[AskedQuestion]) -> Questions | None:

@@ -39,8 +39,11 @@ def test_the_protocol_is_named(files, capsys):
     [
         (["a.ply", "b.ply"], "--label-set: is missing"),
         (["a.ply", "b.ply", "--redo", "--label-set", "scannet20"], "--redo: is for a run"),
-        (["a", "b", "c"], "got 3 paths, expected RUN, or PRED and TRUTH"),
+        (["a", "b", "c"], "a: found no config.yaml of a run there"),
         (["run", "--label-set", "scannet20"], "--label-set: is for two files, got the run run"),
+        (["run", "--out", "x"], "--out: is for several runs, got run alone"),
+        (["a.ply", "b.ply", "--method", "best"], "--method: is for several runs, got two files"),
+        (["a.ply", "b.ply", "--jobs", "0"], "--jobs is 0, expected 1 or more"),
         (["run", "--within", "1", "--ids", "both"], "--within, --ids: is for two files"),
         (["a.ply", "b.ply", "--label-set", "scannet21"], "unknown label set 'scannet21'"),
         (["a.ply", "b.ply", "--label-set", "scannet20"], "a.ply: cannot be read"),

@@ -252,3 +252,24 @@ def test_scenes_are_read_one_after_the_other(tmp_path, monkeypatch):
     evaluate_files(tmp_path / "a", tmp_path / "a", SET)
     assert len(alive) == 60
     assert max(largest) <= 4
+
+
+@pytest.mark.thorough
+def test_several_workers_find_the_same(tmp_path):
+    """Each its own scenes; counts are whole numbers, in whatever order they come."""
+    generator = torch.Generator().manual_seed(0)
+    for number in range(3):
+        for kind in ("out", "true"):
+            (tmp_path / kind).mkdir(exist_ok=True)
+            labels = torch.randint(0, 20, (50 + number,), generator=generator)
+            write_ply(
+                tmp_path / kind / f"room{number}.ply",
+                torch.arange(3 * len(labels)).reshape(-1, 3).float(),
+                labels=labels,
+            )
+    label_set = load_label_set("scannet20")
+    one, two = (
+        evaluate_files(tmp_path / "out", tmp_path / "true", label_set, jobs=jobs) for jobs in (1, 2)
+    )
+    assert torch.equal(one.confusion, two.confusion)
+    assert (one.miou, one.macc, one.interval) == (two.miou, two.macc, two.interval)
