@@ -52,7 +52,7 @@ MAX_CONTEXT_TAKERS = 40
 MAY_OPEN = {
     *("atomic_io", "checksums", "lazy_face", "prompts", "scenes", "pipeline", "artifacts", "cli"),
     *("networks.checkpoints", "teachers.demo.network", "teachers.detector.network"),
-    "capability.generators.diffusion_folder",
+    *("capability.generators.diffusion_folder", "distillation.history_file"),
     *(
         "reporting.write_report",
         "reporting.write_comparison",

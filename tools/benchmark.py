@@ -3,6 +3,7 @@
     python tools/benchmark.py homes --seeds 5     # accuracy on test homes -> docs/results.md
     python tools/benchmark.py learning            # what a student lacks -> docs/learning_curves.md
     python tools/benchmark.py sparse --write      # the network's engines -> docs/performance.md
+    python tools/benchmark.py histories           # the temporal ensemble: memory and traffic
     python tools/benchmark.py lift                # features onto points: time, memory, disk
     python tools/benchmark.py partition           # superpoints of a mesh
     python tools/benchmark.py scans --write       # how real the homes' scans are -> docs/homes.md
@@ -20,6 +21,7 @@ import argparse
 import json
 
 from benchmarks import (
+    histories,
     homes,
     learning,
     lift,
@@ -33,6 +35,7 @@ from benchmarks import (
 )
 
 BENCHMARKS = {
+    "histories": histories,
     "homes": homes,
     "learning": learning,
     "lift": lift,

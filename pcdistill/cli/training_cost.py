@@ -54,7 +54,7 @@ def estimate_training(run: RunContext) -> tuple[TrainingCost, ...]:
     """Time two steps of the run's network on its scenes, and count what all steps would cost.
 
     Targets are random numbers of the right shapes, so that it is enough that scenes are stored.
-    What the temporal ensemble adds to a step is not measured; its scores count as memory.
+    What the temporal ensemble adds to a step is not measured; its scores are on the disk.
 
     Raises:
         ArtifactError: no training scene is stored yet.
@@ -77,16 +77,11 @@ def estimate_training(run: RunContext) -> tuple[TrainingCost, ...]:
     seconds *= _mean(points) / _mean([len(scene.points) for scene in scenes])
     steps = config.epochs * -(-len(names) // config.batch_size)
     held = min(KEPT_BYTES, _bytes_held(names, sizes, config, dimensions)) / 2**30
-    costs = []
-    for student in stage.units():
-        scores = 4 * sum(points) * len(run.words.training_prompts) / 2**30
-        extra = scores if student == "superpoint+ensemble" else 0.0
-        costs.append(
-            TrainingCost(
-                student, len(names), steps, seconds, peak + held + extra, stage.estimate(student)
-            )
-        )
-    return tuple(costs)
+    memory = peak + held
+    return tuple(
+        TrainingCost(student, len(names), steps, seconds, memory, stage.estimate(student))
+        for student in stage.units()
+    )
 
 
 def middle_scenes(points: dict[str, int], count: int) -> list[str]:

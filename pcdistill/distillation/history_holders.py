@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from pcdistill.distillation.distributed import Ranks
+from pcdistill.distillation.history_file import HistoryFile
 from pcdistill.distillation.scene_source import SceneSource
 from pcdistill.distillation.temporal_ensemble import TemporalEnsemble
 
@@ -12,8 +13,9 @@ from pcdistill.distillation.temporal_ensemble import TemporalEnsemble
 class HistoryHolders:
     """Holders of the scenes of a training: a scene's history is where the scene is trained on.
 
-    So it has one writer, and nothing is sent but when a scene changes hands between two epochs, or
-    when a state is collected.
+    So it has one writer. Histories in memory are sent when a scene changes hands between two
+    epochs, and when a state is collected; of those in a file, which all processes see, only their
+    places are told.
     """
 
     def __init__(self, ranks: Ranks, scenes: SceneSource) -> None:
@@ -39,13 +41,22 @@ class HistoryHolders:
         before, self._owners = self._owners, owners
         if ensemble is None or self._ranks.is_alone:
             return
+        if isinstance(ensemble.histories, HistoryFile):
+            if before is not None:
+                ensemble.histories.share([owner == self._ranks.rank for owner in before])
+            return
         if before is not None:
             for scene, source, target in zip(range(len(owners)), before, owners, strict=True):
                 self._move(ensemble, scene, source, target)
         self._drop_others(ensemble)
 
     def collect(self, ensemble: TemporalEnsemble) -> dict[str, torch.Tensor]:
-        """State of the ensemble; in the first process with the histories of all scenes."""
+        """State of the ensemble; of histories in memory in the first process only of all scenes."""
+        if isinstance(ensemble.histories, HistoryFile):
+            if self._owners is not None:
+                mine = [owner == self._ranks.rank for owner in self._owners]
+                ensemble.histories.share(mine)
+            return ensemble.state_dict()
         if self._owners is not None and not self._ranks.is_alone:
             for scene, owner in enumerate(self._owners):
                 self._move(ensemble, scene, owner, 0)

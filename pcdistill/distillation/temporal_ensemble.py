@@ -8,9 +8,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from pcdistill.distillation.histories import Histories, MemoryHistories, stored_scores
 from pcdistill.geometry import require_shape, superpoint_mean
-
-_SCORES = "scores/"
 
 
 class PseudoLabels(NamedTuple):
@@ -33,8 +32,8 @@ class TemporalEnsemble:
     Where several prompts ask for one class, the history is of the P prompts, since the best of
     several is not linear; labels are classes.
 
-    The history of a scene begins with the first output it is given. It lives on `device`
-    (the CPU by default); each update moves one scene's scores to the student's device and back.
+    The history of a scene begins with the first output it is given. It is kept in `histories`, in
+    memory by default; each update moves one scene's scores to the student's device and back.
 
     Source: SAS, Eq. 11 and 12.
     """
@@ -46,15 +45,17 @@ class TemporalEnsemble:
         *,
         class_of_prompt: Tensor | None = None,
         device: torch.device | str = "cpu",
+        histories: Histories | None = None,
     ) -> None:
-        """Begin with no scene.
+        """Begin with the scenes of `histories`, of which memory has none.
 
         Args:
             text_embeddings: (P, D) float; the prompts of the classes that the labels choose from.
             alpha: share of the past in each update, in [0, 1]; the released value by default.
             class_of_prompt: (P,) int64 in [0, K), where several prompts ask for one class; without
                 it each prompt is a class, P = K.
-            device: where the histories are kept.
+            device: where the text embeddings, and histories in memory, are kept.
+            histories: where the scores are kept; memory by default.
 
         Raises:
             ValueError: the embeddings are not a matrix or alpha is out of range.
@@ -68,17 +69,17 @@ class TemporalEnsemble:
         self.class_of_prompt = class_of_prompt
         self.alpha = float(alpha)
         self.device = torch.device(device)
-        self._scores: dict[str, Tensor] = {}
+        self.histories: Histories = histories or MemoryHistories(self.device)
 
     @property
     def scenes(self) -> tuple[str, ...]:
-        """Names of the scenes that have a history, in the order in which they began."""
-        return tuple(self._scores)
+        """Names of the scenes that have a history."""
+        return self.histories.scenes
 
     @property
     def nbytes(self) -> int:
         """Bytes of all histories together."""
-        return sum(scores.numel() * scores.element_size() for scores in self._scores.values())
+        return self.histories.nbytes
 
     def history(self, scene: str) -> Tensor:
         """(N, P) float32: scores of one scene; a view, not a copy.
@@ -86,18 +87,19 @@ class TemporalEnsemble:
         Raises:
             ValueError: the scene has no history yet.
         """
-        if scene not in self._scores:
+        scores = self.histories.get(scene)
+        if scores is None:
             raise ValueError(f"scene '{scene}' has no history yet; initialize or update it first")
-        return self._scores[scene]
+        return scores
 
     def set_history(self, scene: str, scores: Tensor) -> None:
         """Go on with (N, P) float32 scores of a scene that another process updated before."""
         require_shape("scores", scores, None, self.text_embeddings.shape[0])
-        self._scores[scene] = scores.to(self.device)
+        self.histories.put(scene, scores)
 
     def drop_history(self, scene: str) -> None:
         """Leave a scene to another process."""
-        self._scores.pop(scene, None)
+        self.histories.drop(scene)
 
     def initialize(
         self,
@@ -124,7 +126,7 @@ class TemporalEnsemble:
             require_shape("superpoint_ids", superpoint_ids, scores.shape[0])
             ids = superpoint_ids.to(scores.device, torch.int64)
             scores = superpoint_mean(scores, ids)[ids]  # (N, P), the same in a superpoint
-        self._scores[scene] = scores.to(self.device, copy=True)
+        self.histories.put(scene, scores)
 
     def update(
         self,
@@ -145,12 +147,12 @@ class TemporalEnsemble:
         Raises:
             ValueError: shapes do not fit, or the scene has another number of points than before.
         """
-        if scene not in self._scores:
+        past = self.histories.get(scene)  # (N, P)
+        if past is None:
             self.initialize(
                 scene, student, point_to_voxel=point_to_voxel, superpoint_ids=superpoint_ids
             )
-            return self._scores[scene].to(student.device)
-        past = self._scores[scene]  # (N, P)
+            return self.history(scene).to(student.device)
         scores = self._point_scores(student, point_to_voxel)  # (N, P)
         if scores.shape != past.shape:
             raise ValueError(
@@ -158,7 +160,7 @@ class TemporalEnsemble:
                 "give an output for every point, in the same order as before"
             )
         present = torch.lerp(past.to(scores.device), scores, 1 - self.alpha)
-        self._scores[scene].copy_(present)
+        self.histories.put(scene, present)
         return present
 
     def pseudo_labels(
@@ -202,7 +204,7 @@ class TemporalEnsemble:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Collect everything needed to go on later, as tensors that safetensors can store."""
-        state = {_SCORES + scene: scores for scene, scores in self._scores.items()}
+        state = self.histories.state()
         state["alpha"] = torch.tensor(self.alpha, dtype=torch.float64)
         state["text_embeddings"] = self.text_embeddings
         return state
@@ -227,12 +229,9 @@ class TemporalEnsemble:
                 f"the state scores other text embeddings {tuple(stored.shape)} than those here "
                 f"{tuple(self.text_embeddings.shape)}; begin the ensemble anew"
             )
-        loaded: dict[str, Tensor] = {}
-        for key, scores in state.items():
-            if key.startswith(_SCORES):
-                require_shape(f"state['{key}']", scores, None, self.text_embeddings.shape[0])
-                loaded[key.removeprefix(_SCORES)] = scores.to(self.device, torch.float32, copy=True)
-        self._scores = loaded
+        for scene, scores in stored_scores(state).items():
+            require_shape(f"history of scene '{scene}'", scores, None, len(self.text_embeddings))
+        self.histories.load(state)
 
     @torch.no_grad()
     def _point_scores(self, student: Tensor, point_to_voxel: Tensor | None) -> Tensor:

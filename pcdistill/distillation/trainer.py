@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from pcdistill.distillation.batch_cache import mixed_seed
 from pcdistill.distillation.batches import TrainingScene
 from pcdistill.distillation.distributed import ALONE, Ranks
+from pcdistill.distillation.history_file import HistoryFile
 from pcdistill.distillation.history_holders import HistoryHolders
 from pcdistill.distillation.loss_voxels import LossVoxels, choose_voxels
 from pcdistill.distillation.scene_deal import count_voxels, cut_evenly, deal_epoch
@@ -65,6 +67,7 @@ class Trainer:
         seed: int = 0,
         class_of_prompt: Tensor | None = None,
         ranks: Ranks = ALONE,
+        history_path: Path | None = None,
     ) -> None:
         """Prepare training.
 
@@ -82,6 +85,8 @@ class Trainer:
             seed: of the order, the augmentation and the drawn voxels.
             class_of_prompt: (P,) int64 in [0, K), where several prompts ask for one class.
             ranks: the processes that train together.
+            history_path: file for the histories of the ensemble, which all processes see; without
+                one they are in memory, and in every state.
 
         Raises:
             ValueError: no scene, or point-wise targets are asked for where a scene has none.
@@ -114,6 +119,7 @@ class Trainer:
         self._seed = seed
         self._device = device
         self._update = WeightUpdate(self.network, settings, device, ranks)
+        self._history_path = history_path
         self._ensemble: TemporalEnsemble | None = None
         self._half: HalfEpoch | None = None
         self._low_precision = {  # of the products inside the student; None for float32
@@ -265,6 +271,8 @@ class Trainer:
         if self._ensemble is not None:
             return
         ensemble = self._empty_ensemble()
+        if isinstance(ensemble.histories, HistoryFile):
+            ensemble.histories.create()
         for scene in (self._scenes[i] for i in range(len(self._scenes)) if self._holders.holds(i)):
             cloud = cloud_of(scene)
             features = infer_point_features(  # (N of this scene, D)
@@ -274,13 +282,22 @@ class Trainer:
         self._ensemble = ensemble
 
     def _empty_ensemble(self) -> TemporalEnsemble:
-        decay = self._settings.ensemble_decay
-        return TemporalEnsemble(self._text, decay, class_of_prompt=self._class_of_prompt)
+        decay, mapping = self._settings.ensemble_decay, self._class_of_prompt
+        file = self._history_file()
+        return TemporalEnsemble(self._text, decay, class_of_prompt=mapping, histories=file)
+
+    def _history_file(self) -> HistoryFile | None:
+        """File of histories that is not open yet; None where they are kept in memory."""
+        if self._history_path is None:
+            return None
+        names, counts = self._scenes.names, self._scenes.point_counts
+        return HistoryFile(self._history_path, names, counts, len(self._text), self._ranks)
 
     def state(self) -> dict[str, Tensor]:
         """Collect everything needed to go on after this step, as named tensors.
 
-        Of several processes only the first gets the histories of all scenes.
+        Of several processes only the first gets the histories of all scenes. Of histories in a file
+        only their places are told; they hold as long as no later state is confirmed.
         """
         state = {"epoch": torch.tensor(self.epoch)}
         if self._half is not None:
@@ -296,6 +313,20 @@ class Trainer:
         """Shapes of what every state after the first step has, by name."""
         weights = {_MODEL + key: v.shape for key, v in self.network.state_dict().items()}
         return {"epoch": torch.Size(), **weights, **self._update.required_shapes()}
+
+    def confirm_state(self) -> None:
+        """Say that the last state was written for good; called by all processes.
+
+        What an earlier one needs of the file of histories may be overwritten from now on.
+        """
+        self._ranks.wait()
+        if self._ensemble is not None and isinstance(self._ensemble.histories, HistoryFile):
+            self._ensemble.histories.confirm()
+
+    def has_histories_of(self, state: Mapping[str, Tensor]) -> bool:
+        """Whether the file of histories, where there is one, is the one that a state needs."""
+        file = self._history_file()
+        return file is None or file.belongs_to(entries_under(state, _PAST))
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Go on from what `state` of the first process gave, with any number of processes."""

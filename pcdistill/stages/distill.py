@@ -153,7 +153,7 @@ class DistillStage(Stage):
         scores = 0
         if unit == ENSEMBLE:
             points = sum(self._sizes.points(scene) for scene in self._training)
-            scores = 4 * points * len(self._words.training_prompts)
+            scores = 2 * 4 * points * len(self._words.training_prompts)  # in two slots
         hand_over = 3 * size if self._hand_over_path in self.outputs(unit) else 0
         return size + 3 * size + scores + hand_over
 
@@ -181,6 +181,10 @@ class DistillStage(Stage):
             engine=config.engine,
         )
 
+    def _history_path(self, student: str) -> Path:
+        """File of the temporal ensemble's histories while the student learns."""
+        return self._workspace.student(student) / "histories.f32"
+
     def _scratch(self, student: str) -> Path:
         """Folder for what is estimated once of a scene while the student learns."""
         return self._workspace.student(student) / "normals"
@@ -203,6 +207,7 @@ class DistillStage(Stage):
             seed=self._seed,
             class_of_prompt=self._words.label_set.mapping,
             ranks=current_ranks(),
+            history_path=self._history_path(student) if student == ENSEMBLE else None,
         )
         return network, trainer
 
@@ -221,6 +226,7 @@ class DistillStage(Stage):
             _require_contrast(network, student, scenes[0], self._workspace, config, device)
             save_checkpoint(self._workspace.checkpoint(student), network, provenance)
         state_path.unlink(missing_ok=True)
+        self._history_path(student).unlink(missing_ok=True)
         shutil.rmtree(self._scratch(student), ignore_errors=True)
         parameters = sum(p.numel() for p in network.parameters())
         last = f", loss {result.loss:.3f}" if result is not None else ""
@@ -273,9 +279,9 @@ class DistillStage(Stage):
                 late = ranks.any(ranks.is_first and time.monotonic() - saved > _STATE_EVERY)
                 if ends or ((late or outcome is None) and not trainer.finished):
                     save(state_path)
+                    trainer.confirm_state()
                     saved = time.monotonic()
                 if ends:
-                    ranks.wait()  # until it is written
                     if ranks.is_first:
                         _LOG.warning(
                             "student %s: SIGTERM came after %d of %d epochs; the same command goes "
@@ -289,6 +295,13 @@ class DistillStage(Stage):
         """Load the half-way state of the same task, or where the base student hands over."""
         required = trainer.required_shapes()
         state = load_training_state(state_path, task.fingerprint, required)
+        if state is not None and not trainer.has_histories_of(state):
+            _LOG.warning(
+                "%s: its histories, %s, are missing or of another training; it is not gone on from",
+                state_path,
+                self._history_path(task.unit).name,
+            )
+            state = None
         goes_on = task.unit == ENSEMBLE and self._hands_over
         if state is None and goes_on:
             base = task.marks.get(f"distill {BASE}", task.fingerprint)

@@ -60,8 +60,7 @@ def test_steps_and_sizes(tmp_path):
         assert cost.seconds_per_step > 0
         assert cost.hours == pytest.approx(10 * cost.seconds_per_step / 3600)
     assert plain.disk_bytes > 0
-    scores = 4 * sum(POINTS.values()) * 3 / 2**30  # of three prompts
-    assert ensemble.memory_gib - plain.memory_gib == pytest.approx(scores)
+    assert ensemble.memory_gib == plain.memory_gib  # scores of the ensemble are in a file
     assert 0.05 < plain.memory_gib < 10
 
 

@@ -132,6 +132,30 @@ def test_a_hand_over_that_is_not_this_run_s_is_learned_again(tmp_path, home, har
     assert all(torch.equal(found[key], expected[key]) for key in expected)
 
 
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_half_way_state_needs_its_file_of_histories(tmp_path, home, keep, caplog):
+    run = fused_run(tmp_path, home, **{**BOTH, "epochs": 4})
+    handed_over(run)
+    expected, epochs = ensemble(run)
+    assert epochs == [3, 4]
+    folder = run.workspace.student("superpoint+ensemble")
+    assert not (folder / "histories.f32").exists()
+    run.workspace.checkpoint("superpoint+ensemble").unlink()
+    _, trainer = DistillStage(run)._new_trainer("superpoint+ensemble", (SCENE,))
+    hand_over = run.workspace.student("superpoint") / "hand_over.safetensors"
+    trainer.load_state(read_tensors(hand_over))
+    trainer.train_epoch()
+    write_tensors(folder / "state.safetensors", trainer.state(), {"task": "own"})
+    trainer.confirm_state()
+    trainer.train_epoch()  # lost: killed before the next state
+    if not keep:
+        (folder / "histories.f32").unlink()
+    found, epochs = ensemble(run)
+    assert epochs == ([4] if keep else [3, 4])
+    assert ("are missing or of another training" in caplog.text) != keep
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+
+
 def leave_out_of_the_average(path: Path) -> None:
     tensors = read_tensors(path)
     del tensors[next(key for key in sorted(tensors) if key.startswith("average/"))]
