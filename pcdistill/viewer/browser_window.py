@@ -13,10 +13,9 @@ from typing import Any
 import torch
 
 from pcdistill.errors import ConfigError, MissingExtraError
+from pcdistill.viewer.same_origin import own_pages_only
 from pcdistill.visualization import RenderCamera
 
-LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
-"""Addresses that only this machine reaches."""
 _MAX_PORT = 65535
 
 
@@ -34,6 +33,7 @@ def start_server(host: str, port: int, title: str) -> Any:
     """
     try:
         import viser
+        import websockets.asyncio.server
     except ImportError as error:
         raise MissingExtraError(
             "pcdistill view: needs the package viser, which is not installed; "
@@ -49,7 +49,8 @@ def start_server(host: str, port: int, title: str) -> Any:
             return None
 
     _require_free(host, port)
-    with contextlib.redirect_stdout(io.StringIO()):  # our own lines say more than its banner
+    quiet = contextlib.redirect_stdout(io.StringIO())  # our own lines say more than its banner
+    with quiet, own_pages_only(websockets.asyncio.server, host):
         server = LocalServer(host=host, port=port, label=title, verbose=False)
     if port not in (0, server.get_port()):  # somebody took it since we looked
         stop_server(server)
