@@ -11,6 +11,7 @@
     python tools/benchmark.py synthesis           # full-size models that make reference images
     python tools/benchmark.py teachers            # full-size teachers: seconds and memory
     python tools/benchmark.py teacher-run SCAN    # a run with two of them: memory
+    python tools/benchmark.py viewer              # a million points in the browser
 
 Run it while nothing else uses the machine.
 """
@@ -32,6 +33,7 @@ from benchmarks import (
     synthesis,
     teacher_run,
     teachers,
+    viewer,
 )
 
 BENCHMARKS = {
@@ -46,6 +48,7 @@ BENCHMARKS = {
     "synthesis": synthesis,
     "teacher-run": teacher_run,
     "teachers": teachers,
+    "viewer": viewer,
 }
 """Name on the command line -> module with `add_arguments(parser)` and `run(arguments) -> dict`."""
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from chromium import chromium_page
+from benchmarks.chromium import chromium_page
 from PIL import Image
 
 from pcdistill.inference import open_run

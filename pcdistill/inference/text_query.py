@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from pcdistill.artifacts import RunArtifacts, stored_scenes
 from pcdistill.errors import ConfigError, file_trouble
-from pcdistill.inference.pieces import ScenePieces
+from pcdistill.inference.pieces import Pieces, ScenePieces
 from pcdistill.inference.places import Place, connected_places
 from pcdistill.inference.predictor import ScenePredictor
 from pcdistill.inference.questions import ignored_words, known_words
@@ -103,6 +103,27 @@ class Querier:
         self._pieces = ScenePieces(artifacts, predictor)
         self._scenes: dict[str, Scene] = {}
 
+    def scene_relevancy(
+        self, text: str, scene_name: str, method: str | None = None
+    ) -> tuple[Tensor, str]:
+        """How well every point of a scene fits a text, without looking for places.
+
+        Args:
+            text: what to look for.
+            scene_name: a stored scene of the run.
+            method: whose features answer, as in `query_scene`.
+
+        Returns:
+            (N,) float32 in [0, 1], NaN where a point has no feature; and the method.
+
+        Raises:
+            ConfigError: the text has no known word, or there is no such method.
+            ArtifactError: the run has no scene of that name, or is not finished.
+        """
+        method = self._methods.require(method, self._artifacts.workspace)
+        pieces = self._pieces.features(method, self._scene(scene_name))
+        return _of_points(pieces, self._fit(pieces, self._encode(text))), method
+
     def query_scene(
         self, text: str, scene_name: str, top_k: int = 5, method: str | None = None
     ) -> SceneResponse:
@@ -122,11 +143,9 @@ class Querier:
         words, scene = self._artifacts.words, self._scene(scene_name)
         method = self._methods.require(method, self._artifacts.workspace)
         pieces = self._pieces.features(method, scene)
-        query = words.text_encoder.encode([known_words(words, text).known_text])[0]  # (D,)
-        phrases = words.text_encoder.encode(GENERAL_PHRASES)
+        query = self._encode(text)  # (D,)
         vocabulary = words.vocabulary_embeddings  # (K, D)
-        alternatives = query_alternatives(query, vocabulary, phrases)
-        fits = relevancy(pieces.features, query, alternatives)  # (S,)
+        fits = self._fit(pieces, query)  # (S,)
         floor = similarity_floor(pieces.features, vocabulary)
         word = meant_word(query, vocabulary)
         points = source_points(scene)
@@ -137,10 +156,9 @@ class Querier:
             named = word is not None and int((vocabulary @ mean).argmax()) == word
             if named or answers[-1].similarity > floor:
                 kept.append(answers[-1])
-        known = pieces.features.any(dim=1)
         return SceneResponse(
             scene,
-            torch.where(known, fits, torch.nan)[pieces.ids],
+            _of_points(pieces, fits),
             tuple(kept[:top_k]),
             floor,
             max((answer.similarity for answer in answers), default=-1.0),
@@ -201,10 +219,27 @@ class Querier:
             ignored,
         )
 
+    def _encode(self, text: str) -> Tensor:
+        """(D,) float32 of the words of a text that are known."""
+        words = self._artifacts.words
+        return words.text_encoder.encode([known_words(words, text).known_text])[0]
+
+    def _fit(self, pieces: Pieces, query: Tensor) -> Tensor:
+        """(S,) float32: relevancy of pieces for a text (D,)."""
+        words = self._artifacts.words
+        phrases = words.text_encoder.encode(GENERAL_PHRASES)
+        alternatives = query_alternatives(query, words.vocabulary_embeddings, phrases)
+        return relevancy(pieces.features, query, alternatives)
+
     def _scene(self, name: str) -> Scene:
         if name not in self._scenes:
             self._scenes[name] = open_scene(self._artifacts.workspace.scene(name))
         return self._scenes[name]
+
+
+def _of_points(pieces: Pieces, fits: Tensor) -> Tensor:
+    """(N,) float32 of the relevancy (S,) of pieces; NaN where a piece has no feature."""
+    return torch.where(pieces.features.any(dim=1), fits, torch.nan)[pieces.ids]
 
 
 def _answer(

@@ -32,10 +32,21 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return f'<table style="border-collapse:collapse;margin:0.2em 0"><tr>{top}</tr>{body}</table>'
 
 
-def answer_box(text: str, method: str, response: SceneResponse, ignored: Sequence[str]) -> str:
-    """What a question found in a scene."""
+def answer_box(
+    text: str, method: str, response: SceneResponse | None, ignored: Sequence[str]
+) -> str:
+    """What a question found in a scene.
+
+    Args:
+        text: the question.
+        method: who answered.
+        response: places that fit; None while they are looked for.
+        ignored: words of the question that are not known.
+    """
     lines = []
-    if response.answers:
+    if response is None:
+        lines.append("places are looked for")
+    elif response.answers:
         rows = [
             (str(rank), one.looks_like, f"{one.relevancy:.2f}", " x ".join(_metres(one.size)))
             for rank, one in enumerate(response.answers, start=1)

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from pcdistill.viewer import markup
 from pcdistill.viewer.frame_crops import crop_sheet
-from pcdistill.viewer.scene_content import SCAN
+from pcdistill.viewer.scene_content import ANSWER, SCAN
 from pcdistill.viewer.view_state import LAYOUTS, MAX_PANES
 from pcdistill.viewer.viewer_session import Explanation, ViewerSession
 
@@ -109,7 +109,7 @@ class Panel:
         """Show what the session says now: views, answer and legend."""
         self._offer_views()
         session = self._session
-        if session.response is None:
+        if session.answer is None:
             self.answer.content = ""
         else:
             ignored = session.ignored_words()
@@ -121,7 +121,7 @@ class Panel:
 
     def count(self, drawn: int, total: int) -> None:
         """Tell how many points are drawn."""
-        self._drawn.content = markup.note(f"{drawn:,} of {total:,} points are drawn")
+        self.drawn.content = markup.note(f"{drawn:,} of {total:,} points are drawn")
 
     def tell_distance(self, metres: float | None) -> None:
         """Show a distance; None while an end is missing."""
@@ -164,7 +164,7 @@ class Panel:
         walls = gui.add_checkbox("Hide walls seen from behind", state.hide_walls)
         budget = gui.add_slider("Points at most", *_BUDGET, 50_000, state.budget)
         size = gui.add_slider("Size of points", 0.3, 3.0, 0.1, state.size)
-        self._drawn = gui.add_html("")
+        self.drawn = gui.add_html("")
         for control, name in (
             (ceiling, "hide_ceiling"),
             (walls, "hide_walls"),
@@ -228,13 +228,9 @@ class Panel:
     def _update_legend(self) -> None:
         """A button for every class that occurs; it hides its points, or shows them again."""
         session, coloring = self._session, self._session.labelled
-        heat = [
-            session.content.answer_coloring(session.response).scores
-            for view in session.state.views
-            if view == "answer" and session.response is not None
-        ]
-        self._legend.content = markup.heat_bar(*heat[0]) if heat and heat[0] else ""
-        self._legend_folder.visible = bool(heat) or coloring is not None
+        heat = session.answer.scores if session.answer and ANSWER in session.state.views else None
+        self._legend.content = markup.heat_bar(*heat) if heat else ""
+        self._legend_folder.visible = heat is not None or coloring is not None
         shown_of = (session.content.name, None if coloring is None else id(coloring.labels))
         if shown_of != self._legend_of:
             self._legend_of = shown_of

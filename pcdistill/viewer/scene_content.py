@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pcdistill.artifacts import labels_in_memory, load_predictions
-from pcdistill.inference import ORACLE, FinishedRun, ScenePieces, SceneResponse
+from pcdistill.inference import ORACLE, FinishedRun, ScenePieces
 from pcdistill.lifting import SceneProjector
 from pcdistill.pipeline import read_provenance
 from pcdistill.scenes import Scene, open_scene
@@ -116,12 +116,16 @@ class SceneContent:
             self._colorings[view] = self._color(view)
         return self._colorings[view]
 
-    def answer_coloring(self, response: SceneResponse) -> Coloring:
-        """Colours of how well every point fits a question; darker grey where nothing is known."""
-        colors = colorize_scores(response.relevancy)
-        unknown = response.relevancy.isnan()
-        colors[unknown] = torch.tensor(UNSEEN, dtype=torch.uint8)
-        return Coloring(self._shaded(colors), scores=score_range(response.relevancy))
+    def answer_coloring(self, relevancy: Tensor) -> Coloring:
+        """Colours of how well every point fits a question; darker grey where nothing is known.
+
+        Args:
+            relevancy: (N,) float32 in [0, 1], NaN where nothing is known.
+        """
+        low, high = score_range(relevancy)
+        colors = colorize_scores(relevancy, low=low, high=high)
+        colors[relevancy.isnan()] = torch.tensor(UNSEEN, dtype=torch.uint8)
+        return Coloring(self._shaded(colors), scores=(low, high))
 
     def labels(self, view: str) -> Tensor | None:
         """(N,) int64 classes of a view; None of the scan's own colours."""

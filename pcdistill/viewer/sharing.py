@@ -35,8 +35,8 @@ def picture_with_legend(picture: Tensor, session: ViewerSession) -> bytes:
         session: what is shown.
     """
     width, parts = picture.shape[1], [picture]
-    if ANSWER in session.state.views and session.response is not None:
-        low, high = session.content.answer_coloring(session.response).scores or (0.0, 1.0)
+    if ANSWER in session.state.views and session.answer is not None:
+        low, high = session.answer.scores or (0.0, 1.0)
         parts.append(heat_legend(f"relevancy for {session.text}", low, high, width=width))
     coloring = session.labelled
     if coloring is not None:

@@ -8,7 +8,6 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from pcdistill.inference import SceneResponse
 from pcdistill.viewer.scene_content import ANSWER, SCAN, Coloring, SceneContent
 
 Layout = Literal["one", "side by side", "wipe"]
@@ -36,7 +35,7 @@ class ViewState:
     hide_ceiling: bool = True
     hide_walls: bool = True
     """Walls are hidden while their backs are turned to the camera."""
-    budget: int = 600_000
+    budget: int = 300_000
     """Points that are drawn at most."""
     size: float = 1.0
     """Of the points, relative to what closes the surface."""
@@ -67,7 +66,7 @@ class Pane(NamedTuple):
 def make_panes(
     content: SceneContent,
     state: ViewState,
-    response: SceneResponse | None,
+    answer: Coloring | None,
     right: Vector,
 ) -> list[Pane]:
     """Give the copies of a scene that are on the screen.
@@ -75,14 +74,14 @@ def make_panes(
     Args:
         content: the scene.
         state: what is chosen.
-        response: to the last question; None where there is none, then `ANSWER` shows the scan.
+        answer: to the last question; None where there is none, then `ANSWER` shows the scan.
         right: horizontal unit vector along which copies stand in rows, and that a wipe follows;
             further rows stand nearer to whom it lies to the right.
 
     Raises:
         PcdistillError: a view cannot be made; the text says why.
     """
-    colorings = [color_view(content, view, response) for view in state.views]
+    colorings = [color_view(content, view, answer) for view in state.views]
     keep = content.below_ceiling if state.hide_ceiling else torch.ones(len(content.points)).bool()
     masks = [keep & ~_in_hidden(one, state.hidden) for one in colorings]
     along = content.scene.points @ torch.tensor(right)  # (N,) metres
@@ -98,11 +97,11 @@ def make_panes(
     ]
 
 
-def color_view(content: SceneContent, view: str, response: SceneResponse | None) -> Coloring:
+def color_view(content: SceneContent, view: str, answer: Coloring | None) -> Coloring:
     """Colours of a view; the scan's own for `ANSWER` while nothing is asked."""
-    if view == ANSWER:
-        return content.answer_coloring(response) if response else content.coloring(SCAN)
-    return content.coloring(view)
+    if view != ANSWER:
+        return content.coloring(view)
+    return answer or content.coloring(SCAN)
 
 
 def _grid_offsets(points: Tensor, count: int, right: Vector) -> list[Vector]:

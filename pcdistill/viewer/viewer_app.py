@@ -23,6 +23,9 @@ from pcdistill.visualization import RenderCamera
 _REST = 0.25
 """Seconds that a camera stands still before the level of detail follows it."""
 
+START_POINTS = 60_000
+"""Points that a page begins with; the others follow, so that there is something to see at once."""
+
 
 class ViewerApp:
     """Serves a session to browsers until it is closed; all browsers see the same.
@@ -43,6 +46,7 @@ class ViewerApp:
         self._asked = ""
         self._moved = threading.Event()
         self._closed = threading.Event()
+        self._browsers = 0
         self.server = start_server(host, port, session.run.artifacts.title)
         self._painter = CloudPainter(self.server.scene)
         self._marks: list[Any] = []
@@ -54,9 +58,13 @@ class ViewerApp:
         self.panel = Panel(self.server.gui, session, self)
         self.server.scene.on_click()(self.guarded(self._clicked))
         self.server.on_client_connect(self._connected)
+        self.server.on_client_disconnect(self._disconnected)
         self._follower = threading.Thread(target=self._follow_camera, daemon=True)
-        with self._lock:
+        try:
             self.show_scene()
+        except BaseException:
+            stop_server(self.server)
+            raise
         self._follower.start()
 
     @property
@@ -70,7 +78,8 @@ class ViewerApp:
         self._closed.set()
         self._moved.set()
         self._follower.join()
-        stop_server(self.server)
+        with self._lock:  # what was begun is finished
+            stop_server(self.server)
 
     def show_scene(self) -> None:
         """Draw the scene of the session from its own first view."""
@@ -107,18 +116,22 @@ class ViewerApp:
         """Answer a question that is being typed; only the newest one counts."""
         self._asked = text
         with self._lock:
-            if text != self._asked:
+            if text != self._asked or self._closed.is_set():
                 return
             before = len(self.session.state.views)
             try:
                 self.session.ask(text)
+                if len(self.session.state.views) != before and self._is_beside:
+                    self.show_layout()
+                else:
+                    self.draw()
             except PcdistillError as error:
                 self.panel.answer.content = markup.warning(str(error))
                 return
-            if len(self.session.state.views) != before and self._is_beside:
-                self.show_layout()
-            else:
-                self.draw()
+        with self._lock:  # whoever typed on was let in between
+            if text == self._asked and self.session.answer is not None:
+                self.session.find_places()
+                self.panel.update()
 
     def take_picture(self, event: Any) -> None:
         """Send a picture of the scene, with its legend, to the browser that asks."""
@@ -148,6 +161,8 @@ class ViewerApp:
 
         def run(event: Any) -> None:
             with self._lock:
+                if self._closed.is_set():
+                    return
                 try:
                     work(event)
                 except PcdistillError as error:
@@ -177,12 +192,13 @@ class ViewerApp:
 
     def _paint(self) -> None:
         session, content = self.session, self.session.content
+        budget = session.state.budget
         drawn = self._painter.paint(
             content.scene.points,
             content.blocks,
             self._panes,
             self._position,
-            budget=session.state.budget,
+            budget=budget if self._browsers else min(budget, START_POINTS),
             size=content.point_size * session.state.size,
             hide_walls=session.state.hide_walls,
         )
@@ -197,6 +213,14 @@ class ViewerApp:
             self._moved.set()
 
         client.camera.on_update(moved)
+        self._browsers += 1
+        self._moved.set()
+
+    def _disconnected(self, client: Any) -> None:
+        """Keep little for the next browser to load, once the last one is gone."""
+        del client
+        self._browsers -= 1
+        self._moved.set()
 
     def _follow_camera(self) -> None:
         """Draw densely what the camera came near to, once it rests."""

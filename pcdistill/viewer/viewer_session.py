@@ -66,7 +66,10 @@ class ViewerSession:
         validation = [name for name in run.artifacts.scenes.validation if name in self.scenes]
         self.state = ViewState()
         self.text = ""
+        self.answer: Coloring | None = None
+        """Colours of how well everything fits the text; None while nothing is asked."""
         self.response: SceneResponse | None = None
+        """The places that fit, once they were looked for."""
         self.answered_by = ""
         self.measured: list[Vector] = []
         """Up to two places between which a distance is measured, metres."""
@@ -84,13 +87,13 @@ class ViewerSession:
     @property
     def views(self) -> tuple[str, ...]:
         """What can be shown now."""
-        return (*self.content.views, *((ANSWER,) if self.response is not None else ()))
+        return (*self.content.views, *((ANSWER,) if self.answer is not None else ()))
 
     @property
     def labelled(self) -> Coloring | None:
         """The first view on the screen whose colours are classes."""
         for view in self.state.views:
-            found = color_view(self.content, view, self.response)
+            found = color_view(self.content, view, self.answer)
             if found.labels is not None:
                 return found
         return None
@@ -102,7 +105,8 @@ class ViewerSession:
         self._kept[name] = found  # the last one
         while len(self._kept) > KEPT_SCENES:
             self._kept.pop(next(iter(self._kept)))
-        content, self.response, self.measured = self.content, None, []
+        content, self.measured = self.content, []
+        self.answer = self.response = None
         chosen = {view for view in self.state.views if view in content.views}
         best = content.best_method or SCAN
         self.state = replace(
@@ -111,7 +115,7 @@ class ViewerSession:
             other=self.state.other if self.state.other in content.views else SCAN,
             beside=tuple(view for view in self.state.beside if view in content.views),
         )
-        if self.text:
+        if self.text and content.best_method is not None:
             self.ask(self.text)
 
     def change(self, **choices: Any) -> None:
@@ -128,15 +132,16 @@ class ViewerSession:
         self.state = state
 
     def ask(self, text: str) -> None:
-        """Ask the scene, and show the answer; an empty text takes it away.
+        """Ask the scene, and show how well everything fits; an empty text takes it away.
 
         Raises:
             ConfigError: no word of the text is known, or nothing here can answer.
         """
         self.text = text.strip()
         content = self.content
+        self.response = None
         if not self.text:
-            self.response = None
+            self.answer = None
             best = content.best_method or SCAN
             views = self.state
             self.state = replace(
@@ -153,14 +158,22 @@ class ViewerSession:
                 f"scene {content.name}: no method says anything of it yet, expected one that can "
                 "answer; finish the run with pcdistill run"
             )
-        self.response = self.run.querier.query_scene(self.text, content.name, method=method)
-        self.answered_by = method
+        relevancy, self.answered_by = self.run.querier.scene_relevancy(
+            self.text, content.name, method
+        )
+        self.answer = content.answer_coloring(relevancy)
         if self.state.layout == "side by side":
             beside = (*(view for view in self.state.views if view != ANSWER), ANSWER)
             self.state = replace(self.state, beside=beside[-MAX_PANES:])
         elif ANSWER not in self.state.views:
             other = self.state.view if self.state.layout == "wipe" else self.state.other
             self.state = replace(self.state, view=ANSWER, other=other)
+
+    def find_places(self) -> None:
+        """Look for the places that fit the text, after `ask`."""
+        self.response = self.run.querier.query_scene(
+            self.text, self.content.name, method=self.answered_by
+        )
 
     def ignored_words(self) -> tuple[str, ...]:
         """Words of the question that the text encoder does not know."""
@@ -194,7 +207,7 @@ class ViewerSession:
             PcdistillError: a view cannot be made; the text says why.
         """
         x, y, z = camera.camera_to_world[:3, 0].tolist()
-        return make_panes(self.content, self.state, self.response, (x, y, z))
+        return make_panes(self.content, self.state, self.answer, (x, y, z))
 
     def pick(
         self, panes: list[Pane], origin: Vector, direction: Vector, position: Vector

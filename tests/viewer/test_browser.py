@@ -13,7 +13,7 @@ from pcdistill.inference import open_run
 from pcdistill.viewer import ViewerApp, ViewerSession
 from pcdistill.viewer.scene_content import ANSWER, TRUTH
 from tests.fixtures.viewer_run import FLOOR
-from tools.chromium import chromium_page, find_chromium
+from tools.benchmarks.chromium import chromium_page, find_chromium
 
 pytestmark = [
     pytest.mark.thorough,
@@ -93,9 +93,10 @@ def test_a_question_colors_the_scene_while_it_is_typed(opened, app):
     assert app.session.state.view == ANSWER
     assert share_of_red(picture(page)) > before + 0.01
     find_box(page).fill("qwrtzpl")
-    page.get_by_text("has no word that the text encoder knows").wait_for(timeout=PATIENCE)
+    trouble = page.get_by_text("has no word that the text encoder knows")
+    trouble.wait_for(timeout=PATIENCE)
     find_box(page).fill("")
-    page.get_by_text("answered by").wait_for(state="detached", timeout=PATIENCE)
+    trouble.wait_for(state="detached", timeout=PATIENCE)
     assert app.session.state.view != ANSWER
     assert troubles == []
 

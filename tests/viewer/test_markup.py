@@ -37,6 +37,7 @@ def test_an_answer_says_what_was_found_or_why_nothing():
     nothing = markup.answer_box("couch", "fused", response(), ["foo"])
     assert "similarity 0.30, more than 0.40 is asked for" in nothing
     assert "left out of the question: foo" in nothing
+    assert "are looked for" in markup.answer_box("couch", "fused", None, [])
     assert "nothing is known" in markup.answer_box("couch", "fused", response(best=-1.0), [])
 
 

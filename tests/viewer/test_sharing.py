@@ -13,7 +13,7 @@ from PIL import Image
 from pcdistill.viewer.scene_content import TRUTH
 from pcdistill.viewer.sharing import glb_of, page_with_legend, picture_with_legend
 from tests.fixtures.viewer_run import FLOOR, WALL, room
-from tools.chromium import chromium_page, find_chromium
+from tools.benchmarks.chromium import chromium_page, find_chromium
 
 
 def test_a_model_has_the_shown_points_in_their_colors(session):

@@ -95,13 +95,17 @@ def test_an_answer_is_a_view_of_its_own_until_the_text_is_empty(session):
     before = session.state.view
     session.ask("  couch ")
     assert session.state.view == ANSWER
+    assert session.response is None  # nobody looked for places yet
+    session.find_places()
     assert session.response.answers[0].looks_like == "sofa"
+    assert session.response.scene.name == session.content.name
     colors = panes(session)[0].colors
     labels = room().labels
     reddest = colors[:, 0].int() - colors[:, 2].int()
     assert int(reddest[labels == SOFA].min()) > int(reddest[labels == WALL].max())
     session.ask("")
     assert session.response is None
+    assert session.answer is None
     assert ANSWER not in session.views
     assert session.state.view == before
 
@@ -176,6 +180,8 @@ def test_another_scene_is_asked_the_same(session):
     session.ask("couch")
     session.choose_scene(OTHER_SCENE)
     assert session.content.name == OTHER_SCENE
+    assert session.answer is not None
+    session.find_places()
     assert session.response.scene.name == OTHER_SCENE
     with pytest.raises(ConfigError, match="unknown scene 'home'"):
         ViewerSession(session.run, "home")
