@@ -115,23 +115,9 @@ class ViewerApp:
     def ask(self, text: str) -> None:
         """Answer a question that is being typed; only the newest one counts."""
         self._asked = text
-        with self._lock:
-            if text != self._asked or self._closed.is_set():
-                return
-            before = len(self.session.state.views)
-            try:
-                self.session.ask(text)
-                if len(self.session.state.views) != before and self._is_beside:
-                    self.show_layout()
-                else:
-                    self.draw()
-            except PcdistillError as error:
-                self.panel.answer.content = markup.warning(str(error))
-                return
-        with self._lock:  # whoever typed on was let in between
-            if text == self._asked and self.session.answer is not None:
-                self.session.find_places()
-                self.panel.update()
+        self.guarded(lambda event: self._color(text), self.panel.answer)(None)
+        # whoever typed on is let in between
+        self.guarded(lambda event: self._list_places(text), self.panel.answer)(None)
 
     def take_picture(self, event: Any) -> None:
         """Send a picture of the scene, with its legend, to the browser that asks."""
@@ -156,21 +142,44 @@ class ViewerApp:
     def _is_beside(self) -> bool:
         return self.session.state.layout == "side by side"
 
-    def guarded(self, work: Callable[[Any], None]) -> Callable[[Any], None]:
-        """A callback that runs alone, and whose errors are told in the panel."""
+    def guarded(self, work: Callable[[Any], None], box: Any = None) -> Callable[[Any], None]:
+        """A callback that runs alone, and whose errors are told in the panel.
+
+        Args:
+            work: the callback.
+            box: part of the panel where errors are told; by default its top.
+        """
 
         def run(event: Any) -> None:
             with self._lock:
                 if self._closed.is_set():
                     return
+                told = self.panel.status if box is None else box
                 try:
                     work(event)
                 except PcdistillError as error:
-                    self.panel.status.content = markup.warning(str(error))
+                    told.content = markup.warning(str(error))
                 except OSError as error:
-                    self.panel.status.content = markup.warning(file_trouble(error))
+                    told.content = markup.warning(file_trouble(error))
 
         return run
+
+    def _color(self, text: str) -> None:
+        """Show how well everything fits a text."""
+        if text != self._asked:
+            return
+        before = len(self.session.state.views)
+        self.session.ask(text)
+        if len(self.session.state.views) != before and self._is_beside:
+            self.show_layout()
+        else:
+            self.draw()
+
+    def _list_places(self, text: str) -> None:
+        """List the places that fit a text, once it is shown how well everything fits."""
+        if text == self._asked and text.strip() == self.session.text != "":
+            self.session.find_places()
+            self.panel.update()
 
     def _make_titles(self) -> list[Any]:
         """Names of the copies, above the far end of each."""

@@ -71,6 +71,7 @@ class ViewerSession:
         self.response: SceneResponse | None = None
         """The places that fit, once they were looked for."""
         self.answered_by = ""
+        self._view_before = SCAN
         self.measured: list[Vector] = []
         """Up to two places between which a distance is measured, metres."""
         self._kept: dict[str, SceneContent] = {}
@@ -137,35 +138,28 @@ class ViewerSession:
         Raises:
             ConfigError: no word of the text is known, or nothing here can answer.
         """
-        self.text = text.strip()
-        content = self.content
-        self.response = None
-        if not self.text:
-            self.answer = None
-            best = content.best_method or SCAN
-            views = self.state
+        content, asked = self.content, text.strip()
+        if not asked:
+            self.text, self.answer, self.response = "", None, None
+            before = self._view_before if self._view_before in content.views else SCAN
+            state = self.state
             self.state = replace(
-                views,
-                view=best if views.view == ANSWER else views.view,
-                other=SCAN if views.other == ANSWER else views.other,
-                beside=tuple(view for view in views.beside if view != ANSWER),
+                state,
+                view=before if state.view == ANSWER else state.view,
+                other=SCAN if state.other == ANSWER else state.other,
+                beside=tuple(view for view in state.beside if view != ANSWER),
             )
             return
-        shown = [view for view in self.state.views if view in content.methods]
-        method = shown[0] if shown else content.best_method
-        if method is None:
-            raise ConfigError(
-                f"scene {content.name}: no method says anything of it yet, expected one that can "
-                "answer; finish the run with pcdistill run"
-            )
         relevancy, self.answered_by = self.run.querier.scene_relevancy(
-            self.text, content.name, method
+            asked, content.name, self._answering_method()
         )
+        self.text, self.response = asked, None
         self.answer = content.answer_coloring(relevancy)
         if self.state.layout == "side by side":
             beside = (*(view for view in self.state.views if view != ANSWER), ANSWER)
             self.state = replace(self.state, beside=beside[-MAX_PANES:])
         elif ANSWER not in self.state.views:
+            self._view_before = self.state.view
             other = self.state.view if self.state.layout == "wipe" else self.state.other
             self.state = replace(self.state, view=ANSWER, other=other)
 
@@ -174,6 +168,21 @@ class ViewerSession:
         self.response = self.run.querier.query_scene(
             self.text, self.content.name, method=self.answered_by
         )
+
+    def _answering_method(self) -> str:
+        """The first method on the screen; the one that answered, where its answer is; the best."""
+        content = self.content
+        shown = [view for view in self.state.views if view in content.methods]
+        if shown:
+            return shown[0]
+        if ANSWER in self.state.views and self.answered_by in content.methods:
+            return self.answered_by
+        if content.best_method is None:
+            raise ConfigError(
+                f"scene {content.name}: no method says anything of it yet, expected one that can "
+                "answer; finish the run with pcdistill run"
+            )
+        return content.best_method
 
     def ignored_words(self) -> tuple[str, ...]:
         """Words of the question that the text encoder does not know."""

@@ -122,11 +122,20 @@ def test_a_question_is_answered_by_the_method_that_is_shown(session):
     session.change(view="teacher:demo-masks")
     session.ask("couch")
     assert session.answered_by == "teacher:demo-masks"
+    session.ask("couches")  # while one types on
+    assert session.answered_by == "teacher:demo-masks"
+    session.ask("")
+    assert session.state.view == "teacher:demo-masks"
 
 
 def test_unknown_words_are_an_error_or_named(session):
     with pytest.raises(ConfigError, match="no word that the text encoder knows"):
         session.ask("qwrtzpl")
+    session.ask("couch")
+    with pytest.raises(ConfigError, match="no word that the text encoder knows"):
+        session.ask("qwrtzpl")
+    assert session.text == "couch"  # its answer stays
+    assert session.ignored_words() == ()
     session.ask("couch qwrtzpl")
     assert session.ignored_words() == ("qwrtzpl",)
 
