@@ -2,6 +2,7 @@
 
     python tools/benchmark.py homes --seeds 5     # accuracy on test homes -> docs/results.md
     python tools/benchmark.py learning            # what a student lacks -> docs/learning_curves.md
+    python tools/benchmark.py evaluate            # 300 scenes from stored features: time, memory
     python tools/benchmark.py sparse --write      # the network's engines -> docs/performance.md
     python tools/benchmark.py histories           # the temporal ensemble: memory and traffic
     python tools/benchmark.py lift                # features onto points: time, memory, disk
@@ -22,6 +23,7 @@ import argparse
 import json
 
 from benchmarks import (
+    evaluate,
     histories,
     homes,
     learning,
@@ -38,6 +40,7 @@ from benchmarks import (
 
 BENCHMARKS = {
     "histories": histories,
+    "evaluate": evaluate,
     "homes": homes,
     "learning": learning,
     "lift": lift,

@@ -150,7 +150,8 @@ def _teachers(run: RunArtifacts, scenes: Sequence[str]) -> dict[str, str | None]
     found = {}
     for teacher in run.teachers:
         record = run.workspace.record("lift", f"{teacher}/{scenes[0]}") if scenes else None
-        found[teacher] = None if record is None else record.details["settings"].get("revision")
+        settings = {} if record is None else record.details.get("settings", {})
+        found[teacher] = settings.get("revision")
     return found
 
 

@@ -16,6 +16,9 @@ from pcdistill.inference.predictor import ScenePredictor
 from pcdistill.pipeline import read_provenance, read_tensors
 from pcdistill.scenes import Scene
 
+MAX_CUTS = 4
+"""Scenes whose cut by nearest neighbours is kept: those that were asked for last."""
+
 
 class Pieces(NamedTuple):
     """A scene in pieces."""
@@ -60,6 +63,8 @@ class ScenePieces:
                 threshold=run.piece_threshold,
                 min_size=max(run.piece_size, MIN_POINTS),
             ).long()
+            while len(self._cuts) > MAX_CUTS:
+                del self._cuts[next(iter(self._cuts))]
         return self._cuts[scene.name]
 
     def features(self, method: str, scene: Scene) -> Pieces:

@@ -19,8 +19,9 @@ from pcdistill.errors import ArtifactError, UnreadableError, file_trouble
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as readable JSON, whole or not at all."""
-    with atomic_file(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
+    with atomic_file(path) as temporary, temporary.open("w") as file:
+        json.dump(value, file, indent=1, sort_keys=True)  # piece by piece: it may be large
+        file.write("\n")
 
 
 def read_json(path: Path) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import platform
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from pcdistill.artifacts import (
     read_scores,
 )
 from pcdistill.callbacks import ProgressCallback
+from pcdistill.evaluation import confusion_counts
 from pcdistill.inference import POOLED, FinishedRun, read_true_capability
 from pcdistill.pipeline import Workspace
 from pcdistill.reporting.conclusions import comparisons, conclusions
@@ -28,6 +30,7 @@ from pcdistill.reporting.reference_sheet import reference_sheet
 from pcdistill.reporting.report_data import (
     AskedQuestion,
     CapabilityFindings,
+    ConfusionFindings,
     HeatScale,
     LabelColor,
     MethodRow,
@@ -91,11 +94,13 @@ def collect_report_data(
         protocol=artifacts.protocol_line if measured else _not_measured(artifacts.scenes),
         seed=artifacts.seed,
         summary=summary(artifacts.teachers, settings, artifacts.scenes, scenes),
-        rows=tuple(
-            MethodRow(one["name"], one["miou"], one["macc"], one["per_class"]) for one in measured
-        ),
+        rows=tuple(map(_row, measured)),
         conclusions=conclusions(run),
         differences=tuple(one for compared in comparisons(run) for one in compared),
+        confusions=tuple(
+            _confusion(one) for one in measured if one["name"] in (run.best_method, "fused")
+        ),
+        evaluation=_evaluation(measured[0]) if measured else {},
         capability=capability,
         examples=(
             None
@@ -112,6 +117,34 @@ def collect_report_data(
         provenance=report_provenance(artifacts, settings.student),
         notes=notes(artifacts.teachers, settings),
     )
+
+
+def _row(result: Mapping[str, Any]) -> MethodRow:
+    interval = result["interval"]
+    return MethodRow(
+        result["name"],
+        result["miou"],
+        result["macc"],
+        {name: result["per_class"][name] for name in result["classes"]},  # files have no order
+        per_class_accuracy=result["per_class_accuracy"],
+        overall_accuracy=result["overall_accuracy"],
+        interval=None if interval is None else (interval[0], interval[1]),
+    )
+
+
+def _confusion(result: Mapping[str, Any]) -> ConfusionFindings:
+    """Of the first draw, all scenes together."""
+    classes = tuple(result["classes"])
+    total = torch.zeros(len(classes) + 1, len(classes), dtype=torch.int64)
+    for cells in result["confusion"][0].values():
+        total += confusion_counts(cells, len(classes))
+    return ConfusionFindings(result["name"], classes, total)
+
+
+def _evaluation(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What all methods of a run share."""
+    keys = ("rules", "label_set", "classes", "prompts", "teachers", "text_space", "software")
+    return {key: result[key] for key in (*keys, "scenes")}
 
 
 def stage_cost(workspace: Workspace, stage: str, units: Sequence[str]) -> StageCost:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pcdistill.evaluation import Comparison, comparison_sentence, interval_note
 from pcdistill.reporting.confusion_chart import ConfusionChart, confusion_chart
-from pcdistill.reporting.page_numbers import UNKNOWN, Cell, number_cell
+from pcdistill.reporting.page_numbers import Cell, interval_text, number_cell
 from pcdistill.reporting.page_pictures import Swatch
 from pcdistill.reporting.page_values import Bar, ClassChart, class_chart
 from pcdistill.reporting.run_comparison import BEST, ComparedMethod, RunsComparison
@@ -111,11 +111,6 @@ def comparison_sentences(compared: RunsComparison) -> tuple[str, ...]:
         for run, apart in zip(compared.runs[1:], shown.differences, strict=True)
     ]
     return (*found, interval_note(scenes, "scenes"))
-
-
-def interval_text(ends: tuple[float, float] | list[float] | None) -> str:
-    """Give the ends of an interval, or a dash."""
-    return UNKNOWN if ends is None else f"{ends[0]:.1f} to {ends[1]:.1f}"
 
 
 def _group(compared: RunsComparison, method: ComparedMethod, colors: list[str]) -> ComparedGroup:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 UNKNOWN = "–"
@@ -22,6 +22,11 @@ def number_cell(value: float | None, best: float) -> Cell:
         return Cell(UNKNOWN, False)
     text = f"{value:.1f}"
     return Cell(text, text == f"{best:.1f}")
+
+
+def interval_text(ends: Sequence[float] | None) -> str:
+    """Give the two ends of an interval, or a dash."""
+    return UNKNOWN if ends is None else f"{ends[0]:.1f} to {ends[1]:.1f}"
 
 
 def short_number(value: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pcdistill.reporting.confusion_chart import ConfusionChart, confusion_chart
 from pcdistill.reporting.method_display import OTHER_COLOR, method_colors, method_words
 from pcdistill.reporting.page_capability import CapabilityMatrix, capability_matrix
 from pcdistill.reporting.page_examples import ExampleSheet, example_sheet
@@ -12,6 +13,7 @@ from pcdistill.reporting.page_numbers import (
     UNKNOWN,
     Cell,
     duration_text,
+    interval_text,
     number_cell,
     relevancy_text,
     size_text,
@@ -58,7 +60,10 @@ class ResultLine:
     name: str
     bar: Bar
     miou: Cell
+    interval: str
+    """95 % interval of the mIoU; empty where there is none."""
     macc: Cell
+    overall: str
     begins_group: bool
 
 
@@ -156,6 +161,7 @@ class Page:
     tiles: tuple[Tile, ...]
     results: Results | None
     classes: Classes | None
+    confusions: tuple[ConfusionChart, ...]
     capability: CapabilityMatrix | None
     examples: ExampleSheet | None
     pictures: PictureWall | None
@@ -174,6 +180,10 @@ def page_values(data: ReportData) -> Page:
         tiles=_tiles(data.rows),
         results=_results(data.rows, data.conclusions),
         classes=_classes(data.rows),
+        confusions=tuple(
+            confusion_chart(method_words(one.method), one.classes, one.counts)
+            for one in data.confusions
+        ),
         capability=capability_matrix(data.capability),
         examples=example_sheet(data.examples),
         pictures=picture_wall(data),
@@ -204,6 +214,8 @@ def _results(rows: Sequence[MethodRow], conclusions: tuple[str, ...]) -> Results
             name=row.name,
             bar=Bar(f"{row.miou:.2f}", color),
             miou=number_cell(row.miou, top_iou),
+            interval="" if row.interval is None else interval_text(row.interval),
+            overall=UNKNOWN if row.overall_accuracy is None else f"{row.overall_accuracy:.1f}",
             macc=number_cell(row.macc, top_accuracy),
             begins_group=kind != before,
         )

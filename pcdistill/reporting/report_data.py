@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 
@@ -28,6 +29,11 @@ class MethodRow:
     macc: float
     per_class: Mapping[str, float | None]
     """IoU of each class; None for a class without a true point."""
+    per_class_accuracy: Mapping[str, float | None] = field(default_factory=dict)
+    overall_accuracy: float | None = None
+    """Share of points that are right; None where an older version measured."""
+    interval: tuple[float, float] | None = None
+    """95 % interval of the mIoU over scenes; None with a single scene."""
 
     def __post_init__(self) -> None:
         numbers = {"mIoU": self.miou, "mAcc": self.macc}
@@ -37,6 +43,19 @@ class MethodRow:
                 raise ValueError(
                     f"row '{self.name}': {what} is {value}, expected 0 to 100 per cent"
                 )
+
+
+@dataclass(frozen=True, eq=False)
+class ConfusionFindings:
+    """What one method takes the points of each class for."""
+
+    method: str
+    classes: tuple[str, ...]
+    counts: Tensor
+    """(K + 1, K) int64, points by predicted and true category, the last row those without one."""
+
+    def __post_init__(self) -> None:
+        require_shape("counts", self.counts, len(self.classes) + 1, len(self.classes))
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,6 +201,11 @@ class ReportData:
     """What the rows say, in sentences."""
     differences: tuple[Comparison, ...] = ()
     """The differences in them."""
+    confusions: tuple[ConfusionFindings, ...] = ()
+    """Of the methods that are drawn so."""
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
+    """What was measured and by what, as JSON values: the protocol's choices, label set, prompts,
+    teachers with their revisions, software, scenes."""
     capability: CapabilityFindings | None = None
     examples: ReferenceSheet | None = None
     labels: tuple[LabelColor, ...] = ()

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pcdistill.atomic_io import atomic_file
 from pcdistill.evaluation import confusion_cells
-from pcdistill.reporting.comparison_page import (
-    comparison_sentences,
-    interval_text,
-    scenes_line,
-)
+from pcdistill.reporting.comparison_page import comparison_sentences, scenes_line
 from pcdistill.reporting.html_page import render_comparison
-from pcdistill.reporting.page_numbers import UNKNOWN
+from pcdistill.reporting.markdown import markdown_table, percent_text, plain_text
+from pcdistill.reporting.page_numbers import interval_text
 from pcdistill.reporting.run_comparison import BEST, ComparedMethod, RunsComparison
 
 FORMAT = 1
@@ -95,20 +91,20 @@ def comparison_markdown(compared: RunsComparison) -> str:
         "",
         scenes_line(compared),
         "",
-        f"Protocol {_plain(compared.protocol_line)}.",
+        f"Protocol {plain_text(compared.protocol_line)}.",
         "",
-        *_table(
+        *markdown_table(
             ["method", "run", "mIoU %", "95 %", "mAcc %", "points %", "against the first", "p"],
             [row for method in compared.methods for row in _rows(compared, method)],
         ),
         "",
-        *(f"{_plain(sentence)}.\n" for sentence in comparison_sentences(compared)),
+        *(f"{plain_text(sentence)}.\n" for sentence in comparison_sentences(compared)),
         f"IoU of each class, {compared.shown.name}, in per cent:",
         "",
-        *_table(
+        *markdown_table(
             ["class", *(run.name for run in compared.runs)],
             [
-                [name, *(_percent(score["per_class"][name]) for score in compared.shown.scores)]
+                [name, *(percent_text(score["per_class"][name]) for score in compared.shown.scores)]
                 for name in compared.classes
                 if any(score["per_class"][name] is not None for score in compared.shown.scores)
             ],
@@ -128,28 +124,12 @@ def _rows(compared: RunsComparison, method: ComparedMethod) -> list[list[str]]:
             [
                 f"best: {name}" if method.name == BEST else name,
                 run.name,
-                _percent(score["miou"]),
+                percent_text(score["miou"]),
                 interval_text(score["interval"]),
-                _percent(score["macc"]),
-                _percent(score["overall_accuracy"]),
+                percent_text(score["macc"]),
+                percent_text(score["overall_accuracy"]),
                 "" if difference is None else str(difference),
                 "" if p_value is None else f"{p_value:.2g}",
             ]
         )
     return rows
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = [list(heads), ["---"] * len(heads), *map(list, rows)]
-    return ["| " + " | ".join(map(_plain, line)) + " |" for line in lines]
-
-
-def _plain(text: str) -> str:
-    """Keep signs of Markdown from being read as such."""
-    for sign in "\\|*_`<>[]":
-        text = text.replace(sign, f"\\{sign}")
-    return text
-
-
-def _percent(value: float | None) -> str:
-    return UNKNOWN if value is None else f"{value:.1f}"

@@ -1,4 +1,4 @@
-"""The report of a run as files: a page to read and JSON to compute with."""
+"""The report of a run as files: a page to read, Markdown to paste, and JSON to compute with."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from pcdistill.atomic_io import atomic_file
+from pcdistill.evaluation import confusion_cells
 from pcdistill.reporting.html_page import render_html
 from pcdistill.reporting.report_data import NOTHING_FITS, AskedQuestion, ReportData
+from pcdistill.reporting.report_markdown import report_markdown
 
 FORMAT = 1
 """Version of `report.json`."""
 
 
 def write_report(folder: Path, data: ReportData) -> Path:
-    """Write `report.json` and `index.html`, each whole or not at all.
+    """Write `report.json`, `report.md` and `index.html`, each whole or not at all.
 
     Args:
         folder: created where it is missing; other files in it stay.
@@ -28,6 +30,8 @@ def write_report(folder: Path, data: ReportData) -> Path:
     text = json.dumps(report_json(data), indent=1, allow_nan=False, ensure_ascii=False)
     with atomic_file(folder / "report.json") as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
+    with atomic_file(folder / "report.md") as temporary:
+        temporary.write_text(report_markdown(data), encoding="utf-8")
     page = folder / "index.html"
     with atomic_file(page) as temporary:
         temporary.write_text(render_html(data), encoding="utf-8")
@@ -42,7 +46,15 @@ def report_json(data: ReportData) -> dict[str, Any]:
         "protocol": data.protocol,
         "seed": data.seed,
         "rows": [
-            {"name": row.name, "miou": row.miou, "macc": row.macc, "per_class": dict(row.per_class)}
+            {
+                "name": row.name,
+                "miou": row.miou,
+                "macc": row.macc,
+                "overall_accuracy": row.overall_accuracy,
+                "interval": None if row.interval is None else list(row.interval),
+                "per_class": dict(row.per_class),
+                "per_class_accuracy": dict(row.per_class_accuracy),
+            }
             for row in data.rows
         ],
         "conclusions": list(data.conclusions),
@@ -50,6 +62,15 @@ def report_json(data: ReportData) -> dict[str, Any]:
             {"first": one.first, "second": one.second, **vars(one.apart)}
             for one in data.differences
         ],
+        "confusions": [
+            {
+                "method": one.method,
+                "classes": list(one.classes),
+                "cells": confusion_cells(one.counts),
+            }
+            for one in data.confusions
+        ],
+        "evaluation": dict(data.evaluation),
         "capability": None,
         "examples": None,
         "queries": [_question_json(asked) for asked in data.queries],

@@ -41,7 +41,7 @@ class EvaluateStage(Stage):
     """A unit is a method, or the comparison of measured with true capability."""
 
     name = "evaluate"
-    version = 7
+    version = 8
 
     def __init__(self, run: RunContext) -> None:
         self._run = open_artifacts(run)

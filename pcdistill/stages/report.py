@@ -29,7 +29,7 @@ class ReportOfStages(Stage):
     """There is one unit, `report`."""
 
     name = "report"
-    version = 4
+    version = 5
     before: ClassVar[tuple[type[Stage], ...]] = ()
     """Stages whose time and disk are told."""
 
@@ -69,9 +69,9 @@ class ReportOfStages(Stage):
         )
 
     def outputs(self, unit: str) -> tuple[Path, ...]:
-        """The page and the file of numbers."""
+        """The page and the files of numbers."""
         folder = self._finished.artifacts.workspace.report
-        return (folder / "index.html", folder / "report.json")
+        return (folder / "index.html", folder / "report.json", folder / "report.md")
 
     def work(self, task: Task, report: ProgressCallback) -> str:
         """Collect everything that the report shows and write it."""

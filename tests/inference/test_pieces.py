@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch.nn import functional
 from pcdistill.artifacts import open_artifacts
 from pcdistill.errors import SceneError
 from pcdistill.homes import home_scene
+from pcdistill.inference import pieces as room_pieces
 from pcdistill.inference.methods import POOLED
 from pcdistill.inference.pieces import ScenePieces, average_pieces
 from pcdistill.inference.predictor import ScenePredictor
@@ -143,3 +145,18 @@ def test_single_points_are_joined_for_questions_into_pieces_of_the_least_size(
     ids = pieces_of(run).cut(scene)
     found = [(ids == number).nonzero()[:, 0].tolist() for number in range(int(ids.max()) + 1)]
     assert sorted(found) == parts(*right)
+
+
+def test_cuts_of_few_scenes_are_kept(monkeypatch):
+    """So that many scenes, each cut by its nearest neighbours, need no more memory than few."""
+    cloud = torch.rand(60, 3, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(
+        room_pieces, "load_superpoint_ids", lambda workspace, name: torch.arange(60)
+    )
+    run = SimpleNamespace(workspace=None, piece_neighbors=4, piece_threshold=0.1, piece_size=5)
+    made = room_pieces.ScenePieces(run, None)
+    up = torch.tensor([0.0, 0.0, 1.0]).expand(60, 3)
+    for number in range(room_pieces.MAX_CUTS + 3):
+        ids = made.cut(Scene(f"room{number}", cloud, normals=up))
+        assert int(ids.max()) < 59
+    assert list(made._cuts) == [f"room{number}" for number in range(3, room_pieces.MAX_CUTS + 3)]

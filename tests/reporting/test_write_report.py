@@ -18,6 +18,7 @@ from pcdistill.reporting import (
     AskedQuestion,
     CapabilityFindings,
     ClassExamples,
+    ConfusionFindings,
     ExampleTile,
     HeatScale,
     LabelColor,
@@ -29,6 +30,7 @@ from pcdistill.reporting import (
     report_json,
     write_report,
 )
+from pcdistill.reporting.confusion_chart import confusion_chart
 from tests.fixtures.answers import SOFA
 
 WALL = replace(SOFA, looks_like="wall", relevancy=math.inf)
@@ -71,6 +73,7 @@ def picture(section="the scan", **more):
     return Picture(section, "Half of it is red.", image, **more)
 
 
+FILES = ["index.html", "report.json", "report.md"]
 EXAMPLES = 3
 """Images of generated images, which stand before the pictures."""
 
@@ -87,11 +90,25 @@ def full_report():
         summary=("What was measured.",),
         rows=(
             MethodRow("teacher:demo-dense", 30.0, 40.0, {"wall": 30.0, "sofa": None}),
-            MethodRow("fused", 61.25, 55.0, {"wall": 61.25, "sofa": None}),
+            MethodRow(
+                "fused",
+                61.25,
+                55.0,
+                {"wall": 61.25, "sofa": None},
+                per_class_accuracy={"wall": 80.0, "sofa": None},
+                overall_accuracy=72.5,
+                interval=(58.25, 63.0),
+            ),
             MethodRow("student:point", 50.0, 70.0, {"wall": 50.0, "sofa": None}),
         ),
         conclusions=("fused: ahead of <average> (+3.3 [1.0, 5.2])",),
         differences=(Comparison("fused", "average", PairedDifference(3.3, 1.0, 5.2, 4, 1)),),
+        confusions=(
+            ConfusionFindings(
+                "fused", ("wall", "<sofa>"), torch.tensor([[80, 1], [15, 1], [5, 0]])
+            ),
+        ),
+        evaluation={"rules": {"votes": 5}, "teachers": {"demo-dense": "1a2b"}},
         capability=CapabilityFindings(
             ("demo-dense", "demo-masks"),
             ("wall", "lamp"),
@@ -131,8 +148,20 @@ def test_report_json_holds_the_promised_keys(tmp_path):
         "name": "fused",
         "miou": 61.25,
         "macc": 55.0,
+        "overall_accuracy": 72.5,
+        "interval": [58.25, 63.0],
         "per_class": {"wall": 61.25, "sofa": None},
+        "per_class_accuracy": {"wall": 80.0, "sofa": None},
     }
+    assert stored["rows"][0]["interval"] is None
+    assert stored["evaluation"] == {"rules": {"votes": 5}, "teachers": {"demo-dense": "1a2b"}}
+    assert stored["confusions"] == [
+        {
+            "method": "fused",
+            "classes": ["wall", "<sofa>"],
+            "cells": [[0, 0, 80], [0, 1, 1], [1, 0, 15], [1, 1, 1], [2, 0, 5]],
+        }
+    ]
     assert stored["capability"]["values"] == [[0.5, 0.25], [0.75, None]]  # no NaN in JSON
     assert stored["capability"]["true"] is None
     assert stored["examples"] == {
@@ -156,7 +185,11 @@ def test_report_json_holds_the_promised_keys(tmp_path):
 
 def test_page_stands_alone(tmp_path):
     path = write_report(tmp_path, full_report())
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["index.html", "report.json"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "index.html",
+        "report.json",
+        "report.md",
+    ]
     text = path.read_text()
     page = Page(text)
     assert not page.all("script")
@@ -289,7 +322,11 @@ def test_a_report_is_replaced_whole(tmp_path, monkeypatch, step):
     with pytest.raises(OSError, match="disk full"):
         write_report(tmp_path, replace(full_report(), title="new"))
     assert (tmp_path / "index.html").read_bytes() == before
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["index.html", "report.json"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "index.html",
+        "report.json",
+        "report.md",
+    ]
 
 
 def test_the_same_data_give_the_same_bytes(tmp_path):
@@ -307,3 +344,40 @@ def test_impossible_numbers_are_named():
         CapabilityFindings(("a", "b"), ("c", "d"), torch.zeros(1, 2))
     with pytest.raises(ValueError, match="image has shape"):
         Picture("a", "b", torch.zeros(3, 4))
+
+
+def test_the_markdown_has_the_tables_and_what_made_them(tmp_path):
+    write_report(tmp_path / "report", full_report())
+    lines = (tmp_path / "report" / "report.md").read_text().splitlines()
+    assert lines[0] == "# Homes & \\<gardens\\>"
+    assert "| fused | 61.2 | 58.2 to 63.0 | 55.0 | 72.5 |" in lines
+    assert "| teacher:demo-dense | 30.0 | – | 40.0 | – |" in lines
+    assert "| wall | 30.0 | 61.2 | 50.0 |" in lines
+    assert "| sofa | – | – | – |" in lines
+    assert "- torch: 2.13" in lines
+    assert "Protocol label set homes; mean over 2 classes." in lines
+
+
+def test_a_confusion_matrix_has_a_row_for_each_true_class():
+    counts = torch.tensor([[80, 1, 0], [15, 1, 0], [0, 0, 0], [5, 0, 0]])
+    chart = confusion_chart("fused", ("wall", "sofa", "lamp"), counts)
+    assert [label.text for label in chart.rows] == ["wall", "sofa"]  # there is no lamp
+    assert [label.text for label in chart.columns] == ["wall", "sofa", "no answer"]
+    assert [(cell.text, cell.opacity, cell.right) for cell in chart.cells] == [
+        ("80", "0.80", True),
+        ("15", "0.15", False),
+        ("", "0.05", False),
+        ("50", "0.50", False),
+        ("50", "0.50", True),
+    ]
+    assert chart.cells[1].title == "15.0 % of wall taken for sofa, 15 points"
+    assert chart.cells[1].x - chart.cells[0].x == chart.step
+    assert chart.note == ""
+
+
+def test_of_many_classes_the_most_frequent_have_rows():
+    counts = torch.zeros(101, 100, dtype=torch.int64)
+    counts[range(100), range(100)] = torch.arange(100)
+    chart = confusion_chart("fused", [f"c{k}" for k in range(100)], counts)
+    assert [label.text for label in chart.rows] == [f"c{k}" for k in range(70, 100)]
+    assert chart.note == "The 30 classes with most points; 69 more are left out."
