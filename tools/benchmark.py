@@ -2,6 +2,7 @@
 
     python tools/benchmark.py homes --seeds 5     # accuracy on test homes -> docs/results.md
     python tools/benchmark.py learning            # what a student lacks -> docs/learning_curves.md
+    python tools/benchmark.py ensemble            # its settings -> docs/temporal_ensemble.md
     python tools/benchmark.py evaluate            # 300 scenes from stored features: time, memory
     python tools/benchmark.py sparse --write      # the network's engines -> docs/performance.md
     python tools/benchmark.py histories           # the temporal ensemble: memory and traffic
@@ -23,6 +24,7 @@ import argparse
 import json
 
 from benchmarks import (
+    ensemble,
     evaluate,
     histories,
     homes,
@@ -39,8 +41,9 @@ from benchmarks import (
 )
 
 BENCHMARKS = {
-    "histories": histories,
+    "ensemble": ensemble,
     "evaluate": evaluate,
+    "histories": histories,
     "homes": homes,
     "learning": learning,
     "lift": lift,

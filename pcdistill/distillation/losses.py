@@ -103,12 +103,15 @@ def self_distillation_loss(
     pseudo_labels_superpoint: Tensor,
     temperature: float = 1.0,
     class_of_prompt: Tensor | None = None,
+    *,
+    unit_outputs: bool = False,
 ) -> DistillationLosses:
     """Pull the student's class scores towards the labels of its own smoothed past.
 
-    Scores are plain dot products with the text, neither side normalised here. The score of a
-    superpoint is that of its mean feature; pooling is linear, so `(R, P)` scores are pooled and
-    not `(R, D)` features. Where several prompts ask for one class, its score is that of the best.
+    Scores are plain dot products with the text, neither side normalised here unless
+    `unit_outputs` says so. The score of a superpoint is that of its mean feature; pooling is
+    linear, so `(R, P)` scores are pooled and not `(R, D)` features, unless means are normalised.
+    Where several prompts ask for one class, its score is that of the best.
 
     Args:
         student: (R, D) float, the student's output at the rows in use.
@@ -119,6 +122,9 @@ def self_distillation_loss(
             superpoints without a row are not read.
         temperature: scores are divided by it before the softmax, unitless.
         class_of_prompt: (P,) int64 in [0, K), where several prompts ask for one class.
+        unit_outputs: take cosines for scores: rows, and means of superpoints, are scaled to
+            length 1. The distillation loss leaves that length free, and with it how steep a
+            softmax of plain dot products is.
 
     Returns:
         losses, cross entropies in nats. Without any row all are zero and the gradient is zero.
@@ -148,9 +154,16 @@ def self_distillation_loss(
         zero = student.sum()
         return DistillationLosses(zero, zero, zero)
     with torch.autocast(student.device.type, enabled=False):
-        scores = student @ text_embeddings.to(student.dtype).T / temperature  # (R, P)
+        text = text_embeddings.to(student.dtype).T  # (D, P)
+        if unit_outputs:
+            scores = functional.normalize(student, dim=1) @ text / temperature  # (R, P)
+            means = superpoint_mean(student, superpoint_ids, count)  # (S, D)
+            pooled = functional.normalize(means, dim=1) @ text / temperature  # (S, P)
+        else:
+            scores = student @ text / temperature  # (R, P)
+            pooled = superpoint_mean(scores, superpoint_ids, count)  # (S, P)
     point = functional.cross_entropy(class_scores(scores, class_of_prompt), pseudo_labels_point)
-    pooled = class_scores(superpoint_mean(scores, superpoint_ids, count), class_of_prompt)  # (S, K)
+    pooled = class_scores(pooled, class_of_prompt)  # (S, K)
     present = torch.bincount(superpoint_ids, minlength=count) > 0  # (S,) bool
     superpoint = functional.cross_entropy(pooled[present], pseudo_labels_superpoint[present])
     return DistillationLosses(point + superpoint, point, superpoint)

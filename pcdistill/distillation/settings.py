@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
+from pcdistill.distillation.ensemble_settings import (
+    PRESETS,
+    EnsemblePreset,
+    EnsembleSettings,
+)
 from pcdistill.distillation.schedule import Schedule
 from pcdistill.errors import require_setting
 
@@ -24,17 +29,26 @@ class TrainerSettings:
     """Metres."""
     epochs: int = 100
     """Passes over the training scenes."""
-    ensemble_start: float = 0.7
-    """Share of the epochs after which the temporal ensemble joins."""
-    ensemble_decay: float = 0.9
-    """Alpha of Eq. 11: how much of the past each update keeps. The paper gives no number; the
-    authors' code has 0.9999, of which half precision rounds most away."""
-    ensemble_temperature: float = 1.0
-    """Divides the student's scores before the cross entropy of Eq. 13."""
-    ensemble_weight: float = 1.0
-    """Multiplies the self-distillation loss."""
-    keep_superpoint_loss: bool = True
-    """Keep the superpoint loss after `ensemble_start`; the authors' code drops it."""
+    ensemble_preset: EnsemblePreset = "targets"
+    """How the temporal ensemble labels, by name. `paper`: as printed (Eq. 11 to 13), labels of the
+    student's own past. `release`: as the authors' code, of a past that hardly changes, and without
+    the superpoint loss. `targets`: labels of the 2D features that the student learns from, which
+    docs/temporal_ensemble.md found to be the better ones. The keys below depart from it."""
+    ensemble_start: float | None = None
+    """Share of the epochs after which the temporal ensemble joins; as the preset where not given:
+    0.7."""
+    ensemble_decay: float | None = None
+    """Alpha of Eq. 11: how much of the past each update keeps; as the preset where not given. The
+    paper gives no number, `paper` takes 0.9; `release` has 0.9999, which the authors' code rounds
+    away in half precision; `targets` 1."""
+    ensemble_temperature: float | None = None
+    """Divides the student's scores before the cross entropy of Eq. 13; as the preset where not
+    given: 1 of plain products, 0.1 of cosines in `targets`."""
+    ensemble_weight: float | None = None
+    """Multiplies the self-distillation loss; as the preset where not given: 1."""
+    keep_superpoint_loss: bool | None = None
+    """Keep the superpoint loss after `ensemble_start`; as the preset where not given: `release`
+    drops it."""
     batch_size: int = 12
     """Scenes per step, of all processes together."""
     learning_rate: float = 1.0e-4
@@ -91,16 +105,17 @@ class TrainerSettings:
             self.revoxelize_every,
         )
         require_setting(self.batch_size >= 1, "distill.batch_size", "at least 1", self.batch_size)
-        inside = 0 < self.ensemble_start < 1
-        require_setting(inside, "distill.ensemble_start", "between 0 and 1", self.ensemble_start)
-        inside = 0 <= self.ensemble_decay < 1
-        require_setting(inside, "distill.ensemble_decay", "in [0, 1)", self.ensemble_decay)
+        ensemble = self.ensemble
+        inside = 0 < ensemble.start < 1
+        require_setting(inside, "distill.ensemble_start", "between 0 and 1", ensemble.start)
+        inside = 0 <= ensemble.decay <= 1
+        require_setting(inside, "distill.ensemble_decay", "in [0, 1]", ensemble.decay)
         require_setting(self.learning_rate > 0, "distill.learning_rate", "> 0", self.learning_rate)
         last = self.final_learning_rate
         require_setting(last >= 0, "distill.final_learning_rate", ">= 0", last)
-        heat = self.ensemble_temperature
+        heat = ensemble.temperature
         require_setting(heat > 0, "distill.ensemble_temperature", "> 0", heat)
-        weight = self.ensemble_weight
+        weight = ensemble.weight
         require_setting(weight >= 0, "distill.ensemble_weight", ">= 0", weight)
         rows = self.max_voxels_per_step
         require_setting(rows >= 0, "distill.max_voxels_per_step", "0 (all) or more", rows)
@@ -116,6 +131,19 @@ class TrainerSettings:
         require_setting(inside, "distill.adam_beta2", "in [0, 1)", self.adam_beta2)
 
     @property
+    def ensemble(self) -> EnsembleSettings:
+        """Settings of the temporal ensemble: the preset's where no key says otherwise."""
+        given = {
+            "start": self.ensemble_start,
+            "decay": self.ensemble_decay,
+            "temperature": self.ensemble_temperature,
+            "weight": self.ensemble_weight,
+            "keep_superpoint_loss": self.keep_superpoint_loss,
+        }
+        changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+        return replace(PRESETS[self.ensemble_preset], **changes)
+
+    @property
     def ensemble_epoch(self) -> int:
         """Epochs before the temporal ensemble joins: at least one, and at least one after."""
-        return max(1, min(round(self.ensemble_start * self.epochs), self.epochs - 1))
+        return max(1, min(round(self.ensemble.start * self.epochs), self.epochs - 1))

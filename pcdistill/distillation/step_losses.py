@@ -6,7 +6,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+from pcdistill.distillation.ensemble_settings import EnsembleSettings
 from pcdistill.distillation.loss_voxels import LossVoxels
 from pcdistill.distillation.losses import (
     point_distillation_loss,
@@ -45,7 +47,7 @@ def ensemble_loss(
     output: Tensor,
     step: StepBatch,
     chosen: LossVoxels,
-    temperature: float,
+    settings: EnsembleSettings,
 ) -> Tensor:
     """() loss against pseudo labels of the temporal ensemble, updated first (Eq. 11 to 13).
 
@@ -54,17 +56,22 @@ def ensemble_loss(
         output: (V, D) float32, the student's.
         step: scenes and voxels of this process, of the step or a part of it.
         chosen: which of them take part.
-        temperature: divides the scores before the cross entropy.
+        settings: how the histories label, and the temperature of the cross entropy.
 
     Returns:
         of several processes or parts, a summand.
     """
+    said = functional.normalize(output, dim=1) if settings.unit_outputs else output  # (V, D)
     point_labels, superpoint_labels = [], []  # of each scene: (N of it,) and (S of it,) int64
     for scene, index in zip(step.scenes, step.batch.point_to_voxel, strict=True):
         if len(scene.points):
-            ensemble.update(scene.name, output.detach(), point_to_voxel=index)
+            if settings.decay < 1:
+                ensemble.update(scene.name, said.detach(), point_to_voxel=index)
             labels = ensemble.pseudo_labels(
-                scene.name, scene.superpoint_ids, count=len(scene.superpoint_means)
+                scene.name,
+                scene.superpoint_ids,
+                count=len(scene.superpoint_means),
+                point_labels=settings.point_labels,
             )
         else:
             labels = PseudoLabels(index.cpu(), index.cpu())  # of no point and no superpoint
@@ -76,7 +83,8 @@ def ensemble_loss(
         ensemble.text_embeddings.to(output.device),  # (P, D)
         torch.cat(point_labels).to(output.device)[chosen.points],  # (R,)
         torch.cat(superpoint_labels).to(output.device),  # (S,)
-        temperature,
+        settings.temperature,
         ensemble.class_of_prompt,
+        unit_outputs=settings.unit_outputs,
     )
     return chosen.global_mean(losses)

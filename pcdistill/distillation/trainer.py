@@ -14,6 +14,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from pcdistill.distillation.batch_cache import mixed_seed
 from pcdistill.distillation.batches import TrainingScene
@@ -254,35 +255,41 @@ class Trainer:
         output = output.float()  # (V, D)
         losses = torch.zeros(2)
         total = output.sum() * 0  # (): a loss also where no voxel was chosen
-        if self._ensemble is None or settings.keep_superpoint_loss:
+        if self._ensemble is None or settings.ensemble.keep_superpoint_loss:
             loss = target_loss(output, part, chosen, self._target)
             losses[0] = loss.detach().cpu()
             total = total + loss
         if self._ensemble is not None:
-            heat = settings.ensemble_temperature
-            loss = ensemble_loss(self._ensemble, output, part, chosen, heat)
+            loss = ensemble_loss(self._ensemble, output, part, chosen, settings.ensemble)
             losses[1] = loss.detach().cpu()
-            total = total + settings.ensemble_weight * loss
+            total = total + settings.ensemble.weight * loss
         self._update.backward(total)
         return losses
 
     def _begin_ensemble(self) -> None:
-        """Start the history with the student's own scores, averaged per superpoint."""
+        """Start each history with scores averaged per superpoint.
+
+        They are those of the student, or of the 2D features that it learns from.
+        """
         if self._ensemble is not None:
             return
-        ensemble = self._empty_ensemble()
+        ensemble, settings = self._empty_ensemble(), self._settings
         if isinstance(ensemble.histories, HistoryFile):
             ensemble.histories.create()
         for scene in (self._scenes[i] for i in range(len(self._scenes)) if self._holders.holds(i)):
-            cloud = cloud_of(scene)
-            features = infer_point_features(  # (N of this scene, D)
-                self.network, cloud, self._settings.voxel_size, self._device
-            )
+            if settings.ensemble.begins_with == "targets":
+                features = scene.superpoint_means.float()[scene.superpoint_ids]  # (N of it, D)
+            else:
+                features = infer_point_features(  # (N of it, D)
+                    self.network, cloud_of(scene), settings.voxel_size, self._device
+                )
+            if settings.ensemble.unit_outputs:
+                features = functional.normalize(features, dim=1)
             ensemble.initialize(scene.name, features, superpoint_ids=scene.superpoint_ids)
         self._ensemble = ensemble
 
     def _empty_ensemble(self) -> TemporalEnsemble:
-        decay, mapping = self._settings.ensemble_decay, self._class_of_prompt
+        decay, mapping = self._settings.ensemble.decay, self._class_of_prompt
         file = self._history_file()
         return TemporalEnsemble(self._text, decay, class_of_prompt=mapping, histories=file)
 

@@ -94,12 +94,13 @@ class DistillStage(Stage):
             return {"student": unit, "file": source.checksum, **fallback._asdict()}
         config = vars(self._config).copy()
         del config["students"], config["pretrained"], config["device"]
-        ensemble = {key: config.pop(key) for key in list(config) if key.startswith("ensemble_")}
-        config.pop("keep_superpoint_loss")
+        for key in [key for key in config if key.startswith("ensemble_")]:
+            del config[key]
+        del config["keep_superpoint_loss"]
         settings: dict[str, Any] = {**config, "student": unit, "seed": self._seed}
         if unit == ENSEMBLE:
-            settings |= ensemble
-            settings["keep_superpoint_loss"] = self._config.keep_superpoint_loss
+            resolved = vars(self._config.ensemble)
+            settings |= {f"ensemble_{key}": value for key, value in resolved.items()}
             settings["label_set"] = self._words.training_prompts
             mapping = self._words.label_set.mapping
             settings["classes"] = None if mapping is None else mapping.tolist()

@@ -64,6 +64,7 @@ def settings(**changes) -> TrainerSettings:
         "final_learning_rate": 1e-3,
         "max_voxels_per_step": 0,
         "augment": "none",
+        "ensemble_preset": "paper",
     }
     return TrainerSettings(**{**values, **changes})
 
@@ -150,16 +151,28 @@ def by_class(scores: torch.Tensor, class_of_prompt) -> torch.Tensor:
     )
 
 
-def ensemble_loss(weight, before, decay: float, temperature: float, mapping=None) -> torch.Tensor:
+def ensemble_loss(
+    weight,
+    before,
+    decay: float,
+    temperature: float,
+    mapping=None,
+    *,
+    point_labels="point",
+    unit=False,
+) -> torch.Tensor:
     """Eq. 11 to 13 for the first step after the ensemble joined."""
     points, superpoints = [], []
     for scene in SCENES:
         spoken_by = speakers(scene)
-        said = inputs_of(scene)[[spoken_by[p] for p in range(len(scene.points))]] @ weight @ TEXT.T
+        output = inputs_of(scene)[[spoken_by[p] for p in range(len(scene.points))]] @ weight
+        said = (output / output.norm(dim=1, keepdim=True) if unit else output) @ TEXT.T
         history = decay * before[scene.name] + (1 - decay) * said.detach()
         rows = rows_of(scene)
         for row in rows:
-            label = by_class(history[row], mapping).argmax()
+            same = scene.superpoint_ids == scene.superpoint_ids[row]
+            past = history[row] if point_labels == "point" else history[same].mean(dim=0)
+            label = by_class(past, mapping).argmax()
             scores = by_class(said[row] / temperature, mapping)
             points.append(functional.cross_entropy(scores, label))
         for superpoint in range(len(scene.superpoint_means)):
@@ -167,7 +180,9 @@ def ensemble_loss(weight, before, decay: float, temperature: float, mapping=None
             if members:
                 past = history[scene.superpoint_ids == superpoint].mean(dim=0)
                 label = by_class(past, mapping).argmax()
-                mean = by_class(said[members].mean(dim=0) / temperature, mapping)
+                mean = output[members].mean(dim=0)
+                mean = (mean / mean.norm() if unit else mean) @ TEXT.T
+                mean = by_class(mean / temperature, mapping)
                 superpoints.append(functional.cross_entropy(mean, label))
     return torch.stack(points).mean() + torch.stack(superpoints).mean()
 
@@ -212,6 +227,54 @@ def test_the_loss_of_the_first_step_with_the_ensemble(decay, temperature, weight
     assert result.ensemble_loss == pytest.approx(own.item(), abs=FLOAT32_SUMS)
     assert result.loss == pytest.approx(kept.item(), abs=FLOAT32_SUMS)
     torch.testing.assert_close(first_moment(learner), 0.1 * matrix.grad, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("mapping", [None, CLASS_OF_PROMPT])
+def test_labels_of_the_targets_never_change(mapping):
+    """Those that the 2D features of the superpoints have, in the first epoch and in the second."""
+    learner = trainer(
+        class_of_prompt=mapping, ensemble=True, ensemble_preset="targets", ensemble_start=1 / 3
+    )
+    learner.epoch = 1  # in which it joins
+    targets = {s.name: s.superpoint_means[s.superpoint_ids] @ TEXT.T for s in SCENES}
+    for _ in range(2):
+        matrix = learner.network.weight.detach().clone()
+        expected = ensemble_loss(matrix, targets, 1.0, 0.1, mapping, unit=True)
+        result = learner.train_epoch()
+        assert result.ensemble_loss == pytest.approx(expected.item(), abs=FLOAT32_SUMS)
+        assert result.loss == pytest.approx(distillation_loss(matrix).item(), abs=FLOAT32_SUMS)
+
+
+def test_a_history_that_begins_with_the_targets_can_follow_the_student():
+    """Of unit length both: each has its say."""
+    learner = trainer(
+        ensemble=True, ensemble_preset="targets", ensemble_start=1 / 3, ensemble_decay=0.75
+    )
+    learner.epoch = 1  # in which it joins
+    weight = learner.network.weight.detach().clone()
+    learner.train_epoch()
+    for scene in SCENES:
+        spoken_by = speakers(scene)
+        said = inputs_of(scene)[[spoken_by[p] for p in range(len(scene.points))]] @ weight
+        target = functional.normalize(scene.superpoint_means, dim=1)[scene.superpoint_ids]
+        expected = 0.75 * target + 0.25 * functional.normalize(said, dim=1)
+        history = learner.state()[f"ensemble/scores/{scene.name}"]
+        torch.testing.assert_close(history, expected @ TEXT.T)
+
+
+@pytest.mark.parametrize("decay", [0.9999, 0.2])
+def test_the_release_labels_points_by_superpoints_and_drops_the_superpoint_loss(decay):
+    changes = {} if decay == 0.9999 else {"ensemble_decay": decay}
+    learner = trainer(ensemble=True, ensemble_preset="release", ensemble_start=1 / 3, **changes)
+    learner.epoch = 1  # in which it joins
+    matrix = learner.network.weight.detach().clone()
+    before = {scene.name: begun_history(scene, matrix) for scene in SCENES}
+    expected = ensemble_loss(matrix, before, decay, 1.0, point_labels="superpoint")
+    if decay == 0.2:  # where points had time to leave their superpoint
+        assert abs(expected - ensemble_loss(matrix, before, decay, 1.0)) > 10 * FLOAT32_SUMS
+    result = learner.train_epoch()
+    assert result.ensemble_loss == pytest.approx(expected.item(), abs=FLOAT32_SUMS)
+    assert result.loss == 0
 
 
 def test_the_history_begins_when_the_ensemble_joins_and_not_before():

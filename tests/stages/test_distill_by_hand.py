@@ -237,6 +237,14 @@ def test_precision(tmp_path) -> Outcomes:
         assert_same(weights(run), by_hand(precision=same))
 
 
+@follows("distill.ensemble_preset")
+def test_ensemble_preset(tmp_path) -> Outcomes:
+    own = ("ensemble_decay", "ensemble_temperature", "ensemble_weight", "keep_superpoint_loss")
+    kept = {"epochs": 4, "learning_rate": 0.1, **dict.fromkeys(own)}
+    presets = ("targets", "paper", "release")
+    return of_students(tmp_path, "ensemble_preset", presets, ENSEMBLE, **kept)
+
+
 @follows("distill.ensemble_start")
 def test_ensemble_from(tmp_path) -> Outcomes:
     return of_students(tmp_path, "ensemble_start", (0.25, 0.75), ENSEMBLE, epochs=4)

@@ -160,7 +160,7 @@ CONFIG: dict[str, Reach] = {
             *("ensemble_start", "ensemble_decay", "ensemble_temperature", "ensemble_weight"),
             *("keep_superpoint_loss", "learning_rate", "final_learning_rate", "schedule"),
             *("adam_beta2", "revoxelize_every", "precision", "engine", "optimizer", "weight_decay"),
-            *("accumulate", "max_gradient_norm", "ema_decay"),
+            *("accumulate", "max_gradient_norm", "ema_decay", "ensemble_preset"),
         )
     },
     "evaluate.protocol": Reach(MEASURED, MEASURED, MEASURED),
@@ -276,6 +276,7 @@ def other_value(setting: str, kind: Any, value: Any, folder: Path) -> Any:
         "distill.students": ("superpoint",),
         "distill.pretrained": str(folder / "other.safetensors"),
         "distill.architecture": "MinkUNet34C",
+        "distill.keep_superpoint_loss": False,
         "distill.input": "color" if value != "color" else "constant",
     }
     if setting in named:

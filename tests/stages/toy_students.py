@@ -45,6 +45,7 @@ SMALL = {
     "schedule": "linear",
     "precision": "float32",
     "revoxelize_every": 1,
+    "ensemble_preset": "paper",
     "ensemble_start": 0.5,
     "ensemble_decay": 0.9,
     "ensemble_temperature": 1.0,
@@ -56,7 +57,7 @@ TRAINER = (
     *("voxel_size", "epochs", "batch_size", "learning_rate", "final_learning_rate"),
     *("max_voxels_per_step", "augment", "adam_beta2", "schedule", "precision", "revoxelize_every"),
     *("ensemble_start", "ensemble_decay", "ensemble_temperature", "ensemble_weight"),
-    "keep_superpoint_loss",
+    *("ensemble_preset", "keep_superpoint_loss"),
 )
 
 

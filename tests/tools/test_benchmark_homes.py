@@ -22,7 +22,7 @@ from pcdistill.pipeline import Workspace
 from pcdistill.pipeline.config import RunConfig
 from pcdistill.pipeline.config_loading import load_config
 from tests.conftest import REPOSITORY
-from tools.benchmarks import homes
+from tools.benchmarks import homes, homes_page
 from tools.benchmarks.homes_numbers import Numbers, Seed
 from tools.benchmarks.homes_page import EARLIER, earlier_numbers, results_page
 
@@ -229,6 +229,21 @@ def test_what_does_not_come_out_is_said_first(changed, sentence):
     assert re.search(f"\n- {sentence}", before)
     assert "What was to come out did" not in before
     assert found.summary()["not_reached"] == found.shortfalls
+
+
+def test_the_ensemble_is_held_against_the_student_that_it_goes_on_from(tmp_path, monkeypatch):
+    """And what the study found is told again."""
+    study = tmp_path / "temporal_ensemble.md"
+    study.write_text("# Title\n\n- ahead of `without`: one (+1.0)\n- 2 cores\n")
+    monkeypatch.setattr(homes_page, "STUDY", study)
+    assert homes_page.STUDY_HEADING not in page_of(numbers())
+    monkeypatch.setitem(RIGHT, "student:superpoint+ensemble", 0.5)
+    page = page_of(numbers())
+    told = page.partition(homes_page.STUDY_HEADING)[2]
+    found = re.search(r"ensemble less student:superpoint is (-\d.*), behind with one cut", told)
+    assert found is not None
+    assert "- ahead of `without`: one (+1.0)" in told
+    assert "2 cores" not in told
 
 
 def test_what_is_printed_is_json():

@@ -16,10 +16,16 @@ from pcdistill.evaluation import (
 )
 from pcdistill.inference.methods import VOXELS
 
+from . import DOCS
+from .ensemble_page import SIGNIFICANT
 from .homes_numbers import Numbers, Row
 
 EARLIER = "## Earlier numbers"
 """Heading of what the page once reported; from there on it is kept as it is."""
+
+STUDY = DOCS / "temporal_ensemble.md"
+STUDY_HEADING = "## The temporal ensemble"
+BASE, ENSEMBLE = "student:superpoint", "student:superpoint+ensemble"
 
 
 def results_page(numbers: Numbers, about: Sequence[str], changes: Sequence[str]) -> str:
@@ -53,6 +59,7 @@ def results_page(numbers: Numbers, about: Sequence[str], changes: Sequence[str])
         *reading(numbers),
         "",
         *class_table(numbers),
+        *ensemble_section(numbers),
     ]
     return "\n".join(lines) + "\n"
 
@@ -160,6 +167,36 @@ def _agreement(numbers: Numbers) -> list[str]:
 
 def _rank(value: float | None) -> str:
     return "none" if value is None else f"{value:.2f}"
+
+
+def ensemble_section(numbers: Numbers) -> list[str]:
+    """How far the student with the temporal ensemble is from the one without, and what is known.
+
+    What the page of the study says is significant is said here, too.
+    """
+    if not {BASE, ENSEMBLE} <= set(numbers.names):
+        return []
+    one, voted = (numbers.compare(ENSEMBLE, BASE, voted=votes) for votes in (False, True))
+    lines = [
+        "",
+        STUDY_HEADING,
+        "",
+        f"On these homes {ENSEMBLE} less {BASE} is {_said(one)} with one cut, and {_said(voted)} "
+        f"with {numbers.votes}.",
+    ]
+    return [*lines, "", *study_in_short(STUDY)] if STUDY.exists() else lines
+
+
+def study_in_short(page: Path) -> list[str]:
+    """What is significant of the study of the temporal ensemble, as its page says it."""
+    told = [line for line in page.read_text().splitlines() if line.startswith(SIGNIFICANT)]
+    return [
+        "What each of its settings does was studied on development homes, from the same student "
+        f"where the ensemble joins ([the temporal ensemble]({page.name})). mIoU less that of the "
+        "same epochs without labels:",
+        "",
+        *told,
+    ]
 
 
 def class_table(numbers: Numbers) -> list[str]:
