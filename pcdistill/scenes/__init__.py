@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         vocabulary_names,
         write_class_names,
     )
+    from pcdistill.scenes.origin import scene_to_source
     from pcdistill.scenes.reader_settings import ReaderSettings, ScanSettings
     from pcdistill.scenes.readers.base import Division, Reader, Scan
     from pcdistill.scenes.readers.detection import (
@@ -73,6 +74,7 @@ __all__ = [
     "read_label_file",
     "read_ply",
     "require_scans",
+    "scene_to_source",
     "source_points",
     "vocabulary_names",
     "write_benchmark_zip",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import logging
 import math
 import socket
 from collections.abc import Callable
@@ -49,6 +50,8 @@ def start_server(host: str, port: int, title: str) -> Any:
             return None
 
     _require_free(host, port)
+    # browsers open connections ahead and close them unused: no news for whoever started the viewer
+    logging.getLogger("websockets.server").setLevel(logging.CRITICAL)
     quiet = contextlib.redirect_stdout(io.StringIO())  # our own lines say more than its banner
     with quiet, own_pages_only(websockets.asyncio.server, host):
         server = LocalServer(host=host, port=port, label=title, verbose=False)

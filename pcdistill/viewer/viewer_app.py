@@ -15,6 +15,7 @@ from pcdistill.viewer import markup
 from pcdistill.viewer.browser_window import move_camera, start_server, stop_server, target_of
 from pcdistill.viewer.cloud_painter import CloudPainter
 from pcdistill.viewer.panel import Panel
+from pcdistill.viewer.scene_content import ANSWER
 from pcdistill.viewer.sharing import glb_of, page_with_legend, picture_with_legend
 from pcdistill.viewer.view_state import Pane, extent_along
 from pcdistill.viewer.viewer_session import Vector, ViewerSession
@@ -51,6 +52,7 @@ class ViewerApp:
         self._painter = CloudPainter(self.server.scene)
         self._marks: list[Any] = []
         self._titles: list[Any] = []
+        self._numbers: list[Any] = []
         self._camera = session.camera()
         self._layout_camera = self._camera
         self._position: Vector = _position(self._camera)
@@ -110,6 +112,7 @@ class ViewerApp:
             for old in self._titles:
                 old.remove()
             self._titles = self._make_titles() if self._is_beside else []
+            self._number_places()
         self.panel.update()
 
     def ask(self, text: str) -> None:
@@ -179,7 +182,24 @@ class ViewerApp:
         """List the places that fit a text, once it is shown how well everything fits."""
         if text == self._asked and text.strip() == self.session.text != "":
             self.session.find_places()
+            self._number_places()
             self.panel.update()
+
+    def _number_places(self) -> None:
+        """Number the places that answer as the list of the panel does, where the answer is seen."""
+        for old in self._numbers:
+            old.remove()
+        self._numbers = [
+            self.server.scene.add_label(
+                f"/places/{copy}/{rank}",
+                str(rank),
+                position=tuple(np.add(place, pane.offset).tolist()),
+                anchor="bottom-center",
+            )
+            for copy, pane in enumerate(self._panes)
+            if ANSWER in pane.title
+            for rank, place in enumerate(self.session.places(), start=1)
+        ]
 
     def _make_titles(self) -> list[Any]:
         """Names of the copies, above the far end of each."""

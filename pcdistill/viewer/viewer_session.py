@@ -19,7 +19,7 @@ from pcdistill.inference import (
     explain_point,
     known_words,
 )
-from pcdistill.scenes import source_points
+from pcdistill.scenes import scene_to_source, source_points
 from pcdistill.suggest import suggest
 from pcdistill.viewer.cloud_painter import visible_mask
 from pcdistill.viewer.frame_crops import FrameCrop, crop_frames
@@ -183,6 +183,14 @@ class ViewerSession:
                 "answer; finish the run with pcdistill run"
             )
         return content.best_method
+
+    def places(self) -> list[Vector]:
+        """Where the middles of the answers are, best first; metres, in the scene's own frame."""
+        if self.response is None:
+            return []
+        back = torch.linalg.inv(scene_to_source(self.response.scene.provenance))
+        found = torch.tensor([one.position for one in self.response.answers]).double()
+        return [_vector(back[:3, :3] @ place + back[:3, 3]) for place in found]
 
     def ignored_words(self) -> tuple[str, ...]:
         """Words of the question that the text encoder does not know."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import logging
 import socket
 import sys
 import urllib.error
@@ -29,6 +30,18 @@ def test_only_this_machine_is_listened_to(capfd):
     finally:
         stop_server(server)
     assert capfd.readouterr().out == ""
+
+
+def test_a_connection_that_asks_nothing_is_no_news(caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("websockets.server"), "filters", [])  # viser's, of before
+    server = start_server("127.0.0.1", 0, "title")
+    try:
+        with socket.create_connection(("127.0.0.1", server.get_port())) as opened:
+            opened.shutdown(socket.SHUT_WR)
+            assert opened.recv(100) == b""  # the server has seen it end
+    finally:
+        stop_server(server)
+    assert caplog.records == []
 
 
 def test_a_port_that_is_taken_is_an_error_and_no_other_is_used():

@@ -44,10 +44,15 @@ def test_places_follow_the_heat_map_and_errors_are_told(app):
     app.ask("couch")
     assert app.session.state.view == ANSWER
     assert "sofa" in app.panel.answer.content
+    numbers = [app.server.scene.get_handle_by_name(f"/places/0/{rank}") for rank in (1, 2)]
+    assert numbers[0].text == "1"
+    assert numbers[0].position == pytest.approx(app.session.places()[0])
+    assert len(app.session.places()) > 1 or numbers[1] is None
     app.ask("qwrtzpl")
     assert "no word that the text encoder knows" in app.panel.answer.content
     app.ask("")
     assert app.panel.answer.content == ""
+    assert app.server.scene.get_handle_by_name("/places/0/1") is None
 
 
 def test_a_page_begins_with_few_points_and_gets_all_once_somebody_looks(app, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -183,6 +184,22 @@ def test_a_distance_is_between_two_points_and_a_third_begins_anew(session):
     assert session.measure(b) == pytest.approx(expected)
     assert session.measure(a) is None
     assert len(session.measured) == 1
+
+
+def test_places_are_where_the_answers_are_in_the_frame_of_the_scene(session):
+    assert session.places() == []
+    session.ask("couch")
+    session.find_places()
+    sofa = room().points[room().labels == SOFA]
+    middle = (sofa.amin(dim=0) + sofa.amax(dim=0)) / 2
+    assert session.places()[0] == pytest.approx(middle.tolist(), abs=1e-4)
+    turned = torch.tensor([[0.0, -1, 0, 500], [1, 0, 0, -20], [0, 0, 1, 7], [0, 0, 0, 1]]).double()
+    provenance = {"scene_to_source": turned.tolist()}
+    scene = replace(session.response.scene, provenance=provenance)
+    moved = turned[:3, :3] @ middle.double() + turned[:3, 3]
+    answer = replace(session.response.answers[0], position=tuple(moved.tolist()))
+    session.response = replace(session.response, scene=scene, answers=(answer,))
+    assert session.places()[0] == pytest.approx(middle.tolist(), abs=1e-4)
 
 
 def test_another_scene_is_asked_the_same(session):
