@@ -7,6 +7,7 @@
     python tools/benchmark.py sparse --write      # the network's engines -> docs/performance.md
     python tools/benchmark.py histories           # the temporal ensemble: memory and traffic
     python tools/benchmark.py lift                # features onto points: time, memory, disk
+    python tools/benchmark.py loading             # share of a step spent waiting for scenes
     python tools/benchmark.py partition           # superpoints of a mesh
     python tools/benchmark.py scans --write       # how real the homes' scans are -> docs/homes.md
     python tools/benchmark.py sens                # every 20th frame of a long .sens file
@@ -30,6 +31,7 @@ from benchmarks import (
     homes,
     learning,
     lift,
+    loading,
     partition,
     scans,
     sens,
@@ -47,6 +49,7 @@ BENCHMARKS = {
     "homes": homes,
     "learning": learning,
     "lift": lift,
+    "loading": loading,
     "partition": partition,
     "scans": scans,
     "sens": sens,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -26,6 +28,15 @@ def mixed_seed(*parts: int) -> int:
     for part in parts:
         seed = seed * 1_000_003 + part
     return seed % (1 << 63)
+
+
+class GridView(NamedTuple):
+    """How a scene is seen at one step."""
+
+    turn: GridSymmetry
+    """Of the grid."""
+    tint: Tensor
+    """(3,) gain of each colour channel."""
 
 
 class VoxelBatchCache:
@@ -69,45 +80,62 @@ class VoxelBatchCache:
         self._kept: dict[int, tuple[int, Batch]] = {}
         self._last: tuple[int, int, Batch] | None = None
 
-    def sample(self, scene: int, epoch: int, generator: torch.Generator) -> Batch:
-        """Voxelize one scene as the epoch says, turned and tinted as the generator draws.
+    def draw(self, generator: torch.Generator) -> GridView | None:
+        """Draw how a scene is seen at one step; None where it is seen as it is."""
+        return _draw_change(generator) if self._turn else None
+
+    def prepare(self, scene: int, epoch: int) -> Batch | None:
+        """Voxelize one scene as the epoch says, where that is not kept; another thread may call it.
+
+        Args:
+            scene: its number, not that of a batch in use.
+            epoch: from 0.
+        """
+        kept = self._kept.get(scene)
+        return None if kept and kept[0] == self._cut(epoch) else self._voxelize(scene, epoch)
+
+    def sample(
+        self, scene: int, epoch: int, view: GridView | None, prepared: Batch | None = None
+    ) -> Batch:
+        """Batch of one scene, turned and tinted as was drawn.
 
         Args:
             scene: its number.
             epoch: from 0.
-            generator: of the symmetry and the color gain.
+            view: what `draw` gave.
+            prepared: what `prepare` gave for this scene and epoch.
         """
-        if not self._turn:
-            return self._voxelize(scene, 0)
-        turn, tint = _draw_change(generator)
-        batch = self._voxelize(scene, epoch // self._revoxelize_every)
-        features = _turned_features(batch.features, turn, tint)
+        batch = self._with_maps(scene, epoch, prepared)
+        if view is None:
+            return batch
+        features = _turned_features(batch.features, view.turn, view.tint)
         if batch.maps is None:
             raise RuntimeError("a view of the grid has no kernel maps")
-        return batch._replace(features=features, maps=batch.maps.transformed(turn))
+        return batch._replace(features=features, maps=batch.maps.transformed(view.turn))
 
-    def skip(self, generator: torch.Generator) -> None:
-        """Draw from the generator what `sample` draws, for a scene that another process has."""
-        if self._turn:
-            _draw_change(generator)
+    def _cut(self, epoch: int) -> int:
+        """Number of the cut into voxels, from 0; each has its own shift on the grid."""
+        return epoch // self._revoxelize_every if self._turn else 0
 
-    def _voxelize(self, scene: int, number: int) -> Batch:
-        """Voxels of a scene; each `number` has its own shift on the grid."""
+    def _with_maps(self, scene: int, epoch: int, prepared: Batch | None) -> Batch:
+        """Voxels of a scene with what is known of their neighbors."""
         self._settle()
-        kept = self._kept.get(scene)
+        number, kept = self._cut(epoch), self._kept.get(scene)
         if kept is not None and kept[0] == number:
             return kept[1]
         self._forget(scene)
-        one = self._scenes[scene]
-        shift = None
-        if self._turn:
-            generator = torch.Generator().manual_seed(mixed_seed(self._seed, scene, number))
-            shift = draw_shift(generator)
-        cloud = StudentInput(one.points, one.normals, one.colors, shift).to(self._device)
-        batch = make_voxel_batch([cloud], self._voxel_size)
+        batch = prepared if prepared is not None else self._voxelize(scene, epoch)
         batch = batch._replace(maps=CoordinateManager(batch.coords))
         self._last = (scene, number, batch)
         return batch
+
+    def _voxelize(self, scene: int, epoch: int) -> Batch:
+        one, shift = self._scenes[scene], None
+        if self._turn:
+            seed = mixed_seed(self._seed, scene, self._cut(epoch))
+            shift = draw_shift(torch.Generator().manual_seed(seed))
+        cloud = StudentInput(one.points, one.normals, one.colors, shift).to(self._device)
+        return make_voxel_batch([cloud], self._voxel_size)
 
     def _settle(self) -> None:
         """Keep the batch of the step before, whose maps are complete now, where it fits."""
@@ -130,13 +158,12 @@ def _size(batch: Batch) -> int:
     return 0 if batch.maps is None else batch.maps.nbytes
 
 
-def _draw_change(generator: torch.Generator) -> tuple[GridSymmetry, Tensor]:
-    """A symmetry of the grid and (3,) gain of each colour channel."""
+def _draw_change(generator: torch.Generator) -> GridView:
     draw = torch.rand(3, generator=generator).tolist()
     turn = GridSymmetry(
         (1, 0, 2) if draw[0] < 0.5 else (0, 1, 2), (draw[1] < 0.5, draw[2] < 0.5, False)
     )
-    return turn, sample_color_gain(generator)
+    return GridView(turn, sample_color_gain(generator))
 
 
 def _turned_features(features: Tensor, turn: GridSymmetry, tint: Tensor) -> Tensor:

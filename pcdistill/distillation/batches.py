@@ -116,11 +116,29 @@ def make_voxel_batch(clouds: Sequence[StudentInput], voxel_size: float) -> Batch
     off in either case, after it has turned and scaled the points; of a shift nothing would be left
     then but where the borders of the finest voxels are.
     """
+    return join_clouds([voxelize_cloud(cloud, voxel_size) for cloud in clouds])
+
+
+class VoxelizedCloud(NamedTuple):
+    """A cloud before it is one of a batch."""
+
+    voxels: Voxels
+    features: Tensor
+    """(V, C) float32."""
+
+
+def voxelize_cloud(cloud: StudentInput, voxel_size: float) -> VoxelizedCloud:
+    """Voxelize one cloud, as `make_voxel_batch` does; voxels of so many metres."""
+    voxels = _shifted_voxels(cloud, voxel_size)
+    return VoxelizedCloud(voxels, input_features(cloud)[voxels.representative])
+
+
+def join_clouds(clouds: Sequence[VoxelizedCloud]) -> Batch:
+    """Make one batch of several clouds, in their order."""
     coords, features, point_to_voxel, representative = [], [], [], []
     first = 0  # voxels of the clouds before
-    for number, cloud in enumerate(clouds):
-        voxels = _shifted_voxels(cloud, voxel_size)
-        features.append(input_features(cloud)[voxels.representative])  # (V of it, C)
+    for number, (voxels, of_voxels) in enumerate(clouds):
+        features.append(of_voxels)
         index = torch.full_like(voxels.coords[:, :1], number)  # (V of it, 1) int32
         coords.append(torch.cat([index, voxels.coords], dim=1))  # (V of it, 4) int32
         point_to_voxel.append(voxels.point_to_voxel + first)

@@ -90,6 +90,9 @@ class TrainerSettings:
     revoxelize_every: int = 1
     """Epochs after which a scene is cut into voxels anew, elsewhere; until then the neighbours that
     were found are used again. Matters for `augment: grid` with one scene per step."""
+    workers: int = 2
+    """Threads that read, change and voxelize the scenes of the next step while the student learns
+    from one; 0 for none. The student is the same to the bit."""
     precision: Literal["float32", "bfloat16", "float16", "auto"] = "float32"
     """Of the products inside the student while it learns. `auto` takes bfloat16 where the processor
     has it; `float16` is for GPUs without it, and scales the losses so that small gradients are not
@@ -104,6 +107,7 @@ class TrainerSettings:
             "at least 1",
             self.revoxelize_every,
         )
+        require_setting(self.workers >= 0, "distill.workers", "0 or more", self.workers)
         require_setting(self.batch_size >= 1, "distill.batch_size", "at least 1", self.batch_size)
         ensemble = self.ensemble
         inside = 0 < ensemble.start < 1

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import NamedTuple
 
 import torch
 
-from pcdistill.distillation.augmentation import draw_change
-from pcdistill.distillation.batch_cache import VoxelBatchCache
-from pcdistill.distillation.batches import Batch, StudentInput, TrainingScene, make_voxel_batch
+from pcdistill.distillation.augmentation import SceneChange, draw_change
+from pcdistill.distillation.batch_cache import GridView, VoxelBatchCache
+from pcdistill.distillation.batches import (
+    Batch,
+    StudentInput,
+    TrainingScene,
+    VoxelizedCloud,
+    join_clouds,
+    voxelize_cloud,
+)
 from pcdistill.distillation.scene_source import SceneSource
 from pcdistill.distillation.settings import TrainerSettings
 
@@ -24,6 +31,32 @@ class StepBatch(NamedTuple):
     """Their voxels."""
     is_mine: tuple[bool, ...]
     """Of the scenes of all processes, which are here."""
+
+
+class BatchPlan(NamedTuple):
+    """What was drawn for a batch that is not made yet."""
+
+    numbers: tuple[int, ...]
+    """Of the scenes of all processes."""
+    is_mine: tuple[bool, ...]
+    """Which of them are here."""
+    epoch: int
+    changes: tuple[SceneChange, ...]
+    """Of each scene."""
+    view: GridView | None
+    """Of the one scene whose voxels are kept."""
+    is_cached: bool
+    """Whether it is one scene whose voxels are kept."""
+
+
+class PreparedScene(NamedTuple):
+    """One scene of a batch, read and voxelized."""
+
+    scene: TrainingScene
+    cloud: VoxelizedCloud | None
+    """None where voxels are kept."""
+    batch: Batch | None
+    """Voxels to keep; None where they are kept already."""
 
 
 class BatchMaker:
@@ -61,47 +94,58 @@ class BatchMaker:
             revoxelize_every=settings.revoxelize_every,
         )
 
-    def make(
+    def draw(
         self,
         numbers: Sequence[int],
         is_mine: Sequence[bool],
         epoch: int,
         generator: torch.Generator,
-    ) -> StepBatch:
-        """Voxelize those scenes of a global batch that are mine, augmented.
+    ) -> BatchPlan:
+        """Draw the changes of all scenes of a global batch, or of a part of one.
 
         Args:
-            numbers: of all scenes of the batch.
+            numbers: of the scenes.
             is_mine: which of them this process has.
             epoch: from 0.
             generator: of the augmentation.
         """
-        here = {i: self._scenes[i] for i, mine in zip(numbers, is_mine, strict=True) if mine}
-        batch = self._batch(numbers, here, epoch, generator)
-        return StepBatch(tuple(here.values()) or (self._no_scene,), batch, tuple(is_mine))
-
-    def _batch(
-        self,
-        numbers: Sequence[int],
-        here: Mapping[int, TrainingScene],
-        epoch: int,
-        generator: torch.Generator,
-    ) -> Batch:
-        """Batch of the scenes that are here, by their numbers among those of all processes."""
-        settings = self._settings
-        if len(numbers) == 1 and settings.augment in ("none", "grid"):
-            if here:
-                return self._cache.sample(numbers[0], epoch, generator)
-            self._cache.skip(generator)
-            return self._voxelize([cloud_of(self._no_scene)])
+        augment, own = self._settings.augment, tuple(is_mine)
+        if len(numbers) == 1 and augment in ("none", "grid"):
+            return BatchPlan(tuple(numbers), own, epoch, (), self._cache.draw(generator), True)
         tinted = self._scenes.sees_color
-        changes = [draw_change(settings.augment, generator, tinted=tinted) for _ in numbers]
-        clouds = [
-            change(cloud_of(here[i]))
-            for i, change in zip(numbers, changes, strict=True)
-            if i in here
-        ]
-        return self._voxelize(clouds or [cloud_of(self._no_scene)])
+        changes = [draw_change(augment, generator, tinted=tinted) for _ in numbers]
+        return BatchPlan(tuple(numbers), own, epoch, tuple(changes), None, False)
+
+    def prepare(self, plan: BatchPlan, place: int) -> PreparedScene:
+        """Read, change and voxelize one scene of a plan; any thread may call it.
+
+        Args:
+            plan: of the batch.
+            place: of the scene in it; one that this process has.
+        """
+        number = plan.numbers[place]
+        scene = self._scenes[number]
+        if plan.is_cached:
+            return PreparedScene(scene, None, self._cache.prepare(number, plan.epoch))
+        return PreparedScene(scene, self._voxelize(plan.changes[place](cloud_of(scene))), None)
+
+    def finish(self, plan: BatchPlan, prepared: Sequence[PreparedScene]) -> StepBatch:
+        """Make the batch of a plan; called in the order of the steps, by the thread that trains.
+
+        Args:
+            plan: of the batch.
+            prepared: its scenes that this process has, in their order.
+        """
+        if not prepared:
+            nothing = self._voxelize(cloud_of(self._no_scene))
+            return StepBatch((self._no_scene,), join_clouds([nothing]), plan.is_mine)
+        scenes = tuple(one.scene for one in prepared)
+        if plan.is_cached:
+            (number,), (one,) = plan.numbers, prepared
+            batch = self._cache.sample(number, plan.epoch, plan.view, one.batch)
+        else:
+            batch = join_clouds([one.cloud for one in prepared if one.cloud is not None])
+        return StepBatch(scenes, batch, plan.is_mine)
 
     @cached_property
     def _no_scene(self) -> TrainingScene:
@@ -110,9 +154,8 @@ class BatchMaker:
         cut = {key: None if part is None else part[:0] for key, part in vars(scene).items()}
         return TrainingScene(**{**cut, "name": ""})  # type: ignore[arg-type]
 
-    def _voxelize(self, clouds: Sequence[StudentInput]) -> Batch:
-        size = self._settings.voxel_size
-        return make_voxel_batch([cloud.to(self._device) for cloud in clouds], size)
+    def _voxelize(self, cloud: StudentInput) -> VoxelizedCloud:
+        return voxelize_cloud(cloud.to(self._device), self._settings.voxel_size)
 
 
 def cloud_of(scene: TrainingScene) -> StudentInput:

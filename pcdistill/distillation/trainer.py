@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pcdistill.distillation.batch_cache import mixed_seed
+from pcdistill.distillation.batch_queue import BatchQueue
 from pcdistill.distillation.batches import TrainingScene
 from pcdistill.distillation.distributed import ALONE, Ranks
 from pcdistill.distillation.history_file import HistoryFile
@@ -187,17 +188,20 @@ class Trainer:
             generator.set_state(self._half.generator)
             self._half = None
         rate = settings.learning_rate
-        for step, numbers in list(enumerate(chunks))[first:]:
-            rate = self._set_learning_rate(self.epoch * len(chunks) + step, len(chunks))
-            losses, spent = self._step(numbers, generator)
-            totals += losses
-            effort += spent
-            if note is not None:
-                number = self.epoch * len(chunks) + step + 1
-                note(self._step_result(number, losses, spent, rate))
-            if step + 1 < len(chunks) and ranks.any(pause()):
-                self._half = HalfEpoch(step + 1, totals, effort, generator.get_state())
-                return None
+        steps = [cut_evenly(numbers, settings.accumulate) for numbers in chunks[first:]]
+        holds, workers = self._holders.holds, settings.workers
+        with BatchQueue(self._batches, steps, holds, self.epoch, generator, workers) as queue:
+            for step in range(first, len(chunks)):
+                rate = self._set_learning_rate(self.epoch * len(chunks) + step, len(chunks))
+                losses, spent = self._step(queue, generator)
+                totals += losses
+                effort += spent
+                if note is not None:
+                    number = self.epoch * len(chunks) + step + 1
+                    note(self._step_result(number, losses, spent, rate))
+                if step + 1 < len(chunks) and ranks.any(pause()):
+                    self._half = HalfEpoch(step + 1, totals, effort, queue.resume_state)
+                    return None
         self.epoch += 1
         loss, own_loss = (ranks.add(totals) / len(chunks)).tolist()
         norms, voxels, seconds, waiting = ranks.add(effort).tolist()
@@ -224,21 +228,19 @@ class Trainer:
             self.epoch + 1, number, loss, own_loss, rate, norm, int(voxels), seconds, waiting
         )
 
-    def _step(self, numbers: Sequence[int], generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Train on the scenes of these numbers.
+    def _step(self, queue: BatchQueue, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Train on the next scenes.
 
         Returns:
             (2,) float32 distillation and self-distillation loss; of several processes, summands.
             (4,) float64 gradient norm, voxels, seconds, seconds of waiting; also summands.
         """
         begin = time.perf_counter()
-        parts = [
-            self._batches.make(part, [self._holders.holds(i) for i in part], self.epoch, generator)
-            for part in cut_evenly(numbers, self._settings.accumulate)
-        ]
+        parts = queue.take()
         waiting = time.perf_counter() - begin
         limit = self._settings.max_voxels_per_step
         losses, chosen = torch.zeros(2), choose_voxels(parts, limit, generator, self._ranks)
+        queue.prepare_next()
         for part, voxels in zip(parts, chosen, strict=True):
             losses += self._learn(part, voxels)
         norm = self._update.step()

@@ -93,7 +93,7 @@ class DistillStage(Stage):
             source = resolve_checkpoint(given, self._workspace)
             return {"student": unit, "file": source.checksum, **fallback._asdict()}
         config = vars(self._config).copy()
-        del config["students"], config["pretrained"], config["device"]
+        del config["students"], config["pretrained"], config["device"], config["workers"]
         for key in [key for key in config if key.startswith("ensemble_")]:
             del config[key]
         del config["keep_superpoint_loss"]

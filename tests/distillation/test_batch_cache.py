@@ -50,7 +50,7 @@ def views(turn: bool, **changes) -> VoxelBatchCache:
 def test_without_turning_a_scene_is_what_it_is():
     one = scene(0)
     expected = make_voxel_batch([StudentInput(one.points, one.normals, one.colors)], VOXEL)
-    found = views(turn=False).sample(0, 0, torch.Generator())
+    found = views(turn=False).sample(0, 0, None)
     assert torch.equal(found.coords, expected.coords)
     assert torch.equal(found.features, expected.features)
     assert found.maps is not None
@@ -60,9 +60,9 @@ def test_the_same_draws_give_the_same_view_whatever_came_before():
     fresh, used = views(turn=True), views(turn=True)
     generator = torch.Generator().manual_seed(9)
     for epoch, number in enumerate((0, 1, 1, 0, 0, 1)):
-        used.sample(number, epoch, generator)
-    first = fresh.sample(1, 7, torch.Generator().manual_seed(5))
-    second = used.sample(1, 7, torch.Generator().manual_seed(5))
+        used.sample(number, epoch, used.draw(generator))
+    first = fresh.sample(1, 7, fresh.draw(torch.Generator().manual_seed(5)))
+    second = used.sample(1, 7, used.draw(torch.Generator().manual_seed(5)))
     assert torch.equal(first.coords, second.coords)
     assert torch.equal(first.features, second.features)
 
@@ -73,11 +73,11 @@ def test_every_side_is_seen_and_kernel_maps_serve_several_epochs():
     sides, grids = set(), []
     for epoch in range(2 * REUSES):
         for _ in range(60):
-            batch = source.sample(0, epoch, generator)
+            batch = source.sample(0, epoch, source.draw(generator))
             grids.append(batch.maps.kernel_map(1, 1, 3).table.rows)
             if epoch == 0:
                 sides.add(tuple(batch.features[0, :2].tolist()))
-        source.sample(1, epoch, generator)
+        source.sample(1, epoch, source.draw(generator))
     assert len(sides) == 8
     first, second = grids[: 60 * REUSES], grids[60 * REUSES :]
     assert all(grid is first[0] for grid in first)
@@ -91,7 +91,7 @@ def test_the_bound_on_what_is_kept_holds():
     for source in (none, all_of_it):
         for epoch in range(3 * REUSES):
             for number in (0, 1):
-                source.sample(number, epoch, generator).maps.kernel_map(1, 1, 3)
+                source.sample(number, epoch, source.draw(generator)).maps.kernel_map(1, 1, 3)
     assert not none._kept
     used = sum(batch.maps.nbytes for _, batch in all_of_it._kept.values())
     assert all_of_it._free_bytes == KEPT_BYTES - used
@@ -103,7 +103,7 @@ def test_a_view_is_the_scene_really_turned():
     source = views(turn=True)
     generator = torch.Generator().manual_seed(2)
     for _ in range(6):
-        batch = source.sample(0, 0, generator)
+        batch = source.sample(0, 0, source.draw(generator))
         turn = batch.maps._turn
         one = scene(0)
         coords = torch.cat([batch.coords[:, :1], turn.cells(batch.coords[:, 1:])], dim=1)

@@ -58,7 +58,7 @@ def drawn_by_views(points, seeds):
             SceneSource.of([scene(points)]), VOXEL, turn=True, seed=seed, device=CPU
         )
         for epoch in range(10):
-            yield source.sample(0, epoch, torch.Generator().manual_seed(seed))
+            yield source.sample(0, epoch, source.draw(torch.Generator().manual_seed(seed)))
 
 
 def drawn_in_batches(points, seeds):
@@ -185,7 +185,7 @@ def test_the_grid_of_a_stopped_training_is_the_one_it_would_have_had():
     whole = VoxelBatchCache(SceneSource.of([scene(points)]), VOXEL, turn=True, seed=4, device=CPU)
     later = VoxelBatchCache(SceneSource.of([scene(points)]), VOXEL, turn=True, seed=4, device=CPU)
     for epoch in range(3):
-        whole.sample(0, epoch, torch.Generator().manual_seed(epoch))
-    first = whole.sample(0, 3, torch.Generator().manual_seed(3))
-    second = later.sample(0, 3, torch.Generator().manual_seed(3))
+        whole.sample(0, epoch, whole.draw(torch.Generator().manual_seed(epoch)))
+    first = whole.sample(0, 3, whole.draw(torch.Generator().manual_seed(3)))
+    second = later.sample(0, 3, later.draw(torch.Generator().manual_seed(3)))
     assert torch.equal(first.coords, second.coords)

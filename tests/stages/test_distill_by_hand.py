@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from unittest import mock
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from pcdistill.artifacts import load_training_scene
 from pcdistill.artifacts.students import load_student
+from pcdistill.distillation import batch_queue
 from pcdistill.distillation import trainer as trainer_module
 from pcdistill.errors import ConfigError
 from pcdistill.networks import MinkUNet, load_checkpoint
@@ -151,6 +153,22 @@ def test_input(tmp_path) -> Outcomes:
 @follows("distill.voxel_size")
 def test_voxel_size(tmp_path) -> Outcomes:
     return of_students(tmp_path, "voxel_size", (0.3, 0.2))
+
+
+@follows("distill.workers")
+def test_workers(tmp_path) -> Outcomes:
+    """Threads, and the same student by each number of them."""
+    for value in (0, 1, 3):
+        run, made = ready(tmp_path / str(value), workers=value), []
+
+        def noted(workers, to=made):
+            to.append(workers)
+            return ThreadPoolExecutor(workers)
+
+        with mock.patch.object(batch_queue, "ThreadPoolExecutor", noted):
+            train(run)
+        assert_same(weights(run), by_hand())
+        yield made, [value] * 2 * bool(value)  # one pool in each of two epochs
 
 
 @follows("distill.epochs")

@@ -153,6 +153,7 @@ CONFIG: dict[str, Reach] = {
     "distill.input": Reach(STUDENT, STUDENT, STUDENT),
     "distill.voxel_size": Reach(STUDENT, STUDENT, STUDENT),
     "distill.device": NOTHING,
+    "distill.workers": NOTHING,
     **{
         f"distill.{key}": Reach(STUDENT, STUDENT)
         for key in (
