@@ -35,6 +35,7 @@ LONGEST = (
     "tools/test_benchmark_sparse.py",
     "end_to_end/test_occlusion.py",
     "end_to_end/test_disk.py",
+    "viewer/test_browser.py",
     "tools/test_docs_site.py",
     "end_to_end/test_trained_student.py",
     "sparse/test_memory_pool.py",
