@@ -52,6 +52,20 @@ class HalfwayCounts:
             return None  # not there, or damaged: the scene is measured anew
         return SceneCounts(draws, first)
 
+    def require(self, scene: str) -> SceneCounts:
+        """Read the counts of a scene that was measured.
+
+        Raises:
+            ArtifactError: they are not there, or damaged.
+        """
+        found = self.load(scene)
+        if found is None:
+            raise ArtifactError(
+                f"{self._file(scene)} lacks the counts of {scene}, which were just written; run "
+                "again"
+            )
+        return found
+
     def save(self, scene: str, counts: SceneCounts) -> None:
         """Write the counts of a scene, once everything else of it is written."""
         value = {

@@ -106,15 +106,13 @@ class EvaluateStage(Stage):
         halfway = HalfwayCounts(
             run.workspace.halfway_counts(method), task.fingerprint, len(run.words.label_set.names)
         )
-        counts: dict[str, SceneCounts] = {}
         for number, name in enumerate(scenes):
-            found = halfway.load(name)
-            if found is None:
+            if halfway.load(name) is None:
                 halfway.forget(name)
-                found = self._measure(method, name, tables or (None,))
-                halfway.save(name, found)
-            counts[name] = found
+                halfway.save(name, self._measure(method, name, tables or (None,)))
             report(number + 1, len(scenes), "scenes")
+        # read back in the end: kept one by one, they would lie between the arrays of the scenes
+        counts = {name: halfway.require(name) for name in scenes}
         result = self._write_result(method, counts)
         halfway.remove()
         if result["miou"] is None:

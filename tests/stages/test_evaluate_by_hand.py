@@ -15,6 +15,7 @@ from torch import nn
 from pcdistill.artifacts import HalfwayCounts, SceneCounts
 from pcdistill.artifacts.predictions import load_predictions, load_result
 from pcdistill.artifacts.students import LoadedStudent
+from pcdistill.errors import ArtifactError
 from pcdistill.evaluation import evaluate_semantic
 from pcdistill.evaluation.protocols import LONG_TAIL
 from pcdistill.inference import ScenePredictor
@@ -550,3 +551,5 @@ def test_halfway_counts_of_other_work_and_damaged_ones_are_not_used(tmp_path, sp
         next(tmp_path.glob("*.json")).write_text('{"mark": "mark", "scene": "room", "draws": 3}')
     mark = "mark" if spoil == "damage" else "other"
     assert HalfwayCounts(tmp_path, mark, 2).load("room") is None
+    with pytest.raises(ArtifactError, match=r"room.json lacks the counts of room.*; run again"):
+        HalfwayCounts(tmp_path, mark, 2).require("room")
