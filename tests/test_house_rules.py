@@ -55,6 +55,7 @@ MAY_OPEN = {
     *("capability.generators.diffusion_folder", "distillation.history_file"),
     *(
         "reporting.write_report",
+        "reporting.run_card",
         "reporting.write_comparison",
         "teachers.state_dicts",
         "teachers.script_archive",

@@ -40,11 +40,11 @@ from pcdistill.artifacts.students import (
     load_student_input,
 )
 from pcdistill.artifacts.superpoints import MAX_SHORT_ID, compact_ids, load_superpoint_ids
+from pcdistill.artifacts.tensorboard_writer import require_tensorboard
 from pcdistill.artifacts.training_files import (
-    append_metrics,
     load_training_state,
-    trim_metrics,
 )
+from pcdistill.artifacts.training_log import TrainingLog, training_seconds
 from pcdistill.artifacts.training_scenes import load_training_scene, open_training_scenes
 
 __all__ = [
@@ -62,7 +62,7 @@ __all__ = [
     "ScoredTeacher",
     "SizeEstimates",
     "TeacherFeatureStack",
-    "append_metrics",
+    "TrainingLog",
     "check_colors",
     "collect_table",
     "compact_ids",
@@ -90,10 +90,11 @@ __all__ = [
     "pack_mask",
     "projection_rules",
     "read_scores",
+    "require_tensorboard",
     "save_scan_index",
     "split_scenes",
     "stored_scenes",
     "table_of_words",
-    "trim_metrics",
+    "training_seconds",
     "write_scores",
 ]

@@ -22,6 +22,9 @@ class Split(NamedTuple):
     training: tuple[str, ...]
     validation: tuple[str, ...]
     why: str = ""
+    side: str = ""
+    """Side of the data set's own division that is measured: `val` or `test`; empty where it is not
+    such a division."""
 
 
 def default_split(path: Path, found: Mapping[str, DetectedScan], *, trains: bool) -> Split:
@@ -98,7 +101,8 @@ def _published(
             return Split(
                 _in_order(found, train),
                 _in_order(found, measured),
-                (f"{counted(len(measured))} of {source}"),
+                f"{counted(len(measured))} of {source}",
+                side,
             )
     return None
 

@@ -41,6 +41,8 @@ class ScanIndex(NamedTuple):
     and the names are those of the time."""
     why: str = ""
     """What decided which scenes are measured, where no list of the run did; see `Split`."""
+    side: str = ""
+    """Side of the data set's own division that is measured; see `Split`."""
 
 
 class FileSummary(NamedTuple):
@@ -159,6 +161,7 @@ class ScanSources:
             "training": self.index.training,
             "validation": self.index.validation,
             "why": self.index.why,
+            "side": self.index.side,
         }
         write_json(self._workspace.scans, {**_places_of(self._config), **names})
 
@@ -241,7 +244,7 @@ def _look_up(config: IngestConfig, workspace: Workspace, *, trains: bool) -> Sca
     )
     if training is None and validation is None:
         split = default_split(path, found, trains=trains)
-        return ScanIndex(found, split.training, split.validation, why=split.why)
+        return ScanIndex(found, split.training, split.validation, why=split.why, side=split.side)
     if training is None:
         training = tuple(name for name in everything if name not in set(validation or ()))
     if validation is None:
@@ -256,7 +259,8 @@ def _remembered(config: IngestConfig, workspace: Workspace) -> ScanIndex | None:
         if {key: noted[key] for key in _places_of(config)} != _places_of(config):
             return None
         training, validation = tuple(noted["training"]), tuple(noted["validation"])
-        return ScanIndex({}, training, validation, is_there=False, why=noted.get("why", ""))
+        why, side = noted.get("why", ""), noted.get("side", "")
+        return ScanIndex({}, training, validation, is_there=False, why=why, side=side)
     except (ArtifactError, KeyError, TypeError):
         return None
 

@@ -21,6 +21,9 @@ class SceneSplit(NamedTuple):
     """What the measured scenes are to the student, in words; empty where that needs no words."""
     generated: bool
     """Whether they are generated homes."""
+    is_test: bool = False
+    """Whether those that are measured are there to be measured once: test homes, or the test side
+    of a data set's own division."""
 
     @property
     def all(self) -> tuple[str, ...]:
@@ -38,12 +41,14 @@ def split_scenes(run: RunContext) -> SceneSplit:
         ConfigError: the folder of scans is missing or has no scan in it.
     """
     config, given, why = run.config.ingest, run.pretrained, ""
+    is_test = config.source == "homes" and config.homes == "test"
     if config.source == "homes":
         training = tuple(f"home-train-{i}" for i in range(config.train))
         validation = tuple(f"home-validation-{i}" for i in range(config.validation))
     else:
         index = open_scan_sources(run).index
         training, validation, why = index.training, index.validation, index.why
+        is_test = index.side == "test"
     if run.config.distill.pretrained is not None:
         training = ()
     learned = training if given is None else given.provenance.get("scenes", ())
@@ -56,4 +61,4 @@ def split_scenes(run: RunContext) -> SceneSplit:
         measured = len(validation)
         some = f"{measured} scenes, {len(remembered)} of them {same}"
         why = same if len(remembered) == measured else some
-    return SceneSplit(training, validation, remembered, why, config.source == "homes")
+    return SceneSplit(training, validation, remembered, why, config.source == "homes", is_test)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from pcdistill.artifacts import open_scan_sources, split_scenes
+from pcdistill.artifacts import open_scan_sources, require_tensorboard, split_scenes
 from pcdistill.errors import ConfigError
 from pcdistill.inference import GENERAL_PHRASES, ignored_words, known_words
 from pcdistill.pipeline import HOME_IMAGE_SIZE, STAGE_NAMES, RunConfig, RunContext, RunWords
@@ -39,6 +39,9 @@ def check_run(run: RunContext, stages: Sequence[str] = STAGE_NAMES) -> None:
     _check_students(run.config)
     if "distill" in stages:
         _check_precision(run.config, run.device.type)
+        if run.config.distill.tensorboard:
+            require_tensorboard()
+        _check_validation(run.config, is_test=split_scenes(run).is_test)
     _check_report(run.config, run.words, split_scenes(run).validation)
 
 
@@ -88,6 +91,22 @@ def _check_precision(config: RunConfig, device: str) -> None:
         raise ConfigError(
             f"distill.precision is float16, which needs a GPU, but the student learns on the "
             f"{device}; set distill.precision: bfloat16 or float32"
+        )
+
+
+def _check_validation(config: RunConfig, *, is_test: bool) -> None:
+    """Refuse to validate on test scenes, or to let the best answer where nothing is measured."""
+    own = config.distill
+    if own.pretrained is None and own.validate_every and is_test:
+        raise ConfigError(
+            f"distill.validate_every is {own.validate_every} but the scenes that the run measures "
+            "are test scenes, which no training may look at; set it to 0, or measure others while "
+            "you choose (ingest.homes: development, ingest.validation_list)"
+        )
+    if own.pretrained is None and own.answer == "best" and not own.validate_every:
+        raise ConfigError(
+            "distill.answer is best but distill.validate_every is 0, so that nothing tells which "
+            "weights are the best; set it to a number of epochs, or answer: last"
         )
 
 

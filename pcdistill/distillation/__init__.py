@@ -7,6 +7,7 @@ from pcdistill.lazy_face import lazy_face
 if TYPE_CHECKING:
     from pcdistill.distillation.batch_cache import mixed_seed
     from pcdistill.distillation.batches import INPUT_CHANNELS, StudentInput, TrainingScene
+    from pcdistill.distillation.best_weights import BestWeights
     from pcdistill.distillation.distributed import Ranks, current_ranks, joined_ranks
     from pcdistill.distillation.losses import (
         DistillationLosses,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "INPUT_CHANNELS",
     "KEPT_BYTES",
+    "BestWeights",
     "DistillationLosses",
     "EpochResult",
     "Looks",

@@ -32,6 +32,8 @@ from pcdistill.inference.relevancy import (
     relevancy,
     similarity_floor,
 )
+from pcdistill.inference.student_checks import require_contrast, require_finite_loss
+from pcdistill.inference.student_validation import StudentValidation
 from pcdistill.inference.text_query import Querier, QueryMatch, Response, SceneResponse
 from pcdistill.inference.true_capability import measure_capability, read_true_capability
 
@@ -60,6 +62,7 @@ __all__ = [
     "ScenePieces",
     "ScenePredictor",
     "SceneResponse",
+    "StudentValidation",
     "TeacherVote",
     "average_pieces",
     "class_instances",
@@ -79,6 +82,8 @@ __all__ = [
     "query_alternatives",
     "read_true_capability",
     "relevancy",
+    "require_contrast",
+    "require_finite_loss",
     "score_draws",
     "similarity_floor",
     "summarize_method",

@@ -284,10 +284,24 @@ class DistillConfig(TrainerSettings, StudentSettings):
     rounding."""
     device: str = "auto"
     """`auto`, `cpu` or `cuda`."""
+    validate_every: int = 0
+    """Epochs after which the student is measured on the validation scenes that have labels, and
+    after the last one; 0 for never. Not on scenes that are there to be measured once: test homes,
+    and the test side of a data set."""
+    answer: Literal["last", "best"] = "last"
+    """Which weights answer: those of the last epoch, or those that were measured best; the others
+    are kept beside them. Numbers of the best ones on the same scenes are too good."""
+    log: Literal["epoch", "step"] = "epoch"
+    """Whether `steps.jsonl` has a line of each step beside the lines of epochs in
+    `metrics.jsonl`."""
+    tensorboard: bool = False
+    """Write files for TensorBoard, of steps and epochs; needs the extra `tensorboard`."""
 
     def __post_init__(self) -> None:
         StudentSettings.__post_init__(self)
         TrainerSettings.__post_init__(self)
+        every = self.validate_every
+        require_setting(every >= 0, "distill.validate_every", "0 (never) or more", every)
         require_setting(
             self.epochs >= 2 or "superpoint+ensemble" not in self.students,
             "distill.epochs",

@@ -17,6 +17,7 @@ from pcdistill.reporting.report_data import (
     ReportData,
     StageCost,
 )
+from pcdistill.reporting.run_card import CardFacts, run_card, write_run_card
 from pcdistill.reporting.run_comparison import RunsComparison, compare_runs
 from pcdistill.reporting.run_description import ReportSettings, StudentFacts
 from pcdistill.reporting.write_comparison import write_comparison
@@ -25,6 +26,7 @@ from pcdistill.reporting.write_report import report_json, write_report
 __all__ = [
     "AskedQuestion",
     "CapabilityFindings",
+    "CardFacts",
     "ClassExamples",
     "ConfusionFindings",
     "ExampleTile",
@@ -46,7 +48,9 @@ __all__ = [
     "drawn_methods",
     "measured_results",
     "report_json",
+    "run_card",
     "stage_cost",
     "write_comparison",
     "write_report",
+    "write_run_card",
 ]

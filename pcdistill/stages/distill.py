@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,52 +10,50 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn import functional
 
 from pcdistill.artifacts import (
-    append_metrics,
+    TrainingLog,
     estimate_sizes,
     load_student_input,
     load_training_state,
     open_training_scenes,
     split_scenes,
-    trim_metrics,
+    training_seconds,
 )
 from pcdistill.callbacks import ProgressCallback
 from pcdistill.distillation import (
     INPUT_CHANNELS,
+    BestWeights,
     EpochResult,
+    StepResult,
     Trainer,
     current_ranks,
-    infer_point_features,
     mixed_seed,
 )
-from pcdistill.errors import TrainingError
+from pcdistill.inference import StudentValidation, require_contrast, require_finite_loss
 from pcdistill.networks import MinkUNet, build_student, save_checkpoint
 from pcdistill.pipeline import (
     PRETRAINED,
     TERMINATED,
     Dependency,
-    DistillConfig,
     RunContext,
     Stage,
     StudentInputSpec,
     Task,
-    Workspace,
     copy_checkpoint,
     noted_sigterm,
     read_provenance,
     resolve_checkpoint,
     write_tensors,
 )
+from pcdistill.reporting import CardFacts, write_run_card
 
 _LOG = logging.getLogger(__name__)
 
 ENSEMBLE = "superpoint+ensemble"
 BASE = "superpoint"
 """The ensemble goes on from where this student was when the ensemble joins."""
-_MIN_SPREAD = 1e-4
-"""Length of the difference of two unit features below which they are the same."""
+_STATE = "state.safetensors"
 _STATE_EVERY = 15.0
 """Seconds between half-way states, written when an epoch ends."""
 _STATE_WITHIN_EPOCH = 600.0
@@ -75,7 +72,10 @@ class DistillStage(Stage):
         self._seed = run.config.run.seed
         self._teachers = run.config.run.teachers
         self._words = run.words
-        self._training = split_scenes(run).training
+        self._title = run.config.run.title
+        self._protocol = run.protocol
+        split = split_scenes(run)
+        self._training, self._validation = split.training, split.validation
         self._sizes = estimate_sizes(run)
         self._pretrained = run.pretrained
         self._find_device: Callable[[], torch.device] = lambda: run.device
@@ -93,7 +93,8 @@ class DistillStage(Stage):
             source = resolve_checkpoint(given, self._workspace)
             return {"student": unit, "file": source.checksum, **fallback._asdict()}
         config = vars(self._config).copy()
-        del config["students"], config["pretrained"], config["device"], config["workers"]
+        for key in ("students", "pretrained", "device", "workers", "log", "tensorboard"):
+            del config[key]
         for key in [key for key in config if key.startswith("ensemble_")]:
             del config[key]
         del config["keep_superpoint_loss"]
@@ -106,6 +107,8 @@ class DistillStage(Stage):
             settings["classes"] = None if mapping is None else mapping.tolist()
         elif unit == BASE and self._hands_over:
             settings["hand_over"] = self._config.ensemble_epoch
+        if self._config.validate_every:
+            settings["validated_on"] = self._words.label_set.facts(), self._words.label_prompts
         return settings
 
     def inputs(self, unit: str) -> tuple[Dependency, ...]:
@@ -113,6 +116,9 @@ class DistillStage(Stage):
         if unit == PRETRAINED:
             return ()
         scenes = tuple(Dependency("fuse", scene, required=False) for scene in self._training)
+        if self._config.validate_every:
+            validated = (Dependency("ingest", name, required=False) for name in self._validation)
+            scenes = (*scenes, *validated)
         if unit == ENSEMBLE and self._hands_over:
             return (*scenes, Dependency("distill", BASE))
         return scenes
@@ -122,8 +128,16 @@ class DistillStage(Stage):
         checkpoint = self._workspace.checkpoint(unit)
         if unit == PRETRAINED:
             return (checkpoint,)
-        handed = (self._hand_over_path,) if unit == BASE and self._hands_over else ()
-        return (checkpoint, self._workspace.student(unit) / "metrics.jsonl", *handed)
+        folder = self._workspace.student(unit)
+        others = (self._hand_over_path,) if unit == BASE and self._hands_over else ()
+        if self._config.validate_every:
+            others = (folder / f"{self._other_weights}.safetensors", *others)
+        return (checkpoint, folder / "metrics.jsonl", folder / "card.md", *others)
+
+    @property
+    def _other_weights(self) -> str:
+        """Those, of the best and the last ones, that do not answer."""
+        return "last" if self._config.answer == "best" else "best"
 
     def work(self, task: Task, report: ProgressCallback) -> str:
         """Train a student, or keep a copy of the given one, so that the workspace stands alone.
@@ -156,7 +170,9 @@ class DistillStage(Stage):
             points = sum(self._sizes.points(scene) for scene in self._training)
             scores = 2 * 4 * points * len(self._words.training_prompts)  # in two slots
         hand_over = 3 * size if self._hand_over_path in self.outputs(unit) else 0
-        return size + 3 * size + scores + hand_over
+        average = size if self._config.ema_decay else 0
+        best = 2 * size if self._config.validate_every else 0  # half-way and at the end
+        return size + 3 * size + scores + hand_over + average + best
 
     def parallel(self) -> bool:
         """Small students are quicker side by side than one after the other; a GPU is not shared."""
@@ -216,32 +232,114 @@ class DistillStage(Stage):
         student, scenes, config = task.unit, task.units_of("fuse"), self._config
         folder = self._workspace.student(student)
         folder.mkdir(parents=True, exist_ok=True)
-        state_path, metrics = folder / "state.safetensors", folder / "metrics.jsonl"
+        ranks, best = current_ranks(), BestWeights()
+        log = TrainingLog(
+            folder,
+            steps=config.log == "step",
+            tensorboard=config.tensorboard,
+            writes=ranks.is_first,
+        )
         network, trainer = self._new_trainer(student, scenes)
-        self._resume(task, trainer, state_path, metrics)
-        result = self._learn(task, trainer, state_path, metrics, report)
-        if not current_ranks().is_first:
+        validation = self._new_validation(task)
+        self._resume(task, trainer, best, log)
+        try:
+            result = self._learn(task, trainer, best, log, validation, report)
+        finally:
+            log.close()
+        if not ranks.is_first:
             return ""
-        device, provenance = self._find_device(), self._provenance(task)
         with trainer.answering():
-            _require_contrast(network, student, scenes[0], self._workspace, config, device)
-            save_checkpoint(self._workspace.checkpoint(student), network, provenance)
-        state_path.unlink(missing_ok=True)
+            measured = self._write_weights(task, network, best)
+        (folder / _STATE).unlink(missing_ok=True)
         self._history_path(student).unlink(missing_ok=True)
         shutil.rmtree(self._scratch(student), ignore_errors=True)
         parameters = sum(p.numel() for p in network.parameters())
+        self._write_card(task, parameters, log, measured)
         last = f", loss {result.loss:.3f}" if result is not None else ""
         return (
             f"{config.architecture} with {parameters / 1e6:.1f} M parameters, "
             f"{len(scenes)} scenes, {trainer.epoch} epochs{last}"
         )
 
+    def _new_validation(self, task: Task) -> StudentValidation | None:
+        if not self._config.validate_every:
+            return None
+        return StudentValidation(
+            self._workspace,
+            self._words,
+            self._protocol,
+            task.units_of("ingest"),
+            kind=self._config.input,
+            voxel_size=self._config.voxel_size,
+            device=self._find_device(),
+        )
+
+    def _write_weights(self, task: Task, network: MinkUNet, best: BestWeights) -> dict[str, Any]:
+        """Write the weights that answer and, where there are any, the others.
+
+        Args:
+            task: of the student.
+            network: with the last weights.
+            best: those that were measured best, where something was measured.
+
+        Returns:
+            what was measured of the best ones.
+
+        Raises:
+            TrainingError: those that answer tell no points apart.
+        """
+        student, provenance = task.unit, self._provenance(task)
+        checkpoint, scene = self._workspace.checkpoint(student), task.units_of("fuse")[0]
+        other = self._workspace.student(student) / f"{self._other_weights}.safetensors"
+        measured: dict[str, Any] = {}
+        if best.weights:
+            measured = {"best epoch": best.epoch, "best validation mIoU, %": best.miou}
+            answers_best = self._config.answer == "best"
+            last = {key: value.clone() for key, value in network.state_dict().items()}
+            network.load_state_dict(last if answers_best else best.weights)
+            save_checkpoint(other, network, provenance if answers_best else provenance | measured)
+            network.load_state_dict(best.weights if answers_best else last)
+            provenance |= measured if answers_best else {}
+        cloud = load_student_input(self._workspace, scene, self._config.input)
+        size = self._config.voxel_size
+        require_contrast(network, student, scene, cloud, size, self._find_device())
+        save_checkpoint(checkpoint, network, provenance)
+        return measured
+
+    def _write_card(
+        self, task: Task, parameters: int, log: TrainingLog, measured: Mapping[str, Any]
+    ) -> None:
+        """Write what the student was made of, beside it."""
+        fused = read_provenance(self._workspace.fused(task.units_of("fuse")[0]))
+        known = fused.get("weights", {})
+        last = log.last_epoch()
+        scenes, validated = task.units_of("fuse"), task.units_of("ingest")
+        facts = CardFacts(
+            student=task.unit,
+            title=self._title,
+            data={
+                "scenes learned from": len(scenes),
+                "points": sum(self._sizes.points(name) for name in scenes),
+                "scenes validated on": len(validated),
+                "names": scenes,
+                "text space": self._words.text_encoder.text_space,
+            },
+            teachers={name: known.get(name, {}) for name in self._teachers},
+            settings=vars(self._config),
+            seed=self._seed,
+            numbers={"parameters": parameters, **last, **measured, "answers": self._config.answer},
+            device=self._find_device(),
+            seconds=training_seconds(log.metrics),
+        )
+        write_run_card(self._workspace.student(task.unit) / "card.md", facts)
+
     def _learn(
         self,
         task: Task,
         trainer: Trainer,
-        state_path: Path,
-        metrics: Path,
+        best: BestWeights,
+        log: TrainingLog,
+        validation: StudentValidation | None,
         report: ProgressCallback,
     ) -> EpochResult | None:
         """Train to the end; returns what the last epoch gave, None where none was left.
@@ -260,26 +358,29 @@ class DistillStage(Stage):
         def save(path: Path) -> None:
             state = trainer.state()
             if ranks.is_first:
-                write_tensors(path, state, {"task": task.fingerprint})
+                write_tensors(path, state | best.state(), {"task": task.fingerprint})
 
         def pause() -> bool:
             return stop.came or (ranks.is_first and time.monotonic() - saved > _STATE_WITHIN_EPOCH)
 
+        def note(step: StepResult) -> None:
+            log.add_step(step._asdict())
+
         with noted_sigterm() as stop:
             while not trainer.finished:
-                outcome = trainer.train_epoch(pause)
+                outcome = trainer.train_epoch(pause, note if log.takes_steps else None)
                 if outcome is not None:
                     result = outcome
-                    _require_finite_loss(student, result)
-                    if ranks.is_first:
-                        append_metrics(metrics, result._asdict())
+                    require_finite_loss(student, result)
+                    measured = self._validate(trainer, best, validation)
+                    log.add_epoch(result._asdict() | measured, trainer.steps_done)
                     report(result.epoch, epochs, f"epochs, loss {result.loss:.3f}")
                     if hands_over and result.epoch == self._config.ensemble_epoch:
                         save(self._hand_over_path)
                 ends = ranks.any(stop.came)
                 late = ranks.any(ranks.is_first and time.monotonic() - saved > _STATE_EVERY)
                 if ends or ((late or outcome is None) and not trainer.finished):
-                    save(state_path)
+                    save(self._workspace.student(student) / _STATE)
                     trainer.confirm_state()
                     saved = time.monotonic()
                 if ends:
@@ -292,9 +393,22 @@ class DistillStage(Stage):
                     raise SystemExit(TERMINATED)
         return result
 
-    def _resume(self, task: Task, trainer: Trainer, state_path: Path, metrics: Path) -> None:
+    def _validate(
+        self, trainer: Trainer, best: BestWeights, validation: StudentValidation | None
+    ) -> dict[str, float]:
+        """Measure the student where that is due, and keep the best; returns what was found."""
+        due = self._config.validate_every and trainer.epoch % self._config.validate_every == 0
+        if validation is None or not (due or trainer.finished):
+            return {}
+        with trainer.answering():
+            found = validation.measure(trainer.network)
+            best.offer(found.miou, trainer.epoch, trainer.network)
+        return {"validation_miou": found.miou, "validation_macc": found.macc}
+
+    def _resume(self, task: Task, trainer: Trainer, best: BestWeights, log: TrainingLog) -> None:
         """Load the half-way state of the same task, or where the base student hands over."""
         required = trainer.required_shapes()
+        state_path = self._workspace.student(task.unit) / _STATE
         state = load_training_state(state_path, task.fingerprint, required)
         if state is not None and not trainer.has_histories_of(state):
             _LOG.warning(
@@ -317,11 +431,10 @@ class DistillStage(Stage):
                 )
         if state is not None:
             trainer.load_state(state)
+            best.load_state(state)
         current_ranks().require_same(trainer.epoch, str(state_path))
-        if not current_ranks().is_first:
-            return
-        earlier = self._workspace.student(BASE) / "metrics.jsonl"
-        trim_metrics(metrics, trainer.epoch, earlier if task.unit == ENSEMBLE else None)
+        earlier = self._workspace.student(BASE) if task.unit == ENSEMBLE else None
+        log.go_on(trainer.epoch, trainer.steps_done, earlier)
 
     def _provenance(self, task: Task) -> dict[str, Any]:
         fused = read_provenance(self._workspace.fused(task.units_of("fuse")[0]))
@@ -336,43 +449,3 @@ class DistillStage(Stage):
             "config": dict(vars(self._config)),
             "task": task.fingerprint,
         }
-
-
-def _require_finite_loss(student: str, result: EpochResult) -> None:
-    """Refuse to go on after a step that left no numbers.
-
-    Raises:
-        TrainingError: a loss is not finite.
-    """
-    losses = (result.loss, result.ensemble_loss)
-    if not all(math.isfinite(loss) for loss in losses):
-        raise TrainingError(
-            f"student {student}: the loss is {losses[0]:.3g} + {losses[1]:.3g} after epoch "
-            f"{result.epoch}, expected finite numbers; lower distill.learning_rate "
-            f"(it was {result.learning_rate:.2g})"
-        )
-
-
-def _require_contrast(
-    network: MinkUNet,
-    student: str,
-    scene: str,
-    workspace: Workspace,
-    config: DistillConfig,
-    device: torch.device,
-) -> None:
-    """Refuse a student that says the same of every point.
-
-    Raises:
-        TrainingError: the features of the scene are alike, or not finite.
-    """
-    cloud = load_student_input(workspace, scene, config.input)
-    features = infer_point_features(network, cloud, config.voxel_size, device)  # (N, D)
-    directions = functional.normalize(features, dim=1)
-    spread = float((directions - directions[:1]).norm(dim=1).max())
-    if not spread > _MIN_SPREAD:
-        raise TrainingError(
-            f"student {student}: its features are the same for all {len(features)} points of "
-            f"scene {scene}, expected some that differ; change distill.learning_rate or train for "
-            "more epochs"
-        )

@@ -51,6 +51,14 @@ def made(tmp_path: Path, **sections: dict[str, Any]) -> RunContext:
             {"distill": {"precision": "float16", "device": "cpu"}},
             r"distill\.precision is float16, which needs a GPU, but .* on the cpu",
         ),
+        (
+            {"distill": {"validate_every": 2}, "ingest": {"homes": "test"}},
+            r"distill\.validate_every is 2 but .* are test scenes, which no training may look at",
+        ),
+        (
+            {"distill": {"answer": "best"}},
+            r"distill\.answer is best but distill\.validate_every is 0",
+        ),
         ({"run": {"label_set": "replica"}}, r"is 'replica' but generated homes are labelled with"),
         ({"ingest": {"validation": 0}}, r"ingest\.validation is 0 but .* need a home to measure"),
         (

@@ -29,6 +29,11 @@ SHORT = ("distill.students=[superpoint,superpoint+ensemble]", "distill.batch_siz
 FAST = (*SHORT, "distill.precision=float32", "distill.epochs=3")
 LONG = (*SHORT, "distill.precision=float32", "distill.epochs=24")
 """Some seconds, so that there is time to kill it."""
+EVERYTHING = (
+    *("distill.optimizer=adamw", "distill.weight_decay=0.1", "distill.accumulate=2"),
+    *("distill.max_gradient_norm=1.0", "distill.ema_decay=0.9", "distill.validate_every=5"),
+    *("distill.answer=best", "distill.log=step"),
+)
 LIMIT = 240
 RANDOM = random.Random(5)
 
@@ -86,13 +91,18 @@ def assert_equal(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) ->
 
 def test_torchrun_trains_both_students_and_the_run_goes_on_with_them(fused):
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    command += ["--master-port", str(free_port()), str(TOOL), str(fused), "--set", *FAST]
+    watched = (*FAST, "distill.validate_every=2", "distill.log=step")
+    command += ["--master-port", str(free_port()), str(TOOL), str(fused), "--set", *watched]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert ran.stdout.count("2 scenes, 3 epochs, loss") == 2  # one process tells
     text = (fused / "students" / STUDENT / "metrics.jsonl").read_text()
-    assert [json.loads(line)["epoch"] for line in text.splitlines()] == [1, 2, 3]
-    on = pcdistill("run", fused, "--only", "distill", "evaluate", "--set", *FAST)
+    told = [json.loads(line) for line in text.splitlines()]
+    assert [one["epoch"] for one in told] == [1, 2, 3]
+    assert ["validation_miou" in one for one in told] == [False, True, True]
+    steps = (fused / "students" / STUDENT / "steps.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in steps] == [1, 2, 3]
+    on = pcdistill("run", fused, "--only", "distill", "evaluate", "--set", *watched)
     assert on.returncode == 0, on.stdout + on.stderr
     assert "distill: 2 of 2 up to date" in on.stdout
     assert f"student:{STUDENT}" in on.stdout
@@ -148,7 +158,7 @@ def test_a_killed_process_ends_the_others_and_all_go_on_from_the_last_state(fuse
 @pytest.mark.slow
 def test_a_training_killed_at_random_moments_gives_the_same_student(fused, tmp_path):
     """Ten times by SIGTERM, ten times by SIGKILL; one that was finished before begins anew."""
-    changes = (*LONG, "distill.epochs=60")
+    changes = (*LONG, "distill.epochs=60", *EVERYTHING)
     whole = tmp_path / "whole"
     shutil.copytree(fused, whole)
     expected = trained(1, whole, changes)

@@ -10,10 +10,10 @@ from safetensors.torch import load_file
 
 from pcdistill.errors import TrainingError
 from pcdistill.homes import home_scene
+from pcdistill.inference import student_checks
 from pcdistill.pipeline.artifact_files import read_tensors, write_tensors
 from pcdistill.pipeline.context import RunContext
 from pcdistill.pipeline.stage import Task
-from pcdistill.stages import distill as distill_module
 from pcdistill.stages.distill import DistillStage
 from pcdistill.stages.fuse import FuseStage
 from pcdistill.stages.partition import PartitionStage
@@ -56,7 +56,7 @@ def test_a_student_that_says_the_same_of_all_points_is_refused(tmp_path, home, m
     def same(network, cloud, voxel_size, device):
         return torch.ones(len(cloud.points), 64)
 
-    monkeypatch.setattr(distill_module, "infer_point_features", same)
+    monkeypatch.setattr(student_checks, "infer_point_features", same)
     with pytest.raises(TrainingError, match=f"the same for all {len(home.points)} points"):
         train(run)
     assert not run.workspace.checkpoint("superpoint").exists()

@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
 from unittest import mock
 
 import pytest
 import torch
 
-from pcdistill.artifacts import load_training_scene
+from pcdistill.artifacts import load_training_scene, training_log
 from pcdistill.artifacts.students import load_student
 from pcdistill.distillation import batch_queue
 from pcdistill.distillation import trainer as trainer_module
-from pcdistill.errors import ConfigError
-from pcdistill.networks import MinkUNet, load_checkpoint
+from pcdistill.distillation.batch_cache import mixed_seed
+from pcdistill.distillation.batches import StudentInput
+from pcdistill.distillation.settings import TrainerSettings
+from pcdistill.distillation.student_features import infer_point_features
+from pcdistill.distillation.trainer import Trainer
+from pcdistill.errors import ConfigError, TrainingError
+from pcdistill.labels import IGNORE_LABEL
+from pcdistill.networks import MinkUNet, build_student, load_checkpoint
 from pcdistill.pipeline.artifact_files import read_tensors, write_tensors
+from pcdistill.pipeline.context import RunContext
 from pcdistill.pipeline.workspace import UnitRecord
+from pcdistill.scenes import Scene, open_scene
 from pcdistill.stages import distill as distill_module
 from pcdistill.stages.distill import DistillStage
 from tests.stages.followed import Outcomes, follows
-from tests.stages.toy import SCENE, toy_labels, toy_run
+from tests.stages.toy import CLASSES, MEASURED, SCENE, ToyText, store, toy_labels, toy_run
 from tests.stages.toy_students import (
     CHANNELS,
     ENSEMBLE,
     ROOMS,
     SMALL,
+    TRAINER,
     assert_same,
     by_hand,
     losses,
     ready,
+    room,
     train,
     weights,
 )
@@ -326,6 +338,189 @@ def test_device(tmp_path) -> Outcomes:
                 except ConfigError:
                     found[there] = "refused"
         yield found, right
+
+
+def measured_epochs(run: RunContext) -> dict[int, float]:
+    """Epoch -> mIoU on the validation scenes, as the log tells."""
+    lines = (run.workspace.student("superpoint") / "metrics.jsonl").read_text().splitlines()
+    told = [json.loads(line) for line in lines]
+    return {one["epoch"]: one["validation_miou"] for one in told if "validation_miou" in one}
+
+
+def with_validation(folder, **distill) -> RunContext:
+    """The run of `ready` with a labelled room to measure; that of the second seed, turned over."""
+    run = ready(folder, **distill)
+    one = room(MEASURED, 5)
+    labels = torch.arange(90) // 30
+    labels[::7] = IGNORE_LABEL
+    scene = Scene(MEASURED, one.points, one.colors, one.normals, labels=labels)
+    store(run, scene)
+    return run
+
+
+def miou_by_hand(network, run: RunContext) -> float:
+    """Mean over the classes of right points by all points that are, or were called, of a class."""
+    one = open_scene(run.workspace.scene(MEASURED))
+    cloud = StudentInput(one.points, one.normals, one.colors)
+    scores = infer_point_features(network, cloud, SMALL["voxel_size"], torch.device("cpu"))[:, :3]
+    called, ious = scores.argmax(dim=1), []
+    known = one.labels != IGNORE_LABEL
+    for number in range(3):
+        is_it, said = (one.labels == number) & known, (called == number) & known
+        ious.append(float((is_it & said).sum() / (is_it | said).sum()))
+    return 100 * sum(ious) / 3
+
+
+def after_each_epoch(run: RunContext, epochs: int) -> list[tuple[float, dict]]:
+    """mIoU and weights after each epoch, of a trainer that the test steers."""
+    torch.manual_seed(mixed_seed(0))
+    network = build_student("MinkUNet14A", 7, 4, width=0.125)
+    how = TrainerSettings(**{**{key: SMALL[key] for key in TRAINER}, "epochs": epochs})
+    learner = Trainer(network, ROOMS, ToyText().encode(CLASSES), how, torch.device("cpu"))
+    found = []
+    for _ in range(epochs):
+        learner.train_epoch()
+        miou = miou_by_hand(network, run)
+        weights = {key: value.clone() for key, value in network.state_dict().items()}
+        found.append((miou, weights))
+    return found
+
+
+@follows("distill.validate_every")
+def test_validate_every(tmp_path) -> Outcomes:
+    """And after the last epoch; the student is that of a training without."""
+    for value, epochs in ((0, []), (2, [2, 4, 5]), (3, [3, 5])):
+        run = with_validation(tmp_path / str(value), validate_every=value, epochs=5)
+        train(run)
+        by_epoch = after_each_epoch(run, 5)
+        assert_same(weights(run), by_epoch[-1][1])
+        yield measured_epochs(run), {epoch: by_epoch[epoch - 1][0] for epoch in epochs}
+
+
+@follows("distill.answer")
+def test_answer(tmp_path) -> Outcomes:
+    """The other weights are beside those that answer."""
+    for value, other in (("last", "best"), ("best", "last")):
+        run = with_validation(tmp_path / value, validate_every=1, epochs=5, answer=value)
+        train(run)
+        by_epoch = after_each_epoch(run, 5)
+        best = max(by_epoch, key=lambda pair: pair[0])[1]
+        right = {"last": by_epoch[-1][1], "best": best}
+        beside = load_checkpoint(run.workspace.student("superpoint") / f"{other}.safetensors")
+        assert_same(beside.network.state_dict(), right[other])
+        yield weights(run), right[value]
+
+
+@follows("distill.log")
+def test_log(tmp_path) -> Outcomes:
+    for value in ("epoch", "step"):
+        run = ready(tmp_path / value, log=value, batch_size=1)
+        train(run)
+        path = run.workspace.student("superpoint") / "steps.jsonl"
+        lines = path.read_text().splitlines() if path.exists() else []
+        told = [json.loads(line) for line in lines]
+        found = [(one["epoch"], one["step"], one["loss"] > 0) for one in told]
+        steps = [(1, 1, True), (1, 2, True), (2, 3, True), (2, 4, True)]
+        yield found, steps if value == "step" else []
+
+
+@follows("distill.tensorboard")
+def test_tensorboard(tmp_path) -> Outcomes:
+    """Whose writer another test looks at."""
+    for value in (False, True):
+        told: list[tuple[str, int]] = []
+        board = mock.Mock(add_scalar=lambda key, number, step, to=told: to.append((key, step)))
+        run = ready(tmp_path / str(value), tensorboard=value)
+        with mock.patch.object(training_log, "open_tensorboard", lambda *_, b=board: b):
+            train(run)
+        assert bool(board.close.called) == value
+        losses_told = [one for one in told if one[0].endswith("/loss")]
+        right = [("step/loss", 1), ("epoch/loss", 1), ("step/loss", 2), ("epoch/loss", 2)]
+        yield losses_told, right if value else []
+
+
+def test_a_training_with_everything_that_is_killed_gives_the_same_student(tmp_path):
+    """At each state that it writes: the average, the best weights and the log go on, too."""
+    changes = {"epochs": 3, "batch_size": 1, "validate_every": 1, "answer": "best", "log": "step"}
+    changes |= {"ema_decay": 0.5, "optimizer": "adamw", "weight_decay": 0.1}
+    whole = with_validation(tmp_path / "whole", **changes)
+    train(whole)
+    cut, states = with_validation(tmp_path / "cut", **changes), [0]
+    written = distill_module.write_tensors
+
+    class Killed(Exception):
+        """Ends the process."""
+
+    def writing(path, tensors, provenance):
+        written(path, tensors, provenance)
+        states[0] += 1
+        raise Killed
+
+    with (
+        mock.patch.object(distill_module, "_STATE_EVERY", -1.0),
+        mock.patch.object(distill_module, "_STATE_WITHIN_EPOCH", -1.0),
+        mock.patch.object(distill_module, "write_tensors", writing),
+    ):
+        while states[0] < 20:
+            try:
+                train(cut)
+                break
+            except Killed:
+                continue
+    assert states[0] == 5  # after every step but the last
+    assert_same(weights(cut), weights(whole))
+    folders = [run.workspace.student("superpoint") for run in (cut, whole)]
+    last = [load_checkpoint(folder / "last.safetensors").network.state_dict() for folder in folders]
+    assert_same(*last)
+    assert measured_epochs(cut) == measured_epochs(whole)
+    for name in ("metrics.jsonl", "steps.jsonl"):
+        told = [
+            [without_times(json.loads(line)) for line in (folder / name).read_text().splitlines()]
+            for folder in folders
+        ]
+        assert told[0] == told[1]
+        assert told[0]
+
+
+def without_times(values: dict) -> dict:
+    return {key: value for key, value in values.items() if key not in ("seconds", "waiting")}
+
+
+def test_without_a_labelled_validation_scene_it_is_a_sentence(tmp_path):
+    run = ready(tmp_path, validate_every=1)
+    one = room(MEASURED, 5)
+    store(run, Scene(MEASURED, one.points, one.colors, one.normals))
+    with pytest.raises(TrainingError, match=r"none of the 1 validation scenes .* has labels"):
+        train(run)
+
+
+def test_a_student_has_a_card(tmp_path):
+    run = with_validation(tmp_path, epochs=2, validate_every=2)
+    path = run.workspace.fused(ROOMS[0].name)
+    known = {"demo-dense": {"revision": "r7", "license": "CC BY 4.0"}}
+    write_tensors(path, read_tensors(path), {"weights": known})
+    train(run)
+    card = (run.workspace.student("superpoint") / "card.md").read_text()
+    for line in (
+        "# Student superpoint",
+        "| scenes learned from | 2 |",
+        "| points | 180 |",
+        "| scenes validated on | 1 |",
+        "| demo-dense | r7 | CC BY 4.0 |",
+        "| demo-masks | not known | not known |",
+        "| epoch | 2 |",
+        "| best epoch | 2 |",
+        f"| torch | {version('torch')} |",
+        "| device | CPU |",
+        "| seed | 0 |",
+        "| voxel_size | 0.3 |",
+    ):
+        assert line in card, line
+    seconds = sum(
+        json.loads(line)["seconds"]
+        for line in (run.workspace.student("superpoint") / "metrics.jsonl").read_text().splitlines()
+    )
+    assert f"| training time | 0 h 0 min {round(seconds)} s |" in card
 
 
 @follows("distill.engine")

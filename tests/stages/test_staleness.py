@@ -154,6 +154,8 @@ CONFIG: dict[str, Reach] = {
     "distill.voxel_size": Reach(STUDENT, STUDENT, STUDENT),
     "distill.device": NOTHING,
     "distill.workers": NOTHING,
+    "distill.log": NOTHING,
+    "distill.tensorboard": NOTHING,
     **{
         f"distill.{key}": Reach(STUDENT, STUDENT)
         for key in (
@@ -162,6 +164,7 @@ CONFIG: dict[str, Reach] = {
             *("keep_superpoint_loss", "learning_rate", "final_learning_rate", "schedule"),
             *("adam_beta2", "revoxelize_every", "precision", "engine", "optimizer", "weight_decay"),
             *("accumulate", "max_gradient_norm", "ema_decay", "ensemble_preset"),
+            *("validate_every", "answer"),
         )
     },
     "evaluate.protocol": Reach(MEASURED, MEASURED, MEASURED),
