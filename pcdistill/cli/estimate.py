@@ -32,7 +32,8 @@ def print_estimate(config: RunConfig, console: Console) -> int:
     console.print(table)
     console.print(
         "Measured on this machine with scenes of middle size; memory is that of one process with "
-        "all scenes to learn from. What the temporal ensemble adds to a step is not in the time.",
+        "all scenes to learn from. What the temporal ensemble adds to a step, and validation, are "
+        "not in the time.",
         markup=False,
     )
     return 0
