@@ -30,6 +30,7 @@ Overrides = Annotated[
 OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="PATH", help_behavior_hint="")]
 OptionalNumber = Annotated[int | None, tyro.conf.arg(metavar="INT", help_behavior_hint="")]
 OptionalDistance = Annotated[float | None, tyro.conf.arg(metavar="METRES", help_behavior_hint="")]
+OptionalCosine = Annotated[float | None, tyro.conf.arg(metavar="COSINE", help_behavior_hint="")]
 OptionalText = Annotated[str | None, tyro.conf.arg(metavar="TEXT", help_behavior_hint="")]
 """Options that may be left out; their help says what then happens."""
 

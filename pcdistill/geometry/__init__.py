@@ -31,6 +31,7 @@ from pcdistill.geometry.occlusion import (
     splat_depth,
     zbuffer_depth,
 )
+from pcdistill.geometry.oriented_boxes import OrientedBox, upright_box
 from pcdistill.geometry.point_grid import PointGrid, VisiblePoints
 from pcdistill.geometry.pooling import superpoint_mean
 from pcdistill.geometry.sampling import iter_feature_samples, sample_feature_map
@@ -53,6 +54,7 @@ __all__ = [
     "FusedCloud",
     "FusedSurface",
     "MeshDepthRenderer",
+    "OrientedBox",
     "PointGrid",
     "Projection",
     "SuperpointStatistics",
@@ -93,6 +95,7 @@ __all__ = [
     "splat_depth",
     "superpoint_mean",
     "superpoint_statistics",
+    "upright_box",
     "vertex_normals",
     "voxelize",
     "weld_faces",

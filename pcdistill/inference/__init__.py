@@ -1,5 +1,6 @@
 """Predictions of every method for a scene, and answers to questions about it."""
 
+from pcdistill.inference.answer_records import answer_rows, response_record, why_no_answer
 from pcdistill.inference.class_instances import class_instances
 from pcdistill.inference.confidence import label_confidence
 from pcdistill.inference.evaluated_files import FileIds, evaluate_files
@@ -24,9 +25,13 @@ from pcdistill.inference.pieces import ScenePieces, average_pieces
 from pcdistill.inference.places import MIN_POINTS, Place, connected_places
 from pcdistill.inference.point_explanation import PointExplanation, TeacherVote, explain_point
 from pcdistill.inference.predictor import ScenePredictor
-from pcdistill.inference.questions import ignored_words, known_words
-from pcdistill.inference.relevancy import (
+from pcdistill.inference.questions import (
     GENERAL_PHRASES,
+    Question,
+    ignored_words,
+    known_words,
+)
+from pcdistill.inference.relevancy import (
     meant_word,
     query_alternatives,
     relevancy,
@@ -58,12 +63,14 @@ __all__ = [
     "PointExplanation",
     "Querier",
     "QueryMatch",
+    "Question",
     "Response",
     "ScenePieces",
     "ScenePredictor",
     "SceneResponse",
     "StudentValidation",
     "TeacherVote",
+    "answer_rows",
     "average_pieces",
     "class_instances",
     "connected_places",
@@ -84,7 +91,9 @@ __all__ = [
     "relevancy",
     "require_contrast",
     "require_finite_loss",
+    "response_record",
     "score_draws",
     "similarity_floor",
     "summarize_method",
+    "why_no_answer",
 ]

@@ -13,6 +13,7 @@ from pcdistill.callbacks import ProgressCallback
 from pcdistill.errors import ConfigError
 from pcdistill.inference.labelled_clouds import export_labelled_clouds
 from pcdistill.inference.predictor import ScenePredictor
+from pcdistill.inference.questions import Question
 from pcdistill.inference.text_query import Drawn, Querier, Response
 from pcdistill.pipeline import RunContext, load_workspace_config
 
@@ -53,6 +54,9 @@ class FinishedRun:
         top_k: int = 5,
         method: str | None = None,
         draw: Drawn = "none",
+        synonyms: Sequence[str] = (),
+        negatives: Sequence[str] = (),
+        min_similarity: float | None = None,
     ) -> Response:
         """Find places that fit a text.
 
@@ -62,12 +66,18 @@ class FinishedRun:
             top_k: places at most.
             method: whose features answer; by default the best measured one.
             draw: of which scenes a coloured cloud and a picture are written to the workspace.
+            synonyms: further texts that ask for the same.
+            negatives: texts of what is not meant; what fits one of them better is no answer.
+            min_similarity: cosine that a place has to exceed, in [-1, 1]; by default it comes from
+                the features of its scene.
 
         Raises:
-            ConfigError: the text, a scene or the method is unknown.
+            ConfigError: a text, a scene or the method is unknown, or a text is asked for and
+                excluded.
             ArtifactError: the run is not finished.
         """
-        return self.querier.query(text, scenes, top_k, method, draw)
+        question = Question(text, tuple(synonyms), tuple(negatives), min_similarity)
+        return self.querier.query(question, scenes, top_k, method, draw)
 
     def labels(self, scene: str, method: str | None = None) -> Tensor:
         """(N,) int64: class index of each point of a scene; negative where there is no answer.

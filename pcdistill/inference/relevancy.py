@@ -14,9 +14,6 @@ from torch import Tensor
 
 from pcdistill.geometry import require_shape
 
-GENERAL_PHRASES = ("object", "things", "stuff", "texture")
-"""Alternatives beside the vocabulary; the phrases of LERF."""
-
 TEMPERATURE = 0.1
 """Divides cosines before the softmax, unitless."""
 
@@ -24,33 +21,42 @@ FLOOR_QUANTILE = 0.9
 """Of the cosines between features, or words, and words that they do not mean."""
 
 
-def query_alternatives(query: Tensor, vocabulary: Tensor, phrases: Tensor) -> Tensor:
-    """Collect what a feature may be instead of what a text asks for.
+def query_alternatives(
+    queries: Tensor, vocabulary: Tensor, phrases: Tensor, negatives: Tensor | None = None
+) -> Tensor:
+    """Collect what a feature may be instead of what is asked for.
 
     Args:
-        query: (D,) float, unit length.
+        queries: (Q, D) float, unit rows: texts that ask for the same thing.
         vocabulary: (K, D) float, unit rows, K >= 1.
         phrases: (G, D) float, unit rows.
+        negatives: (M, D) float, unit rows: texts of what is not meant.
 
     Returns:
-        (K - 1 + G, D): the vocabulary without the word nearest to the text, then the phrases.
+        (A, D): the vocabulary without the word nearest to each query, the phrases, the negatives.
     """
-    require_shape("query", query, None)
-    require_shape("vocabulary", vocabulary, None, len(query))
-    require_shape("phrases", phrases, None, len(query))
+    require_shape("queries", queries, None, None)
+    require_shape("vocabulary", vocabulary, None, queries.shape[1])
+    require_shape("phrases", phrases, None, queries.shape[1])
     others = torch.ones(len(vocabulary), dtype=torch.bool, device=vocabulary.device)
-    others[(vocabulary @ query).argmax()] = False
-    return torch.cat([vocabulary[others], phrases])
+    others[(queries @ vocabulary.T).argmax(dim=1)] = False
+    parts = [vocabulary[others], phrases]
+    if negatives is not None:
+        require_shape("negatives", negatives, None, queries.shape[1])
+        parts.append(negatives)
+    return torch.cat(parts)
 
 
 def relevancy(
-    features: Tensor, query: Tensor, alternatives: Tensor, temperature: float = TEMPERATURE
+    features: Tensor, queries: Tensor, alternatives: Tensor, temperature: float = TEMPERATURE
 ) -> Tensor:
-    """Compute the share of the text in a softmax over itself and what else a feature may be.
+    """Compute the share of a question in a softmax over itself and what else a feature may be.
+
+    Of several texts that ask for the same thing the one counts that the feature fits best.
 
     Args:
         features: (P, D) float, unit rows; a zero row has no feature.
-        query: (D,) float, unit length.
+        queries: (Q, D) float, unit rows, Q >= 1.
         alternatives: (A, D) float, unit rows.
         temperature: divides cosines, unitless, > 0.
 
@@ -58,17 +64,21 @@ def relevancy(
         (P,) float in [0, 1]; 0 where there is no feature.
 
     Raises:
-        ValueError: shapes do not fit, or the temperature is not positive.
+        ValueError: shapes do not fit, no query, or the temperature is not positive.
 
     Source: LERF, Eq. in 3.4, with a softmax over all alternatives at once instead of the least of
     the pairwise ones.
     """
-    require_shape("features", features, None, len(query))
-    require_shape("alternatives", alternatives, None, len(query))
+    require_shape("queries", queries, None, None)
+    require_shape("features", features, None, queries.shape[1])
+    require_shape("alternatives", alternatives, None, queries.shape[1])
+    if len(queries) == 0:
+        raise ValueError("relevancy needs at least one query")
     if not temperature > 0:
         raise ValueError(f"temperature must be > 0, got {temperature}")
-    texts = torch.cat([query[None], alternatives])
-    fraction = torch.softmax(features @ texts.T / temperature, dim=1)[:, 0]
+    best = (features @ queries.T).amax(dim=1, keepdim=True)  # (P, 1)
+    cosines = torch.cat([best, features @ alternatives.T], dim=1)
+    fraction = torch.softmax(cosines / temperature, dim=1)[:, 0]
     return torch.where(features.any(dim=1), fraction, 0.0)
 
 

@@ -14,19 +14,26 @@ from torch.nn import functional
 
 from pcdistill.artifacts import RunArtifacts, stored_scenes
 from pcdistill.errors import ConfigError, file_trouble
+from pcdistill.geometry import OrientedBox, upright_box
 from pcdistill.inference.pieces import Pieces, ScenePieces
 from pcdistill.inference.places import Place, connected_places
 from pcdistill.inference.predictor import ScenePredictor
-from pcdistill.inference.questions import ignored_words, known_words
-from pcdistill.inference.relevancy import (
-    GENERAL_PHRASES,
-    meant_word,
-    query_alternatives,
-    relevancy,
-    similarity_floor,
+from pcdistill.inference.questions import (
+    EmbeddedQuestion,
+    Question,
+    embed_question,
+    ignored_words,
+    judge_place,
 )
+from pcdistill.inference.relevancy import relevancy, similarity_floor
 from pcdistill.pipeline import RunWords, Workspace, question_slug, slug
-from pcdistill.scenes import Scene, open_scene, source_points, write_source_ply
+from pcdistill.scenes import (
+    Scene,
+    open_scene,
+    scene_to_source,
+    source_points,
+    write_source_ply,
+)
 from pcdistill.visualization import colorize_scores, draw_points, save_png
 
 _LOG = logging.getLogger(__name__)
@@ -43,13 +50,15 @@ class QueryMatch:
     relevancy: float
     """Share of the question among what the place may be, in [0, 1]."""
     similarity: float
-    """Cosine between the place's mean feature and the text."""
+    """Cosine between the place's mean feature and the text of the question that it fits best."""
     rank: float
     """What answers are sorted by, see `Place.rank`."""
     position: tuple[float, float, float]
     """Centre of its bounding box, metres, in the frame of the scan's own files."""
     size: tuple[float, float, float]
     """Extent of its bounding box, metres, in the same frame."""
+    box: OrientedBox
+    """The least box around it that is upright in the scan, in the same frame."""
     points: int
     fraction: float
     """Of the points of its scene, in [0, 1]."""
@@ -72,12 +81,15 @@ class SceneResponse:
     """Cosine that a place has to exceed to be an answer, unless it looks like the word meant."""
     best_similarity: float
     """Cosine of the best place, whether above the floor or not; -1 where there is none."""
+    excluded: int
+    """Places that would answer but fit better what is not meant."""
 
 
 @dataclass(frozen=True)
 class Response:
     """Answer of a run to a question."""
 
+    question: Question
     method: str
     """The row of the results whose features answered."""
     answers: tuple[QueryMatch, ...]
@@ -88,6 +100,8 @@ class Response:
     """Cosine that a place has to exceed, in the scene that came nearest to it."""
     best_similarity: float
     """Cosine of the place that came nearest."""
+    excluded: int
+    """Places that would answer but fit better what is not meant."""
     files: tuple[Path, ...]
     """What was written."""
     ignored: tuple[str, ...] = ()
@@ -104,12 +118,12 @@ class Querier:
         self._scenes: dict[str, Scene] = {}
 
     def scene_relevancy(
-        self, text: str, scene_name: str, method: str | None = None
+        self, question: str | Question, scene_name: str, method: str | None = None
     ) -> tuple[Tensor, str]:
-        """How well every point of a scene fits a text, without looking for places.
+        """How well every point of a scene fits a question, without looking for places.
 
         Args:
-            text: what to look for.
+            question: what to look for.
             scene_name: a stored scene of the run.
             method: whose features answer, as in `query_scene`.
 
@@ -117,56 +131,79 @@ class Querier:
             (N,) float32 in [0, 1], NaN where a point has no feature; and the method.
 
         Raises:
-            ConfigError: the text has no known word, or there is no such method.
+            ConfigError: a text has no known word, or there is no such method.
             ArtifactError: the run has no scene of that name, or is not finished.
         """
         method = self._methods.require(method, self._artifacts.workspace)
         pieces = self._pieces.features(method, self._scene(scene_name))
-        return _of_points(pieces, self._fit(pieces, self._encode(text))), method
+        asked = embed_question(self._artifacts.words, _question(question))
+        fits = relevancy(pieces.features, asked.queries, asked.alternatives)
+        return _of_points(pieces, fits), method
 
     def query_scene(
-        self, text: str, scene_name: str, top_k: int = 5, method: str | None = None
+        self,
+        question: str | Question,
+        scene_name: str,
+        top_k: int = 5,
+        method: str | None = None,
     ) -> SceneResponse:
-        """Compare the pieces of a scene with a text and join those that fit into places.
+        """Compare the pieces of a scene with a question and join those that fit into places.
 
         Args:
-            text: what to look for.
+            question: what to look for.
             scene_name: a stored scene of the run.
             top_k: places at most.
             method: whose features answer, a name of the results table; by default the best
                 measured one.
 
         Raises:
-            ConfigError: the text has no known word, or there is no such method.
+            ConfigError: a text has no known word, or there is no such method.
             ArtifactError: the run has no scene of that name, or is not finished.
         """
-        words, scene = self._artifacts.words, self._scene(scene_name)
+        question = _question(question)
+        asked = embed_question(self._artifacts.words, question)
         method = self._methods.require(method, self._artifacts.workspace)
+        return self._search(asked, question.min_similarity, scene_name, top_k, method)
+
+    def _search(
+        self,
+        asked: EmbeddedQuestion,
+        min_similarity: float | None,
+        scene_name: str,
+        top_k: int,
+        method: str,
+    ) -> SceneResponse:
+        words, scene = self._artifacts.words, self._scene(scene_name)
         pieces = self._pieces.features(method, scene)
-        query = self._encode(text)  # (D,)
         vocabulary = words.vocabulary_embeddings  # (K, D)
-        fits = self._fit(pieces, query)  # (S,)
-        floor = similarity_floor(pieces.features, vocabulary)
-        word = meant_word(query, vocabulary)
+        fits = relevancy(pieces.features, asked.queries, asked.alternatives)  # (S,)
+        floor = min_similarity
+        if floor is None:
+            floor = similarity_floor(pieces.features, vocabulary)
         points = source_points(scene)
-        answers, kept = [], []
+        kept: list[QueryMatch] = []
+        excluded, best = 0, -1.0
         for place in connected_places(scene.points, pieces.ids, fits):
             mean = functional.normalize(pieces.features[pieces.ids[place.points]].sum(dim=0), dim=0)
-            answers.append(_answer(words, scene, points, place, mean, float(mean @ query)))
-            named = word is not None and int((vocabulary @ mean).argmax()) == word
-            if named or answers[-1].similarity > floor:
-                kept.append(answers[-1])
+            verdict, similarity = judge_place(
+                asked, mean, vocabulary, floor, by_name=min_similarity is None
+            )
+            best = max(best, similarity)
+            excluded += verdict == "excluded"
+            if verdict == "answer" and len(kept) < top_k:
+                kept.append(_answer(words, scene, points, place, mean, similarity))
         return SceneResponse(
             scene,
             _of_points(pieces, fits),
-            tuple(kept[:top_k]),
+            tuple(kept),
             floor,
-            max((answer.similarity for answer in answers), default=-1.0),
+            best,
+            excluded,
         )
 
     def query(
         self,
-        text: str,
+        question: str | Question,
         scenes: Sequence[str] = (),
         top_k: int = 5,
         method: str | None = None,
@@ -175,7 +212,7 @@ class Querier:
         """Answer a question with places, and draw how well everything fits.
 
         Args:
-            text: what to look for.
+            question: what to look for.
             scenes: where to look; by default everywhere that is measured.
             top_k: places at most.
             method: whose features answer; by default the best measured one.
@@ -183,21 +220,23 @@ class Querier:
                 `queries/` of the workspace.
 
         Raises:
-            ConfigError: the text, a scene or the method is unknown.
+            ConfigError: a text, a scene or the method is unknown.
             ArtifactError: the run is not finished.
         """
+        question = _question(question)
         workspace, split = self._artifacts.workspace, self._artifacts.scenes
         method = self._methods.require(method, workspace)
-        ignored = known_words(self._artifacts.words, text).unknown
-        if ignored:
-            _LOG.warning("%s", ignored_words(text, ignored))
+        asked = embed_question(self._artifacts.words, question)
+        if asked.ignored:
+            _LOG.warning("%s", ignored_words(str(question), asked.ignored))
         for name in scenes:
             if name not in split.all:
                 raise ConfigError(
                     f"unknown scene '{name}'; expected one of: {', '.join(split.all)}"
                 )
         searched = stored_scenes(workspace, scenes or split.validation or split.all)
-        found = [self.query_scene(text, name, top_k, method) for name in searched]
+        least = question.min_similarity
+        found = [self._search(asked, least, name, top_k, method) for name in searched]
         answers = sorted((a for one in found for a in one.answers), key=lambda answer: -answer.rank)
         nearest = max(found, key=lambda one: one.best_similarity - one.floor)
         chosen = [answers[0].scene if answers else nearest.scene.name]
@@ -206,30 +245,20 @@ class Querier:
         for one in found:
             if one.scene.name in drawn:
                 try:
-                    files += _draw(workspace, text, one)
+                    files += _draw(workspace, question, one)
                 except OSError as error:  # the answer does not need it
                     _LOG.warning("nothing is drawn: %s", file_trouble(error))
         return Response(
+            question,
             method,
             tuple(answers[:top_k]),
             searched,
             nearest.floor,
             nearest.best_similarity,
+            sum(one.excluded for one in found),
             tuple(files),
-            ignored,
+            asked.ignored,
         )
-
-    def _encode(self, text: str) -> Tensor:
-        """(D,) float32 of the words of a text that are known."""
-        words = self._artifacts.words
-        return words.text_encoder.encode([known_words(words, text).known_text])[0]
-
-    def _fit(self, pieces: Pieces, query: Tensor) -> Tensor:
-        """(S,) float32: relevancy of pieces for a text (D,)."""
-        words = self._artifacts.words
-        phrases = words.text_encoder.encode(GENERAL_PHRASES)
-        alternatives = query_alternatives(query, words.vocabulary_embeddings, phrases)
-        return relevancy(pieces.features, query, alternatives)
 
     def _scene(self, name: str) -> Scene:
         if name not in self._scenes:
@@ -240,6 +269,10 @@ class Querier:
 def _of_points(pieces: Pieces, fits: Tensor) -> Tensor:
     """(N,) float32 of the relevancy (S,) of pieces; NaN where a piece has no feature."""
     return torch.where(pieces.features.any(dim=1), fits, torch.nan)[pieces.ids]
+
+
+def _question(question: str | Question) -> Question:
+    return question if isinstance(question, Question) else Question(question)
 
 
 def _answer(
@@ -261,6 +294,7 @@ def _answer(
         rank=place.rank,
         position=(x, y, z),
         size=(length, width, height),
+        box=upright_box(scene.points[place.points]).moved(scene_to_source(scene.provenance)),
         points=len(place.points),
         fraction=len(place.points) / len(scene.points),
         looks_like=words.label_set.names[category],
@@ -268,9 +302,9 @@ def _answer(
     )
 
 
-def _draw(workspace: Workspace, text: str, found: SceneResponse) -> tuple[Path, Path]:
+def _draw(workspace: Workspace, question: Question, found: SceneResponse) -> tuple[Path, Path]:
     """Write a scene coloured by relevancy as PLY and PNG."""
-    folder = workspace.root / "queries" / question_slug(text)
+    folder = workspace.root / "queries" / question_slug(str(question))
     folder.mkdir(parents=True, exist_ok=True)
     scene, colors = found.scene, colorize_scores(found.relevancy)
     ply, png = folder / f"{slug(scene.name)}.ply", folder / f"{slug(scene.name)}.png"

@@ -175,8 +175,8 @@ def test_scenes_are_exported_one_after_the_other(run, predictor, scene, tmp_path
 
 
 def test_query_writes_and_names_the_scans_own_coordinates(run, scene, monkeypatch):
-    answer = query_module.SceneResponse(scene, torch.linspace(0, 1, 60), (), 0.1, 0.5)
-    cloud, _ = query_module._draw(run.workspace, "chair", answer)
+    answer = query_module.SceneResponse(scene, torch.linspace(0, 1, 60), (), 0.1, 0.5, 0)
+    cloud, _ = query_module._draw(run.workspace, query_module.Question("chair"), answer)
     require_source_frame(cloud, scene)
 
 

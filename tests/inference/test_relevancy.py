@@ -25,27 +25,27 @@ def test_a_blurred_bed_is_a_better_place_to_sleep_than_a_sharp_door():
     query = unit(0.56, 0.38, 0.0, 0.0)
     bed, door = unit(0.5, 0.0, 0.7, 0.5), DOOR
     assert door @ query > bed @ query
-    alternatives = query_alternatives(query, torch.stack([BED, DOOR, LAMP]), OTHER[None])
-    fits = relevancy(torch.stack([bed, door]), query, alternatives)
+    alternatives = query_alternatives(query[None], torch.stack([BED, DOOR, LAMP]), OTHER[None])
+    fits = relevancy(torch.stack([bed, door]), query[None], alternatives)
     assert fits[0] > fits[1]
 
 
 def test_the_word_nearest_to_the_text_is_no_alternative_to_it():
     words = torch.stack([BED, DOOR, LAMP])
-    alternatives = query_alternatives(unit(0.2, 0.9, 0.1, 0.0), words, OTHER[None])
+    alternatives = query_alternatives(unit(0.2, 0.9, 0.1, 0.0)[None], words, OTHER[None])
     assert torch.equal(alternatives, torch.stack([BED, LAMP, OTHER]))
 
 
 def test_it_is_the_share_of_a_softmax():
     """exp(1 / 0.5) against exp(0.6 / 0.5) and exp(0): by hand."""
     feature = unit(1.0, 0.0, 0.0, 0.0)
-    found = relevancy(feature[None], BED, torch.stack([unit(0.6, 0.8, 0.0, 0.0), LAMP]), 0.5)
+    found = relevancy(feature[None], BED[None], torch.stack([unit(0.6, 0.8, 0.0, 0.0), LAMP]), 0.5)
     expected = math.exp(2) / (math.exp(2) + math.exp(1.2) + 1)
     assert float(found) == pytest.approx(expected, abs=FLOAT32)
 
 
 def test_a_piece_without_a_feature_is_not_relevant():
-    found = relevancy(torch.stack([torch.zeros(4), BED]), BED, DOOR[None])
+    found = relevancy(torch.stack([torch.zeros(4), BED]), BED[None], DOOR[None])
     assert found[0] == 0
     assert found[1] > 0.9
 
@@ -54,12 +54,35 @@ def test_a_piece_without_a_feature_is_not_relevant():
 def test_the_order_of_alternatives_does_not_matter_and_shares_are_shares(seed, alternatives):
     generator = torch.Generator().manual_seed(seed)
     draws = normalize(torch.randn(8 + alternatives, 5, generator=generator), dim=1)
-    features, query, others = draws[:7], draws[7], draws[8:]
+    features, query, others = draws[:7], draws[7:8], draws[8:]
     found = relevancy(features, query, others)
     torch.testing.assert_close(relevancy(features, query, others.flip(0)), found)
     assert bool(((found >= 0) & (found <= 1)).all())
     more = relevancy(features, query, torch.cat([others, features[:1]]))
     assert bool((more <= found + FLOAT32).all())  # one more alternative takes a share
+
+
+def test_of_texts_that_mean_the_same_the_best_counts():
+    """A second text that fits worse changes nothing; its own nearest word is no alternative."""
+    words, feature = torch.stack([BED, DOOR, LAMP]), unit(0.8, 0.1, 0.5, 0.2)
+    alone = query_alternatives(BED[None], words, OTHER[None])
+    both = torch.stack([BED, unit(0.1, 0.0, 0.9, 0.0)])
+    assert torch.equal(query_alternatives(both, words, OTHER[None]), torch.stack([DOOR, OTHER]))
+    one = relevancy(feature[None], BED[None], alone)
+    torch.testing.assert_close(relevancy(feature[None], both, alone), one)
+    torch.testing.assert_close(relevancy(feature[None], both.flip(0), alone), one)
+
+
+def test_what_is_not_meant_takes_its_share_even_from_the_word_it_is_nearest_to():
+    """A bunk bed is nearest to bed, as the question is; asked without it, only beds remain."""
+    words, bunk = torch.stack([BED, DOOR, LAMP]), unit(0.8, 0.0, 0.6, 0.0)
+    with_bunks = query_alternatives(BED[None], words, OTHER[None])
+    without = query_alternatives(BED[None], words, OTHER[None], bunk[None])
+    assert torch.equal(without, torch.cat([with_bunks, bunk[None]]))
+    pieces = torch.stack([BED, bunk])
+    assert relevancy(pieces, BED[None], with_bunks)[1] > 0.5
+    assert relevancy(pieces, BED[None], without)[1] < 0.5
+    assert relevancy(pieces, BED[None], without)[0] > 0.5
 
 
 def test_the_floor_is_a_quantile_of_what_features_do_not_mean():
@@ -90,4 +113,6 @@ def test_a_text_means_the_nearest_word_unless_words_are_as_near_to_each_other():
 
 def test_a_temperature_of_nothing_is_refused():
     with pytest.raises(ValueError, match=r"temperature must be > 0, got 0"):
-        relevancy(BED[None], BED, DOOR[None], 0)
+        relevancy(BED[None], BED[None], DOOR[None], 0)
+    with pytest.raises(ValueError, match="at least one query"):
+        relevancy(BED[None], BED[:0, None].expand(0, 4), DOOR[None])

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from pcdistill.artifacts.students import LoadedStudent
+from pcdistill.inference import Question, answer_rows, response_record, why_no_answer
 from pcdistill.inference.methods import COMBINED
 from pcdistill.pipeline.artifact_files import (
     read_json,
@@ -130,6 +131,76 @@ def test_the_row_that_is_asked_for_answers(tmp_path):
         finished_run(run).querier.query("bed", (MEASURED,), draw="none").method
         == "teacher:demo-dense"
     )
+
+
+def ask(run, text, **question):
+    querier = finished_run(run).querier
+    return querier.query(Question(text, **question), method="teacher:demo-dense", draw="none")
+
+
+def where(response) -> set[tuple[str, str]]:
+    return {(answer.scene, answer.truth) for answer in response.answers}
+
+
+def test_a_synonym_finds_what_either_text_finds(tmp_path):
+    run = finished(tmp_path)
+    both = ask(run, "lamp", synonyms=("door",))
+    assert where(both) == where(ask(run, "lamp")) | where(ask(run, "door"))
+    assert all(answer.similarity > 0.89 for answer in both.answers)
+
+
+def test_what_fits_a_negative_better_is_no_answer(tmp_path):
+    """Asked for doors of any kind, half a lamp is one, by 1 / sqrt(5); it is more of a lamp."""
+    run = finished(tmp_path)
+    half = ask(run, "door", min_similarity=0.4)
+    without = ask(run, "door", min_similarity=0.4, negatives=("lamp",))
+    assert half.excluded == 0
+    assert any(answer.similarity < 0.5 for answer in half.answers)
+    assert without.excluded == 1
+    assert len(without.answers) == len(half.answers) - 1
+    assert all(answer.similarity > 0.9 for answer in without.answers)
+
+
+def test_a_similarity_of_ones_own_is_kept_even_by_the_named(tmp_path):
+    """Half a lamp has cosine 0.894 with lamp, and lamp is its nearest word."""
+    run = finished(tmp_path)
+    found = {bound: ask(run, "lamp", min_similarity=bound) for bound in (0.85, 0.93, 1.0)}
+    assert [len(found[bound].answers) for bound in found] == [2, 1, 0]
+    assert [found[bound].floor for bound in found] == list(found)
+    assert why_no_answer(found[1.0]).endswith(
+        "similarity 1.00 with 'lamp', more than 1.00 is asked for (teacher:demo-dense, 2 scenes)"
+    )
+
+
+def test_where_everything_is_excluded_the_sentence_says_by_what(tmp_path):
+    run = finished(tmp_path)
+    found = ask(run, "lamp", negatives=("lamp ", "door"))
+    assert found.answers == ()
+    assert found.excluded >= 1
+    assert why_no_answer(found) == (
+        f"nothing here is left: the {found.excluded} places that look like 'lamp' look more like "
+        "'lamp ' or 'door' (teacher:demo-dense, 2 scenes)"
+    )
+
+
+def test_a_record_and_a_row_say_all_that_is_known_of_a_place(tmp_path):
+    found = ask(finished(tmp_path), "lamp")
+    record = json.loads(json.dumps(response_record(found), allow_nan=False))
+    assert record["question"] == "lamp"
+    assert record["method"] == "teacher:demo-dense"
+    lamp, first = found.answers[0], record["answers"][0]
+    assert first["scene"] == SECOND
+    assert first["box"]["size"] == pytest.approx([0.5, 0.5, 0.0])
+    assert first["box"]["center"] == pytest.approx([0.25, 0.25, 0.0])
+    assert first["bounds"]["low"] == pytest.approx([0.0, 0.0, 0.0])
+    assert first["bounds"]["high"] == pytest.approx([0.5, 0.5, 0.0])
+    heads, *rows = answer_rows(found)
+    assert len(rows) == len(found.answers)
+    row = dict(zip(heads, rows[0], strict=True))
+    assert (row["scene"], row["looks_like"], row["truth"]) == (SECOND, "lamp", "lamp")
+    assert row["similarity"] == lamp.similarity
+    assert (row["length"], row["height"]) == (pytest.approx(0.5), pytest.approx(0.0))
+    assert (row["height_axis_z"], row["points"]) == (1.0, EACH)
 
 
 def test_only_the_scenes_that_are_asked_for_are_searched(tmp_path):
