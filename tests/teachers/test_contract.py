@@ -60,7 +60,13 @@ def of_the_page(title: str) -> str:
     return below.split("```python\n")[1].split("```")[0]
 
 
-@pytest.fixture(scope="module", params=[*TEACHERS, "bright"])
+HELD = [  # the same network as lseg, asked for six sizes and their mirror images: half a minute
+    pytest.param(name, marks=pytest.mark.slow) if name == "lseg-multiscale" else name
+    for name in (*TEACHERS, "bright")
+]
+
+
+@pytest.fixture(scope="module", params=HELD)
 def teacher(request, tmp_path_factory) -> Iterator[Teacher]:
     """Every teacher of the table, and the example of the page."""
     with pytest.MonkeyPatch.context() as patch:

@@ -67,7 +67,8 @@ class KeptBatches:
                 device=CPU,
                 revoxelize_every=self._settings.revoxelize_every,
             )
-        return self._caches[number].sample(scene, epoch, generator)
+        cache = self._caches[number]
+        return cache.sample(scene, epoch, cache.draw(generator))
 
 
 class LabelLoss:
