@@ -90,8 +90,8 @@ def _print_table(response: Response) -> None:
                 answer.scene,
                 answer.looks_like,
                 f"{answer.relevancy:.2f}",
-                " ".join(f"{value:.1f}" for value in answer.box.center.tolist()),
-                " x ".join(f"{value:.1f}" for value in answer.box.size.tolist()),
+                " ".join(f"{value:.1f}" for value in answer.box.center),
+                " x ".join(f"{value:.1f}" for value in answer.box.size),
                 str(answer.points),
                 f"{100 * answer.fraction:.1f} %",
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,34 +11,30 @@ from torch import Tensor
 
 from pcdistill.geometry.checks import require_finite, require_shape
 
+Vector = tuple[float, float, float]
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True)
 class OrientedBox:
     """A box with edges of its own direction."""
 
-    center: Tensor
-    """(3,) float64, metres."""
-    axes: Tensor
-    """(3, 3) float64, rows of unit length, right-handed: along length, width, height."""
-    size: Tensor
-    """(3,) float64, metres: length, width, height; the length is no less than the width."""
+    center: Vector
+    """Metres."""
+    axes: tuple[Vector, Vector, Vector]
+    """Rows of unit length, right-handed: along length, width, height."""
+    size: Vector
+    """Metres: length, width, height; the length is no less than the width."""
 
     def corners(self) -> Tensor:
         """(8, 3) float64, metres: its corners, the four of its lower side first."""
-        sides = torch.tensor(
-            [
-                [x, y, z]
-                for z in (-0.5, 0.5)
-                for x, y in ((-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5))
-            ],
-            dtype=torch.float64,
-        )
-        return self.center + (sides * self.size) @ self.axes
+        around = ((-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5))
+        sides = _exact([[x, y, z] for z in (-0.5, 0.5) for x, y in around])
+        return _exact(self.center) + (sides * _exact(self.size)) @ _exact(self.axes)
 
     def contains(self, points: Tensor, margin: float = 0.0) -> Tensor:
         """(N,) bool: which points, (N, 3) metres, are inside or at most `margin` metres out."""
-        local = (points.double() - self.center) @ self.axes.T
-        return (local.abs() <= self.size / 2 + margin).all(dim=1)
+        local = (points.double() - _exact(self.center)) @ _exact(self.axes).T
+        return (local.abs() <= _exact(self.size) / 2 + margin).all(dim=1)
 
     def moved(self, transform: Tensor) -> OrientedBox:
         """The same box in another frame.
@@ -47,7 +44,8 @@ class OrientedBox:
         """
         rigid = transform.double()
         rotation = rigid[:3, :3]
-        return OrientedBox(rotation @ self.center + rigid[:3, 3], self.axes @ rotation.T, self.size)
+        center = rotation @ _exact(self.center) + rigid[:3, 3]
+        return _box(center, _exact(self.axes) @ rotation.T, self.size)
 
 
 def upright_box(points: Tensor) -> OrientedBox:
@@ -88,11 +86,23 @@ def upright_box(points: Tensor) -> OrientedBox:
     place = torch.stack([along, across]).T @ ((lowest + highest) / 2)
     axes = torch.eye(3, dtype=torch.float64)
     axes[0, :2], axes[1, :2] = along, across
-    return OrientedBox(
-        middle + torch.cat([place, torch.zeros(1, dtype=torch.float64)]),
-        axes,
-        torch.tensor([length, width, float(high[2] - low[2])], dtype=torch.float64),
-    )
+    center = middle + torch.cat([place, torch.zeros(1, dtype=torch.float64)])
+    return _box(center, axes, (length, width, float(high[2] - low[2])))
+
+
+def _exact(values: Sequence[float] | Sequence[Sequence[float]]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def _box(center: Tensor, axes: Tensor, size: Vector) -> OrientedBox:
+    x, y, z = center.tolist()
+    length, width, height = (_vector(row) for row in axes)
+    return OrientedBox((x, y, z), (length, width, height), size)
+
+
+def _vector(row: Tensor) -> Vector:
+    x, y, z = row.tolist()
+    return (x, y, z)
 
 
 def _outline(flat: Tensor) -> Tensor:

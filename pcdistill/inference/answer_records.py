@@ -61,10 +61,10 @@ def answer_rows(response: Response) -> list[list[str | float | int]]:
                 answer.rank,
                 answer.points,
                 answer.fraction,
-                *box.center.tolist(),
-                *box.size.tolist(),
-                *box.axes[0].tolist(),
-                *box.axes[2].tolist(),
+                *box.center,
+                *box.size,
+                *box.axes[0],
+                *box.axes[2],
             ]
         )
     return rows
@@ -104,9 +104,9 @@ def _answer_record(answer: QueryMatch) -> dict[str, Any]:
         "points": answer.points,
         "fraction": answer.fraction,
         "box": {
-            "center": answer.box.center.tolist(),
-            "size": answer.box.size.tolist(),
-            "axes": answer.box.axes.tolist(),
+            "center": list(answer.box.center),
+            "size": list(answer.box.size),
+            "axes": [list(axis) for axis in answer.box.axes],
         },
         "bounds": {"low": low, "high": high},
     }

@@ -143,7 +143,7 @@ def test_labelled_scans_are_measured_on_all_points(earlier, tmp_path, pcdistill)
         (workspace / "evaluation" / "student=pretrained" / "result.json").read_text()
     )
     assert result["points"] == len(points)
-    assert result["protocol"].startswith("all points;")
+    assert result["protocol"].startswith("'every point': all points;")
     assert result["protocol"].endswith("prompt 'a {}'")
     report = json.loads((workspace / "report" / "report.json").read_text())
     assert [row["name"] for row in report["rows"]] == ["student:pretrained"]

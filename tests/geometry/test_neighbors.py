@@ -19,7 +19,7 @@ from pcdistill.geometry import (
 from pcdistill.geometry.neighbors import MAX_ALIKE, ThinnedTree, nearest_neighbors, place_keys
 from pcdistill.inference import connected_places
 from pcdistill.scenes.checks import unit_check as unit_doubt_module
-from pcdistill.visualization.draw_points import _spacing
+from pcdistill.visualization.draw_points import closing_diameter
 
 
 def cloud(count=400, seed=0):
@@ -92,7 +92,7 @@ def test_missing_neighbors_are_beyond_all_points():
         lambda points: connected_places(
             points, torch.arange(len(points)) % 7, torch.full((7,), 0.5)
         ),
-        lambda points: _spacing(points.double().numpy()),
+        lambda points: closing_diameter(points.double().numpy()),
         lambda points: unit_doubt_module.metric_unit_warning(points, 0.05),
     ],
     ids=["normals", "edges", "superpoints", "spacing", "places", "pictures", "unit"],
