@@ -21,10 +21,7 @@ class StopSignal:
 
 @contextmanager
 def noted_sigterm() -> Iterator[StopSignal]:
-    """Note SIGTERM while the block runs; who reads it ends with `SystemExit(TERMINATED)`.
-
-    X
-    """
+    """Note SIGTERM while the block runs; who reads it ends with `SystemExit(TERMINATED)`."""
     noted = StopSignal()
     if threading.current_thread() is not threading.main_thread():
         yield noted
