@@ -8,6 +8,7 @@ that train together share the workspace and take torchrun's own options (docs/tr
 
 from __future__ import annotations
 
+import os
 import sys
 
 import tyro
@@ -23,4 +24,10 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        # all is written; tidying up was once ended by "terminate called" of a library's thread
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
