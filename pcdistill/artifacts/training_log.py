@@ -86,9 +86,12 @@ class TrainingLog:
 
 
 def training_seconds(metrics: Path) -> float:
-    """Seconds of all epochs of a training, however often it was stopped."""
+    """Seconds of all epochs of a training, however often it was stopped.
+
+    Epochs that an earlier version trained told of none and count as 0.
+    """
     lines = [json.loads(line) for line in metrics.read_text().splitlines()]
-    return math.fsum(float(line["seconds"]) for line in lines)
+    return math.fsum(float(line.get("seconds", 0.0)) for line in lines)
 
 
 def _trim_steps(path: Path, done: int) -> None:

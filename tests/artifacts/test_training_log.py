@@ -34,6 +34,12 @@ def test_lines_of_what_is_done_again_are_taken_back(tmp_path):
     assert training_seconds(again.metrics) == 3.5
 
 
+def test_epochs_that_told_of_no_seconds_count_as_none(tmp_path):
+    """Those of an earlier version, from which a student goes on."""
+    (tmp_path / "metrics.jsonl").write_text('{"epoch": 1}\n{"epoch": 2, "seconds": 1.5}\n')
+    assert training_seconds(tmp_path / "metrics.jsonl") == 1.5
+
+
 def test_only_the_first_of_several_processes_writes(tmp_path):
     other = log(tmp_path, writes=False, tensorboard=True)
     other.go_on(0, 0)
