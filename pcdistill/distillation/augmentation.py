@@ -135,11 +135,6 @@ def draw_reference(generator: torch.Generator) -> SceneChange:
     )
 
 
-def augment_on_grid(cloud: StudentInput, generator: torch.Generator) -> StudentInput:
-    """Change a cloud as `draw_on_grid` draws."""
-    return draw_on_grid(generator, tinted=cloud.colors is not None)(cloud)
-
-
 def augment_rotate_scale(cloud: StudentInput, generator: torch.Generator) -> StudentInput:
     """Change a cloud as `draw_rotate_scale` draws."""
     return draw_rotate_scale(generator)(cloud)

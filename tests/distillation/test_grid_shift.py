@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from pcdistill.distillation.augmentation import augment_on_grid
+from pcdistill.distillation.augmentation import draw_on_grid
 from pcdistill.distillation.batch_cache import VoxelBatchCache
 from pcdistill.distillation.batches import (
     MAX_STRIDE,
@@ -65,7 +65,9 @@ def drawn_in_batches(points, seeds):
     for seed in seeds:
         generator = torch.Generator().manual_seed(seed)
         for _ in range(10):
-            yield make_voxel_batch([augment_on_grid(StudentInput(points), generator)], VOXEL)
+            yield make_voxel_batch(
+                [draw_on_grid(generator, tinted=False)(StudentInput(points))], VOXEL
+            )
 
 
 @pytest.mark.parametrize("source", [drawn_by_views, drawn_in_batches])

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from pcdistill.distillation import one_cycle_learning_rate
-from pcdistill.distillation.augmentation import augment_on_grid, augment_rotate_scale
+from pcdistill.distillation.augmentation import augment_rotate_scale, draw_on_grid
 from pcdistill.distillation.batches import (
     StudentInput,
     TrainingScene,
@@ -275,7 +275,7 @@ def test_turning_on_the_grid_keeps_walls_on_the_axes():
     colors = torch.randint(0, 256, (40, 3), dtype=torch.uint8)
     seen = set()
     for _ in range(60):
-        turned = augment_on_grid(StudentInput(points, normals, colors), generator)
+        turned = draw_on_grid(generator, tinted=True)(StudentInput(points, normals, colors))
         moved = turned.points - turned.points.mean(dim=0)
         lengths = (points - points.mean(dim=0)).norm(dim=1)
         torch.testing.assert_close(moved.norm(dim=1), lengths, atol=0, rtol=ROUNDING)
