@@ -21,6 +21,7 @@ from pcdistill.artifacts import (
 )
 from pcdistill.cli.result_table import print_results
 from pcdistill.cli.run_checks import check_run
+from pcdistill.cli.verification import print_verification
 from pcdistill.errors import ArtifactError, ConfigError
 from pcdistill.inference import FinishedRun
 from pcdistill.pipeline import (
@@ -55,6 +56,7 @@ def execute_run(
     jobs: int = 0,
     shard: str = "0/1",
     redo: bool = False,
+    verify: bool = False,
     questions: bool = False,
 ) -> int:
     """Bring a run up to date, tell how it goes, and return the exit status.
@@ -67,6 +69,7 @@ def execute_run(
         jobs: worker processes; 0 takes one per core, at most `MAX_DEFAULT_JOBS`.
         shard: "i/n".
         redo: as in `run_stages`.
+        verify: first look for damaged files, whose units are then made anew.
         questions: end with what to try next.
 
     Raises:
@@ -80,6 +83,13 @@ def execute_run(
     progress.print_line(run_header(config))
     if config.ingest.source == "scan":
         progress.print_line(scans_header(split_scenes(run)))
+
+    def prepare(claimed: RunContext) -> None:
+        save_scan_index(claimed)
+        if verify:
+            stages = [stage(claimed) for stage in STAGES]
+            print_verification(console, claimed.workspace, stages)
+
     summary = run_stages(
         config,
         STAGES,
@@ -89,7 +99,7 @@ def execute_run(
         shard=parse_shard(shard),
         redo=redo,
         progress=progress,
-        prepare=save_scan_index,
+        prepare=prepare,
     )
     finished = FinishedRun(open_artifacts(RunContext(config)))
     print_summary(console, finished, summary, questions=questions)

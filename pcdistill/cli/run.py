@@ -71,6 +71,7 @@ def run(
     jobs: int = 0,
     shard: str = "0/1",
     redo: bool = False,
+    verify: bool = False,
     estimate: bool = False,
     set_: Overrides = (),
 ) -> int:
@@ -85,6 +86,7 @@ def run(
         jobs: Worker processes; 0 takes one per core, at most 4.
         shard: i/n: work on every n-th unit beginning with the i-th, from 0.
         redo: Make the chosen stages anew.
+        verify: First compare every file with its checksum, and make what is damaged anew.
         estimate: Do nothing but say what training would cost: steps, time, memory, disk.
         set_: Settings to change, such as distill.epochs=5.
     """
@@ -103,6 +105,7 @@ def run(
         jobs=jobs,
         shard=shard,
         redo=redo,
+        verify=verify,
     )
 
 
@@ -110,6 +113,7 @@ def status(
     config: Positional[Path],
     scan: OptionalPath = None,
     workspace: OptionalPath = None,
+    verify: bool = False,
     set_: Overrides = (),
 ) -> int:
     """Show what is done, failed, stale or missing in each stage.
@@ -118,6 +122,8 @@ def status(
         config: YAML file of the run, or its workspace.
         scan: As given to run.
         workspace: As given to run.
+        verify: Compare every file with its checksum, and mark what is damaged: the next run makes
+            it anew. The exit status is then 1 where something is wrong.
         set_: As given to run.
     """
     loaded = load_run_config(config, scan, workspace, set_)
@@ -130,13 +136,18 @@ def status(
     states = get_args(UnitState)
     table = Table("stage", *states, title=str(opened.workspace.root))
     stages = [stage(opened) for stage in STAGES]
+    console = make_console()
+    sound = True
+    if verify:
+        from pcdistill.cli.verification import print_verification
+
+        sound = print_verification(console, opened.workspace, stages)
     for name, counts in stage_states(opened.workspace, stages).items():
         table.add_row(name, *(str(counts[state]) if counts[state] else "-" for state in states))
-    console = make_console()
     console.print(table)
     for failure in failed_units(opened.workspace, stages):
         console.print(f"{failure.stage} {failure.unit}: {failure.reason}", markup=False)
-    return 0
+    return 0 if sound else 1
 
 
 def run_stage_command(name: StageName, arguments: Sequence[str]) -> int:
@@ -183,11 +194,13 @@ def load_run_config(
         overrides: "section.key=value".
 
     Raises:
-        ConfigError: see `load_config`; or the workspace is a file.
+        ConfigError: see `load_config`; or the workspace is a file, or one of a newer version.
     """
-    from pcdistill.pipeline import load_config
+    from pcdistill.pipeline import load_config, require_known_format
 
     folder = path if path.is_dir() else None
+    if folder is not None:
+        require_known_format(folder)
     config = load_config(path / "config.yaml" if folder else path, overrides)
     if scan is not None:
         config = replace(config, ingest=replace(config.ingest, path=str(scan.absolute())))
@@ -203,4 +216,5 @@ def load_run_config(
         raise ConfigError(f"--workspace: {file_trouble(error)}") from None
     if is_file:
         raise ConfigError(f"--workspace: {root} is a file, expected a folder; name another")
+    require_known_format(root)
     return config

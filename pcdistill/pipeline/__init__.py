@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pcdistill.pipeline.config_loading import load_config, load_workspace_config
     from pcdistill.pipeline.config_schema import schema_text
     from pcdistill.pipeline.context import RunContext, once_per_run
+    from pcdistill.pipeline.integrity import Finding, mark_damaged, verify_workspace
     from pcdistill.pipeline.pretrained import (
         PretrainedStudent,
         StudentInputSpec,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from pcdistill.pipeline.words import RunWords
     from pcdistill.pipeline.worker_pool import usable_cores
     from pcdistill.pipeline.workspace import Workspace, question_slug, slug
+    from pcdistill.pipeline.workspace_format import require_known_format
 
 __all__ = [
     "HOME_IMAGE_SIZE",
@@ -58,6 +60,7 @@ __all__ = [
     "TERMINATED",
     "Dependency",
     "DistillConfig",
+    "Finding",
     "IngestConfig",
     "LiftConfig",
     "PartitionConfig",
@@ -84,6 +87,7 @@ __all__ = [
     "load_config",
     "load_pretrained",
     "load_workspace_config",
+    "mark_damaged",
     "noted_sigterm",
     "once_per_run",
     "opened_workspace",
@@ -94,6 +98,7 @@ __all__ = [
     "read_rows",
     "read_shapes",
     "read_tensors",
+    "require_known_format",
     "require_stage_names",
     "resolve_checkpoint",
     "result_confusion",
@@ -106,6 +111,7 @@ __all__ = [
     "synthesis_settings",
     "text_console",
     "usable_cores",
+    "verify_workspace",
     "write_json",
     "write_table",
     "write_tensors",

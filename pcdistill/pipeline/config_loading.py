@@ -20,6 +20,7 @@ from pcdistill.pipeline.config import (
     RunConfig,
     SynthesizeConfig,
 )
+from pcdistill.pipeline.workspace_format import require_known_format
 from pcdistill.suggest import suggest
 
 Section = TypeVar("Section", "GeneralConfig", "IngestConfig", "DistillConfig")
@@ -252,7 +253,7 @@ def load_workspace_config(workspace: Path) -> RunConfig:
         workspace: its folder, or the configuration file of a run.
 
     Raises:
-        ConfigError: there is neither.
+        ConfigError: there is neither, or a newer version wrote the workspace.
     """
     path = workspace / "config.yaml" if workspace.is_dir() else workspace
     if not path.exists():
@@ -260,6 +261,8 @@ def load_workspace_config(workspace: Path) -> RunConfig:
             f"{workspace}: found no config.yaml of a run there; give the workspace of a run, "
             "such as runs/demo"
         )
+    if workspace.is_dir():
+        require_known_format(workspace)
     config = load_config(path)
     if workspace.is_dir():  # it may have been moved since
         config = replace(config, run=replace(config.run, workspace=str(workspace)))

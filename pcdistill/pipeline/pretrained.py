@@ -16,6 +16,7 @@ from pcdistill.pipeline.config import PRETRAINED, DistillConfig
 from pcdistill.pipeline.config_loading import load_config
 from pcdistill.pipeline.result_files import best_measured
 from pcdistill.pipeline.workspace import Workspace
+from pcdistill.pipeline.workspace_format import require_known_format
 from pcdistill.suggest import suggest
 from pcdistill.teachers import TextEncoder
 
@@ -210,6 +211,7 @@ def _of_workspace(workspace: Workspace, student: str) -> Path:
         raise ConfigError(
             f"{workspace.root}: is no workspace of a run, it has no config.yaml; {_EXPECTED}"
         )
+    require_known_format(workspace.root)
     names = load_config(workspace.config).distill.student_names
     if student and student not in names:
         raise ConfigError(

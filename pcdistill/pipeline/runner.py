@@ -22,6 +22,7 @@ from pcdistill.pipeline.status import NOT_TRIED, Failure, StatusTracker, UnitSta
 from pcdistill.pipeline.unit_work import run_unit
 from pcdistill.pipeline.worker_pool import WorkerPool
 from pcdistill.pipeline.workspace import UnitRecord, Workspace
+from pcdistill.pipeline.workspace_format import require_known_format, write_format
 from pcdistill.pipeline.workspace_lock import claimed_workspace
 
 
@@ -106,8 +107,10 @@ def opened_workspace(
     with ExitStack() as held:
         try:
             make_folder(root, "--workspace")
+            require_known_format(root)
             held.enter_context(claimed_workspace(root, run.config, shard))
             remove_stale_temporaries(root)
+            write_format(root)
             prepare(run)
             with atomic_file(run.workspace.config) as temporary:
                 text = yaml.safe_dump(config_to_dict(run.config), sort_keys=False)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 
 from pcdistill.callbacks import ProgressCallback
+from pcdistill.checksums import file_blake2b
 from pcdistill.errors import ConfigError, PcdistillError, file_trouble
 from pcdistill.pipeline.stage import Stage, Task, list_files
 from pcdistill.pipeline.workspace import UnitRecord, Workspace
@@ -22,15 +23,20 @@ def run_unit(
 ) -> UnitRecord:
     """Make one unit and say how it went; a user's mistake becomes a failed record."""
     begin = time.perf_counter()
+    outputs: dict[str, int] = {}
+    checksums: dict[str, str] = {}
     try:
         summary = stage.work(task, report)
         state: Literal["done", "failed"] = "done"
-        files = list_files(stage.outputs(task.unit))
-        outputs = {str(f.relative_to(workspace.root)): f.stat().st_size for f in files}
+        files = {
+            str(f.relative_to(workspace.root)): f for f in list_files(stage.outputs(task.unit))
+        }
+        outputs = {name: file.stat().st_size for name, file in files.items()}
+        checksums = {name: file_blake2b(file) for name, file in files.items()}
     except ConfigError:
         raise
     except PcdistillError as error:
-        state, summary, outputs = "failed", str(error), {}
+        state, summary = "failed", str(error)
     except OSError as error:
         state, outputs = "failed", {}
         summary = file_trouble(error)
@@ -39,7 +45,8 @@ def run_unit(
         state, outputs = "failed", {}
         summary = f"unexpected {type(error).__name__}: {error}"
     seconds = time.perf_counter() - begin
-    return UnitRecord(task.fingerprint, state, summary, seconds, outputs, _details(stage, task))
+    details = _details(stage, task)
+    return UnitRecord(task.fingerprint, state, summary, seconds, outputs, details, checksums)
 
 
 def _details(stage: Stage, task: Task) -> dict[str, Any]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from pcdistill.errors import ArtifactError, UnreadableError
@@ -59,6 +60,38 @@ class UnitRecord:
     """Path below the workspace -> size in bytes."""
     details: dict[str, Any]
     """Versions, device and settings at the time."""
+    checksums: dict[str, str] = field(default_factory=dict)
+    """Path below the workspace -> BLAKE2b of the content; earlier versions wrote none."""
+
+
+def parse_record(value: Any) -> UnitRecord:
+    """Turn the JSON value of a manifest entry into a record.
+
+    Raises:
+        ValueError: it is no entry, or names a file outside of the workspace.
+    """
+    try:
+        record = UnitRecord(**value)
+        outputs, checksums = record.outputs.items(), record.checksums.items()
+        sound = (
+            record.state in ("done", "failed")
+            and all(isinstance(text, str) for text in (record.fingerprint, record.summary))
+            and isinstance(record.seconds, int | float)
+            and isinstance(record.details, dict)
+            and all(_is_below(name) and type(size) is int for name, size in outputs)
+            and all(name in record.outputs and isinstance(sum_, str) for name, sum_ in checksums)
+        )
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"is no entry of a unit: {error}") from None
+    if not sound:
+        raise ValueError("is no entry of a unit")
+    return record
+
+
+def _is_below(name: str) -> bool:
+    """Whether a path of a manifest stays below the workspace."""
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
 
 
 class Workspace:
@@ -153,11 +186,15 @@ class Workspace:
         if not path.exists():
             return None
         try:
-            return UnitRecord(**read_json(path))
+            return parse_record(read_json(path))
         except UnreadableError:
             raise
-        except (ArtifactError, TypeError):
+        except (ArtifactError, ValueError):
             return None  # a damaged entry counts as never tried: the unit is made anew
+
+    def record_names(self, stage: str) -> Iterator[str]:
+        """File names, without ending, of all manifest entries of a stage, in their order."""
+        yield from sorted(path.stem for path in (self.root / "manifest" / stage).glob("*.json"))
 
     def write_record(self, stage: str, unit: str, record: UnitRecord) -> None:
         """Write the manifest entry of a unit, after its outputs are on the disk.
