@@ -30,6 +30,8 @@ class RunArtifacts:
     students: tuple[str, ...]
     """Names of all students of the run."""
     protocol: Protocol
+    measures_ensembles: bool
+    """Whether the 2D-3D ensemble of every student is a row of the results."""
     voxel_size: float
     """Metres: what the students see the world in."""
     temperature: float
@@ -75,6 +77,7 @@ def open_artifacts(run: RunContext) -> RunArtifacts:
         load_student=lambda name: load_student(workspace, distill, name),
         students=distill.student_names,
         protocol=run.protocol,
+        measures_ensembles=run.measures_ensembles,
         voxel_size=run.voxel_size,
         temperature=run.config.fuse.temperature,
         fusion_mode=run.config.fuse.mode,

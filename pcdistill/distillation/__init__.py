@@ -23,11 +23,11 @@ if TYPE_CHECKING:
         polynomial_learning_rate,
     )
     from pcdistill.distillation.settings import TrainerSettings
-    from pcdistill.distillation.student_features import infer_point_features
+    from pcdistill.distillation.student_features import features_by_look, infer_point_features
     from pcdistill.distillation.temporal_ensemble import PseudoLabels, TemporalEnsemble
     from pcdistill.distillation.trainer import Trainer
     from pcdistill.distillation.training_results import EpochResult, StepResult
-    from pcdistill.distillation.voting import Looks, voxel_features
+    from pcdistill.distillation.voting import Looks, speaking_points, voxel_features
     from pcdistill.distillation.voxel_average import voxel_means
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "TrainerSettings",
     "TrainingScene",
     "current_ranks",
+    "features_by_look",
     "infer_point_features",
     "joined_ranks",
     "linear_learning_rate",
@@ -56,6 +57,7 @@ __all__ = [
     "point_distillation_loss",
     "polynomial_learning_rate",
     "self_distillation_loss",
+    "speaking_points",
     "superpoint_distillation_loss",
     "voxel_features",
     "voxel_means",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -45,13 +47,26 @@ def infer_point_features(
     Raises:
         ValueError: there is no look.
     """
-    network.to(device).eval()
     total: Tensor | None = None
-    with torch.inference_mode():
-        for look in looks.at(cloud):
-            batch = make_voxel_batch([look.to(device)], voxel_size)
-            output = forward_batch(network, batch)[batch.point_to_voxel[0]].cpu()  # (N, D)
-            total = output if total is None else total + output
+    for output in features_by_look(network, cloud, voxel_size, device, looks=looks):
+        total = output if total is None else total + output
     if total is None:
         raise ValueError("there is no look")
     return total / looks.count
+
+
+def features_by_look(
+    network: nn.Module,
+    cloud: StudentInput,
+    voxel_size: float,
+    device: torch.device,
+    *,
+    looks: Looks = ONE_LOOK,
+) -> Iterator[Tensor]:
+    """Yield (N, D) float32 on the CPU for every look; arguments as of `infer_point_features`."""
+    network.to(device).eval()
+    for look in looks.at(cloud):
+        with torch.inference_mode():
+            batch = make_voxel_batch([look.to(device)], voxel_size)
+            output = forward_batch(network, batch)[batch.point_to_voxel[0]].cpu()  # (N, D)
+        yield output

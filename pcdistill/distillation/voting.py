@@ -65,9 +65,14 @@ def voxel_features(
     """
     known = features.float() * seen[:, None]  # (N, D)
     total, visible = torch.zeros_like(known), seen
-    for look in looks.at(StudentInput(points)):
-        batch = make_voxel_batch([look], voxel_size)
-        first = batch.representative[0][batch.point_to_voxel[0]]  # (N,) the point that speaks
+    for first in speaking_points(points, voxel_size, looks):
         total += known[first]
         visible = seen[first]  # (N,) bool
     return total / looks.count, visible
+
+
+def speaking_points(points: Tensor, voxel_size: float, looks: Looks) -> Iterator[Tensor]:
+    """Yield for every look (N,) int64: of each point the first one in its voxel."""
+    for look in looks.at(StudentInput(points)):
+        batch = make_voxel_batch([look], voxel_size)
+        yield batch.representative[0][batch.point_to_voxel[0]]

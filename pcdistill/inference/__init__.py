@@ -14,12 +14,14 @@ from pcdistill.inference.methods import (
     BINARY,
     CAPABILITY,
     COMBINED,
-    FUSED,
+    ENSEMBLE,
     ORACLE,
     POOLED,
     SHUFFLED,
     VOXELS,
     MethodTable,
+    looks_in_voxels,
+    weighs_by_capability,
 )
 from pcdistill.inference.pieces import ScenePieces, average_pieces
 from pcdistill.inference.places import MIN_POINTS, Place, connected_places
@@ -46,7 +48,7 @@ __all__ = [
     "BINARY",
     "CAPABILITY",
     "COMBINED",
-    "FUSED",
+    "ENSEMBLE",
     "GENERAL_PHRASES",
     "MIN_POINTS",
     "ORACLE",
@@ -83,6 +85,7 @@ __all__ = [
     "known_words",
     "label_confidence",
     "load_student",
+    "looks_in_voxels",
     "meant_word",
     "measure_capability",
     "open_run",
@@ -95,5 +98,6 @@ __all__ = [
     "score_draws",
     "similarity_floor",
     "summarize_method",
+    "weighs_by_capability",
     "why_no_answer",
 ]

@@ -17,6 +17,9 @@ BINARY, SHUFFLED = "binary", "shuffled"
 wrong places."""
 ORACLE = "oracle"
 """Fusion by the teachers' true IoU on the measured scenes: what perfect knowledge would give."""
+ENSEMBLE = "fused+student"
+"""Kind of `fused+student:NAME`, OpenScene's 2D-3D ensemble: of each point the fused feature or the
+student's, whichever is more similar to a class."""
 COMBINED = ("average", "linear", BINARY, SHUFFLED, "fused", ORACLE, VOXELS, POOLED)
 FUSED = (BINARY, SHUFFLED, "fused", ORACLE, VOXELS, POOLED)
 """Those that weigh the teachers by a capability."""
@@ -33,14 +36,27 @@ class MethodTable(NamedTuple):
 
     teachers: tuple[str, ...]
     students: tuple[str, ...]
+    measures_ensembles: bool = False
+    """Whether the ensembles are rows of the table; they can be named in any case."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every method: teachers, their combinations, students."""
+        """Every row of the table: teachers, their combinations, students, their ensembles."""
         teachers = tuple(f"teacher:{name}" for name in self.teachers)
         students = tuple(f"student:{name}" for name in self.students)
         combined = COMBINED if len(teachers) > 1 else _OF_ONE_TEACHER if teachers else ()
-        return (*teachers, *combined, *students)
+        measured = self.ensembles if self.measures_ensembles else ()
+        return (*teachers, *combined, *students, *measured)
+
+    @property
+    def ensembles(self) -> tuple[str, ...]:
+        """The 2D-3D ensemble of every student; none where no teacher has seen anything."""
+        return tuple(f"{ENSEMBLE}:{name}" for name in self.students) if self.teachers else ()
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """Every method that can be asked: the rows of the table, and the ensembles."""
+        return tuple(dict.fromkeys((*self.names, *self.ensembles)))
 
     @property
     def answering(self) -> tuple[str, ...]:
@@ -53,11 +69,11 @@ class MethodTable(NamedTuple):
         """List what has to be there before a method can predict; failed scenes are left out.
 
         Args:
-            method: one of `names`, or `CAPABILITY`.
+            method: one of `known`, or `CAPABILITY`.
             scenes: that it predicts.
             validation: all measured scenes, which tell the oracle what is true.
         """
-        kind, _, name = method.partition(":")
+        name = method.partition(":")[2]
         if method == ORACLE:
             scenes = tuple(dict.fromkeys((*scenes, *validation)))
         always = tuple(
@@ -68,11 +84,10 @@ class MethodTable(NamedTuple):
                 ("partition", scene),
             ]
         )
-        if kind == "student":
-            return (*always, Dependency("distill", name))
-        if method in FUSED or method == CAPABILITY:
-            return (*always, *(Dependency("score", teacher) for teacher in self.teachers))
-        return always
+        student = (Dependency("distill", name),) if looks_in_voxels(method) and name else ()
+        scores = tuple(Dependency("score", teacher) for teacher in self.teachers)
+        weighs = weighs_by_capability(method) or method == CAPABILITY
+        return (*always, *(scores if weighs else ()), *student)
 
     def ready_scenes(self, task: Task, scenes: tuple[str, ...]) -> tuple[str, ...]:
         """Select those of `scenes` that every teacher has seen and that are partitioned."""
@@ -115,6 +130,16 @@ class MethodTable(NamedTuple):
         Raises:
             ConfigError: there is no such method.
         """
-        if method is not None and method not in self.names:
-            raise ConfigError(f"unknown method '{method}'; {suggest(method, self.names)}")
+        if method is not None and method not in self.known:
+            raise ConfigError(f"unknown method '{method}'; {suggest(method, self.known)}")
         return method or self.default(workspace)
+
+
+def weighs_by_capability(method: str) -> bool:
+    """Whether a method weighs the teachers by a capability."""
+    return method in FUSED or method.startswith(f"{ENSEMBLE}:")
+
+
+def looks_in_voxels(method: str) -> bool:
+    """Whether a method cuts the scene into the voxels of a student under every protocol."""
+    return method == VOXELS or method.startswith(("student:", f"{ENSEMBLE}:"))

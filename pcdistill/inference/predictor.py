@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from itertools import repeat
 from typing import Literal, cast
 
 import torch
@@ -19,22 +20,27 @@ from pcdistill.artifacts import (
 from pcdistill.capability import binary_capability, shuffled_capability
 from pcdistill.distillation import (
     Looks,
+    features_by_look,
     infer_point_features,
     mixed_seed,
+    speaking_points,
     voxel_features,
     voxel_means,
 )
 from pcdistill.errors import ConfigError
+from pcdistill.fusion import ensemble_features
 from pcdistill.inference.fuse_points import FusionRule, fuse_points
 from pcdistill.inference.fusion_diagnosis import FusionDiagnosis, diagnose_fusion
 from pcdistill.inference.methods import (
     BINARY,
+    ENSEMBLE,
     FUSED,
     ORACLE,
     POOLED,
     SHUFFLED,
     VOXELS,
     MethodTable,
+    weighs_by_capability,
 )
 from pcdistill.inference.true_capability import true_capability
 from pcdistill.scenes import open_scene
@@ -47,7 +53,9 @@ class ScenePredictor:
     """What each method predicts for the scenes of a run; loaded students are kept."""
 
     def __init__(self, artifacts: RunArtifacts) -> None:
-        self.methods = MethodTable(artifacts.teachers, artifacts.students)
+        self.methods = MethodTable(
+            artifacts.teachers, artifacts.students, artifacts.measures_ensembles
+        )
         self._artifacts = artifacts
         self._students: dict[str, LoadedStudent] = {}
         self._oracle: tuple[Tensor, ...] | None = None
@@ -71,6 +79,9 @@ class ScenePredictor:
         """
         run, looks = self._artifacts, self.looks(scene)
         kind, _, name = method.partition(":")
+        if kind == ENSEMBLE:
+            features = self._ensemble(name, scene, capability)
+            return features, features.any(dim=1)
         if kind == "student":
             network, needs = self._student(name)
             cloud = load_student_input(run.workspace, scene, needs.input)
@@ -107,7 +118,7 @@ class ScenePredictor:
             one for each draw that the method's numbers are averaged over; none for a method that
             does not fuse by capability, and for the oracle where no label tells anything.
         """
-        if method not in FUSED:
+        if not weighs_by_capability(method):
             return ()
         run = self._artifacts
         measured = load_capability(run.workspace, run.teachers, run.words.vocabulary)
@@ -126,6 +137,25 @@ class ScenePredictor:
         run = self._artifacts
         views = run.point_features.load_stack(scene)
         return diagnose_fusion(views, self._rule("fused", None), run.teachers)
+
+    def _ensemble(self, student: str, scene: str, capability: Tensor | None) -> Tensor:
+        """(N, D) float32: mean over the looks of what each takes of the two; see `features`."""
+        run, looks = self._artifacts, self.looks(scene)
+        network, needs = self._student(student)
+        cloud = load_student_input(run.workspace, scene, needs.input)
+        fused, seen = self._lifted_features("fused", scene, capability)
+        total = torch.zeros_like(fused)
+        said = features_by_look(network, cloud, needs.voxel_size, run.find_device(), looks=looks)
+        by_voxel = run.protocol.runs == "turned"  # as the protocol looks at fused features alone
+        same = torch.arange(len(seen))
+        speaking = (
+            speaking_points(cloud.points, run.voxel_size, looks) if by_voxel else repeat(same)
+        )
+        for features, rows in zip(said, speaking, strict=False):
+            total += ensemble_features(
+                fused[rows], seen[rows], features, run.words.label_embeddings
+            )
+        return total / looks.count
 
     def _rule(self, method: str, capability: Tensor | None) -> FusionRule:
         """How the teachers are fused by a method; (T, K) `capability` as in `features`."""

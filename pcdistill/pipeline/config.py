@@ -329,6 +329,9 @@ class EvaluateConfig:
     votes: int | None = None
     """Runs whose scores are added, each on other voxels; by default as the protocol says, which is
     5 for `openscene` and `long tail`, turned and scaled at random, and 1 for others."""
+    ensemble: bool | None = None
+    """Whether the table has a row for OpenScene's 2D-3D ensemble of every student; by default where
+    the protocol is `openscene` or `long tail`. Named as `--method`, it answers in any case."""
 
     def __post_init__(self) -> None:
         enough = self.votes is None or self.votes >= 1

@@ -118,6 +118,12 @@ class RunContext:
         )
 
     @property
+    def measures_ensembles(self) -> bool:
+        """Whether the table has rows of OpenScene's 2D-3D ensemble; as its protocols report it."""
+        asked = self.config.evaluate.ensemble
+        return self.protocol.published == "openscene" if asked is None else asked
+
+    @property
     def voxel_size(self) -> float:
         """Metres: what the run's students see the world in."""
         given = self.pretrained

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from pcdistill.inference import ENSEMBLE
+
 TEACHER_COLORS = ("#a3adbd", "#76839a", "#c1b4cf", "#8f7fa3", "#b9c0a4")
 """Muted: what the others are compared with."""
 METHOD_COLORS = {
@@ -20,6 +22,7 @@ METHOD_COLORS = {
     "student:superpoint+ensemble": "#bf5212",
     "student:pretrained": "#bf5212",
 }
+ENSEMBLE_COLOR = "#6b5b95"
 OTHER_COLOR = "#7d8590"
 METHOD_WORDS = {
     "average": "Plain average of the teachers",
@@ -41,6 +44,9 @@ def method_words(name: str) -> str:
     """Describe a method in words; a name that is not known is shown as it is."""
     if name.startswith("teacher:"):
         return f"Teacher {name.removeprefix('teacher:')}, carried onto the points"
+    if name.startswith(f"{ENSEMBLE}:"):
+        student = name.removeprefix(f"{ENSEMBLE}:")
+        return f"2D-3D ensemble: of each point fused or student {student}, whichever fits better"
     return METHOD_WORDS.get(name, name)
 
 
@@ -51,6 +57,8 @@ def method_colors(names: Iterable[str]) -> tuple[str, ...]:
         if name.startswith("teacher:"):
             colors.append(TEACHER_COLORS[teachers % len(TEACHER_COLORS)])
             teachers += 1
+        elif name.startswith(f"{ENSEMBLE}:"):
+            colors.append(ENSEMBLE_COLOR)
         else:
             colors.append(METHOD_COLORS.get(name, OTHER_COLOR))
     return tuple(colors)

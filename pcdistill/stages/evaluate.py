@@ -21,16 +21,16 @@ from pcdistill.errors import SceneError
 from pcdistill.inference import (
     CAPABILITY,
     COMBINED,
-    FUSED,
     ORACLE,
     SHUFFLED,
-    VOXELS,
     ScenePieces,
     ScenePredictor,
     average_pieces,
     count_scene,
+    looks_in_voxels,
     measure_capability,
     summarize_method,
+    weighs_by_capability,
 )
 from pcdistill.labels import IGNORE_LABEL
 from pcdistill.pipeline import Dependency, RunContext, Stage, Task, write_json, write_tensors
@@ -59,15 +59,16 @@ class EvaluateStage(Stage):
         """Classes, words, protocol, and what decides the method's predictions."""
         words, protocol = self._run.words, self._run.protocol
         turned = protocol.runs == "turned"
-        in_voxels = turned or unit == VOXELS or unit.startswith("student")
-        compares_words = unit in COMBINED or unit == CAPABILITY
+        in_voxels = turned or looks_in_voxels(unit)
+        weighs = weighs_by_capability(unit)
+        compares_words = weighs or unit in COMBINED or unit == CAPABILITY
         return {
             "row": unit,
             "label_set": words.label_set.facts(),
             "prompts": words.label_prompts,
             "vocabulary": words.prompts(words.vocabulary) if compares_words else None,
             "text_encoder": self._text_encoder,
-            "fuse": vars(self._fuse) if unit in FUSED else None,
+            "fuse": vars(self._fuse) if weighs else None,
             "voxel_size": self._run.voxel_size if in_voxels else None,
             "seed": self._run.seed if turned or unit == SHUFFLED else None,
             "protocol": self._run.protocol_line,

@@ -90,7 +90,7 @@ class SceneContent:
     @cached_property
     def methods(self) -> tuple[str, ...]:
         """Names of the methods that have something to say of this scene."""
-        return tuple(name for name in self._run.methods if self._is_available(name))
+        return tuple(name for name in self._run.predictor.methods.known if self._is_available(name))
 
     @cached_property
     def views(self) -> tuple[str, ...]:

@@ -88,17 +88,21 @@ def said_by_the_student(scene, votes: int, turns: bool = False) -> torch.Tensor:
 
     The grid moves by the coarsest voxel, of sixteen, over the next odd number.
     """
-    total = torch.zeros(len(scene.points), 4, dtype=torch.float64)
-    if turns:
-        for turn, first in turned_voxels(scene.name, votes):
-            total[:, :3] += (scene.normals.double() @ turn.T)[first] / votes
-        return total
+    return torch.stack(list(looks_of_the_student(scene, votes, turns))).mean(dim=0)
+
+
+def looks_of_the_student(scene, votes: int, turns: bool = False):
+    """The same of each look."""
     steps = votes if votes % 2 else votes + 1
-    for vote in range(votes):
-        shift = 16 * vote / steps
-        places = [[x * (1 / VOXEL) + shift for x in point] for point in scene.points.tolist()]
-        total[:, :3] += scene.normals[first_of_voxel(places)] / votes
-    return total
+    for vote, (turn, first) in enumerate(turned_voxels(scene.name, votes)):
+        said = torch.zeros(len(scene.points), 4, dtype=torch.float64)
+        if turns:
+            said[:, :3] = (scene.normals.double() @ turn.T)[first]
+        else:
+            shift = 16 * vote / steps
+            places = [[x * (1 / VOXEL) + shift for x in point] for point in scene.points.tolist()]
+            said[:, :3] = scene.normals[first_of_voxel(places)]
+        yield said
 
 
 def of_voxels(name: str, features: dict[int, list[float]], votes: int) -> dict[int, list[float]]:
@@ -112,10 +116,29 @@ def of_voxels(name: str, features: dict[int, list[float]], votes: int) -> dict[i
     }
 
 
+def said_by_both(name: str, votes: int, turns: bool) -> dict[int, list[float]]:
+    """Point -> mean over the looks of the fused feature or the student's, the surer of a class."""
+    fused, scene = lifted_of("fused", name), scan(name)
+    found: dict[int, list[list[float]]] = {}
+    runs = list(turned_voxels(name, votes))
+    for vote, answers in enumerate(looks_of_the_student(scene, votes, turns)):
+        for point, of_student in enumerate(answers.tolist()):
+            lifted = fused.get(runs[vote][1][point] if turns else point)
+            surer = lifted is not None and _best_cosine(lifted) > _best_cosine(of_student)
+            found.setdefault(point, []).append(lifted if surer else of_student)
+    return {point: _mean(rows) for point, rows in found.items()}
+
+
+def _best_cosine(feature: list[float]) -> float:
+    return max(feature[:3]) / math.sqrt(sum(value * value for value in feature))
+
+
 def features_of(row: str, name: str, votes: int = 1, turns: bool = False) -> dict[int, list[float]]:
     """Point -> feature, of the points that have one."""
     if row.startswith("student"):
         return dict(enumerate(said_by_the_student(scan(name), votes, turns).tolist()))
+    if row.startswith("fused+student"):
+        return said_by_both(name, votes, turns)
     lifted = lifted_of(row, name)
     return of_voxels(name, lifted, votes) if turns else lifted
 
@@ -208,13 +231,14 @@ ROWS = (
     "fused",
     "fused+superpoints",
     "student:point",
+    "fused+student:point",
 )
 
 
 @pytest.mark.parametrize("row", ROWS)
 def test_every_row_has_the_features_and_labels_and_numbers_that_it_should(tmp_path, row):
     run = homes_run(tmp_path, distill={"students": ["point"]}, fuse={"store_point_features": True})
-    assert row in predictor(run).methods.names
+    assert row in predictor(run).methods.known
     assert numbers(run, row) == pytest.approx(measured(row))
     assert load_result(run.workspace, row)["scenes"] == list(CLUSTERS)
     for name in CLUSTERS:
@@ -330,10 +354,53 @@ def test_every_row_is_measured_as_openscene_measures_it(tmp_path, row):
         if row != "fused+superpoints":  # whose length is another
             found = dict(zip(sorted(expected), features[seen].tolist(), strict=True))
             assert alike(found, {p: list(map(float, f)) for p, f in expected.items()})
-    if not row.startswith(("student", "fused+")):  # superpoints are far apart and of one feature
+    if not row.startswith(
+        ("student", "fused+superpoints")
+    ):  # superpoints are far apart and of one feature
         differing = {**OPENSCENE, "turns": False}
         assert features_of(row, MEASURED, 5, turns=True) != features_of(row, MEASURED)
         assert measured(row, **differing) != measured(row, **OPENSCENE)
+
+
+@pytest.mark.parametrize("votes", [1, 3])
+def test_the_ensemble_takes_some_points_of_either_side(votes):
+    """Otherwise the tests of its row could not tell it from one of them."""
+    sides = {"fused": 0, "student": 0, "only the student": 0}
+    for name in CLUSTERS:
+        both, fused = features_of("fused+student:point", name, votes), lifted_of("fused", name)
+        for point, of_student in features_of("student:point", name, votes).items():
+            if point not in fused:
+                sides["only the student"] += 1
+            else:
+                sides["student" if alike(both[point], of_student) else "fused"] += 1
+    assert min(sides.values()) > 0, sides
+
+
+@follows("evaluate.ensemble")
+def test_ensemble(tmp_path) -> Outcomes:
+    """A row of each student in the end; by default where the protocol is OpenScene's."""
+    rows = ("fused+student:point", "fused+student:superpoint")
+    for number, (setting, students) in enumerate(
+        (({}, 2), ({"ensemble": True}, 2), ({"ensemble": True}, 1))
+    ):
+        students = [row.partition(":")[2] for row in rows[:students]]
+        run = homes_run(tmp_path / str(number), evaluate=setting, distill={"students": students})
+        units = [unit for unit in EvaluateStage(run).units() if unit.startswith("fused+student")]
+        yield units, list(rows[: len(students)]) if setting else []
+
+
+@pytest.mark.parametrize(
+    ("setting", "shown"),
+    [
+        ({"protocol": "standard"}, False),
+        ({"protocol": "openscene"}, True),
+        ({"protocol": "openscene", "ensemble": False}, False),
+    ],
+)
+def test_the_protocols_of_openscene_have_its_ensemble(tmp_path, setting, shown):
+    methods = predictor(homes_run(tmp_path, evaluate=setting)).methods
+    assert ("fused+student:superpoint" in methods.names) == shown
+    assert "fused+student:superpoint" in methods.known
 
 
 def test_other_seeds_turn_otherwise_and_the_same_seed_the_same(tmp_path):

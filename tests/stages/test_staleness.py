@@ -171,6 +171,8 @@ CONFIG: dict[str, Reach] = {
     # without teachers no frame tells what is seen, and all points are scored
     "evaluate.scored_points": Reach(MEASURED, MEASURED),
     "evaluate.votes": Reach(MEASURED, MEASURED, MEASURED),
+    # without teachers there is nothing to take beside the student
+    "evaluate.ensemble": Reach(MEASURED, MEASURED),
     **{
         f"report.{key}": Reach(SHOWN, SHOWN, SHOWN)
         for key in ("scenes", "queries", "expected_classes", "heat_maps", "example_classes")
