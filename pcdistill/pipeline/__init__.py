@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         read_input_spec,
         resolve_checkpoint,
     )
+    from pcdistill.pipeline.process_workers import usable_cores
     from pcdistill.pipeline.progress import Progress, text_console
     from pcdistill.pipeline.result_files import best_measured, result_confusion
     from pcdistill.pipeline.runner import RunSummary, opened_workspace, run_stages, select_stages
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
     from pcdistill.pipeline.stop_signal import TERMINATED, noted_sigterm
     from pcdistill.pipeline.unit_work import run_unit
     from pcdistill.pipeline.words import RunWords
-    from pcdistill.pipeline.worker_pool import usable_cores
     from pcdistill.pipeline.workspace import Workspace, question_slug, slug
     from pcdistill.pipeline.workspace_format import require_known_format
 

@@ -15,6 +15,7 @@ from pcdistill.pipeline.config import RunConfig
 from pcdistill.pipeline.config_loading import config_to_dict
 from pcdistill.pipeline.context import RunContext
 from pcdistill.pipeline.disk_space import check_disk_space, estimate_new_bytes
+from pcdistill.pipeline.process_workers import ProcessWorkers
 from pcdistill.pipeline.progress import Progress
 from pcdistill.pipeline.stage import Stage
 from pcdistill.pipeline.stage_names import require_stage_names
@@ -86,7 +87,7 @@ def run_stages(
         }
         if line := check_disk_space(run.workspace, needs):
             show.print_line(line)
-        with closing(WorkerPool(config, jobs)) as pool:
+        with closing(WorkerPool(ProcessWorkers(config, jobs))) as pool:
             for name in chosen:
                 _run_stage(run.workspace, opened[name], tracker, pool, shard, redo, show, summary)
             pool.close(wait=True)

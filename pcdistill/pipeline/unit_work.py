@@ -49,10 +49,18 @@ def run_unit(
     return UnitRecord(task.fingerprint, state, summary, seconds, outputs, details, checksums)
 
 
+def lost_record(task: Task, reason: str) -> UnitRecord:
+    """Record of a unit that ended with its worker."""
+    return UnitRecord(task.fingerprint, "failed", reason, 0.0, {}, _made_by())
+
+
 def _details(stage: Stage, task: Task) -> dict[str, Any]:
+    return {**_made_by(), "settings": dict(stage.settings(task.unit))}
+
+
+def _made_by() -> dict[str, Any]:
     return {
         "pcdistill": __version__,
         "torch": torch.__version__,
-        "settings": dict(stage.settings(task.unit)),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }

@@ -300,8 +300,12 @@ def test_a_unit_that_kills_its_worker_twice_is_a_failure_of_its_own(config, root
     (root / "die-b").write_text("always")
     summary = run_stages(config, STAGES, jobs=2)
     assert summary.exit_status == 1
-    assert "b" in {failure.unit for failure in summary.failures}
+    assert [failure.unit for failure in summary.failures] == ["b"]  # and none that was beside it
     assert "its worker process died twice" in summary.failures[0].reason
+    assert (root / "word").read_text() == "acd"
+    run = RunContext(config)
+    recorded = failed_units(run.workspace, [stage(run) for stage in STAGES])
+    assert [(one.unit, one.reason) for one in recorded] == [("b", summary.failures[0].reason)]
 
 
 def test_a_disk_that_is_too_small_is_refused_before_the_work(config, root):

@@ -1,0 +1,145 @@
+"""Worker processes on this machine."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import threading
+from collections.abc import Collection, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from multiprocessing.connection import Connection
+
+import torch
+
+from pcdistill.pipeline.config import RunConfig
+from pcdistill.pipeline.context import RunContext
+from pcdistill.pipeline.stage import Stage, Task
+from pcdistill.pipeline.unit_work import run_unit
+from pcdistill.pipeline.workers import UnitProgress, Workers
+from pcdistill.pipeline.workspace import UnitRecord
+
+_LOG = logging.getLogger(__name__)
+
+
+class ProcessWorkers(Workers):
+    """Processes of one pool; all of them end with one that dies."""
+
+    lost = (BrokenProcessPool,)
+    die_together = True
+    elsewhere = False
+    advice = "try --jobs 1"
+
+    def __init__(self, config: RunConfig, jobs: int) -> None:
+        self._jobs = jobs
+        self._config = config
+        self._executor: ProcessPoolExecutor | None = None
+        self._words: Connection | None = None
+
+    def start(self) -> bool:
+        """Whether there are several; one process works where none can be started."""
+        if self._jobs > 1 and self._executor is None:
+            try:
+                self._executor = self._made()
+            except (OSError, NotImplementedError) as error:
+                self._jobs = 1
+                _LOG.warning(
+                    "one process works, because this machine can start no others (%s); they need "
+                    "a /dev/shm that can be written",
+                    error,
+                )
+        return self._jobs > 1
+
+    def room(self, running: int) -> int:
+        """Each has its next task at hand, so that it need not wait for it."""
+        return 2 * self._jobs - running
+
+    def submit(self, stage: type[Stage], task: Task, *, alone: bool) -> Future[UnitRecord]:
+        """See the base class; a task that is alone has no more threads than others."""
+        try:
+            return self._living_executor().submit(_work_in_process, stage, task)
+        except BrokenProcessPool:
+            self.close()
+            return self._living_executor().submit(_work_in_process, stage, task)
+
+    def listen(self, running: Collection[Future[UnitRecord]], seconds: float) -> list[UnitProgress]:
+        """See the base class."""
+        wait(running, timeout=seconds, return_when=FIRST_COMPLETED)
+        return list(self._heard())
+
+    def close(self, *, wait: bool = False) -> None:
+        """See the base class."""
+        if self._executor is not None:
+            self._executor.shutdown(wait=wait, cancel_futures=True)
+            self._executor = None
+        if self._words is not None:
+            self._words.close()
+            self._words = None
+
+    def _living_executor(self) -> ProcessPoolExecutor:
+        if self._executor is None:
+            self._executor = self._made()
+        return self._executor
+
+    def _made(self) -> ProcessPoolExecutor:
+        context = multiprocessing.get_context("spawn")
+        self._words, theirs = context.Pipe(duplex=False)
+        return ProcessPoolExecutor(
+            self._jobs,
+            mp_context=context,
+            initializer=_begin_worker,
+            initargs=(self._config, self._jobs, theirs),
+        )
+
+    def _heard(self) -> Iterator[UnitProgress]:
+        while self._words is not None and self._words.poll():
+            yield self._words.recv()
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: fewer than there are where a scheduler says so."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def worker_threads(jobs: int) -> int:
+    """Threads of each of several worker processes: `OMP_NUM_THREADS`, else a share of the cores."""
+    if os.environ.get("OMP_NUM_THREADS"):
+        return torch.get_num_threads()  # torch has read it
+    return max(1, usable_cores() // jobs)
+
+
+_worker_run: RunContext | None = None
+_worker_stages: dict[type[Stage], Stage] = {}
+_worker_words: Connection | None = None
+
+
+def _begin_worker(config: RunConfig, jobs: int, words: Connection) -> None:
+    global _worker_run, _worker_words
+    _worker_words = words
+    torch.set_num_threads(worker_threads(jobs))
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _worker_run = RunContext(config)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)  # the parent was killed: leave nothing running behind it
+
+
+def _work_in_process(stage: type[Stage], task: Task) -> UnitRecord:
+    if _worker_run is None:
+        raise RuntimeError("the worker process was not initialised")
+
+    def report(done: int, total: int, words: str) -> None:
+        # all workers share one pipe: messages this short are written whole or not at all
+        with suppress(OSError):  # nobody listens any more
+            if _worker_words is not None:
+                _worker_words.send(UnitProgress(task.unit, done, total, words[:200]))
+
+    if stage not in _worker_stages:
+        _worker_stages[stage] = stage(_worker_run)
+    return run_unit(_worker_run.workspace, _worker_stages[stage], task, report)
