@@ -57,6 +57,7 @@ MAY_OPEN = {
         "reporting.write_report",
         "reporting.run_card",
         "reporting.write_comparison",
+        "reporting.write_files_report",
         "teachers.state_dicts",
         "teachers.script_archive",
     ),

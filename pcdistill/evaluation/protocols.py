@@ -107,6 +107,11 @@ class Protocol:
             for key, value in asdict(self).items()
         }
 
+    def arithmetic_facts(self) -> dict[str, Any]:
+        """The choices that are of the arithmetic alone, as `describe_arithmetic`."""
+        facts, known = self.facts(), ("name", "label_set", "unseen", "mean_over", "average")
+        return {key: facts[key] for key in (*known, "excluded_classes")}
+
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> Protocol:
         """Make the protocol whose `facts` these are.

@@ -3,7 +3,7 @@
 from pcdistill.inference.answer_records import answer_rows, response_record, why_no_answer
 from pcdistill.inference.class_instances import class_instances
 from pcdistill.inference.confidence import label_confidence
-from pcdistill.inference.evaluated_files import FileIds, evaluate_files
+from pcdistill.inference.evaluated_files import FileIds, MeasuredPair, evaluate_files
 from pcdistill.inference.finished_run import FinishedRun, open_run
 from pcdistill.inference.fuse_points import FusionRule, fuse_in_chunks
 from pcdistill.inference.fusion_diagnosis import FusionDiagnosis
@@ -60,6 +60,7 @@ __all__ = [
     "FusionDiagnosis",
     "FusionRule",
     "Labeller",
+    "MeasuredPair",
     "MethodTable",
     "Place",
     "PointExplanation",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import multiprocessing
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -16,11 +18,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pcdistill.artifacts import HalfwayCounts, SceneCounts
 from pcdistill.callbacks import ProgressCallback
+from pcdistill.checksums import file_sha256
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.evaluation import (
     ConfusionMatrix,
     SemanticResult,
+    confusion_cells,
+    confusion_counts,
     get_protocol,
     score_counts,
 )
@@ -44,6 +50,19 @@ class FilePair(NamedTuple):
     true: Path
 
 
+class MeasuredPair(NamedTuple):
+    """What was counted of a scene, and in which files."""
+
+    scene: str
+    files: FilePair
+    checksums: tuple[str, str]
+    """SHA-256 of the two files, 64 hexadecimal digits each."""
+    cells: list[list[int]]
+    """Of `ConfusionMatrix.counts`, as `confusion_cells` gives them."""
+    is_new: bool
+    """Whether it was counted now, and not in an interrupted call before."""
+
+
 def evaluate_files(
     predicted: Path,
     true: Path,
@@ -53,6 +72,8 @@ def evaluate_files(
     within: float | None = None,
     ids: FileIds = "none",
     jobs: int = 1,
+    halfway: Path | None = None,
+    measured: Callable[[MeasuredPair], None] = lambda pair: None,
     report: ProgressCallback = lambda done, total, words: None,
 ) -> SemanticResult:
     """Score files of predicted labels, or two folders of files of equal names.
@@ -71,6 +92,9 @@ def evaluate_files(
             in the unit of the files; by default points must be the same in the same order.
         ids: which PLY and NPZ files have ids of the data set.
         jobs: worker processes, which share the scenes; the numbers are the same.
+        halfway: folder that keeps the counts of every scene, so that a call that was interrupted
+            goes on; files that changed since are counted anew. By default nothing is kept.
+        measured: told of every scene, in order.
         report: told how many scenes are scored.
 
     Raises:
@@ -84,11 +108,11 @@ def evaluate_files(
     rules = get_protocol(protocol, label_set.name, label_set.names)
     pairs = pair_label_files(predicted, true)
 
-    count = partial(_count_pair, label_set=label_set, within=within, ids=ids)
+    count = partial(measure_pair, label_set=label_set, within=within, ids=ids, halfway=halfway)
 
     def counts() -> Iterator[Tensor]:
         with ExitStack() as held:
-            found: Iterable[Tensor] = map(count, pairs)
+            found: Iterable[MeasuredPair] = map(count, pairs)
             if jobs > 1 and len(pairs) > 1:
                 context = multiprocessing.get_context("spawn")
                 pool = held.enter_context(
@@ -96,7 +120,8 @@ def evaluate_files(
                 )
                 found = pool.map(count, pairs)
             for number, one in enumerate(found):
-                yield one
+                yield confusion_counts(one.cells, len(label_set.names))
+                measured(one)
                 report(number + 1, len(pairs), "scenes")
 
     result = score_counts(counts(), label_set.names, rules, groups=label_set.classes_by_group)
@@ -108,10 +133,51 @@ def evaluate_files(
     return replace(result, protocol=rules.describe_arithmetic(len(label_set.names)))
 
 
-def _count_pair(
-    pair: FilePair, *, label_set: LabelSet, within: float | None, ids: FileIds
-) -> Tensor:
-    """(K + 1, K) int64: points of a scene by predicted and true category; see `evaluate_files`."""
+def measure_pair(
+    pair: FilePair,
+    *,
+    label_set: LabelSet,
+    within: float | None = None,
+    ids: FileIds = "none",
+    halfway: Path | None = None,
+) -> MeasuredPair:
+    """Count the points of a scene by predicted and true category.
+
+    Args:
+        pair: its two files.
+        label_set: as in `evaluate_files`.
+        within: as in `evaluate_files`.
+        ids: as in `evaluate_files`.
+        halfway: as in `evaluate_files`.
+
+    Raises:
+        SceneError: as `evaluate_files`.
+    """
+    scene, checksums = pair.true.stem, (_checksum(pair.predicted), _checksum(pair.true))
+    if halfway is None:
+        cells = confusion_cells(_count_pair(pair, label_set, within, ids))
+        return MeasuredPair(scene, pair, checksums, cells, is_new=True)
+    of_what = json.dumps([label_set.facts(), within, ids, checksums], sort_keys=True)
+    mark = hashlib.sha256(of_what.encode()).hexdigest()
+    kept = HalfwayCounts(halfway, mark, len(label_set.names))
+    before = kept.load(scene)
+    if before is not None:
+        return MeasuredPair(scene, pair, checksums, confusion_cells(before.draws[0]), is_new=False)
+    counts = _count_pair(pair, label_set, within, ids)
+    kept.save(scene, SceneCounts((counts,), {}))
+    return MeasuredPair(scene, pair, checksums, confusion_cells(counts), is_new=True)
+
+
+def _checksum(path: Path) -> str:
+    try:
+        return file_sha256(path)
+    except OSError as error:
+        raise SceneError(
+            f"{path}: cannot be read ({error.strerror}), expected a file of labels; check the path"
+        ) from None
+
+
+def _count_pair(pair: FilePair, label_set: LabelSet, within: float | None, ids: FileIds) -> Tensor:
     first = read_label_file(pair.predicted, label_set, "predicted", has_ids=ids == "both")
     second = read_label_file(pair.true, label_set, "true", has_ids=ids != "none")
     counted = ConfusionMatrix(len(label_set.names))

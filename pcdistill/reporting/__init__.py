@@ -21,6 +21,7 @@ from pcdistill.reporting.run_card import CardFacts, run_card, write_run_card
 from pcdistill.reporting.run_comparison import RunsComparison, compare_runs
 from pcdistill.reporting.run_description import ReportSettings, StudentFacts
 from pcdistill.reporting.write_comparison import write_comparison
+from pcdistill.reporting.write_files_report import FilesReport, write_files_report
 from pcdistill.reporting.write_report import report_json, write_report
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "ClassExamples",
     "ConfusionFindings",
     "ExampleTile",
+    "FilesReport",
     "HeatScale",
     "LabelColor",
     "MethodRow",
@@ -51,6 +53,7 @@ __all__ = [
     "run_card",
     "stage_cost",
     "write_comparison",
+    "write_files_report",
     "write_report",
     "write_run_card",
 ]

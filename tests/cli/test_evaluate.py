@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 
@@ -34,6 +36,37 @@ def test_the_protocol_is_named(files, capsys):
     assert "mIoU 5.0 %" in capsys.readouterr().out  # (50 + 50) / 20
 
 
+def test_the_report_is_written_and_nothing_that_is_halfway_stays(files, tmp_path, capsys):
+    out = tmp_path / "report"
+    assert run_command(["evaluate", *files, "--label-set", "scannet20", "--out", str(out)]) == 0
+    assert f"report: {out / 'evaluation.md'}" in capsys.readouterr().out
+    assert sorted(path.name for path in out.iterdir()) == ["evaluation.json", "evaluation.md"]
+    found = json.loads((out / "evaluation.json").read_text())
+    assert found["miou"] == pytest.approx(125 / 3)  # (50 + 33.3) / 2
+    assert found["files"][0]["predicted"]["path"] == files[0]
+
+
+def test_an_interrupted_measuring_goes_on(tmp_path, capsys):
+    """The damaged scene ends the first call; once it is mended only it is counted."""
+    for name in ("a", "b", "c"):
+        for folder in ("pred", "truth"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            write_ply(
+                tmp_path / folder / f"{name}.ply", torch.eye(3), labels=torch.tensor([0, 1, 1])
+            )
+    whole = (tmp_path / "pred" / "c.ply").read_bytes()
+    (tmp_path / "pred" / "c.ply").write_bytes(whole[:-2])
+    folders = [str(tmp_path / "pred"), str(tmp_path / "truth")]
+    words = ["evaluate", *folders, "--label-set", "scannet20", "--out", str(tmp_path / "out")]
+    assert run_command(words) == 2
+    assert "c.ply" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "evaluation.json").exists()
+    (tmp_path / "pred" / "c.ply").write_bytes(whole)
+    assert run_command(words) == 0
+    assert "2 of 3 scenes were counted before the interruption" in capsys.readouterr().out
+    assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["miou"] == 100.0
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -41,7 +74,7 @@ def test_the_protocol_is_named(files, capsys):
         (["a.ply", "b.ply", "--redo", "--label-set", "scannet20"], "--redo: is for a run"),
         (["a", "b", "c"], "a: found no config.yaml of a run there"),
         (["run", "--label-set", "scannet20"], "--label-set: is for two files, got the run run"),
-        (["run", "--out", "x"], "--out: is for several runs, got run alone"),
+        (["run", "--out", "x"], "--out: is for several runs or for files, got the run run alone"),
         (["a.ply", "b.ply", "--method", "best"], "--method: is for several runs, got two files"),
         (["a.ply", "b.ply", "--jobs", "0"], "--jobs is 0, expected 1 or more"),
         (["run", "--within", "1", "--ids", "both"], "--within, --ids: is for two files"),

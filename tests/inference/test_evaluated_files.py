@@ -254,6 +254,55 @@ def test_scenes_are_read_one_after_the_other(tmp_path, monkeypatch):
     assert max(largest) <= 4
 
 
+def test_what_was_counted_is_not_read_again_unless_it_changed(tmp_path, monkeypatch):
+    """By any label file or setting that a count depends on; the protocol is none of these."""
+    for number in range(3):
+        where, predicted, true = random_scene(number)
+        write(tmp_path / "pred" / f"{number}.npz", predicted, where)
+        write(tmp_path / "true" / f"{number}.npz", true, where)
+    read, opened = module.read_label_file, []
+
+    def watched(path, *args, **kwargs):
+        opened.append(path)
+        return read(path, *args, **kwargs)
+
+    monkeypatch.setattr(module, "read_label_file", watched)
+
+    def scenes_read(protocol="every point", **how):
+        opened.clear()
+        pairs = []
+        result = evaluate_files(
+            *(tmp_path / "pred", tmp_path / "true", SET, protocol),
+            **{"halfway": tmp_path / "counts", "measured": pairs.append, **how},
+        )
+        fresh = evaluate_files(
+            tmp_path / "pred",
+            tmp_path / "true",
+            SET,
+            protocol,
+            **{key: value for key, value in how.items() if key != "halfway"},
+        )
+        assert torch.equal(result.confusion, fresh.confusion)
+        assert (result.miou, result.interval) == (fresh.miou, fresh.interval)
+        read_now = {path.stem for path in opened[: len(opened) - 6]}
+        assert {pair.scene for pair in pairs if pair.is_new} == read_now
+        return read_now
+
+    everything = {"0", "1", "2"}
+    assert scenes_read() == everything
+    assert scenes_read() == set()
+    assert scenes_read("openscene") == set()
+    _, other, _ = random_scene(9)
+    write(tmp_path / "pred" / "1.npz", other, random_scene(1)[0])
+    assert scenes_read() == {"1"}
+    write(tmp_path / "true" / "2.npz", other, random_scene(2)[0])
+    assert scenes_read() == {"2"}
+    assert scenes_read(within=1e-6) == everything
+    (tmp_path / "counts" / "0.json").write_text("{")
+    assert scenes_read(within=1e-6) == {"0"}
+    assert scenes_read(halfway=None) == everything
+
+
 @pytest.mark.thorough
 def test_several_workers_find_the_same(tmp_path):
     """Each its own scenes; counts are whole numbers, in whatever order they come."""
