@@ -43,20 +43,22 @@ def open_training_scenes(
             not stored.
         SceneError: the student needs colours and there are none.
     """
-    counts = []
+    counts, superpoint_counts = [], []
     for scene in scenes:
         parts = read_shapes(workspace.scene(scene) / "points.safetensors")
         if kind == "color" and "colors" not in parts:
             check_colors(scene, None, kind)
-        if per_point and "features" not in read_shapes(workspace.fused(scene)):
+        fused = read_shapes(workspace.fused(scene))
+        if per_point and "features" not in fused:
             raise _no_point_features(workspace, scene)
         counts.append(parts["points"][0] if "points" in parts else 0)
+        superpoint_counts.append(fused["superpoint_means"][0] if "superpoint_means" in fused else 0)
 
     def load(number: int) -> TrainingScene:
         name = scenes[number]
         return load_training_scene(workspace, name, kind, per_point=per_point, scratch=scratch)
 
-    return SceneSource(scenes, counts, load)
+    return SceneSource(scenes, counts, superpoint_counts, load)
 
 
 def load_training_scene(

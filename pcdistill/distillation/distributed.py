@@ -105,18 +105,6 @@ class Ranks:
                 for tensor in tensors:
                     distributed.broadcast(tensor, 0)
 
-    def move(self, tensor: Tensor, source: int, target: int) -> None:
-        """Send a tensor of the CPU from one process into the same-shaped one of another.
-
-        All may call it, and only these two act; so a list of moves is walked through alike.
-        """
-        if source != target and self.rank in (source, target):
-            with self._heard():
-                if self.rank == source:
-                    distributed.send(tensor, target)
-                else:
-                    distributed.recv(tensor, source)
-
     def from_first(self, make: Callable[[], T]) -> T:
         """Let the first process make something, and give it to all.
 

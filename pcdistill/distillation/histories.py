@@ -12,16 +12,13 @@ _SCORES = "scores/"
 
 
 class Histories(Protocol):
-    """(N, P) float32 scores of each scene, by its name."""
+    """(R, P) float32 scores of each scene by its name: a row for each point, or each superpoint."""
 
     def get(self, scene: str) -> Tensor | None:
         """Scores of a scene, not a copy; None where it has none yet."""
 
     def put(self, scene: str, scores: Tensor) -> None:
         """Keep a copy of scores in the place of what was kept of the scene."""
-
-    def drop(self, scene: str) -> None:
-        """Forget a scene, which another process goes on with."""
 
     @property
     def scenes(self) -> tuple[str, ...]:
@@ -56,10 +53,6 @@ class MemoryHistories:
             past.copy_(scores)
         else:
             self._scores[scene] = scores.to(self._device, torch.float32, copy=True)
-
-    def drop(self, scene: str) -> None:
-        """See `Histories`."""
-        self._scores.pop(scene, None)
 
     @property
     def scenes(self) -> tuple[str, ...]:

@@ -1,9 +1,10 @@
 """Memory-mapped file of the histories of a training, which a killed process leaves usable.
 
-Behind a head of one page there are two slots for each scene, (N, P) float32 each: first all first
-slots, in the order of the scenes, then all second ones. A state of the training names the slot that
-is valid for it. The first update after a state goes into the other slot, later ones overwrite it,
-so that what a state names stays as it was until the next state is written.
+Behind a head of one page there are two slots for each scene, (R, P) float32 each, with a row for
+each of its points or of its superpoints: first all first slots, in the order of the scenes, then
+all second ones. A state of the training names the slot that is valid for it. The first update after
+a state goes into the other slot, later ones overwrite it, so that what a state names stays as it
+was until the next state is written.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -22,6 +24,7 @@ from torch import Tensor
 from pcdistill.distillation.distributed import ALONE, Ranks
 from pcdistill.distillation.histories import stored_scores
 from pcdistill.errors import TrainingError
+from pcdistill.geometry import require_shape
 
 HEAD_BYTES = 4096
 _FORMAT = "pcdistill histories 1"
@@ -40,22 +43,26 @@ class HistoryFile:
         self,
         path: Path,
         scenes: Sequence[str],
-        point_counts: Sequence[int],
+        row_counts: Sequence[int],
         prompts: int,
         ranks: Ranks = ALONE,
+        *,
+        rows: Literal["points", "superpoints"] = "points",
     ) -> None:
         """Take sizes; `create` or `load` opens the file.
 
         Args:
             path: of the file; all processes have to see it.
             scenes: names of all scenes.
-            point_counts: number of points of each.
+            row_counts: R of each.
             prompts: P.
             ranks: the processes.
+            rows: what they are of, for the head.
         """
         self._path = path
         self._numbers = {name: number for number, name in enumerate(scenes)}
-        self._counts = tuple(point_counts)
+        self._counts = tuple(row_counts)
+        self._kind = rows
         self._starts = [0, *accumulate(self._counts)]  # rows before each scene, and all of them
         self._prompts = prompts
         self._ranks = ranks
@@ -97,20 +104,22 @@ class HistoryFile:
         return head == self._head(int(state[_MARK])) and size == self.file_bytes
 
     def get(self, scene: str) -> Tensor | None:
-        """(N, P) float32 scores of a scene, mapped; None where it has none yet."""
+        """(R, P) float32 scores of a scene, mapped; None where it has none yet."""
         number = self._numbers[scene]
         slot = self._current[number]
         return None if slot == _NONE else self._slot(number, slot)
 
     def put(self, scene: str, scores: Tensor) -> None:
-        """Write the scores of a scene into the slot that no state names."""
+        """Write the scores (R, P) of a scene into the slot that no state names.
+
+        Raises:
+            ValueError: the scene has another number of rows.
+        """
         number = self._numbers[scene]
+        require_shape(f"history of scene '{scene}'", scores, self._counts[number], self._prompts)
         slot = 0 if self._named[number] == _NONE else 1 - self._named[number]
         self._slot(number, slot).copy_(scores)
         self._current[number] = slot
-
-    def drop(self, scene: str) -> None:
-        """Nothing: the file has the histories of all processes."""
 
     @property
     def scenes(self) -> tuple[str, ...]:
@@ -181,7 +190,7 @@ class HistoryFile:
         )
 
     def _slot(self, number: int, slot: int) -> Tensor:
-        """(N, P) float32, a view of the file."""
+        """(R, P) float32, a view of the file."""
         if self._rows is None:
             raise RuntimeError("the file of histories is not open")
         first = slot * self._starts[-1] + self._starts[number]
@@ -192,7 +201,7 @@ class HistoryFile:
             "format": _FORMAT,
             "mark": mark,
             "scenes": len(self._counts),
-            "points": self._starts[-1],
+            self._kind: self._starts[-1],
             "prompts": self._prompts,
         }
         return json.dumps(content).encode().ljust(HEAD_BYTES)

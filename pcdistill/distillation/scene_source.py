@@ -25,6 +25,7 @@ class SceneSource:
         self,
         names: Sequence[str],
         point_counts: Sequence[int],
+        superpoint_counts: Sequence[int],
         load: Callable[[int], TrainingScene],
         *,
         kept_bytes: int = KEPT_BYTES,
@@ -34,12 +35,14 @@ class SceneSource:
         Args:
             names: of the scenes.
             point_counts: number of points of each.
+            superpoint_counts: number of superpoints of each.
             load: reads the scene of a number.
             kept_bytes: bound on what is kept of scenes that were read; files that are only mapped
                 count, too.
         """
         self.names = tuple(names)
         self.point_counts = tuple(point_counts)
+        self.superpoint_counts = tuple(superpoint_counts)
         self._load = load
         self._kept_bytes = kept_bytes
         self._kept: OrderedDict[int, TrainingScene] = OrderedDict()  # least recently used first
@@ -49,8 +52,10 @@ class SceneSource:
     @classmethod
     def of(cls, scenes: Sequence[TrainingScene]) -> SceneSource:
         """Scenes that are in memory anyway."""
-        counts = [len(scene.points) for scene in scenes]
-        return cls([scene.name for scene in scenes], counts, scenes.__getitem__, kept_bytes=0)
+        names = [scene.name for scene in scenes]
+        points = [len(scene.points) for scene in scenes]
+        superpoints = [len(scene.superpoint_means) for scene in scenes]
+        return cls(names, points, superpoints, scenes.__getitem__, kept_bytes=0)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -59,7 +64,7 @@ class SceneSource:
         """The scene of a number from 0.
 
         Raises:
-            ValueError: it has another number of points than was said.
+            ValueError: it has another number of points or superpoints than was said.
             PcdistillError: what it is read from is missing or damaged.
         """
         with self._lock:
@@ -67,10 +72,12 @@ class SceneSource:
                 self._kept.move_to_end(number)
                 return self._kept[number]
         scene = self._load(number)
-        if len(scene.points) != self.point_counts[number]:
+        found = len(scene.points), len(scene.superpoint_means)
+        expected = self.point_counts[number], self.superpoint_counts[number]
+        if found != expected:
             raise ValueError(
-                f"scene '{scene.name}' has {len(scene.points)} points, expected "
-                f"{self.point_counts[number]}"
+                f"scene '{scene.name}' has {found[0]} points and {found[1]} superpoints, expected "
+                f"{expected[0]} and {expected[1]}"
             )
         self._keep(number, scene)
         return scene

@@ -66,12 +66,15 @@ def ensemble_loss(
     for scene, index in zip(step.scenes, step.batch.point_to_voxel, strict=True):
         if len(scene.points):
             if settings.decay < 1:
-                ensemble.update(scene.name, said.detach(), point_to_voxel=index)
+                ensemble.update(
+                    scene.name,
+                    said.detach(),
+                    point_to_voxel=index,
+                    superpoint_ids=scene.superpoint_ids,
+                    count=len(scene.superpoint_means),
+                )
             labels = ensemble.pseudo_labels(
-                scene.name,
-                scene.superpoint_ids,
-                count=len(scene.superpoint_means),
-                point_labels=settings.point_labels,
+                scene.name, scene.superpoint_ids, count=len(scene.superpoint_means)
             )
         else:
             labels = PseudoLabels(index.cpu(), index.cpu())  # of no point and no superpoint

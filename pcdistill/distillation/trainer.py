@@ -52,8 +52,8 @@ class Trainer:
 
     Several processes share the scenes of each step. All draw the same numbers, whoever needs them;
     losses are means, and batch norms of statistics, over the scenes of all: the student is that of
-    one process, up to rounding. The history of a scene is held by the process that has the scene in
-    this epoch. Every method but `finished` is called by all of them.
+    one process, up to rounding. The history of a scene is written by the process that has the scene
+    in this epoch. Every method but `finished` is called by all of them.
     """
 
     def __init__(
@@ -88,10 +88,11 @@ class Trainer:
             class_of_prompt: (P,) int64 in [0, K), where several prompts ask for one class.
             ranks: the processes that train together.
             history_path: file for the histories of the ensemble, which all processes see; without
-                one they are in memory, and in every state.
+                one they are in memory, and in every state, which one process alone may do.
 
         Raises:
-            ValueError: no scene, or point-wise targets are asked for where a scene has none.
+            ValueError: no scene, point-wise targets are asked for where a scene has none, or
+                several processes have no file for the histories of their ensemble.
             ConfigError: more processes than scenes in a step.
         """
         if not scenes:
@@ -99,6 +100,8 @@ class Trainer:
         source = scenes if isinstance(scenes, SceneSource) else SceneSource.of(scenes)
         if target == "point" and source[0].features is None:
             raise ValueError(f"scene '{source.names[0]}' has no features per point")
+        if ensemble and history_path is None and not ranks.is_alone:
+            raise ValueError("several processes need a file for the histories of their ensemble")
         _require_work(ranks, len(scenes), settings)
         self.network = network.to(device)
         self.epoch = 0
@@ -112,7 +115,7 @@ class Trainer:
                 mine[i] = count_voxels(source[i].points, settings.voxel_size)
             self._sizes = ranks.gather(mine).sum(dim=0).tolist()
         self._scenes = source
-        self._holders = HistoryHolders(ranks, self._scenes)
+        self._holders = HistoryHolders(ranks)
         self._text = text_embeddings.float().to(device)  # (P, D)
         self._class_of_prompt = class_of_prompt
         self._settings = settings
@@ -279,34 +282,48 @@ class Trainer:
         if isinstance(ensemble.histories, HistoryFile):
             ensemble.histories.create()
         for scene in (self._scenes[i] for i in range(len(self._scenes)) if self._holders.holds(i)):
+            ids, index = scene.superpoint_ids, None  # (N of it,) both
             if settings.ensemble.begins_with == "targets":
-                features = scene.superpoint_means.float()[scene.superpoint_ids]  # (N of it, D)
+                features, index = scene.superpoint_means.float(), ids  # (S of it, D)
             else:
                 features = infer_point_features(  # (N of it, D)
                     self.network, cloud_of(scene), settings.voxel_size, self._device
                 )
             if settings.ensemble.unit_outputs:
                 features = functional.normalize(features, dim=1)
-            ensemble.initialize(scene.name, features, superpoint_ids=scene.superpoint_ids)
+            ensemble.initialize(
+                scene.name,
+                features,
+                point_to_voxel=index,
+                superpoint_ids=ids,
+                count=len(scene.superpoint_means),
+            )
         self._ensemble = ensemble
 
     def _empty_ensemble(self) -> TemporalEnsemble:
-        decay, mapping = self._settings.ensemble.decay, self._class_of_prompt
-        file = self._history_file()
-        return TemporalEnsemble(self._text, decay, class_of_prompt=mapping, histories=file)
+        return TemporalEnsemble(
+            self._text,
+            self._settings.ensemble.decay,
+            point_labels=self._settings.ensemble.point_labels,
+            class_of_prompt=self._class_of_prompt,
+            histories=self._history_file(),
+        )
 
     def _history_file(self) -> HistoryFile | None:
         """File of histories that is not open yet; None where they are kept in memory."""
         if self._history_path is None:
             return None
-        names, counts = self._scenes.names, self._scenes.point_counts
-        return HistoryFile(self._history_path, names, counts, len(self._text), self._ranks)
+        scenes, path, prompts = self._scenes, self._history_path, len(self._text)
+        if self._settings.ensemble.point_labels == "superpoint":
+            counts = scenes.superpoint_counts
+            return HistoryFile(path, scenes.names, counts, prompts, self._ranks, rows="superpoints")
+        return HistoryFile(path, scenes.names, scenes.point_counts, prompts, self._ranks)
 
     def state(self) -> dict[str, Tensor]:
         """Collect everything needed to go on after this step, as named tensors.
 
-        Of several processes only the first gets the histories of all scenes. Of histories in a file
-        only their places are told; they hold as long as no later state is confirmed.
+        Of histories in a file only their places are told; they hold as long as no later state is
+        confirmed.
         """
         state = {"epoch": torch.tensor(self.epoch)}
         if self._half is not None:

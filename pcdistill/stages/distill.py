@@ -167,8 +167,10 @@ class DistillStage(Stage):
         size = int(sum(values.nbytes for values in weights))
         scores = 0
         if unit == ENSEMBLE:
-            points = sum(self._sizes.points(scene) for scene in self._training)
-            scores = 2 * 4 * points * len(self._words.training_prompts)  # in two slots
+            whole = self._config.ensemble.point_labels == "superpoint"
+            rows_of = self._sizes.superpoints if whole else self._sizes.points
+            rows = sum(rows_of(scene) for scene in self._training)
+            scores = 2 * 4 * rows * len(self._words.training_prompts)  # in two slots
         hand_over = 3 * size if self._hand_over_path in self.outputs(unit) else 0
         average = size if self._config.ema_decay else 0
         best = 2 * size if self._config.validate_every else 0  # half-way and at the end
@@ -412,7 +414,8 @@ class DistillStage(Stage):
         state = load_training_state(state_path, task.fingerprint, required)
         if state is not None and not trainer.has_histories_of(state):
             _LOG.warning(
-                "%s: its histories, %s, are missing or of another training; it is not gone on from",
+                "%s: its histories, %s, are missing, of another training or as an earlier version "
+                "wrote them; it is not gone on from",
                 state_path,
                 self._history_path(task.unit).name,
             )

@@ -28,6 +28,7 @@ def test_nothing_but_heads_is_read_before_a_step_asks(tmp_path):
     with mock.patch.object(training_scenes, "load_training_scene") as load:
         source = opened(run, tmp_path)
         assert (source.names, source.point_counts) == (tuple(NAMES), (90, 90))
+        assert source.superpoint_counts == (5, 5)
         assert not load.called
     assert torch.equal(source[1].points, ROOMS[1].points)
 

@@ -27,7 +27,7 @@ class Reading:
         self.read: list[tuple[int, str]] = []
         self.damaged = damaged
         names = [f"scene {number}" for number in range(SCENES)]
-        self.source = SceneSource(names, [24] * SCENES, self.load, kept_bytes=0)
+        self.source = SceneSource(names, [24] * SCENES, [4] * SCENES, self.load, kept_bytes=0)
 
     def load(self, number: int):
         self.read.append((number, threading.current_thread().name))

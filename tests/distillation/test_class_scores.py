@@ -42,10 +42,14 @@ def test_the_loss_is_that_over_classes():
     torch.testing.assert_close(found.superpoint, entropy(pooled, table))
 
 
-def ensemble_of(scores: torch.Tensor, mapping: torch.Tensor | None) -> TemporalEnsemble:
-    """One whose history is these scores (N, P)."""
-    ensemble = TemporalEnsemble(torch.eye(scores.shape[1]), 0.5, class_of_prompt=mapping)
-    ensemble.initialize("scene", scores)
+def ensemble_of(
+    scores: torch.Tensor, mapping: torch.Tensor | None, ids: torch.Tensor | None = None
+) -> TemporalEnsemble:
+    """One whose history is these scores (N, P), or their means in superpoints."""
+    how = "point" if ids is None else "superpoint"
+    text = torch.eye(scores.shape[1])
+    ensemble = TemporalEnsemble(text, 0.5, class_of_prompt=mapping, point_labels=how)
+    ensemble.initialize("scene", scores, superpoint_ids=ids)
     return ensemble
 
 
@@ -73,7 +77,7 @@ def test_a_superpoint_has_the_class_of_the_best_prompt_of_its_mean():
     labels = ensemble.pseudo_labels("scene", ids)
     assert labels.point.tolist() == [1, 1, 0]
     assert labels.superpoint.tolist() == [1]  # means 1, 0.97, 1.33, 0: prompt 2 of class 1
-    again = ensemble.pseudo_labels("scene", ids, point_labels="superpoint")
+    again = ensemble_of(scores, MAPPING, ids).pseudo_labels("scene", ids)
     assert again.point.tolist() == [1, 1, 1]
     assert ensemble_of(scores, None).pseudo_labels("scene", ids).point.tolist() == [0, 2, 1]
 

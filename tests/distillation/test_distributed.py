@@ -6,11 +6,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from pcdistill.distillation.distributed import ALONE, Ranks
 from pcdistill.distillation.trainer import Trainer
@@ -23,8 +25,8 @@ SAME = 1e-5
 """Relative, after 20 steps in float64; up to 5e-7 was found. In float32 Adam makes steps of its
 full rate out of gradients that are only rounding, as those of a constant input's first kernel."""
 SCENES = 6
-FULL = {"epochs": 10, "batch_size": 3, "ensemble_start": 0.5}
-GRID = {**FULL, "augment": "grid", "batch_size": 5}
+FULL = {"epochs": 10, "batch_size": 3, "ensemble_preset": "paper", "ensemble_start": 0.5}
+GRID = {**FULL, "augment": "grid", "batch_size": 5, "ensemble_preset": "release"}
 """Two steps an epoch; of the second one process has nothing, and the voxels are kept ones."""
 EVERYTHING = {
     **FULL,
@@ -44,7 +46,10 @@ def float64() -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def new_trainer(ranks: Ranks, target: str, ensemble: bool, changes: dict[str, Any]) -> Trainer:
+def new_trainer(
+    ranks: Ranks, target: str, histories: Path | None, changes: dict[str, Any]
+) -> Trainer:
+    """One with the temporal ensemble where there is a file for its histories."""
     torch.manual_seed(ranks.rank)  # the first process gives its weights to the others
     network = build_student("MinkUNet14A", 3, CHANNELS, width=0.125)
     scenes = [toy_scene(f"scene {i}", i) for i in range(SCENES)]
@@ -52,7 +57,17 @@ def new_trainer(ranks: Ranks, target: str, ensemble: bool, changes: dict[str, An
         network = build_student("MinkUNet14A", 7, CHANNELS, width=0.125)
         scenes = [replace(scene, **seen_too(scene.points)) for scene in scenes]
     text, how = torch.eye(CHANNELS)[:3], settings(learning_rate=1e-3, **changes)
-    return Trainer(network, scenes, text, how, CPU, target=target, ensemble=ensemble, ranks=ranks)
+    return Trainer(
+        network,
+        scenes,
+        text,
+        how,
+        CPU,
+        target=target,
+        ensemble=histories is not None,
+        ranks=ranks,
+        history_path=histories,
+    )
 
 
 def seen_too(points: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -65,16 +80,26 @@ def to_numpy(state: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
     return {key: value.numpy().copy() for key, value in state.items()}
 
 
-def learn(ranks: Ranks, target: str, ensemble: bool, changes: dict[str, Any]) -> tuple:
+def end_of(trainer: Trainer) -> dict[str, np.ndarray]:
+    """State, with the histories themselves in the place of where they are."""
+    state = to_numpy(trainer.state())
+    if trainer._ensemble is not None:
+        del state["ensemble/mark"], state["ensemble/slots"]
+        for scene in trainer._ensemble.scenes:
+            state[f"history of {scene}"] = trainer._ensemble.history(scene).numpy().copy()
+    return state
+
+
+def learn(ranks: Ranks, target: str, histories: Path | None, changes: dict[str, Any]) -> tuple:
     """Losses of each epoch, and the state at the end."""
     with float64():
-        trainer = new_trainer(ranks, target, ensemble, changes)
+        trainer = new_trainer(ranks, target, histories, changes)
         curve = []
         while not trainer.finished:
             result = trainer.train_epoch()
             told = (result.loss, result.ensemble_loss, result.gradient_norm, result.voxels)
             curve.append(told)
-        return np.array(curve), to_numpy(trainer.state())
+        return np.array(curve), end_of(trainer)
 
 
 def distance(found: np.ndarray, wanted: np.ndarray) -> float:
@@ -102,20 +127,22 @@ def assert_same_training(found: tuple, wanted: tuple) -> None:
     ],
     ids=["base", "ensemble", "idle", "points", "everything"],
 )
-def test_two_processes_train_the_student_of_one(target, ensemble, changes):
-    alone = on_ranks(1, learn, target, ensemble, changes)[0]
-    first, second = on_ranks(2, learn, target, ensemble, changes)
+def test_two_processes_train_the_student_of_one(tmp_path, target, ensemble, changes):
+    of_one, of_two = (tmp_path / name if ensemble else None for name in ("one", "two"))
+    alone = on_ranks(1, learn, target, of_one, changes)[0]
+    first, second = on_ranks(2, learn, target, of_two, changes)
     assert_same_training(first, alone)
     assert (alone[0][-1, 1] > 0) == ensemble
+    assert sum(key.startswith("history of ") for key in first[1]) == SCENES * ensemble
     for key, value in first[1].items():
         if key.startswith("model/"):
             assert np.array_equal(value, second[1][key]), key
 
 
-def pause_and_go_on(ranks: Ranks, steps: int) -> tuple:
+def pause_and_go_on(ranks: Ranks, histories: Path, steps: int) -> tuple:
     """State where training paused after some steps, and at the end of it."""
     with float64():
-        trainer, done = new_trainer(ranks, "superpoint", True, FULL), []
+        trainer, done = new_trainer(ranks, "superpoint", histories, FULL), []
 
         def pause() -> bool:
             done.append(1)
@@ -124,34 +151,35 @@ def pause_and_go_on(ranks: Ranks, steps: int) -> tuple:
         while trainer.train_epoch(pause) is not None:
             pass
         paused = to_numpy(trainer.state())
+        trainer.confirm_state()
         while not trainer.finished:
             trainer.train_epoch()
-        return paused, to_numpy(trainer.state())
+        return paused, end_of(trainer)
 
 
-def go_on(ranks: Ranks, paused: dict[str, np.ndarray]) -> tuple:
+def go_on(ranks: Ranks, histories: Path, paused: dict[str, np.ndarray]) -> tuple:
     with float64():
-        trainer = new_trainer(ranks, "superpoint", True, FULL)
+        trainer = new_trainer(ranks, "superpoint", histories, FULL)
         trainer.load_state({key: torch.from_numpy(value) for key, value in paused.items()})
         while not trainer.finished:
             trainer.train_epoch()
-        return np.zeros(0), to_numpy(trainer.state())
+        return np.zeros(0), end_of(trainer)
 
 
 @pytest.mark.thorough
-def test_a_state_within_an_epoch_goes_on_to_the_same_student_with_any_number_of_processes():
-    """In the eighth epoch, so that histories are with both processes."""
-    paused, end = on_ranks(2, pause_and_go_on, 8)[0]
+def test_a_state_within_an_epoch_goes_on_to_the_same_student_with_any_number_of_processes(tmp_path):
+    """In the eighth epoch, so that both processes write histories."""
+    path = tmp_path / "histories"
+    paused, end = on_ranks(2, pause_and_go_on, path, 8)[0]
     assert int(paused["half/step"]) == 1
     assert int(paused["epoch"]) == 7
-    assert sum(key.startswith("ensemble/scores/") for key in paused) == SCENES
-    again = on_ranks(2, go_on, paused)[0][1]
+    again = on_ranks(2, go_on, path, paused)[0][1]
     assert all(np.array_equal(again[key], value) for key, value in end.items())
-    assert_same_training(on_ranks(1, go_on, paused)[0], (np.zeros(0), end))
+    assert_same_training(on_ranks(1, go_on, path, paused)[0], (np.zeros(0), end))
 
 
 def lose_one(ranks: Ranks) -> str:
-    trainer = new_trainer(ranks, "superpoint", False, FULL)
+    trainer = new_trainer(ranks, "superpoint", None, FULL)
     trainer.train_epoch()
     if ranks.rank == 1:
         os._exit(9)
@@ -179,19 +207,26 @@ def disagree(ranks: Ranks) -> list:
     with pytest.raises(ConfigError if ranks.is_first else SystemExit):
         ranks.from_first(refuse)
     with pytest.raises(ConfigError, match="2 processes share the scenes of each step, .* are 1"):
-        new_trainer(ranks, "superpoint", False, {"batch_size": 1})
+        new_trainer(ranks, "superpoint", None, {"batch_size": 1})
     parts = {"batch_size": 3, "accumulate": 2}
     with pytest.raises(ConfigError, match="share the scenes of each of the 2 parts of a step"):
-        new_trainer(ranks, "superpoint", False, parts)
-    moved = torch.full((2,), float(ranks.rank))
-    ranks.move(moved, 1, 0)
+        new_trainer(ranks, "superpoint", None, parts)
+    with pytest.raises(ValueError, match="several processes need a file for the histories"):
+        Trainer(
+            nn.Identity(),
+            [toy_scene("one", 1)],
+            torch.eye(CHANNELS),
+            settings(),
+            CPU,
+            ensemble=True,
+            ranks=ranks,
+        )
     return [
         ranks.from_first(lambda: "of the first"),
         ranks.any(ranks.rank == 1),
         ranks.any(False),
         ranks.shares(1 + ranks.rank, 0),
         ranks.gather([ranks.rank, 7]).tolist(),
-        moved.tolist(),
     ]
 
 
@@ -203,8 +238,7 @@ def refuse() -> None:
 def test_processes_agree():
     answers = on_ranks(2, disagree)
     for rank, shares in enumerate(([1 / 3, 0], [2 / 3, 0])):
-        moved = [1.0, 1.0]
-        assert answers[rank] == ["of the first", True, False, shares, [[0, 7], [1, 7]], moved]
+        assert answers[rank] == ["of the first", True, False, shares, [[0, 7], [1, 7]]]
 
 
 def test_alone_nothing_is_sent():

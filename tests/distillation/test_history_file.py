@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from unittest import mock
@@ -125,10 +126,40 @@ def test_the_file_has_two_slots_of_float32_a_point_and_class(tmp_path):
     assert file.get("three").dtype == torch.float32
 
 
-def learner(path, ranks: Ranks | None = None) -> Trainer:
+def test_rows_of_superpoints_are_not_taken_for_those_of_points(tmp_path):
+    """Nor those of an earlier version, which kept points only; where there are as many, too."""
+    path = tmp_path / "histories"
+    new_file(path).create()
+    head = json.loads(path.read_bytes()[:4096])
+    assert head == {
+        **{"format": "pcdistill histories 1", "mark": head["mark"]},
+        **{"scenes": 3, "points": sum(COUNTS), "prompts": CLASSES},
+    }
+    state = {"mark": torch.tensor(head["mark"])}
+    assert new_file(path).belongs_to(state)
+    assert not HistoryFile(path, SCENES, COUNTS, CLASSES, rows="superpoints").belongs_to(state)
+
+
+def test_a_history_of_another_number_of_rows_is_refused(tmp_path):
+    file = new_file(tmp_path / "histories")
+    file.create()
+    with pytest.raises(
+        ValueError, match=r"history of scene 'two' has shape \(40, 5\), .* \(7, 5\)"
+    ):
+        file.put("two", scores(0))
+
+
+def learner(path, ranks: Ranks | None = None, preset="paper") -> Trainer:
     torch.manual_seed(0)
     scenes = [small_scene(f"scene {number}", number, 4) for number in range(6)]
-    how = settings(augment="reference", max_voxels_per_step=20, batch_size=2, epochs=6)
+    how = settings(
+        augment="reference",
+        max_voxels_per_step=20,
+        batch_size=2,
+        epochs=6,
+        ensemble_preset=preset,
+        ensemble_decay=0.9,
+    )
     given = {} if ranks is None else {"ranks": ranks}
     return Trainer(Matrix(), scenes, TEXT, how, CPU, ensemble=True, history_path=path, **given)
 
@@ -139,8 +170,12 @@ def weights_of(trainer: Trainer) -> torch.Tensor:
     return trainer.network.weight.detach().clone()
 
 
-def test_a_student_is_that_of_histories_in_memory(tmp_path):
-    assert torch.equal(weights_of(learner(tmp_path / "h")), weights_of(learner(None)))
+@pytest.mark.parametrize(("preset", "rows"), [("paper", 24), ("release", 4)])
+def test_a_student_is_that_of_histories_in_memory(tmp_path, preset, rows):
+    mapped = learner(tmp_path / "h", preset=preset)
+    expected = weights_of(learner(None, preset=preset))
+    assert torch.equal(weights_of(mapped), expected)
+    assert (tmp_path / "h").stat().st_size == 4096 + 2 * 4 * 6 * rows * len(TEXT)
 
 
 @pytest.mark.parametrize("lost_steps", range(1, 7))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -27,7 +29,9 @@ class Counted:
         self.most_alive = 0
         self._living: weakref.WeakSet[TrainingScene] = weakref.WeakSet()
         names = [f"scene {number}" for number in range(SCENES)]
-        self.source = SceneSource(names, [24] * SCENES, self.load, kept_bytes=kept_bytes)
+        self.source = SceneSource(
+            names, [24] * SCENES, [4] * SCENES, self.load, kept_bytes=kept_bytes
+        )
 
     def load(self, number: int) -> TrainingScene:
         scene = small_scene(f"scene {number}", number, 4)
@@ -37,11 +41,10 @@ class Counted:
         return scene
 
 
-def trained(scenes, *, ranks: Ranks | None = None, **changes) -> dict[str, torch.Tensor]:
+def trained(scenes, given: dict[str, Any] | None = None, **changes) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
     how = settings(augment="full", max_voxels_per_step=20, **changes)
-    given = {} if ranks is None else {"ranks": ranks}
-    learner = Trainer(Matrix(), scenes, TEXT, how, CPU, ensemble=True, **given)
+    learner = Trainer(Matrix(), scenes, TEXT, how, CPU, ensemble=True, **(given or {}))
     while not learner.finished:
         learner.train_epoch()
     return {key: value.clone() for key, value in learner.state().items()}
@@ -91,21 +94,22 @@ def test_several_threads_get_the_scene_of_their_number():
 
 
 def test_a_scene_of_another_size_than_was_said_is_refused():
-    source = SceneSource(["one"], [23], lambda number: small_scene("one", 0, 4))
-    with pytest.raises(ValueError, match="scene 'one' has 24 points, expected 23"):
-        _ = source[0]
+    for counts, told in (((23, 4), "23 and 4"), ((24, 5), "24 and 5")):
+        source = SceneSource(["one"], counts[:1], counts[1:], lambda _: small_scene("one", 0, 4))
+        with pytest.raises(ValueError, match=f"24 points and 4 superpoints, expected {told}"):
+            _ = source[0]
 
 
-def readings_of(ranks: Ranks) -> tuple[list[int], int]:
+def readings_of(ranks: Ranks, path: Path) -> tuple[list[int], int]:
     counted = Counted()
-    trained(counted.source, ranks=ranks, batch_size=4)
+    trained(counted.source, {"ranks": ranks, "history_path": path}, batch_size=4)
     return counted.readings, counted.most_alive
 
 
 @pytest.mark.thorough
-def test_each_process_reads_its_own_scenes_only():
+def test_each_process_reads_its_own_scenes_only(tmp_path):
     """Besides the first, which says what the student sees."""
-    first, second = on_ranks(2, readings_of)
+    first, second = on_ranks(2, readings_of, tmp_path / "histories")
     epochs = 3
     for readings, alive in (first, second):
         # voxels are counted of half of the scenes; each epoch has half, one begins the histories

@@ -8,10 +8,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from pcdistill.distillation.history_file import HistoryFile
 from pcdistill.errors import TrainingError
 from pcdistill.homes import home_scene
 from pcdistill.inference import student_checks
-from pcdistill.pipeline.artifact_files import read_tensors, write_tensors
+from pcdistill.pipeline.artifact_files import read_provenance, read_tensors, write_tensors
 from pcdistill.pipeline.context import RunContext
 from pcdistill.pipeline.stage import Task
 from pcdistill.stages.distill import DistillStage
@@ -132,9 +133,9 @@ def test_a_hand_over_that_is_not_this_run_s_is_learned_again(tmp_path, home, har
     assert all(torch.equal(found[key], expected[key]) for key in expected)
 
 
-@pytest.mark.parametrize("keep", [True, False])
-def test_a_half_way_state_needs_its_file_of_histories(tmp_path, home, keep, caplog):
-    run = fused_run(tmp_path, home, **{**BOTH, "epochs": 4})
+@pytest.mark.parametrize("there", ["whole", "nothing", "of points, by an earlier version"])
+def test_a_half_way_state_needs_its_file_of_histories(tmp_path, home, there, caplog):
+    run, keep = fused_run(tmp_path, home, **{**BOTH, "epochs": 4}), there == "whole"
     handed_over(run)
     expected, epochs = ensemble(run)
     assert epochs == [3, 4]
@@ -148,11 +149,16 @@ def test_a_half_way_state_needs_its_file_of_histories(tmp_path, home, keep, capl
     write_tensors(folder / "state.safetensors", trainer.state(), {"task": "own"})
     trainer.confirm_state()
     trainer.train_epoch()  # lost: killed before the next state
+    path, state = folder / "histories.f32", read_tensors(folder / "state.safetensors")
     if not keep:
-        (folder / "histories.f32").unlink()
+        path.unlink()
+    if there.startswith("of points"):
+        points = HistoryFile(path, [SCENE], [len(home.points)], len(run.words.training_prompts))
+        points._mark = int(state["ensemble/mark"])
+        points._write_new()
     found, epochs = ensemble(run)
     assert epochs == ([4] if keep else [3, 4])
-    assert ("are missing or of another training" in caplog.text) != keep
+    assert ("are missing, of another training or as an earlier" in caplog.text) != keep
     assert all(torch.equal(found[key], expected[key]) for key in expected)
 
 
@@ -175,3 +181,15 @@ def test_a_half_way_state_that_is_not_this_task_s_is_learned_again(tmp_path, hom
     harm(state)
     DistillStage(run).work(task, lambda done, total, words: epochs.append(done))
     assert epochs == [1, 2, 3]
+
+
+def test_the_estimate_counts_histories_of_points_or_superpoints(tmp_path, home):
+    sizes = {}
+    for preset in ("paper", "release"):
+        run = fused_run(tmp_path / preset, home, **BOTH, ensemble_preset=preset)
+        sizes[preset] = DistillStage(run).estimate("superpoint+ensemble")
+    superpoints = read_provenance(run.workspace.superpoints(SCENE))["superpoints"]
+    fewer = len(home.points) - superpoints
+    assert fewer > 0
+    per_row = 2 * 4 * len(run.words.training_prompts)
+    assert sizes["paper"] - sizes["release"] == per_row * fewer

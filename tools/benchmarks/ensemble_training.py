@@ -78,7 +78,7 @@ class LabelLoss:
         self, settings: LabelSettings, text: Tensor, scenes: Sequence[TrainingScene]
     ) -> None:
         self._settings, self._text = settings, text
-        self._ensemble = TemporalEnsemble(text, settings.decay)
+        self._ensemble = TemporalEnsemble(text, settings.decay, point_labels=settings.point_labels)
         self._targets = {s.name: (s.superpoint_means.float() @ text.T).argmax(1) for s in scenes}
         self._joined: set[str] = set()
         self._counts: dict[str, Tensor] = {}
@@ -94,7 +94,12 @@ class LabelLoss:
                 features = functional.normalize(means, dim=1) * length
             if self._settings.unit:
                 features = functional.normalize(features, dim=1)
-            self._ensemble.initialize(scene.name, features, superpoint_ids=scene.superpoint_ids)
+            self._ensemble.initialize(
+                scene.name,
+                features,
+                superpoint_ids=scene.superpoint_ids,
+                count=len(scene.superpoint_means),
+            )
 
     def __call__(self, scene: TrainingScene, output: Tensor, batch: Batch, rows: Tensor) -> Tensor:
         """() loss of one step, after the history was updated.
@@ -130,15 +135,18 @@ class LabelLoss:
         """Labels after the update with features (V, D); (N,) voxel of each point."""
         settings, ensemble = self._settings, self._ensemble
         if settings.decay < 1:
-            ensemble.update(scene.name, features, point_to_voxel=index)
+            ensemble.update(
+                scene.name,
+                features,
+                point_to_voxel=index,
+                superpoint_ids=scene.superpoint_ids,
+                count=len(scene.superpoint_means),
+            )
         labels = ensemble.pseudo_labels(
-            scene.name,
-            scene.superpoint_ids,
-            count=len(scene.superpoint_means),
-            point_labels=settings.point_labels,
+            scene.name, scene.superpoint_ids, count=len(scene.superpoint_means)
         )
         if settings.half:
-            ensemble.set_history(scene.name, ensemble.history(scene.name).half().float())
+            ensemble.histories.put(scene.name, ensemble.history(scene.name).half().float())
         return labels
 
     def _counting(self, scene: TrainingScene, labels: PseudoLabels) -> tuple[Tensor, Tensor]:
@@ -155,9 +163,13 @@ class LabelLoss:
         if settings.agreeing:
             point, superpoint = point & agrees, superpoint & (labels.superpoint == target)
         if settings.kept < 1:
-            scores = self._ensemble.history(scene.name)  # (N, K)
-            pooled = _margin(superpoint_mean(scores, ids, len(superpoint)))  # (S,)
-            margin = _margin(scores) if settings.point_labels == "point" else pooled[ids]
+            scores = self._ensemble.history(scene.name)  # (N, K) or (S, K)
+            if self._ensemble.of_superpoints:
+                pooled = _margin(scores)  # (S,)
+                margin = pooled[ids]  # (N,)
+            else:
+                pooled = _margin(superpoint_mean(scores, ids, len(superpoint)))  # (S,)
+                margin = _margin(scores)  # (N,)
             seen = torch.unique(ids[scene.seen])
             point &= margin >= margin[scene.seen].quantile(1 - settings.kept)
             superpoint &= pooled >= pooled[seen].quantile(1 - settings.kept)

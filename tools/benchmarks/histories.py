@@ -11,7 +11,7 @@ import argparse
 import multiprocessing
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ _ALPHA = 0.9999
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Sizes."""
     parser.add_argument("--points", type=int, default=100_000, help="of a scene")
+    parser.add_argument("--superpoints", type=int, default=1_000, help="of a scene")
     parser.add_argument("--scenes", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--channels", type=int, default=512, help="of the student and the text")
@@ -32,24 +33,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Measure both schemes.
+    """Measure the released scheme, and ours with labels of points and of superpoints.
 
     Returns:
         of each, `moved_mb`: what is read from and written to histories in one visit of a scene;
         `held_mb`: by how much the memory of the process rises for the update of a scene, maps of
-        files included; `disk_mb`: of all files; and the ratios, ours to the released scheme's.
+        files included; `disk_mb`: of all files; and what the released scheme's are divided by
+        ours, `moved_less` times and so on.
     """
-    found = {}
-    for scheme in (_released, _ours):
+    found: dict[str, dict[str, float]] = {}
+    for scheme in (_released, _points, _superpoints):
         context = multiprocessing.get_context("spawn")
         with tempfile.TemporaryDirectory() as folder, context.Pool(1) as pool:
             found[scheme.__name__.strip("_")] = pool.apply(scheme, (folder, vars(arguments)))
-    ratios = {
-        f"{key}_ratio": round(found["ours"][key] / found["released"][key], 4)
-        for key in found["ours"]
-    }
-    sizes = {key: vars(arguments)[key] for key in ("points", "scenes", "channels", "classes")}
-    return {**sizes, **found, **ratios}
+    for name in ("points", "superpoints"):
+        found[name] |= {
+            key.replace("_mb", "_less"): round(value / found[name][key], 1)
+            for key, value in found["released"].items()
+        }
+    sizes = {"sizes": {key: value for key, value in vars(arguments).items() if key != "kind"}}
+    return {**sizes, **found}
 
 
 def _output(epoch: int, scene: int, sizes: dict[str, int]) -> Tensor:
@@ -77,19 +80,31 @@ def _released(folder: str, sizes: dict[str, int]) -> dict[str, float]:
     return _numbers(moved, peak, folder, sizes)
 
 
-def _ours(folder: str, sizes: dict[str, int]) -> dict[str, float]:
+def _points(folder: str, sizes: dict[str, int]) -> dict[str, float]:
+    return _ours(folder, sizes, "point")
+
+
+def _superpoints(folder: str, sizes: dict[str, int]) -> dict[str, float]:
+    return _ours(folder, sizes, "superpoint")
+
+
+def _ours(
+    folder: str, sizes: dict[str, int], how: Literal["point", "superpoint"]
+) -> dict[str, float]:
     names = [str(scene) for scene in range(sizes["scenes"])]
-    counts = [sizes["points"]] * len(names)
+    counts = [sizes[f"{how}s"]] * len(names)
     file = _CountingFile(Path(folder) / "histories", names, counts, sizes["classes"])
     file.create()
+    ids = torch.arange(sizes["points"]) % sizes["superpoints"]
     generator = torch.Generator().manual_seed(0)
     text = torch.randn(sizes["classes"], sizes["channels"], generator=generator)
-    ensemble, peak = TemporalEnsemble(text, _ALPHA, histories=file), _Peak()
+    ensemble = TemporalEnsemble(text, _ALPHA, point_labels=how, histories=file)
+    peak = _Peak()
     for epoch in range(sizes["epochs"]):
         for scene, name in enumerate(names):
             output = _output(epoch, scene, sizes)
             peak.begin()
-            ensemble.update(name, output)
+            ensemble.update(name, output, superpoint_ids=ids, count=sizes["superpoints"])
             if epoch > 0:
                 peak.end()
         file.state()

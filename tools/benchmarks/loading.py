@@ -67,7 +67,9 @@ def _waiting_share(folder: Path, workers: int, arguments: argparse.Namespace) ->
         )
 
     names = [str(number) for number in range(arguments.scenes)]
-    scenes = SceneSource(names, [arguments.points] * len(names), load, kept_bytes=0)
+    scenes = SceneSource(
+        names, [arguments.points] * len(names), [_SUPERPOINTS] * len(names), load, kept_bytes=0
+    )
     settings = TrainerSettings(
         voxel_size=_VOXEL,
         epochs=arguments.epochs + 1,
