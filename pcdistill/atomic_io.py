@@ -54,6 +54,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{_writer()}.part")
+    temporary.unlink(missing_ok=True)  # a link that somebody left there would be followed
     try:
         yield temporary
         _give_usual_mode([temporary])

@@ -24,6 +24,7 @@ LAYERS = (
         "labels",
         "lazy_face",
         "prompts",
+        "size_limits",
         "version",
     },
     {"geometry"},
@@ -64,6 +65,7 @@ MAY_OPEN = {
     *(
         "teachers.embedding_cache",
         "teachers.digest_cache",
+        "teachers.hub_parts",
         "teachers.weight_download",
         "teachers.captions.tap.pieces",
     ),

@@ -1,7 +1,7 @@
 """Hook of mkdocs: pages that are written elsewhere, and the reference of each room.
 
-The README, CONTRIBUTING and CHANGELOG are read on GitHub, so that their links lead below `docs/`;
-the pages below `docs/` link to the configurations above. Here both are put into one folder.
+The README, CONTRIBUTING, CHANGELOG and SECURITY are read on GitHub, so that their links lead below
+`docs/`; the pages below `docs/` link to the configurations above. Here both come into one folder.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ PAGES = {
     "README.md": "index.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
+    "SECURITY.md": "security.md",
 }
 """File of the repository -> page of the site."""
 FILES = ("NOTICE", "examples/quickstart.ipynb")

@@ -96,7 +96,14 @@ def table_from_json(content: Any, where: str) -> CapabilityTable:
     Raises:
         ArtifactError: it is no table; the text says where it fails.
     """
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    written = content.get("format") if isinstance(content, dict) else None
+    if written != FORMAT and str(written).startswith(FORMAT.rpartition(" ")[0]):
+        raise ArtifactError(
+            f'{where}: is a capability table of another version ("{written}"), expected '
+            f'"{FORMAT}"; install the pcdistill that wrote it, or make one with `pcdistill '
+            "capability RUN --out FILE`"
+        )
+    if not isinstance(content, dict) or written != FORMAT:
         raise ArtifactError(
             f'{where}: is no capability table of this version, expected "format": "{FORMAT}"; '
             "make one with `pcdistill capability RUN --out FILE`"

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import yaml
 from PIL import Image, ImageDraw, ImageFont
 from rich import box
 from rich.console import Console
@@ -19,7 +18,7 @@ from pcdistill.atomic_io import make_folder
 from pcdistill.doctor import Diagnosis, FrameSample, SceneSample, examine
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.geometry import invert_pose, project_to_pixels
-from pcdistill.pipeline import slug, write_json
+from pcdistill.pipeline import parse_yaml, slug, write_json
 from pcdistill.visualization import colorize_scores, overlay_points, save_png
 
 _PICTURES = 4
@@ -100,8 +99,8 @@ def _parsed(settings: tuple[str, ...]) -> dict[str, Any]:
             raise ConfigError(f"'{setting}' is no setting, expected KEY=VALUE such as up_axis=y")
         key = key.removeprefix("ingest.")
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
+            value = parse_yaml(text)
+        except ValueError as error:
             raise ConfigError(f"'{setting}' cannot be read, expected KEY=VALUE") from error
         if key == "depth_scale" and isinstance(value, int):
             value = float(value)

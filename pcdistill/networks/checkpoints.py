@@ -39,6 +39,7 @@ from pcdistill.networks.weight_sets import (
     find_weight_sets,
     named_weight_set,
 )
+from pcdistill.size_limits import require_no_bomb
 
 FORMAT = "pcdistill.student/1"
 """What the header of our files says they are."""
@@ -187,7 +188,13 @@ def _read_safetensors(path: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
             "again"
         ) from error
     metadata: dict[str, Any] = {"layout": "pcdistill"}
-    if header.get("format") != FORMAT:
+    written = header.get("format", "")
+    if written != FORMAT and written.startswith(FORMAT.rpartition("/")[0]):
+        raise ArtifactError(
+            f"{path}: is a student of another version ({written!r}), expected '{FORMAT}'; install "
+            "the pcdistill that wrote it, or save it again with this one"
+        )
+    if written != FORMAT:
         return weights, metadata  # somebody's conversion: recognised by its shapes
     try:
         sizes = json.loads(header["architecture"])
@@ -205,6 +212,7 @@ def _read_safetensors(path: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
 
 
 def _read_pickled(path: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
+    require_no_bomb(path)
     try:
         with torch.serialization.safe_globals(_numpy_scalars()):
             stored = torch.load(path, map_location="cpu", weights_only=True)

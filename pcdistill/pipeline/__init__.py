@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from pcdistill.pipeline.words import RunWords
     from pcdistill.pipeline.workspace import Workspace, question_slug, slug
     from pcdistill.pipeline.workspace_format import require_known_format
+    from pcdistill.pipeline.yaml_text import parse_yaml
 
 __all__ = [
     "HOME_IMAGE_SIZE",
@@ -91,6 +92,7 @@ __all__ = [
     "noted_sigterm",
     "once_per_run",
     "opened_workspace",
+    "parse_yaml",
     "question_slug",
     "read_input_spec",
     "read_json",

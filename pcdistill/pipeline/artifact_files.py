@@ -15,6 +15,13 @@ from torch import Tensor
 
 from pcdistill.atomic_io import atomic_file, require_readable
 from pcdistill.errors import ArtifactError, UnreadableError, file_trouble
+from pcdistill.size_limits import HOW_TO_RAISE, raised
+
+MAX_JSON_BYTES = 1 << 30
+"""Of one artefact; the largest, the results of a method, have confusion counts of every scene."""
+_FORMAT_KEY = "pcdistill.artifact"
+_FORMAT = 1
+"""Version of the header of an artefact; files without one are of versions before it, and read."""
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -32,14 +39,21 @@ def read_json(path: Path) -> Any:
         UnreadableError: it cannot be read.
     """
     try:
-        return json.loads(path.read_text())
+        with path.open("rb") as file:
+            content = file.read(raised(MAX_JSON_BYTES) + 1)
+        if len(content) > raised(MAX_JSON_BYTES):
+            raise ArtifactError(
+                f"{path} has more than {raised(MAX_JSON_BYTES)} bytes; delete it and run again, "
+                f"or, {HOW_TO_RAISE}"
+            )
+        return json.loads(content.decode())
     except FileNotFoundError:
         raise ArtifactError(f"{path} is missing; run the stage that makes it") from None
     except OSError as error:
         raise UnreadableError(file_trouble(error, path)) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(
-            f"{path} is not readable JSON ({error}); delete it and run again"
+            f"{path} is not readable JSON ({str(error)[:80]}); delete it and run again"
         ) from None
 
 
@@ -52,7 +66,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], provenance: Mapping
         provenance: JSON values.
     """
     contiguous = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-    header = {"provenance": json.dumps(dict(provenance), sort_keys=True)}
+    told = json.dumps(dict(provenance), sort_keys=True)
+    header = {"provenance": told, _FORMAT_KEY: str(_FORMAT)}
     with atomic_file(path) as temporary:
         save_file(contiguous, temporary, metadata=header)
 
@@ -114,7 +129,12 @@ def read_provenance(path: Path) -> dict[str, Any]:
     """
     with _opened(path) as archive:
         header = archive.metadata() or {}
-    provenance: dict[str, Any] = json.loads(header.get("provenance", "{}"))
+    try:
+        provenance = json.loads(header.get("provenance", "{}"))
+    except (ValueError, RecursionError):
+        provenance = None
+    if not isinstance(provenance, dict):
+        raise ArtifactError(f"{path} is damaged (its provenance); delete it and run again")
     return provenance
 
 
@@ -129,6 +149,17 @@ def _opened(path: Path) -> Iterator[Any]:
         raise UnreadableError(file_trouble(error, path)) from None
     try:
         with safe_open(path, framework="pt") as archive:
+            _require_known_format(path, archive.metadata() or {})
             yield archive
     except (SafetensorError, OSError) as error:
         raise ArtifactError(f"{path} is damaged ({error}); delete it and run again") from None
+
+
+def _require_known_format(path: Path, header: Mapping[str, str]) -> None:
+    """Refuse a file of a newer version."""
+    text = header.get(_FORMAT_KEY, "0")
+    if not text.isdecimal() or int(text[:9]) > _FORMAT:
+        raise ArtifactError(
+            f"{path} has format {text[:40]!r}, which a newer pcdistill wrote, expected {_FORMAT} "
+            "or earlier; install the newer one, or delete the file and run again"
+        )

@@ -21,26 +21,15 @@ from pcdistill.pipeline.config import (
     SynthesizeConfig,
 )
 from pcdistill.pipeline.workspace_format import require_known_format
+from pcdistill.pipeline.yaml_text import parse_yaml
+from pcdistill.size_limits import HOW_TO_RAISE, raised
 from pcdistill.suggest import suggest
 
 Section = TypeVar("Section", "GeneralConfig", "IngestConfig", "DistillConfig")
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML loader that refuses a key that is given twice, of which the last would count."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        first: dict[str, int] = {}
-        for key, _ in node.value:
-            line = key.start_mark.line + 1
-            if key.value in first:
-                raise yaml.constructor.ConstructorError(
-                    problem=f"'{key.value}' is given twice, first in line {first[key.value]}",
-                    problem_mark=key.start_mark,
-                )
-            first[str(key.value)] = line
-        found: dict[Any, Any] = super().construct_mapping(node, deep)
-        return found
+_MAX_BYTES = 1 << 20
+"""Of a configuration; those of the package have some kilobytes."""
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -51,18 +40,22 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
             of the wrong kind or out of range.
     """
     try:
-        text = path.read_text()
+        with path.open("rb") as file:
+            content = file.read(raised(_MAX_BYTES) + 1)
+        text = content.decode("utf-8")
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist; give the YAML file of a run") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read ({error}); give the YAML file of a run") from None
+    if len(content) > raised(_MAX_BYTES):
+        raise ConfigError(
+            f"{path} has more than {raised(_MAX_BYTES)} bytes, expected the YAML file of a run; "
+            f"give that, or, {HOW_TO_RAISE}"
+        )
     try:
-        sections = yaml.load(text, _Loader) or {}
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}" if mark is not None else "somewhere"
-        problem = getattr(error, "problem", None) or "a syntax error"
-        raise ConfigError(f"{path}: not valid YAML at {where}: {problem}; correct it") from None
+        sections = parse_yaml(text) or {}
+    except ValueError as error:
+        raise ConfigError(f"{path}: not valid YAML at {error}; correct it") from None
     if not isinstance(sections, dict):
         raise ConfigError(
             f"{path}: found {type(sections).__name__}, expected sections as a mapping"
@@ -170,8 +163,8 @@ def _apply_override(sections: dict[str, Any], override: str) -> None:
     if not isinstance(values, dict):
         raise ConfigError(f"--set {override}: section '{section}' is not a mapping")
     try:
-        values[key] = yaml.safe_load(value)
-    except yaml.YAMLError:
+        values[key] = parse_yaml(value)
+    except ValueError:
         raise ConfigError(f"--set {override}: '{value}' is not a YAML value") from None
 
 

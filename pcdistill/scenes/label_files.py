@@ -17,12 +17,15 @@ from pcdistill.errors import ConfigError, SceneError
 from pcdistill.labels import IGNORE_LABEL, NO_FEATURE_LABEL, NO_FEATURE_LABEL_OF_FILES, is_marked
 from pcdistill.scenes.formats.ply import read_ply
 from pcdistill.scenes.label_sets import LabelSet
+from pcdistill.size_limits import HOW_TO_RAISE, raised, unpacked_bytes
 
 _DAMAGED = (
     *(ValueError, TypeError, KeyError, EOFError, MemoryError, RuntimeError),
     *(zipfile.BadZipFile, zlib.error),
 )
 """What NumPy and the unpacking raise on damaged or strange archives, one after the other."""
+MAX_BYTES = 8 << 30
+"""Of labels, unpacked: those of a hundred million points, with their positions."""
 LABEL_SUFFIXES = (".ply", ".npz", ".txt")
 """Of files with one label a point, in lower case."""
 LabelRole = Literal["predicted", "true"]
@@ -124,6 +127,7 @@ def _read_ply_labels(path: Path) -> tuple[Tensor, Tensor]:
 
 def _read_npz_labels(path: Path, label_set: LabelSet) -> tuple[Tensor, Tensor | None]:
     try:
+        _require_size(path, unpacked_bytes(path))
         with np.load(path, allow_pickle=False) as arrays:
             names = ("labels", "points", "class_names")
             found = {name: arrays[name] for name in names if name in arrays.files}
@@ -157,6 +161,7 @@ def _read_npz_labels(path: Path, label_set: LabelSet) -> tuple[Tensor, Tensor | 
 
 def _read_text_labels(path: Path) -> Tensor:
     try:
+        _require_size(path, path.stat().st_size)
         with path.open("rb") as stream, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of a file without content, which has no points
             rows = np.loadtxt(stream, dtype=np.int64, ndmin=2, comments=None)
@@ -173,6 +178,14 @@ def _read_text_labels(path: Path) -> Tensor:
             "layout of ScanNet's benchmark"
         )
     return torch.from_numpy(rows.reshape(-1))
+
+
+def _require_size(path: Path, size: int) -> None:
+    if size > raised(MAX_BYTES):
+        raise SceneError(
+            f"{path}: unpacks to {size} bytes, more than the {raised(MAX_BYTES)} that labels of "
+            f"one scan may have; write it again, or, {HOW_TO_RAISE}"
+        )
 
 
 def _whole(path: Path, values: npt.NDArray[np.generic]) -> Tensor:

@@ -15,6 +15,7 @@ from pcdistill.atomic_io import atomic_file
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.labels import IGNORE_LABEL, IGNORE_LABEL_OF_FILES
 from pcdistill.scenes.paths import is_existing_file
+from pcdistill.size_limits import HOW_TO_RAISE, raised
 from pcdistill.suggest import suggest
 
 LABEL_SETS = Path(__file__).with_name("label_sets")
@@ -28,6 +29,7 @@ _OTHER = ("other", "otherfurniture")
 FILE_KEYS = ("name", "source", "note", "template", "ignore_label", "categories", "prompts")
 CATEGORY_KEYS = ("name", "color", "released_as", "id", "group")
 PROMPT_KEYS = ("name", "category")
+_MAX_BYTES = 16 << 20  # of a label set or vocabulary
 _MAX_LABEL = 2**31 - 1  # of files with labels of 32 bits
 
 
@@ -273,7 +275,14 @@ def _find(name: str | Path, folder: Path, kind: str) -> Path:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"))
+        with file.open("rb") as stream:
+            text = stream.read(raised(_MAX_BYTES) + 1)
+        if len(text) > raised(_MAX_BYTES):
+            raise ConfigError(
+                f"{file}: has more than {raised(_MAX_BYTES)} bytes, expected a list of classes; "
+                f"give that, or, {HOW_TO_RAISE}"
+            )
+        content = json.loads(text.decode("utf-8-sig"))
     except OSError as error:
         raise ConfigError(
             f"{file}: cannot be read ({error.strerror or error}); give yourself the right to read "

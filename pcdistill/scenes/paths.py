@@ -101,3 +101,20 @@ def _refuse(path: Path, error: OSError) -> None:
     if left_out is None:
         raise unreadable(path, error) from error
     left_out.append(unreadable(path, error))
+
+
+def path_inside(folder: Path, name: str) -> Path | None:
+    """The path below a folder that a file of a scan names; None where it leads out of the folder.
+
+    What a capture names is opened, kept in the workspace and shown. A path that is absolute, or
+    climbs out by `..`, is not the capture's, wherever it leads. Links in the folder are followed:
+    whoever owns the folder made them.
+
+    Args:
+        folder: of the scan.
+        name: as the file has it, with slashes.
+    """
+    above = os.path.normpath(folder.absolute())
+    found = os.path.normpath(os.path.join(above, name))
+    inside = found.startswith(os.path.join(above, "")) and "\0" not in name
+    return folder / name if inside else None

@@ -27,6 +27,7 @@ from pcdistill.scenes.frames import Frame, StoredFrame
 from pcdistill.scenes.paths import is_existing_file, unreadable
 from pcdistill.scenes.scene import Scene
 from pcdistill.scenes.units import DEPTH_SCALE
+from pcdistill.size_limits import HOW_TO_RAISE, raised
 
 FORMAT = "pcdistill scene"
 VERSION = 2
@@ -197,12 +198,11 @@ def _depth_scale(frame: Frame, depth: Tensor) -> float:
 def _read_json(file: Path) -> dict[str, Any]:
     try:
         with file.open("rb") as stream:
-            text = stream.read(MAX_TEXT_BYTES + 1)
-        if len(text) > MAX_TEXT_BYTES:
+            text = stream.read(raised(MAX_TEXT_BYTES) + 1)
+        if len(text) > raised(MAX_TEXT_BYTES):
             raise SceneError(
-                f"{file}: has more than {MAX_TEXT_BYTES} bytes, expected the description of a "
-                "scene; "
-                "it is damaged, write the scene again"
+                f"{file}: has more than {raised(MAX_TEXT_BYTES)} bytes, expected the description "
+                f"of a scene; it is damaged, write the scene again, or, {HOW_TO_RAISE}"
             )
         content = json.loads(text.decode("utf-8"))
     except FileNotFoundError as missing:

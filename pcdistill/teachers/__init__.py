@@ -29,6 +29,7 @@ from pcdistill.teachers.demo.teachers import DemoDenseTeacher, DemoMaskTeacher
 from pcdistill.teachers.detector import PhotoDetector
 from pcdistill.teachers.embed_prompts import embed_names
 from pcdistill.teachers.hub_models import HubFolder
+from pcdistill.teachers.hub_parts import read_part_names
 from pcdistill.teachers.hub_text_models import SIGLIP2, TIPSV2
 from pcdistill.teachers.known_words import Words
 from pcdistill.teachers.lseg import LSEG_VIEWS, LSegTeacher
@@ -100,6 +101,7 @@ __all__ = [
     "missing_parts",
     "no_known_word",
     "predict_batch",
+    "read_part_names",
     "read_words",
     "require_published",
     "require_transformers",

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from pcdistill.errors import ArtifactError, MissingExtraError
+from pcdistill.teachers.hub_parts import read_part_names
 from pcdistill.teachers.transformers_package import import_transformers
 
 _KEYS_NAMED = 3
@@ -42,6 +43,8 @@ class HubFolder(NamedTuple):
             ArtifactError: the folder is damaged, or is that of another network.
             MissingExtraError: transformers is not installed, or too old for this network.
         """
+        for index in sorted(self.path.glob("*.safetensors.index.json")):
+            read_part_names(index)  # before the library opens whatever it names
         with self._reading(kind) as wanted:
             model, told = wanted.from_pretrained(
                 self.path,

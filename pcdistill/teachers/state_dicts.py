@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pcdistill.atomic_io import require_readable
 from pcdistill.errors import ArtifactError, UnreadableError, file_trouble
+from pcdistill.size_limits import require_no_bomb
 from pcdistill.teachers.restricted_unpickler import PickleModule, RestrictedUnpickler
 from pcdistill.teachers.script_archive import is_script_archive, load_script_archive
 
@@ -58,12 +59,15 @@ def _load(path: Path) -> Any:
             with safe_open(path, framework="pt") as archive:
                 return {key: archive.get_tensor(key) for key in archive.keys()}  # noqa: SIM118
         if zipfile.is_zipfile(path):
+            require_no_bomb(path)
             return load_script_archive(path) if is_script_archive(path) else _load_torch(path)
         with path.open("rb") as file:
             content = RestrictedUnpickler(file).load()
         if content == torch.serialization.MAGIC_NUMBER:  # torch.save before its version 1.6
             return _load_torch(path)
         return content
+    except ArtifactError:
+        raise
     except pickle.UnpicklingError as error:
         reason = (str(error).splitlines() or ["damaged"])[0]
         raise ArtifactError(

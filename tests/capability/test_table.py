@@ -140,6 +140,10 @@ def test_it_knows_whose_scores_it_has():
     [
         (lambda stored: [], "is no capability table of this version"),
         (lambda stored: {**stored, "format": "other"}, "is no capability table of this version"),
+        (
+            lambda stored: {**stored, "format": "pcdistill capability table 2"},
+            'is a capability table of another version \\("pcdistill capability table 2"\\), exp',
+        ),
         (lambda stored: {**stored, "prompts": []}, "is damaged or was edited"),
         (lambda stored: {**stored, "teachers": {"a": {}}}, "is damaged or was edited"),
         (

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from pcdistill.errors import ArtifactError
@@ -189,6 +190,16 @@ def test_foreign_files_are_refused(tmp_path, content):
     (tmp_path / "foreign").write_bytes(content)
     with pytest.raises(ArtifactError, match=r"foreign: "):
         load_checkpoint(tmp_path / "foreign")
+
+
+def test_a_student_of_a_newer_version_is_not_taken_for_a_foreign_file(tmp_path):
+    """Its weights may fit and mean something else."""
+    weights = small_student().state_dict()
+    save_file(weights, tmp_path / "s.safetensors", metadata={"format": "pcdistill.student/2"})
+    with pytest.raises(ArtifactError, match=r"of another version \('pcdistill.student/2'\), expec"):
+        load_checkpoint(tmp_path / "s.safetensors")
+    save_file(weights, tmp_path / "s.safetensors", metadata={"format": "pt"})
+    assert load_checkpoint(tmp_path / "s.safetensors").metadata["layout"] == "pcdistill"
 
 
 def test_files_without_weights_are_refused(tmp_path):

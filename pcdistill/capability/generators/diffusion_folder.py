@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pcdistill.errors import ArtifactError, ConfigError, UnreadableError, file_trouble
-from pcdistill.teachers import WEIGHT_FILES, WeightStore, files_revision
+from pcdistill.teachers import WEIGHT_FILES, WeightStore, files_revision, read_part_names
 
 MODELS = ("stable-diffusion-1.5", "stable-diffusion-xl")
 """Those of `WEIGHT_FILES` that draw images."""
@@ -192,7 +192,7 @@ def _weights(folder: Path, stem: str, variant: str) -> list[Path]:
     index = folder / f"{stem}.safetensors.index{variant}.json"
     if not index.exists():
         return []
-    return [index, *sorted({folder / name for name in _read_json(index)["weight_map"].values()})]
+    return [index, *(folder / name for name in read_part_names(index))]
 
 
 def _read_json(file: Path) -> dict[str, Any]:
@@ -204,7 +204,9 @@ def _read_json(file: Path) -> dict[str, Any]:
         UnreadableError: it cannot be read.
     """
     try:
-        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError(f"an object was expected, not a {type(content).__name__}")
     except FileNotFoundError:
         raise ConfigError(
             f"{file.parent}: has no {file.name}, expected a whole diffusion model in the layout of "
@@ -212,6 +214,6 @@ def _read_json(file: Path) -> dict[str, Any]:
         ) from None
     except OSError as error:
         raise UnreadableError(file_trouble(error, file)) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{file}: is not JSON ({error}); fetch the model again") from None
     return content

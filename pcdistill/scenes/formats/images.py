@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from pcdistill.errors import SceneError
+from pcdistill.size_limits import HOW_TO_RAISE, raised
 
 MAX_IMAGE_PIXELS = 64_000_000
 """Pixels; a header that declares more is taken for damage, before anything is allocated."""
@@ -148,15 +149,15 @@ def encode_depth(depth: Tensor, depth_scale: float) -> bytes:
 def _bytes(path: Path, checksum: int | None) -> io.BytesIO:
     try:
         with path.open("rb") as stream:
-            content = stream.read(MAX_FILE_BYTES + 1)
+            content = stream.read(raised(MAX_FILE_BYTES) + 1)
     except OSError as missing:
         raise SceneError(
             f"{path}: cannot be read ({missing.strerror}); restore the file or drop its frame"
         ) from missing
-    if len(content) > MAX_FILE_BYTES:
+    if len(content) > raised(MAX_FILE_BYTES):
         raise SceneError(
-            f"{path}: has more than the {MAX_FILE_BYTES} bytes an image file may have; replace the "
-            "damaged file"
+            f"{path}: has more than the {raised(MAX_FILE_BYTES)} bytes an image file may have; "
+            f"replace the damaged file, or, {HOW_TO_RAISE}"
         )
     if checksum is not None and zlib.crc32(content) != checksum:
         raise SceneError(
@@ -171,10 +172,11 @@ def _open(path: Path, stream: io.BufferedReader | io.BytesIO) -> Image.Image:
         image = Image.open(stream, formats=_FORMATS)
     except Exception as damage:
         raise _unreadable(path, damage) from damage
-    if image.width * image.height > MAX_IMAGE_PIXELS:
+    if image.width * image.height > raised(MAX_IMAGE_PIXELS):
         raise SceneError(
-            f"{path}: its header declares {image.width} x {image.height} pixels, "
-            f"more than the {MAX_IMAGE_PIXELS} an image may have; replace the damaged file"
+            f"{path}: its header declares {image.width} x {image.height} pixels, more than the "
+            f"{raised(MAX_IMAGE_PIXELS)} an image may have; replace the damaged file, or, "
+            f"{HOW_TO_RAISE}"
         )
     size = stream.seek(0, io.SEEK_END)
     if image.width * image.height > size * _most_pixels_of_a_byte(image):
@@ -219,10 +221,11 @@ def _open_npy(path: Path) -> np.ndarray:
     if not isinstance(values, np.ndarray) or values.ndim != 2 or values.dtype.kind not in "fiu":
         found = f"{values.dtype} {values.shape}" if isinstance(values, np.ndarray) else "an archive"
         raise SceneError(f"{path}: holds {found}, a depth array is (H, W) metres; store it so")
-    if values.size > MAX_IMAGE_PIXELS:
+    if values.size > raised(MAX_IMAGE_PIXELS):
         raise SceneError(
             f"{path}: holds {values.shape[1]} x {values.shape[0]} pixels, more than the "
-            f"{MAX_IMAGE_PIXELS} an image may have; replace the damaged file"
+            f"{raised(MAX_IMAGE_PIXELS)} an image may have; replace the damaged file, or, "
+            f"{HOW_TO_RAISE}"
         )
     return values
 

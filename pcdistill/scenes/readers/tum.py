@@ -28,7 +28,7 @@ from pcdistill.scenes.checks.depth_limits import within_limit
 from pcdistill.scenes.checks.pose_conventions import POSE_CONVENTIONS
 from pcdistill.scenes.formats.text import parse_numbers, read_numbers, read_rows
 from pcdistill.scenes.frames import StoredFrame
-from pcdistill.scenes.paths import is_existing_file
+from pcdistill.scenes.paths import is_existing_file, path_inside
 from pcdistill.scenes.reader_settings import ReaderSettings
 from pcdistill.scenes.readers.base import Reader, Scan, refuse_all_but
 from pcdistill.scenes.readers.capture.build_scene import build_scene
@@ -197,7 +197,13 @@ def _read_list(file: Path) -> list[tuple[float, str]]:
                 f"{where}: has {len(words)} words, expected a timestamp and an image file; "
                 "restore the file"
             )
-        entries.append((_time(where, words[0]), words[1].replace("\\", "/")))
+        name = words[1].replace("\\", "/")
+        if path_inside(file.parent, name) is None:
+            raise SceneError(
+                f"{where}: names '{name[:80]}', which is outside of the sequence, expected a file "
+                "below its folder; copy the images there and name them so"
+            )
+        entries.append((_time(where, words[0]), name))
     return sorted(entries)
 
 

@@ -31,7 +31,7 @@ from pcdistill.scenes.formats.images import read_image_size
 from pcdistill.scenes.formats.ply import Ply
 from pcdistill.scenes.frames import StoredFrame
 from pcdistill.scenes.origin import near_origin
-from pcdistill.scenes.paths import is_existing_file, is_folder
+from pcdistill.scenes.paths import is_existing_file, is_folder, path_inside
 from pcdistill.scenes.reader_settings import ReaderSettings
 from pcdistill.scenes.readers.base import Reader, Scan, refuse_all_but
 from pcdistill.scenes.readers.capture.build_scene import build_scene
@@ -172,11 +172,15 @@ def _frames(
 
 
 def _image_file(places: list[Path], name: str) -> tuple[Path | None, str]:
-    """The image of a name, and the name as it is found: models of Windows have backslashes."""
+    """The image of a name, and the name as it is found: models of Windows have backslashes.
+
+    None where there is no such image in these folders; others are not looked at.
+    """
     for spelled in (name, name.replace("\\", "/")):
         for place in places:
-            if is_existing_file(place / spelled):
-                return place / spelled, spelled
+            path = path_inside(place, spelled)
+            if path is not None and is_existing_file(path):
+                return path, spelled
     return None, name
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from pcdistill.errors import SceneError
 from pcdistill.scenes.formats.images import COLOR_SUFFIXES
 from pcdistill.scenes.formats.text import read_json
-from pcdistill.scenes.paths import entries_of, is_existing_file
+from pcdistill.scenes.paths import entries_of, is_existing_file, path_inside
 
 _LOG = logging.getLogger(__name__)
 
@@ -69,7 +69,8 @@ def named_file(folder: Path, path: str, suffixes: Sequence[str]) -> Path | None:
     """The file that a capture names; None where there is none of these kinds.
 
     The path may be of another system (with backslashes), lack its suffix, and be of another
-    machine or of another folder above: then the longest end of it that is there is taken.
+    machine or of another folder above: then the longest end of it that is there is taken. Nothing
+    outside of the capture is.
 
     Args:
         folder: of the file that names it.
@@ -78,7 +79,8 @@ def named_file(folder: Path, path: str, suffixes: Sequence[str]) -> Path | None:
     """
     path = path.strip()
     for spelled in dict.fromkeys((path, path.replace("\\", "/"))):
-        found = _with_suffix(folder / spelled, suffixes)
+        inside = path_inside(folder, spelled)
+        found = None if inside is None else _with_suffix(inside, suffixes)
         if found is not None:
             return found
     parts = [part for part in path.replace("\\", "/").split("/") if part not in ("", ".", "..")]

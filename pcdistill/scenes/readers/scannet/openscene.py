@@ -17,7 +17,6 @@ import math
 import pickle
 import re
 import warnings
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,6 +47,7 @@ from pcdistill.scenes.readers.capture.frame_checks import sample_depth_views
 from pcdistill.scenes.readers.scannet.frames import openscene_intrinsics
 from pcdistill.scenes.scene import Scene
 from pcdistill.scenes.units import DEPTH_SCALE
+from pcdistill.size_limits import HOW_TO_RAISE, raised, unpacked_bytes
 
 _LOG = logging.getLogger(__name__)
 
@@ -286,20 +286,17 @@ def _load(file: Path) -> Any:
 
 def _require_no_bomb(file: Path) -> None:
     try:
-        size = file.stat().st_size
-        if zipfile.is_zipfile(file):
-            with zipfile.ZipFile(file) as archive:
-                size = max(size, sum(entry.file_size for entry in archive.infolist()))
+        size = unpacked_bytes(file)
     except OSError as error:
         raise SceneError(f"{file}: cannot be read ({error.strerror or error})") from error
     except Exception as damage:  # a damaged directory raises a dozen unrelated types
         raise SceneError(
             f"{file}: is a damaged archive ({str(damage)[:80]}); download it again"
         ) from damage
-    if size > _MAX_UNPACKED:
+    if size > raised(_MAX_UNPACKED):
         raise SceneError(
             f"{file}: unpacks to {size} bytes, expected the points of one scan, at most "
-            f"{_MAX_UNPACKED}; download it again"
+            f"{raised(_MAX_UNPACKED)}; download it again, or, {HOW_TO_RAISE}"
         )
 
 
