@@ -60,7 +60,7 @@ def superpoint_distillation_loss(
     require_shape("target_superpoint_means", target_superpoint_means, None, dimensions)
     count = target_superpoint_means.shape[0]
     _require_ids("superpoint_ids", superpoint_ids, count, "target_superpoint_means")
-    student = _computable(student)
+    student = at_least_float32(student)
     if rows == 0:
         zero = student.sum()
         return DistillationLosses(zero, zero, zero)
@@ -89,7 +89,7 @@ def point_distillation_loss(student: Tensor, target: Tensor) -> Tensor:
     """
     require_shape("student", student, None, None)
     require_shape("target", target, *student.shape)
-    student = _computable(student)
+    student = at_least_float32(student)
     if student.shape[0] == 0:
         return student.sum()
     return 1 - functional.cosine_similarity(student, target.to(student.dtype), dim=1).mean()
@@ -149,7 +149,7 @@ def self_distillation_loss(
         raise ValueError(f"temperature is {temperature}, expected a number > 0")
     count = pseudo_labels_superpoint.shape[0]
     _require_ids("superpoint_ids", superpoint_ids, count, "pseudo_labels_superpoint")
-    student = _computable(student)
+    student = at_least_float32(student)
     if rows == 0:
         zero = student.sum()
         return DistillationLosses(zero, zero, zero)
@@ -169,7 +169,7 @@ def self_distillation_loss(
     return DistillationLosses(point + superpoint, point, superpoint)
 
 
-def _computable(values: Tensor) -> Tensor:
+def at_least_float32(values: Tensor) -> Tensor:
     """Raise half precision to float32; leave float32 and float64 as they are."""
     return values if values.dtype in (torch.float32, torch.float64) else values.float()
 

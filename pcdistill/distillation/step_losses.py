@@ -25,7 +25,7 @@ def target_loss(
     """() loss against the fused 2D features of points or superpoints (Eq. 10).
 
     Args:
-        output: (V, D) float32, the student's.
+        output: (V, D) float, the student's.
         step: scenes and voxels of this process, of the step or a part of it.
         chosen: which of them take part.
         target: whether the features of points or the means of superpoints are learned.
@@ -53,7 +53,7 @@ def ensemble_loss(
 
     Args:
         ensemble: histories of the scenes of this process.
-        output: (V, D) float32, the student's.
+        output: (V, D) float, the student's.
         step: scenes and voxels of this process, of the step or a part of it.
         chosen: which of them take part.
         settings: how the histories label, and the temperature of the cross entropy.

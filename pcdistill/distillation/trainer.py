@@ -23,6 +23,7 @@ from pcdistill.distillation.distributed import ALONE, Ranks
 from pcdistill.distillation.history_file import HistoryFile
 from pcdistill.distillation.history_holders import HistoryHolders
 from pcdistill.distillation.loss_voxels import LossVoxels, choose_voxels
+from pcdistill.distillation.losses import at_least_float32
 from pcdistill.distillation.scene_deal import count_voxels, cut_evenly, deal_epoch
 from pcdistill.distillation.scene_source import SceneSource
 from pcdistill.distillation.schedule import scheduled_learning_rate
@@ -257,7 +258,7 @@ class Trainer:
         settings, kind = self._settings, self._low_precision
         with torch.autocast(self._device.type, kind or torch.bfloat16, enabled=kind is not None):
             output = forward_batch(self.network, part.batch)
-        output = output.float()  # (V, D)
+        output = at_least_float32(output)  # (V, D)
         losses = torch.zeros(2)
         total = output.sum() * 0  # (): a loss also where no voxel was chosen
         if self._ensemble is None or settings.ensemble.keep_superpoint_loss:
