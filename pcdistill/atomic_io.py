@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from pcdistill.errors import ConfigError
+from pcdistill.processes import is_running, machine_mark
 
 _KINDS = ("part", "partial", "replaced")
+_EXCHANGES = 100
+"""How often a folder is put in the place of one that another writer has just put there."""
 
 
 def require_readable(path: Path) -> None:
@@ -70,10 +75,12 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     """Give an empty folder beside `folder`; when the block ends well it takes its place.
 
     An older folder of that name is there until everything new is on the disk, and is restored if
-    the exchange fails. What killed writers of this machine left behind is removed first.
+    the exchange fails. Of several writers at once the last one's folder stays, whole. Before a
+    process writes its first folder in a place, what killed writers of this machine left there is
+    removed.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(folder)
+    _remove_leftovers(folder.parent.absolute())
     temporary = folder.with_name(f".{folder.name}.{_writer()}.partial")
     replaced = folder.with_name(f".{folder.name}.{_writer()}.replaced")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -85,18 +92,29 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
             for file in files:
                 _flush(Path(place) / file)
             _flush(Path(place))
-        if folder.exists():
-            folder.rename(replaced)
-        try:
-            temporary.rename(folder)
-        except OSError:
-            if replaced.exists():
-                replaced.rename(folder)
-            raise
+        _exchange(temporary, folder, replaced)
         _flush(folder.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _exchange(temporary: Path, folder: Path, replaced: Path) -> None:
+    """Rename `temporary` to `folder`; what stands there goes to `replaced`."""
+    for attempt in range(_EXCHANGES):
+        shutil.rmtree(replaced, ignore_errors=True)
+        with suppress(FileNotFoundError):  # nothing is there, or another writer took it away
+            folder.rename(replaced)
+        try:
+            temporary.rename(folder)
+        except OSError as error:
+            others = error.errno in (errno.ENOTEMPTY, errno.EEXIST)  # another writer was quicker
+            if others and attempt + 1 < _EXCHANGES:
+                continue
+            if replaced.exists() and not folder.exists():
+                replaced.rename(folder)
+            raise
+        return
 
 
 def _give_usual_mode(files: Sequence[Path]) -> None:
@@ -121,57 +139,56 @@ def _give_usual_mode(files: Sequence[Path]) -> None:
 def remove_stale_temporaries(folder: Path) -> int:
     """Delete what killed writers of this machine left half-written below `folder`.
 
+    What was written under this host's name before the machine was started anew, or in another
+    container of it, goes too: no other process may be writing below `folder` there.
+
     Returns:
         How many files and folders went; those of living processes and other machines stay.
     """
     removed = 0
-    for kind in _KINDS:
-        for left in list(folder.rglob(f".*.{kind}")):
-            stem, host, process = _split(left.name, kind)
-            if stem and host == socket.gethostname() and not is_running(process):
-                _delete(left)
-                removed += 1
+    for place, folders, files in os.walk(folder):
+        for name in [name for name in folders if _is_stale(name)]:
+            shutil.rmtree(Path(place) / name, ignore_errors=True)
+            folders.remove(name)
+            removed += 1
+        for name in filter(_is_stale, files):
+            (Path(place) / name).unlink(missing_ok=True)
+            removed += 1
     return removed
 
 
-def _split(name: str, kind: str) -> tuple[str, str, str]:
-    """Name, host and process of a temporary name; the host may have dots of its own."""
-    host = socket.gethostname()
-    stem, found, process = name.removesuffix(f".{kind}").rpartition(f".{host}.")
-    return stem, host if found else "", process
+def _is_stale(name: str) -> bool:
+    """Whether a file or folder is a temporary of this host, and none of a living process."""
+    writer = _writer_of(name)
+    if writer is None:
+        return False
+    mark, process = writer
+    return mark not in ("", machine_mark()) or not is_running(process)
 
 
-def _delete(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+def _writer_of(name: str) -> tuple[str, str] | None:
+    """Mark of the machine and process of a temporary of this host; None for any other name."""
+    rest, dot, kind = name.rpartition(".")
+    if not dot or kind not in _KINDS or not name.startswith("."):
+        return None
+    stem, found, writer = rest.rpartition(f".{socket.gethostname()}.")
+    mark, _, process = writer.rpartition(".")
+    return (mark, process) if stem and found else None
 
 
 def _writer() -> str:
-    return f"{socket.gethostname()}.{os.getpid()}"
+    return f"{socket.gethostname()}.{machine_mark()}.{os.getpid()}"
 
 
-def _remove_leftovers(folder: Path) -> None:
-    for kind in ("partial", "replaced"):
-        prefix, suffix = f".{folder.name}.{socket.gethostname()}.", f".{kind}"
-        for left in folder.parent.iterdir():
-            process = left.name.removeprefix(prefix).removesuffix(suffix)
-            if left.name == f"{prefix}{process}{suffix}" and not is_running(process):
-                shutil.rmtree(left, ignore_errors=True)
-
-
-def is_running(process: str) -> bool:
-    """Whether a process of this machine lives, given by its number; True for what is no number."""
-    if not process.isdecimal():
-        return True  # not a name of ours: left alone
-    try:
-        os.kill(int(process), 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
+@cache  # a folder may have many others beside it: they are listed once
+def _remove_leftovers(place: Path) -> None:
+    for entry in os.scandir(place):
+        writer = _writer_of(entry.name)
+        if writer is None or entry.name.endswith(".part"):
+            continue
+        mark, process = writer
+        if mark == machine_mark() and not is_running(process):
+            shutil.rmtree(entry.path, ignore_errors=True)
 
 
 def _flush(path: Path) -> None:

@@ -6,11 +6,13 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from pcdistill.atomic_io import atomic_file, remove_stale_temporaries
+from pcdistill.atomic_io import atomic_file, atomic_folder, remove_stale_temporaries
 from pcdistill.pipeline.artifact_files import read_json, write_json
+from pcdistill.processes import machine_mark
 
 
 def test_an_exception_leaves_the_old_file_and_no_other(tmp_path):
@@ -24,17 +26,42 @@ def test_an_exception_leaves_the_old_file_and_no_other(tmp_path):
 
 
 def test_leftovers_of_dead_processes_go_and_those_of_living_ones_stay(tmp_path):
-    host = socket.gethostname()
-    dead = tmp_path / "a" / f".x.json.{host}.4194304.part"
-    living = tmp_path / f".x.json.{host}.{os.getpid()}.part"
-    elsewhere = tmp_path / ".x.json.another-host.1.part"
-    dead.parent.mkdir()
-    for path in (dead, living, elsewhere):
-        path.write_text("half")
-    assert remove_stale_temporaries(tmp_path) == 1
-    assert not dead.exists()
-    assert living.exists()
-    assert elsewhere.exists()
+    """Those of a container or a boot that is no more go too, whatever number they have."""
+    host, mark = socket.gethostname(), machine_mark()
+    dead = [f".x.json.{host}.{mark}.4194304.part", f".x.json.{host}.4194304.part"]
+    dead += [f".x.json.{host}.abcdef.{os.getpid()}.part", f".x.{host}.{mark}.4194304.partial"]
+    living = [f".x.json.{host}.{mark}.{os.getpid()}.part", ".x.json.another-host.1.part", "x.part"]
+    (tmp_path / "a" / dead[-1]).mkdir(parents=True)
+    for name in (*dead[:-1], *living):
+        (tmp_path / "a" / name).write_text("half")
+    assert remove_stale_temporaries(tmp_path) == len(dead)
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == sorted(living)
+
+
+@pytest.mark.parametrize("other", ["puts its own there", "took the old one away"])
+def test_of_two_writers_of_a_folder_the_last_one_leaves_it_whole(tmp_path, monkeypatch, other):
+    """Neither fails because of what the other did between two steps of the exchange."""
+    folder, rename, met = tmp_path / "folder", Path.rename, []
+
+    def meet(self, target):
+        if self == folder and not met:
+            met.append(other)
+            rename(folder, tmp_path / "taken")
+            if other == "puts its own there":
+                rename(tmp_path / "taken", target)
+                folder.mkdir()
+                (folder / "of the other").write_text("2")
+                return folder
+        return rename(self, target)
+
+    for number in "12":
+        if number == "2":
+            monkeypatch.setattr(Path, "rename", meet)
+        with atomic_folder(folder) as temporary:
+            (temporary / "one").write_text(number)
+    assert met == [other]
+    assert [(path.name, path.read_text()) for path in folder.iterdir()] == [("one", "2")]
+    assert {path.name for path in tmp_path.iterdir()} <= {"folder", "taken"}
 
 
 @pytest.mark.parametrize(("umask", "mode"), [("022", 0o644), ("077", 0o600), ("002", 0o664)])

@@ -23,6 +23,7 @@ LAYERS = (
         "jit",
         "labels",
         "lazy_face",
+        "processes",
         "prompts",
         "size_limits",
         "version",
@@ -51,7 +52,17 @@ ABOVE_ARTIFACTS = {"pipeline", "artifacts", "stages", "cli"}
 MAX_CONTEXT_TAKERS = 40
 """Functions that may take the context of a run; others take what they use of it."""
 MAY_OPEN = {
-    *("atomic_io", "checksums", "lazy_face", "prompts", "scenes", "pipeline", "artifacts", "cli"),
+    *(
+        "atomic_io",
+        "checksums",
+        "lazy_face",
+        "processes",
+        "prompts",
+        "scenes",
+        "pipeline",
+        "artifacts",
+        "cli",
+    ),
     *("networks.checkpoints", "teachers.demo.network", "teachers.detector.network"),
     *("capability.generators.diffusion_folder", "distillation.history_file"),
     *(

@@ -19,6 +19,7 @@ from pcdistill.distillation import Ranks, joined_ranks
 from pcdistill.errors import ConfigError, TrainingError
 from pcdistill.pipeline import (
     STAGE_NAMES,
+    JoinedRun,
     Progress,
     RunContext,
     Stage,
@@ -73,11 +74,14 @@ def train_students(run: RunContext, ranks: Ranks, config: str, student: str | No
         LostRankError: another process ended.
     """
     show = Progress(console=make_console(), quiet=not ranks.is_first)
+    joined: list[JoinedRun] = []
+    """In the first process, what the run is in its workspace."""
     with ExitStack() as held:
 
         def begin() -> None:
             check_run(run, [_DISTILL])
-            held.enter_context(opened_workspace(run, (0, 1), save_scan_index))
+            entered = opened_workspace(run, (0, 1), [_DISTILL], save_scan_index)
+            joined.append(held.enter_context(entered))
 
         ranks.from_first(begin)
         stages = {stage.name: stage(run) for stage in STAGES}
@@ -85,11 +89,13 @@ def train_students(run: RunContext, ranks: Ranks, config: str, student: str | No
         tracker = StatusTracker(run.workspace, tuple(stages.values()))
         units = ranks.from_first(lambda: _chosen(stage.units(), student))
         for unit in units:
-            task = ranks.from_first(partial(_task_to_do, tracker, stage, unit, config))
+            task = ranks.from_first(partial(_claim_task, joined, tracker, stage, unit, config))
             if task is None:
                 show.print_line(f"distill {unit}: up to date")
                 continue
             _train_one(run, ranks, stage, task, tracker, show)
+            for one in joined:
+                one.claims.give_back(stage.name, unit)
     return 0
 
 
@@ -110,7 +116,7 @@ def _train_one(
     show.start_stage(stage.name, 1, 0)
     record = run_unit(run.workspace, stage, task, show.unit_callback(stage.name, task.unit))
     run.workspace.write_record(stage.name, task.unit, record)
-    tracker.invalidate(stage)
+    tracker.note(stage, task.unit, record)
     show.finish_unit(stage.name, task.unit, record.state, record.summary, record.seconds)
     show.end_stage(stage.name)
 
@@ -131,13 +137,15 @@ def _chosen(units: Sequence[str], student: str | None) -> tuple[str, ...]:
     return (student,)
 
 
-def _task_to_do(tracker: StatusTracker, stage: Stage, unit: str, config: str) -> Task | None:
-    """What is to be done for a student; None where it is up to date.
+def _claim_task(
+    joined: Sequence[JoinedRun], tracker: StatusTracker, stage: Stage, unit: str, config: str
+) -> Task | None:
+    """What is to be done for a student, which is this run's then; None where it is up to date.
 
     Raises:
-        ConfigError: what it learns from is not there.
+        ConfigError: what it learns from is not there, or another run trains it.
     """
-    status = tracker.status(stage, unit)
+    status = tracker.look_again(stage, unit)
     if status.state == "done":
         return None
     if status.obstacle:
@@ -146,4 +154,16 @@ def _task_to_do(tracker: StatusTracker, stage: Stage, unit: str, config: str) ->
             f"student {unit} cannot be trained yet: {status.obstacle}; bring what it needs up to "
             f"date first, as `pcdistill run {config} --only {earlier}` does for the earlier stages"
         )
-    return status.task
+    for one in joined:
+        holder = one.claims.take(stage.name, unit)
+        if holder is not None:
+            raise ConfigError(
+                f"student {unit} is being trained by {holder}; wait until it has ended, and run "
+                "again"
+            )
+    status = tracker.look_again(stage, unit)
+    if status.state != "done":
+        return status.task
+    for one in joined:  # another run has just trained it
+        one.claims.give_back(stage.name, unit)
+    return None

@@ -162,12 +162,13 @@ def print_summary(
             console.print(text, markup=False, style="red")
     if consequences and len(consequences) < len(summary.failures):
         console.print(f"{len(consequences)} more units were not tried, because they need these")
-    if summary.done == 0 and not summary.failures:
+    if summary.done == summary.by_others == 0 and not summary.failures:
         console.print(f"nothing to do: all {summary.skipped} units are up to date")
     else:
+        others = f"{summary.by_others} made by other runs, " if summary.by_others else ""
         console.print(
-            f"{summary.done} done, {summary.skipped} up to date, {len(summary.failures)} failed "
-            f"in {summary.seconds:.0f} s"
+            f"{summary.done} done, {others}{summary.skipped} up to date, "
+            f"{len(summary.failures)} failed in {summary.seconds:.0f} s"
         )
     page = workspace.report / "index.html"
     if page.exists():

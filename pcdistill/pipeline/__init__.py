@@ -43,15 +43,17 @@ if TYPE_CHECKING:
     from pcdistill.pipeline.process_workers import usable_cores
     from pcdistill.pipeline.progress import Progress, text_console
     from pcdistill.pipeline.result_files import best_measured, result_confusion
-    from pcdistill.pipeline.runner import RunSummary, opened_workspace, run_stages, select_stages
+    from pcdistill.pipeline.runner import opened_workspace, run_stages, select_stages
     from pcdistill.pipeline.stage import Dependency, Stage, Task
     from pcdistill.pipeline.stage_names import STAGE_NAMES, StageName, require_stage_names
     from pcdistill.pipeline.status import StatusTracker, UnitState, failed_units, stage_states
     from pcdistill.pipeline.stop_signal import TERMINATED, noted_sigterm
+    from pcdistill.pipeline.summary import RunSummary
     from pcdistill.pipeline.unit_work import run_unit
     from pcdistill.pipeline.words import RunWords
     from pcdistill.pipeline.workspace import Workspace, question_slug, slug
     from pcdistill.pipeline.workspace_format import require_known_format
+    from pcdistill.pipeline.workspace_lock import JoinedRun
     from pcdistill.pipeline.yaml_text import parse_yaml
 
 __all__ = [
@@ -63,6 +65,7 @@ __all__ = [
     "DistillConfig",
     "Finding",
     "IngestConfig",
+    "JoinedRun",
     "LiftConfig",
     "PartitionConfig",
     "PretrainedStudent",

@@ -111,6 +111,11 @@ class Progress:
         if self._bars is not None and self._bar is not None:
             self._bars.advance(self._bar)
 
+    def pass_unit(self) -> None:
+        """Take a unit as done that nothing is to be said of."""
+        if self._bars is not None and self._bar is not None:
+            self._bars.advance(self._bar)
+
     def end_stage(self, stage: str) -> None:
         """Take the bar of a stage away."""
         if self._bars is not None:

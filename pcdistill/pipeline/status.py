@@ -35,55 +35,101 @@ class UnitStatus(NamedTuple):
     task: Task
     obstacle: str
     """Why it cannot be worked on now; empty where it can."""
+    lacks: Dependency | None = None
+    """The first input that stands in its way."""
 
 
 class StatusTracker:
-    """Status of every unit of a run; each is looked up on the disk at most once."""
+    """Status of every unit of a run; each is looked up on the disk once, unless it is asked to."""
 
     def __init__(self, workspace: Workspace, stages: Sequence[Stage]) -> None:
         self._workspace = workspace
         self._stages = {stage.name: stage for stage in stages}
-        self._known: dict[tuple[str, str], UnitStatus] = {}
+        self._known: dict[str, dict[str, UnitStatus]] = {stage.name: {} for stage in stages}
 
     def status(self, stage: Stage, unit: str) -> UnitStatus:
         """State of a unit, the task it would be, and what stands in its way."""
-        key = (stage.name, unit)
-        if key not in self._known:
-            self._known[key] = self._examine(stage, unit)
-        return self._known[key]
+        known = self._known[stage.name]
+        if unit not in known:
+            known[unit] = self._examine(stage, unit)
+        return known[unit]
 
-    def invalidate(self, stage: Stage) -> None:
-        """Ask the disk again about this stage and everything after it."""
+    def look_again(self, stage: Stage, unit: str) -> UnitStatus:
+        """Look for what happened on the disk to a unit, and to inputs that it lacked."""
+        known = self._known[stage.name].get(unit)
+        if known is not None and known.lacks is not None and self._still_lacks(stage, unit, known):
+            return known
+        if known is None or known.obstacle:
+            self._known[stage.name].pop(unit, None)
+            return self.status(stage, unit)
+        record = self._workspace.record(stage.name, unit)
+        state = self._state(record, known.task.fingerprint, missing=False, waiting=False)
+        self._known[stage.name][unit] = again = known._replace(state=state)
+        return again
+
+    def units(self, stage: str) -> tuple[str, ...]:
+        """Names of all units of a stage."""
+        return self._stages[stage].units()
+
+    def note(self, stage: Stage, unit: str, record: UnitRecord) -> None:
+        """Take what became of a unit from the record that was just written."""
+        known = self._known[stage.name].get(unit)
+        if known is not None and record.fingerprint == known.task.fingerprint:
+            self._known[stage.name][unit] = known._replace(state=record.state)
+        else:
+            self._known[stage.name].pop(unit, None)
+
+    def forget_after(self, stage: Stage) -> None:
+        """Ask the disk again about everything after a stage."""
         order = list(self._stages)
-        changed = set(order[order.index(stage.name) :])
-        self._known = {key: value for key, value in self._known.items() if key[0] not in changed}
+        for name in order[order.index(stage.name) + 1 :]:
+            self._known[name].clear()
+
+    def _still_lacks(self, stage: Stage, unit: str, known: UnitStatus) -> bool:
+        """Whether an input still stands in the way; looks at inputs until one does."""
+        first = known.lacks
+        if first is not None and not self._settles(first):
+            return True
+        inputs = stage.inputs(unit)
+        return any(not self._is_settled(needed) and not self._settles(needed) for needed in inputs)
+
+    def _settles(self, needed: Dependency) -> bool:
+        """Look again whether an input came, or will not come."""
+        self.look_again(self._stages[needed.stage], needed.unit)
+        return self._is_settled(needed)
+
+    def _is_settled(self, needed: Dependency) -> bool:
+        state = self.status(self._stages[needed.stage], needed.unit).state
+        return state in ("done", "failed", "blocked")
 
     def _examine(self, stage: Stage, unit: str) -> UnitStatus:
         finished: list[Dependency] = []
         marks: dict[str, str] = {}
-        missing: list[str] = []
-        waiting: list[str] = []
+        missing: list[Dependency] = []
+        waiting: list[Dependency] = []
         wanted = stage.inputs(unit)
         for needed in wanted:
             found = self.status(self._stages[needed.stage], needed.unit)
-            name = f"{needed.stage} {needed.unit}"
             if found.state == "done":
                 finished.append(needed)
-                marks[name] = found.task.fingerprint
+                marks[f"{needed.stage} {needed.unit}"] = found.task.fingerprint
             elif found.state not in ("failed", "blocked"):
-                waiting.append(name)
+                waiting.append(needed)
             elif needed.required:
-                missing.append(name)
-        if wanted and not finished and not waiting and not missing:
-            missing.append(f"every unit of {wanted[0].stage}")
+                missing.append(needed)
         mark = fingerprint(stage, stage.settings(unit), marks)
+        lacks, obstacle = None, ""
         if missing:
-            obstacle = f"{missing[0]} failed"
-        else:
-            obstacle = f"{waiting[0]} is not there yet" if waiting else ""
+            lacks, obstacle = missing[0], f"{missing[0].stage} {missing[0].unit} failed"
+        elif waiting:
+            lacks = waiting[0]
+            obstacle = f"{waiting[0].stage} {waiting[0].unit} is not there yet"
+        elif wanted and not finished:
+            obstacle = f"every unit of {wanted[0].stage} failed"
+        blocked = bool(missing) or (bool(obstacle) and not waiting)
         record = self._workspace.record(stage.name, unit)
-        state = self._state(record, mark, missing=bool(missing), waiting=bool(waiting))
-        return UnitStatus(state, Task(unit, tuple(finished), mark, marks), obstacle)
+        state = self._state(record, mark, missing=blocked, waiting=bool(waiting))
+        return UnitStatus(state, Task(unit, tuple(finished), mark, marks), obstacle, lacks)
 
     def _state(
         self, record: UnitRecord | None, mark: str, *, missing: bool, waiting: bool

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -172,6 +173,16 @@ class Workspace:
         """Names of the raw scans that the run is about."""
         return self.root / "scans.json"
 
+    @property
+    def running(self) -> Path:
+        """Folder of the runs that work here now."""
+        return self.root / "running"
+
+    @property
+    def claims(self) -> Path:
+        """Folder of the units that runs work on now; a folder for each stage."""
+        return self.root / "claims"
+
     def record_path(self, stage: str, unit: str) -> Path:
         """File of one manifest entry."""
         return self.root / "manifest" / stage / f"{slug(unit)}.json"
@@ -195,6 +206,18 @@ class Workspace:
     def record_names(self, stage: str) -> Iterator[str]:
         """File names, without ending, of all manifest entries of a stage, in their order."""
         yield from sorted(path.stem for path in (self.root / "manifest" / stage).glob("*.json"))
+
+    def record_mark(self, stage: str, unit: str) -> tuple[int, int] | None:
+        """What changes when the manifest entry of a unit is written anew; None where it has none.
+
+        Raises:
+            OSError: it cannot be told, because a folder cannot be read.
+        """
+        try:
+            found = os.stat(self.record_path(stage, unit))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return found.st_ino, found.st_mtime_ns
 
     def write_record(self, stage: str, unit: str, record: UnitRecord) -> None:
         """Write the manifest entry of a unit, after its outputs are on the disk.

@@ -1,4 +1,4 @@
-"""Locks of a workspace: a whole run is alone in it, the shards of one run work side by side."""
+"""Registry of the runs in a workspace: those of the same settings work there side by side."""
 
 from __future__ import annotations
 
@@ -6,27 +6,32 @@ import fcntl
 import hashlib
 import json
 import os
-import socket
-import threading
+import secrets
+import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
-from pcdistill.atomic_io import is_running
+from pcdistill.atomic_io import remove_stale_temporaries
 from pcdistill.errors import ConfigError
 from pcdistill.pipeline.config import RunConfig
 from pcdistill.pipeline.config_loading import config_to_dict
+from pcdistill.pipeline.heartbeat import TAKEOVER, Heartbeat, Watch, touch_mark
+from pcdistill.pipeline.unit_claims import UnitClaims
+from pcdistill.pipeline.workspace import Workspace
+from pcdistill.processes import ProcessName, own_name
 
-FOLDER = "running"
-"""Below the workspace: one file for each run that works there, held by flock while it does."""
 _GATE = "gate"
 """Held for a moment by whoever looks around, so that of two runs that begin at once one does."""
-_BEAT = 5.0
-"""Seconds after which a run touches its file again."""
 _WATCH = 12.0
 """Seconds in which the file of a living run is touched, where locks tell nothing."""
+_READ_TRIES = 5
+"""How often a file is read that is just being written."""
+_READ_PAUSE = 0.02
+"""Seconds between."""
 _MACHINE = {
     "run": ("workspace", "title"),
     "ingest": ("path", "train_list", "validation_list"),
@@ -37,75 +42,239 @@ _MACHINE = {
 
 
 @dataclass(frozen=True)
-class Claim:
-    """Entry of a run that works in a workspace: process, machine, shard."""
+class RunEntry:
+    """A run that works in a workspace: process, settings, what it works on."""
 
-    host: str
-    process: int
-    shard: tuple[int, int]
-    """(i, n) of `--shard i/n`; (0, 1) is a whole run."""
+    name: ProcessName
     settings: str
-    """Digest of the settings that all shards of one run share."""
+    """Digest of the settings that all runs in a workspace share."""
     since: str
+    session: str = ""
+    """Shared by runs that work at the same time, and by those that join them."""
+    shard: tuple[int, int] = (0, 1)
+    """(i, n) of `--shard i/n`; (0, 1) is a whole run."""
+    stages: tuple[str, ...] = ()
+    """Those that it works on, in order, without those that it has left behind."""
     locked: bool = False
     """Whether its file is held by flock; some file systems have none."""
 
-    def allows(self, other: Claim) -> bool:
-        """Whether both may work at once: different shards of the same number, and one run."""
-        return (
-            self.shard[1] == other.shard[1]
-            and self.shard[0] != other.shard[0]
-            and self.settings == other.settings
-        )
+    def makes(self, stage: str, number: int) -> bool:
+        """Whether it works on a unit, given by its number among those of the stage, or will."""
+        return stage in self.stages and number % self.shard[1] == self.shard[0]
+
+
+class JoinedRun:
+    """This run among those that work in a workspace."""
+
+    def __init__(self, workspace: Workspace, path: Path, own: RunEntry, handle: int) -> None:
+        self._path = path
+        self._own = own
+        self._handle = handle
+        self._watch = Watch()
+        self._beating = Heartbeat()
+        self._beating.add(handle)
+        self.claims = UnitClaims(workspace, self._beating)
+
+    @property
+    def session(self) -> str:
+        """Shared by runs that work at the same time, and by those that join them."""
+        return self._own.session
+
+    @property
+    def is_first(self) -> bool:
+        """Whether no other run worked there when this one began."""
+        return self._path.stem.endswith(f".{self.session}")
+
+    def leave_behind(self, stage: str) -> None:
+        """Tell others that this run works on a stage, or those before it, no more."""
+        stages = self._own.stages
+        if stage in stages:
+            self._own = replace(self._own, stages=stages[stages.index(stage) + 1 :])
+            _write(self._handle, self._own)
+
+    def maker(self, stage: str, number: int) -> ProcessName | None:
+        """A run that works on a unit or will do so, given by its number; None where none does.
+
+        A file that stays untouched for as long as this run watched it is that of a dead run.
+        """
+        for path in _entries(self._path.parent):
+            if path == self._path:
+                continue
+            looked = _look(path)
+            if looked is None or not looked.entry.makes(stage, number):
+                continue
+            silent = self._watch.silence(path.name, looked.mark) > TAKEOVER
+            if looked.lives or (looked.lives is None and not silent):
+                return looked.entry.name
+        return None
+
+    def end(self) -> None:
+        """Give back all claims and leave."""
+        self._beating.stop()
+        self.claims.give_back_all()
+        self._beating.remove(self._handle)
+        self._path.unlink(missing_ok=True)
+        os.close(self._handle)
 
 
 @contextmanager
-def claimed_workspace(root: Path, config: RunConfig, shard: tuple[int, int]) -> Iterator[None]:
-    """Claim a workspace for the length of the block; what a killed run left holds nobody up.
+def joined_workspace(
+    workspace: Workspace,
+    config: RunConfig,
+    shard: tuple[int, int] = (0, 1),
+    stages: Sequence[str] = (),
+) -> Iterator[JoinedRun]:
+    """Work in a workspace for the length of the block; what a killed run left holds nobody up.
+
+    The first of several runs removes what killed ones left: their claims, and half-written files
+    of this machine.
 
     Args:
-        root: an existing folder.
-        config: of the run; shards of different runs do not go together.
+        workspace: its folder is there.
+        config: of the run; runs of different settings do not go together.
         shard: (i, n).
+        stages: names of those that the run works on.
 
     Raises:
-        ConfigError: another run works there.
+        ConfigError: a run with other settings works there.
         OSError: nothing can be written there.
     """
-    folder = root / FOLDER
+    folder = workspace.running
     folder.mkdir(exist_ok=True)
     now = time.strftime("%Y-%m-%d %H:%M:%S")
-    own = Claim(socket.gethostname(), os.getpid(), shard, _digest(config), now)
-    path = folder / f"{own.host}.{own.process}.{shard[0]}-of-{shard[1]}.json"
+    token = secrets.token_hex(4)
+    own = RunEntry(own_name(), _digest(config), now, token, shard, tuple(stages))
+    path = folder / f"{own.name.host}.{own.name.process}.{token}.json"
     with _gate(folder):
-        for other in sorted(folder.glob("*.json")):
-            claim = _living(other)
-            if claim is None:
-                other.unlink(missing_ok=True)
-            elif not own.allows(claim):
-                raise ConfigError(_refusal(root, own, claim))
+        other = _find_living(folder)
+        if other is not None and other.settings != own.settings:
+            raise ConfigError(_refusal(workspace.root, other))
+        if other is None:
+            shutil.rmtree(workspace.claims, ignore_errors=True)
+            remove_stale_temporaries(workspace.root)
+        else:
+            own = replace(own, session=other.session)
         handle = _make(path, own)
-    ended = threading.Event()
-    threading.Thread(target=_touch, args=(path, ended), daemon=True).start()
+    joined = JoinedRun(workspace, path, own, handle)
     try:
-        yield
+        yield joined
     finally:
-        ended.set()
-        path.unlink(missing_ok=True)
-        os.close(handle)
+        joined.end()
 
 
-def _make(path: Path, claim: Claim) -> int:
-    """Write a claim and lock its file; returns the open file, with which the lock ends."""
-    handle = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_RDWR, 0o666)
+def _entries(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.json"))
+
+
+def _find_living(folder: Path) -> RunEntry | None:
+    """Find a run that works; files of dead ones that are come across go.
+
+    Runs that work at the same time have the same settings, so that one tells of all. Where locks
+    tell nothing, files are watched until one is touched.
+    """
+    end = time.monotonic() + _WATCH
+    marks: dict[Path, tuple[int, int]] = {}
+    doubtful = _entries(folder)
+    while doubtful:
+        is_late = time.monotonic() > end
+        for path in list(doubtful):
+            looked = _look(path)
+            if looked is not None and looked.lives is not False:
+                if looked.lives or looked.mark != marks.setdefault(path, looked.mark):
+                    return looked.entry
+                if not is_late:
+                    continue
+            path.unlink(missing_ok=True)
+            doubtful.remove(path)
+        if doubtful:
+            time.sleep(_WATCH / 50)
+    return None
+
+
+class _Look(NamedTuple):
+    entry: RunEntry
+    lives: bool | None
+    """None where only watching its file can tell."""
+    mark: tuple[int, int]
+
+
+def _look(path: Path) -> _Look | None:
+    """Read the entry of a run; None where it is not there any more.
+
+    A lock that is held says that the run lives. One that could be had says that it ended, if it is
+    of this machine: locks are not passed on between machines everywhere.
+    """
     try:
-        told = vars(replace(claim, locked=_lock(handle)))
-        os.write(handle, json.dumps(told).encode())
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        mark = touch_mark(handle)
+        entry = _read(handle, path)
+        try:
+            free = _lock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _Look(entry, True, mark)
+    finally:
+        os.close(handle)
+    ended = entry.name.is_gone or (entry.name.is_here and free and entry.locked)
+    return _Look(entry, False if ended else None, mark)
+
+
+def _read(handle: int, path: Path) -> RunEntry:
+    for _ in range(_READ_TRIES):
+        try:
+            told = json.loads(os.pread(handle, 1 << 16, 0))
+            lists = {"shard": tuple(told["shard"]), "stages": tuple(told["stages"])}
+            return RunEntry(**{**told, **lists, "name": ProcessName(*told["name"])})
+        except (ValueError, TypeError, KeyError):  # just being written, or not by us
+            time.sleep(_READ_PAUSE)
+    host, _, process = path.name.removesuffix(".json").rpartition(".")[0].rpartition(".")
+    number = int(process) if process.isdecimal() else 0
+    return RunEntry(ProcessName(host, "", number), "", "just now")
+
+
+def _make(path: Path, entry: RunEntry) -> int:
+    """Write an entry and lock its file; returns the open file, with which the lock ends."""
+    handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+    try:
+        _write(handle, replace(entry, locked=_lock(handle, fcntl.LOCK_EX)))
     except OSError:
         os.close(handle)
         path.unlink(missing_ok=True)
         raise
     return handle
+
+
+def _write(handle: int, entry: RunEntry) -> None:
+    content = json.dumps(asdict(entry)).encode()
+    os.pwrite(handle, content, 0)
+    os.ftruncate(handle, len(content))
+
+
+def _lock(handle: int, operation: int) -> bool:
+    """Lock a file; False where the file system has no locks.
+
+    Raises:
+        BlockingIOError: another process holds it, and the operation does not wait.
+    """
+    try:
+        fcntl.flock(handle, operation)
+    except BlockingIOError:
+        raise
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def _gate(folder: Path) -> Iterator[None]:
+    handle = os.open(folder / _GATE, os.O_CREAT | os.O_RDWR, 0o666)
+    try:
+        _lock(handle, fcntl.LOCK_EX)  # without locks the files are watched instead
+        yield
+    finally:
+        os.close(handle)
 
 
 def _digest(config: RunConfig) -> str:
@@ -118,98 +287,8 @@ def _digest(config: RunConfig) -> str:
     return hashlib.sha256(json.dumps(sections, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _refusal(root: Path, own: Claim, other: Claim) -> str:
-    number, count = other.shard
-    shard = f", shard {number}/{count}" if count > 1 else ""
-    who = f"process {other.process} on {other.host} since {other.since}{shard}"
-    fix = "wait until it has ended, or give this one a folder of its own with --workspace"
-    if own.shard[1] > 1 and count > 1 and own.shard != other.shard:
-        fix = "shards work side by side where they have the same settings and one number n of i/n"
-    return f"{root}: another run works there ({who}); {fix}"
-
-
-@contextmanager
-def _gate(folder: Path) -> Iterator[None]:
-    handle = os.open(folder / _GATE, os.O_CREAT | os.O_RDWR, 0o666)
-    try:
-        with suppress(OSError):  # no locks here: the files are then watched instead
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _lock(handle: int) -> bool:
-    """Lock a file; False where the file system has no locks.
-
-    Raises:
-        BlockingIOError: another process holds it.
-    """
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise
-    except OSError:
-        return False
-    return True
-
-
-def _living(path: Path) -> Claim | None:
-    """Read the claim of a run that still works; None where it ended, however it did.
-
-    A lock that is held says so. One that could be had says that its owner ended, if it is of this
-    machine: locks are not passed on between machines everywhere. Else its file is watched.
-    """
-    try:
-        handle = os.open(path, os.O_RDWR)
-    except FileNotFoundError:
-        return None
-    except PermissionError:  # somebody else's
-        handle = os.open(path, os.O_RDONLY)
-    try:
-        claim = _read(handle, path)
-        try:
-            free = _lock(handle)
-        except BlockingIOError:
-            return claim
-        is_here = claim.host == socket.gethostname()
-        if is_here and ((free and claim.locked) or not is_running(str(claim.process))):
-            return None
-    finally:
-        os.close(handle)
-    return claim if _is_touched(path) else None
-
-
-def _read(handle: int, path: Path) -> Claim:
-    try:
-        told = json.loads(os.pread(handle, 1 << 16, 0))
-        return Claim(**{**told, "shard": tuple(told["shard"])})
-    except (ValueError, TypeError, KeyError):  # not yet written, or not by us
-        host, _, rest = path.name.removesuffix(".json").rpartition(".")[0].rpartition(".")
-        return Claim(host, int(rest) if rest.isdecimal() else 0, (0, 1), "", "just now")
-
-
-def _is_touched(path: Path) -> bool:
-    """Watch a file for some seconds: whether somebody touches it."""
-    end = time.monotonic() + _WATCH
-    before = _mark(path)
-    while time.monotonic() < end:
-        time.sleep(_WATCH / 50)
-        if _mark(path) != before:
-            return _mark(path) is not None
-    return False
-
-
-def _mark(path: Path) -> int | None:
-    """Modification time, ns; of the open file, as some network file systems only then look anew."""
-    try:
-        with path.open("rb") as stream:
-            return os.fstat(stream.fileno()).st_mtime_ns
-    except FileNotFoundError:
-        return None
-
-
-def _touch(path: Path, ended: threading.Event) -> None:
-    while not ended.wait(_BEAT):
-        with suppress(OSError):
-            os.utime(path)
+def _refusal(root: Path, other: RunEntry) -> str:
+    return (
+        f"{root}: another run works there ({other.name} since {other.since}) with other settings; "
+        "wait until it has ended, or give this one a folder of its own with --workspace"
+    )

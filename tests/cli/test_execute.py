@@ -13,7 +13,7 @@ from pcdistill.errors import ConfigError
 from pcdistill.pipeline.artifact_files import read_json, write_json
 from pcdistill.pipeline.config_loading import config_from_dict
 from pcdistill.pipeline.context import RunContext
-from pcdistill.pipeline.runner import RunSummary
+from pcdistill.pipeline.summary import RunSummary
 from tests.fixtures.runs import finished_run
 
 
@@ -46,11 +46,18 @@ def write_result(run: RunContext, name: str, miou: float, protocol: str) -> None
     write_json(run.workspace.evaluation(name) / "result.json", result)
 
 
-def printed(run: RunContext, questions: bool = False) -> str:
+def printed(run: RunContext, questions: bool = False, **counts: int) -> str:
     stream = io.StringIO()
-    console, done = Console(file=stream, width=200), RunSummary(done=1)
+    console, done = Console(file=stream, width=200), RunSummary(**{"done": 1, **counts})
     print_summary(console, finished_run(run), done, questions=questions)
     return stream.getvalue()
+
+
+def test_units_that_other_runs_made_are_counted_apart(measured):
+    assert "1 done, 2 up to date, 0 failed in 0 s" in printed(measured, skipped=2)
+    others = printed(measured, done=0, by_others=3, skipped=2)
+    assert "0 done, 3 made by other runs, 2 up to date, 0 failed in 0 s" in others
+    assert "nothing to do: all 2 units" in printed(measured, done=0, skipped=2)
 
 
 def test_the_table_shows_what_was_measured_last_and_marks_an_older_report(measured):

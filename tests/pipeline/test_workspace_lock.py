@@ -1,4 +1,4 @@
-"""Two runs never work in one workspace; shards of one run do, and nobody waits for the dead."""
+"""Runs of the same settings work side by side, others are refused; nobody waits for the dead."""
 
 from __future__ import annotations
 
@@ -10,26 +10,31 @@ import socket
 import subprocess
 import sys
 import threading
-from contextlib import ExitStack
-from dataclasses import replace
+import time
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from pcdistill.errors import ConfigError
+from pcdistill.pipeline import heartbeat
 from pcdistill.pipeline import workspace_lock as lock
 from pcdistill.pipeline.config import RunConfig
 from pcdistill.pipeline.runner import run_stages
-from pcdistill.pipeline.workspace_lock import FOLDER, Claim, claimed_workspace
+from pcdistill.pipeline.workspace import Workspace
+from pcdistill.pipeline.workspace_lock import RunEntry, joined_workspace
+from pcdistill.processes import ProcessName, own_name
 from tests.pipeline.test_runner import STAGES, states_of
 
 CONFIG = RunConfig()
-WHOLE = (0, 1)
 HOLD = (
     "import pathlib, sys, time\n"
     "from pcdistill.pipeline.config import RunConfig\n"
-    "from pcdistill.pipeline.workspace_lock import claimed_workspace\n"
-    "with claimed_workspace(pathlib.Path(sys.argv[1]), RunConfig(), (0, 1)):\n"
+    "from pcdistill.pipeline.workspace import Workspace\n"
+    "from pcdistill.pipeline.workspace_lock import joined_workspace\n"
+    "workspace = Workspace(pathlib.Path(sys.argv[1]))\n"
+    "with joined_workspace(workspace, RunConfig(), (0, 2), ('lift', 'fuse')) as joined:\n"
+    "    joined.claims.take('lift', 'a')\n"
     "    print('begun', flush=True)\n"
     "    time.sleep(600)\n"
 )
@@ -50,24 +55,41 @@ def seeded(seed: int) -> RunConfig:
     return replace(CONFIG, run=replace(CONFIG.run, seed=seed))
 
 
-def test_the_second_run_is_refused_in_a_sentence_that_names_the_first(tmp_path, other_run):
-    with pytest.raises(ConfigError) as caught, claimed_workspace(tmp_path, CONFIG, WHOLE):
+def entries(root: Path) -> list[Path]:
+    return list(Workspace(root).running.glob("*.json"))
+
+
+def test_a_run_with_other_settings_is_refused_in_a_sentence_that_names_the_first(
+    tmp_path, other_run
+):
+    with (
+        pytest.raises(ConfigError) as caught,
+        joined_workspace(Workspace(tmp_path), seeded(1)),
+    ):
         pass
     message = str(caught.value)
     assert message.startswith(f"{tmp_path}: another run works there (process {other_run.pid} on ")
     assert socket.gethostname() in message
-    assert "wait until it has ended, or give this one a folder of its own" in message
+    assert "with other settings; wait until it has ended, or give this one a folder" in message
     assert "\n" not in message
 
 
 def test_a_killed_run_holds_nobody_up(tmp_path, other_run):
+    """What it had claimed is free at once, and files of it that no other run needs are gone."""
+    workspace = Workspace(tmp_path)
     other_run.send_signal(signal.SIGKILL)
     other_run.wait()
-    assert len(list((tmp_path / FOLDER).glob("*.json"))) == 1
-    with claimed_workspace(tmp_path, CONFIG, WHOLE):
-        (left,) = (tmp_path / FOLDER).glob("*.json")
-        assert json.loads(left.read_text())["process"] == os.getpid()
-    assert list((tmp_path / FOLDER).glob("*.json")) == []
+    assert len(entries(tmp_path)) == 1
+    name = own_name()._replace(process=other_run.pid)
+    half = tmp_path / f".x.json.{name.host}.{name.machine}.{name.process}.part"
+    half.touch()
+    with joined_workspace(workspace, seeded(1)) as joined:
+        (left,) = entries(tmp_path)
+        assert json.loads(left.read_text())["name"][2] == os.getpid()
+        assert joined.is_first
+        assert not half.exists()
+        assert not workspace.claims.exists()
+    assert entries(tmp_path) == []
 
 
 def test_a_refused_run_changes_nothing_and_readers_go_on(tmp_path, other_run):
@@ -76,34 +98,41 @@ def test_a_refused_run_changes_nothing_and_readers_go_on(tmp_path, other_run):
     with pytest.raises(ConfigError, match="another run works there"):
         run_stages(config, STAGES)
     assert (tmp_path / "config.yaml").read_text() == "# of the first\n"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", FOLDER]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["claims", "config.yaml", "running"]
     assert states_of(config)["letters"]["missing"] == 4
 
 
-@pytest.mark.parametrize(
-    ("first", "second", "together"),
-    [
-        ((0, 2), (1, 2), True),
-        ((3, 16), (4, 16), True),
-        ((0, 2), (0, 2), False),
-        ((0, 2), (0, 1), False),
-        ((0, 1), (1, 2), False),
-        ((0, 2), (1, 3), False),
-        ((0, 1), (0, 1), False),
-    ],
-)
-def test_only_different_shards_of_one_number_work_side_by_side(tmp_path, first, second, together):
-    with claimed_workspace(tmp_path, CONFIG, first), ExitStack() as more:
-        if together:
-            more.enter_context(claimed_workspace(tmp_path, CONFIG, second))
-        else:
-            with pytest.raises(ConfigError, match="another run works there"):
-                more.enter_context(claimed_workspace(tmp_path, CONFIG, second))
-    with claimed_workspace(tmp_path, CONFIG, WHOLE):
-        pass  # whatever was held is free again
+def test_runs_of_the_same_settings_work_side_by_side_whatever_their_shards(tmp_path, other_run):
+    """They are of one session, and the others leave alone what the first is at."""
+    other = own_name()._replace(process=other_run.pid)
+    for shard in [(1, 2), (0, 2), (0, 1), (1, 3)]:
+        with joined_workspace(Workspace(tmp_path), CONFIG, shard) as joined:
+            assert not joined.is_first
+            assert joined.claims.take("lift", "a") == other
+            assert joined.maker("fuse", 2) == other
+            assert len(entries(tmp_path)) == 2
+    assert len(entries(tmp_path)) == 1
+    with joined_workspace(Workspace(tmp_path), CONFIG) as joined:
+        other_run.send_signal(signal.SIGKILL)
+        other_run.wait()
+        assert joined.maker("fuse", 2) is None
 
 
-def test_shards_share_their_settings_but_not_what_differs_between_machines(tmp_path):
+def test_a_run_knows_which_units_others_make_or_will(tmp_path):
+    workspace, every = Workspace(tmp_path), ("ingest", "lift", "fuse")
+    with (
+        joined_workspace(workspace, CONFIG) as joined,
+        joined_workspace(workspace, CONFIG, (1, 2), every) as other,
+    ):
+        assert [joined.maker("fuse", number) for number in range(3)] == [None, own_name(), None]
+        assert joined.maker("partition", 1) is None
+        assert joined.maker("ingest", 1) == own_name()
+        other.leave_behind("ingest")
+        assert joined.maker("ingest", 1) is None
+        assert joined.maker("lift", 1) == own_name()
+
+
+def test_runs_share_their_settings_but_not_what_differs_between_machines(tmp_path):
     elsewhere = replace(
         CONFIG,
         run=replace(CONFIG.run, workspace="/mnt/run", vocabulary="/mnt/indoor"),
@@ -111,30 +140,31 @@ def test_shards_share_their_settings_but_not_what_differs_between_machines(tmp_p
         lift=replace(CONFIG.lift, workers=7),
         distill=replace(CONFIG.distill, device="cpu"),
     )
-    with claimed_workspace(tmp_path, CONFIG, (0, 3)):
-        with claimed_workspace(tmp_path, elsewhere, (1, 3)):
+    workspace = Workspace(tmp_path)
+    with joined_workspace(workspace, CONFIG, (0, 3)):
+        with joined_workspace(workspace, elsewhere, (1, 3)):
             pass
         with (
-            pytest.raises(ConfigError, match="the same settings and one number n of i/n"),
-            claimed_workspace(tmp_path, seeded(1), (1, 3)),
+            pytest.raises(ConfigError, match="with other settings"),
+            joined_workspace(workspace, seeded(1), (1, 3)),
         ):
             pass
 
 
-def test_of_runs_that_begin_at_once_one_works(tmp_path):
+def test_of_runs_with_different_settings_that_begin_at_once_one_works(tmp_path):
     begin, end, won = threading.Barrier(8), threading.Event(), []
     refused = threading.Semaphore(0)
 
-    def try_it() -> None:
+    def try_it(seed: int) -> None:
         begin.wait()
         try:
-            with claimed_workspace(tmp_path, CONFIG, WHOLE):
+            with joined_workspace(Workspace(tmp_path), seeded(seed)):
                 won.append(1)
                 end.wait(30)
         except ConfigError:
             refused.release()
 
-    threads = [threading.Thread(target=try_it) for _ in range(8)]
+    threads = [threading.Thread(target=try_it, args=(seed,)) for seed in range(8)]
     for thread in threads:
         thread.start()
     for _ in range(7):
@@ -147,7 +177,7 @@ def test_of_runs_that_begin_at_once_one_works(tmp_path):
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(lock, "_BEAT", 0.02)
+    monkeypatch.setattr(heartbeat, "BEAT", 0.02)
     monkeypatch.setattr(lock, "_WATCH", 1.0)
 
 
@@ -162,13 +192,14 @@ def no_locks(quick, monkeypatch):
 
 
 def test_a_living_run_is_found_where_the_file_system_has_no_locks(tmp_path, no_locks):
+    workspace = Workspace(tmp_path)
     with (
-        claimed_workspace(tmp_path, CONFIG, WHOLE),
+        joined_workspace(workspace, CONFIG),
         pytest.raises(ConfigError, match="another run works there"),
-        claimed_workspace(tmp_path, CONFIG, WHOLE),
+        joined_workspace(workspace, seeded(1)),
     ):
         pass
-    with claimed_workspace(tmp_path, CONFIG, WHOLE):
+    with joined_workspace(workspace, seeded(1)):
         pass
 
 
@@ -176,55 +207,78 @@ def test_a_living_run_is_found_where_the_file_system_has_no_locks(tmp_path, no_l
 def test_a_dead_run_is_found_where_the_file_system_has_no_locks(tmp_path, no_locks, process):
     """Its number may meanwhile be that of another process, which does not touch the file."""
     number = os.getpid() if process == "own" else process
-    left = leave_claim(tmp_path, socket.gethostname(), number, locked=False)
-    with claimed_workspace(tmp_path, CONFIG, WHOLE):
-        assert not left.exists() or json.loads(left.read_text())["since"] != "then"
+    left = leave_entry(tmp_path, own_name()._replace(process=number), locked=False)
+    with joined_workspace(Workspace(tmp_path), CONFIG) as joined:
+        assert not left.exists()
+        assert joined.is_first
 
 
-def leave_claim(root: Path, host: str, process: int, *, locked: bool) -> Path:
+def leave_entry(root: Path, name: ProcessName, *, locked: bool) -> Path:
     """What a run of another machine, or one that was killed, has written."""
-    claim = Claim(host, process, WHOLE, "", "then", locked)
-    path = root / FOLDER / f"{host}.{process}.0-of-1.json"
+    entry = RunEntry(name, "settings", "then", "session", stages=("lift",), locked=locked)
+    path = Workspace(root).running / f"{name.host}.{name.process}.session.json"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(vars(claim)))
+    path.write_text(json.dumps(asdict(entry)))
     return path
 
 
-@pytest.mark.parametrize("alive", [True, False])
-def test_another_machine_is_watched_because_locks_may_not_reach_it(tmp_path, quick, alive):
-    path = leave_claim(tmp_path, "other-machine", os.getpid(), locked=True)
-    ended = threading.Event()
-    touching = threading.Thread(target=lock._touch, args=(path, ended))
-    if alive:
-        touching.start()
-    try:
-        if alive:
-            with (
-                pytest.raises(ConfigError, match=r"\(process \d+ on other-machine since then\)"),
-                claimed_workspace(tmp_path, CONFIG, WHOLE),
-            ):
-                pass
-        else:
-            with claimed_workspace(tmp_path, CONFIG, WHOLE):
-                assert not path.exists()
-    finally:
-        ended.set()
-        if alive:
-            touching.join()
+class Touching:
+    """Another machine that touches a file, as long as the block runs."""
+
+    def __init__(self, path: Path) -> None:
+        self._handle = os.open(path, os.O_RDONLY)
+        self._beating = heartbeat.Heartbeat()
+
+    def __enter__(self) -> None:
+        self._beating.add(self._handle)
+
+    def __exit__(self, *error: object) -> None:
+        self._beating.stop()
+        self._beating.remove(self._handle)
+        os.close(self._handle)
 
 
-def test_a_claim_that_is_not_yet_written_counts_as_one(tmp_path, quick):
-    path = leave_claim(tmp_path, "other-machine", 7, locked=True)
+ELSEWHERE = ProcessName("other-machine", "abcdef", os.getpid())
+
+
+def test_a_living_run_of_another_machine_is_found_though_locks_may_not_reach_it(tmp_path, quick):
+    path = leave_entry(tmp_path, ELSEWHERE, locked=True)
+    with (
+        Touching(path),
+        pytest.raises(ConfigError, match=r"\(process \d+ on other-machine since then\)"),
+        joined_workspace(Workspace(tmp_path), CONFIG),
+    ):
+        pass
+
+
+def test_a_dead_run_of_another_machine_is_found(tmp_path, quick):
+    path = leave_entry(tmp_path, ELSEWHERE, locked=True)
+    with joined_workspace(Workspace(tmp_path), CONFIG) as joined:
+        assert not path.exists()
+        assert joined.is_first
+
+
+def test_a_run_of_another_machine_that_dies_makes_nothing_after_a_while(
+    tmp_path, quick, monkeypatch
+):
+    monkeypatch.setattr(lock, "TAKEOVER", 0.2)
+    with joined_workspace(Workspace(tmp_path), CONFIG) as joined:
+        path = leave_entry(tmp_path, ELSEWHERE, locked=True)
+        with Touching(path):
+            for _ in range(30):
+                assert joined.maker("lift", 0) == ELSEWHERE
+                time.sleep(0.01)
+        assert joined.maker("lift", 0) == ELSEWHERE
+        time.sleep(0.3)
+        assert joined.maker("lift", 0) is None
+
+
+def test_an_entry_that_is_not_yet_written_counts_as_a_run(tmp_path, quick):
+    path = leave_entry(tmp_path, ELSEWHERE._replace(process=7), locked=True)
     path.write_text("")
-    ended = threading.Event()
-    touching = threading.Thread(target=lock._touch, args=(path, ended))
-    touching.start()
-    try:
-        with (
-            pytest.raises(ConfigError, match="process 7 on other-machine"),
-            claimed_workspace(tmp_path, CONFIG, WHOLE),
-        ):
-            pass
-    finally:
-        ended.set()
-        touching.join()
+    with (
+        Touching(path),
+        pytest.raises(ConfigError, match="process 7 on other-machine"),
+        joined_workspace(Workspace(tmp_path), CONFIG),
+    ):
+        pass

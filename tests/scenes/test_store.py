@@ -16,6 +16,7 @@ from PIL import Image
 
 from pcdistill.errors import ConfigError, PcdistillError, SceneError
 from pcdistill.labels import IGNORE_LABEL
+from pcdistill.processes import machine_mark
 from pcdistill.scenes import MemoryFrame, Scene, StoredFrame, open_scene, write_scene
 from pcdistill.scenes.formats.images import encode_depth
 from tests.fixtures import box_room
@@ -160,7 +161,7 @@ def test_depth_beyond_sixteen_bits_is_unknown_rather_than_near():
 
 
 def test_what_a_killed_writer_left_is_removed(tmp_path):
-    host = os.uname().nodename
+    host = f"{os.uname().nodename}.{machine_mark()}"
     dead, alive = 2**22 + 1, os.getppid()  # above the largest process id of Linux
     for left in (f".s.{host}.{dead}.partial", f".s.{host}.{alive}.partial", ".s.other.7.partial"):
         (tmp_path / left).mkdir()
