@@ -9,6 +9,7 @@
     python tools/benchmark.py lift                # features onto points: time, memory, disk
     python tools/benchmark.py loading             # share of a step spent waiting for scenes
     python tools/benchmark.py partition           # superpoints of a mesh
+    python tools/benchmark.py query --run runs/demo   # a million points; the command as a whole
     python tools/benchmark.py scans --write       # how real the homes' scans are -> docs/homes.md
     python tools/benchmark.py sens                # every 20th frame of a long .sens file
     python tools/benchmark.py synthesis           # full-size models that make reference images
@@ -33,6 +34,7 @@ from benchmarks import (
     lift,
     loading,
     partition,
+    query,
     scans,
     sens,
     sparse,
@@ -51,6 +53,7 @@ BENCHMARKS = {
     "lift": lift,
     "loading": loading,
     "partition": partition,
+    "query": query,
     "scans": scans,
     "sens": sens,
     "sparse": sparse,

@@ -41,12 +41,14 @@ class ThinnedTree:
             held = positions[self._kept]
         self._tree = cKDTree(held, balanced_tree=not quick, compact_nodes=not quick)
 
-    def nearest(self, places: Positions, count: int) -> tuple[Positions, NDArray[np.int64]]:
+    def nearest(
+        self, places: Positions, count: int, *, threads: int = 1
+    ) -> tuple[Positions, NDArray[np.int64]]:
         """Distances (M, count), metres, and points (M, count) nearest to (M, 3) places.
 
         Where there are fewer than `count` points, distances are infinite and points N or more.
         """
-        distances, found = self._tree.query(places, k=np.arange(1, count + 1))
+        distances, found = self._tree.query(places, k=np.arange(1, count + 1), workers=threads)
         if self._kept is not None:
             missing = len(self._kept)  # what the tree gives where it has no point
             found = np.append(self._kept, len(self._rank))[np.minimum(found, missing)]

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from pcdistill.geometry import require_shape
-from pcdistill.inference.places import MIN_POINTS, touching_components
+from pcdistill.inference.places import MIN_POINTS
+from pcdistill.inference.touching import TouchingPieces
 
 
 def class_instances(points: Tensor, superpoint_ids: Tensor, labels: Tensor) -> Tensor:
@@ -38,7 +39,8 @@ def class_instances(points: Tensor, superpoint_ids: Tensor, labels: Tensor) -> T
     found = 0
     for label in torch.unique(labels[labels >= 0]).tolist():
         rows = (labels == label).nonzero()[:, 0]
-        group = touching_components(points[rows].double().numpy(), ids[rows].numpy(), count)
+        touching = TouchingPieces(points[rows].double().numpy(), ids[rows].numpy(), count)
+        group = touching.components(np.ones(count, dtype=np.bool_))
         of_row = group[ids[rows].numpy()]  # (n,)
         numbers, first, sizes = np.unique(of_row, return_index=True, return_counts=True)
         for place in np.lexsort((first, -sizes)):

@@ -6,21 +6,16 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from pcdistill.geometry import ThinnedTree, place_keys, require_shape
+from pcdistill.geometry import require_shape
+from pcdistill.inference.touching import TouchingPieces
 
 LIKE = 0.5
 """Share of the best relevancy that a superpoint needs to belong to a place."""
 MIN_POINTS = 20
 """Points below which something is too small to be a place."""
-
-_REACH = 2.5  # median distances of neighbouring points within which superpoints touch
-_NEIGHBORS = 16  # of each point that are looked at
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,18 +44,25 @@ class Place:
 
 
 def connected_places(
-    points: Tensor, superpoint_ids: Tensor, relevancy: Tensor, *, like: float = LIKE
+    points: Tensor,
+    superpoint_ids: Tensor,
+    relevancy: Tensor,
+    *,
+    like: float = LIKE,
+    touching: TouchingPieces | None = None,
 ) -> list[Place]:
     """Join touching superpoints of like relevancy into places.
 
     Superpoints belong to a place if they have at least the share `like` of the best relevancy in
-    the scene; two touch if they have points within 2.5 times the usual distance of neighbours.
+    the scene; two touch if they have points within 2.5 times the usual distance of neighbours
+    (`TouchingPieces`).
 
     Args:
         points: (N, 3) float, metres.
         superpoint_ids: (N,) integer in [0, S).
         relevancy: (S,) float in [0, 1]; 0 where nothing is known.
         like: share of the best relevancy, in (0, 1].
+        touching: of these superpoints, where it is kept from one question to the next.
 
     Returns:
         The places with at least `MIN_POINTS` points, best first; none where nothing is relevant.
@@ -72,21 +74,23 @@ def connected_places(
     require_shape("superpoint_ids", superpoint_ids, len(points))
     require_shape("relevancy", relevancy, None)
     ids = superpoint_ids.cpu().long()
-    sizes = torch.bincount(ids, minlength=len(relevancy))
-    large = relevancy[(sizes >= MIN_POINTS) & (relevancy > 0)]
+    if touching is None:
+        touching = TouchingPieces(points.double().cpu().numpy(), ids.numpy(), len(relevancy))
+    large = relevancy[(torch.from_numpy(touching.sizes) >= MIN_POINTS) & (relevancy > 0)]
     best = float(large.max()) if len(large) else float(relevancy.max()) if len(relevancy) else 0.0
     if best <= 0:
         return []
     chosen = relevancy >= like * best  # (S,)
+    group = touching.components(chosen.numpy())  # (S,)
     rows = chosen[ids].nonzero()[:, 0]
-    group = touching_components(
-        points[rows].double().cpu().numpy(), ids[rows].numpy(), len(relevancy)
-    )
-    places = []
-    for number in np.unique(group[ids[rows].numpy()]):
-        mine = rows[torch.from_numpy(group[ids[rows].numpy()] == number)]
-        if len(mine) >= MIN_POINTS:
-            places.append(_place(points[mine], mine, ids[mine], relevancy))
+    of_row = group[ids[rows].numpy()]
+    order = np.argsort(of_row, kind="stable")
+    starts = np.flatnonzero(np.diff(of_row[order])) + 1
+    places = [
+        _place(points[mine], mine, ids[mine], relevancy)
+        for mine in map(rows.__getitem__, map(torch.from_numpy, np.split(order, starts)))
+        if len(mine) >= MIN_POINTS
+    ]
     return sorted(places, key=lambda place: -place.rank)
 
 
@@ -101,34 +105,3 @@ def _place(points: Tensor, rows: Tensor, ids: Tensor, relevancy: Tensor) -> Plac
         center=(x, y, z),
         size=(wide, deep, tall),
     )
-
-
-def touching_components(
-    points: npt.NDArray[np.float64], ids: npt.NDArray[np.int64], count: int
-) -> npt.NDArray[np.int32]:
-    """Number the groups of superpoints that touch each other.
-
-    Two touch if they have points within 2.5 times the usual distance of neighbours.
-
-    Args:
-        points: (N, 3) metres.
-        ids: (N,) superpoint of each, in [0, count).
-        count: superpoints, S.
-
-    Returns:
-        (S,) component that each superpoint belongs to; one without points has its own.
-    """
-    # the faces of a mesh may share no vertices: many points then lie at one place
-    _, lowest, place = np.unique(place_keys(points), return_index=True, return_inverse=True)
-    alike, rows = lowest[place], np.sort(lowest)
-    nearest = min(_NEIGHBORS + 1, len(rows))
-    distance, neighbor = ThinnedTree(points[rows], nearest).nearest(points[rows], nearest)
-    reach = _REACH * float(np.median(distance[:, 1])) if nearest > 1 else 0.0
-    first = np.repeat(ids[rows][:, None], nearest, axis=1)
-    second = ids[rows][neighbor]
-    meets = (first != second) & (distance <= reach)
-    pairs = np.append(first[meets], ids), np.append(second[meets], ids[alike])
-    edges = (np.ones(len(pairs[0])), pairs)
-    graph = coo_matrix(edges, shape=(count, count))
-    group: npt.NDArray[np.int32] = connected_components(graph, directed=False)[1]
-    return group

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,7 +26,8 @@ from pcdistill.inference.questions import (
     judge_place,
 )
 from pcdistill.inference.relevancy import relevancy, similarity_floor
-from pcdistill.pipeline import RunWords, Workspace, question_slug, slug
+from pcdistill.inference.touching import TouchingPieces
+from pcdistill.pipeline import Workspace, question_slug, slug
 from pcdistill.scenes import (
     Scene,
     open_scene,
@@ -37,6 +38,9 @@ from pcdistill.scenes import (
 from pcdistill.visualization import colorize_scores, draw_points, save_png
 
 _LOG = logging.getLogger(__name__)
+
+KEPT_POINTS = 4_000_000
+"""Points of scenes whose neighbours are kept, about 100 MB; the last scene is kept in any case."""
 
 Drawn = Literal["best", "all", "none"]
 """Of which scenes a cloud and a picture are written: the one with the best answer, all, none."""
@@ -108,14 +112,50 @@ class Response:
     """Words of the question that the text encoder does not know."""
 
 
+class _Judged(NamedTuple):
+    """A place that answers a question."""
+
+    place: Place
+    mean: Tensor
+    """(D,) float32, unit length, mean feature of its points."""
+    similarity: float
+
+
+class _Kept(NamedTuple):
+    """Neighbours that were looked up in a scene."""
+
+    ids: Tensor
+    """(N,) int64, piece of each point."""
+    touching: TouchingPieces
+
+
+class _Search(NamedTuple):
+    """What was found in one scene; boxes are not made yet."""
+
+    scene: Scene
+    relevancy: Tensor
+    """(N,) float32, as of `SceneResponse`."""
+    judged: list[_Judged]
+    """Best first."""
+    floor: float
+    best_similarity: float
+    excluded: int
+
+
 class Querier:
-    """Answers questions to a finished run with places; scenes that were opened are kept."""
+    """Answers questions to a finished run with places.
+
+    Scenes that were opened are kept, and what was looked up of their points' neighbours, of the
+    scenes that were asked last and have `KEPT_POINTS` together.
+    """
 
     def __init__(self, artifacts: RunArtifacts, predictor: ScenePredictor) -> None:
         self._artifacts = artifacts
         self._methods = predictor.methods
         self._pieces = ScenePieces(artifacts, predictor)
         self._scenes: dict[str, Scene] = {}
+        self._touching: dict[str, _Kept] = {}
+        self._floors: dict[tuple[str, str], float] = {}
 
     def scene_relevancy(
         self, question: str | Question, scene_name: str, method: str | None = None
@@ -163,43 +203,60 @@ class Querier:
         question = _question(question)
         asked = embed_question(self._artifacts.words, question)
         method = self._methods.require(method, self._artifacts.workspace)
-        return self._search(asked, question.min_similarity, scene_name, top_k, method)
+        found = self._search(asked, question.min_similarity, scene_name, method)
+        return SceneResponse(
+            found.scene,
+            found.relevancy,
+            tuple(self._answer(found.scene, one) for one in found.judged[:top_k]),
+            found.floor,
+            found.best_similarity,
+            found.excluded,
+        )
 
     def _search(
-        self,
-        asked: EmbeddedQuestion,
-        min_similarity: float | None,
-        scene_name: str,
-        top_k: int,
-        method: str,
-    ) -> SceneResponse:
+        self, asked: EmbeddedQuestion, min_similarity: float | None, scene_name: str, method: str
+    ) -> _Search:
         words, scene = self._artifacts.words, self._scene(scene_name)
         pieces = self._pieces.features(method, scene)
         vocabulary = words.vocabulary_embeddings  # (K, D)
         fits = relevancy(pieces.features, asked.queries, asked.alternatives)  # (S,)
-        floor = min_similarity
-        if floor is None:
-            floor = similarity_floor(pieces.features, vocabulary)
-        points = source_points(scene)
-        kept: list[QueryMatch] = []
+        floor = (
+            self._floor(method, scene_name, pieces) if min_similarity is None else min_similarity
+        )
+        touching = self._kept_touching(scene, pieces)
+        judged: list[_Judged] = []
         excluded, best = 0, -1.0
-        for place in connected_places(scene.points, pieces.ids, fits):
-            mean = functional.normalize(pieces.features[pieces.ids[place.points]].sum(dim=0), dim=0)
+        for place in connected_places(scene.points, pieces.ids, fits, touching=touching):
+            mine = place.superpoints
+            members = torch.from_numpy(touching.sizes)[mine]
+            mean = functional.normalize(members.float() @ pieces.features[mine], dim=0)
             verdict, similarity = judge_place(
                 asked, mean, vocabulary, floor, by_name=min_similarity is None
             )
             best = max(best, similarity)
             excluded += verdict == "excluded"
-            if verdict == "answer" and len(kept) < top_k:
-                kept.append(_answer(words, scene, points, place, mean, similarity))
-        return SceneResponse(
-            scene,
-            _of_points(pieces, fits),
-            tuple(kept),
-            floor,
-            best,
-            excluded,
-        )
+            if verdict == "answer":
+                judged.append(_Judged(place, mean, similarity))
+        return _Search(scene, _of_points(pieces, fits), judged, floor, best, excluded)
+
+    def _floor(self, method: str, scene: str, pieces: Pieces) -> float:
+        if (method, scene) not in self._floors:
+            vocabulary = self._artifacts.words.vocabulary_embeddings
+            self._floors[method, scene] = similarity_floor(pieces.features, vocabulary)
+        return self._floors[method, scene]
+
+    def _kept_touching(self, scene: Scene, pieces: Pieces) -> TouchingPieces:
+        kept = self._touching.pop(scene.name, None)
+        if kept is None or not torch.equal(kept.ids, pieces.ids):
+            points = scene.points.double().cpu().numpy()
+            found = TouchingPieces(points, pieces.ids.numpy(), len(pieces.features))
+            kept = _Kept(pieces.ids, found)
+        self._touching[scene.name] = kept  # the last one
+        while sum(len(one.ids) for one in self._touching.values()) > KEPT_POINTS:
+            if len(self._touching) == 1:
+                break
+            del self._touching[next(iter(self._touching))]
+        return kept.touching
 
     def query(
         self,
@@ -236,8 +293,12 @@ class Querier:
                 )
         searched = stored_scenes(workspace, scenes or split.validation or split.all)
         least = question.min_similarity
-        found = [self._search(asked, least, name, top_k, method) for name in searched]
-        answers = sorted((a for one in found for a in one.answers), key=lambda answer: -answer.rank)
+        found = [self._search(asked, least, name, method) for name in searched]
+        ranked = sorted(
+            ((one.scene, place) for one in found for place in one.judged),
+            key=lambda found: -found[1].place.rank,
+        )
+        answers = [self._answer(scene, place) for scene, place in ranked[:top_k]]
         nearest = max(found, key=lambda one: one.best_similarity - one.floor)
         chosen = [answers[0].scene if answers else nearest.scene.name]
         drawn = {"best": chosen, "all": list(searched), "none": []}[draw]
@@ -251,13 +312,38 @@ class Querier:
         return Response(
             question,
             method,
-            tuple(answers[:top_k]),
+            tuple(answers),
             searched,
             nearest.floor,
             nearest.best_similarity,
             sum(one.excluded for one in found),
             tuple(files),
             asked.ignored,
+        )
+
+    def _answer(self, scene: Scene, judged: _Judged) -> QueryMatch:
+        """What a place says, in the frame of the scan's own files."""
+        words, (place, mean, similarity) = self._artifacts.words, judged
+        low, high = source_points(scene, place.points).aminmax(dim=0)
+        (x, y, z), (length, width, height) = ((low + high) / 2).tolist(), (high - low).tolist()
+        category = int(words.label_set.to_categories((words.label_embeddings @ mean).argmax()))
+        truth = None
+        if scene.labels is not None:
+            label = int(scene.labels[place.points].mode().values)
+            known = 0 <= label < len(words.label_set.names)
+            truth = words.label_set.names[label] if known else "not labelled"
+        return QueryMatch(
+            scene=scene.name,
+            relevancy=place.relevancy,
+            similarity=similarity,
+            rank=place.rank,
+            position=(x, y, z),
+            size=(length, width, height),
+            box=upright_box(scene.points[place.points]).moved(scene_to_source(scene.provenance)),
+            points=len(place.points),
+            fraction=len(place.points) / len(scene.points),
+            looks_like=words.label_set.names[category],
+            truth=truth,
         )
 
     def _scene(self, name: str) -> Scene:
@@ -275,34 +361,7 @@ def _question(question: str | Question) -> Question:
     return question if isinstance(question, Question) else Question(question)
 
 
-def _answer(
-    words: RunWords, scene: Scene, points: Tensor, place: Place, mean: Tensor, similarity: float
-) -> QueryMatch:
-    """What a place says; `points`, (N, 3) float64, are those of the scan's own files."""
-    low, high = points[place.points].aminmax(dim=0)
-    (x, y, z), (length, width, height) = ((low + high) / 2).tolist(), (high - low).tolist()
-    category = int(words.label_set.to_categories((words.label_embeddings @ mean).argmax()))
-    truth = None
-    if scene.labels is not None:
-        label = int(scene.labels[place.points].mode().values)
-        known = 0 <= label < len(words.label_set.names)
-        truth = words.label_set.names[label] if known else "not labelled"
-    return QueryMatch(
-        scene=scene.name,
-        relevancy=place.relevancy,
-        similarity=similarity,
-        rank=place.rank,
-        position=(x, y, z),
-        size=(length, width, height),
-        box=upright_box(scene.points[place.points]).moved(scene_to_source(scene.provenance)),
-        points=len(place.points),
-        fraction=len(place.points) / len(scene.points),
-        looks_like=words.label_set.names[category],
-        truth=truth,
-    )
-
-
-def _draw(workspace: Workspace, question: Question, found: SceneResponse) -> tuple[Path, Path]:
+def _draw(workspace: Workspace, question: Question, found: _Search) -> tuple[Path, Path]:
     """Write a scene coloured by relevancy as PLY and PNG."""
     folder = workspace.root / "queries" / question_slug(str(question))
     folder.mkdir(parents=True, exist_ok=True)

@@ -13,13 +13,18 @@ from pcdistill.scenes.origin import scene_to_source
 from pcdistill.scenes.scene import Scene
 
 
-def source_points(scene: Scene) -> Tensor:
+def source_points(scene: Scene, rows: Tensor | None = None) -> Tensor:
     """(N, 3) float64, metres: the scene's points in the frame of its files.
 
     They are in the files' order; what the reader left out is missing.
+
+    Args:
+        scene: with N points.
+        rows: (n,) int64, those that are wanted; all by default.
     """
     back = scene_to_source(scene.provenance)
-    return scene.points.double() @ back[:3, :3].T + back[:3, 3]
+    points = scene.points if rows is None else scene.points[rows]
+    return points.double() @ back[:3, :3].T + back[:3, 3]
 
 
 def source_coordinates(scene: Scene) -> Tensor:

@@ -37,7 +37,10 @@ _NAMED = 5
 
 @lru_cache(maxsize=1)
 def _static_model() -> Any:
+    """The model, built here: model2vec's own loading brings the client of a hub along."""
     from model2vec import StaticModel
+    from safetensors.numpy import load_file
+    from tokenizers import Tokenizer
 
     with as_file(files("pcdistill.teachers.demo") / ENCODER_FOLDER) as folder:
         for name in _ENCODER_FILES:
@@ -45,7 +48,9 @@ def _static_model() -> Any:
                 require_readable(folder / name)
             except OSError as error:
                 raise UnreadableError(file_trouble(error)) from None
-        return StaticModel.from_pretrained(str(folder))
+        vectors = load_file(folder / "model.safetensors")["embeddings"]
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        return StaticModel(vectors, tokenizer, normalize=True)  # as its config.json has it
 
 
 class StaticTextEncoder:

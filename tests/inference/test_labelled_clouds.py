@@ -184,7 +184,7 @@ def test_a_place_is_named_in_the_scans_own_coordinates(run, predictor, scene, mo
     pieces = SimpleNamespace(ids=torch.zeros(60, dtype=torch.int64), features=torch.eye(20)[:1])
     place = Place(torch.zeros(1, dtype=torch.int64), torch.arange(60), 0.9, (0, 0, 0), (1, 1, 1))
     monkeypatch.setattr(ScenePieces, "features", lambda self, method, scene: pieces)
-    monkeypatch.setattr(query_module, "connected_places", lambda points, ids, fits: [place])
+    monkeypatch.setattr(query_module, "connected_places", lambda points, ids, fits, **how: [place])
     (answer,) = Querier(run, predictor).query_scene("wall", "hall", method="fused").answers
     low, high = expected(scene).aminmax(dim=0)
     assert answer.position == pytest.approx(((low + high) / 2).tolist(), abs=1e-6)
