@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -163,8 +163,25 @@ def said_of(scene: Scene, caplog, *, fused: bool) -> tuple[str, bool]:
     return " ".join(record.getMessage() for record in caplog.records), False
 
 
-@pytest.mark.parametrize("fused", [False, True], ids=["mesh", "frames alone"])
-@pytest.mark.parametrize("name", FAULTS)
+ALONE = ("rows flipped", "poses inverted", "focal length over 1.5", "depth times 0.9", "as it is")
+"""What is judged by the frames alone too; the others so only where everything is run."""
+
+
+def with_and_without_mesh(names: Iterable[str]) -> list:
+    """Parameters `name` and `fused`: each with the mesh, and by the frames alone."""
+    alone = [
+        pytest.param(
+            name,
+            True,
+            id=f"{name}-frames alone",
+            marks=() if name in ALONE else pytest.mark.slow,
+        )
+        for name in names
+    ]
+    return [*(pytest.param(name, False, id=f"{name}-mesh") for name in names), *alone]
+
+
+@pytest.mark.parametrize(("name", "fused"), with_and_without_mesh(FAULTS))
 def test_what_does_not_fit_is_refused_or_named(capture, caplog, name, fused):
     plant, says = FAULTS[name]
     said, refused = said_of(plant(capture), caplog, fused=fused)
@@ -382,8 +399,7 @@ HARMLESS_SURFACES: dict[str, Callable[[Scene], Scene]] = {
 }
 
 
-@pytest.mark.parametrize("fused", [False, True], ids=["mesh", "frames alone"])
-@pytest.mark.parametrize("name", HARMLESS)
+@pytest.mark.parametrize(("name", "fused"), with_and_without_mesh(HARMLESS))
 def test_what_is_harmless_is_accepted(capture, caplog, name, fused):
     said, refused = said_of(HARMLESS[name](capture), caplog, fused=fused)
     assert not refused, said
