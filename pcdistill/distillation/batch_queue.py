@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pcdistill.distillation.step_batches import BatchMaker, BatchPlan, PreparedScene, StepBatch
+from pcdistill.distillation.voxel_limit import VoxelLimit
 
 
 class _Pending(NamedTuple):
@@ -36,6 +37,7 @@ class BatchQueue:
         epoch: int,
         generator: torch.Generator,
         workers: int,
+        limit: VoxelLimit,
     ) -> None:
         """Begin with the first step.
 
@@ -47,12 +49,14 @@ class BatchQueue:
             generator: of the augmentation; others may draw from it between `take` and
                 `prepare_next`.
             workers: threads; 0 makes each batch when it is taken.
+            limit: by which parts are cut further.
         """
         self._maker = maker
         self._steps = iter(steps)
         self._is_mine = is_mine
         self._epoch = epoch
         self._generator = generator
+        self._limit = limit
         self._threads = ThreadPoolExecutor(workers) if workers else None
         self._pending: list[_Pending] = []
         self.resume_state: Tensor = generator.get_state()
@@ -73,13 +77,18 @@ class BatchQueue:
             self._threads.shutdown(cancel_futures=True)
 
     def take(self) -> list[StepBatch]:
-        """The parts of the next step, once they are there.
+        """The parts of the next step, once they are there; called by all processes.
 
         Raises:
             PcdistillError: a scene is missing or damaged.
         """
         pending, self._pending = self._pending, []
-        return [self._maker.finish(plan, [ready() for ready in scenes]) for plan, scenes in pending]
+        parts = [
+            part
+            for plan, scenes in pending
+            for part in self._limit.cut(plan, [ready() for ready in scenes])
+        ]
+        return [self._maker.finish(plan, prepared) for plan, prepared in parts]
 
     def prepare_next(self) -> None:
         """Draw for the step after the one that was taken, where there is one, and begin with it."""

@@ -8,6 +8,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from pcdistill.errors import ConfigError
+
 
 def deal_scenes(sizes: Sequence[int], ranks: int) -> list[int]:
     """Give each scene of a batch to a process, so that all have about as many voxels.
@@ -47,27 +49,46 @@ def cut_evenly(batch: Sequence[int], parts: int) -> list[list[int]]:
 
 
 def deal_epoch(
-    order: Sequence[int], sizes: Sequence[int], batch_size: int, ranks: int, parts: int = 1
-) -> tuple[list[list[int]], list[int]]:
-    """Cut an epoch into global batches and deal each.
+    batches: Sequence[Sequence[int]], sizes: Sequence[int], ranks: int, parts: int = 1
+) -> list[int]:
+    """Deal the scenes of each batch of an epoch.
 
     Args:
-        order: numbers of all scenes, each once.
+        batches: numbers of scenes, each once.
         sizes: voxels of each scene, by its number.
-        batch_size: scenes of a global batch; the last one may have fewer.
         ranks: number of processes.
         parts: that a batch is worked on in, as `cut_evenly` cuts; each is dealt by itself.
 
     Returns:
-        the batches: numbers of scenes.
         the process of each scene in this epoch, by its number.
     """
-    batches = [list(order[i : i + batch_size]) for i in range(0, len(order), batch_size)]
     owners = [0] * len(sizes)
     for batch in (part for whole in batches for part in cut_evenly(whole, parts)):
         for scene, rank in zip(batch, deal_scenes([sizes[s] for s in batch], ranks), strict=True):
             owners[scene] = rank
-    return batches, owners
+    return owners
+
+
+def require_work(ranks: int, scenes: int, batch_size: int, parts: int) -> None:
+    """Refuse processes that would have nothing to do.
+
+    Args:
+        ranks: number of processes.
+        scenes: that are learned from.
+        batch_size: scenes of a global batch.
+        parts: that a batch is worked on in.
+
+    Raises:
+        ConfigError: there are more processes than scenes in a step, or in a part of one.
+    """
+    together = min(scenes, batch_size) // parts
+    if 1 < ranks > together:
+        part = f"each of the {parts} parts of a step" if parts > 1 else "each step"
+        raise ConfigError(
+            f"{ranks} processes share the scenes of {part}, of which there are "
+            f"{together} (distill.batch_size: {batch_size}, {scenes} training "
+            "scenes); start fewer processes, or raise distill.batch_size"
+        )
 
 
 def count_voxels(points: Tensor, voxel_size: float) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from pcdistill.distillation.batch_order import BatchOrder
 from pcdistill.distillation.ensemble_settings import (
     PRESETS,
     EnsemblePreset,
@@ -71,6 +72,14 @@ class TrainerSettings:
     """Parts that a step is worked on in, one after the other, for batches that do not fit into the
     memory. Losses and gradients are those of the whole step; batch norms take the statistics of a
     part."""
+    max_voxels_per_batch: int = 0
+    """Voxels that a step works on at once at most, of all processes together; a step with more is
+    worked on in as few parts as that takes, each as `accumulate` would have it, instead of running
+    out of memory. 0 is no limit."""
+    batch_order: BatchOrder = "random"
+    """Which scenes share a step: any (`random`, as published); one of each size, so that all steps
+    have about as many voxels (`even`); or scenes of about one size, so that processes with a scene
+    each wait least for each other (`alike`)."""
     max_gradient_norm: float = 0.0
     """Longer gradients, of all weights together, are shortened to this length; 0 leaves them as
     they are."""
@@ -127,12 +136,19 @@ class TrainerSettings:
         inside = 1 <= self.accumulate <= self.batch_size
         words = f"from 1 to distill.batch_size ({self.batch_size})"
         require_setting(inside, "distill.accumulate", words, self.accumulate)
+        voxels = self.max_voxels_per_batch
+        require_setting(voxels >= 0, "distill.max_voxels_per_batch", "0 (no limit) or more", voxels)
         norm = self.max_gradient_norm
         require_setting(norm >= 0, "distill.max_gradient_norm", "0 (off) or more", norm)
         inside = 0 <= self.ema_decay < 1
         require_setting(inside, "distill.ema_decay", "in [0, 1)", self.ema_decay)
         inside = 0 <= self.adam_beta2 < 1
         require_setting(inside, "distill.adam_beta2", "in [0, 1)", self.adam_beta2)
+
+    @property
+    def counts_voxels(self) -> bool:
+        """Whether the voxels of all scenes have to be known before the first step."""
+        return self.max_voxels_per_batch > 0 or self.batch_order != "random"
 
     @property
     def ensemble(self) -> EnsembleSettings:

@@ -48,6 +48,14 @@ class BatchPlan(NamedTuple):
     is_cached: bool
     """Whether it is one scene whose voxels are kept."""
 
+    def part(self, first: int, end: int) -> BatchPlan:
+        """Of the scenes from place `first` to before `end` of several."""
+        return self._replace(
+            numbers=self.numbers[first:end],
+            is_mine=self.is_mine[first:end],
+            changes=self.changes[first:end],
+        )
+
 
 class PreparedScene(NamedTuple):
     """One scene of a batch, read and voxelized."""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pcdistill.distillation.batch_cache import mixed_seed
+from pcdistill.distillation.batch_order import make_batches
 from pcdistill.distillation.batch_queue import BatchQueue
 from pcdistill.distillation.batches import TrainingScene
 from pcdistill.distillation.distributed import ALONE, Ranks
@@ -24,7 +25,7 @@ from pcdistill.distillation.history_file import HistoryFile
 from pcdistill.distillation.history_holders import HistoryHolders
 from pcdistill.distillation.loss_voxels import LossVoxels, choose_voxels
 from pcdistill.distillation.losses import at_least_float32
-from pcdistill.distillation.scene_deal import count_voxels, cut_evenly, deal_epoch
+from pcdistill.distillation.scene_deal import count_voxels, cut_evenly, deal_epoch, require_work
 from pcdistill.distillation.scene_source import SceneSource
 from pcdistill.distillation.schedule import scheduled_learning_rate
 from pcdistill.distillation.settings import TrainerSettings
@@ -38,8 +39,8 @@ from pcdistill.distillation.student_features import (
 from pcdistill.distillation.temporal_ensemble import TemporalEnsemble
 from pcdistill.distillation.training_results import EpochResult, StepResult
 from pcdistill.distillation.training_state import HalfEpoch, entries_under, read_half_epoch
+from pcdistill.distillation.voxel_limit import VoxelLimit
 from pcdistill.distillation.weight_update import WeightUpdate
-from pcdistill.errors import ConfigError
 from pcdistill.sparse import synchronize_batch_norms
 
 _MODEL, _PAST = "model/", "ensemble/"
@@ -94,7 +95,8 @@ class Trainer:
         Raises:
             ValueError: no scene, point-wise targets are asked for where a scene has none, or
                 several processes have no file for the histories of their ensemble.
-            ConfigError: more processes than scenes in a step.
+            ConfigError: more processes than scenes in a step, or a scene has more voxels than a
+                batch may have.
         """
         if not scenes:
             raise ValueError("a student needs at least one training scene")
@@ -103,23 +105,23 @@ class Trainer:
             raise ValueError(f"scene '{source.names[0]}' has no features per point")
         if ensemble and history_path is None and not ranks.is_alone:
             raise ValueError("several processes need a file for the histories of their ensemble")
-        _require_work(ranks, len(scenes), settings)
+        require_work(ranks.world, len(scenes), settings.batch_size, settings.accumulate)
         self.network = network.to(device)
         self.epoch = 0
         self._ranks = ranks
+        self._settings = settings
+        self._scenes = source
+        self._limit = VoxelLimit(settings.max_voxels_per_batch, ranks, source.names)
         self._sizes = [0] * len(scenes)  # voxels of each scene, where it matters
         if not ranks.is_alone:
             ranks.copy_from_first(self.network.state_dict().values())
             synchronize_batch_norms(self.network, ranks.add)
-            mine = [0] * len(source)
-            for i in range(ranks.rank, len(source), ranks.world):  # each process counts some
-                mine[i] = count_voxels(source[i].points, settings.voxel_size)
-            self._sizes = ranks.gather(mine).sum(dim=0).tolist()
-        self._scenes = source
+        if not ranks.is_alone or settings.counts_voxels:
+            self._sizes = self._count_voxels()
+            self._limit.require_room(self._sizes)
         self._holders = HistoryHolders(ranks)
         self._text = text_embeddings.float().to(device)  # (P, D)
         self._class_of_prompt = class_of_prompt
-        self._settings = settings
         self._target = target
         self._uses_ensemble = ensemble
         self._seed = seed
@@ -177,10 +179,8 @@ class Trainer:
         """
         settings, ranks = self._settings, self._ranks
         generator = torch.Generator().manual_seed(mixed_seed(self._seed, self.epoch))
-        order = torch.randperm(len(self._scenes), generator=generator).tolist()
-        chunks, owners = deal_epoch(
-            order, self._sizes, settings.batch_size, ranks.world, settings.accumulate
-        )
+        chunks = make_batches(self._sizes, settings.batch_size, settings.batch_order, generator)
+        owners = deal_epoch(chunks, self._sizes, ranks.world, settings.accumulate)
         self._holders.hand_over(self._ensemble, owners)
         if self._uses_ensemble and self.epoch >= settings.ensemble_epoch:
             self._begin_ensemble()
@@ -193,8 +193,15 @@ class Trainer:
             self._half = None
         rate = settings.learning_rate
         steps = [cut_evenly(numbers, settings.accumulate) for numbers in chunks[first:]]
-        holds, workers = self._holders.holds, settings.workers
-        with BatchQueue(self._batches, steps, holds, self.epoch, generator, workers) as queue:
+        with BatchQueue(
+            self._batches,
+            steps,
+            self._holders.holds,
+            self.epoch,
+            generator,
+            settings.workers,
+            self._limit,
+        ) as queue:
             for step in range(first, len(chunks)):
                 rate = self._set_learning_rate(self.epoch * len(chunks) + step, len(chunks))
                 losses, spent = self._step(queue, generator)
@@ -211,6 +218,14 @@ class Trainer:
         norms, voxels, seconds, waiting = ranks.add(effort).tolist()
         norm = norms / len(chunks)
         return EpochResult(self.epoch, loss, own_loss, rate, norm, int(voxels), seconds, waiting)
+
+    def _count_voxels(self) -> list[int]:
+        """Voxels of each scene as it was scanned; each process counts some."""
+        ranks, scenes = self._ranks, self._scenes
+        mine = [0] * len(scenes)
+        for i in range(ranks.rank, len(scenes), ranks.world):
+            mine[i] = count_voxels(scenes[i].points, self._settings.voxel_size)
+        return ranks.gather(mine).sum(dim=0).tolist()
 
     def _set_learning_rate(self, iteration: int, steps: int) -> float:
         settings = self._settings
@@ -366,20 +381,3 @@ class Trainer:
         if past and self._uses_ensemble:
             self._ensemble = self._empty_ensemble()
             self._ensemble.load_state_dict(past)
-
-
-def _require_work(ranks: Ranks, scenes: int, settings: TrainerSettings) -> None:
-    """Refuse processes that would have nothing to do.
-
-    Raises:
-        ConfigError: there are more of them than scenes in a step, or in a part of one.
-    """
-    together = min(scenes, settings.batch_size) // settings.accumulate
-    if not ranks.is_alone and ranks.world > together:
-        parts = settings.accumulate
-        part = f"each of the {parts} parts of a step" if parts > 1 else "each step"
-        raise ConfigError(
-            f"{ranks.world} processes share the scenes of {part}, of which there are "
-            f"{together} (distill.batch_size: {settings.batch_size}, {scenes} training "
-            "scenes); start fewer processes, or raise distill.batch_size"
-        )

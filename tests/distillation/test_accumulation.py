@@ -91,7 +91,6 @@ def test_a_batch_is_cut_into_parts_of_nearly_one_size():
 def test_each_part_is_dealt_by_itself():
     """As a whole the second process would get both of the first part."""
     sizes = [9, 1, 9, 1]
-    assert deal_epoch([1, 3, 0, 2], sizes, 4, 2)[1] == [0, 0, 1, 1]
-    batches, owners = deal_epoch([1, 3, 0, 2], sizes, 4, 2, 2)
-    assert batches == [[1, 3, 0, 2]]
+    assert deal_epoch([[1, 3, 0, 2]], sizes, 2) == [0, 0, 1, 1]
+    owners = deal_epoch([[1, 3, 0, 2]], sizes, 2, 2)
     assert {owners[1], owners[3]} == {owners[0], owners[2]} == {0, 1}

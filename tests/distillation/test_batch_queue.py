@@ -17,6 +17,9 @@ SCENES = 5
 WAYS = {
     "reference": {"augment": "reference", "batch_size": 2},
     "parts": {"augment": "full", "batch_size": 3, "accumulate": 2},
+    "limited": {"augment": "full", "batch_size": 4, "max_voxels_per_batch": 30},
+    "even": {"augment": "reference", "batch_size": 2, "batch_order": "even"},
+    "alike": {"augment": "none", "batch_size": 2, "batch_order": "alike"},
 }
 
 

@@ -225,6 +225,17 @@ def test_accumulate(tmp_path) -> Outcomes:
     return of_students(tmp_path, "accumulate", (1, 2))
 
 
+@follows("distill.max_voxels_per_batch")
+def test_max_voxels_per_batch(tmp_path) -> Outcomes:
+    """Batch norms take the statistics of a part."""
+    return of_students(tmp_path, "max_voxels_per_batch", (0, 70))
+
+
+@follows("distill.batch_order")
+def test_batch_order(tmp_path) -> Outcomes:
+    return of_students(tmp_path, "batch_order", ("random", "even", "alike"), batch_size=1, epochs=4)
+
+
 @follows("distill.max_gradient_norm")
 def test_max_gradient_norm(tmp_path) -> Outcomes:
     return of_students(tmp_path, "max_gradient_norm", (0.0, 0.1))

@@ -164,6 +164,7 @@ CONFIG: dict[str, Reach] = {
             *("keep_superpoint_loss", "learning_rate", "final_learning_rate", "schedule"),
             *("adam_beta2", "revoxelize_every", "precision", "engine", "optimizer", "weight_decay"),
             *("accumulate", "max_gradient_norm", "ema_decay", "ensemble_preset"),
+            *("max_voxels_per_batch", "batch_order"),
             *("validate_every", "answer"),
         )
     },

@@ -39,6 +39,8 @@ SMALL = {
     "optimizer": "adam",
     "weight_decay": 0.0,
     "accumulate": 1,
+    "max_voxels_per_batch": 0,
+    "batch_order": "random",
     "max_gradient_norm": 0.0,
     "ema_decay": 0.0,
     "adam_beta2": 0.999,
@@ -57,7 +59,7 @@ TRAINER = (
     *("voxel_size", "epochs", "batch_size", "learning_rate", "final_learning_rate"),
     *("max_voxels_per_step", "augment", "adam_beta2", "schedule", "precision", "revoxelize_every"),
     *("ensemble_start", "ensemble_decay", "ensemble_temperature", "ensemble_weight"),
-    *("ensemble_preset", "keep_superpoint_loss"),
+    *("ensemble_preset", "keep_superpoint_loss", "max_voxels_per_batch", "batch_order"),
 )
 
 
