@@ -6,6 +6,7 @@ import logging
 import platform
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,13 @@ from pcdistill.errors import ArtifactError, ConfigError
 from pcdistill.inference import FinishedRun
 from pcdistill.pipeline import (
     Progress,
+    RayOptions,
+    RayWorkers,
     RunConfig,
     RunContext,
     RunSummary,
     read_json,
+    require_ray,
     run_stages,
     select_stages,
     usable_cores,
@@ -57,6 +61,7 @@ def execute_run(
     shard: str = "0/1",
     redo: bool = False,
     verify: bool = False,
+    ray: RayOptions | None = None,
     questions: bool = False,
 ) -> int:
     """Bring a run up to date, tell how it goes, and return the exit status.
@@ -70,12 +75,16 @@ def execute_run(
         shard: "i/n".
         redo: as in `run_stages`.
         verify: first look for damaged files, whose units are then made anew.
+        ray: the cluster whose machines do the work, in place of processes of this one.
         questions: end with what to try next.
 
     Raises:
         ConfigError: see `check_run` and `run_stages`.
+        MissingExtraError: ray is asked for and not installed.
     """
     run = RunContext(config)
+    if ray is not None:
+        require_ray()
     if jobs < 0:
         raise ConfigError(f"--jobs is {jobs}, expected 1 or more, or 0 for one per core")
     check_run(run, [stage.name for stage in select_stages(STAGES, only, start)])
@@ -96,6 +105,7 @@ def execute_run(
         only=only,
         start=start,
         jobs=jobs or min(usable_cores(), MAX_DEFAULT_JOBS),
+        workers=None if ray is None else RayWorkers(config, replace(ray, jobs=jobs)),
         shard=parse_shard(shard),
         redo=redo,
         progress=progress,

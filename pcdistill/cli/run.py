@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import tyro
 from tyro.conf import Positional
@@ -15,6 +15,7 @@ from pcdistill.cli.words import (
     SET_OPTION,
     OptionalNumber,
     OptionalPath,
+    OptionalText,
     Overrides,
     make_console,
     merge_repeated_option,
@@ -24,13 +25,18 @@ from pcdistill.errors import ConfigError, file_trouble
 from pcdistill.pipeline import STAGE_NAMES, StageName
 
 if TYPE_CHECKING:
-    from pcdistill.pipeline import RunConfig
+    from pcdistill.pipeline import RayOptions, RunConfig
+
+Engine = Literal["processes", "ray"]
+"""What the workers of a run are."""
 
 _ONLY = tyro.conf.arg(
     metavar="STAGE ...",
     help=f"Work on these stages only, any of: {', '.join(STAGE_NAMES)}.",
     help_behavior_hint="",
 )
+_ENGINE = tyro.conf.arg(metavar="processes|ray", help_behavior_hint="")
+_CPUS = tyro.conf.arg(metavar="NUMBER", help_behavior_hint="")
 _FROM = tyro.conf.arg(
     name="from",
     metavar="STAGE",
@@ -73,6 +79,10 @@ def run(
     redo: bool = False,
     verify: bool = False,
     estimate: bool = False,
+    engine: Annotated[Engine, _ENGINE] = "processes",
+    ray_address: OptionalText = None,
+    ray_cpus: Annotated[float | None, _CPUS] = None,
+    ray_gpus: Annotated[float | None, _CPUS] = None,
     set_: Overrides = (),
 ) -> int:
     """Bring a run up to date: whatever is finished is skipped.
@@ -83,11 +93,17 @@ def run(
         workspace: Folder of all artefacts, in place of run.workspace.
         only: Work on these stages only; see `STAGE_NAMES`.
         from_: Work on this stage and those after it.
-        jobs: Worker processes; 0 takes one per core, at most 4.
+        jobs: Worker processes; 0 takes one per core, at most 4 on a machine.
         shard: i/n: work on every n-th unit beginning with the i-th, from 0.
         redo: Make the chosen stages anew.
         verify: First compare every file with its checksum, and make what is damaged anew.
         estimate: Do nothing but say what training would cost: steps, time, memory, disk.
+        engine: What the workers are: processes of this machine (the default), or ray: actors on the
+            machines of a Ray cluster.
+        ray_address: The cluster, auto or HOST:PORT; by default RAY_ADDRESS, else one of this
+            machine alone is started for the run.
+        ray_cpus: Processors that a worker reserves, by default 1.
+        ray_gpus: GPUs that a worker reserves, by default one where the cluster has some.
         set_: Settings to change, such as distill.epochs=5.
     """
     loaded = load_run_config(config, scan, workspace, set_)
@@ -106,7 +122,27 @@ def run(
         shard=shard,
         redo=redo,
         verify=verify,
+        ray=_ray_options(engine, ray_address, ray_cpus, ray_gpus),
     )
+
+
+def _ray_options(
+    engine: Engine, address: str | None, cpus: float | None, gpus: float | None
+) -> RayOptions | None:
+    """What a run uses of which cluster; None where its workers are processes.
+
+    Raises:
+        ConfigError: options of Ray are given without it, or are no possible numbers.
+    """
+    if engine == "ray":
+        from pcdistill.pipeline import RayOptions
+
+        return RayOptions(address, cpus=1.0 if cpus is None else cpus, gpus=gpus)
+    given = {"--ray-address": address, "--ray-cpus": cpus, "--ray-gpus": gpus}
+    for name, value in given.items():
+        if value is not None:
+            raise ConfigError(f"{name} is given without --engine ray, which it is for; add that")
+    return None
 
 
 def status(

@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     )
     from pcdistill.pipeline.process_workers import usable_cores
     from pcdistill.pipeline.progress import Progress, text_console
+    from pcdistill.pipeline.ray_cluster import RayOptions
+    from pcdistill.pipeline.ray_package import require_ray
+    from pcdistill.pipeline.ray_workers import RayWorkers
     from pcdistill.pipeline.result_files import best_measured, result_confusion
     from pcdistill.pipeline.runner import opened_workspace, run_stages, select_stages
     from pcdistill.pipeline.stage import Dependency, Stage, Task
@@ -70,6 +73,8 @@ __all__ = [
     "PartitionConfig",
     "PretrainedStudent",
     "Progress",
+    "RayOptions",
+    "RayWorkers",
     "RunConfig",
     "RunContext",
     "RunSummary",
@@ -104,6 +109,7 @@ __all__ = [
     "read_shapes",
     "read_tensors",
     "require_known_format",
+    "require_ray",
     "require_stage_names",
     "resolve_checkpoint",
     "result_confusion",

@@ -22,6 +22,7 @@ from pcdistill.pipeline.stage_work import SharedRun, StageWork
 from pcdistill.pipeline.status import StatusTracker
 from pcdistill.pipeline.summary import RunSummary
 from pcdistill.pipeline.worker_pool import WorkerPool
+from pcdistill.pipeline.workers import Workers
 from pcdistill.pipeline.workspace_format import require_known_format, write_format
 from pcdistill.pipeline.workspace_lock import JoinedRun, joined_workspace
 
@@ -33,6 +34,7 @@ def run_stages(
     only: Sequence[str] = (),
     start: str | None = None,
     jobs: int = 1,
+    workers: Workers | None = None,
     shard: tuple[int, int] = (0, 1),
     redo: bool = False,
     progress: Progress | None = None,
@@ -45,7 +47,8 @@ def run_stages(
         stages: all stages, in order.
         only: names of the stages to work on; all by default.
         start: name of the first stage to work on.
-        jobs: local worker processes.
+        jobs: worker processes of this machine.
+        workers: in place of such processes.
         shard: (i, n): of every stage's units, work on those whose number modulo n is i.
         redo: make everything chosen anew.
         progress: where it is told how the run goes.
@@ -62,7 +65,7 @@ def run_stages(
     with opened_workspace(run, shard, chosen, prepare) as joined:
         opened = {stage.name: stage(run) for stage in stages}
         tracker = StatusTracker(run.workspace, tuple(opened.values()))
-        with closing(WorkerPool(ProcessWorkers(config, jobs))) as pool:
+        with closing(WorkerPool(workers or ProcessWorkers(config, jobs))) as pool:
             shared = SharedRun(run.workspace, tracker, pool, joined, show, shard, redo)
             needs = {
                 name: estimate_new_bytes(
