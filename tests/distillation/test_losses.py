@@ -11,8 +11,10 @@ from pcdistill.distillation import (
     self_distillation_loss,
     superpoint_distillation_loss,
 )
+from pcdistill.distillation.loss_voxels import LossVoxels
+from pcdistill.geometry import superpoint_mean
 from tests.conftest import golden_cases, load_npz
-from tests.tolerances import FLOAT32_SUMS, FLOAT64_EXACT
+from tests.tolerances import FLOAT32_SUMS, FLOAT64, FLOAT64_EXACT
 
 LOSS = 1e-5  # fixtures: float32 losses, stated tolerance
 GRADIENT = 1e-5  # of the largest entry, stated tolerance
@@ -73,6 +75,65 @@ def test_first_stage_is_the_reference(file, half):
     reference = torch.from_numpy(case["grad_student_out"])
     scale = reference.abs().max().item()
     torch.testing.assert_close(student.grad, reference, rtol=0, atol=(GRADIENT + 4 * slack) * scale)
+
+
+@pytest.mark.parametrize("file", golden_cases("distill/stage1_*.npz"))
+def test_first_stage_in_float64_is_the_reference_s_formula(file):
+    """Means of superpoints, and both terms, where rounding is left out."""
+    case = load_npz(file)
+    rows = rows_in_use(case, np.flatnonzero(case["voxel_mask"]))
+    used = rows_in_use(case, np.arange(len(case["target_feat_half"])))
+    targets = torch.from_numpy(case["target_feat_half"][used]).double()
+    ids = torch.from_numpy(case["superpoint_compact"]).long()
+    numbers = np.unique(case["superpoint"][case["vox_ind"][rows]], return_inverse=True)[1]
+    assert np.array_equal(ids.numpy(), numbers)
+    student = torch.from_numpy(case["student_out"]).double()[torch.from_numpy(rows)]
+    means = superpoint_mean(student, ids)
+    np.testing.assert_allclose(means, case["student_superpoint_mean"], rtol=0, atol=FLOAT32_SUMS)
+    losses = superpoint_distillation_loss(student, ids, superpoint_mean(targets, ids))
+    assert losses.point.item() == pytest.approx(float(case["loss_point_f64"]), abs=FLOAT64)
+    assert losses.superpoint.item() == pytest.approx(
+        float(case["loss_superpoint_f64"]), abs=FLOAT64
+    )
+
+
+@pytest.mark.parametrize("file", golden_cases("distill/stage1_*.npz"))
+def test_the_loss_of_points_is_the_reference_s_point_term_of_its_targets(file):
+    """Given the mean of each point's superpoint; and with the points' own features, by numpy.
+
+    The reference has no run of pixel-point distillation, whose only difference is the target.
+    """
+    case = load_npz(file)
+    rows = rows_in_use(case, np.flatnonzero(case["voxel_mask"]))
+    own = case["target_feat_half"][rows_in_use(case, np.arange(len(case["target_feat_half"])))]
+    student = torch.from_numpy(case["student_out"])[torch.from_numpy(rows)]
+    means = torch.from_numpy(case["target_superpoint_mean"][case["superpoint_compact"]])
+    found = point_distillation_loss(student, means).item()
+    assert found == pytest.approx(float(case["loss_point"]), abs=LOSS)
+    expected = 1 - cosine(student.double().numpy(), own.astype(np.float64)).mean()
+    found = point_distillation_loss(student, torch.from_numpy(own)).item()
+    assert found == pytest.approx(expected, abs=LOSS)
+    assert abs(found - float(case["loss_point"])) > 10 * LOSS  # another target, another loss
+
+
+@pytest.mark.parametrize("file", golden_cases("distill/stage1_small*.npz"))
+def test_losses_of_parts_add_up_to_the_reference(file):
+    """Weighed by the rows and superpoints of each, as a step in parts weighs them."""
+    case = load_npz(file)
+    ids = torch.from_numpy(case["superpoint_compact"]).long()
+    rows = torch.from_numpy(np.flatnonzero(case["voxel_mask"]))
+    student = torch.from_numpy(case["student_out"]).requires_grad_()
+    means = torch.from_numpy(case["target_superpoint_mean"])
+    total, points, superpoints = 0, len(ids), len(torch.unique(ids))
+    for here in (ids < 30, (ids >= 30) & (ids < 70), ids >= 70):  # scenes share no superpoint
+        losses = superpoint_distillation_loss(student[rows[here]], ids[here], means)
+        shares = int(here.sum()) / points, len(torch.unique(ids[here])) / superpoints
+        total = total + LossVoxels(rows, rows, ids, shares).global_mean(losses)
+    total.backward()
+    assert total.item() == pytest.approx(float(case["loss"]), abs=LOSS)
+    reference = torch.from_numpy(case["grad_student_out"])
+    scale = reference.abs().max().item()
+    torch.testing.assert_close(student.grad, reference, rtol=0, atol=GRADIENT * scale)
 
 
 @pytest.mark.parametrize("file", golden_cases("distill/stage2_*.npz"))
