@@ -6,9 +6,17 @@ what to do. The command line prints it without a traceback; anything else is a b
 
 from __future__ import annotations
 
+import re
+
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""Line ends, orders to a terminal, and what has no bytes: names in foreign files may have them."""
+
 
 class PcdistillError(Exception):
-    """Base of every error a user can mend; its text stands alone."""
+    """Base of every error a user can mend; its text stands alone, in one printable line."""
+
+    def __str__(self) -> str:
+        return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], super().__str__())
 
 
 class ConfigError(PcdistillError):
@@ -57,6 +65,24 @@ def require_setting(condition: bool, setting: str, expected: str, found: object)
     """
     if not condition:
         raise ConfigError(f"{setting} must be {expected}, got {found}")
+
+
+def require_text(where: str, value: str) -> None:
+    """Refuse text that has no bytes: half a surrogate pair, as JSON, YAML and terminals may have.
+
+    Args:
+        where: file or setting, for the message.
+        value: the text.
+
+    Raises:
+        ConfigError: it cannot be written, asked for or drawn.
+    """
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(
+            f"{where}: {value[:60]!a} is no text, expected letters; write it again as UTF-8"
+        ) from None
 
 
 def file_trouble(error: OSError, path: object = None) -> str:

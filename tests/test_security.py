@@ -53,8 +53,8 @@ UNPICKLERS = {
     "teachers/state_dicts.py",
 }
 """Files that import `pickle`: for its error, or for the unpickler that calls nothing."""
-PROCESSES = {"cli/execute.py", "teachers/openseg/teacher.py"}
-"""Files of the package that start others: git for a version, and the worker of one teacher."""
+PROCESSES = {"cli/execute.py", "pipeline/ray_cluster.py", "teachers/openseg/teacher.py"}
+"""Files that start other programs: git for a version, Ray, and the worker of one teacher."""
 FORBIDDEN_CALLS = {
     *("eval", "exec", "compile", "__import__"),
     *("os.system", "os.popen", "pickle.load", "pickle.loads", "yaml.load", "yaml.full_load"),
@@ -132,6 +132,15 @@ def test_pickles_and_processes_are_in_few_files():
 def test_the_viewer_listens_at_this_machine_only_unless_told_otherwise():
     for function in (ViewerApp.__init__, view):
         assert inspect.signature(function).parameters["host"].default == "127.0.0.1"
+
+
+def test_what_a_foreign_file_says_cannot_end_a_line_or_order_a_terminal_about():
+    said = str(
+        SceneError("a.exr: has an attribute '0\n\x1b[2J\ud800\u2028\x85', \u5ba2\u5385 caf\xe9")
+    )
+    assert said == (
+        r"a.exr: has an attribute '0\n\x1b[2J\ud800\u2028\x85', " + "\u5ba2\u5385 caf\xe9"
+    )
 
 
 # names in files that become paths

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
+from unicodedata import category
 
 from torch import Tensor
 
@@ -14,6 +15,9 @@ from pcdistill.teachers import WordReader, Words, no_known_word, read_words
 
 GENERAL_PHRASES = ("object", "things", "stuff", "texture")
 """What anything may be instead, beside the vocabulary; the phrases of LERF."""
+
+_NO_TEXT = ("Cc", "Cs")
+"""Unicode's categories of control characters, and of bytes that a terminal could not decode."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,15 @@ class Question:
         """Check.
 
         Raises:
-            ConfigError: a text is asked for and excluded, or no cosine can be that high.
+            ConfigError: a text is no text, or asked for and excluded, or no cosine can be that
+                high.
         """
+        for text in (*self.texts, *self.negatives):
+            if any(letter != "\t" and category(letter) in _NO_TEXT for letter in text):
+                raise ConfigError(
+                    f"the question {text[:60]!a} has a line break, a control character or "
+                    "bytes that are no text, expected words in one line; type it again"
+                )
         both = [text for text in self.texts if text in self.negatives]
         if both:
             raise ConfigError(f"'{both[0]}' is asked for and excluded; leave out one of the two")

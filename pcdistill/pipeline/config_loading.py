@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 import yaml
 
-from pcdistill.errors import ConfigError
+from pcdistill.errors import ConfigError, require_text
 from pcdistill.pipeline.config import (
     DistillConfig,
     GeneralConfig,
@@ -215,6 +215,8 @@ def _value(kind: Any, setting: str, value: Any, source: str) -> Any:
         raise ConfigError(
             f"{source}: {setting} is {value!r}, expected {_KIND_NAMES.get(kind, kind.__name__)}"
         )
+    if isinstance(value, str):
+        require_text(f"{source}: {setting}", value)
     return value
 
 
@@ -233,6 +235,8 @@ def _tuple(arguments: tuple[Any, ...], setting: str, value: Any, source: str) ->
 def _mapping(kind: Any, setting: str, value: Any, source: str) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise ConfigError(f"{source}: {setting} is {value!r}, expected a mapping of names")
+    for key in value:
+        require_text(f"{source}: {setting}", str(key))
     return {str(key): _value(kind, f"{setting}.{key}", item, source) for key, item in value.items()}
 
 

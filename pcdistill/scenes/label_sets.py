@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pcdistill.atomic_io import atomic_file
-from pcdistill.errors import ConfigError, SceneError
+from pcdistill.errors import ConfigError, SceneError, require_text
 from pcdistill.labels import IGNORE_LABEL, IGNORE_LABEL_OF_FILES
 from pcdistill.scenes.paths import is_existing_file
 from pcdistill.size_limits import HOW_TO_RAISE, raised
@@ -212,6 +212,8 @@ def load_label_set(name: str | Path) -> LabelSet:
     prompt_names, mapping = names, None
     if "prompts" in content:
         prompt_names, mapping = _prompts(file, content, names)
+    for text in (template, str(content.get("name", ""))):
+        require_text(str(file), text)
     return LabelSet(
         name=str(content.get("name", file.stem)),
         names=names,
@@ -370,6 +372,8 @@ def _object(file: Path, entry: Any, keys: tuple[str, ...]) -> dict[str, Any]:
     name = entry.get("name")
     if not isinstance(name, str) or not name.strip():
         raise ConfigError(f"{file}: {entry} needs a 'name' that is a text")
+    for text in (value for value in entry.values() if isinstance(value, str)):
+        require_text(str(file), text)
     return entry
 
 

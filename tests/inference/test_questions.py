@@ -11,7 +11,7 @@ import torch
 from pcdistill.errors import ConfigError
 from pcdistill.inference import text_query as query_module
 from pcdistill.inference.pieces import Pieces
-from pcdistill.inference.questions import known_words
+from pcdistill.inference.questions import Question, known_words
 from pcdistill.pipeline.config_loading import config_from_dict
 from pcdistill.pipeline.context import RunContext
 from pcdistill.scenes import Scene
@@ -31,6 +31,16 @@ def run(tmp_path, monkeypatch):
     monkeypatch.setattr(query_module.ScenePieces, "features", lambda *_: pieces)
     monkeypatch.setattr(query_module, "stored_scenes", lambda *_: ("flat",))
     return run
+
+
+@pytest.mark.parametrize("letter", ["\udcff", "\n", "\0", "\x1b"])
+def test_a_question_that_is_no_text_is_refused_before_anything_reads_it(letter):
+    """A terminal gives bytes that it cannot decode as halves of letters."""
+    for texts in ({"text": f"a{letter} chair"}, {"text": "a", "negatives": (f"b{letter}",)}):
+        with pytest.raises(ConfigError, match=r"^the question '.*' has a line break, a control"):
+            Question(**texts)
+    assert Question("a\tchair").text == "a\tchair"
+    assert Question("\u0915\u094d\u200d\u0937").text  # joiners are part of words
 
 
 @pytest.mark.parametrize("word", UNKNOWN.values(), ids=UNKNOWN)

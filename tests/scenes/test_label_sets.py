@@ -153,6 +153,8 @@ def test_a_file_of_the_users_own(tmp_path):
         ('{"categories": [3]}', "3 stands where a name"),
         ('{"categories": [{"nam": "a"}]}', "unknown key 'nam'.*did you mean 'name'"),
         ('{"categories": [{"name": " "}]}', "needs a 'name'"),
+        ('["a", "b\\ud800"]', r"'b\\ud800' is no text, expected letters; write it again"),
+        ('{"categories": ["a"], "template": "\\ud800 {}"}', r"'\\ud800 {}' is no text"),
         ('{"categories": [{"name": "a", "color": [1, 2, 300]}]}', "color of 'a'"),
         ('{"categories": ["a"], "templat": "x"}', "unknown key 'templat', did you mean 'template'"),
         (

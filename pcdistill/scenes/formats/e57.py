@@ -34,6 +34,8 @@ _SPHERICAL = ("sphericalRange", "sphericalAzimuth", "sphericalElevation")
 _COLORS = ("colorRed", "colorGreen", "colorBlue")
 _STATES = {_CARTESIAN: "cartesianInvalidState", _SPHERICAL: "sphericalInvalidState"}
 _NO_COLOR = "isColorInvalid"
+_MOST_POINTS_OF_A_BYTE = 8  # where each has a coordinate of one bit
+_LEAST = 1 << 12  # bytes below which no file is too small for what it declares
 _MAX_WIDTH = 1e6  # limits beyond are those of the number's type
 
 _Floats = npt.NDArray[np.float64]
@@ -94,7 +96,9 @@ def _read_scan(file: Path, libe57: Any, content: Any, number: int) -> _Scan:
         )
     has_colors = fields >= set(_COLORS)
     wanted = [*axes, _STATES[axes], *(_COLORS if has_colors else ()), _NO_COLOR]
-    columns = _read_columns(libe57, content, header, [name for name in wanted if name in fields])
+    columns = _read_columns(
+        file, libe57, content, header, [name for name in wanted if name in fields]
+    )
     points = np.stack([columns[name] for name in axes], axis=1)
     measured = np.ones(len(points), dtype=np.bool_)
     if _STATES[axes] in columns:
@@ -116,9 +120,14 @@ def _read_scan(file: Path, libe57: Any, content: Any, number: int) -> _Scan:
 
 
 def _read_columns(
-    libe57: Any, content: Any, header: Any, names: Sequence[str]
+    file: Path, libe57: Any, content: Any, header: Any, names: Sequence[str]
 ) -> dict[str, _Floats]:
-    count = int(header.point_count)
+    count, size = int(header.point_count), file.stat().st_size
+    if not 0 <= count <= max(size, _LEAST) * _MOST_POINTS_OF_A_BYTE:
+        raise SceneError(
+            f"{file}: declares {count} points of a scan, more than its {size} bytes can hold; it "
+            "is damaged, export it again"
+        )
     columns = {name: np.empty(count, dtype=np.float64) for name in names}
     if count == 0:
         return columns

@@ -13,9 +13,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pcdistill.errors import SceneError
+from pcdistill.errors import MissingExtraError, SceneError
 from pcdistill.scenes.formats.coordinate_systems import Units, units_of_geokeys, units_of_wkt
 from pcdistill.scenes.formats.extras import import_extra
+from pcdistill.scenes.formats.laz_chunks import panics_as_errors, require_sound_chunks
 from pcdistill.scenes.formats.ply import Ply
 from pcdistill.scenes.origin import find_offset, no_offset
 from pcdistill.scenes.units import METRE
@@ -58,7 +59,7 @@ def read_las(file: Path) -> Ply:
     laspy = import_extra(file, "laspy", "las", "convert the file to .ply")
     declared = _declared_points(file)
     try:
-        with laspy.open(str(file), read_evlrs=False) as reader:
+        with panics_as_errors(), laspy.open(str(file), read_evlrs=False) as reader:
             count = int(reader.header.point_count)
             if count > declared:
                 raise ValueError(f"{count} points, declared {declared}")
@@ -229,6 +230,14 @@ def _declared_points(file: Path) -> int:
             f"{file}: its header declares {points} points of {row} bytes, the file has {size} "
             "bytes; it is truncated or damaged, export it again"
         )
+    if compressed and points:
+        try:
+            with panics_as_errors():
+                require_sound_chunks(file, start, size, points)
+        except (SceneError, MissingExtraError):
+            raise
+        except Exception as error:  # of the package, too, which reads the table of chunks
+            raise _damaged(file, error) from error
     return points
 
 

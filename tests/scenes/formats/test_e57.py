@@ -169,3 +169,22 @@ def test_no_scan_and_a_damaged_file(written, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pye57", package)
     with pytest.raises(SceneError, match=r"cannot be read \(division by zero\)"):
         read_e57(tmp_path / "a.e57")
+
+
+def test_more_points_than_the_file_can_hold_are_refused_before_memory_is_taken(
+    tmp_path, monkeypatch
+):
+    package = e57_files.stand_in([Scan(cartesian())])
+    get_header = package.E57.get_header
+
+    def lying(self, number):
+        header = get_header(self, number)
+        header.point_count = 10**12
+        return header
+
+    monkeypatch.setattr(package.E57, "get_header", lying)
+    monkeypatch.setitem(sys.modules, "pye57", package)
+    file = tmp_path / "a.e57"
+    file.write_bytes(bytes(1000))
+    with pytest.raises(SceneError, match="declares 1000000000000 points of a scan, more than its"):
+        read_e57(file)

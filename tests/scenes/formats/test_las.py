@@ -12,6 +12,7 @@ from pcdistill.errors import SceneError
 from pcdistill.scenes import open_scene
 from pcdistill.scenes.formats import las as las_module
 from pcdistill.scenes.formats.las import read_las
+from pcdistill.scenes.formats.laz_chunks import panics_as_errors
 from pcdistill.scenes.source_frame import source_coordinates
 
 laspy = pytest.importorskip("laspy", reason="laspy is not installed (extra las)")
@@ -308,3 +309,52 @@ def test_a_coordinate_system_that_cannot_be_read_is_named_and_taken_as_metres(
 def test_steps_of_degrees_are_refused_though_nothing_states_them(tmp_path, points):
     with pytest.raises(SceneError, match="in steps of 1e-07 and 0.001 in height"):
         read_las(write(tmp_path / "a.las", points, scale=(1e-7, 1e-7, 1e-3)))
+
+
+DAMAGE = {  # of a LAZ file: where, from the beginning of a part of it -> bytes there
+    "chunks": ("table", 4, b"\xff\xff\xff\x7f", r"\d+ chunks in \d+ bytes"),
+    "table": ("points", 0, b"\0\0\0\x10\0\0\0\0", r"the table of chunks at byte \d+ of \d+"),
+    "table before": ("points", 0, bytes(8), "the table of chunks at byte 0 of"),
+    "layers": ("points", 8 + 36 + 4, b"\xff\xff\xff\xb0", r"layers of \d{10} bytes in a chunk of"),
+    "points of a chunk": (
+        "record",
+        12,
+        b"\0\0\0\x7f",
+        "a chunk of 2130706432 points, the",
+    ),
+    "no points": ("record", 12, bytes(4), "chunks of 0 points of 36 bytes"),
+    "size of a point": ("record", 36, b"\0\0", "points of 6 bytes"),
+    "record": ("record", -40, b"x", "no record of LASzip"),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_laz_file_that_promises_too_much_is_refused_before_the_package_takes_memory(
+    tmp_path, points, kind
+):
+    """It ends the whole process where there is not as much."""
+    file = write(tmp_path / "a.laz", points, np.full((len(points), 3), 3000))
+    assert len(read_las(file).points) == len(points)
+    content = bytearray(file.read_bytes())
+    start = int.from_bytes(content[96:100], "little")
+    places = {
+        "points": start,
+        "table": int.from_bytes(content[start : start + 8], "little"),
+        "record": content.index(b"laszip encoded") - 2 + 54,
+    }
+    part, offset, damage, said = DAMAGE[kind]
+    place = places[part] + offset
+    content[place : place + len(damage)] = damage
+    file.write_bytes(content)
+    with pytest.raises(SceneError, match=f"cannot be read .*{said}.*; it is damaged, export it ag"):
+        read_las(file)
+
+
+def test_what_rust_calls_a_panic_is_an_error():
+    class PanicException(BaseException):
+        pass
+
+    with pytest.raises(ValueError, match="divisor of zero"), panics_as_errors():
+        raise PanicException("divisor of zero")
+    with pytest.raises(KeyboardInterrupt), panics_as_errors():
+        raise KeyboardInterrupt

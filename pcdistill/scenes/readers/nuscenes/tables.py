@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -401,9 +402,18 @@ class _Table:
         """A path below the root of the data set."""
         value = self.text("filename")
         inside = value and "\0" not in value and not value.startswith("/") and len(value) < 1000
-        if not inside or ".." in value.split("/"):
+        if not inside or ".." in value.split("/") or not _can_name_a_file(value):
             raise self.wrong("filename", "a path relative to the root of the data set")
         return value
+
+
+def _can_name_a_file(name: str) -> bool:
+    """Whether the system has bytes for a name; JSON may have half a surrogate pair in it."""
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 Stamps = tuple[tuple[str, int, int], ...]

@@ -309,6 +309,7 @@ BROKEN_ROWS = {
     "size alone": ("sample_data", "every", {"height": 37}, "is 64 x 36 pixels.* for 64 x 37"),
     "no file name": ("sample_data", LIDAR, {"filename": None}, "has nothing as 'filename'"),
     "up": ("sample_data", LIDAR, {"filename": "../../etc/passwd"}, "expected a path relative"),
+    "half a letter": ("sample_data", LIDAR, {"filename": "a\ud800"}, "expected a path relative"),
     "absolute": ("sample_data", LIDAR, {"filename": "/etc/passwd"}, "expected a path relative"),
     "nul": ("sample_data", LIDAR, {"filename": "a\0b"}, "expected a path relative"),
     "gone": ("sample_data", LIDAR, {"filename": "x.pcd.bin"}, "x.pcd.bin: cannot be read"),
