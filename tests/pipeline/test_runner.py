@@ -347,7 +347,7 @@ def test_workers_tell_how_far_they_are(config, root):
     assert {("a", 1, 2), ("b", 2, 2)} <= set(heard)
 
 
-@pytest.mark.parametrize("said", ["1", "2", None])
+@pytest.mark.parametrize("said", [pytest.param("1", marks=pytest.mark.slow), "2", None])
 def test_workers_have_as_many_threads_as_openmp_is_told_to(config, root, monkeypatch, said):
     """Else each has its share of the cores that the process may use."""
     if said is None:
