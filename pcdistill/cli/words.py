@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +15,7 @@ import tyro
 
 from pcdistill.callbacks import ProgressCallback
 from pcdistill.errors import PcdistillError, file_trouble
+from pcdistill.pipeline import StoppedError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -115,14 +116,24 @@ def run_with_error_reporting(command: Callable[[], int | None]) -> int:
     try:
         return int(command() or 0)
     except PcdistillError as error:
-        sys.stderr.write(f"error: {error}\n")
+        _write_error(f"error: {error}")
         return 2
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted; the same command goes on where it was\n")
+        _write_error("interrupted; the same command goes on where it was")
         return 130
+    except StoppedError as stopped:
+        _write_error(str(stopped))
+        return stopped.exit_status
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
-        sys.stderr.write(f"error: {file_trouble(error)}\n")
+        _write_error(f"error: {file_trouble(error)}")
         return 2
+
+
+def _write_error(sentence: str) -> None:
+    """Write to stderr, unless the terminal is closed."""
+    with suppress(OSError):
+        sys.stderr.write(f"{sentence}\n")
+        sys.stderr.flush()

@@ -20,7 +20,6 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from pcdistill.atomic_io import atomic_file, require_readable
@@ -40,6 +39,7 @@ from pcdistill.networks.weight_sets import (
     named_weight_set,
 )
 from pcdistill.size_limits import require_no_bomb
+from pcdistill.tensor_files import save_tensors
 
 FORMAT = "pcdistill.student/1"
 """What the header of our files says they are."""
@@ -143,7 +143,7 @@ def save_checkpoint(
         }
 
         def write(temporary: Path) -> None:
-            save_file(weights, temporary, metadata=header)
+            save_tensors(weights, temporary, header)
     elif layout == "minkowski":
 
         def write(temporary: Path) -> None:

@@ -50,7 +50,12 @@ if TYPE_CHECKING:
     from pcdistill.pipeline.stage import Dependency, Stage, Task
     from pcdistill.pipeline.stage_names import STAGE_NAMES, StageName, require_stage_names
     from pcdistill.pipeline.status import StatusTracker, UnitState, failed_units, stage_states
-    from pcdistill.pipeline.stop_signal import TERMINATED, noted_sigterm
+    from pcdistill.pipeline.stop_signal import (
+        TERMINATED,
+        StoppedError,
+        noted_sigterm,
+        stop_at_signals,
+    )
     from pcdistill.pipeline.summary import RunSummary
     from pcdistill.pipeline.unit_work import run_unit
     from pcdistill.pipeline.words import RunWords
@@ -84,6 +89,7 @@ __all__ = [
     "Stage",
     "StageName",
     "StatusTracker",
+    "StoppedError",
     "StudentInputSpec",
     "Task",
     "UnitState",
@@ -119,6 +125,7 @@ __all__ = [
     "select_stages",
     "slug",
     "stage_states",
+    "stop_at_signals",
     "synthesis_settings",
     "text_console",
     "usable_cores",

@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from pcdistill.atomic_io import atomic_file, require_readable
 from pcdistill.errors import ArtifactError, UnreadableError, file_trouble
 from pcdistill.size_limits import HOW_TO_RAISE, raised
+from pcdistill.tensor_files import save_tensors
 
 MAX_JSON_BYTES = 1 << 30
 """Of one artefact; the largest, the results of a method, have confusion counts of every scene."""
@@ -69,7 +69,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], provenance: Mapping
     told = json.dumps(dict(provenance), sort_keys=True)
     header = {"provenance": told, _FORMAT_KEY: str(_FORMAT)}
     with atomic_file(path) as temporary:
-        save_file(contiguous, temporary, metadata=header)
+        save_tensors(contiguous, temporary, header)
 
 
 def read_tensors(path: Path, names: tuple[str, ...] | None = None) -> dict[str, Tensor]:

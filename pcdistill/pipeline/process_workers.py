@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 
 import torch
@@ -37,6 +38,7 @@ class ProcessWorkers(Workers):
         self._config = config
         self._executor: ProcessPoolExecutor | None = None
         self._words: Connection | None = None
+        self._alive: Connection | None = None
 
     def start(self) -> bool:
         """Whether there are several; one process works where none can be started."""
@@ -58,11 +60,12 @@ class ProcessWorkers(Workers):
 
     def submit(self, stage: type[Stage], task: Task, *, alone: bool) -> Future[UnitRecord]:
         """See the base class; a task that is alone has no more threads than others."""
-        try:
-            return self._living_executor().submit(_work_in_process, stage, task)
-        except BrokenProcessPool:
-            self.close()
-            return self._living_executor().submit(_work_in_process, stage, task)
+        with _uninterrupted():  # it may begin a process
+            try:
+                return self._living_executor().submit(_work_in_process, stage, task)
+            except BrokenProcessPool:
+                self.close()
+                return self._living_executor().submit(_work_in_process, stage, task)
 
     def listen(self, running: Collection[Future[UnitRecord]], seconds: float) -> list[UnitProgress]:
         """See the base class."""
@@ -70,10 +73,13 @@ class ProcessWorkers(Workers):
         return list(self._heard())
 
     def close(self, *, wait: bool = False) -> None:
-        """See the base class."""
+        """See the base class; those that are at work end at once, whatever they do."""
         if self._executor is not None:
             self._executor.shutdown(wait=wait, cancel_futures=True)
             self._executor = None
+        if self._alive is not None:
+            self._alive.close()
+            self._alive = None
         if self._words is not None:
             self._words.close()
             self._words = None
@@ -86,11 +92,12 @@ class ProcessWorkers(Workers):
     def _made(self) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("spawn")
         self._words, theirs = context.Pipe(duplex=False)
+        watched, self._alive = context.Pipe(duplex=False)
         return ProcessPoolExecutor(
             self._jobs,
             mp_context=context,
             initializer=_begin_worker,
-            initargs=(self._config, self._jobs, theirs),
+            initargs=(self._config, self._jobs, theirs, watched),
         )
 
     def _heard(self) -> Iterator[UnitProgress]:
@@ -115,19 +122,30 @@ _worker_stages: dict[type[Stage], Stage] = {}
 _worker_words: Connection | None = None
 
 
-def _begin_worker(config: RunConfig, jobs: int, words: Connection) -> None:
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold back Ctrl-C from this process, and from those that begin meanwhile for good.
+
+    A terminal sends it to all of them; the workers end with the process of the run.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begin_worker(config: RunConfig, jobs: int, words: Connection, watched: Connection) -> None:
     global _worker_run, _worker_words
     _worker_words = words
     torch.set_num_threads(worker_threads(jobs))
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with_run, args=(watched,), daemon=True).start()
     _worker_run = RunContext(config)
 
 
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)  # the parent was killed: leave nothing running behind it
+def _end_with_run(watched: Connection) -> None:
+    watched.poll(None)  # nothing is ever sent: the other end was closed, or its process killed
+    os._exit(1)
 
 
 def _work_in_process(stage: type[Stage], task: Task) -> UnitRecord:

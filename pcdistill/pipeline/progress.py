@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
-from typing import TextIO
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import (
@@ -19,13 +20,32 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 from rich.text import Text
 
+from pcdistill.pipeline.stop_signal import UNHEARD, StoppedError
+
 _LINE_EVERY = 10.0
 """Seconds between the lines that a long unit prints where there is no terminal."""
 
 
+class _EnduringConsole(Console):
+    """Console that a run outlives: what cannot be printed is not printed."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print, as long as that can be done: a closed terminal or a full disk ends no work."""
+        try:
+            super().print(*objects, **options)
+        except OSError:
+            self.quiet = True
+
+    def on_broken_pipe(self) -> None:
+        """End the process, as is usual where the reader of a pipe has ended."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise StoppedError("nobody reads what it prints any more", UNHEARD)
+
+
 def text_console(file: TextIO | None = None) -> Console:
     """Make a console that prints brackets and colons as they are, without markup or emoji."""
-    return Console(file=file, highlight=False, soft_wrap=True, markup=False, emoji=False)
+    return _EnduringConsole(file=file, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 class Progress:

@@ -53,6 +53,8 @@ class Stage(ABC):
 
     name: ClassVar[str]
     version: ClassVar[int]
+    memory_advice: ClassVar[str] = ""
+    """What to set so that a unit takes less memory, such as "lower lift.batch"."""
 
     @abstractmethod
     def __init__(self, run: RunContext) -> None: ...

@@ -1,4 +1,4 @@
-"""SIGTERM, noted instead of obeyed at once, so that work can be put away first."""
+"""Signals that end a process: as an exception, or noted so that work can be put away first."""
 
 from __future__ import annotations
 
@@ -10,6 +10,48 @@ from types import FrameType
 
 TERMINATED = 128 + signal.SIGTERM
 """Exit status of a process that ended because of SIGTERM."""
+STOPPING = ("SIGINT", "SIGTERM", "SIGHUP")
+"""Ctrl-C; `kill` or a scheduler; a terminal that was closed."""
+UNHEARD = 128 + 13
+"""Exit status of a process that ended because nobody reads what it prints (13 is SIGPIPE)."""
+
+
+class StoppedError(BaseException):
+    """This process was asked to end; no handler of usual exceptions may keep it.
+
+    Args:
+        reason: such as "SIGTERM came".
+        exit_status: of the process, as a shell gives it.
+    """
+
+    def __init__(self, reason: str, exit_status: int) -> None:
+        super().__init__(reason, exit_status)
+        self.exit_status = exit_status
+
+    def __str__(self) -> str:
+        return f"ended, because {self.args[0]}; the same command goes on where it was"
+
+
+def stop_at_signals() -> None:
+    """Raise `StoppedError`, or KeyboardInterrupt, where a signal asks this process to end.
+
+    A second one ends it at once, and nothing is put away; but for SIGHUP, which a terminal that is
+    closed may send twice. A signal that is ignored, as under nohup, stays so.
+    """
+    for name in STOPPING:
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _stop)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    for name in STOPPING:
+        other = getattr(signal, name, None)
+        if other is not None and signal.getsignal(other) is _stop:
+            signal.signal(other, signal.SIG_IGN if name == "SIGHUP" else signal.SIG_DFL)
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise StoppedError(f"{signal.Signals(number).name} came", 128 + number)
 
 
 class StopSignal:

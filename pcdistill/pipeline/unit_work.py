@@ -39,14 +39,35 @@ def run_unit(
         state, summary = "failed", str(error)
     except OSError as error:
         state, outputs = "failed", {}
-        summary = file_trouble(error)
+        summary = file_trouble(error, error.filename or workspace.root)
     except Exception as error:
-        log.exception("%s %s failed unexpectedly", stage.name, task.unit)
         state, outputs = "failed", {}
-        summary = f"unexpected {type(error).__name__}: {error}"
+        summary = _memory_trouble(error, stage.memory_advice)
+        if not summary:
+            log.exception("%s %s failed unexpectedly", stage.name, task.unit)
+            summary = f"unexpected {type(error).__name__}: {error}"
     seconds = time.perf_counter() - begin
     details = _details(stage, task)
     return UnitRecord(task.fingerprint, state, summary, seconds, outputs, details, checksums)
+
+
+def _memory_trouble(error: Exception, memory_advice: str) -> str:
+    """Say that memory was too small, and what to do; empty for other exceptions.
+
+    Args:
+        error: of a library.
+        memory_advice: of the stage.
+    """
+    text = str(error).split("\n")[0]
+    if isinstance(error, torch.OutOfMemoryError):
+        torch.cuda.empty_cache()  # the next unit may be smaller
+        advice = memory_advice or "take a GPU with more memory"
+        return f"the memory of the GPU is too small ({text}); {advice}, or end what else uses it"
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in text:
+        more = f" ({text})" if text else ""
+        advice = f"{memory_advice}, or " if memory_advice else ""
+        return f"the memory of the machine is too small{more}; {advice}try --jobs 1"
+    return ""
 
 
 def lost_record(task: Task, reason: str) -> UnitRecord:

@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from pcdistill.atomic_io import atomic_folder
@@ -28,6 +27,7 @@ from pcdistill.scenes.paths import is_existing_file, unreadable
 from pcdistill.scenes.scene import Scene
 from pcdistill.scenes.units import DEPTH_SCALE
 from pcdistill.size_limits import HOW_TO_RAISE, raised
+from pcdistill.tensor_files import save_tensors
 
 FORMAT = "pcdistill scene"
 VERSION = 2
@@ -150,7 +150,7 @@ def _write_points(scene: Scene, path: Path) -> None:
                     f"{limits.max}; number them from 0"
                 )
         tensors[name] = values.detach().to(device="cpu", dtype=dtype).contiguous()
-    save_file(tensors, path)
+    save_tensors(tensors, path)
 
 
 def _write_frame(frame: Frame, folder: Path) -> dict[str, Any]:

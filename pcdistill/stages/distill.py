@@ -65,6 +65,7 @@ class DistillStage(Stage):
 
     name = "distill"
     version = 3
+    memory_advice = "raise distill.accumulate, or lower distill.max_voxels_per_step"
 
     def __init__(self, run: RunContext) -> None:
         self._workspace = run.workspace

@@ -26,6 +26,7 @@ class FuseStage(Stage):
 
     name = "fuse"
     version = 2
+    memory_advice = "lower lift.batch"
 
     def __init__(self, run: RunContext) -> None:
         self._workspace = run.workspace

@@ -21,6 +21,7 @@ class LiftStage(Stage):
 
     name = "lift"
     version = 2
+    memory_advice = "lower lift.batch"
 
     def __init__(self, run: RunContext) -> None:
         self._workspace = run.workspace

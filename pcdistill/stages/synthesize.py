@@ -33,6 +33,7 @@ class SynthesizeStage(Stage):
 
     name = "synthesize"
     version = 3
+    memory_advice = "lower synthesize.batch or synthesize.image_size"
 
     def __init__(self, run: RunContext) -> None:
         self._workspace = run.workspace

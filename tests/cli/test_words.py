@@ -13,6 +13,7 @@ from pcdistill.cli.words import (
     values_of,
 )
 from pcdistill.errors import ArtifactError
+from pcdistill.pipeline.stop_signal import StoppedError
 
 
 def test_a_mistake_is_one_sentence_and_status_2(capsys):
@@ -29,6 +30,21 @@ def test_an_interruption_says_how_to_go_on(capsys):
 
     assert run_with_error_reporting(interrupted) == 130
     assert "the same command goes on where it was" in capsys.readouterr().err
+
+
+def test_a_signal_says_how_to_go_on_unless_the_terminal_is_closed(capsys, monkeypatch):
+    def stopped():
+        raise StoppedError("SIGHUP came", 129)
+
+    sentence = "ended, because SIGHUP came; the same command goes on where it was\n"
+    assert run_with_error_reporting(stopped) == 129
+    assert capsys.readouterr().err == sentence
+
+    def refuse(text):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("sys.stderr.write", refuse)
+    assert run_with_error_reporting(stopped) == 129
 
 
 def test_a_bug_stays_a_traceback():

@@ -1,13 +1,16 @@
-"""Whatever units are called, their names are printed as they are."""
+"""Names of units are printed as they are; what cannot be printed ends no work."""
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 
 import pytest
 from rich.console import Console
 
 from pcdistill.pipeline.progress import Progress, text_console
+from pcdistill.pipeline.stop_signal import StoppedError
 
 NAMES = [
     *("[old] flat", "[/red]", "[bold]room", "[/]", "a {} in a {room}", "{0.__class__}", ":bed:"),
@@ -56,3 +59,29 @@ def test_names_are_text_on_a_console_that_knows_markup(name):
     show.print_line(f"note {name}")
     show.finish_unit("lift", name, "failed", f"reason of {name}", 1.0)
     assert stream.getvalue() == f"note {name}\n  FAILED {name}: reason of {name}, 1.0 s\n"
+
+
+class Closed(io.StringIO):
+    """A terminal that is gone, or a pipe whose reader has ended."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+    def write(self, text: str) -> int:
+        raise OSError(self.number, os.strerror(self.number))
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+def test_a_run_outlives_its_terminal(number):
+    show = Progress(console=text_console(Closed(number)))
+    show.print_line("a")
+    show.finish_unit("stage", "unit", "done", "well", 1.0)
+
+
+def test_a_pipe_that_nobody_reads_ends_the_process(capfd, monkeypatch):
+    with os.fdopen(os.dup(1), "w") as stream:
+        monkeypatch.setattr("sys.stdout", stream)
+        with pytest.raises(StoppedError, match="nobody reads what it prints") as stopped:
+            Progress(console=text_console(Closed(errno.EPIPE))).print_line("a")
+    assert stopped.value.exit_status == 141

@@ -1,4 +1,4 @@
-"""SIGTERM is noted while work goes on, and never lost."""
+"""Signals end a process as an exception; SIGTERM is noted while work goes on, and never lost."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pcdistill.pipeline.stop_signal import noted_sigterm
+from pcdistill.pipeline.stop_signal import (
+    STOPPING,
+    StoppedError,
+    noted_sigterm,
+    stop_at_signals,
+)
 
 
 @pytest.fixture
@@ -47,3 +52,38 @@ def test_another_thread_changes_nothing(obeyed):
         assert pool.submit(work).result() is False
     assert signal.getsignal(signal.SIGTERM) is handler
     assert obeyed == []
+
+
+@pytest.fixture
+def handlers():
+    """Gives every signal its handler back; SIGHUP is ignored, as under nohup."""
+    numbers = [getattr(signal, name) for name in STOPPING]
+    before = {number: signal.getsignal(number) for number in numbers}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_an_exception_once_and_the_next_one_ends_the_process(number):
+    stop_at_signals()
+    with pytest.raises(KeyboardInterrupt if number == signal.SIGINT else StoppedError) as stopped:
+        signal.raise_signal(number)
+    if number == signal.SIGTERM:
+        assert stopped.value.exit_status == 143
+        assert str(stopped.value) == (
+            "ended, because SIGTERM came; the same command goes on where it was"
+        )
+    assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@pytest.mark.usefixtures("handlers")
+def test_a_signal_that_is_ignored_stays_ignored():
+    stop_at_signals()
+    signal.raise_signal(signal.SIGHUP)
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
