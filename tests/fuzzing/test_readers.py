@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
+from hypothesis.database import DirectoryBasedExampleDatabase
 
 from pcdistill.errors import PcdistillError
 from pcdistill.scenes.readers.detection import READERS
@@ -24,6 +25,8 @@ from tests.fuzzing.targets import TARGETS
 INPUTS = int(os.environ.get("PCDISTILL_FUZZ", "2400"))
 """Damaged files in all."""
 IS_LONG = "PCDISTILL_FUZZ" in os.environ
+FAILED = Path(__file__).resolve().parents[2] / ".hypothesis" / "fuzzing"
+"""Where what failed is kept."""
 MEMORY = 768 << 20  # bytes that a target may make the process grow by
 ADDRESSES = 8 << 30  # bytes beyond which an allocation fails, to spare the machine
 LENGTH = 1200  # characters of a sentence, the path included
@@ -70,7 +73,7 @@ def test_every_damage_is_read_right_or_refused_in_one_sentence(name, tmp_path, b
         max_examples=max(INPUTS * target.share // SHARES, 5),
         deadline=None,
         derandomize=not IS_LONG,
-        database=None if not IS_LONG else settings().database,
+        database=DirectoryBasedExampleDatabase(FAILED) if IS_LONG else None,
         suppress_health_check=list(HealthCheck),
         phases=list(Phase) if IS_LONG else [Phase.explicit, Phase.generate],
     )
