@@ -1,5 +1,6 @@
 """Benchmarks of what the documentation claims; each ends with one JSON object on a line.
 
+    python tools/benchmark.py answers runs/demo   # questions without an answer -> docs/questions.md
     python tools/benchmark.py homes --seeds 5     # accuracy on test homes -> docs/results.md
     python tools/benchmark.py learning            # what a student lacks -> docs/learning_curves.md
     python tools/benchmark.py ensemble            # its settings -> docs/temporal_ensemble.md
@@ -26,6 +27,7 @@ import argparse
 import json
 
 from benchmarks import (
+    answers,
     ensemble,
     evaluate,
     histories,
@@ -45,6 +47,7 @@ from benchmarks import (
 )
 
 BENCHMARKS = {
+    "answers": answers,
     "ensemble": ensemble,
     "evaluate": evaluate,
     "histories": histories,

@@ -18,6 +18,13 @@ GENERAL_PHRASES = ("object", "things", "stuff", "texture")
 
 _NO_TEXT = ("Cc", "Cs")
 """Unicode's categories of control characters, and of bytes that a terminal could not decode."""
+DESCRIBING_WORDS = 3
+"""Words, without articles, from which a text describes a thing. What the phrase is about is then
+told by less: it is not as near to any word as a name is."""
+NAME_QUANTILE = 0.95
+"""Of the cosines between different words, that a name has to exceed to mean a word of the
+vocabulary: every name is nearest to some word, also that of a thing which is not here."""
+_ARTICLES = ("a", "an", "the")
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,8 @@ class EmbeddedQuestion:
     """(A, D) float32, unit rows, what a place may be instead, the negatives among it."""
     meant: frozenset[int]
     """Words of the vocabulary, rows, that the texts are about."""
+    looked_like: frozenset[int]
+    """Those of them that a place only has to look like, however similar it is to the texts."""
     ignored: tuple[str, ...]
     """Words that the text encoder does not know."""
 
@@ -92,14 +101,24 @@ def embed_question(words: RunWords, question: Question) -> EmbeddedQuestion:
     queries, negatives = embedded[: len(question.texts)], embedded[len(question.texts) :]
     vocabulary = words.vocabulary_embeddings
     phrases = words.text_encoder.encode(GENERAL_PHRASES)
-    meant = (meant_word(query, vocabulary) for query in queries)
+    meant = [meant_word(query, vocabulary) for query in queries]
+    alike = [
+        about if _describes(text) else meant_word(query, words.bare_vocabulary, NAME_QUANTILE)
+        for about, query, text in zip(meant, queries, question.texts, strict=True)
+    ]
     return EmbeddedQuestion(
         queries,
         negatives,
         query_alternatives(queries, vocabulary, phrases, negatives),
         frozenset(word for word in meant if word is not None),
+        frozenset(word for word in alike if word is not None),
         ignored,
     )
+
+
+def _describes(text: str) -> bool:
+    """Whether a text is a phrase about a thing, and not its name."""
+    return len([word for word in text.lower().split() if word not in _ARTICLES]) >= DESCRIBING_WORDS
 
 
 Verdict = Literal["answer", "unlike", "excluded"]
@@ -112,21 +131,22 @@ def judge_place(
     """Decide whether a place answers a question.
 
     It does if it is more similar to one of the texts than the floor, or most similar, of all words
-    of the vocabulary, to one that the texts are about; and if nothing that is not meant is nearer.
+    of the vocabulary, to one that it only has to look like; and if nothing that is not meant is
+    nearer.
 
     Args:
         asked: the question.
         mean: (D,) float, unit length, mean feature of the place.
         vocabulary: (K, D) float, unit rows.
         floor: cosine.
-        by_name: whether the word that the texts are about counts.
+        by_name: whether the words that it may look like count.
 
     Returns:
         The verdict, and the cosine between the place and the text that it fits best.
     """
     similarity = float((asked.queries @ mean).max())
     cosines = vocabulary @ mean
-    named = by_name and int(cosines.argmax()) in asked.meant
+    named = by_name and int(cosines.argmax()) in asked.looked_like
     if not named and similarity <= floor:
         return "unlike", similarity
     nearest = max([similarity, *(float(cosines[word]) for word in asked.meant)])

@@ -17,8 +17,12 @@ from pcdistill.geometry import require_shape
 TEMPERATURE = 0.1
 """Divides cosines before the softmax, unitless."""
 
-FLOOR_QUANTILE = 0.9
-"""Of the cosines between features, or words, and words that they do not mean."""
+FLOOR_QUANTILE = 0.95
+"""Of the cosines between features and words that they do not mean; chosen on homes that no number
+of docs/questions.md is of."""
+
+MEANT_QUANTILE = 0.9
+"""Of the cosines between different words, that a text has to exceed to be about a word."""
 
 
 def query_alternatives(
@@ -107,7 +111,7 @@ def similarity_floor(
     return float(wrong.kthvalue(rank + 1).values)
 
 
-def meant_word(query: Tensor, vocabulary: Tensor, quantile: float = FLOOR_QUANTILE) -> int | None:
+def meant_word(query: Tensor, vocabulary: Tensor, quantile: float = MEANT_QUANTILE) -> int | None:
     """Find the word of the vocabulary that a text is about, if it is about one.
 
     Args:

@@ -65,6 +65,11 @@ class RunWords:
         return self.training_prompts
 
     @cached_property
+    def bare_vocabulary(self) -> Tensor:
+        """(K, D) float32, unit rows: the words without a prompt, as questions are asked."""
+        return self.text_encoder.encode(list(self.vocabulary))
+
+    @cached_property
     def vocabulary_embeddings(self) -> Tensor:
         """Embedded vocabulary (K, D) float32, unit rows (F_text of Eq. 6)."""
         return embed_names(self.text_encoder, self.prompt, self.vocabulary)

@@ -11,7 +11,7 @@ import torch
 from pcdistill.errors import ConfigError
 from pcdistill.inference import text_query as query_module
 from pcdistill.inference.pieces import Pieces
-from pcdistill.inference.questions import Question, known_words
+from pcdistill.inference.questions import Question, embed_question, known_words
 from pcdistill.pipeline.config_loading import config_from_dict
 from pcdistill.pipeline.context import RunContext
 from pcdistill.scenes import Scene
@@ -106,3 +106,34 @@ def test_words_of_the_run_itself_can_be_asked_for(tmp_path):
     assert known_words(run.words, "the faucet").known == ("faucet",)
     with pytest.raises(ConfigError, match="has no word"):
         known_words(run.words, "the radiator")
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("sofa", "sofa"),
+        ("a couch", "sofa"),
+        ("the kitchen sink", "sink"),
+        ("a place to sleep", "bed"),
+        ("a place to sit", "chair"),
+        ("tree", None),
+        ("a swimming pool", None),
+        ("an umbrella", None),
+        ("truck", None),
+    ],
+)
+def test_a_place_may_look_like_a_word_only_if_a_text_names_or_describes_it(text, word):
+    """Every name is nearest to some word of the vocabulary, a tree to a door."""
+    words = run_of(prompt="a {}").words
+    asked = embed_question(words, Question(text))
+    expected = set() if word is None else {words.vocabulary.index(word)}
+    assert asked.looked_like == expected
+    assert asked.looked_like <= asked.meant
+
+
+@pytest.mark.parametrize("prompt", ["a {}", "a {} in a scene", "the {} of a furnished room"])
+def test_whether_a_name_means_a_word_does_not_depend_on_the_prompt(prompt):
+    """Questions are asked without it."""
+    words = run_of(prompt=prompt).words
+    found = [embed_question(words, Question(text)).looked_like for text in ("couch", "tree")]
+    assert found == [{words.vocabulary.index("sofa")}, set()]
