@@ -38,7 +38,7 @@ LAYERS = (
     {"pipeline"},
     {"artifacts"},
     {"inference"},
-    {"reporting", "viewer"},
+    {"reporting", "training", "viewer"},
     {"stages"},
     {"cli"},
 )

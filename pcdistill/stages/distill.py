@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,6 @@ from pcdistill.artifacts import (
     TrainingLog,
     estimate_sizes,
     load_student_input,
-    load_training_state,
     open_training_scenes,
     split_scenes,
     training_seconds,
@@ -24,40 +21,29 @@ from pcdistill.callbacks import ProgressCallback
 from pcdistill.distillation import (
     INPUT_CHANNELS,
     BestWeights,
-    EpochResult,
-    StepResult,
     Trainer,
     current_ranks,
     mixed_seed,
 )
-from pcdistill.inference import StudentValidation, require_contrast, require_finite_loss
+from pcdistill.inference import StudentValidation, require_contrast
 from pcdistill.networks import MinkUNet, build_student, save_checkpoint
 from pcdistill.pipeline import (
     PRETRAINED,
-    TERMINATED,
     Dependency,
     RunContext,
     Stage,
     StudentInputSpec,
     Task,
     copy_checkpoint,
-    noted_sigterm,
     read_provenance,
     resolve_checkpoint,
-    write_tensors,
 )
 from pcdistill.reporting import CardFacts, write_run_card
-
-_LOG = logging.getLogger(__name__)
+from pcdistill.training import HandOver, StudentTraining
 
 ENSEMBLE = "superpoint+ensemble"
 BASE = "superpoint"
 """The ensemble goes on from where this student was when the ensemble joins."""
-_STATE = "state.safetensors"
-_STATE_EVERY = 15.0
-"""Seconds between half-way states, written when an epoch ends."""
-_STATE_WITHIN_EPOCH = 600.0
-"""Seconds after which one is written within an epoch."""
 
 
 class DistillStage(Stage):
@@ -190,6 +176,13 @@ class DistillStage(Stage):
     def _hand_over_path(self) -> Path:
         return self._workspace.student(BASE) / "hand_over.safetensors"
 
+    def _hand_over(self, task: Task) -> HandOver | None:
+        """What the base student gives to that of the ensemble, where there are both."""
+        if not self._hands_over:
+            return None
+        mark = task.marks.get(f"distill {BASE}", task.fingerprint)
+        return HandOver(self._hand_over_path, self._config.ensemble_epoch, BASE, mark)
+
     def _new_network(self) -> MinkUNet:
         """A student that has not learned yet; its weights are drawn from torch's generator."""
         config = self._config
@@ -235,7 +228,7 @@ class DistillStage(Stage):
         student, scenes, config = task.unit, task.units_of("fuse"), self._config
         folder = self._workspace.student(student)
         folder.mkdir(parents=True, exist_ok=True)
-        ranks, best = current_ranks(), BestWeights()
+        ranks = current_ranks()
         log = TrainingLog(
             folder,
             steps=config.log == "step",
@@ -243,17 +236,28 @@ class DistillStage(Stage):
             writes=ranks.is_first,
         )
         network, trainer = self._new_trainer(student, scenes)
-        validation = self._new_validation(task)
-        self._resume(task, trainer, best, log)
+        training = StudentTraining(
+            student,
+            trainer,
+            log,
+            self._new_validation(task),
+            folder=folder,
+            task=task.fingerprint,
+            epochs=config.epochs,
+            validate_every=config.validate_every,
+            gives=self._hand_over(task) if student == BASE else None,
+            takes=self._hand_over(task) if student == ENSEMBLE else None,
+        )
+        training.resume()
         try:
-            result = self._learn(task, trainer, best, log, validation, report)
+            result = training.run(report)
         finally:
             log.close()
         if not ranks.is_first:
             return ""
         with trainer.answering():
-            measured = self._write_weights(task, network, best)
-        (folder / _STATE).unlink(missing_ok=True)
+            measured = self._write_weights(task, network, training.best)
+        training.remove_state()
         self._history_path(student).unlink(missing_ok=True)
         shutil.rmtree(self._scratch(student), ignore_errors=True)
         parameters = sum(p.numel() for p in network.parameters())
@@ -335,110 +339,6 @@ class DistillStage(Stage):
             seconds=training_seconds(log.metrics),
         )
         write_run_card(self._workspace.student(task.unit) / "card.md", facts)
-
-    def _learn(
-        self,
-        task: Task,
-        trainer: Trainer,
-        best: BestWeights,
-        log: TrainingLog,
-        validation: StudentValidation | None,
-        report: ProgressCallback,
-    ) -> EpochResult | None:
-        """Train to the end; returns what the last epoch gave, None where none was left.
-
-        Of several processes the first writes. After SIGTERM the state is written at the next step,
-        and the process ends.
-
-        Raises:
-            TrainingError: the loss is not finite.
-            SystemExit: SIGTERM came.
-        """
-        student, ranks, epochs = task.unit, current_ranks(), self._config.epochs
-        hands_over = self._hand_over_path in self.outputs(student)
-        saved, result = time.monotonic(), None
-
-        def save(path: Path) -> None:
-            state = trainer.state()
-            if ranks.is_first:
-                write_tensors(path, state | best.state(), {"task": task.fingerprint})
-
-        def pause() -> bool:
-            return stop.came or (ranks.is_first and time.monotonic() - saved > _STATE_WITHIN_EPOCH)
-
-        def note(step: StepResult) -> None:
-            log.add_step(step._asdict())
-
-        with noted_sigterm() as stop:
-            while not trainer.finished:
-                outcome = trainer.train_epoch(pause, note if log.takes_steps else None)
-                if outcome is not None:
-                    result = outcome
-                    require_finite_loss(student, result)
-                    measured = self._validate(trainer, best, validation)
-                    log.add_epoch(result._asdict() | measured, trainer.steps_done)
-                    report(result.epoch, epochs, f"epochs, loss {result.loss:.3f}")
-                    if hands_over and result.epoch == self._config.ensemble_epoch:
-                        save(self._hand_over_path)
-                ends = ranks.any(stop.came)
-                late = ranks.any(ranks.is_first and time.monotonic() - saved > _STATE_EVERY)
-                if ends or ((late or outcome is None) and not trainer.finished):
-                    save(self._workspace.student(student) / _STATE)
-                    trainer.confirm_state()
-                    saved = time.monotonic()
-                if ends:
-                    if ranks.is_first:
-                        _LOG.warning(
-                            "student %s: SIGTERM came after %d of %d epochs; the same command goes "
-                            "on from there",
-                            *(student, trainer.epoch, epochs),
-                        )
-                    raise SystemExit(TERMINATED)
-        return result
-
-    def _validate(
-        self, trainer: Trainer, best: BestWeights, validation: StudentValidation | None
-    ) -> dict[str, float]:
-        """Measure the student where that is due, and keep the best; returns what was found."""
-        due = self._config.validate_every and trainer.epoch % self._config.validate_every == 0
-        if validation is None or not (due or trainer.finished):
-            return {}
-        with trainer.answering():
-            found = validation.measure(trainer.network)
-            best.offer(found.miou, trainer.epoch, trainer.network)
-        return {"validation_miou": found.miou, "validation_macc": found.macc}
-
-    def _resume(self, task: Task, trainer: Trainer, best: BestWeights, log: TrainingLog) -> None:
-        """Load the half-way state of the same task, or where the base student hands over."""
-        required = trainer.required_shapes()
-        state_path = self._workspace.student(task.unit) / _STATE
-        state = load_training_state(state_path, task.fingerprint, required)
-        if state is not None and not trainer.has_histories_of(state):
-            _LOG.warning(
-                "%s: its histories, %s, are missing, of another training or as an earlier version "
-                "wrote them; it is not gone on from",
-                state_path,
-                self._history_path(task.unit).name,
-            )
-            state = None
-        goes_on = task.unit == ENSEMBLE and self._hands_over
-        if state is None and goes_on:
-            base = task.marks.get(f"distill {BASE}", task.fingerprint)
-            state = load_training_state(self._hand_over_path, base, required)
-            if state is None or int(state["epoch"]) != self._config.ensemble_epoch:
-                state = None  # it gives the same student, only later
-                _LOG.warning(
-                    "%s: is not what student %s of this run hands over; %s learns from the start",
-                    self._hand_over_path,
-                    BASE,
-                    ENSEMBLE,
-                )
-        if state is not None:
-            trainer.load_state(state)
-            best.load_state(state)
-        current_ranks().require_same(trainer.epoch, str(state_path))
-        earlier = self._workspace.student(BASE) if task.unit == ENSEMBLE else None
-        log.go_on(trainer.epoch, trainer.steps_done, earlier)
 
     def _provenance(self, task: Task) -> dict[str, Any]:
         fused = read_provenance(self._workspace.fused(task.units_of("fuse")[0]))

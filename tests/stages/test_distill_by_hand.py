@@ -28,6 +28,7 @@ from pcdistill.pipeline.workspace import UnitRecord
 from pcdistill.scenes import Scene, open_scene
 from pcdistill.stages import distill as distill_module
 from pcdistill.stages.distill import DistillStage
+from pcdistill.training import student_training as training_module
 from tests.stages.followed import Outcomes, follows
 from tests.stages.toy import CLASSES, MEASURED, SCENE, ToyText, store, toy_labels, toy_run
 from tests.stages.toy_students import (
@@ -108,7 +109,7 @@ def test_pseudo_labels_are_of_classes_not_of_prompts(tmp_path, mapping):
 def test_the_half_way_state_of_another_training_is_not_gone_on_from(tmp_path):
     run, other = ready(tmp_path / "one"), ready(tmp_path / "other", seed=5, epochs=4)
     states = []
-    written = distill_module.write_tensors
+    written = training_module.write_tensors
 
     def keeping(path, tensors, provenance):
         if path.name == "state.safetensors":
@@ -116,8 +117,8 @@ def test_the_half_way_state_of_another_training_is_not_gone_on_from(tmp_path):
         written(path, tensors, provenance)
 
     with (
-        mock.patch.object(distill_module, "_STATE_EVERY", -1.0),
-        mock.patch.object(distill_module, "write_tensors", keeping),
+        mock.patch.object(training_module, "_STATE_EVERY", -1.0),
+        mock.patch.object(training_module, "write_tensors", keeping),
     ):
         train(other)
     assert states
@@ -457,7 +458,7 @@ def test_a_training_with_everything_that_is_killed_gives_the_same_student(tmp_pa
     whole = with_validation(tmp_path / "whole", **changes)
     train(whole)
     cut, states = with_validation(tmp_path / "cut", **changes), [0]
-    written = distill_module.write_tensors
+    written = training_module.write_tensors
 
     class Killed(Exception):
         """Ends the process."""
@@ -468,9 +469,9 @@ def test_a_training_with_everything_that_is_killed_gives_the_same_student(tmp_pa
         raise Killed
 
     with (
-        mock.patch.object(distill_module, "_STATE_EVERY", -1.0),
-        mock.patch.object(distill_module, "_STATE_WITHIN_EPOCH", -1.0),
-        mock.patch.object(distill_module, "write_tensors", writing),
+        mock.patch.object(training_module, "_STATE_EVERY", -1.0),
+        mock.patch.object(training_module, "_STATE_WITHIN_EPOCH", -1.0),
+        mock.patch.object(training_module, "write_tensors", writing),
     ):
         while states[0] < 20:
             try:
