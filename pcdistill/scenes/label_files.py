@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tokenize
 import warnings
 import zipfile
 import zlib
@@ -21,7 +22,7 @@ from pcdistill.size_limits import HOW_TO_RAISE, raised, unpacked_bytes
 
 _DAMAGED = (
     *(ValueError, TypeError, KeyError, EOFError, MemoryError, RuntimeError),
-    *(zipfile.BadZipFile, zlib.error),
+    *(zipfile.BadZipFile, zlib.error, SyntaxError, tokenize.TokenError),
 )
 """What NumPy and the unpacking raise on damaged or strange archives, one after the other."""
 MAX_BYTES = 8 << 30

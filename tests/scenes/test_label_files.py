@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+
 import numpy as np
 import pytest
 import torch
@@ -68,6 +70,12 @@ def npz(file, **arrays):
     np.savez(file, **{name: np.array(values) for name, values in arrays.items()})
 
 
+def npz_of_bytes(file, content):
+    """An archive whose array `labels` begins like one of NumPy."""
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("labels.npy", b"\x93NUMPY\x01\x00" + bytes([len(content), 0]) + content)
+
+
 def text(file, content):
     file.write_text(content)
 
@@ -79,6 +87,8 @@ def text(file, content):
         ("a.ply", lambda f: ply(f, "label", [0.5]), "labels are not whole numbers"),
         ("a.ply", lambda f: text(f, "hello"), "is not a PLY|begin|PLY"),
         ("a.npz", lambda f: text(f, "hello"), "is no archive of NumPy arrays"),
+        ("a.npz", lambda f: npz_of_bytes(f, b"{'descr': (\0"), "is no archive of NumPy arrays"),
+        ("a.npz", lambda f: npz_of_bytes(f, b"{'a': ('<f4',\n"), "is no archive of NumPy arr"),
         ("a.npz", lambda f: npz(f, label=[1]), "has no array 'labels'"),
         ("a.npz", lambda f: npz(f, labels=["a"]), "expected integers"),
         ("a.npz", lambda f: npz(f, labels=[1], points=[[1.0, 2]]), r"'points' are \(1, 2\)"),

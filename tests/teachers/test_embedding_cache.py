@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 
 import pytest
 import torch
@@ -29,7 +30,12 @@ def test_another_model_or_revision_finds_nothing(tmp_path):
     assert cache(tmp_path, model="other").get("a bed") is None
 
 
-@pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"damaged", b"\x80\x04N."])
+HEADS = [b"{'descr': (\0", b"{'descr': ('<f4',\n", b"[" * 4000]
+"""Headers that are no Python: each raises another kind of error in NumPy."""
+NPY = [b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head for head in HEADS]
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"damaged", b"\x80\x04N.", *NPY])
 def test_a_damaged_file_is_as_none(tmp_path, content):
     cache(tmp_path).put("a bed", ROW)
     (file,) = [path for path in tmp_path.rglob("*") if path.is_file()]
