@@ -52,20 +52,28 @@ def make_folder(path: Path, setting: str) -> None:
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path, *, flush: bool = True) -> Iterator[Path]:
     """Give a temporary name beside `path`; when the block ends well it becomes `path`.
 
-    The content is on the disk before the name changes; after an exception nothing is left.
+    After an exception nothing is left.
+
+    Args:
+        path: the file; folders above it are made.
+        flush: have the content on the disk before the name changes, and the name before this ends.
+            Without, a machine that loses its power may leave the file empty, or the older one.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.parent.is_dir():
+        path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{_writer()}.part")
     temporary.unlink(missing_ok=True)  # a link that somebody left there would be followed
     try:
         yield temporary
         _give_usual_mode([temporary])
-        _flush(temporary)
+        if flush:
+            _flush(temporary)
         temporary.replace(path)
-        _flush(path.parent)
+        if flush:
+            _flush(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -24,9 +24,9 @@ _FORMAT = 1
 """Version of the header of an artefact; files without one are of versions before it, and read."""
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` as readable JSON, whole or not at all."""
-    with atomic_file(path) as temporary, temporary.open("w") as file:
+def write_json(path: Path, value: Any, *, flush: bool = True) -> None:
+    """Write `value` as readable JSON, whole or not at all; see `atomic_file` for `flush`."""
+    with atomic_file(path, flush=flush) as temporary, temporary.open("w") as file:
         json.dump(value, file, indent=1, sort_keys=True)  # piece by piece: it may be large
         file.write("\n")
 

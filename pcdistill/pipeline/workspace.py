@@ -13,6 +13,8 @@ from typing import Any, Literal
 from pcdistill.errors import ArtifactError, UnreadableError
 from pcdistill.pipeline.artifact_files import read_json, write_json
 
+_FLUSHED_SECONDS = 1.0
+"""Units that took so long are not lost with the power of the machine, once they are finished."""
 MAX_NAME = 100
 """Characters of a file name without its ending; file systems take 255 bytes with everything."""
 
@@ -185,7 +187,7 @@ class Workspace:
 
     def record_path(self, stage: str, unit: str) -> Path:
         """File of one manifest entry."""
-        return self.root / "manifest" / stage / f"{slug(unit)}.json"
+        return Path(f"{self.root}/manifest/{stage}/{slug(unit)}.json")
 
     def record(self, stage: str, unit: str) -> UnitRecord | None:
         """Read the manifest entry of a unit; None where it was never tried.
@@ -194,7 +196,7 @@ class Workspace:
             UnreadableError: the entry cannot be read.
         """
         path = self.record_path(stage, unit)
-        if not path.exists():
+        if self.record_mark(stage, unit) is None:
             return None
         try:
             return parse_record(read_json(path))
@@ -222,12 +224,16 @@ class Workspace:
     def write_record(self, stage: str, unit: str, record: UnitRecord) -> None:
         """Write the manifest entry of a unit, after its outputs are on the disk.
 
+        For a unit that took a moment it does not wait for the disk: where a machine loses its
+        power just then, the entry is missing or empty, and the unit is made again.
+
         Args:
             stage: name.
             unit: name.
             record: how it ended.
         """
-        write_json(self.record_path(stage, unit), vars(record))
+        flush = record.seconds >= _FLUSHED_SECONDS
+        write_json(self.record_path(stage, unit), vars(record), flush=flush)
 
     def outputs_intact(self, record: UnitRecord) -> bool:
         """Whether every output of a finished unit is still there with its size.
@@ -237,7 +243,7 @@ class Workspace:
         """
         for name, size in record.outputs.items():
             try:
-                if (self.root / name).stat().st_size != size:
+                if os.stat(f"{self.root}/{name}").st_size != size:
                     return False
             except (FileNotFoundError, NotADirectoryError):
                 return False
