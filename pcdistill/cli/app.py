@@ -16,6 +16,7 @@ from pcdistill.cli.evaluate import evaluate
 from pcdistill.cli.query import export, query
 from pcdistill.cli.run import demo, run, status
 from pcdistill.cli.settings import settings
+from pcdistill.cli.slurm import slurm
 from pcdistill.cli.view import view
 from pcdistill.cli.weights import weights
 from pcdistill.cli.words import merge_repeated_option, run_with_error_reporting, values_of
@@ -37,12 +38,13 @@ COMMANDS: dict[str, Callable[..., int]] = {
         capability,
         export,
         settings,
+        slurm,
         weights,
     )
 }
 """In the order of `pcdistill --help`."""
 
-ONCE = ("--set", "--only", "--scene", "--format")
+ONCE = ("--set", "--only", "--scene", "--format", "--sbatch")
 """Options with several values, which may also be given several times."""
 
 _DESCRIPTION = (
@@ -86,7 +88,7 @@ def _run_command(arguments: list[str]) -> int:
         return 0
     if not first.startswith("-") and first not in COMMANDS:
         raise ConfigError(f"unknown command '{first}'; {suggest(first, tuple(COMMANDS))}")
-    if first == "run":  # before the parser, which would only list the choices
+    if first in ("run", "slurm"):  # before the parser, which would only list the choices
         require_stage_names([*values_of(arguments, "--only"), *values_of(arguments, "--from")[:1]])
     app = tyro.extras.SubcommandApp()
     for command in COMMANDS.values():

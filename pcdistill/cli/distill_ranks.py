@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -14,7 +16,15 @@ from tyro.conf import Positional
 from pcdistill.artifacts import save_scan_index
 from pcdistill.cli.run import load_run_config
 from pcdistill.cli.run_checks import check_run
-from pcdistill.cli.words import OptionalPath, OptionalText, Overrides, make_console
+from pcdistill.cli.words import (
+    SET_OPTION,
+    OptionalPath,
+    OptionalText,
+    Overrides,
+    make_console,
+    merge_repeated_option,
+    run_with_error_reporting,
+)
 from pcdistill.distillation import Ranks, joined_ranks
 from pcdistill.errors import ConfigError, TrainingError
 from pcdistill.pipeline import (
@@ -167,3 +177,19 @@ def _claim_task(
     for one in joined:  # another run has just trained it
         one.claims.give_back(stage.name, unit)
     return None
+
+
+def main() -> None:
+    """Run the command line of one of the processes."""
+    words = merge_repeated_option(sys.argv[1:], SET_OPTION)
+    status = run_with_error_reporting(lambda: tyro.cli(distill, args=words, prog="distill"))
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        # all is written; tidying up was once ended by "terminate called" of a library's thread
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -44,6 +44,7 @@ def probe(*arguments: str, without: tuple[str, ...] = HEAVY) -> subprocess.Compl
         ["view", "--help"],
         ["evaluate", "--help"],
         ["export", "--help"],
+        ["slurm", "--help"],
     ],
     ids=" ".join,
 )
