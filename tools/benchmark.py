@@ -11,6 +11,8 @@
     python tools/benchmark.py loading             # share of a step spent waiting for scenes
     python tools/benchmark.py partition           # superpoints of a mesh
     python tools/benchmark.py query --run runs/demo   # a million points; the command as a whole
+    python tools/benchmark.py runner              # 100,000 tiny units: overhead, restart, memory
+    python tools/benchmark.py scale RUN --write   # what data sets would cost -> docs/scale.md
     python tools/benchmark.py scans --write       # how real the homes' scans are -> docs/homes.md
     python tools/benchmark.py sens                # every 20th frame of a long .sens file
     python tools/benchmark.py synthesis           # full-size models that make reference images
@@ -37,6 +39,8 @@ from benchmarks import (
     loading,
     partition,
     query,
+    runner,
+    scale,
     scans,
     sens,
     sparse,
@@ -57,6 +61,8 @@ BENCHMARKS = {
     "loading": loading,
     "partition": partition,
     "query": query,
+    "runner": runner,
+    "scale": scale,
     "scans": scans,
     "sens": sens,
     "sparse": sparse,
