@@ -2,8 +2,11 @@
 
 A run is written with one generated hall and the features of one teacher for every point. Its
 viewer is opened in headless Chromium, which renders without a graphics card: what is seen there
-includes the drawing of all points by the processor. `page_s` counts from the address to the first
-picture with the scene, `seen_s` from the last letter of a question to a picture of its answer;
+includes the drawing of all points by the processor. `browser_s` is the browser's own start, to an
+empty window; `page_s` counts from the address to the first picture with the scene in a browser that
+has drawn nothing yet, `again_s` the same in that browser once more, when its own parts are loaded:
+`browser_s` and `page_s` together are what somebody waits who starts from nothing, `again_s` is the
+viewer's part. `seen_s` from the last letter of a question to a picture of its answer;
 `update_s` is the server's part of the latter, `recolor_s` that of another view, `places_s` the
 list of places that follows an answer, `pick_s` finding a clicked point. All are medians of the
 rounds.
@@ -86,11 +89,15 @@ def measure(app: ViewerApp, rounds: int) -> dict[str, float]:
         seconds.setdefault(name, []).append(time.perf_counter() - begin)
 
     for _ in range(rounds):
+        begin = time.perf_counter()
         with chromium_page(*WINDOW) as (page, _):
-            begin = time.perf_counter()
-            page.goto(f"http://localhost:{app.port}")
-            wait_until(page, lambda picture: (picture.min(axis=2) < 160).mean() > 0.2)
-            note("page_s", begin)
+            note("browser_s", begin)
+            for name in ("page_s", "again_s"):
+                page.goto("about:blank")
+                begin = time.perf_counter()
+                page.goto(f"http://localhost:{app.port}")
+                wait_until(page, lambda picture: (picture.min(axis=2) < 160).mean() > 0.2)
+                note(name, begin)
             find = page.locator("xpath=//label[text()='Find']/following::input[1]")
             for question in QUESTIONS:
                 page.wait_for_timeout(2000)
