@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,7 +19,8 @@ def save_tensors(
 ) -> None:
     """Write tensors and texts as a safetensors file, its header sorted by key.
 
-    The library writes the texts in another order each time.
+    The library writes the texts in another order each time, and under a name of its own first: in a
+    folder beside a `.part` of `atomic_file`, so that it goes with what a killed process left.
 
     Args:
         tensors: by name; contiguous, on the CPU.
@@ -28,14 +30,22 @@ def save_tensors(
     Raises:
         OSError: the file cannot be written.
     """
+    folder = path.with_name(f"{path.name}ial") if path.name.endswith(".part") else None
     try:
-        save_file(dict(tensors), path, metadata=None if metadata is None else dict(metadata))
+        if folder is not None:
+            folder.mkdir(exist_ok=True)
+        target = path if folder is None else folder / "tensors"
+        save_file(dict(tensors), target, metadata=None if metadata is None else dict(metadata))
+        target.replace(path)
     except SafetensorError as error:
         refused = re.search(r"\(os error (\d+)\)", str(error))
         if refused is None:
             raise
         number = int(refused[1])
         raise OSError(number, os.strerror(number), str(path)) from None
+    finally:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
     if metadata is not None and len(metadata) > 1:
         _sort_metadata(path)
 

@@ -18,6 +18,7 @@ import torch
 from pcdistill.pipeline.config import RunConfig
 from pcdistill.pipeline.context import RunContext
 from pcdistill.pipeline.stage import Stage, Task
+from pcdistill.pipeline.stop_signal import held_back
 from pcdistill.pipeline.unit_work import run_unit
 from pcdistill.pipeline.workers import UnitProgress, Workers
 from pcdistill.pipeline.workspace import UnitRecord
@@ -60,7 +61,7 @@ class ProcessWorkers(Workers):
 
     def submit(self, stage: type[Stage], task: Task, *, alone: bool) -> Future[UnitRecord]:
         """See the base class; a task that is alone has no more threads than others."""
-        with _uninterrupted():  # it may begin a process
+        with held_back(), _uninterrupted():  # it may begin a process, which is told what it is
             try:
                 return self._living_executor().submit(_work_in_process, stage, task)
             except BrokenProcessPool:
@@ -124,7 +125,7 @@ _worker_words: Connection | None = None
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Hold back Ctrl-C from this process, and from those that begin meanwhile for good.
+    """Keep Ctrl-C for good from processes that begin while the block runs.
 
     A terminal sends it to all of them; the workers end with the process of the run.
     """

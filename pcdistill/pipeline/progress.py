@@ -138,6 +138,10 @@ class Progress:
 
     def end_stage(self, stage: str) -> None:
         """Take the bar of a stage away."""
+        self.close()
+
+    def close(self) -> None:
+        """Give the terminal back: its cursor, and stderr, which bars print above them meanwhile."""
         if self._bars is not None:
             self._bars.stop()
             self._bars = None

@@ -62,7 +62,7 @@ def run_stages(
     run = RunContext(config)
     show = progress or Progress(quiet=True)
     begin = time.perf_counter()
-    with opened_workspace(run, shard, chosen, prepare) as joined:
+    with closing(show), opened_workspace(run, shard, chosen, prepare) as joined:
         opened = {stage.name: stage(run) for stage in stages}
         tracker = StatusTracker(run.workspace, tuple(opened.values()))
         with closing(WorkerPool(workers or ProcessWorkers(config, jobs))) as pool:

@@ -54,6 +54,25 @@ def _stop(number: int, frame: FrameType | None) -> None:
     raise StoppedError(f"{signal.Signals(number).name} came", 128 + number)
 
 
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Hold back signals that stop this process, where its main thread runs the block."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    numbers = [getattr(signal, name) for name in STOPPING if hasattr(signal, name)]
+    caught = [number for number in numbers if callable(signal.getsignal(number))]
+    before = {n: signal.signal(n, lambda number, frame: came.append(number)) for n in caught}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        signal.raise_signal(came[0])
+
+
 class StopSignal:
     """Whether SIGTERM came."""
 

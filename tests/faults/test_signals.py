@@ -21,6 +21,7 @@ GOES_ON = "the same command goes on where it was"
     ],
 )
 def test_a_signal_ends_a_run_with_one_sentence(trial, fault, number, stage, sentence):
+    trial.begin_without(stage)
     child = trial.start()
     child.wait_for(rf"(?m)^{stage}: ")
     child.send(number, group=True)
@@ -33,6 +34,7 @@ def test_a_signal_ends_a_run_with_one_sentence(trial, fault, number, stage, sent
 
 
 def test_ctrl_c_twice_ends_at_once_and_leaves_no_half_file(trial):
+    trial.begin_without("lift", "fuse")
     child = trial.start("--jobs", 2)
     child.wait_for(r"(?m)^lift: ")
     child.send(signal.SIGINT, group=True)
@@ -44,6 +46,7 @@ def test_ctrl_c_twice_ends_at_once_and_leaves_no_half_file(trial):
 
 
 def test_a_pipe_that_nobody_reads(trial):
+    trial.begin_without("lift", "fuse")
     fifo = trial.folder / "pipe"
     os.mkfifo(fifo)
     child = trial.start(prepare=partial(print_to, fifo))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import io
 import os
+import sys
+from contextlib import closing
 
 import pytest
 from rich.console import Console
@@ -85,3 +87,16 @@ def test_a_pipe_that_nobody_reads_ends_the_process(capfd, monkeypatch):
         with pytest.raises(StoppedError, match="nobody reads what it prints") as stopped:
             Progress(console=text_console(Closed(errno.EPIPE))).print_line("a")
     assert stopped.value.exit_status == 141
+
+
+def test_a_stage_that_is_interrupted_gives_the_terminal_back(monkeypatch):
+    stream, errors = io.StringIO(), io.StringIO()
+    monkeypatch.setattr("sys.stderr", errors)
+    console = Console(file=stream, force_terminal=True, width=80)
+    show = Progress(console=console)
+    with pytest.raises(KeyboardInterrupt), closing(show):
+        show.start_stage("lift", 2, 0)
+        assert sys.stderr is not errors
+        raise KeyboardInterrupt
+    assert sys.stderr is errors
+    assert stream.getvalue().rindex("\x1b[?25h") > stream.getvalue().rindex("\x1b[?25l")
