@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +71,7 @@ def measure_questions(folder: Path, rounds: int) -> dict[str, float]:
         **{
             name: round(
                 statistics.median(
-                    seconds(lambda call=call, text=text: call(text))
-                    for _ in range(rounds)
-                    for text in QUESTIONS
+                    seconds(partial(call, text)) for _ in range(rounds) for text in QUESTIONS
                 ),
                 3,
             )
@@ -94,7 +93,7 @@ def measure_command(folder: Path, options: list[str], rounds: int) -> dict[str, 
     return {
         name: round(
             statistics.median(
-                seconds(lambda command=command: subprocess.run(command, capture_output=True))
+                seconds(partial(subprocess.run, command, capture_output=True))
                 for _ in range(rounds)
             ),
             2,

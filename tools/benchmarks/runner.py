@@ -40,8 +40,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         again = measure(Path(name) / "all", arguments.units)
         measure(Path(name) / "few", SMALL)
         few = measure(Path(name) / "few", SMALL)
-    counts = made["done"], again["skipped"], few["skipped"]
-    if counts != (arguments.units, arguments.units, SMALL):
+    counts = [made["done"], again["skipped"], few["skipped"]]
+    if counts != [arguments.units, arguments.units, SMALL]:
         raise SystemExit(f"made, then found {counts} units, expected {arguments.units} and {SMALL}")
     return {
         "units": arguments.units,
