@@ -221,6 +221,7 @@ def test_evaluate_prints_the_table(tiny_run):
     assert "student:superpoint+ensemble" in measured.stdout
 
 
+@pytest.mark.slow  # tests/faults kills a smaller one in every stage
 def test_a_run_that_was_killed_goes_on_where_it_was(tmp_path):
     workspace = tmp_path / "run"
     command = [sys.executable, "-m", "pcdistill.cli", "run", str(DEMO)]

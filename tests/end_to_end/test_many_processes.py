@@ -108,6 +108,7 @@ def test_torchrun_trains_both_students_and_the_run_goes_on_with_them(fused):
     assert f"student:{STUDENT}" in on.stdout
 
 
+@pytest.mark.slow
 def test_one_process_writes_what_a_run_writes(fused, tmp_path):
     plain = tmp_path / "plain"
     shutil.copytree(fused, plain)
@@ -138,6 +139,7 @@ def test_what_is_missing_is_said_once(tiny_run, tmp_path):
     assert nothing == ""
 
 
+@pytest.mark.slow
 def test_a_killed_process_ends_the_others_and_all_go_on_from_the_last_state(fused, tmp_path):
     whole = tmp_path / "whole"
     shutil.copytree(fused, whole)

@@ -73,6 +73,7 @@ def require_same(config: RunConfig, alone: Path, shared: Path) -> None:
     assert not [path for path in (shared / "claims").rglob("*") if path.is_file()]
 
 
+@pytest.mark.slow
 def test_two_of_four_processes_are_killed_and_the_others_leave_what_one_leaves(tmp_path):
     (tmp_path / "words.json").write_text('["bed", "chair"]')
     sections = {

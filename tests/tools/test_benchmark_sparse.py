@@ -133,6 +133,7 @@ def test_the_end_of_an_engines_name_says_its_precision(monkeypatch):
     ]
 
 
+@pytest.mark.slow
 def test_one_small_scene_from_end_to_end(monkeypatch, capsys):
     monkeypatch.setattr(sparse, "home_voxels", lambda sizes, seed: [sheet(n) for n in sizes])
     monkeypatch.setattr(sparse, "available_engines", lambda device: {"torch": {}, LOW: {}})

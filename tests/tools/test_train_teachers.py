@@ -25,6 +25,7 @@ def train(cache: Path, out: Path, step: str) -> None:
     subprocess.run(command, check=True, capture_output=True)
 
 
+@pytest.mark.slow
 def test_two_runs_give_the_same_digests(tmp_path):
     train(tmp_path / "a", tmp_path / "first", "all")
     train(tmp_path / "b", tmp_path / "second", "all")
