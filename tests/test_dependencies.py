@@ -62,7 +62,7 @@ def extras_asked_for() -> set[tuple[str, str]]:
 def test_core_dependencies_are_what_is_imported():
     distributions = packages_distributions()
     imported = {plain(name) for module in imported_modules() for name in distributions[module]}
-    extras = ("gpu", "synthesis", "teachers", "viewer")
+    extras = ("gpu", "ray", "synthesis", "teachers", "viewer")
     optional = {plain(name) for extra in extras for name in EXTRAS[extra]}
     declared = {plain(requirement) for requirement in PROJECT["dependencies"]}
     assert imported - optional == declared
@@ -70,7 +70,8 @@ def test_core_dependencies_are_what_is_imported():
 
 def test_every_extra_is_asked_for_by_name():
     asked = extras_asked_for()
-    otherwise = {"docs", "gpu", "openseg", "synthesis", "teachers", "tensorboard", "test", "viewer"}
+    otherwise = {"docs", "gpu", "openseg", "ray", "synthesis", "teachers", "tensorboard", "test"}
+    otherwise |= {"viewer"}
     assert {extra for _, extra in asked} | otherwise == set(EXTRAS)
 
 

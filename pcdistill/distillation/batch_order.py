@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 
-BatchOrder = Literal["random", "even", "alike"]
-"""Names of the ways to make batches."""
+from pcdistill.distillation.settings import BatchOrder
+
 _NOISE = 0.2
 """By how much sizes are made wrong, so that neighbours change from epoch to epoch."""
 

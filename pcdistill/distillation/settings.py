@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from pcdistill.distillation.batch_order import BatchOrder
 from pcdistill.distillation.ensemble_settings import (
     PRESETS,
     EnsemblePreset,
@@ -16,6 +15,8 @@ from pcdistill.errors import require_setting
 
 Augment = Literal["none", "grid", "full", "reference"]
 """Names of the ways to change a scene."""
+BatchOrder = Literal["random", "even", "alike"]
+"""Names of the ways to make batches."""
 
 
 @dataclass(frozen=True)

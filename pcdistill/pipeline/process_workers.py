@@ -8,7 +8,13 @@ import os
 import signal
 import threading
 from collections.abc import Collection, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    CancelledError,
+    Future,
+    ProcessPoolExecutor,
+    wait,
+)
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
@@ -29,7 +35,7 @@ _LOG = logging.getLogger(__name__)
 class ProcessWorkers(Workers):
     """Processes of one pool; all of them end with one that dies."""
 
-    lost = (BrokenProcessPool,)
+    lost = (BrokenProcessPool, CancelledError)
     die_together = True
     elsewhere = False
     advice = "try --jobs 1"
@@ -64,8 +70,8 @@ class ProcessWorkers(Workers):
         with held_back(), _uninterrupted():  # it may begin a process, which is told what it is
             try:
                 return self._living_executor().submit(_work_in_process, stage, task)
-            except BrokenProcessPool:
-                self.close()
+            except (BrokenProcessPool, BrokenPipeError, ConnectionResetError):
+                self.close()  # one died, perhaps as it began
                 return self._living_executor().submit(_work_in_process, stage, task)
 
     def listen(self, running: Collection[Future[UnitRecord]], seconds: float) -> list[UnitProgress]:

@@ -124,9 +124,7 @@ def assert_same_training(found: tuple, wanted: tuple) -> None:
         ("superpoint", False, FULL),
         pytest.param("superpoint", True, FULL, marks=pytest.mark.slow),
         pytest.param("superpoint", True, GRID, marks=pytest.mark.slow),
-        pytest.param(
-            "point", False, {**GRID, "max_voxels_per_step": 0}, marks=pytest.mark.slow
-        ),
+        pytest.param("point", False, {**GRID, "max_voxels_per_step": 0}, marks=pytest.mark.slow),
         ("superpoint", True, EVERYTHING),
         pytest.param("superpoint", True, {**EVERYTHING, "epochs": 10}, marks=pytest.mark.slow),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -122,9 +123,8 @@ def test_one_process_writes_what_a_run_writes(fused, tmp_path):
     )
     for key in ("fingerprint", "state", "summary"):
         assert one[key] == other[key], key
-    log = f"students/{STUDENT}/metrics.jsonl"  # has the seconds of each
-    for record in (one, other):
-        assert record["outputs"].pop(log) > 0
+    for record, log in itertools.product((one, other), ("metrics.jsonl", "card.md")):
+        assert record["outputs"].pop(f"students/{STUDENT}/{log}") > 0  # has the seconds of each
     assert one["outputs"] == other["outputs"]
 
 

@@ -130,6 +130,8 @@ class Child:
 
 def _main(words: list[str], output: str, errors: str, prepare: Callable[[], None] | None) -> None:
     os.setsid()
+    # a shell that starts the tests in the background has them pass over Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for number, name in ((1, output), (2, errors)):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), number)
     if prepare is not None:

@@ -20,10 +20,10 @@ from pcdistill.pipeline.runner import run_stages
 from pcdistill.pipeline.stage import Task
 from pcdistill.scenes import Scene, write_ply, write_scene
 from pcdistill.stages import STAGES
-from pcdistill.stages import distill as distill_module
 from pcdistill.stages.distill import DistillStage
 from pcdistill.stages.fuse import FuseStage
 from pcdistill.stages.partition import PartitionStage
+from pcdistill.training import student_training as training_module
 from tests.pipeline.test_runner import STAGES as LETTERS
 from tests.pipeline.test_runner import Letters, Word
 from tests.stages.test_fuse import make_run, work, write_lifted
@@ -176,7 +176,7 @@ def test_a_damaged_ply_leaves_the_guess_to_what_is_usual(tmp_path, header):
 
 def test_learning_takes_what_its_estimate_says(tmp_path, monkeypatch):
     """Counted while it runs: half-way states are gone afterwards."""
-    monkeypatch.setattr(distill_module, "_STATE_EVERY", -1.0)
+    monkeypatch.setattr(training_module, "_STATE_EVERY", -1.0)
     scene = "home-train-0"
     home = home_scene(5, "train", frames=2, image_size=(48, 64))
     small = {"width": 0.25, "voxel_size": 0.3, "epochs": 8, "device": "cpu"}

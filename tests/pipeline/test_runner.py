@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -361,6 +362,21 @@ def test_workers_have_as_many_threads_as_openmp_is_told_to(config, root, monkeyp
     fraction = str(max(1, len(os.sched_getaffinity(0)) // 2))
     assert {threads for _, threads in found} == {fraction if said is None else alone}
     assert str(os.getpid()) not in {process for process, _ in found}
+
+
+def test_a_worker_that_dies_as_it_begins_costs_no_unit(config, root, monkeypatch):
+    """Its pipe is closed while it is told what it is."""
+    begin, refused = ProcessPoolExecutor.submit, []
+
+    def submit(executor, *arguments):
+        if not refused:
+            refused.append(arguments)
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+        return begin(executor, *arguments)
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", submit)
+    summary = run_stages(config, [Letters], jobs=2)
+    assert (summary.done, summary.failures) == (len(LETTERS), [])
 
 
 @pytest.mark.parametrize("number", [errno.ENOENT, errno.EACCES, errno.ENOSYS, errno.ENOSPC])
