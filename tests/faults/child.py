@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
+
 from pcdistill.cli.app import main
 
 LIMIT = 300.0
@@ -134,6 +136,8 @@ def _main(words: list[str], output: str, errors: str, prepare: Callable[[], None
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number, name in ((1, output), (2, errors)):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), number)
+    # torch leaves its pool of threads behind in a fork: one thread makes it anew, before several do
+    torch.set_num_threads(1)
     if prepare is not None:
         prepare()
     sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
