@@ -80,8 +80,11 @@ class ProcessWorkers(Workers):
         return list(self._heard())
 
     def close(self, *, wait: bool = False) -> None:
-        """See the base class; those that are at work end at once, whatever they do."""
+        """See the base class; those that are at work or begin end at once, whatever they do."""
         if self._executor is not None:
+            if not wait:
+                for child in multiprocessing.active_children():
+                    child.kill()
             self._executor.shutdown(wait=wait, cancel_futures=True)
             self._executor = None
         if self._alive is not None:

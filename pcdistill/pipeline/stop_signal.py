@@ -16,6 +16,10 @@ UNHEARD = 128 + 13
 """Exit status of a process that ended because nobody reads what it prints (13 is SIGPIPE)."""
 
 
+_asked: list[BaseException] = []
+"""What was raised because a signal came, in this process."""
+
+
 class StoppedError(BaseException):
     """This process was asked to end; no handler of usual exceptions may keep it.
 
@@ -38,6 +42,7 @@ def stop_at_signals() -> None:
     A second one ends it at once, and nothing is put away; but for SIGHUP, which a terminal that is
     closed may send twice. A signal that is ignored, as under nohup, stays so.
     """
+    _asked.clear()
     for name in STOPPING:
         number = getattr(signal, name, None)  # Windows has no SIGHUP
         if number is not None and signal.getsignal(number) != signal.SIG_IGN:
@@ -49,9 +54,17 @@ def _stop(number: int, frame: FrameType | None) -> None:
         other = getattr(signal, name, None)
         if other is not None and signal.getsignal(other) is _stop:
             signal.signal(other, signal.SIG_IGN if name == "SIGHUP" else signal.SIG_DFL)
-    if number == signal.SIGINT:
-        raise KeyboardInterrupt
-    raise StoppedError(f"{signal.Signals(number).name} came", 128 + number)
+    error: BaseException = KeyboardInterrupt()
+    if number != signal.SIGINT:
+        error = StoppedError(f"{signal.Signals(number).name} came", 128 + number)
+    _asked.append(error)
+    raise error
+
+
+def heed_signals() -> None:
+    """Raise once more what a signal raised: compiled code may have made another error of it."""
+    if _asked:
+        raise _asked[0]
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from pcdistill.callbacks import ProgressCallback
 from pcdistill.checksums import file_blake2b
 from pcdistill.errors import ConfigError, PcdistillError, file_trouble
 from pcdistill.pipeline.stage import Stage, Task, list_files
+from pcdistill.pipeline.stop_signal import heed_signals
 from pcdistill.pipeline.workspace import UnitRecord, Workspace
 from pcdistill.version import __version__
 
@@ -41,11 +42,13 @@ def run_unit(
         state, outputs = "failed", {}
         summary = file_trouble(error, error.filename or workspace.root)
     except Exception as error:
+        heed_signals()
         state, outputs = "failed", {}
         summary = _memory_trouble(error, stage.memory_advice)
         if not summary:
             log.exception("%s %s failed unexpectedly", stage.name, task.unit)
             summary = f"unexpected {type(error).__name__}: {error}"
+    heed_signals()
     seconds = time.perf_counter() - begin
     details = _details(stage, task)
     return UnitRecord(task.fingerprint, state, summary, seconds, outputs, details, checksums)

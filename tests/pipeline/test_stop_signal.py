@@ -7,12 +7,20 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from pcdistill.pipeline import stop_signal
 from pcdistill.pipeline.stop_signal import (
     STOPPING,
     StoppedError,
+    heed_signals,
     noted_sigterm,
     stop_at_signals,
 )
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_to_heed(monkeypatch):
+    """What a test raises is not heeded by the next one."""
+    monkeypatch.setattr(stop_signal, "_asked", [])
 
 
 @pytest.fixture
@@ -87,3 +95,23 @@ def test_a_signal_that_is_ignored_stays_ignored():
     stop_at_signals()
     signal.raise_signal(signal.SIGHUP)
     assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+
+
+@pytest.mark.parametrize(
+    ("number", "raised"), [(signal.SIGTERM, StoppedError), (signal.SIGINT, KeyboardInterrupt)]
+)
+def test_a_signal_that_compiled_code_made_another_error_of_is_heeded_later(number, raised):
+    numbers = [getattr(signal, name) for name in STOPPING if hasattr(signal, name)]
+    before = {one: signal.signal(one, signal.default_int_handler) for one in numbers}
+    try:
+        stop_at_signals()
+        heed_signals()  # none came
+        with pytest.raises(raised):
+            signal.raise_signal(number)
+        with pytest.raises(raised):
+            heed_signals()
+        stop_at_signals()
+        heed_signals()  # the next command begins anew
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)

@@ -9,6 +9,8 @@ import os
 import pytest
 import torch
 
+from pcdistill.errors import SceneError
+from pcdistill.pipeline import stop_signal
 from pcdistill.pipeline.stage import Task
 from pcdistill.pipeline.unit_work import run_unit
 from pcdistill.pipeline.workspace import Workspace
@@ -85,3 +87,10 @@ def test_a_bug_is_logged_with_its_traceback(tmp_path, caplog):
         record = run_unit(Workspace(tmp_path), stage, Task("a", (), "m"), lambda *report: None)
     assert record.summary == "unexpected ZeroDivisionError: a bug"
     assert caplog.records[0].exc_info
+
+
+def test_a_stop_that_compiled_code_made_another_error_of_is_no_failure(tmp_path, monkeypatch):
+    monkeypatch.setattr(stop_signal, "_asked", [stop_signal.StoppedError("SIGTERM came", 143)])
+    for error in (SceneError("scene.json: does not describe a scene"), ValueError("a shape")):
+        with pytest.raises(stop_signal.StoppedError):
+            run_unit(Workspace(tmp_path), Failing(error), Task("a", (), "m"), lambda *report: None)
