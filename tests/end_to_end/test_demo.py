@@ -244,6 +244,7 @@ def test_a_run_that_was_killed_goes_on_where_it_was(tmp_path):
     assert not list(workspace.rglob("*.part"))
 
 
+@pytest.mark.slow
 def test_a_given_student_stands_beside_the_teachers(tiny_run, tmp_path):
     """The homes of the copy keep their frames, teachers and fused rows; nothing is trained."""
     copy = tmp_path / "copy"

@@ -204,6 +204,7 @@ def test_points_are_hidden_as_by_real_depth(name, home, truth, tmp_path, run):
     assert float((through_walls > expected).float().mean()) > 0.25
 
 
+@pytest.mark.slow
 def test_a_capture_without_depth_is_labelled_and_answers(home, tmp_path, run, workspace, capsys):
     run(write_nerfstudio(home, tmp_path / "flat", mesh=False))
     assert run_command(["query", str(workspace), "a place to sit", "--scene", "flat"]) == 0

@@ -72,13 +72,8 @@ def test_a_seed_gives_the_digests_that_are_written_down():
     assert run_digests() == DIGESTS
 
 
-AS_LITTLE_AS_CAN_BE = [  # what hides less is run where everything is
-    pytest.param(name, marks=() if name == "scalar" else pytest.mark.slow)
-    for name in sorted(HIDDEN)
-]
-
-
-@pytest.mark.parametrize("hidden", AS_LITTLE_AS_CAN_BE)
+@pytest.mark.slow
+@pytest.mark.parametrize("hidden", sorted(HIDDEN))
 def test_a_seed_gives_the_same_where_the_processor_can_do_less(hidden):
     assert run_digests(**HIDDEN[hidden]) == DIGESTS
 

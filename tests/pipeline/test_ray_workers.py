@@ -329,6 +329,7 @@ def files(root: Path) -> dict[str, bytes]:
     return {name: (root / name).read_bytes() for name in ("letters/a", "letters/b", "word")}
 
 
+@pytest.mark.slow
 @pytest.mark.thorough
 def test_a_cluster_of_this_machine_makes_the_same_as_one_process(config, root, tmp_path, capfd):
     """One worker is killed on the way, single units are made by workers too, all in silence."""

@@ -321,6 +321,7 @@ def test_an_unreadable_record_counts_as_never_tried(config, root):
     assert run_stages(config, STAGES).done == 1
 
 
+@pytest.mark.slow
 def test_a_worker_loads_a_teacher_once_for_all_of_its_units(config, root):
     assert run_stages(config, [Glances], jobs=2).done == len(LETTERS)
     looks = {tuple((root / "glances" / letter).read_text().split()) for letter in LETTERS}
@@ -337,6 +338,7 @@ def test_units_that_need_each_other_are_worked_on_in_waves(config, root):
     assert (root / "chain" / "c").read_text() == "a+b+c"
 
 
+@pytest.mark.slow
 def test_workers_tell_how_far_they_are(config, root):
     heard: list[tuple[str, int, int]] = []
 

@@ -76,12 +76,14 @@ def compare(site: Path, folder: Path, coords: np.ndarray, what: str) -> dict:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_full_size_network_on_a_home(minkowski_site, tmp_path):
     found = compare(minkowski_site, tmp_path, home_voxels(12_000), "forward")
     assert found["rows"] == 12_000
     assert found["output"] < CLOSE
 
 
+@pytest.mark.slow
 def test_full_size_network_on_a_real_scan(minkowski_site, tmp_path, data_root):
     scans = [file for pattern in SCANS for file in sorted(data_root.glob(pattern))]
     if not scans:
@@ -93,6 +95,7 @@ def test_full_size_network_on_a_real_scan(minkowski_site, tmp_path, data_root):
     assert found["output"] < CLOSE
 
 
+@pytest.mark.slow
 def test_a_step_of_the_full_size_network(minkowski_site, tmp_path):
     one = home_voxels(4_000)
     two = one + np.array([1, -300, 7, -2], dtype=np.int32)  # a batch of two

@@ -120,7 +120,8 @@ def test_nothing_waits_and_nothing_gathered_is_kept(found):
 
 @needs_triton
 @pytest.mark.thorough
-@pytest.mark.parametrize("capability", ["90", pytest.param("80", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("capability", ["90", "80"])
 def test_kernels_compile_for_gpus_and_use_their_tensor_cores(capability, tmp_path):
     compiled = run("subprocess_compile_triton.py", capability, TRITON_CACHE_DIR=str(tmp_path))
     assert {(entry["kernel"], entry["features"]) for entry in compiled} == {
