@@ -96,14 +96,10 @@ class UnitClaims:
 
     def _make(self, first: Path, path: Path) -> bool:
         """Make the file of a claim, the first or a later one; False where there is one."""
-        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
         try:
-            handle = os.open(path, flags, 0o666)
+            handle = _new_file(path)
         except FileExistsError:
             return False
-        except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(path, flags, 0o666)
         token = secrets.token_hex(8)
         try:
             os.write(handle, json.dumps([token, *own_name()]).encode())
@@ -138,6 +134,21 @@ class UnitClaims:
 
 _UNKNOWN = ProcessName("another machine", "", 0)
 """Who wrote a file that cannot be read, because it is just being written, or not by us."""
+
+
+def _new_file(path: Path) -> int:
+    """Make a file, and the folder that it is in; returns it open.
+
+    Raises:
+        FileExistsError: another process has just made it.
+        OSError: it cannot be made.
+    """
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+    try:
+        return os.open(path, flags, 0o666)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    return os.open(path, flags, 0o666)
 
 
 def _follow(first: Path) -> list[_Found]:

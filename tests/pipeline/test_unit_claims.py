@@ -58,6 +58,19 @@ def test_one_of_two_runs_has_a_unit_until_it_gives_it_back(claims):
     assert second.take("lift", "a/b") is None
 
 
+def test_of_two_that_make_the_folder_of_a_stage_at_once_one_has_the_unit(claims, monkeypatch):
+    first, second = claims
+    make_folder, others = Path.mkdir, [first]
+
+    def mkdir(path, *arguments, **options):
+        make_folder(path, *arguments, **options)
+        while others:
+            assert others.pop().take("lift", "a/b") is None
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    assert second.take("lift", "a/b") == own_name()
+
+
 def test_what_a_dead_process_of_this_machine_had_is_taken_over_at_once(claims, tmp_path):
     leave_claim(tmp_path, DEAD)
     assert claims[0].holder("lift", "a/b") is None
