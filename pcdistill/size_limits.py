@@ -39,6 +39,23 @@ def raised(limit: int) -> int:
     return int(limit * factor)
 
 
+def read_bounded(path: Path, limit: int) -> bytes | None:
+    """Read a whole file; None where it has more bytes than a limit as the user has it.
+
+    Args:
+        path: of the file.
+        limit: bytes, before they are raised.
+
+    Raises:
+        ConfigError: see `raised`.
+        OSError: the file cannot be read.
+    """
+    most = raised(limit)
+    with path.open("rb") as file:
+        content = file.read(most + 1)
+    return None if len(content) > most else content
+
+
 def unpacked_bytes(path: Path) -> int:
     """Bytes that a zip archive says it unpacks to; the size of any other file.
 

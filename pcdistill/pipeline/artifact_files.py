@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pcdistill.atomic_io import atomic_file, require_readable
 from pcdistill.errors import ArtifactError, UnreadableError, file_trouble
-from pcdistill.size_limits import HOW_TO_RAISE, raised
+from pcdistill.size_limits import HOW_TO_RAISE, raised, read_bounded
 from pcdistill.tensor_files import save_tensors
 
 MAX_JSON_BYTES = 1 << 30
@@ -39,9 +39,8 @@ def read_json(path: Path) -> Any:
         UnreadableError: it cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(raised(MAX_JSON_BYTES) + 1)
-        if len(content) > raised(MAX_JSON_BYTES):
+        content = read_bounded(path, MAX_JSON_BYTES)
+        if content is None:
             raise ArtifactError(
                 f"{path} has more than {raised(MAX_JSON_BYTES)} bytes; delete it and run again, "
                 f"or, {HOW_TO_RAISE}"

@@ -22,7 +22,7 @@ from pcdistill.pipeline.config import (
 )
 from pcdistill.pipeline.workspace_format import require_known_format
 from pcdistill.pipeline.yaml_text import parse_yaml
-from pcdistill.size_limits import HOW_TO_RAISE, raised
+from pcdistill.size_limits import HOW_TO_RAISE, raised, read_bounded
 from pcdistill.suggest import suggest
 
 Section = TypeVar("Section", "GeneralConfig", "IngestConfig", "DistillConfig")
@@ -40,14 +40,13 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
             of the wrong kind or out of range.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(raised(_MAX_BYTES) + 1)
-        text = content.decode("utf-8")
+        content = read_bounded(path, _MAX_BYTES)
+        text = "" if content is None else content.decode("utf-8")
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist; give the YAML file of a run") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read ({error}); give the YAML file of a run") from None
-    if len(content) > raised(_MAX_BYTES):
+    if content is None:
         raise ConfigError(
             f"{path} has more than {raised(_MAX_BYTES)} bytes, expected the YAML file of a run; "
             f"give that, or, {HOW_TO_RAISE}"

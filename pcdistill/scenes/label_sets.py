@@ -15,7 +15,7 @@ from pcdistill.atomic_io import atomic_file
 from pcdistill.errors import ConfigError, SceneError, require_text
 from pcdistill.labels import IGNORE_LABEL, IGNORE_LABEL_OF_FILES
 from pcdistill.scenes.paths import is_existing_file
-from pcdistill.size_limits import HOW_TO_RAISE, raised
+from pcdistill.size_limits import HOW_TO_RAISE, raised, read_bounded
 from pcdistill.suggest import suggest
 
 LABEL_SETS = Path(__file__).with_name("label_sets")
@@ -277,9 +277,8 @@ def _find(name: str | Path, folder: Path, kind: str) -> Path:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        with file.open("rb") as stream:
-            text = stream.read(raised(_MAX_BYTES) + 1)
-        if len(text) > raised(_MAX_BYTES):
+        text = read_bounded(file, _MAX_BYTES)
+        if text is None:
             raise ConfigError(
                 f"{file}: has more than {raised(_MAX_BYTES)} bytes, expected a list of classes; "
                 f"give that, or, {HOW_TO_RAISE}"

@@ -26,7 +26,7 @@ from pcdistill.scenes.frames import Frame, StoredFrame
 from pcdistill.scenes.paths import is_existing_file, unreadable
 from pcdistill.scenes.scene import Scene
 from pcdistill.scenes.units import DEPTH_SCALE
-from pcdistill.size_limits import HOW_TO_RAISE, raised
+from pcdistill.size_limits import HOW_TO_RAISE, raised, read_bounded
 from pcdistill.tensor_files import save_tensors
 
 FORMAT = "pcdistill scene"
@@ -197,9 +197,8 @@ def _depth_scale(frame: Frame, depth: Tensor) -> float:
 
 def _read_json(file: Path) -> dict[str, Any]:
     try:
-        with file.open("rb") as stream:
-            text = stream.read(raised(MAX_TEXT_BYTES) + 1)
-        if len(text) > raised(MAX_TEXT_BYTES):
+        text = read_bounded(file, MAX_TEXT_BYTES)
+        if text is None:
             raise SceneError(
                 f"{file}: has more than {raised(MAX_TEXT_BYTES)} bytes, expected the description "
                 f"of a scene; it is damaged, write the scene again, or, {HOW_TO_RAISE}"

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from pcdistill.errors import ArtifactError, UnreadableError, file_trouble
-from pcdistill.size_limits import HOW_TO_RAISE, raised
+from pcdistill.size_limits import HOW_TO_RAISE, raised, read_bounded
 
 MAX_INDEX_BYTES = 64 << 20
 """Of an index; that of a model of thousands of weights has some hundred kilobytes."""
@@ -20,11 +20,10 @@ def read_part_names(index: Path) -> list[str]:
         UnreadableError: it cannot be read.
     """
     try:
-        with index.open("rb") as file:
-            content = file.read(raised(MAX_INDEX_BYTES) + 1)
+        content = read_bounded(index, MAX_INDEX_BYTES)
     except OSError as error:
         raise UnreadableError(file_trouble(error, index)) from None
-    if len(content) > raised(MAX_INDEX_BYTES):
+    if content is None:
         raise ArtifactError(
             f"{index}: has more than {raised(MAX_INDEX_BYTES)} bytes, expected an index of "
             f"weights; fetch the model again, or, {HOW_TO_RAISE}"

@@ -318,14 +318,7 @@ def bare(folder: Path) -> Path:
 
 
 def matterport(folder: Path) -> Path:
-    house = matterport_replica.write_house(folder, count=4)
-    mesh = house / "region_segmentations" / "region0.ply"
-    points, quads, sides = matterport_replica.box_quads(1.0)
-    faces = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
-    sides = np.concatenate([sides, sides])
-    matterport_replica.write_region_mesh(mesh, points, faces, sides + 1, sides)
-    mesh.with_name("region0.fsegs.json").write_text(json.dumps({"segIndices": sides.tolist()}))
-    return house
+    return matterport_replica.write_coarse_house(folder, count=4)
 
 
 def drive(folder: Path) -> Path:

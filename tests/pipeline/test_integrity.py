@@ -45,11 +45,6 @@ def config(tmp_path):
     return config
 
 
-@pytest.fixture
-def root(config):
-    return Path(config.run.workspace)
-
-
 def opened(config: RunConfig) -> tuple[Workspace, list]:
     run = RunContext(config)
     return run.workspace, [stage(run) for stage in STAGES]

@@ -42,17 +42,6 @@ class Heeding(Progress):
 
 
 @pytest.fixture
-def config(tmp_path):
-    (tmp_path / "work").mkdir()
-    return RunConfig(run=GeneralConfig(workspace=str(tmp_path / "work")))
-
-
-@pytest.fixture
-def root(config):
-    return Path(config.run.workspace)
-
-
-@pytest.fixture
 def cluster(monkeypatch):
     stand_in = RayStandIn("one", "two")
     monkeypatch.setattr(ray_workers, "RayCluster", lambda options, cores: stand_in)

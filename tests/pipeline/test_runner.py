@@ -18,7 +18,7 @@ import torch
 
 from pcdistill.errors import ConfigError, SceneError
 from pcdistill.pipeline.artifact_files import atomic_file
-from pcdistill.pipeline.config import GeneralConfig, RunConfig
+from pcdistill.pipeline.config import RunConfig
 from pcdistill.pipeline.context import RunContext
 from pcdistill.pipeline.progress import Progress
 from pcdistill.pipeline.runner import run_stages
@@ -162,17 +162,6 @@ class Threads(OfRoot):
 def states_of(config: RunConfig) -> dict:
     run = RunContext(config)
     return stage_states(run.workspace, [stage(run) for stage in STAGES])
-
-
-@pytest.fixture
-def config(tmp_path):
-    (tmp_path / "work").mkdir()
-    return RunConfig(run=GeneralConfig(workspace=str(tmp_path / "work")))
-
-
-@pytest.fixture
-def root(config):
-    return Path(config.run.workspace)
 
 
 def test_a_second_run_does_nothing(config, root):

@@ -11,7 +11,6 @@ import pytest
 
 from pcdistill.errors import SceneError
 from pcdistill.pipeline import heartbeat, stage_work
-from pcdistill.pipeline.config import GeneralConfig, RunConfig
 from pcdistill.pipeline.context import RunContext
 from pcdistill.pipeline.progress import Progress
 from pcdistill.pipeline.runner import run_stages
@@ -47,17 +46,6 @@ class Listening(Progress):
 
     def print_line(self, text):
         self.lines.append(text)
-
-
-@pytest.fixture
-def config(tmp_path):
-    (tmp_path / "work").mkdir()
-    return RunConfig(run=GeneralConfig(workspace=str(tmp_path / "work")))
-
-
-@pytest.fixture
-def root(config):
-    return Path(config.run.workspace)
 
 
 @pytest.fixture(autouse=True)

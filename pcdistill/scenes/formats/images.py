@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from pcdistill.errors import SceneError
-from pcdistill.size_limits import HOW_TO_RAISE, raised
+from pcdistill.size_limits import HOW_TO_RAISE, raised, read_bounded
 
 MAX_IMAGE_PIXELS = 64_000_000
 """Pixels; a header that declares more is taken for damage, before anything is allocated."""
@@ -148,13 +148,12 @@ def encode_depth(depth: Tensor, depth_scale: float) -> bytes:
 
 def _bytes(path: Path, checksum: int | None) -> io.BytesIO:
     try:
-        with path.open("rb") as stream:
-            content = stream.read(raised(MAX_FILE_BYTES) + 1)
+        content = read_bounded(path, MAX_FILE_BYTES)
     except OSError as missing:
         raise SceneError(
             f"{path}: cannot be read ({missing.strerror}); restore the file or drop its frame"
         ) from missing
-    if len(content) > raised(MAX_FILE_BYTES):
+    if content is None:
         raise SceneError(
             f"{path}: has more than the {raised(MAX_FILE_BYTES)} bytes an image file may have; "
             f"replace the damaged file, or, {HOW_TO_RAISE}"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pcdistill.errors import SceneError
-from pcdistill.size_limits import HOW_TO_RAISE, raised
+from pcdistill.size_limits import HOW_TO_RAISE, raised, read_bounded
 
 MAX_TEXT_BYTES = 64 << 20
 """Bytes; the text files of scans are far smaller."""
@@ -66,13 +66,12 @@ def read_text(path: Path, what: str, *, largest: int = MAX_TEXT_BYTES) -> str:
 
 def _read_bytes(path: Path, what: str, largest: int) -> bytes:
     try:
-        with path.open("rb") as stream:
-            content = stream.read(raised(largest) + 1)
+        content = read_bounded(path, largest)
     except OSError as error:
         raise SceneError(
             f"{path}: cannot be read ({error.strerror or error}), expected {what}; restore the file"
         ) from error
-    if len(content) > raised(largest):
+    if content is None:
         raise SceneError(
             f"{path}: has more than {raised(largest)} bytes, expected {what}; restore the original "
             f"file, or, {HOW_TO_RAISE}"

@@ -471,14 +471,7 @@ def test_settings_that_mean_nothing_here_are_refused(house):
 @pytest.fixture(scope="module")
 def fuzzed(tmp_path_factory):
     root = tmp_path_factory.mktemp("fuzz")
-    house = matterport_replica.write_house(root, count=6)
-    mesh = house / "region_segmentations" / "region0.ply"
-    points, quads, sides = matterport_replica.box_quads(1.0)
-    faces = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
-    sides = np.concatenate([sides, sides])
-    matterport_replica.write_region_mesh(mesh, points, faces, sides + 1, sides)
-    mesh.with_name("region0.fsegs.json").write_text(json.dumps({"segIndices": sides.tolist()}))
-    return house
+    return matterport_replica.write_coarse_house(root, count=6)
 
 
 def damage(content: bytes, generator: np.random.Generator) -> bytes:
