@@ -44,10 +44,8 @@ def make_batches(
     ordered = sorted(shuffled, key=lambda scene: -sizes[scene])
     number = -(-count // batch_size)
     batches = [[] for _ in range(number)]
-    for bucket in _cut(ordered, number):
-        places = torch.randperm(
-            number, generator=generator
-        ).tolist()  # the last bucket may be small
+    for bucket in _cut(ordered, number):  # the last one may be small
+        places = torch.randperm(number, generator=generator).tolist()
         for scene, place in zip(bucket, places, strict=False):
             batches[place].append(scene)
     return [_shuffle(batch, generator) for batch in batches]
