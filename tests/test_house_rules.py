@@ -60,6 +60,7 @@ MAY_OPEN = {
         "processes",
         "prompts",
         "scenes",
+        "size_limits",
         "pipeline",
         "artifacts",
         "cli",
