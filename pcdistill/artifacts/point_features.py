@@ -21,7 +21,7 @@ from pcdistill.pipeline import (
     read_rows,
     read_tensors,
 )
-from pcdistill.scenes import Scene, open_scene
+from pcdistill.scenes import Scene, open_stored_scene
 from pcdistill.teachers import GeometryTeacher, Teacher
 
 
@@ -119,7 +119,7 @@ class PointFeatureStore:
             seen: (M,) int64, the points they belong to, ascending.
         """
         if not self.stores(scene):
-            stored = open_scene(self._workspace.scene(scene))
+            stored = open_stored_scene(self._workspace.scene(scene))
             return self.lift(stored, teacher, lambda done, total, words: None).finish()
         path = self._workspace.point_features(teacher, scene)
         tensors = read_tensors(path, ("features", "seen"))

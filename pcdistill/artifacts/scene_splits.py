@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pcdistill.artifacts.scan_sources import open_scan_sources
 from pcdistill.pipeline import RunContext
 
 
@@ -46,6 +45,8 @@ def split_scenes(run: RunContext) -> SceneSplit:
         training = tuple(f"home-train-{i}" for i in range(config.train))
         validation = tuple(f"home-validation-{i}" for i in range(config.validation))
     else:
+        from pcdistill.artifacts.scan_sources import open_scan_sources  # loads every reader
+
         index = open_scan_sources(run).index
         training, validation, why = index.training, index.validation, index.why
         is_test = index.side == "test"

@@ -11,7 +11,7 @@ from pcdistill.errors import SceneError
 from pcdistill.geometry import estimate_normals
 from pcdistill.networks import MinkUNet, load_checkpoint
 from pcdistill.pipeline import DistillConfig, StudentInputSpec, Workspace, read_input_spec
-from pcdistill.scenes import open_scene
+from pcdistill.scenes import open_stored_scene
 
 
 class LoadedStudent(NamedTuple):
@@ -49,7 +49,7 @@ def load_student_input(workspace: Workspace, name: str, kind: str) -> StudentInp
     Raises:
         SceneError: it needs colours and there are none.
     """
-    scene = open_scene(workspace.scene(name))
+    scene = open_stored_scene(workspace.scene(name))
     if kind == "constant":
         return StudentInput(scene.points)
     check_colors(name, scene.colors, kind)

@@ -18,7 +18,7 @@ from pcdistill.pipeline import slug
 from pcdistill.scenes import (
     LabelledCloud,
     get_export_format,
-    open_scene,
+    open_stored_scene,
     write_benchmark_zip,
     write_class_names,
 )
@@ -101,7 +101,7 @@ def _labelled_cloud(
 ) -> LabelledCloud:
     """What a method says of a scene; nothing of it is kept."""
     words = artifacts.words
-    scene = open_scene(artifacts.workspace.scene(name))
+    scene = open_stored_scene(artifacts.workspace.scene(name))
     features, seen = predictor.features(method, name)
     labels = words.classify(features, seen)
     superpoints = ScenePieces(artifacts, predictor).cut(scene)

@@ -43,7 +43,7 @@ from pcdistill.inference.methods import (
     weighs_by_capability,
 )
 from pcdistill.inference.true_capability import true_capability
-from pcdistill.scenes import open_scene
+from pcdistill.scenes import open_stored_scene
 
 DRAWS = 5
 """Permutations over which `SHUFFLED` is averaged."""
@@ -93,7 +93,7 @@ class ScenePredictor:
         features, seen = self._lifted_features(lifted, scene, capability)
         if method != VOXELS and run.protocol.runs != "turned":
             return features, seen
-        points = open_scene(run.workspace.scene(scene)).points
+        points = open_stored_scene(run.workspace.scene(scene)).points
         average = voxel_means if method == VOXELS else voxel_features
         return average(points, features, seen, run.voxel_size, looks)
 

@@ -13,7 +13,7 @@ from pcdistill.distillation import current_ranks, infer_point_features
 from pcdistill.errors import TrainingError
 from pcdistill.evaluation import ConfusionMatrix, Protocol, SemanticResult, score_counts
 from pcdistill.pipeline import RunWords, Workspace
-from pcdistill.scenes import open_scene
+from pcdistill.scenes import open_stored_scene
 
 
 class StudentValidation:
@@ -49,7 +49,7 @@ class StudentValidation:
         Raises:
             TrainingError: no scene has labels.
         """
-        opened = ((name, open_scene(workspace.scene(name))) for name in scenes)
+        opened = ((name, open_stored_scene(workspace.scene(name))) for name in scenes)
         self._scenes = tuple(name for name, scene in opened if scene.labels is not None)
         if not self._scenes:
             raise TrainingError(
@@ -77,7 +77,7 @@ class StudentValidation:
 
     def _count(self, network: nn.Module, name: str) -> torch.Tensor:
         """(K + 1, K) int64, points of a scene by predicted and true category."""
-        scene = open_scene(self._workspace.scene(name))
+        scene = open_stored_scene(self._workspace.scene(name))
         cloud = load_student_input(self._workspace, name, self._kind)
         features = infer_point_features(network, cloud, self._voxel_size, self._device)  # (N, D)
         seen = torch.ones(len(features), dtype=torch.bool)

@@ -30,7 +30,7 @@ from pcdistill.inference.touching import TouchingPieces
 from pcdistill.pipeline import Workspace, question_slug, slug
 from pcdistill.scenes import (
     Scene,
-    open_scene,
+    open_stored_scene,
     scene_to_source,
     source_points,
     write_source_ply,
@@ -348,7 +348,7 @@ class Querier:
 
     def _scene(self, name: str) -> Scene:
         if name not in self._scenes:
-            self._scenes[name] = open_scene(self._artifacts.workspace.scene(name))
+            self._scenes[name] = open_stored_scene(self._artifacts.workspace.scene(name))
         return self._scenes[name]
 
 

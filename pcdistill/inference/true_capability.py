@@ -19,7 +19,7 @@ from pcdistill.evaluation import ConfusionMatrix, rank_agreement
 from pcdistill.fusion import predict_labels
 from pcdistill.labels import IGNORE_LABEL
 from pcdistill.pipeline import RunWords, Workspace, read_json, write_json
-from pcdistill.scenes import LabelSet, open_scene
+from pcdistill.scenes import LabelSet, open_stored_scene
 
 
 def true_capability(
@@ -54,7 +54,7 @@ def true_capability(
     no_class = torch.where(class_of_word < 0, classes, class_of_word)
     counts = [ConfusionMatrix(classes + 1) for _ in point_features.teachers]
     for name in scenes:
-        scene = open_scene(workspace.scene(name))
+        scene = open_stored_scene(workspace.scene(name))
         if scene.labels is None:
             continue
         truth = labels_in_memory(words.label_set, scene, scene.labels)

@@ -35,7 +35,6 @@ from pcdistill.teachers import (
     TextEncoder,
     WeightProbe,
     WeightStore,
-    build_teacher,
     build_text_encoder,
     encoder_revision,
     how_to_get_all,
@@ -169,6 +168,8 @@ class RunContext:
                 are not on this machine.
         """
         if name not in self._teachers:
+            from pcdistill.teachers import build_teacher  # loads every teacher
+
             setup = TeacherSetup(
                 self.text_encoder,
                 self.weights,

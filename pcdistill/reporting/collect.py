@@ -44,7 +44,7 @@ from pcdistill.reporting.run_description import (
     notes,
     summary,
 )
-from pcdistill.scenes import Scene, open_scene
+from pcdistill.scenes import Scene, open_stored_scene
 from pcdistill.version import __version__
 from pcdistill.visualization import (
     RenderCamera,
@@ -179,7 +179,7 @@ def _not_measured(split: SceneSplit) -> str:
 
 def _pictures(run: FinishedRun, name: str, heat_maps: Sequence[str]) -> Iterator[Picture]:
     workspace, palette = run.artifacts.workspace, run.artifacts.words.label_set.palette
-    scene = open_scene(workspace.scene(name))
+    scene = open_stored_scene(workspace.scene(name))
     view = _view(scene)
     yield from _scan_pictures(scene, view, palette)
     for method in drawn_methods(run):

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     )
     from pcdistill.scenes.scene import Scene
     from pcdistill.scenes.source_frame import source_points, write_source_ply
-    from pcdistill.scenes.store import load_stored_points, write_scene
+    from pcdistill.scenes.store import load_stored_points, open_stored_scene, write_scene
 
 __all__ = [
     "EXPORT_FORMATS",
@@ -71,6 +71,7 @@ __all__ = [
     "load_vocabulary",
     "open_scan",
     "open_scene",
+    "open_stored_scene",
     "read_label_file",
     "read_ply",
     "require_scans",

@@ -34,7 +34,7 @@ from pcdistill.inference import (
 )
 from pcdistill.labels import IGNORE_LABEL
 from pcdistill.pipeline import Dependency, RunContext, Stage, Task, write_json, write_tensors
-from pcdistill.scenes import Scene, open_scene
+from pcdistill.scenes import Scene, open_stored_scene
 
 
 class EvaluateStage(Stage):
@@ -149,7 +149,7 @@ class EvaluateStage(Stage):
             SceneError: the scene has labels of another label set.
         """
         run = self._run
-        scene = open_scene(run.workspace.scene(name))
+        scene = open_stored_scene(run.workspace.scene(name))
         truth = self._scored_labels(scene)
         counted = []
         for number, table in enumerate(draws):

@@ -12,7 +12,7 @@ from pcdistill.artifacts import estimate_sizes, open_point_features, split_scene
 from pcdistill.callbacks import ProgressCallback
 from pcdistill.errors import SceneError
 from pcdistill.pipeline import Dependency, RunContext, Stage, Task, write_tensors
-from pcdistill.scenes import open_scene
+from pcdistill.scenes import open_stored_scene
 from pcdistill.teachers import GeometryTeacher, encoder_revision, teacher_revision
 
 
@@ -66,7 +66,7 @@ class LiftStage(Stage):
             SceneError: there are no frames, or they see nothing.
         """
         name, scene_name = _parts(task.unit)
-        scene = open_scene(self._workspace.scene(scene_name))
+        scene = open_stored_scene(self._workspace.scene(scene_name))
         if not scene.frames:
             raise SceneError(f"scene {scene_name}: has no frames, so no teacher can look at it")
         teacher = self._features.load_teacher(name)

@@ -28,7 +28,7 @@ from pcdistill.geometry import (
 )
 from pcdistill.labels import IGNORE_LABEL
 from pcdistill.pipeline import Dependency, PartitionConfig, RunContext, Stage, Task, write_tensors
-from pcdistill.scenes import Scene, open_scene
+from pcdistill.scenes import Scene, open_stored_scene
 
 
 class Partition(NamedTuple):
@@ -141,7 +141,7 @@ class PartitionStage(Stage):
 
     def work(self, task: Task, report: ProgressCallback) -> str:
         """Cut a scene into superpoints and measure what came out."""
-        scene = open_scene(self._workspace.scene(task.unit))
+        scene = open_stored_scene(self._workspace.scene(task.unit))
         ids, edges, method = partition_scene(scene, self._config)
         found = superpoint_statistics(
             ids,

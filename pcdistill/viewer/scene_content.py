@@ -14,7 +14,7 @@ from pcdistill.artifacts import labels_in_memory, load_predictions
 from pcdistill.inference import ORACLE, FinishedRun, ScenePieces
 from pcdistill.lifting import SceneProjector
 from pcdistill.pipeline import read_provenance
-from pcdistill.scenes import Scene, open_scene
+from pcdistill.scenes import Scene, open_stored_scene
 from pcdistill.viewer.detail import Block, build_blocks
 from pcdistill.visualization import (
     UNSEEN,
@@ -59,7 +59,7 @@ class SceneContent:
     @cached_property
     def scene(self) -> Scene:
         """The stored scene."""
-        return open_scene(self._run.artifacts.workspace.scene(self.name))
+        return open_stored_scene(self._run.artifacts.workspace.scene(self.name))
 
     @cached_property
     def points(self) -> NDArray[np.float32]:

@@ -44,7 +44,7 @@ def run(scene, tmp_path, monkeypatch):
     """Artifacts of a run with one scene, and labels of it."""
     monkeypatch.setattr(export_module, "stored_scenes", lambda workspace, names: ["hall"])
     for module in (export_module, query_module):
-        monkeypatch.setattr(module, "open_scene", lambda folder: scene)
+        monkeypatch.setattr(module, "open_stored_scene", lambda folder: scene)
     encoder = SimpleNamespace(encode=lambda texts: torch.eye(20)[: len(texts)], text_space="toy")
     words = RunWords(encoder, load_label_set("scannet20"), ("wall",))
     words.label_embeddings = words.vocabulary_embeddings = torch.eye(20)

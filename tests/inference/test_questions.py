@@ -27,7 +27,7 @@ def run(tmp_path, monkeypatch):
     points = torch.rand(80, 3, generator=generator) + 10.0 * (torch.arange(80) >= 40)[:, None]
     ids = (torch.arange(80) >= 40).long()
     pieces = Pieces(ids, run.text_encoder.encode(["chair", "bathtub"]))
-    monkeypatch.setattr(query_module, "open_scene", lambda *_: Scene("flat", points))
+    monkeypatch.setattr(query_module, "open_stored_scene", lambda *_: Scene("flat", points))
     monkeypatch.setattr(query_module.ScenePieces, "features", lambda *_: pieces)
     monkeypatch.setattr(query_module, "stored_scenes", lambda *_: ("flat",))
     return run

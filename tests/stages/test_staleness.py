@@ -25,7 +25,6 @@ from pcdistill.artifacts.scan_sources import FileSummary, ScanIndex
 from pcdistill.capability.generators.rendered import RenderedImageGenerator
 from pcdistill.capability.registry import GENERATORS, SEGMENTERS
 from pcdistill.networks import build_student, save_checkpoint
-from pcdistill.pipeline import context as run_module
 from pcdistill.pipeline.config import RunConfig
 from pcdistill.pipeline.config_loading import config_from_dict
 from pcdistill.pipeline.context import RunContext
@@ -41,6 +40,7 @@ from pcdistill.scenes.label_sets import (
 from pcdistill.scenes.readers.base import Scan
 from pcdistill.segmenters import SuperpixelSegmenter
 from pcdistill.stages import STAGES, ingest
+from pcdistill.teachers import build_teacher, registry
 from tests.capability.generators.tiny_diffusion import write_model_files
 
 Marks = dict[str, dict[str, str]]
@@ -227,10 +227,10 @@ def known_models(monkeypatch):
 
     def build(name, setup):
         if name not in built:
-            built[name] = teachers.build_teacher(name, setup)
+            built[name] = build_teacher(name, setup)
         return built[name]
 
-    monkeypatch.setattr(run_module, "build_teacher", build)
+    monkeypatch.setattr(registry, "build_teacher", build)
     monkeypatch.setitem(
         teachers.text_encoders.TEXT_ENCODERS, "other", lambda _: teachers.StaticTextEncoder()
     )
@@ -507,7 +507,7 @@ def test_a_scan_is_read_again_where_its_labels_are_those_of_the_run_s_label_set(
 
 def test_words_make_stale_what_a_teacher_saw_that_was_asked_for_them(folder, tmp_path, monkeypatch):
     """Teachers that find what they know see the same whatever the vocabulary is."""
-    monkeypatch.setattr(run_module, "build_teacher", teachers.build_teacher)
+    monkeypatch.setattr(registry, "build_teacher", build_teacher)
     known = teachers.WEIGHT_FILES["sam3"]
     (tmp_path / known.file_name).mkdir()
     for part in known.parts:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pcdistill.geometry import mesh_edges, neighbor_edges, superpoint_statistics
-from pcdistill.geometry.superpoint_statistics import Fidelity
+from pcdistill.geometry.superpoint_summary import Fidelity
 from tests.fixtures.surfaces import bumpy_sheet
 
 
