@@ -65,7 +65,7 @@ def main() -> None:
             stream.flush()
         except OSError:  # the terminal is closed: what is left goes nowhere
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-    gc.disable()  # the process ends: walking through all of torch once more would free nothing
+    gc.freeze()  # the process ends: walking through all of torch once more would free nothing
     sys.exit(status)
 
 

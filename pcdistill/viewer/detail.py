@@ -20,9 +20,6 @@ SECTORS = 8
 """Directions that upright surfaces are sorted by, so that a wall can be hidden as a whole."""
 UPRIGHT = 0.5
 """Largest vertical part of the normal of an upright surface."""
-SLIVER = 100
-"""Points below which a block joins the nearest of its direction: each costs the browser a message
-and a drawing of its own."""
 SHARES = tuple(2.0 ** (-step / 2) for step in range(17))
 """Shares of its points that a block is drawn with; steps, so that a small move changes nothing."""
 
@@ -56,10 +53,8 @@ def build_blocks(points: Tensor, normals: Tensor | None = None) -> list[Block]:
     low, high = points.amin(dim=0), points.amax(dim=0)
     edge = max(float((high - low).max()) / BLOCKS_ALONG, MIN_BLOCK)
     cells = ((points - low) / edge).long().clamp(max=BLOCKS_ALONG - 1)  # (N, 3)
-    sectors = _sectors(normals, len(points))
-    cells = _without_slivers(points, cells, sectors, edge)
     keys = (cells[:, 0] * BLOCKS_ALONG + cells[:, 1]) * BLOCKS_ALONG + cells[:, 2]
-    keys = keys * (SECTORS + 1) + sectors
+    keys = keys * (SECTORS + 1) + _sectors(normals, len(points))
     order = torch.argsort(keys * (1 << 3 * _CODE_BITS) + _codes((points - low) / edge - cells))
     counts = torch.unique_consecutive(keys[order], return_counts=True)[1].tolist()
     return [_block(points, normals, own) for own in torch.split(order, counts)]
@@ -133,22 +128,9 @@ def _sectors(normals: Tensor | None, count: int) -> Tensor:
     return torch.where(upright, turns.round().long() % SECTORS + 1, 0)
 
 
-def _without_slivers(points: Tensor, cells: Tensor, sectors: Tensor, edge: float) -> Tensor:
-    """(N, 3) int64: the cells of points, those of slivers the cell of the block that they join."""
-    own = torch.cat([cells, sectors[:, None]], dim=1)  # (N, 4)
-    kinds, kind, counts = torch.unique(own, dim=0, return_inverse=True, return_counts=True)
-    sums = torch.zeros(len(kinds), 3, dtype=torch.float64).index_add_(0, kind, points.double())
-    means = sums / counts[:, None]
-    away = torch.cdist(means, means)  # (K, K) metres
-    away[(kinds[:, None, 3] != kinds[:, 3]) | (counts < SLIVER)] = math.inf
-    nearest, joined = away.min(dim=1)
-    joins = (counts < SLIVER) & (nearest < edge)
-    return torch.where(joins[:, None], kinds[joined, :3], kinds[:, :3])[kind]
-
-
 def _codes(places: Tensor) -> Tensor:
-    """(N,) int64: Morton codes of places (N, 3) in their blocks, 0 to 1; the nearest of others."""
-    scaled = (places * (1 << _CODE_BITS)).long().clamp(0, (1 << _CODE_BITS) - 1)
+    """(N,) int64: Morton codes of places (N, 3) in their blocks, 0 to 1."""
+    scaled = (places * (1 << _CODE_BITS)).long().clamp(max=(1 << _CODE_BITS) - 1)
     code = torch.zeros(len(places), dtype=torch.int64)
     for bit in range(_CODE_BITS):
         for axis in range(3):

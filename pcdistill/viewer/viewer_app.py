@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,10 @@ from pcdistill.visualization import RenderCamera
 
 _REST = 0.25
 """Seconds that a camera stands still before the level of detail follows it."""
+
+_ARRIVAL = 1.5
+"""Seconds that a page has to itself before more points than it begins with are sent; together they
+would be seen later."""
 
 START_POINTS = 60_000
 """Points that a page begins with; the others follow, so that there is something to see at once."""
@@ -48,6 +53,7 @@ class ViewerApp:
         self._moved = threading.Event()
         self._closed = threading.Event()
         self._browsers = 0
+        self._dense_from = 0.0
         self.server = start_server(host, port, session.run.artifacts.title)
         self._painter = CloudPainter(self.server.scene)
         self._marks: list[Any] = []
@@ -242,6 +248,8 @@ class ViewerApp:
             self._moved.set()
 
         client.camera.on_update(moved)
+        if self._browsers == 0:
+            self._dense_from = time.monotonic() + _ARRIVAL
         self._browsers += 1
         self._moved.set()
 
@@ -256,11 +264,15 @@ class ViewerApp:
         while not self._closed.is_set():
             self._moved.wait()
             self._moved.clear()
-            while self._moved.wait(_REST) and not self._closed.is_set():
+            while self._moved.wait(self._rest()) and not self._closed.is_set():
                 self._moved.clear()
             if not self._closed.is_set():
                 with self._lock, self.server.atomic():
                     self._paint()
+
+    def _rest(self) -> float:
+        """Seconds to wait for the next move of the camera."""
+        return max(_REST, self._dense_from - time.monotonic())
 
     def _clicked(self, event: Any) -> None:
         session = self.session

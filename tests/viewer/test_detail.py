@@ -78,27 +78,6 @@ def test_walls_of_one_direction_are_a_block_that_is_seen_from_behind():
     assert not seen_from_behind(floor, (0.0, 0.0, -5.0))
 
 
-def test_slivers_join_the_nearest_block_of_their_direction():
-    """A floor and a wall of 2.5 m, cut at every half metre; what is left over stays with these."""
-    x, y = torch.meshgrid(torch.arange(125) * 0.02, torch.arange(27) * 0.02, indexing="ij")
-    floor = torch.stack([x.flatten(), y.flatten(), torch.zeros(125 * 27)], dim=1)
-    points = torch.cat([floor, floor[:, [0, 2, 1]]])
-    normals = torch.tensor([[0.0, 0, 1]] * len(floor) + [[0.0, 1, 0]] * len(floor))
-    blocks = build_blocks(points, normals)
-    assert len(blocks) == 10
-    rows = torch.cat([block.points for block in blocks])
-    assert torch.equal(rows.sort().values, torch.arange(len(points)))
-    for block in blocks:
-        is_wall = block.points >= len(floor)
-        assert bool(is_wall.all()) == bool(is_wall.any()) == (block.outward is not None)
-        assert float((points[block.points, 0]).max() - points[block.points, 0].min()) < 0.5
-
-
-def test_a_sliver_far_from_all_others_stays_a_block():
-    points = torch.cat([sheet(26), sheet(3) + torch.tensor([20.0, 0.0, 0.0])])
-    assert sorted(len(block.points) for block in build_blocks(points)) == [9, 676]
-
-
 def test_points_grow_so_that_a_thinned_surface_stays_closed():
     assert thinned_size(0.1, 400, 100) == pytest.approx(0.2)
     assert thinned_size(0.1, 400, 400) == pytest.approx(0.1)
