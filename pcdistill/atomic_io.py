@@ -133,7 +133,7 @@ def _give_usual_mode(files: Sequence[Path]) -> None:
     closed = [file for file in files if file.exists() and file.stat().st_mode & 0o777 == 0o600]
     if not closed:
         return
-    probe = closed[0].with_name(f".{_writer()}.mode.part")
+    probe = closed[0].with_name(f".mode.{_writer()}.part")
     descriptor = os.open(probe, os.O_CREAT | os.O_WRONLY, 0o666)
     try:
         usual = os.fstat(descriptor).st_mode & 0o777

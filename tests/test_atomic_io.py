@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,48 @@ def test_leftovers_of_dead_processes_go_and_those_of_living_ones_stay(tmp_path):
         (tmp_path / "a" / name).write_text("half")
     assert remove_stale_temporaries(tmp_path) == len(dead)
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == sorted(living)
+
+
+def killed_at(step: int, write: Callable[[], None]) -> bool:
+    """Whether a process that writes came to its end before it did so many things to files."""
+    child = os.fork()
+    if child == 0:
+        left = iter(range(step))
+
+        def watch(event: str, _: object) -> None:
+            if (event == "open" or event.startswith("os.")) and next(left, None) is None:
+                os._exit(1)
+
+        sys.addaudithook(watch)
+        write()
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def write_closed(path: Path) -> None:
+    """A file that nobody else may read, as safetensors writes them."""
+    os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_of_a_process_that_is_killed_at_any_step_nothing_stays(tmp_path, kind):
+    place = tmp_path / "a" / "written"
+
+    def write() -> None:
+        if kind == "file":
+            with atomic_file(place) as temporary:
+                write_closed(temporary)
+        else:
+            with atomic_folder(place) as temporary:
+                write_closed(temporary / "content")
+
+    step = 0
+    while not killed_at(step, write):
+        remove_stale_temporaries(tmp_path)
+        assert [path.name for path in tmp_path.glob("a/*")] in ([], ["written"]), step
+        assert kind == "file" or not place.exists() or os.listdir(place) == ["content"]
+        step += 1
+    assert step > 5
 
 
 @pytest.mark.parametrize("other", ["puts its own there", "took the old one away"])
