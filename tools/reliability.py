@@ -1,7 +1,7 @@
 """Writer of the table of docs/reliability.md: what is done to runs, and how they go on.
 
-python tools/reliability.py [--extent usual]     run tests/faults, then write the table
-python tools/reliability.py --outcomes FILE      write it of what the tests noted there
+python tools/reliability.py                   run all of tests/faults, then write the table
+python tools/reliability.py --outcomes FILE   write it of what the tests noted there
 """
 
 from __future__ import annotations
@@ -25,14 +25,12 @@ BEGIN, END = "<!-- faults: begin -->", "<!-- faults: end -->"
 def main() -> int:
     """Run the tests, unless their outcomes are given, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--extent", choices=("usual", "all"), default="all", help="of the tests")
     parser.add_argument("--outcomes", type=Path, help="what the tests noted before")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         file = arguments.outcomes or Path(folder) / "outcomes.jsonl"
         if arguments.outcomes is None:
-            command = [sys.executable, "-m", "pytest", "tests/faults"]
-            command += ["--extent", arguments.extent]
+            command = [sys.executable, "-m", "pytest", "tests/faults", "--extent", "all"]
             environment = {**os.environ, FILE: str(file), "OMP_NUM_THREADS": "1"}
             ended = subprocess.run(command, cwd=REPOSITORY, env=environment, check=False)
             if ended.returncode != 0:

@@ -12,6 +12,7 @@ from pathlib import Path
 FAULTS = {
     "kill -9": "of the run, at random moments of every stage, with one process and with two",
     "kill -9 of a worker": "one of two worker processes",
+    "kill -9 of a Ray worker": "one of two actors of `--engine ray`",
     "SIGTERM": "to the run, as `kill` or a scheduler sends it",
     "closed terminal": "SIGHUP to the run and its workers",
     "closed terminal under nohup": "the run goes on, and what it prints goes nowhere",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -32,6 +33,35 @@ def test_a_killed_worker_is_replaced(trial):
     assert (ended.status, ended.errors) == (0, "")
     assert " 0 failed" in ended.output
     trial.keeps_its_promises("kill -9 of a worker", "nothing: another worker does its unit")
+
+
+def actors_of(process: int) -> list[int]:
+    """Numbers of the processes that Ray does the units of a run in."""
+    lines = {int(file.parent.name): file for file in Path("/proc").glob("[0-9]*/cmdline")}
+    found = []
+    for number, file in lines.items():
+        with suppress(OSError):  # it has ended meanwhile
+            is_ours = any(
+                f"/pcd-ray-{process}-" in os.readlink(opened)
+                for opened in (file.parent / "fd").iterdir()
+            )
+            if is_ours and file.read_bytes().startswith(b"ray::RayActor"):
+                found.append(number)
+    return found
+
+
+@pytest.mark.slow  # the processes of a cluster are many
+def test_a_killed_worker_of_ray_is_replaced(trial):
+    trial.begin_without("lift", "fuse")
+    # a shell starts it: a process with threads of its own is no place to begin a cluster in
+    child = trial.start("--jobs", 2, "--engine", "ray", environment={})
+    while not (actors := actors_of(child.pid)):
+        assert child.is_running, child.end().errors
+    os.kill(actors[0], signal.SIGKILL)
+    ended = child.end()
+    assert (ended.status, ended.errors) == (0, "")
+    assert " 0 failed" in ended.output
+    trial.keeps_its_promises("kill -9 of a Ray worker", "nothing: another worker does its unit")
 
 
 @pytest.mark.parametrize(

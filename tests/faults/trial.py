@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from socket import gethostname
 from typing import NamedTuple
 
 from pcdistill.pipeline import STAGE_NAMES
@@ -146,7 +147,7 @@ class Trial:
             following: what the next run did.
             stage: in which it happened, where that was left to chance.
         """
-        said = said.replace(str(self.workspace), "RUN")
+        said = said.replace(str(self.workspace), "RUN").replace(f".{gethostname()}.", ".HOST.")
         note(Outcome(fault, said, told.states, following, stage))
 
     @staticmethod
