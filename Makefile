@@ -7,7 +7,7 @@
 # make test-margins the assertions that came closest to failing, of the tests in T=tests/...
 # make lint         ruff and mypy only
 # make audit        installed packages against constraints.txt, and their licences; no network
-# make fuzz         damaged files for every reader, N=20000 of them: 10 minutes
+# make fuzz         damaged files for every reader, N=20000 of them: one to ten minutes
 # make format       format the code with ruff, and mend what it can mend
 # make docs         the pages of docs/ and the reference of every room as a site: site/index.html
 # make bench        measure: five seeds of test homes with frozen settings (40 minutes)

@@ -12,11 +12,23 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 """Line ends, orders to a terminal, and what has no bytes: names in foreign files may have them."""
 
 
+_ENDLESS = re.compile(r"[^\s/]{300,}")
+"""More than a name of a file can have, without a space: what damaged files are quoted with."""
+_LONGEST = 6000
+"""Characters of a message; a path alone may have 4,096."""
+
+
 class PcdistillError(Exception):
-    """Base of every error a user can mend; its text stands alone, in one printable line."""
+    """Base of every error a user can mend; its text stands alone, in one printable line.
+
+    What it quotes of foreign files may be of any length, and is cut in the middle.
+    """
 
     def __str__(self) -> str:
-        return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], super().__str__())
+        text = _ENDLESS.sub(lambda found: f"{found[0][:40]}...{found[0][-20:]}", super().__str__())
+        if len(text) > _LONGEST:
+            text = f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 2 :]}"
+        return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 class ConfigError(PcdistillError):

@@ -31,6 +31,7 @@ def main() -> int:
         file = arguments.outcomes or Path(folder) / "outcomes.jsonl"
         if arguments.outcomes is None:
             command = [sys.executable, "-m", "pytest", "tests/faults", "--extent", "all"]
+            command += ["--ignore", "tests/faults/test_page.py"]  # of the page as it was before
             environment = {**os.environ, FILE: str(file), "OMP_NUM_THREADS": "1"}
             ended = subprocess.run(command, cwd=REPOSITORY, env=environment, check=False)
             if ended.returncode != 0:

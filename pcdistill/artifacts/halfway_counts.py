@@ -48,7 +48,15 @@ class HalfwayCounts:
                 int(size): tuple(confusion_counts(cells, int(size)) for cells in draws)
                 for size, draws in found["first"].items()
             }
-        except (ArtifactError, KeyError, TypeError, ValueError, IndexError, RuntimeError):
+        except (
+            ArtifactError,
+            KeyError,
+            TypeError,
+            ValueError,
+            OverflowError,
+            IndexError,
+            RuntimeError,
+        ):
             return None  # not there, or damaged: the scene is measured anew
         return SceneCounts(draws, first)
 

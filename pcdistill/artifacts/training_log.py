@@ -101,6 +101,6 @@ def _trim_steps(path: Path, done: int) -> None:
         try:
             if json.loads(line)["step"] <= done:
                 kept.append(line + "\n")
-        except (ValueError, KeyError, TypeError):  # cut when the process was killed
+        except (ValueError, OverflowError, KeyError, TypeError):  # cut when the process was killed
             continue
     path.write_text("".join(kept))

@@ -117,7 +117,7 @@ def table_from_json(content: Any, where: str) -> CapabilityTable:
         return CapabilityTable(
             str(content["text_encoder"]), prompts, dict(content["synthesis"]), teachers
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise ArtifactError(
             f"{where}: is damaged or was edited, expected what `pcdistill capability` writes "
             f"({type(error).__name__}: {error}); make it anew"
@@ -139,7 +139,7 @@ def scores_from_json(row: Mapping[str, Any], words: Sequence[str]) -> TeacherSco
     """Turn JSON values back into the scores of one teacher, for K words.
 
     Raises:
-        KeyError, TypeError, ValueError, AttributeError: other values than those.
+        KeyError, TypeError, ValueError, OverflowError, AttributeError: other values than those.
     """
     taught = row["taught"]
     return TeacherScores(

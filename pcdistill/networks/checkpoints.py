@@ -129,7 +129,7 @@ def save_checkpoint(
     """
     try:
         provenance_text = json.dumps(dict(provenance), sort_keys=True, allow_nan=False)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"provenance cannot be written as JSON: {error}") from error
     weights = {
         key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()
@@ -204,7 +204,7 @@ def _read_safetensors(path: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
         if architecture.name not in PLANES:
             raise ValueError(f"unknown architecture '{architecture.name}'")
         metadata["provenance"] = json.loads(header["provenance"])
-    except (KeyError, TypeError, ValueError, ConfigError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, ConfigError) as error:
         raise ArtifactError(
             f"{path}: the header of this student file is damaged ({error}); save it again"
         ) from error

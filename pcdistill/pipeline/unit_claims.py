@@ -175,7 +175,7 @@ def _look(path: Path) -> _Found | None:
         mark = touch_mark(handle)
         token, host, machine, process = json.loads(os.pread(handle, 1 << 12, 0))
         return _Found(path, str(token), ProcessName(str(host), str(machine), int(process)), mark)
-    except (ValueError, TypeError):
+    except (ValueError, OverflowError, TypeError):
         return _Found(path, f"{mark[0]:x}-{mark[1]:x}", _UNKNOWN, mark)
     finally:
         os.close(handle)

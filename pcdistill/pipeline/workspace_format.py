@@ -59,7 +59,7 @@ def _stored(root: Path) -> dict[str, Any] | None:
         return None
     except OSError as error:
         raise UnreadableError(file_trouble(error, path)) from None
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, OverflowError, TypeError, KeyError, RecursionError):
         raise ConfigError(
             f"{path}: is damaged, expected the format of the workspace; delete it, and the next "
             "run writes it anew"

@@ -227,7 +227,7 @@ def _read(handle: int, path: Path) -> RunEntry:
             told = json.loads(os.pread(handle, 1 << 16, 0))
             lists = {"shard": tuple(told["shard"]), "stages": tuple(told["stages"])}
             return RunEntry(**{**told, **lists, "name": ProcessName(*told["name"])})
-        except (ValueError, TypeError, KeyError):  # just being written, or not by us
+        except (ValueError, OverflowError, TypeError, KeyError):  # just being written, or not by us
             time.sleep(_READ_PAUSE)
     host, _, process = path.name.removesuffix(".json").rpartition(".")[0].rpartition(".")
     number = int(process) if process.isdecimal() else 0

@@ -104,4 +104,7 @@ class Scene:
             raise ValueError(f"scene {self.name}: frames are a {type(self.frames)}, not a tuple")
         for name, times in Counter(frame.name for frame in self.frames).items():
             if times > 1:
-                raise ValueError(f"scene {self.name}: {times} frames are named {name}")
+                raise SceneError(
+                    f"scene {self.name}: {times} frames are named {name}, expected a name of its "
+                    "own for each; list every frame once"
+                )

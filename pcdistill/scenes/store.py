@@ -116,7 +116,14 @@ def open_stored_scene(folder: Path) -> Scene:
             label_set=content["label_set"],
             provenance=content["provenance"],
         )
-    except (KeyError, TypeError, ValueError, AttributeError, SafetensorError) as error:
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        OverflowError,
+        AttributeError,
+        SafetensorError,
+    ) as error:
         raise SceneError(
             f"{file}: does not describe a scene ({type(error).__name__}: {error}); "
             "write the scene again"

@@ -43,8 +43,11 @@ class Foreign:
         """Items of a foreign list are dropped."""
 
 
-class RestrictedUnpickler(pickle.Unpickler):
+class RestrictedUnpickler(pickle._Unpickler):
     """Reads what arrays, tensors and plain containers are made of.
+
+    It is the one in Python, which keeps what is named later in a dictionary: the compiled one makes
+    a list as long as the largest number in the file, so that six bytes take 32 GiB.
 
     Raises:
         pickle.UnpicklingError: from `load`, where the file names anything else.
@@ -110,6 +113,13 @@ def _bytes(text: str, encoding: str) -> bytes:
     return text.encode("latin1" if encoding == "latin1" else "utf-8")
 
 
+def _bytearray(*given: Any) -> bytearray:
+    """Bytes that are there; a number would ask for as many zeros."""
+    if given and isinstance(given[0], int):
+        raise pickle.UnpicklingError(f"it asks for {given[0]} empty bytes")
+    return bytearray(*given)
+
+
 def _numbers(values: list[Any]) -> list[Any]:
     return list(values)
 
@@ -118,7 +128,7 @@ _NUMPY_CORES = ("numpy.core", "numpy._core")
 _BUILDERS: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): OrderedDict,
     **{(builtins, "set"): set for builtins in ("builtins", "__builtin__")},
-    **{(builtins, "bytearray"): bytearray for builtins in ("builtins", "__builtin__")},
+    **{(builtins, "bytearray"): _bytearray for builtins in ("builtins", "__builtin__")},
     ("_codecs", "encode"): _bytes,
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): _dtype,

@@ -33,6 +33,8 @@ KEPT_SCENES = 2
 """Scenes whose points and colours stay in memory; a million points take about 100 MB."""
 FIELD_OF_VIEW = 45.0
 """Degrees across the picture that the first view is framed for."""
+_FRAME = (660, 800)
+"""Height and width of a picture that is no wider than a window beside the panel usually is."""
 _FRAMED_POINTS = 60_000
 
 
@@ -205,7 +207,7 @@ class ViewerSession:
         normals = None if scene.normals is None else scene.normals[keep][::step]
         some = points[::step]
         view = birds_eye_view(
-            some, (600, 800), normals=normals, hide_ceiling=False, field_of_view=FIELD_OF_VIEW
+            some, _FRAME, normals=normals, hide_ceiling=False, field_of_view=FIELD_OF_VIEW
         )
         if panes == 1:
             return view
@@ -214,7 +216,7 @@ class ViewerSession:
         towards = -view.camera_to_world[:3, 2]
         azimuth = float(torch.rad2deg(torch.atan2(towards[1], towards[0])))
         return birds_eye_view(
-            moved, (600, 800), azimuth=azimuth, hide_ceiling=False, field_of_view=FIELD_OF_VIEW
+            moved, _FRAME, azimuth=azimuth, hide_ceiling=False, field_of_view=FIELD_OF_VIEW
         )
 
     def panes(self, camera: RenderCamera) -> list[Pane]:

@@ -120,7 +120,7 @@ def _json(content: bytes, spot: int, number: int) -> bytes:
     """Another value in the place of one of a JSON file; the digits of a file that is none."""
     try:
         whole = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):  # of an earlier damage
         return _digits(content, spot, number)
     places: list[tuple[Any, Any]] = []
 

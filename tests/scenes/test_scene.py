@@ -45,7 +45,6 @@ def test_a_scene_knows_its_bounds_and_frames():
         ({"labels": torch.zeros(3, dtype=torch.int32)}, "labels are .* expected .* int64"),
         ({"instances": torch.zeros(3)}, "instances are"),
         ({"faces": torch.zeros(1, 4, dtype=torch.int64)}, r"faces are \(1, 4\)"),
-        ({"frames": (frame(), frame())}, "2 frames are named a"),
         ({"frames": [frame()]}, "not a tuple"),
         ({"name": ""}, "needs a name"),
     ],
@@ -60,6 +59,7 @@ def test_shapes_and_dtypes_are_a_contract(changes, message):
     ("changes", "message"),
     [
         ({"points": torch.zeros(0, 3)}, "scene s: has no points, expected at least one"),
+        ({"frames": (frame(), frame())}, "2 frames are named a, expected a name of its own"),
         (
             {"points": torch.tensor([[0.0, 0, float("nan")], [0, 0, 0]])},
             "1 of 2 points are not finite",

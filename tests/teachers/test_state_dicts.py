@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import pickle
+import struct
+import tracemalloc
 from collections import OrderedDict
 from pathlib import Path
 
@@ -133,6 +135,26 @@ def test_objects_of_a_training_are_no_way_to_run_code(tmp_path):
     path.write_bytes(b"cpytorch_lightning.utilities\nrun\n(S'touch x'\ntR.")
     with pytest.raises(ArtifactError, match="found no tensors by name"):
         load_state_dict(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"Nr" + struct.pack("<I", 1 << 26) + b".",  # remembers nothing as number 67,108,864
+        b"cbuiltins\nbytearray\n(J" + struct.pack("<i", 1 << 30) + b"tR.",
+    ],
+    ids=["memo", "zeros"],
+)
+def test_a_number_in_a_pickle_takes_no_memory(tmp_path, content):
+    path = tmp_path / "weights"
+    path.write_bytes(b"\x80\x02" + content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ArtifactError, match="weights: "):
+            load_state_dict(path)
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_arrays_of_objects_are_refused(tmp_path):

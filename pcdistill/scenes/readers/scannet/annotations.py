@@ -202,7 +202,7 @@ def _read_table(file: Path) -> dict[str, int]:
             if not name or not 0 < number < 1 << 20:
                 raise ValueError(f"raw category {name!r} with id {number}")
             numbers.setdefault(name, number)
-    except (KeyError, TypeError, ValueError, csv.Error) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, csv.Error) as error:
         raise SceneError(
             f"{file}: line {rows.line_num} has no raw_category with an id "
             f"({str(error)[:80]}), expected {what}; download it again"
