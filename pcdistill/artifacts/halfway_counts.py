@@ -54,6 +54,7 @@ class HalfwayCounts:
             TypeError,
             ValueError,
             OverflowError,
+            AttributeError,
             IndexError,
             RuntimeError,
         ):

@@ -158,6 +158,10 @@ def test_it_knows_whose_scores_it_has():
             lambda stored: json.loads(json.dumps(stored).replace("[3, 0, 10]", "[3, 10]")),
             "is damaged or was edited",
         ),
+        (
+            lambda stored: json.loads(json.dumps(stored).replace("[3, 0, 10]", "[3, 0, 1e999]")),
+            "is damaged or was edited",
+        ),
     ],
 )
 def test_a_file_that_is_none_is_refused_in_one_sentence(spoil, said):

@@ -606,7 +606,7 @@ def test_an_interrupted_measuring_goes_on_with_the_next_scene(tmp_path, monkeypa
     assert asked[3:] == [first, second]
 
 
-@pytest.mark.parametrize("spoil", ["other settings", "damage", "huge"])
+@pytest.mark.parametrize("spoil", ["other settings", "damage", "a list", "huge"])
 def test_halfway_counts_of_other_work_and_damaged_ones_are_not_used(tmp_path, spoil):
     counts = SceneCounts((torch.tensor([[3, 0], [0, 4], [1, 0]]),), {1: (torch.ones(2, 1).long(),)})
     HalfwayCounts(tmp_path, "mark", 2).save("room", counts)
@@ -616,6 +616,9 @@ def test_halfway_counts_of_other_work_and_damaged_ones_are_not_used(tmp_path, sp
     assert HalfwayCounts(tmp_path, "mark", 2).load("hall") is None
     if spoil == "damage":
         next(tmp_path.glob("*.json")).write_text('{"mark": "mark", "scene": "room", "draws": 3}')
+    if spoil == "a list":
+        written = {"mark": "mark", "scene": "room", "draws": [], "first": []}
+        next(tmp_path.glob("*.json")).write_text(json.dumps(written))
     if spoil == "huge":
         content = '{"mark": "mark", "scene": "room", "first": {}, "draws": [[[0, 0, Infinity]]]}'
         next(tmp_path.glob("*.json")).write_text(content)

@@ -105,6 +105,11 @@ def without_images(scan):
     shutil.rmtree(scan / "iphone/rgb")
 
 
+def frames_twice(scan):
+    poses = scan / "dslr/colmap/images.txt"
+    poses.write_text(2 * poses.read_text())
+
+
 def no_frames(scan):
     change(scan / "dslr/nerfstudio/transforms_undistorted.json", frames="none")
 
@@ -119,6 +124,7 @@ def no_frames(scan):
         (other_segments, r"segments.json: has segments of 2 vertices, the mesh has \d+"),
         (without_images, "has neither dslr/resized_undistorted_images nor iphone/rgb"),
         (no_frames, "'frames' is no list of frames"),
+        (frames_twice, "2 frames are named .*; list every frame once"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_sentence(scan, harm, words):

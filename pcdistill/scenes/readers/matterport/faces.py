@@ -137,8 +137,9 @@ def _integers(path: Path, key: str, values: Any) -> np.ndarray[Any, np.dtype[np.
     try:
         if not isinstance(values, list):
             raise TypeError(f"it is a {type(values).__name__}")
-        if wrong := next((value for value in values if type(value) is not int), None):
-            raise TypeError(f"it has {str(wrong)[:40]!r}")
+        for value in values:
+            if type(value) is not int:
+                raise TypeError(f"it has {str(value)[:40]!r}")
         return np.array(values, dtype=np.int64)
     except (TypeError, OverflowError) as error:
         raise SceneError(

@@ -404,6 +404,10 @@ def test_an_unusable_mesh_is_named(own_house):
         ("semseg", {"segGroups": [{"id": -3, "segments": [1]}]}, r"an object has the number -3"),
         ("semseg", {"segGroups": [3]}, r"'segments' is no list of integers \(it is a NoneType"),
         ("semseg", {"segGroups": [{"id": 2, "segments": ["x"]}]}, r"'segments' is no list of int"),
+        *(
+            ("semseg", {"segGroups": [{"id": 2, "segments": [empty]}]}, r"'segments' is no list of")
+            for empty in ("", None, 0.0, [], False)
+        ),
         ("semseg", {"segGroups": [{"id": 2, "segments": [2**70]}]}, r"'segments' is no list of"),
         ("semseg", {}, r"has no list 'segGroups'"),
     ],
