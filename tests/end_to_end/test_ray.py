@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -136,7 +137,12 @@ def test_a_run_that_is_ended_leaves_no_process_behind(unlifted, number, status, 
     command = [sys.executable, "-m", "pcdistill.cli", "run", str(unlifted)]
     options = ["--only", *STAGES, "--engine", "ray", "--jobs", "2"]
     run = subprocess.Popen(
-        [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell that starts the tests in the background has them pass over Ctrl-C
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     mark = f"/pcd-ray-{run.pid}-"
     wait_for(
