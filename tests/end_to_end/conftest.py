@@ -94,3 +94,16 @@ def tiny_run(tmp_path_factory) -> Path:
             (workspace / "stdout.txt").write_text(finished.stdout)
             printed.write_text(finished.stdout)
     return workspace
+
+
+def processes_in(mark: str) -> list[int]:
+    """Numbers of the processes that have a file open whose path has `mark` in it."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            opened = [os.readlink(link) for link in (path / "fd").iterdir()]
+        except OSError:  # it has ended meanwhile
+            continue
+        if any(mark in name for name in opened):
+            found.append(int(path.name))
+    return found

@@ -23,7 +23,7 @@ import pytest
 from pcdistill.pipeline.artifact_files import read_json
 from pcdistill.pipeline.ray_package import import_ray
 from pcdistill.pipeline.stop_signal import TERMINATED
-from tests.end_to_end.conftest import TINY, pcdistill
+from tests.end_to_end.conftest import TINY, pcdistill, processes_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 
@@ -148,12 +148,12 @@ def test_a_run_that_is_ended_leaves_no_process_behind(unlifted, number, status, 
     wait_for(
         lambda: list((unlifted / "manifest" / "lift").glob("*.json")) or run.poll() is not None
     )
-    assert processes(mark)
+    assert processes_in(mark)
     run.send_signal(number)
     _, errors = run.communicate(timeout=LIMIT)
     assert run.returncode == status
     assert errors == told
-    wait_for(lambda: not processes(mark))  # after SIGKILL two helpers of Ray take a minute
+    wait_for(lambda: not processes_in(mark))  # after SIGKILL two helpers of Ray take a minute
     left = list(Path(tempfile.gettempdir()).glob(f"pcd-ray-{run.pid}-*"))
     if number == signal.SIGKILL:
         for folder in left:  # the next run of this machine would remove it
@@ -161,16 +161,3 @@ def test_a_run_that_is_ended_leaves_no_process_behind(unlifted, number, status, 
     else:
         assert not left
     assert pcdistill("run", unlifted, "--only", *STAGES).returncode == 0
-
-
-def processes(mark: str) -> list[str]:
-    """Living processes that have files open in the folder of a cluster."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            opened = [os.readlink(link) for link in (path / "fd").iterdir()]
-        except OSError:
-            continue
-        if any(mark in name for name in opened):
-            found.append(path.name)
-    return found

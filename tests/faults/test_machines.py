@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.end_to_end.conftest import processes_in
 from tests.faults.preparations import lose_gpu_memory, without_shared_memory
 from tests.faults.test_files import failures
 
@@ -37,15 +38,10 @@ def test_a_killed_worker_is_replaced(trial):
 
 def actors_of(process: int) -> list[int]:
     """Numbers of the processes that Ray does the units of a run in."""
-    lines = {int(file.parent.name): file for file in Path("/proc").glob("[0-9]*/cmdline")}
     found = []
-    for number, file in lines.items():
+    for number in processes_in(f"/pcd-ray-{process}-"):
         with suppress(OSError):  # it has ended meanwhile
-            is_ours = any(
-                f"/pcd-ray-{process}-" in os.readlink(opened)
-                for opened in (file.parent / "fd").iterdir()
-            )
-            if is_ours and file.read_bytes().startswith(b"ray::RayActor"):
+            if Path(f"/proc/{number}/cmdline").read_bytes().startswith(b"ray::RayActor"):
                 found.append(number)
     return found
 

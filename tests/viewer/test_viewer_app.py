@@ -71,6 +71,17 @@ def test_a_page_begins_with_few_points_and_gets_all_once_somebody_looks(app, mon
     assert f"{few:,} of" in drawn(app)
 
 
+def test_the_first_page_has_a_moment_to_itself_before_more_points_are_sent(app, monkeypatch):
+    monkeypatch.setattr(viewer_app, "_ARRIVAL", 1000.0)
+    watcher = SimpleNamespace(camera=SimpleNamespace(on_update=lambda callback: None))
+    assert app._rest() == viewer_app._REST
+    app._connected(watcher)
+    first = app._dense_from
+    assert app._rest() > 900
+    app._connected(watcher)  # of a second one all points are there already
+    assert app._dense_from == first
+
+
 def test_trouble_in_a_callback_is_a_sentence_in_the_panel(app):
     def fail(event):
         raise ArtifactError("<b>a file is missing</b>")
