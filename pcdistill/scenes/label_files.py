@@ -132,6 +132,9 @@ def _read_npz_labels(path: Path, label_set: LabelSet) -> tuple[Tensor, Tensor | 
         with np.load(path, allow_pickle=False) as arrays:
             names = ("labels", "points", "class_names")
             found = {name: arrays[name] for name in names if name in arrays.files}
+        for name, values in found.items():
+            if not isinstance(values, np.ndarray):  # NumPy gives the bytes of what is no array
+                raise ValueError(f"'{name}' is none")
     except OSError as error:
         raise SceneError(f"{path}: cannot be read ({error.strerror or error})") from error
     except _DAMAGED as error:

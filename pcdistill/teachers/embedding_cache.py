@@ -80,5 +80,7 @@ class EmbeddingCache:
             values = np.load(path, allow_pickle=False)
         except Exception:  # damaged headers, which are Python, raise many kinds
             return None
+        if not isinstance(values, np.ndarray):  # an archive of several
+            return None
         whole = values.shape == (self._dimensions,) and values.dtype == np.float32
         return torch.from_numpy(values) if whole and np.isfinite(values).all() else None

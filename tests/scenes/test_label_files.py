@@ -76,6 +76,14 @@ def npz_of_bytes(file, content):
         archive.writestr("labels.npy", b"\x93NUMPY\x01\x00" + bytes([len(content), 0]) + content)
 
 
+def npz_of_no_array(file, name):
+    np.savez(file, labels=np.array([1]))
+    content = {"labels.npy": zipfile.ZipFile(file).read("labels.npy"), f"{name}.npy": b"\x92NUMPY"}
+    with zipfile.ZipFile(file, "w") as archive:
+        for member, held in content.items():
+            archive.writestr(member, held)
+
+
 def text(file, content):
     file.write_text(content)
 
@@ -89,6 +97,9 @@ def text(file, content):
         ("a.npz", lambda f: text(f, "hello"), "is no archive of NumPy arrays"),
         ("a.npz", lambda f: npz_of_bytes(f, b"{'descr': (\0"), "is no archive of NumPy arrays"),
         ("a.npz", lambda f: npz_of_bytes(f, b"{'a': ('<f4',\n"), "is no archive of NumPy arr"),
+        ("a.npz", lambda f: npz_of_no_array(f, "labels"), "arrays .'labels' is none"),
+        ("a.npz", lambda f: npz_of_no_array(f, "points"), "arrays .'points' is none"),
+        ("a.npz", lambda f: npz_of_no_array(f, "class_names"), "arrays .'class_names' is none"),
         ("a.npz", lambda f: npz(f, label=[1]), "has no array 'labels'"),
         ("a.npz", lambda f: npz(f, labels=["a"]), "expected integers"),
         ("a.npz", lambda f: npz(f, labels=[1], points=[[1.0, 2]]), r"'points' are \(1, 2\)"),

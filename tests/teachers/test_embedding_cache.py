@@ -35,7 +35,12 @@ HEADS = [b"{'descr': (\0", b"{'descr': ('<f4',\n", b"[" * 4000]
 NPY = [b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head for head in HEADS]
 
 
-@pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"damaged", b"\x80\x04N.", *NPY])
+EMPTY_ARCHIVE = b"PK\x05\x06" + bytes(18)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\x93NUMPY", b"damaged", b"\x80\x04N.", EMPTY_ARCHIVE, *NPY]
+)
 def test_a_damaged_file_is_as_none(tmp_path, content):
     cache(tmp_path).put("a bed", ROW)
     (file,) = [path for path in tmp_path.rglob("*") if path.is_file()]
