@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import sys
 from collections.abc import Callable
 from io import TextIOWrapper
@@ -19,7 +18,12 @@ from pcdistill.cli.settings import settings
 from pcdistill.cli.slurm import slurm
 from pcdistill.cli.view import view
 from pcdistill.cli.weights import weights
-from pcdistill.cli.words import merge_repeated_option, run_with_error_reporting, values_of
+from pcdistill.cli.words import (
+    flush_output,
+    merge_repeated_option,
+    run_with_error_reporting,
+    values_of,
+)
 from pcdistill.errors import ConfigError
 from pcdistill.pipeline import require_stage_names, stop_at_signals
 from pcdistill.suggest import suggest
@@ -60,11 +64,7 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     stop_at_signals()
     status = run_command(sys.argv[1:])
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:  # the terminal is closed: what is left goes nowhere
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    flush_output()
     gc.freeze()  # the process ends: walking through all of torch once more would free nothing
     sys.exit(status)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -21,6 +21,7 @@ from pcdistill.cli.words import (
     OptionalPath,
     OptionalText,
     Overrides,
+    flush_output,
     make_console,
     merge_repeated_option,
     run_with_error_reporting,
@@ -182,13 +183,29 @@ def _claim_task(
 def main() -> None:
     """Run the command line of one of the processes."""
     words = merge_repeated_option(sys.argv[1:], SET_OPTION)
-    status = run_with_error_reporting(lambda: tyro.cli(distill, args=words, prog="distill"))
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        # all is written; tidying up was once ended by "terminate called" of a library's thread
-        sys.stdout.flush()
-        sys.stderr.flush()
+    with _ended_at_once():
+        sys.exit(run_with_error_reporting(lambda: tyro.cli(distill, args=words, prog="distill")))
+
+
+@contextmanager
+def _ended_at_once() -> Iterator[None]:
+    """End one of several processes however the body ends, without Python's tidying up.
+
+    While Python ends, threads of gloo still listen to the other processes; those that ended before
+    make them abort the process ("terminate called"), whose exit status is lost then.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            raise
+        status = 1
+        if isinstance(error, SystemExit):
+            status = int(error.code or 0)  # of ours and of tyro, which give no words
+        else:
+            sys.excepthook(type(error), error, error.__traceback__)
+        flush_output()
         os._exit(status)
-    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -132,6 +132,15 @@ def run_with_error_reporting(command: Callable[[], int | None]) -> int:
         return 2
 
 
+def flush_output() -> None:
+    """Write out what a command printed, before the process ends."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # the terminal is closed: what is left goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def _write_error(sentence: str) -> None:
     """Write to stderr, unless the terminal is closed."""
     with suppress(OSError):
