@@ -25,7 +25,7 @@ from pcdistill.inference.questions import (
     ignored_words,
     judge_place,
 )
-from pcdistill.inference.relevancy import relevancy, similarity_floor
+from pcdistill.inference.relevancy import NeighborhoodMean, relevancy, similarity_floor
 from pcdistill.inference.touching import TouchingPieces
 from pcdistill.pipeline import Workspace, question_slug, slug
 from pcdistill.scenes import (
@@ -127,6 +127,8 @@ class _Kept(NamedTuple):
     ids: Tensor
     """(N,) int64, piece of each point."""
     touching: TouchingPieces
+    means: dict[str, NeighborhoodMean]
+    """By method, of the features of the pieces."""
 
 
 class _Search(NamedTuple):
@@ -175,9 +177,10 @@ class Querier:
             ArtifactError: the run has no scene of that name, or is not finished.
         """
         method = self._methods.require(method, self._artifacts.workspace)
-        pieces = self._pieces.features(method, self._scene(scene_name))
+        scene = self._scene(scene_name)
+        pieces = self._pieces.features(method, scene)
         asked = embed_question(self._artifacts.words, _question(question))
-        fits = relevancy(pieces.features, asked.queries, asked.alternatives)
+        fits = self._relevancy(asked, method, scene, pieces)
         return _of_points(pieces, fits), method
 
     def query_scene(
@@ -219,11 +222,11 @@ class Querier:
         words, scene = self._artifacts.words, self._scene(scene_name)
         pieces = self._pieces.features(method, scene)
         vocabulary = words.vocabulary_embeddings  # (K, D)
-        fits = relevancy(pieces.features, asked.queries, asked.alternatives)  # (S,)
+        fits = self._relevancy(asked, method, scene, pieces)
         floor = (
             self._floor(method, scene_name, pieces) if min_similarity is None else min_similarity
         )
-        touching = self._kept_touching(scene, pieces)
+        touching = self._kept(scene, pieces).touching
         judged: list[_Judged] = []
         excluded, best = 0, -1.0
         for place in connected_places(scene.points, pieces.ids, fits, touching=touching):
@@ -245,18 +248,29 @@ class Querier:
             self._floors[method, scene] = similarity_floor(pieces.features, vocabulary)
         return self._floors[method, scene]
 
-    def _kept_touching(self, scene: Scene, pieces: Pieces) -> TouchingPieces:
+    def _relevancy(
+        self, asked: EmbeddedQuestion, method: str, scene: Scene, pieces: Pieces
+    ) -> Tensor:
+        """(S,) float32: how well each piece fits, and those around it that look like it."""
+        kept = self._kept(scene, pieces)
+        if method not in kept.means:
+            first, second = map(torch.from_numpy, kept.touching.near_pairs())
+            sizes = torch.from_numpy(kept.touching.sizes)
+            kept.means[method] = NeighborhoodMean(pieces.features, sizes, first, second)
+        return kept.means[method](relevancy(pieces.features, asked.queries, asked.alternatives))
+
+    def _kept(self, scene: Scene, pieces: Pieces) -> _Kept:
         kept = self._touching.pop(scene.name, None)
         if kept is None or not torch.equal(kept.ids, pieces.ids):
             points = scene.points.double().cpu().numpy()
             found = TouchingPieces(points, pieces.ids.numpy(), len(pieces.features))
-            kept = _Kept(pieces.ids, found)
+            kept = _Kept(pieces.ids, found, {})
         self._touching[scene.name] = kept  # the last one
         while sum(len(one.ids) for one in self._touching.values()) > KEPT_POINTS:
             if len(self._touching) == 1:
                 break
             del self._touching[next(iter(self._touching))]
-        return kept.touching
+        return kept
 
     def query(
         self,

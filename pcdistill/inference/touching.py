@@ -13,6 +13,9 @@ from pcdistill.geometry import ThinnedTree, place_keys
 _REACH = 2.5  # median distances of neighbouring points within which pieces touch
 _NEIGHBORS = 16  # of each place that are looked at
 _WORTH_THREADS = 1 << 15  # searches that are shared by threads
+_CELL = 3.0  # median distances of neighbouring points: width of the cells in which pieces are near
+_SAMPLE = 4096  # places that tell that distance
+_NEAR = 8  # pieces of one cell that each is paired with
 
 Indices = npt.NDArray[np.int64]
 
@@ -71,6 +74,40 @@ class TouchingPieces:
         graph = coo_matrix((np.ones(len(edges[0])), edges), shape=(self._nodes, self._nodes))
         group: npt.NDArray[np.int32] = connected_components(graph, directed=False)[1]
         return group[: self._count]
+
+    def near_pairs(self) -> tuple[Indices, Indices]:
+        """Pair the pieces that come near each other, without a search around every place.
+
+        Two are near if they have points in one cell, three times as wide as the usual distance of
+        neighbours, of a grid or of the same grid moved by half a cell. Of more than nine pieces in
+        a cell each is paired with the eight next ones.
+
+        Returns:
+            (P,), (P,): the pieces of each pair, the lower number first; sorted, no pair twice.
+        """
+        wanted = np.unique(np.linspace(0, len(self._node), _SAMPLE, endpoint=False, dtype=np.int64))
+        sample = wanted[: len(self._node)]
+        self._look_up(sample[~self._known[sample]])
+        cell = _CELL * float(np.median(self._spacing[sample])) if len(sample) else 0.0
+        if cell == 0:
+            none: Indices = np.zeros(0, dtype=np.int64)
+            return none, none
+        alone = np.flatnonzero(self._node < self._count)
+        shared = np.flatnonzero(self._node >= self._count)
+        place = np.append(alone, shared[self._meeting[:, 0] - self._count])
+        piece = np.append(self._node[alone], self._meeting[:, 1])
+        found: list[Indices] = []
+        for moved in (0.0, 0.5):
+            cells = place_keys(np.floor(self._positions / cell + moved))[place]
+            order = np.lexsort((piece, cells))
+            cells, pieces = cells[order], piece[order]
+            first = np.append(True, (cells[1:] != cells[:-1]) | (pieces[1:] != pieces[:-1]))
+            cells, pieces = cells[first], pieces[first]  # each piece of a cell once
+            for step in range(1, min(_NEAR, len(cells) - 1) + 1):
+                same = cells[step:] == cells[:-step]
+                found.append(pieces[:-step][same] * self._count + pieces[step:][same])
+        low, high = np.divmod(np.unique(np.concatenate(found)), self._count)
+        return low, high
 
     def _look_up(self, places: Indices) -> None:
         """Find the neighbours of places (m,), and note which pieces meet there."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -38,11 +40,39 @@ def test_pieces_that_touch_are_one_place_and_others_are_not():
 
 
 def test_a_neighbor_of_unlike_relevancy_does_not_belong():
-    points, ids = scene(0.0, 0.6)
-    places = connected_places(points, ids, torch.tensor([0.8, 0.39]))
+    """The rest of the scene has 0.2, from which 0.47 is 0.45 of the way to 0.8."""
+    points, ids = scene(0.0, 0.6, 2.1)
+    places = connected_places(points, ids, torch.tensor([0.8, 0.46, 0.2]))
     assert [place.superpoints.tolist() for place in places] == [[0]]
-    both = connected_places(points, ids, torch.tensor([0.8, 0.41]))
+    both = connected_places(points, ids, torch.tensor([0.8, 0.48, 0.2]))
     assert [place.superpoints.tolist() for place in both] == [[0, 1]]
+    half = connected_places(points, ids, torch.tensor([0.8, 0.48, 0.2]), like=0.5)
+    assert [place.superpoints.tolist() for place in half] == [[0]]
+
+
+def test_a_question_that_fits_everything_a_little_does_not_join_everything():
+    """As a roundabout phrase does: 0.06 for chairs, 0.03 for what is no seat."""
+    points, ids = scene(0.0, 0.6, 1.2, 3.0)
+    places = connected_places(points, ids, torch.tensor([0.06, 0.03, 0.05, 0.03]))
+    assert [place.superpoints.tolist() for place in places] == [[0], [2]]
+
+
+def test_where_nearly_everything_is_the_thing_it_is_one_place():
+    """What anything has is half of the best at most, 0.45: 0.66 is enough."""
+    points, ids = scene(0.0, 0.6, 1.2)
+    (place,) = connected_places(points, ids, torch.tensor([0.9, 0.7, 0.8]))
+    assert place.superpoints.tolist() == [0, 1, 2]
+
+
+def test_what_nobody_saw_does_not_count_among_what_anything_has():
+    """Most of the scene has no feature; of the rest, a quarter has 0.3: 0.435 is enough."""
+    points, ids = scene(0.0, 0.6, 2.1, 4.0, 6.0, 8.0, 10.0)
+    fits = torch.tensor([0.6, 0.44, 0.3, 0.0, 0.0, 0.0, 0.0])
+    (place,) = connected_places(points, ids, fits)
+    assert place.superpoints.tolist() == [0, 1]
+    fits[1] = 0.43
+    (place,) = connected_places(points, ids, fits)
+    assert place.superpoints.tolist() == [0]
 
 
 def test_a_speck_that_fits_better_comes_after_a_large_place():
@@ -77,7 +107,11 @@ def test_places_share_no_point_and_hold_all_that_is_alike(seed, count):
     places = connected_places(points, ids, fits)
     rows = torch.cat([place.points for place in places])
     assert len(rows.unique()) == len(rows)
-    alike = fits >= 0.5 * fits.max()
+    values = fits.double().sort().values
+    best = float(values[-1])
+    quartile = float(values[math.ceil(count / 4) - 1])  # pieces have equally many points
+    anything = min(quartile, best / 2)
+    alike = fits >= anything + 0.45 * (best - anything)
     assert torch.equal(rows.sort().values, alike[ids].nonzero()[:, 0])
     assert [place.rank for place in places] == sorted((p.rank for p in places), reverse=True)
 

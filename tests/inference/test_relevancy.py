@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
 from pcdistill.inference import meant_word, query_alternatives, relevancy, similarity_floor
+from pcdistill.inference.relevancy import NeighborhoodMean
 
 BED, DOOR, LAMP, OTHER = torch.eye(4)
 FLOAT32 = 1e-6  # rounding of a softmax over a few float32 cosines
@@ -116,3 +117,74 @@ def test_a_temperature_of_nothing_is_refused():
         relevancy(BED[None], BED[None], DOOR[None], 0)
     with pytest.raises(ValueError, match="at least one query"):
         relevancy(BED[None], BED[:0, None].expand(0, 4), DOOR[None])
+
+
+def chain(features: torch.Tensor, sizes: list[int], **how: float) -> NeighborhoodMean:
+    """Pieces of which each is near the next."""
+    first = torch.arange(len(features) - 1)
+    return NeighborhoodMean(features, torch.tensor(sizes), first, first + 1, **how)
+
+
+def test_pieces_hear_their_neighbors_by_size_and_likeness():
+    """A round by hand: the smaller of two sizes, times exp((cosine - 1) / 0.5)."""
+    features = torch.stack([BED, unit(0.6, 0.8, 0.0, 0.0), DOOR])
+    found = chain(features, [10, 40, 30], temperature=0.5)(torch.tensor([0.9, 0.3, 0.1]), 1)
+    left, right = 10 * math.exp(-0.4 / 0.5), 30 * math.exp(-0.2 / 0.5)
+    expected = [
+        (10 * 0.9 + left * 0.3) / (10 + left),
+        (40 * 0.3 + left * 0.9 + right * 0.1) / (40 + left + right),
+        (30 * 0.1 + right * 0.3) / (30 + right),
+    ]
+    assert found.tolist() == pytest.approx(expected, abs=FLOAT32)
+
+
+def test_with_each_round_pieces_one_further_away_are_heard():
+    means, given = chain(BED.expand(4, 4), [20] * 4), torch.tensor([1.0, 0.0, 0.0, 0.0])
+    assert [int((means(given, rounds) > 0).sum()) for rounds in (0, 1, 2, 3)] == [1, 2, 3, 4]
+    assert torch.equal(means(given, 0), given)
+
+
+def test_a_doubtful_piece_of_a_bed_becomes_bed_and_a_chance_hit_elsewhere_does_not_stay():
+    """Five pieces of a bed, one of them badly seen; five of a wall, one that fits by chance."""
+    bed, wall = unit(0.9, 0.3, 0.1, 0.0), unit(0.1, 0.2, 0.1, 0.9)
+    features = torch.stack([bed] * 5 + [wall] * 5)
+    given = torch.tensor([0.8, 0.8, 0.3, 0.8, 0.8, 0.05, 0.05, 0.6, 0.05, 0.05])
+    found = chain(features, [100] * 10)(given)
+    assert found[:5].min() > 0.6
+    assert found[5:].max() < 0.3
+
+
+def test_a_cup_on_a_table_keeps_what_it_has():
+    """The table is larger, touches it on many sides, and looks different."""
+    table, cup = unit(0.1, 1.0, 0.2, 0.0), unit(1.0, 0.1, 0.4, 0.1)
+    features = torch.stack([cup] + [table] * 6)
+    first, second = torch.zeros(6, dtype=torch.long), torch.arange(1, 7)
+    means = NeighborhoodMean(features, torch.tensor([50] + [3000] * 6), first, second)
+    found = means(torch.tensor([0.8] + [0.02] * 6))
+    assert found[0] > 0.75
+    assert found[1:].max() < 0.03
+
+
+def test_without_a_feature_a_piece_neither_hears_nor_says():
+    features = torch.stack([BED, torch.zeros(4), BED, torch.zeros(4)])
+    given = torch.tensor([0.7, 0.0, 0.2, 0.0])
+    assert torch.equal(chain(features, [10, 10, 10, 0])(given), given)
+
+
+@given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 12), pairs=st.integers(0, 30))
+def test_means_lie_between_and_do_not_depend_on_the_order(seed, count, pairs):
+    generator = torch.Generator().manual_seed(seed)
+    features = normalize(torch.randn(count, 5, generator=generator), dim=1)
+    sizes = torch.randint(0, 50, (count,), generator=generator)
+    near = torch.randint(0, count, (2, pairs), generator=generator)
+    near = near[:, near[0] != near[1]]
+    values = torch.rand(count, generator=generator)
+    found = NeighborhoodMean(features, sizes, near[0], near[1])(values)
+    assert float(found.min()) >= float(values.min()) - FLOAT32
+    assert float(found.max()) <= float(values.max()) + FLOAT32
+    order = torch.randperm(count, generator=generator)
+    rank = order.argsort()
+    moved = NeighborhoodMean(features[order], sizes[order], rank[near[1]], rank[near[0]])
+    torch.testing.assert_close(moved(values[order]), found[order])
+    same = NeighborhoodMean(features, sizes, near[0], near[1])(torch.full((count,), 0.4))
+    torch.testing.assert_close(same, torch.full((count,), 0.4))

@@ -95,3 +95,62 @@ def test_pieces_without_a_point_stay_alone():
     assert len(set(kept.components(np.ones(3, dtype=bool)).tolist())) == 3
     one = TouchingPieces(np.zeros((1, 3)), np.array([1]), 3)
     assert len(set(one.components(np.ones(3, dtype=bool)).tolist())) == 3
+
+
+def near_by_hand(points, ids, cell) -> set[tuple[int, int]]:
+    """Pairs of pieces with points in one cell of one of the two grids."""
+    found = set()
+    for moved in (0.0, 0.5):
+        cells = [tuple(row) for row in np.floor(points / cell + moved).astype(int)]
+        for here in set(cells):
+            pieces = sorted({int(ids[row]) for row in range(len(ids)) if cells[row] == here})
+            found |= {(a, b) for a in pieces for b in pieces if a < b}
+    return found
+
+
+@pytest.mark.parametrize("alike", [False, True])
+def test_pieces_in_one_cell_are_near(alike):
+    points, ids = patches(4, alike=alike)
+    places = np.unique(points, axis=0)
+    apart = np.linalg.norm(places[:, None] - places[None], axis=2) + np.eye(len(places)) * 9
+    kept = TouchingPieces(points, ids, 49)
+    low, high = kept.near_pairs()
+    found = list(zip(low.tolist(), high.tolist(), strict=True))
+    assert found == sorted(near_by_hand(points, ids, 3 * np.median(apart.min(axis=1))))
+    assert len(found) > 49
+    everything = np.ones(49, dtype=bool)
+    expected = by_hand(points, ids, everything)
+    assert groups(kept.components(everything), everything) == expected  # as if nobody had asked
+
+
+def test_of_a_crowd_in_one_cell_each_is_near_to_the_eight_next():
+    """Twelve pieces in a handful of points, and a long line that says what is usual."""
+    line = np.stack([np.arange(400) * 0.1 + 1, np.zeros(400), np.zeros(400)], axis=1)
+    crowd = np.full((12, 3), 0.01) * np.arange(12)[:, None] / 12
+    points = np.concatenate([crowd, line])
+    ids = np.concatenate([np.arange(12), np.full(400, 12)])
+    low, high = TouchingPieces(points, ids, 13).near_pairs()
+    found = {(a, b) for a, b in zip(low.tolist(), high.tolist(), strict=True) if b < 12}
+    assert found == {(a, b) for a in range(12) for b in range(a + 1, min(a + 9, 12))}
+
+
+def test_nothing_is_near_where_there_is_one_place_or_none():
+    for points, ids in (
+        (np.zeros((0, 3)), np.zeros(0, dtype=np.int64)),
+        (np.zeros((1, 3)), np.array([1])),
+        (np.zeros((5, 3)), np.arange(5) % 3),
+    ):
+        low, high = TouchingPieces(points, ids, 3).near_pairs()
+        assert len(low) == len(high) == 0
+
+
+def test_far_from_the_origin_and_with_a_stray_point_the_same_are_near():
+    points, ids = patches(5, alike=False)
+    expected = TouchingPieces(points, ids, 49).near_pairs()[0]
+    far = points + np.array([4e5, 5e6, 100.0])  # the cells begin elsewhere
+    moved = TouchingPieces(far, ids, 49).near_pairs()[0]
+    assert abs(len(moved) - len(expected)) < len(expected) / 5
+    stray = np.append(points, [[1e9, -1e9, 1e9]], axis=0)
+    low, high = TouchingPieces(stray, np.append(ids, 49), 50).near_pairs()
+    assert np.array_equal(low, expected)
+    assert 49 not in high
