@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -70,6 +70,8 @@ class QueryMatch:
     """The evaluation class that its mean feature is most similar to."""
     truth: str | None
     """Most frequent true class of its points; None where the scene has no labels."""
+    rows: Tensor = field(repr=False, compare=False)
+    """(points,) int64, its points among those of the scene."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -358,6 +360,7 @@ class Querier:
             fraction=len(place.points) / len(scene.points),
             looks_like=words.label_set.names[category],
             truth=truth,
+            rows=place.points,
         )
 
     def _scene(self, name: str) -> Scene:

@@ -4,7 +4,10 @@ Asked of every scene of finished runs that has true labels: the classes of the l
 names; other words and phrases for some of them; and things that are in no home, as names and as
 phrases. A class counts as there with 200 points or more. `nothing` is the share of questions about
 what is there that are told there is nothing like it, `right` the share with an answer mostly
-of that class, `answered` the share of questions about what is not there that get an answer. Lists
+of that class, `answered` the share of questions about what is not there that get an answer. The
+overlap of a place is its points and those of a connected thing of the class, shared by all of both;
+`overlap` is the mean over questions by name of that of the first answer, `overlap_5` of the best of
+the first five, nothing for a question without any. Lists
 and homes on which the rule was chosen are told apart from those that no choice has seen: training
 homes are of the first kind, with `CHOSEN_ON` of the words, validation homes of the second.
 """
@@ -16,7 +19,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pcdistill.inference import FinishedRun, open_run
+import torch
+from torch import Tensor
+
+from pcdistill.inference import FinishedRun, QueryMatch, class_instances, open_run
 from pcdistill.scenes import open_scene
 
 POINTS = 200
@@ -90,22 +96,26 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def shares(runs: Sequence[FinishedRun], side: str, words: Words, method: str) -> dict[str, Any]:
-    """Per cent of the questions of each kind, over the scenes of one side of the runs."""
-    told: dict[str, list[bool]] = {}
+    """Per cent of each kind, over the questions to the scenes of one side of the runs."""
+    told: dict[str, list[float]] = {}
     for one in runs:
         names = one.class_names
         questions = {name: name for name in names if not name.startswith("other")}
         for scene in getattr(one.artifacts.scenes, side):
-            there = classes_of(one, scene)
+            there = things_of(one, scene)
             if not there:
                 continue
             for kind, asked in (("classes", questions), ("others", words.meaning)):
                 for text, name in asked.items():
                     if name not in there:
                         continue
-                    truths = answers(one, scene, text, method)
-                    told.setdefault(f"{kind}_nothing", []).append(not truths)
-                    told.setdefault(f"{kind}_right", []).append(name in truths)
+                    found = answers(one, scene, text, method)
+                    told.setdefault(f"{kind}_nothing", []).append(not found)
+                    right = any(answer.truth == name for answer in found)
+                    told.setdefault(f"{kind}_right", []).append(right)
+                    places = [overlap(answer.rows, there[name]) for answer in found[:5]] or [0.0]
+                    told.setdefault(f"{kind}_overlap", []).append(places[0])
+                    told.setdefault(f"{kind}_overlap_5", []).append(max(places))
             absent = {"absent_answered": words.absent, "phrases_answered": words.absent_phrases}
             for kind, texts in absent.items():
                 for text in texts:
@@ -118,20 +128,39 @@ def shares(runs: Sequence[FinishedRun], side: str, words: Words, method: str) ->
     }
 
 
-def classes_of(asked: FinishedRun, scene: str) -> set[str]:
-    """Classes that a scene has; none where it has no labels, or is not there."""
+def things_of(asked: FinishedRun, scene: str) -> dict[str, Tensor]:
+    """Classes that a scene has; none where it has no labels, or is not there.
+
+    Returns:
+        (N,) int32 for each: the connected thing of the class that a point is of, -1 for none.
+    """
     folder = asked.artifacts.workspace.scene(scene)
-    labels = open_scene(folder).labels if folder.is_dir() else None
-    if labels is None:
-        return set()
-    return {
-        name
-        for label, name in enumerate(asked.class_names)
-        if int((labels == label).sum()) >= POINTS
-    }
+    if not folder.is_dir():
+        return {}
+    opened = open_scene(folder)
+    if opened.labels is None:
+        return {}
+    points = torch.arange(len(opened.points))
+    found = {}
+    for label, name in enumerate(asked.class_names):
+        mine = opened.labels == label
+        if int(mine.sum()) >= POINTS:
+            of_class = torch.where(mine, opened.labels.long(), -1)
+            found[name] = class_instances(opened.points, points, of_class)
+    return found
 
 
-def answers(asked: FinishedRun, scene: str, text: str, method: str) -> set[str | None]:
-    """True classes of the places that answer."""
-    found = asked.querier.query_scene(text, scene, top_k=100, method=method)
-    return {answer.truth for answer in found.answers}
+def overlap(rows: Tensor, things: Tensor) -> float:
+    """Points that a place shares with the thing it shares most with, of all points of both."""
+    inside = things[rows]
+    inside = inside[inside >= 0]
+    if len(inside) == 0:
+        return 0.0
+    thing = int(inside.bincount().argmax())
+    shared = int((inside == thing).sum())
+    return shared / (len(rows) + int((things == thing).sum()) - shared)
+
+
+def answers(asked: FinishedRun, scene: str, text: str, method: str) -> tuple[QueryMatch, ...]:
+    """The places that answer, best first."""
+    return asked.querier.query_scene(text, scene, top_k=100, method=method).answers
