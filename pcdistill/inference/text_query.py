@@ -182,8 +182,8 @@ class Querier:
         scene = self._scene(scene_name)
         pieces = self._pieces.features(method, scene)
         asked = embed_question(self._artifacts.words, _question(question))
-        fits = self._relevancy(asked, method, scene, pieces)
-        return _of_points(pieces, fits), method
+        _, heard = self._relevancy(asked, method, scene, pieces)
+        return _of_points(pieces, heard), method
 
     def query_scene(
         self,
@@ -221,13 +221,30 @@ class Querier:
     def _search(
         self, asked: EmbeddedQuestion, min_similarity: float | None, scene_name: str, method: str
     ) -> _Search:
-        words, scene = self._artifacts.words, self._scene(scene_name)
+        scene = self._scene(scene_name)
         pieces = self._pieces.features(method, scene)
-        vocabulary = words.vocabulary_embeddings  # (K, D)
-        fits = self._relevancy(asked, method, scene, pieces)
         floor = (
             self._floor(method, scene_name, pieces) if min_similarity is None else min_similarity
         )
+        alone, heard = self._relevancy(asked, method, scene, pieces)
+        found = self._judge(asked, scene, pieces, heard, floor, by_name=min_similarity is None)
+        if found.judged:
+            return found
+        # a thing of a piece or two may be drowned by what is around it
+        return self._judge(asked, scene, pieces, alone, floor, by_name=min_similarity is None)
+
+    def _judge(
+        self,
+        asked: EmbeddedQuestion,
+        scene: Scene,
+        pieces: Pieces,
+        fits: Tensor,
+        floor: float,
+        *,
+        by_name: bool,
+    ) -> _Search:
+        """Join the pieces that fit (S,) into places, and keep those that answer."""
+        vocabulary = self._artifacts.words.vocabulary_embeddings  # (K, D)
         touching = self._kept(scene, pieces).touching
         judged: list[_Judged] = []
         excluded, best = 0, -1.0
@@ -235,9 +252,7 @@ class Querier:
             mine = place.superpoints
             members = torch.from_numpy(touching.sizes)[mine]
             mean = functional.normalize(members.float() @ pieces.features[mine], dim=0)
-            verdict, similarity = judge_place(
-                asked, mean, vocabulary, floor, by_name=min_similarity is None
-            )
+            verdict, similarity = judge_place(asked, mean, vocabulary, floor, by_name=by_name)
             best = max(best, similarity)
             excluded += verdict == "excluded"
             if verdict == "answer":
@@ -252,14 +267,15 @@ class Querier:
 
     def _relevancy(
         self, asked: EmbeddedQuestion, method: str, scene: Scene, pieces: Pieces
-    ) -> Tensor:
-        """(S,) float32: how well each piece fits, and those around it that look like it."""
+    ) -> tuple[Tensor, Tensor]:
+        """(S,) float32 twice: how well each piece fits, and those around it that look like it."""
         kept = self._kept(scene, pieces)
         if method not in kept.means:
             first, second = map(torch.from_numpy, kept.touching.near_pairs())
             sizes = torch.from_numpy(kept.touching.sizes)
             kept.means[method] = NeighborhoodMean(pieces.features, sizes, first, second)
-        return kept.means[method](relevancy(pieces.features, asked.queries, asked.alternatives))
+        alone = relevancy(pieces.features, asked.queries, asked.alternatives)
+        return alone, kept.means[method](alone)
 
     def _kept(self, scene: Scene, pieces: Pieces) -> _Kept:
         kept = self._touching.pop(scene.name, None)
