@@ -28,6 +28,8 @@ room of photographs, where more lose a chair that touches a table."""
 MEANT_QUANTILE = 0.9
 """Of the cosines between different words, that a text has to exceed to be about a word."""
 
+_PAIRS = 1 << 14  # of pieces whose features are held at a time
+
 
 def query_alternatives(
     queries: Tensor, vocabulary: Tensor, phrases: Tensor, negatives: Tensor | None = None
@@ -122,7 +124,11 @@ class NeighborhoodMean:
         known = features.any(dim=1)
         both = known[first] & known[second]
         first, second = first[both], second[both]
-        cosines = (features[first].double() * features[second].double()).sum(dim=1)
+        parts = [
+            (features[near[0]] * features[near[1]]).sum(dim=1)
+            for near in torch.split(torch.stack([first, second]), _PAIRS, dim=1)
+        ]
+        cosines = torch.cat(parts).double()
         alike = torch.exp((cosines - 1) / temperature)
         weight = sizes.clamp(min=1).double()  # (S,)
         shared = alike * torch.minimum(weight[first], weight[second])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import pytest
 import torch
@@ -169,6 +170,14 @@ def test_without_a_feature_a_piece_neither_hears_nor_says():
     features = torch.stack([BED, torch.zeros(4), BED, torch.zeros(4)])
     given = torch.tensor([0.7, 0.0, 0.2, 0.0])
     assert torch.equal(chain(features, [10, 10, 10, 0])(given), given)
+
+
+def test_many_pairs_are_compared_some_at_a_time(monkeypatch):
+    features = normalize(torch.randn(40, 6, generator=torch.Generator().manual_seed(3)), dim=1)
+    values = torch.rand(40, generator=torch.Generator().manual_seed(4))
+    whole = chain(features, [20] * 40)(values)
+    monkeypatch.setattr(sys.modules[NeighborhoodMean.__module__], "_PAIRS", 7)
+    assert torch.equal(chain(features, [20] * 40)(values), whole)
 
 
 @given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 12), pairs=st.integers(0, 30))
