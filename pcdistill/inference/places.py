@@ -104,7 +104,7 @@ def connected_places(
 def _lower_quartile(relevancy: Tensor, sizes: npt.NDArray[np.int64]) -> float:
     """Relevancy that a quarter of the points do not exceed, of those with any."""
     values, order = relevancy.sort()
-    points = torch.from_numpy(sizes)[order] * (values > 0)
+    points = torch.from_numpy(sizes)[order].double() * (values > 0)
     reached = torch.cumsum(points, dim=0)
     return float(values[torch.searchsorted(reached, ANYTHING * reached[-1])])
 

@@ -52,6 +52,7 @@ class TouchingPieces:
         self._pairs: Indices = np.zeros(0, dtype=np.int64)  # first * nodes + second, sorted
         self._apart = np.zeros(0)  # metres, of each pair
         self._tree: ThinnedTree | None = None
+        self._near: tuple[Indices, Indices] | None = None
 
     def components(self, chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
         """Number the groups of chosen pieces that touch each other.
@@ -80,11 +81,16 @@ class TouchingPieces:
 
         Two are near if they have points in one cell, three times as wide as the usual distance of
         neighbours, of a grid or of the same grid moved by half a cell. Of more than nine pieces in
-        a cell each is paired with the eight next ones.
+        a cell each is paired with the eight next ones. Found once, and kept.
 
         Returns:
             (P,), (P,): the pieces of each pair, the lower number first; sorted, no pair twice.
         """
+        if self._near is None:
+            self._near = self._find_near_pairs()
+        return self._near
+
+    def _find_near_pairs(self) -> tuple[Indices, Indices]:
         wanted = np.unique(np.linspace(0, len(self._node), _SAMPLE, endpoint=False, dtype=np.int64))
         sample = wanted[: len(self._node)]
         self._look_up(sample[~self._known[sample]])

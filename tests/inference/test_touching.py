@@ -115,6 +115,7 @@ def test_pieces_in_one_cell_are_near(alike):
     apart = np.linalg.norm(places[:, None] - places[None], axis=2) + np.eye(len(places)) * 9
     kept = TouchingPieces(points, ids, 49)
     low, high = kept.near_pairs()
+    assert kept.near_pairs()[0] is low  # found once
     found = list(zip(low.tolist(), high.tolist(), strict=True))
     assert found == sorted(near_by_hand(points, ids, 3 * np.median(apart.min(axis=1))))
     assert len(found) > 49

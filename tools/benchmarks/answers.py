@@ -6,10 +6,10 @@ phrases. A class counts as there with 200 points or more. `nothing` is the share
 what is there that are told there is nothing like it, `right` the share with an answer mostly
 of that class, `answered` the share of questions about what is not there that get an answer. The
 overlap of a place is its points and those of a connected thing of the class, shared by all of both;
-`overlap` is the mean over questions by name of that of the first answer, `overlap_5` of the best of
-the first five, nothing for a question without any. Lists
-and homes on which the rule was chosen are told apart from those that no choice has seen: training
-homes are of the first kind, with `CHOSEN_ON` of the words, validation homes of the second.
+`overlap` is the mean over the questions of that of the first answer, `overlap_5` of the best of the
+first five, nothing for a question without any. Lists and homes on which the rule was chosen are
+told apart from those that no choice has seen: training homes are of the first kind, with
+`CHOSEN_ON` of the words, validation homes of the second.
 """
 
 from __future__ import annotations
